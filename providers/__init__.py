@@ -1,0 +1,1 @@
+"""How notifications reach a provider: payloads, answers, routes, delivery, heartbeat, sandbox."""

@@ -1,0 +1,1 @@
+"""What is known of alerts: their life, the store of one task, and their records in Kafka."""
