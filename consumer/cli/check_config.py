@@ -1,0 +1,154 @@
+"""``check-config FILE``: says what would run, and sends nothing."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from consumer.config import (
+    UNKEYED,
+    AutoResolve,
+    Config,
+    ConfigError,
+    OpsGenieSection,
+    PagerDutySection,
+    load_config,
+    needs_repartition,
+)
+from consumer.keys import KeyTemplate
+
+Line = tuple[str, str]
+"""What is told, and what is so; the first is empty where the one above goes on."""
+
+_WIDTH = 17
+# Of the 20 tags that OpsGenie takes, three are this service's own: guard, severity, event type.
+_TAGS_LEFT = 17
+_TAG_LENGTH = 50
+_NO_REPARTITION = "needs the repartition stage, which this version does not have: `run` refuses this configuration"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "check-config", help="say what a configuration would run", description="Says what would run; sends nothing."
+    )
+    parser.add_argument("file", metavar="FILE", help="the configuration")
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check ``args.file``: 0 if it is valid, 2 with its problems on stderr, a line each, if not."""
+    try:
+        config = load_config(args.file)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return check_config(config, print)
+
+
+def check_config(config: Config, out: Callable[[str], None]) -> int:
+    """Tell ``out``, line by line, what ``config`` would run: names only, never a key. Returns the exit code, 0."""
+    if not config.pipelines:
+        reason = "no provider is configured" if config.exporters.alerting.enabled else "alerting is not enabled"
+        out(f"valid, but {reason}: `run` would say so and exit")
+        return 0
+    out("valid; this would run:")
+    for line in _service(config):
+        out(_row(line))
+    for name, section in config.sections.items():
+        out("")
+        out(f"pipeline {name}")
+        for line in _pipeline(config, name, section):
+            out(_row(line))
+    return 0
+
+
+def _row(line: Line) -> str:
+    label, text = line
+    return f"  {label:<{_WIDTH}}{text}"
+
+
+def _service(config: Config) -> Iterator[Line]:
+    kafka, alerting = config.kafka, config.exporters.alerting
+    keyed_by = "without a key" if kafka.event_key == UNKEYED else f"keyed by {kafka.event_key}"
+    yield "kafka", f"{kafka.bootstrap_servers} ({kafka.security.protocol})"
+    yield "events", f"{kafka.topics.events}, {keyed_by}"
+    yield "dead letters", kafka.topics.dlq
+    yield "alertable", f"denials of severity {alerting.min_severity.label} and above"
+    yield from _selection("guards", alerting.include_guards, alerting.exclude_guards)
+    yield from _selection("event types", alerting.include_event_types, alerting.exclude_event_types)
+    yield "http", f"{config.server.host}:{config.server.port}"
+
+
+def _selection(what: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> Iterator[Line]:
+    if include:
+        yield "", f"{what}: only {', '.join(include)}"
+    if exclude:
+        yield "", f"{what}: not {', '.join(exclude)}"
+
+
+def _pipeline(config: Config, name: str, section: PagerDutySection | OpsGenieSection) -> Iterator[Line]:
+    kafka, keys = config.kafka, section.deduplication
+    template = KeyTemplate.parse(keys.key_template)
+    yield "group", kafka.group(name)
+    yield "state topic", kafka.state_topic(name)
+    yield "endpoint", section.api_endpoint
+    yield "dedup key", keys.key_template
+    yield "suppression", f"for {keys.window_seconds:g} s, told again after {keys.renotify_seconds:g} s"
+    yield from _end(section.auto_resolve, template)
+    match section:
+        case PagerDutySection():
+            yield "routes", ", ".join(section.routes())
+        case OpsGenieSection():
+            yield "routes", "default"
+            yield from _opsgenie(section)
+    if needs_repartition(template, kafka.event_key):
+        yield "repartition", _NO_REPARTITION
+        yield "", _why_repartition(kafka.event_key)
+    else:
+        yield "repartition", f"not needed: the dedup key contains {{{kafka.event_key}}}"
+
+
+def _why_repartition(event_key: str) -> str:
+    if event_key == UNKEYED:
+        return "(kafka.event_key is none: events of one dedup key can be in any partition)"
+    return f"(the dedup key lacks {{{event_key}}}, kafka.event_key: its events can be in several partitions)"
+
+
+def _end(ends: AutoResolve, template: KeyTemplate) -> Iterator[Line]:
+    if not ends.enabled:
+        yield "resolved", "never by this service (auto_resolve is not enabled)"
+        return
+    yield "resolved", f"after {ends.after_minutes:g} min of quiet"
+    if ends.on_session_end and "session_id" in template.fields:
+        yield "", "at the end of the session"
+    elif ends.on_session_end:
+        yield "", "not at the end of a session: on_session_end is ignored, since the dedup key"
+        yield "", "lacks {session_id} and several sessions can share an alert"
+    for rule in ends.on_events:
+        given = rule.model_dump(exclude_none=True)
+        yield "", f"by events with {', '.join(f'{key} {_spelled(value)}' for key, value in given.items())}"
+
+
+def _opsgenie(section: OpsGenieSection) -> Iterator[Line]:
+    if section.responders:
+        names = (f"{to.type} {to.name or to.username or to.id}" for to in section.responders)
+        yield "responders", ", ".join(names)
+    routing = section.routing
+    for kind, teams in (
+        ("guard", routing.by_guard),
+        ("severity", routing.by_severity),
+        ("tag", routing.by_tag),
+    ):
+        for value, names_of_teams in teams.items():
+            yield f"+ by {kind}", f"{value}: {', '.join(names_of_teams)}"
+    if len(section.tags) > _TAGS_LEFT:
+        yield "tags", f"the last {len(section.tags) - _TAGS_LEFT} are dropped: OpsGenie takes 20, three are our own"
+    if cut := [tag for tag in section.tags if len(tag) > _TAG_LENGTH]:
+        yield "tags", f"cut to {_TAG_LENGTH} characters: {', '.join(cut)}"
+    beat = section.heartbeat
+    yield "heartbeat", f"{beat.name}, every {beat.interval_minutes:g} min" if beat.enabled else "none"
+
+
+def _spelled(value: str | bool) -> str:
+    return value if isinstance(value, str) else str(value).lower()

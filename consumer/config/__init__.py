@@ -1,0 +1,42 @@
+"""The configuration: one YAML file, checked once, then trusted (design section 11)."""
+
+from consumer.config.kafka import UNKEYED, KafkaConfig, SecurityConfig, TopicsConfig, needs_repartition
+from consumer.config.load import load_config, parse_config, read_text
+from consumer.config.models import (
+    AlertingConfig,
+    AutoResolve,
+    Config,
+    Deduplication,
+    EventRule,
+    OpsGenieSection,
+    PagerDutySection,
+    secrets_of,
+)
+from consumer.config.problem import ConfigError, Problem
+from consumer.config.service import DeliveryConfig, LogConfig, RetryConfig, ServerConfig, WebhooksConfig
+
+__all__ = [
+    "UNKEYED",
+    "AlertingConfig",
+    "AutoResolve",
+    "Config",
+    "ConfigError",
+    "Deduplication",
+    "DeliveryConfig",
+    "EventRule",
+    "KafkaConfig",
+    "LogConfig",
+    "OpsGenieSection",
+    "PagerDutySection",
+    "Problem",
+    "RetryConfig",
+    "SecurityConfig",
+    "ServerConfig",
+    "TopicsConfig",
+    "WebhooksConfig",
+    "load_config",
+    "needs_repartition",
+    "parse_config",
+    "read_text",
+    "secrets_of",
+]

@@ -1,0 +1,163 @@
+"""The ``kafka`` section: the cluster, the groups, the topics."""
+
+import re
+from collections import Counter
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationInfo, field_validator, model_validator
+
+from consumer.config.durations import ProtocolDuration, seconds
+from consumer.keys import KeyTemplate
+from providers.settings import NonEmpty, Settings
+
+UNKEYED = "none"
+"""``kafka.event_key`` of an engine that gives its records no key."""
+
+PROVIDERS = ("pagerduty", "opsgenie")
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+# Kafka's limit is 249; `.pagerduty.positions` may come behind a name.
+_LONGEST_TOPIC = 249 - len(".pagerduty.positions")
+
+
+def _check_topic(name: str) -> str:
+    if not _TOPIC.fullmatch(name) or name in (".", ".."):
+        raise ValueError("must be the name of a topic: letters, digits, '.', '_' and '-'")
+    if len(name) > _LONGEST_TOPIC:
+        raise ValueError(f"must be at most {_LONGEST_TOPIC} characters")
+    return name
+
+
+def _check_servers(servers: str) -> str:
+    split = [server.strip() for server in servers.split(",")]
+    for server in split:
+        host, colon, port = server.rpartition(":")
+        if not colon or not host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
+            raise ValueError("must be host:port, or several with commas between them")
+    return ",".join(split)
+
+
+def _check_event_key(name: str) -> str:
+    if name != UNKEYED:
+        try:
+            known = KeyTemplate.parse(f"{{{name}}}").fields == {name}
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("must be a placeholder of the key templates, such as session_id, or none")
+    return name
+
+
+def _start_from(value: Any) -> float | str:
+    if value in ("earliest", "latest"):
+        return str(value)
+    try:
+        return seconds(value)
+    except ValueError:
+        raise ValueError("must be earliest, latest, or how far back: 90s, 15m, 1h, 7d") from None
+
+
+Topic = Annotated[NonEmpty, AfterValidator(_check_topic)]
+StartFrom = Annotated[Literal["earliest", "latest"] | float, PlainValidator(_start_from)]
+"""``earliest``, ``latest``, or how many seconds back."""
+
+
+class TopicsConfig(Settings):
+    """Names of topics; ``state`` and ``keyed`` are prefixes, to which the provider's name is added."""
+
+    events: Topic = "clawdstrike.events"
+    state: Topic = "clawdstrike.alerting.state"
+    dlq: Topic = "clawdstrike.alerting.dlq"
+    feedback: Topic = "clawdstrike.alerting.feedback"
+    keyed: Topic = "clawdstrike.alerting.keyed"
+
+    @model_validator(mode="after")
+    def _are_different(self) -> Self:
+        per_provider = [f"{prefix}.{name}" for prefix in (self.state, self.keyed) for name in PROVIDERS]
+        names = Counter([self.events, self.dlq, self.feedback, *per_provider])
+        if clash := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"one topic would have two purposes: {', '.join(clash)}")
+        return self
+
+
+class SecurityConfig(Settings):
+    """How to talk to the brokers. What the protocol has no use for must not be given."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(default=None, validate_default=True)
+    username: NonEmpty | None = Field(default=None, validate_default=True)
+    password: SecretStr | None = Field(default=None, validate_default=True)
+    ca_file: NonEmpty | None = None
+    cert_file: NonEmpty | None = None
+    key_file: NonEmpty | None = Field(default=None, validate_default=True)
+
+    @field_validator("mechanism", "username", "password")
+    @classmethod
+    def _fits_sasl(cls, value: str | SecretStr | None, info: ValidationInfo) -> str | SecretStr | None:
+        protocol = info.data.get("protocol")
+        if protocol in ("SASL_PLAINTEXT", "SASL_SSL") and not (
+            value.get_secret_value() if isinstance(value, SecretStr) else value
+        ):
+            raise ValueError(f"is required with {protocol}")
+        if protocol in ("PLAINTEXT", "SSL") and value is not None:
+            raise ValueError(f"has no use with {protocol}: the protocol would be SASL_PLAINTEXT or SASL_SSL")
+        return value
+
+    @field_validator("ca_file", "cert_file", "key_file")
+    @classmethod
+    def _fits_tls(cls, value: str | None, info: ValidationInfo) -> str | None:
+        protocol = info.data.get("protocol")
+        if protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and value is not None:
+            raise ValueError(f"has no use with {protocol}: the protocol would be SSL or SASL_SSL")
+        if info.field_name == "key_file" and "cert_file" in info.data:
+            if value is None and info.data["cert_file"] is not None:
+                raise ValueError("is required with cert_file")
+            if value is not None and info.data["cert_file"] is None:
+                raise ValueError("needs cert_file")
+        return value
+
+
+class KafkaConfig(Settings):
+    """The cluster, the consumer groups, the topics. All time-outs are in seconds.
+
+    ``event_key`` is the field the engine keys its records by (a placeholder of the key templates, without braces), or
+    ``none``; ``start_from`` counts when there is no checkpoint yet.
+    """
+
+    bootstrap_servers: Annotated[NonEmpty, AfterValidator(_check_servers)] = "localhost:9092"
+    group_id: NonEmpty = "clawdstrike-alerting"
+    group_instance_id: NonEmpty | None = None
+    event_key: Annotated[str, AfterValidator(_check_event_key)] = "session_id"
+    start_from: StartFrom = 900.0
+    session_timeout: ProtocolDuration = 15.0
+    rebalance_timeout: ProtocolDuration = Field(default=60.0, validate_default=True)
+    startup_timeout: ProtocolDuration = 60.0
+    topics: TopicsConfig = TopicsConfig()
+    security: SecurityConfig = SecurityConfig()
+
+    @field_validator("rebalance_timeout")
+    @classmethod
+    def _outlasts_the_session(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("session_timeout", 0):
+            raise ValueError("must not be less than session_timeout")
+        return value
+
+    def group(self, provider: str) -> str:
+        """The consumer group of a provider's pipeline."""
+        return f"{self.group_id}.{provider}"
+
+    def state_topic(self, provider: str) -> str:
+        """The topic of a provider's alerts."""
+        return f"{self.topics.state}.{provider}"
+
+    def keyed_topic(self, provider: str) -> str:
+        """The topic between a provider's repartition stage and its tasks."""
+        return f"{self.topics.keyed}.{provider}"
+
+
+def needs_repartition(template: KeyTemplate, event_key: str) -> bool:
+    """Whether events of one dedup key can come in several partitions, and so to several tasks.
+
+    They meet in one exactly when the template contains the field that the engine keys its records by.
+    """
+    return event_key == UNKEYED or event_key not in template.fields

@@ -1,0 +1,36 @@
+"""What is wrong with a configuration: all of it at once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Location = tuple[str | int, ...]
+"""The way to a place in the file: keys, and positions in lists."""
+
+
+def dotted(location: Location) -> str:
+    """A location as people write it, e.g. ``exporters.alerting.opsgenie.responders.0.name``."""
+    return ".".join(str(step) for step in location) or "(top level)"
+
+
+def _on_one_line(text: str) -> str:
+    # Keys come from the file as they are: a line break or an escape sequence in one must not reach the terminal.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: the dotted path of the setting (or the file, or the line), and what is wrong, without its value."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return _on_one_line(f"{self.path}: {self.message}")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``problems`` is never empty; ``str()`` has one line for each."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: Sequence[Problem] = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))

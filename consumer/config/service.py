@@ -1,0 +1,101 @@
+"""The sections about the service itself: delivery, its servers, its log."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from consumer.config.durations import Duration, PositiveDuration
+from providers.settings import ApiKey, NonEmpty, Settings
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""A TCP port; 0 lets the system choose a free one."""
+
+# A state record holds the event, a third larger when it is encoded, and our producers send at most 16 MiB. Whether the
+# state topic takes that much is asked at start.
+_LARGEST_EVENT = 8 << 20
+
+
+class RetryConfig(Settings):
+    """Exponential backoff with full jitter; milliseconds."""
+
+    initial_backoff_ms: int = Field(default=1000, gt=0, le=3_600_000)
+    max_backoff_ms: int = Field(default=30000, gt=0, le=3_600_000, validate_default=True)
+    backoff_multiplier: float = Field(default=2.0, ge=1)
+
+    @field_validator("max_backoff_ms")
+    @classmethod
+    def _is_the_larger(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("initial_backoff_ms", 0):
+            raise ValueError("must not be less than initial_backoff_ms")
+        return value
+
+
+class CircuitBreaker(Settings):
+    """When a route stops trying, and after how many seconds it probes."""
+
+    failure_threshold: int = Field(default=5, ge=1)
+    recovery_seconds: float = Field(default=30.0, gt=0)
+
+
+class RateLimit(Settings):
+    """The token bucket of each route; None is the provider's documented rate, 0 requests per second is no limit."""
+
+    requests_per_second: float | None = Field(default=None, ge=0)
+    burst_size: int | None = Field(default=None, ge=1)
+
+
+class DeliveryConfig(Settings):
+    """How notifications are delivered and decisions are committed. Durations are in seconds.
+
+    ``give_up_after`` 0 means never; ``max_event_age`` None means that no event is too old; ``max_event_bytes`` bounds
+    key, value and headers together.
+    """
+
+    timeout_seconds: float = Field(default=30.0, gt=0)
+    retry: RetryConfig = RetryConfig()
+    give_up_after: Duration = 86400.0
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    rate_limit: RateLimit = RateLimit()
+    max_in_flight: int = Field(default=256, ge=1)
+    max_owed: int = Field(default=10000, ge=1)
+    commit_interval_ms: int = Field(default=100, ge=1)
+    max_event_age: PositiveDuration | None = None
+    max_event_bytes: int = Field(default=262144, ge=1, le=_LARGEST_EVENT)
+    forget_after: PositiveDuration = 7 * 86400.0
+    shutdown_grace: Duration = 25.0
+
+
+class ServerConfig(Settings):
+    """Where health, metrics and the console are served."""
+
+    host: NonEmpty = "127.0.0.1"
+    port: Port = 8080
+
+
+class PagerDutyWebhooks(Settings):
+    """The signing secrets of the webhook subscriptions; several, so that one can be rotated."""
+
+    secrets: tuple[ApiKey, ...] = ()
+
+
+class OpsGenieWebhooks(Settings):
+    """The token that OpsGenie, which does not sign, sends along."""
+
+    token: ApiKey | None = None
+
+
+class WebhooksConfig(Settings):
+    """The receiver of what happens at the providers."""
+
+    enabled: bool = False
+    host: NonEmpty = "0.0.0.0"
+    port: Port = 8081
+    pagerduty: PagerDutyWebhooks = PagerDutyWebhooks()
+    opsgenie: OpsGenieWebhooks = OpsGenieWebhooks()
+
+
+class LogConfig(Settings):
+    """What is logged, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"

@@ -1,0 +1,1 @@
+"""OpsGenie and Jira Service Management: Alert API v2."""

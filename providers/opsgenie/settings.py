@@ -1,0 +1,93 @@
+"""The settings of OpsGenie, or Jira Service Management, that the provider itself needs (design section 11)."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from providers.settings import ApiKey, Endpoint, NonEmpty, Settings, SeverityName
+
+Priority = Literal["P1", "P2", "P3", "P4", "P5"]
+
+_DEFAULT_PRIORITIES: dict[str, str] = {"critical": "P1", "high": "P2", "medium": "P3", "low": "P4", "info": "P5"}
+
+
+def _with_default_priorities(value: Any) -> Any:
+    return {**_DEFAULT_PRIORITIES, **value} if isinstance(value, dict) else value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+PriorityMapping = Annotated[dict[SeverityName, Priority], BeforeValidator(_with_default_priorities)]
+Teams = Annotated[tuple[NonEmpty, ...], BeforeValidator(_as_list)]
+"""Names of teams; a single one may be given without a list."""
+
+Action = Annotated[str, Field(min_length=1, max_length=50)]
+
+
+class Recipient(Settings):
+    """Somebody who is named by exactly one of ``id``, ``name`` and, for a user, ``username``."""
+
+    type: Literal["team", "user", "escalation", "schedule"]
+    id: NonEmpty | None = None
+    name: NonEmpty | None = None
+    username: NonEmpty | None = None
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if self.username is not None and self.type != "user":
+            raise ValueError("username is for users only: use id or name")
+        if sum(given is not None for given in (self.id, self.name, self.username)) != 1:
+            or_username = " or username" if self.type == "user" else ""
+            raise ValueError(f"needs exactly one of id or name{or_username}")
+        return self
+
+    def payload(self) -> dict[str, str]:
+        """As the API takes it: a user's name is its ``username`` there."""
+        if self.id is not None:
+            return {"type": self.type, "id": self.id}
+        field = "username" if self.type == "user" else "name"
+        return {"type": self.type, field: self.name or self.username or ""}
+
+
+class Responder(Recipient):
+    """Who is notified of the alert."""
+
+
+class Viewer(Recipient):
+    """Who may see the alert without being notified."""
+
+    type: Literal["team", "user"]
+
+
+class OpsGenieRouting(Settings):
+    """Names of teams that are added to the responders; all that match, added up.
+
+    A key of ``by_tag`` is a tag as it is sent, or a label as ``name:value``.
+    """
+
+    by_guard: dict[NonEmpty, Teams] = {}
+    by_severity: dict[SeverityName, Teams] = {}
+    by_tag: dict[NonEmpty, Teams] = {}
+
+
+class HeartbeatSettings(Settings):
+    """The ping that vouches for the whole group; ``interval_minutes`` may be a fraction."""
+
+    enabled: bool = False
+    name: NonEmpty = "clawdstrike"
+    interval_minutes: float = Field(default=5.0, gt=0)
+
+
+class OpsGenieSettings(Settings):
+    """How violations become OpsGenie alerts. ``priority_mapping`` has all five severities, whatever was given."""
+
+    api_key: ApiKey
+    api_endpoint: Endpoint = "https://api.opsgenie.com"
+    responders: tuple[Responder, ...] = Field(default=(), max_length=50)
+    visible_to: tuple[Viewer, ...] = Field(default=(), max_length=50)
+    actions: tuple[Action, ...] = Field(default=(), max_length=10)
+    tags: tuple[NonEmpty, ...] = ()
+    priority_mapping: PriorityMapping = Field(default={}, validate_default=True)
+    routing: OpsGenieRouting = OpsGenieRouting()

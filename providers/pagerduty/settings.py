@@ -1,0 +1,105 @@
+"""The settings of PagerDuty that the provider itself needs (design section 11)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from providers.settings import ApiKey, Endpoint, NonEmpty, Settings, SeverityName
+
+PagerDutySeverity = Literal["critical", "error", "warning", "info"]
+"""The severities that PagerDuty knows."""
+
+EventCategory = Literal[
+    "authentication", "authorization", "file", "network", "process", "tool", "configuration", "session"
+]
+
+_DEFAULT_SEVERITIES: dict[str, str] = {
+    "critical": "critical",
+    "high": "error",
+    "medium": "warning",
+    "low": "info",
+    "info": "info",
+}
+_ROUTING_KEY_LENGTH = 32
+
+
+def _check_routing_key(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) != _ROUTING_KEY_LENGTH:
+        raise ValueError(f"must be {_ROUTING_KEY_LENGTH} characters")
+    return key
+
+
+RoutingKey = Annotated[ApiKey, AfterValidator(_check_routing_key)]
+"""An integration key. One of another length can never work, so it is refused before the first page needs it."""
+
+
+def _check_image_source(src: str) -> str:
+    if not src.startswith("https://"):
+        raise ValueError("must begin with https://")
+    return src
+
+
+ImageSource = Annotated[str, AfterValidator(_check_image_source)]
+
+
+def _with_default_severities(value: Any) -> Any:
+    return {**_DEFAULT_SEVERITIES, **value} if isinstance(value, dict) else value
+
+
+SeverityMapping = Annotated[dict[SeverityName, PagerDutySeverity], BeforeValidator(_with_default_severities)]
+
+
+class Link(Settings):
+    """A link beside the incident; both are templates over the event."""
+
+    href: NonEmpty
+    text: NonEmpty | None = None
+
+
+class Image(Settings):
+    """A picture beside the incident; all are templates over the event. PagerDuty shows https sources only."""
+
+    src: ImageSource
+    href: NonEmpty | None = None
+    alt: NonEmpty | None = None
+
+
+class PagerDutyRouting(Settings):
+    """Which integration a trigger goes through: by guard, else by tenant, else by severity, else the default."""
+
+    by_guard: dict[NonEmpty, RoutingKey] = {}
+    by_tenant: dict[NonEmpty, RoutingKey] = {}
+    by_severity: dict[SeverityName, RoutingKey] = {}
+
+
+class ChangeEvents(Settings):
+    """Allowed events of these categories are shown beside incidents; they page nobody."""
+
+    enabled: bool = False
+    categories: tuple[EventCategory, ...] = ("configuration",)
+
+
+class PagerDutySettings(Settings):
+    """How violations become PagerDuty incidents. ``severity_mapping`` has all five severities, whatever was given."""
+
+    routing_key: RoutingKey
+    api_endpoint: Endpoint = "https://events.pagerduty.com"
+    severity_mapping: SeverityMapping = Field(default={}, validate_default=True)
+    routing: PagerDutyRouting = PagerDutyRouting()
+    custom_details: bool = True
+    links: tuple[Link, ...] = ()
+    images: tuple[Image, ...] = ()
+    client: NonEmpty = "Clawdstrike"
+    client_url: NonEmpty | None = None
+    change_events: ChangeEvents = ChangeEvents()
+
+    def routes(self) -> dict[str, SecretStr]:
+        """The routing key of every route by the route's name (``default``, ``by_guard:secret_leak``, …),
+        ``default`` first, then in the order of precedence."""
+        routing = self.routing
+        return {
+            "default": self.routing_key,
+            **{f"by_guard:{guard}": key for guard, key in routing.by_guard.items()},
+            **{f"by_tenant:{tenant}": key for tenant, key in routing.by_tenant.items()},
+            **{f"by_severity:{severity}": key for severity, key in routing.by_severity.items()},
+        }

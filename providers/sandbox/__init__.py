@@ -1,0 +1,32 @@
+"""A server that behaves like PagerDuty's and OpsGenie's real APIs as documented, for the demo and the tests.
+
+``running_sandbox`` serves a ``Sandbox`` in this process; ``python -m providers.sandbox`` serves one in its own.
+A request's way is in `providers.sandbox.app`: read, journal, fault, apply, answer.
+"""
+
+from providers.sandbox.app import running_sandbox
+from providers.sandbox.call import Call, Moment, Reply
+from providers.sandbox.faults import Answer, ArmedFault, Delay, Drop, Fault, Faults, Hang, LandLate, LoseAnswer
+from providers.sandbox.incidents import Incident
+from providers.sandbox.journal import Entry
+from providers.sandbox.sandbox import Sandbox, Settings
+
+__all__ = [
+    "Answer",
+    "ArmedFault",
+    "Call",
+    "Delay",
+    "Drop",
+    "Entry",
+    "Fault",
+    "Faults",
+    "Hang",
+    "Incident",
+    "LandLate",
+    "LoseAnswer",
+    "Moment",
+    "Reply",
+    "Sandbox",
+    "Settings",
+    "running_sandbox",
+]

@@ -1,0 +1,79 @@
+"""What the settings of all providers have in common: a strict, frozen model and a few checked types.
+
+A message of these checks never contains the value it is about: it may be a secret.
+"""
+
+import ipaddress
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+SeverityName = Literal["info", "low", "medium", "high", "critical"]
+"""A severity as it stands in events and in the configuration (``state.violation.Severity.label``)."""
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class Settings(BaseModel):
+    """The base of every part of the configuration: unknown keys are errors, values do not change.
+
+    Raises:
+        pydantic.ValidationError: without the input, which may hold secrets.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_endpoint(url: str) -> str:
+    """The base address of an API, without a trailing slash; a path prefix is kept.
+
+    Raises:
+        ValueError: not an http(s) address, plain http to another machine, or one that carries credentials,
+            a query or a fragment (paths are appended to it).
+    """
+    malformed = "must be an address such as https://api.example.com"
+    # urlsplit drops line breaks and tabs silently; an address with them is a mistake, not a spelling.
+    if not url.isascii() or any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError(malformed)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(malformed) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(malformed)
+    if "@" in parts.netloc:
+        raise ValueError("must not contain credentials")
+    if "?" in url or "#" in url:
+        raise ValueError("must not contain a query or a fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https, except on loopback")
+    return url.rstrip("/")
+
+
+def check_secret(secret: SecretStr) -> SecretStr:
+    """A secret that can stand in a header or a body as it is.
+
+    Raises:
+        ValueError: it is empty, or has characters that no key has (a line break from a file, a space from a paste).
+    """
+    text = secret.get_secret_value()
+    if not text:
+        raise ValueError("must not be empty")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must consist of visible ASCII characters")
+    return secret
+
+
+Endpoint = Annotated[str, AfterValidator(check_endpoint)]
+ApiKey = Annotated[SecretStr, AfterValidator(check_secret)]
