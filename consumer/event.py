@@ -1,0 +1,216 @@
+"""From a record to an event (design section 4).
+
+Most events concern nobody, so decoding has two steps. The *gate* reads four fields of the parsed JSON; an event that by
+these neither may alert nor ends an alert is done. Only the others are validated in full. What fails is poison: a value
+that says what is wrong and where, never an exception.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Final, Protocol
+
+import orjson
+
+from consumer.filter import End, EndRules, Filter
+from consumer.schema import Event, Poison, gate_poison, unparsable, validated
+from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
+
+__all__ = ["TOMBSTONE", "Decoder", "InputRecord", "Poison", "SecurityEvent", "Tombstone", "violation_of"]
+
+
+class Tombstone(Enum):
+    """The type of TOMBSTONE, so that ``is TOMBSTONE`` narrows."""
+
+    TOMBSTONE = "tombstone"
+
+
+TOMBSTONE: Final = Tombstone.TOMBSTONE
+"""What a record without a value decodes to: skipped and counted."""
+
+
+class SecurityEvent:
+    """A validated event that is alertable, or ends alerts, or both.
+
+    ``time`` is the event's own timestamp in seconds since the epoch. What the event lacks is None. Treat it as frozen;
+    it is a plain class because it is made for every alertable event, and a frozen dataclass takes four times as long.
+    """
+
+    __slots__ = ("_event", "alertable", "allowed", "ends", "event_type", "guard", "session_id", "severity", "time")
+
+    def __init__(self, event: Event, time: float, severity: Severity, alertable: bool, ends: End | None) -> None:
+        decision = event["decision"]
+        self._event = event
+        self.event_type = event["event_type"]
+        self.guard = decision["guard"]
+        self.allowed = decision["allowed"]
+        self.severity = severity
+        self.session_id = event["session"]["id"]
+        self.time = time
+        self.alertable = alertable
+        self.ends = ends
+
+    def __repr__(self) -> str:
+        return f"SecurityEvent(event_id={self.event_id!r}, alertable={self.alertable}, ends={self.ends})"
+
+    @property
+    def event_id(self) -> str:
+        """The engine's id of the event."""
+        return self._event["event_id"]
+
+    @property
+    def agent_id(self) -> str:
+        """The agent that tried the action."""
+        return self._event["agent"]["id"]
+
+    @property
+    def user_id(self) -> str | None:
+        """The session's user."""
+        return self._event["session"].get("user_id")
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The session's tenant."""
+        return self._event["session"].get("tenant_id")
+
+    @property
+    def environment(self) -> str | None:
+        """The session's environment."""
+        return self._event["session"].get("environment")
+
+    @property
+    def resource_type(self) -> str:
+        """What kind of thing the action was about."""
+        return self._event["resource"]["type"]
+
+    @property
+    def resource_name(self) -> str:
+        """What the action was about."""
+        return self._event["resource"]["name"]
+
+    @property
+    def ruleset(self) -> str | None:
+        """The engine's rule set that decided."""
+        return self._event["decision"].get("ruleset")
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The event's labels; without any, an empty mapping."""
+        return self._event.get("labels") or {}
+
+    def violation(self) -> Violation:
+        """The facts that a notification is made of; built on each call, for few events are notified about."""
+        return _violation(self._event)
+
+
+class InputRecord(Protocol):
+    """What decoding reads of a record: aiokafka's ``ConsumerRecord`` or our ``Record``."""
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+class Decoder:
+    """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together."""
+
+    def __init__(self, filter: Filter, ends: EndRules | None, max_event_bytes: int) -> None:
+        self._passes = filter.passes
+        self._end_of: Callable[[str, str, bool], End | None] | None = ends.end_of if ends else None
+        self._max_event_bytes = max_event_bytes
+
+    def decode(self, record: InputRecord) -> SecurityEvent | Poison | Tombstone | None:
+        """What the record says; None if it concerns nobody (by far the most). Raises nothing, whatever the bytes."""
+        value = record.value
+        if value is None:
+            return TOMBSTONE
+        size = len(value)
+        if record.key is not None:
+            size += len(record.key)
+        for name, header in record.headers:
+            size += len(name) + len(header or b"")
+        if size > self._max_event_bytes:
+            return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
+        try:
+            event = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            return unparsable(value, error)
+
+        try:
+            decision = event["decision"]
+            allowed = decision["allowed"]
+            guard = decision["guard"]
+            label = decision["severity"]
+            event_type = event["event_type"]
+            severity = SEVERITY_BY_LABEL.get(label)
+        except (KeyError, TypeError):  # missing, not an object, or a severity that is no text
+            return gate_poison(event)
+        if type(guard) is not str or type(event_type) is not str:
+            return gate_poison(event)
+        if allowed is False:
+            if severity is None:
+                return gate_poison(event)
+            alertable = self._passes(False, severity, guard, event_type)
+        elif allowed is True and type(label) is str:
+            alertable = False
+        else:
+            return gate_poison(event)
+        end_of = self._end_of
+        ends = end_of(event_type, guard, allowed) if end_of is not None else None
+        if not alertable and ends is None:
+            return None
+
+        valid = validated(event)
+        if isinstance(valid, Poison):
+            return valid
+        event, time = valid
+        # Validated, the severity is a known one.
+        return SecurityEvent(event, time, SEVERITY_BY_LABEL[label], alertable, ends)
+
+
+def violation_of(record: Record) -> Violation:
+    """The violation in a record that was decoded before (restored from the state).
+
+    Raises ValueError, with the path and the reason, if the record holds no valid event.
+    """
+    if record.value is None:
+        raise ValueError("no event: the record has no value")
+    try:
+        event = orjson.loads(record.value)
+    except orjson.JSONDecodeError as error:
+        poison = unparsable(record.value, error)
+    else:
+        valid = validated(event)
+        if not isinstance(valid, Poison):
+            return _violation(valid[0])
+        poison = valid
+    raise ValueError(f"no event: {poison.path or 'the whole'}: {poison.reason}")
+
+
+def _violation(event: Event) -> Violation:
+    decision, session, resource = event["decision"], event["session"], event["resource"]
+    return Violation(
+        event_id=event["event_id"],
+        event_type=event["event_type"],
+        timestamp=event["timestamp"],
+        guard=decision["guard"],
+        severity=SEVERITY_BY_LABEL[decision["severity"]],
+        reason=decision["reason"],
+        allowed=decision["allowed"],
+        agent_id=event["agent"]["id"],
+        session_id=session["id"],
+        resource_type=resource["type"],
+        resource_name=resource["name"],
+        user_id=session.get("user_id"),
+        tenant_id=session.get("tenant_id"),
+        environment=session.get("environment"),
+        policy_hash=decision.get("policy_hash"),
+        ruleset=decision.get("ruleset"),
+        action=event.get("action"),
+        resource_path=resource.get("path"),
+        resource_host=resource.get("host"),
+        resource_port=resource.get("port"),
+        labels=event.get("labels") or {},
+    )

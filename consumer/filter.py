@@ -1,0 +1,97 @@
+"""Which events concern a pipeline: what may alert, and what ends an alert (design sections 2, 4 and 8).
+
+Both are asked with the gate fields alone, before an event is validated; both are on the hot path.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from state.violation import Severity
+
+SESSION_END = "session_end"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which denials are alertable: exclude beats include, and an empty include list means all."""
+
+    min_severity: Severity = Severity.HIGH
+    include_guards: Collection[str] = frozenset()
+    exclude_guards: Collection[str] = frozenset()
+    include_event_types: Collection[str] = frozenset()
+    exclude_event_types: Collection[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        # The configuration has lists; asked for each event, they are sets.
+        for name in ("include_guards", "exclude_guards", "include_event_types", "exclude_event_types"):
+            object.__setattr__(self, name, frozenset(getattr(self, name)))
+
+    def passes(self, allowed: bool, severity: Severity, guard: str, event_type: str) -> bool:
+        """Whether an event with these gate fields is alertable. An allowed event never is."""
+        return (
+            not allowed
+            and severity >= self.min_severity
+            and guard not in self.exclude_guards
+            and event_type not in self.exclude_event_types
+            and (not self.include_guards or guard in self.include_guards)
+            and (not self.include_event_types or event_type in self.include_event_types)
+        )
+
+
+class End(Enum):
+    """What an event says is over."""
+
+    SESSION = "session"
+    """The session: every alert of its id."""
+
+    KEY = "key"
+    """The problem itself: the alert whose key the event renders."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndRule:
+    """One rule of ``auto_resolve.on_events``: what is given must be equal, what is None is not asked.
+
+    Raises ValueError if nothing is given: the rule would end every alert with every event.
+    """
+
+    event_type: str | None = None
+    guard: str | None = None
+    allowed: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.event_type is None and self.guard is None and self.allowed is None:
+            raise ValueError("a rule needs at least one of event_type, guard and allowed")
+
+    def matches(self, event_type: str, guard: str, allowed: bool) -> bool:
+        """Whether an event with these gate fields matches."""
+        return (
+            (self.event_type is None or self.event_type == event_type)
+            and (self.guard is None or self.guard == guard)
+            and (self.allowed is None or self.allowed is allowed)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EndRules:
+    """What ends alerts. ``on_session_end`` is true only where the key template has ``{session_id}``."""
+
+    on_session_end: bool = False
+    on_events: Sequence[EndRule] = ()
+
+    def __bool__(self) -> bool:
+        """Whether any event can end an alert."""
+        return self.on_session_end or bool(self.on_events)
+
+    def end_of(self, event_type: str, guard: str, allowed: bool) -> End | None:
+        """What an event with these gate fields ends, whatever its decision was.
+
+        The end of a session counts before a rule that names the same event: it ends all that the rule would.
+        """
+        if self.on_session_end and event_type == SESSION_END:
+            return End.SESSION
+        for rule in self.on_events:
+            if rule.matches(event_type, guard, allowed):
+                return End.KEY
+        return None
