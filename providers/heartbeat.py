@@ -1,0 +1,124 @@
+"""The heartbeat at OpsGenie: a ping while all is well, so that OpsGenie itself calls somebody when it stops.
+
+https://docs.opsgenie.com/docs/heartbeat-api. It vouches for the whole group (design section 9), so one member pings
+(the caller decides which, and runs or cancels `Heartbeat.run`), and it says nothing rather than something untrue.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+from providers.answer import Accepted, Answer, RouteRefused
+from providers.classification import Reasons, accepted, classify_status
+from providers.notify import Sender
+from providers.opsgenie.provider import authorization
+from providers.opsgenie.settings import HeartbeatSettings, OpsGenieSettings
+from providers.provider import Request
+
+PINGS_PER_INTERVAL: Final = 3
+"""OpsGenie expires a heartbeat after one interval without a ping. With three, one lost ping is no alarm, even a late
+one; with two, the ping after a lost one would race with the expiry."""
+
+MAX_TIMEOUT: Final = 10.0
+"""Seconds to wait for the answer to a ping; half the time between two pings if that is less."""
+
+
+class Logger(Protocol):
+    """What is needed of structlog's bound logger."""
+
+    def debug(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+
+
+def ping_request(settings: OpsGenieSettings, heartbeat: HeartbeatSettings) -> Request:
+    """The call "ping heartbeat": 202, also for a name that does not exist."""
+    return Request("GET", f"{_address(settings, heartbeat)}/ping", authorization(settings))
+
+
+def exists_request(settings: OpsGenieSettings, heartbeat: HeartbeatSettings) -> Request:
+    """The call "get heartbeat": 200, or 404 if there is none of that name."""
+    return Request("GET", _address(settings, heartbeat), authorization(settings))
+
+
+def _address(settings: OpsGenieSettings, heartbeat: HeartbeatSettings) -> str:
+    return f"{settings.api_endpoint.rstrip('/')}/v2/heartbeats/{quote(heartbeat.name, safe='')}"
+
+
+class Heartbeat:
+    """Pings while ``healthy`` returns None; what it returns otherwise is the reason why a ping is withheld.
+
+    ``on_ping`` is told of every turn: ``accepted``, ``failed`` or ``withheld``.
+    """
+
+    def __init__(
+        self,
+        settings: OpsGenieSettings,
+        heartbeat: HeartbeatSettings,
+        *,
+        sender: Sender,
+        healthy: Callable[[], str | None],
+        log: Logger,
+        on_ping: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.period = heartbeat.interval_minutes * 60 / PINGS_PER_INTERVAL
+        """Seconds between two pings."""
+        self._timeout = min(MAX_TIMEOUT, self.period / 2)
+        self._name = heartbeat.name
+        self._ping = ping_request(settings, heartbeat)
+        self._exists = exists_request(settings, heartbeat)
+        self._reasons = Reasons([settings.api_key.get_secret_value()])
+        self._sender = sender
+        self._healthy = healthy
+        self._log = log
+        self._on_ping = on_ping
+        self._sleep = sleep
+        self._now = now
+
+    async def run(self) -> None:
+        """Ping until cancelled. Raises nothing else: a heartbeat that fails must not stop what it vouches for."""
+        await self._look()
+        while True:
+            await self._turn()
+            await self._sleep(self.period)
+
+    async def _look(self) -> None:
+        """Warn of a name that OpsGenie does not know: it accepts the pings all the same, and would never call."""
+        answer = await self._sender.send(self._exists, self._classifier(200), self._timeout)
+        if isinstance(answer, RouteRefused) and answer.status == 404:
+            self._log.warning("heartbeat_unknown", heartbeat=self._name)
+        elif not isinstance(answer, Accepted):
+            self._log.warning(
+                "heartbeat_check_failed", heartbeat=self._name, status=answer.status, reason=answer.reason
+            )
+
+    async def _turn(self) -> None:
+        reason = self._why_not()
+        if reason is not None:
+            self._log.warning("heartbeat_withheld", heartbeat=self._name, reason=reason)
+            self._on_ping("withheld")
+            return
+        answer = await self._sender.send(self._ping, self._classifier(202), self._timeout)
+        if isinstance(answer, Accepted):
+            self._log.debug("heartbeat_pinged", heartbeat=self._name)
+            self._on_ping("accepted")
+        else:
+            self._log.warning("heartbeat_failed", heartbeat=self._name, status=answer.status, reason=answer.reason)
+            self._on_ping("failed")
+
+    def _why_not(self) -> str | None:
+        try:
+            return self._healthy()
+        except Exception as error:  # whoever cannot say that all is well does not vouch for it
+            return f"the health check failed: {type(error).__name__}"
+
+    def _classifier(self, success: int) -> Callable[[int, Mapping[str, str], bytes], Answer]:
+        def classify(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+            if status == success:
+                return accepted(headers)
+            return classify_status(status, headers, self._reasons.read(status, body), self._now())
+
+        return classify

@@ -1,0 +1,99 @@
+"""OpsGenie and Jira Service Management, Alert API v2: requests, and what the answers mean.
+
+https://docs.opsgenie.com/docs/alert-api, https://docs.opsgenie.com/docs/response
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from providers.answer import Answer, Unavailable
+from providers.classification import Reasons, accepted, classify_status, header, seconds_of
+from providers.notification import Acknowledge, Notification, Resolve, Trigger
+from providers.opsgenie.payload import ACTOR, Payloads, action
+from providers.opsgenie.settings import OpsGenieSettings
+from providers.provider import Request
+from state.violation import Violation
+
+DEFAULT_ROUTE: Final = "default"
+
+_JSM_PATH = "/jsm/ops/"
+"""In the base address of Jira Service Management, whose integrations have no call for the priority."""
+
+
+class OpsGenie:
+    """A `Provider` with one route: who is notified is a matter of responders, not of keys.
+
+    ``now`` gives seconds since the epoch, for answers that say when to come back by a date.
+    """
+
+    name = "opsgenie"
+    key_limit = 512
+
+    def __init__(self, settings: OpsGenieSettings, *, now: Callable[[], float] = time.time) -> None:
+        self._alerts = f"{settings.api_endpoint.rstrip('/')}/v2/alerts"
+        self._headers = authorization(settings)
+        self._payloads = Payloads(settings)
+        self._reasons = Reasons([settings.api_key.get_secret_value()])
+        self._changes_priority = _JSM_PATH not in settings.api_endpoint
+        self._now = now
+        self.routes: Sequence[str] = (DEFAULT_ROUTE,)
+
+    def route_of(self, violation: Violation) -> str:
+        """Always ``default``."""
+        return DEFAULT_ROUTE
+
+    def knows(self, route: str) -> bool:
+        """Whether the route is configured; ``default`` always is, and nothing else."""
+        return route == DEFAULT_ROUTE
+
+    def requests(self, route: str, notification: Notification) -> Sequence[Request]:
+        """The requests of a notification; any ``route`` means the one that there is.
+
+        A trigger is always a create: it counts up an alert that is open, and opens one again that somebody closed.
+        Since a create leaves the fields of an open alert as they were, a trigger that is said again adds a note, and
+        one of a higher severity sets the priority first. (Jira Service Management has no such call for integrations:
+        there the note alone tells of it.)
+        """
+        match notification:
+            case Trigger(dedup_key):
+                return self._trigger(dedup_key, notification)
+            case Acknowledge(dedup_key):
+                return (self._act(dedup_key, "acknowledge", action(f"Acknowledged by {ACTOR}")),)
+            case Resolve(dedup_key):
+                return (self._act(dedup_key, "close", action(f"Resolved by {ACTOR}")),)
+
+    def _trigger(self, dedup_key: str, trigger: Trigger) -> Sequence[Request]:
+        requests = [Request("POST", self._alerts, self._headers, self._payloads.create(trigger))]
+        if trigger.again and trigger.raised and self._changes_priority:
+            priority = {"priority": self._payloads.priority(trigger)}
+            requests.append(self._act(dedup_key, "priority", priority, method="PUT"))
+        if trigger.again:
+            requests.append(self._act(dedup_key, "notes", self._payloads.note(trigger)))
+        return requests
+
+    def _act(self, dedup_key: str, what: str, body: Mapping[str, Any], *, method: str = "POST") -> Request:
+        url = f"{self._alerts}/{path_segment(dedup_key)}/{what}?identifierType=alias"
+        return Request(method, url, self._headers, body)
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+        """What an HTTP answer means: 202 is accepted, whatever the body says."""
+        if status == 202:
+            return accepted(headers)
+        answer = classify_status(status, headers, self._reasons.read(status, body), self._now())
+        if isinstance(answer, Unavailable) and status == 429 and answer.retry_after is None:
+            return replace(answer, retry_after=seconds_of(header(headers, "X-RateLimit-Period-In-Sec")))
+        return answer
+
+
+def authorization(settings: OpsGenieSettings) -> Mapping[str, str]:
+    """The header that every call needs."""
+    return {"Authorization": f"GenieKey {settings.api_key.get_secret_value()}"}
+
+
+def path_segment(text: str) -> str:
+    """Text as one segment of a path, percent-encoded; also the dots of ``..``, which would lead out of it."""
+    encoded = quote(text, safe="")
+    return encoded.replace(".", "%2E") if not encoded.strip(".") else encoded

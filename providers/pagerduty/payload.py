@@ -1,0 +1,156 @@
+"""The body of a PagerDuty event, field by field.
+
+https://developer.pagerduty.com/docs/send-alert-event
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from providers import story
+from providers.notification import Acknowledge, Notification, Resolve, Trigger
+from providers.pagerduty.settings import Image, Link, PagerDutySettings
+from providers.template import Template
+from providers.text import fit, one_line, shorten
+from state.violation import Violation
+
+SUMMARY_LIMIT: Final = 1024
+"""Characters of ``payload.summary``."""
+
+FIELD_LIMIT: Final = 1024
+"""Characters of the short fields (source, component, group, class). PagerDuty states none; they are names."""
+
+REQUEST_LIMIT: Final = 512_000
+"""Bytes of a whole request. The page says 512 KB; this is the smaller reading of it."""
+
+_MOST_BYTES_OF_A_CHARACTER = 4
+_ROOM_FOR_CUTS = 4096
+"""Bytes kept free when a request is shrunk, for quotes, escapes and ellipses."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """A link or an image: its addresses and its texts, by the names of their fields."""
+
+    addresses: tuple[tuple[str, Template], ...]
+    texts: tuple[tuple[str, Template], ...]
+
+    def render(self, violation: Violation) -> dict[str, str]:
+        rendered = {name: template.address(violation) for name, template in self.addresses}
+        for name, template in self.texts:
+            rendered[name] = shorten(template.text(violation), FIELD_LIMIT)
+        return rendered
+
+
+def _link(link: Link) -> _Address:
+    return _Address((("href", Template(link.href)),), _given(text=link.text))
+
+
+def _image(image: Image) -> _Address:
+    return _Address((("src", Template(image.src)), *_given(href=image.href)), _given(alt=image.alt))
+
+
+def _given(**texts: str | None) -> tuple[tuple[str, Template], ...]:
+    return tuple((name, Template(text)) for name, text in texts.items() if text)
+
+
+class Payloads:
+    """Makes the bodies of requests out of notifications, by the settings.
+
+    Raises:
+        ValueError: a template of the settings has an unknown placeholder.
+    """
+
+    def __init__(self, settings: PagerDutySettings) -> None:
+        self._severities: Mapping[str, str] = dict(settings.severity_mapping.items())
+        self._with_details = settings.custom_details
+        self._client = shorten(one_line(settings.client), FIELD_LIMIT)
+        self._client_url = Template(settings.client_url) if settings.client_url else None
+        self._links = [_link(link) for link in settings.links]
+        self._images = [_image(image) for image in settings.images]
+
+    def body(self, routing_key: str, notification: Notification) -> dict[str, Any]:
+        """The body of one request. The dedup key stands in it as it is: cut, it would be another alert's."""
+        match notification:
+            case Trigger():
+                return self._trigger(routing_key, notification)
+            case Acknowledge(dedup_key):
+                return {"routing_key": routing_key, "event_action": "acknowledge", "dedup_key": dedup_key}
+            case Resolve(dedup_key):
+                return {"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key}
+
+    def _trigger(self, routing_key: str, trigger: Trigger) -> dict[str, Any]:
+        violation = trigger.violation
+        guard = one_line(violation.guard)
+        payload: dict[str, Any] = {
+            "summary": shorten(f"[{guard}] {one_line(violation.reason)}", SUMMARY_LIMIT),
+            "source": shorten(f"clawdstrike-{one_line(violation.agent_id)}", FIELD_LIMIT),
+            "severity": self._severities[trigger.severity.label],
+            "component": shorten(guard, FIELD_LIMIT),
+            "group": shorten(one_line(violation.tenant_id or "default"), FIELD_LIMIT),
+            "class": shorten(one_line(violation.event_type), FIELD_LIMIT),
+        }
+        moment = story.timestamp(violation.timestamp)
+        if moment is not None:
+            payload["timestamp"] = moment
+        if self._with_details:
+            payload["custom_details"] = _details(trigger)
+        body: dict[str, Any] = {
+            "routing_key": routing_key,
+            "event_action": "trigger",
+            "dedup_key": trigger.dedup_key,
+            "payload": payload,
+            "client": self._client,
+        }
+        if self._client_url is not None:
+            body["client_url"] = self._client_url.address(violation)
+        if self._links:
+            body["links"] = _rendered(self._links, violation)
+        if self._images:
+            body["images"] = _rendered(self._images, violation)
+        return _shrunk(body)
+
+
+def _rendered(addresses: Sequence[_Address], violation: Violation) -> list[dict[str, str]]:
+    return [address.render(violation) for address in addresses]
+
+
+def _details(trigger: Trigger) -> dict[str, Any]:
+    """``custom_details``: the facts of the event that it has, and the story once there is one to tell."""
+    violation = trigger.violation
+    texts = {
+        "event_id": violation.event_id,
+        "event_type": violation.event_type,
+        "session_id": violation.session_id,
+        "user_id": violation.user_id,
+        "resource_type": violation.resource_type,
+        "resource_name": violation.resource_name,
+        "resource_path": violation.resource_path,
+        "resource_host": violation.resource_host,
+        "policy_hash": violation.policy_hash,
+        "ruleset": violation.ruleset,
+    }
+    details: dict[str, Any] = {name: one_line(text) for name, text in texts.items() if text is not None}
+    details["allowed"] = violation.allowed
+    if trigger.again or trigger.story.occurrences > 1:
+        details.update(story.facts(trigger.story))
+    return details
+
+
+def _shrunk(body: dict[str, Any]) -> dict[str, Any]:
+    """The body within `REQUEST_LIMIT`: its longest details are cut, and if that is not enough, images and links go."""
+    if len(orjson.dumps(body)) <= REQUEST_LIMIT:  # about 2 µs, cheaper than estimating well
+        return body
+    payload: dict[str, Any] = body["payload"]
+    details: dict[str, Any] = payload.pop("custom_details", {})
+    for dispensable in ("images", "links"):
+        if len(orjson.dumps(body)) > REQUEST_LIMIT // 2:
+            body.pop(dispensable, None)
+    if details:
+        room = REQUEST_LIMIT - len(orjson.dumps(body)) - _ROOM_FOR_CUTS
+        names = [name for name, value in details.items() if isinstance(value, str)]
+        texts = fit([details[name] for name in names], room // _MOST_BYTES_OF_A_CHARACTER)
+        payload["custom_details"] = {**details, **dict(zip(names, texts, strict=True))}
+    return body

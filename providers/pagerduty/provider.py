@@ -1,0 +1,83 @@
+"""PagerDuty, Events API v2: routes, requests, and what its answers mean.
+
+https://developer.pagerduty.com/docs/events-api-v2-overview
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from providers.answer import Answer, RouteRefused, Unavailable
+from providers.classification import Reasons, accepted, classify_status, error_list, json_object
+from providers.notification import Notification
+from providers.pagerduty.payload import Payloads
+from providers.pagerduty.settings import PagerDutySettings
+from providers.provider import Request
+from state.violation import Violation
+
+DEFAULT_ROUTE: Final = "default"
+
+THROTTLED_SECONDS: Final = 30.0
+"""How long to wait after a 429: PagerDuty documents no ``Retry-After``, and its limit is one of a rolling minute."""
+
+
+class PagerDuty:
+    """A `Provider`. ``now`` gives seconds since the epoch, for answers that say when to come back by a date.
+
+    Raises:
+        ValueError: a template of the settings has an unknown placeholder.
+    """
+
+    name = "pagerduty"
+    key_limit = 255
+
+    def __init__(self, settings: PagerDutySettings, *, now: Callable[[], float] = time.time) -> None:
+        self._keys = {route: key.get_secret_value() for route, key in settings.routes().items()}
+        self._url = f"{settings.api_endpoint.rstrip('/')}/v2/enqueue"
+        self._payloads = Payloads(settings)
+        self._reasons = Reasons(self._keys.values())
+        self._now = now
+        self.routes: Sequence[str] = tuple(self._keys)
+
+    def route_of(self, violation: Violation) -> str:
+        """The integration of the guard, else of the tenant, else of the severity, else the default one."""
+        candidates = [f"by_guard:{violation.guard}", f"by_severity:{violation.severity.label}"]
+        if violation.tenant_id is not None:
+            candidates.insert(1, f"by_tenant:{violation.tenant_id}")
+        return next((route for route in candidates if route in self._keys), DEFAULT_ROUTE)
+
+    def knows(self, route: str) -> bool:
+        """Whether the route is configured (an alert may remember one that no longer is)."""
+        return route in self._keys
+
+    def requests(self, route: str, notification: Notification) -> Sequence[Request]:
+        """One request, through the integration of ``route``.
+
+        A route that is no longer configured means the default one: a trigger still pages somebody, and a resolve does
+        no harm there, though it cannot reach an incident of the other integration. Callers log it (see `knows`).
+        """
+        key = self._keys.get(route) or self._keys[DEFAULT_ROUTE]
+        return (Request("POST", self._url, body=self._payloads.body(key, notification)),)
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+        """What an HTTP answer means: 202 is accepted, a 400 about the routing key is the route's fault."""
+        if status == 202:
+            return accepted(headers)
+        reason = self._reasons.read(status, body)
+        if status == 400 and _refuses_routing_key(body):
+            return RouteRefused(status, reason)
+        answer = classify_status(status, headers, reason, self._now())
+        if isinstance(answer, Unavailable) and status == 429 and answer.retry_after is None:
+            return replace(answer, retry_after=THROTTLED_SECONDS)
+        return answer
+
+
+def _refuses_routing_key(body: bytes) -> bool:
+    """A key that no integration has is answered by plain text, a malformed one by JSON whose errors name the field.
+
+    When in doubt it is the key: taken for rejected events, a revoked key would dead-letter every page.
+    """
+    said = json_object(body)
+    texts = [body.decode("utf-8", "replace")] if said is None else [*error_list(said), str(said.get("message"))]
+    return any("routing_key" in text or "invalid routing key" in text.lower() for text in texts)

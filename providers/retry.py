@@ -1,0 +1,24 @@
+"""When a request that failed is made again: exponential backoff with full jitter.
+
+Retry libraries hold a coroutine for every attempt that waits; what is owed here waits in a queue and in the state,
+so only the arithmetic is needed. See "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 ("full jitter").
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The configuration's ``delivery.retry``, in seconds. ``random`` gives a number in [0, 1)."""
+
+    initial: float
+    maximum: float
+    multiplier: float
+    random: Callable[[], float]
+
+    def wait(self, failures: int) -> float:
+        """How many seconds to wait after that many failures in a row (at least one)."""
+        # The exponent is bounded so that a long outage cannot overflow a float.
+        ceiling = min(self.maximum, self.initial * self.multiplier ** min(failures - 1, 64))
+        return self.random() * ceiling

@@ -1,0 +1,128 @@
+"""The sandbox on a socket: the way of a request, top to bottom, and the faults it can meet on it."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from providers.sandbox.call import Call, Received, Reply
+from providers.sandbox.control import PREFIX, Control
+from providers.sandbox.faults import Answer, Delay, Drop, Effect, Hang, LandLate, LoseAnswer
+from providers.sandbox.journal import Entry
+from providers.sandbox.latency import Latency
+from providers.sandbox.sandbox import Sandbox, Settings
+
+SHUTDOWN_SECONDS = 0.1
+"""So long are answers on their way waited for when the sandbox ends."""
+
+
+class App:
+    """Carries requests to a sandbox and its answers back.
+
+    A handler is cancelled when its client disconnects. So what must happen even then, a request that lands late,
+    is a task of its own, owned by the app until `close`.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._control = Control(sandbox)
+        self._latency = Latency(sandbox.settings.latency)
+        self._late: set[asyncio.Task[Reply]] = set()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Read, journal, fault, apply, answer."""
+        address = request.raw_path
+        if address.startswith(PREFIX):
+            return await self._control.handle(request)
+        received = Received(method=request.method, address=address, headers=request.headers, body=await _body(request))
+        call, entry = self._sandbox.receive(received)
+        effect = self._sandbox.faults.strike(call)
+        if effect is None:
+            reply: Reply | None = self._sandbox.apply(call, entry)
+        else:
+            self._sandbox.journal.struck(entry, effect.kind)
+            reply = await self._suffer(effect, call, entry)
+        if reply is None:
+            return _cut(request)
+        await self._latency.pass_by()
+        self._sandbox.answered(entry, reply.status)
+        return web.Response(
+            status=reply.status, body=reply.body, headers={"Content-Type": reply.content_type, **reply.headers}
+        )
+
+    async def close(self) -> None:
+        """Give up what has not landed yet."""
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
+
+    async def _suffer(self, effect: Effect, call: Call, entry: Entry) -> Reply | None:
+        """Let a fault happen; None means that the connection is to be cut."""
+        match effect:
+            case Answer():
+                if effect.applied:
+                    self._sandbox.apply(call, entry)
+                if effect.delay:
+                    await asyncio.sleep(effect.delay)
+                return effect.reply()
+            case Delay(seconds):
+                reply = self._sandbox.apply(call, entry)
+                await asyncio.sleep(seconds)
+                return reply
+            case LandLate(seconds):
+                task = asyncio.create_task(self._land(seconds, call, entry))
+                self._late.add(task)
+                task.add_done_callback(self._late.discard)
+                return await asyncio.shield(task)
+            case Hang():
+                await asyncio.get_running_loop().create_future()
+            case LoseAnswer():
+                self._sandbox.apply(call, entry)
+            case Drop():
+                pass
+        return None
+
+    async def _land(self, seconds: float, call: Call, entry: Entry) -> Reply:
+        await asyncio.sleep(seconds)
+        return self._sandbox.apply(call, entry)
+
+
+@asynccontextmanager
+async def running_sandbox(
+    settings: Settings | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[Sandbox]:
+    """A sandbox that is served, by https if a context is given, until the block ends. Port 0: any that is free."""
+    sandbox = Sandbox(settings)
+    app = App(sandbox)
+    runner = web.ServerRunner(
+        web.Server(app.handle, handler_cancellation=True, access_log=None), shutdown_timeout=SHUTDOWN_SECONDS
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, ssl_context=ssl_context, backlog=1024).start()
+        scheme = "http" if ssl_context is None else "https"
+        sandbox.url = f"{scheme}://{host}:{runner.addresses[0][1]}"
+        yield sandbox
+    finally:
+        await app.close()
+        await runner.cleanup()
+
+
+async def _body(request: web.BaseRequest) -> bytes | None:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        return None
+
+
+def _cut(request: web.BaseRequest) -> web.Response:
+    """Close the connection at once. The answer goes nowhere: the server wants one to return to."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()

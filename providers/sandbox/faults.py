@@ -1,0 +1,177 @@
+"""Faults, scripted: which requests meet one, how often, and what happens to them."""
+
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from providers.sandbox.call import Call, Reply
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Answer this in place of the documented answer; the request takes effect only if ``applied``."""
+
+    __pydantic_config__ = STRICT
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    applied: bool = False
+    delay: float = 0.0
+    kind: Literal["answer"] = "answer"
+
+    def reply(self) -> Reply:
+        """The answer."""
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "content-type"}
+        given = (value for name, value in self.headers.items() if name.lower() == "content-type")
+        return Reply(self.status, self.body.encode(), next(given, "application/json"), headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """The request takes effect at once, the documented answer comes after ``seconds``."""
+
+    __pydantic_config__ = STRICT
+    seconds: float
+    kind: Literal["delay"] = "delay"
+
+
+@dataclass(frozen=True, slots=True)
+class LandLate:
+    """The request takes effect, and is answered, after ``seconds``: even if the client has given up by then."""
+
+    __pydantic_config__ = STRICT
+    seconds: float
+    kind: Literal["land_late"] = "land_late"
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """Nothing: no effect and no answer, until the client or the sandbox closes the connection."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["hang"] = "hang"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The connection is closed before the request takes effect."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["drop"] = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class LoseAnswer:
+    """The request takes effect, then the connection is closed without an answer."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["lose_answer"] = "lose_answer"
+
+
+Effect = Answer | Delay | LandLate | Hang | Drop | LoseAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to the requests that fit every criterion given.
+
+    The first ``skip`` of them pass, then ``times`` are struck (None: all, until the fault is removed). With
+    ``chance``, each is struck with that probability, by a generator of ``seed``: the same every time.
+    """
+
+    __pydantic_config__ = STRICT
+    effect: Annotated[Effect, Field(discriminator="kind")]
+    provider: str | None = field(default=None, kw_only=True)
+    key: str | None = field(default=None, kw_only=True)
+    action: str | None = field(default=None, kw_only=True)
+    dedup_key: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
+    skip: int = field(default=0, kw_only=True)
+    chance: float | None = field(default=None, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+
+    def fits(self, call: Call) -> bool:
+        """Whether it is about this call."""
+        return (
+            self.provider in (None, call.provider)
+            and self.key in (None, call.key)
+            and self.action in (None, call.action)
+            and self.dedup_key in (None, call.dedup_key)
+        )
+
+
+FAULT_JSON: TypeAdapter[Fault] = TypeAdapter(Fault)
+"""A fault as JSON: its fields, with the effect's ``kind`` inside ``effect``."""
+
+
+class ArmedFault:
+    """A fault that is in force, until it has struck ``times`` times or is removed."""
+
+    def __init__(self, id: int, fault: Fault, remove: Callable[[int], object]) -> None:
+        self.id = id
+        self.fault = fault
+        self.hits = 0
+        self._passed = 0
+        self._random = random.Random(fault.seed)
+        self._remove = remove
+
+    def remove(self) -> None:
+        """It is over; requests that it holds back stay held."""
+        self._remove(self.id)
+
+    def strikes(self, call: Call) -> bool:
+        """Whether this call is struck; counts it if so."""
+        if not self.fault.fits(call):
+            return False
+        if self._passed < self.fault.skip:
+            self._passed += 1
+            return False
+        if self.fault.chance is not None and self._random.random() >= self.fault.chance:
+            return False
+        self.hits += 1
+        if self.fault.times is not None and self.hits >= self.fault.times:
+            self.remove()
+        return True
+
+    def as_json(self) -> dict[str, Any]:
+        """For the control interface."""
+        return {"id": self.id, "hits": self.hits, "fault": FAULT_JSON.dump_python(self.fault)}
+
+
+class Faults:
+    """The faults in force. A request meets at most one: the first added that strikes it."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._armed: dict[int, ArmedFault] = {}
+
+    def add(self, fault: Fault) -> ArmedFault:
+        """Put a fault in force, behind those that are."""
+        armed = ArmedFault(next(self._ids), fault, lambda id: self._armed.pop(id, None))
+        if fault.times != 0:
+            self._armed[armed.id] = armed
+        return armed
+
+    def clear(self) -> None:
+        """None is in force any more."""
+        self._armed.clear()
+
+    def armed(self) -> list[ArmedFault]:
+        """Those in force, in the order in which they are tried."""
+        return list(self._armed.values())
+
+    def get(self, id: int) -> ArmedFault | None:
+        """The fault in force of this id."""
+        return self._armed.get(id)
+
+    def strike(self, call: Call) -> Effect | None:
+        """What happens to this call, if anything."""
+        if not self._armed:
+            return None
+        return next((armed.fault.effect for armed in self.armed() if armed.strikes(call)), None)

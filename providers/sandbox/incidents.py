@@ -1,0 +1,196 @@
+"""PagerDuty's incidents and OpsGenie's alerts: what people would have been woken up by."""
+
+import uuid
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from providers.sandbox.call import Moment
+
+EndedBy = Literal["client", "person"]
+Extra = Literal["event_told_before", "open_elsewhere"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Incident:
+    """One incident (PagerDuty) or alert (OpsGenie), from its opening to its end.
+
+    ``number`` counts from 1 over both providers, in the order of opening. ``key`` is the secret key that opened it.
+    ``severity`` is what the provider shows now: PagerDuty's severity as of the last trigger, OpsGenie's priority;
+    ``severities`` are all it has been. ``event_ids`` are those of every trigger, in order, without repeats.
+    ``opened_with`` is the body that opened it (None in light mode). ``extra`` says why it should not have been
+    opened: its event had been told before, or the same problem was open under another key.
+    """
+
+    number: int
+    id: str
+    provider: str
+    key: str
+    dedup_key: str
+    title: str
+    severity: str
+    opened_at: float
+    opened_monotonic: float
+    status: Literal["open", "acknowledged", "ended"] = "open"
+    triggers: int = 1
+    acknowledgements: int = 0
+    resolved_at: float | None = None
+    resolved_monotonic: float | None = None
+    ended_by: EndedBy | None = None
+    extra: Extra | None = None
+    event_ids: list[str] = field(default_factory=list)
+    severities: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    opened_with: Mapping[str, Any] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended; an acknowledged one is still open."""
+        return self.status != "ended"
+
+    def add_trigger(self, event_id: str | None) -> None:
+        """The same problem was told again."""
+        self.triggers += 1
+        self.saw(event_id)
+
+    def saw(self, event_id: str | None) -> None:
+        """A request about it carried this event."""
+        if event_id is not None and event_id not in self.event_ids:
+            self.event_ids.append(event_id)
+
+    def acknowledge(self) -> None:
+        """Somebody has taken it."""
+        self.acknowledgements += 1
+        self.status = "acknowledged"
+
+    def set_severity(self, severity: str) -> None:
+        """Show another severity from now on."""
+        if severity != self.severity:
+            self.severity = severity
+            self.severities.append(severity)
+
+
+class Incidents:
+    """All incidents, and which of them is the open one of a dedup key.
+
+    ``scope`` is what a dedup key is unique in: the routing key at PagerDuty, the account (``""``) at OpsGenie.
+    ``keep_ended`` bounds how many ended ones are remembered; the counts go on.
+    """
+
+    def __init__(self, *, keep_ended: int | None = None, keep_bodies: bool = True) -> None:
+        self._keep_ended = keep_ended
+        self._keep_bodies = keep_bodies
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._all: dict[str, Incident] = {}
+        self._open: dict[tuple[str, str, str], Incident] = {}
+        self._open_by_dedup_key: Counter[tuple[str, str]] = Counter()
+        self._ended: deque[str] = deque()
+        self._events_told: dict[str, set[str]] = {}
+        self._opened: Counter[str] = Counter()
+        self._extra: Counter[str] = Counter()
+        self._ended_count: Counter[str] = Counter()
+
+    def list(self, provider: str | None = None) -> list[Incident]:
+        """Those that are remembered, in the order of opening."""
+        return [incident for incident in self._all.values() if provider in (None, incident.provider)]
+
+    def get(self, provider: str, id: str) -> Incident | None:
+        """The incident of an id, open or ended."""
+        incident = self._all.get(id)
+        return incident if incident is not None and incident.provider == provider else None
+
+    def find_open(self, provider: str, scope: str, dedup_key: str) -> Incident | None:
+        """The open incident of a dedup key."""
+        return self._open.get((provider, scope, dedup_key))
+
+    def trigger(
+        self,
+        provider: str,
+        scope: str,
+        *,
+        key: str,
+        dedup_key: str,
+        title: str,
+        severity: str,
+        event_id: str | None,
+        body: Mapping[str, Any],
+        now: Moment,
+    ) -> tuple[Incident, bool]:
+        """Add to the open incident of the dedup key, or open one; the second value says that it was opened."""
+        told = self._events_told.setdefault(provider, set())
+        incident = self._open.get((provider, scope, dedup_key))
+        opened = incident is None
+        if incident is None:
+            incident = Incident(
+                number=sum(self._opened.values()) + 1,
+                id=str(uuid.uuid4()),
+                provider=provider,
+                key=key,
+                dedup_key=dedup_key,
+                title=title,
+                severity=severity,
+                opened_at=now.wall,
+                opened_monotonic=now.monotonic,
+                extra=self._why_extra(provider, dedup_key, event_id in told),
+                event_ids=[] if event_id is None else [event_id],
+                severities=[severity],
+                opened_with=body if self._keep_bodies else None,
+            )
+            self._all[incident.id] = incident
+            self._open[provider, scope, dedup_key] = incident
+            self._open_by_dedup_key[provider, dedup_key] += 1
+            self._opened[provider] += 1
+            self._extra[provider] += incident.extra is not None
+        else:
+            incident.add_trigger(event_id)
+        if event_id is not None:
+            told.add(event_id)
+        return incident, opened
+
+    def end(self, scope: str, incident: Incident, *, by: EndedBy, now: Moment) -> None:
+        """End an open incident; its dedup key opens a new one next time."""
+        incident.status = "ended"
+        incident.ended_by = by
+        incident.resolved_at, incident.resolved_monotonic = now
+        dedup = (incident.provider, incident.dedup_key)
+        del self._open[incident.provider, scope, incident.dedup_key]
+        self._open_by_dedup_key[dedup] -= 1
+        if not self._open_by_dedup_key[dedup]:
+            del self._open_by_dedup_key[dedup]
+        self._ended_count[incident.provider] += 1
+        self._ended.append(incident.id)
+        if self._keep_ended is not None and len(self._ended) > self._keep_ended:
+            del self._all[self._ended.popleft()]
+
+    def end_by_person(self, provider: str, dedup_key: str, *, key: str | None, now: Moment) -> int:
+        """A person closes what is open of a dedup key (under one secret key, or all); returns how many that were."""
+        found = [
+            (scope, incident)
+            for (of_provider, scope, of_dedup_key), incident in self._open.items()
+            if (of_provider, of_dedup_key) == (provider, dedup_key) and key in (None, incident.key)
+        ]
+        for scope, incident in found:
+            self.end(scope, incident, by="person", now=now)
+        return len(found)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By provider: how many were opened, are open, have ended, and should not have been opened."""
+        return {
+            provider: {
+                "opened": opened,
+                "open": opened - self._ended_count[provider],
+                "ended": self._ended_count[provider],
+                "extra": self._extra[provider],
+            }
+            for provider, opened in self._opened.items()
+        }
+
+    def _why_extra(self, provider: str, dedup_key: str, told_before: bool) -> Extra | None:
+        if told_before:
+            return "event_told_before"
+        return "open_elsewhere" if self._open_by_dedup_key[provider, dedup_key] else None

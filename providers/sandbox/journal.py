@@ -1,0 +1,117 @@
+"""Everything that was received, in order, and how it was answered."""
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import Any
+
+from providers.sandbox.call import Call, Moment
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """One request that was received.
+
+    ``path`` is as sent, with the query. ``status`` is None while there is no answer, and stays so when none was sent.
+    ``applied`` says that the request took effect, whatever was answered; ``fault`` is the kind of the fault it met.
+    """
+
+    number: int
+    at: float
+    monotonic: float
+    method: str
+    path: str
+    provider: str | None
+    key: str | None
+    dedup_key: str | None
+    action: str
+    event_id: str | None
+    body: Any
+    status: int | None = None
+    applied: bool = False
+    fault: str | None = None
+    answered_monotonic: float | None = None
+
+
+class Journal:
+    """The requests in the order of their arrival; ``keep`` bounds how many are remembered, the counts go on."""
+
+    def __init__(self, keep: int | None = None) -> None:
+        self._entries: deque[Entry] = deque(maxlen=keep)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._received = 0
+        self._faults = 0
+        self._answered: Counter[tuple[str | None, str, int]] = Counter()
+
+    @property
+    def received(self) -> int:
+        """How many requests have arrived."""
+        return self._received
+
+    def record(self, call: Call, now: Moment) -> Entry:
+        """A request has arrived."""
+        self._received += 1
+        entry = Entry(
+            number=self._received,
+            at=now.wall,
+            monotonic=now.monotonic,
+            method=call.method,
+            path=call.path,
+            provider=call.provider,
+            key=call.key,
+            dedup_key=call.dedup_key,
+            action=call.action,
+            event_id=call.event_id,
+            body=call.body,
+        )
+        self._entries.append(entry)
+        return entry
+
+    def struck(self, entry: Entry, fault: str) -> None:
+        """The request meets a fault."""
+        entry.fault = fault
+        self._faults += 1
+
+    def answered(self, entry: Entry, status: int, now: Moment) -> None:
+        """The request is being answered."""
+        entry.status = status
+        entry.answered_monotonic = now.monotonic
+        self._answered[entry.provider, entry.action, status] += 1
+
+    def entries(
+        self,
+        provider: str | None = None,
+        *,
+        key: str | None = None,
+        dedup_key: str | None = None,
+        action: str | None = None,
+        status: int | None = None,
+        after: int = 0,
+    ) -> list[Entry]:
+        """Those that fit all that is given; ``after`` leaves out the entries up to that number."""
+        return [
+            entry
+            for entry in self._entries
+            if entry.number > after
+            and provider in (None, entry.provider)
+            and key in (None, entry.key)
+            and dedup_key in (None, entry.dedup_key)
+            and action in (None, entry.action)
+            and status in (None, entry.status)
+        ]
+
+    def counts(self) -> dict[str, Any]:
+        """How many were received, answered (by provider, action and status), not answered, and met a fault."""
+        answered: dict[str, dict[str, dict[str, int]]] = {}
+        for (provider, action, status), count in sorted(self._answered.items(), key=repr):
+            by_action = answered.setdefault(provider or "unknown", {})
+            by_action.setdefault(action, {})[str(status)] = count
+        return {
+            "received": self._received,
+            "unanswered": self._received - self._answered.total(),
+            "faults": self._faults,
+            "answered": answered,
+        }

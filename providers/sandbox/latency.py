@@ -1,0 +1,31 @@
+"""How long the provider takes to answer, for many requests at once and little CPU."""
+
+import asyncio
+import math
+
+TICKS = 20
+"""Answers leave together, this many times in one latency, so that they do not wake the loop one by one."""
+
+
+class Latency:
+    """Every answer comes after ``seconds``, or up to a twentieth of it later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._tick = seconds / TICKS
+        self._batches: dict[int, asyncio.Event] = {}
+
+    async def pass_by(self) -> None:
+        """Return when it is over."""
+        if not self._seconds:
+            return
+        loop = asyncio.get_running_loop()
+        number = math.ceil((loop.time() + self._seconds) / self._tick)
+        batch = self._batches.get(number)
+        if batch is None:
+            batch = self._batches[number] = asyncio.Event()
+            loop.call_at(number * self._tick, self._release, number)
+        await batch.wait()
+
+    def _release(self, number: int) -> None:
+        self._batches.pop(number).set()

@@ -1,0 +1,286 @@
+"""OpsGenie's Alert API v2 and heartbeats, and Jira Service Management's form of it below its own base address."""
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import orjson
+
+from providers.sandbox.call import Call, Moment, Received, Reply, event_id_in, text
+from providers.sandbox.incidents import Incident, Incidents
+from providers.sandbox.keys import Keys
+from providers.sandbox.opsgenie_rules import RULES, TAG_COUNT
+
+ACTIONS = (
+    *("create", "close", "acknowledge", "unacknowledge", "note", "priority", "tags"),
+    *("get", "request_status", "ping", "heartbeat", "unknown"),
+)
+"""What a call can be; ``unknown`` is one that could not be read."""
+
+JSM_BASE = "/jsm/ops/integration"
+"""Below this prefix only what is documented for Jira Service Management's integrations exists."""
+
+JSM_ACTIONS = frozenset({"create", "close", "acknowledge", "note"})
+COUNT_LIMIT = 100
+STATUSES_KEPT = 10_000
+"""So many request statuses are remembered, the latest."""
+
+_ACCOUNT = ""
+_BY_METHOD = {
+    ("POST", "close"): "close",
+    ("POST", "acknowledge"): "acknowledge",
+    ("POST", "unacknowledge"): "unacknowledge",
+    ("POST", "notes"): "note",
+    ("POST", "tags"): "tags",
+    ("PUT", "priority"): "priority",
+}
+_SUBPATHS = frozenset(name for _, name in _BY_METHOD)
+_MISSING = "Alert does not exist"
+_SHOWN = ("description", "actions", "details", "entity", "source")
+
+
+class OpsGenie:
+    """The life of alerts by alias, in one account that all keys belong to. Every key is known unless `keys` says no.
+
+    ``heartbeats`` are the names that exist; ``pings`` counts the pings of any name. ``jsm_full`` lets everything
+    work below the base of Jira Service Management too, documented there or not.
+    """
+
+    name = "opsgenie"
+
+    def __init__(
+        self, keys: Keys, incidents: Incidents, *, heartbeats: Iterable[str] = (), jsm_full: bool = False
+    ) -> None:
+        self.keys = keys
+        self._incidents = incidents
+        self._configured_heartbeats = frozenset(heartbeats)
+        self._jsm_full = jsm_full
+        self.reset()
+
+    def reset(self) -> None:
+        """No key is revoked, no call was counted, no request is remembered."""
+        self.keys.reset()
+        self.heartbeats = set(self._configured_heartbeats)
+        self.pings: Counter[str] = Counter()
+        self._statuses: dict[str, dict[str, Any]] = {}
+
+    def read(self, received: Received) -> Call | None:
+        """The call that a request to ``/v2/alerts…`` or ``/v2/heartbeats…``, below any prefix, is."""
+        prefix, found, rest = received.path.partition("/v2/")
+        segments = rest.split("/")
+        if not found or segments[0] not in ("alerts", "heartbeats"):
+            return None
+        call = Call(method=received.method, path=received.address, provider=self.name, action="unknown")
+        scheme, _, key = received.headers.get("Authorization", "").partition(" ")
+        if scheme == "GenieKey" and key.strip():
+            call.key = key.strip()
+        action, target = _action(received.method, segments)
+        if not self._jsm_full and prefix.endswith(JSM_BASE) and action not in JSM_ACTIONS:
+            action = None
+        if action is None:
+            wrong_method = target is not None and not prefix.endswith(JSM_BASE)
+            call.refusal = _failure(405, "Method Not Allowed") if wrong_method else _failure(404, "No such path")
+            return call
+        call.action = action
+        call.target = target
+        if action == "create":
+            self._read_body(call, received)
+            if call.body is not None:
+                call.dedup_key = text(call.body.get("alias"))
+                call.event_id = event_id_in(call.body.get("details"))
+        elif action in RULES or action == "get":
+            call.target_type = parse_qs(received.query).get("identifierType", ["id"])[-1]
+            if call.target_type == "alias":
+                call.dedup_key = target
+            if action != "get":
+                self._read_body(call, received)
+        return call
+
+    def answer(self, call: Call, now: Moment) -> Reply:
+        """The documented answer; what was accepted has taken effect, as far as it could."""
+        if call.key is None or not self.keys.knows(call.key):
+            return _failure(401, "Could not authenticate")
+        if not self.keys.admit(call.key, now.monotonic):
+            return _throttled()
+        if call.refusal is not None:
+            return call.refusal
+        match call.action:
+            case "request_status":
+                return self._request_status(call.target or "")
+            case "get":
+                return self._get(call)
+            case "ping":
+                self.pings[call.target or ""] += 1
+                return _accepted("PONG - Heartbeat received", str(uuid.uuid4()))
+            case "heartbeat":
+                return self._heartbeat(call.target or "")
+        errors = RULES[call.action](call.body)
+        if errors:
+            return _failure(422, "Request body is not processable. Please check the errors.", errors)
+        request_id = str(uuid.uuid4())
+        incident, problem = self._create(call, call.key, now) if call.action == "create" else self._act(call, now)
+        self._remember(request_id, call, incident, problem, now)
+        return _accepted("Request will be processed", request_id)
+
+    def _read_body(self, call: Call, received: Received) -> None:
+        """The body of a call, which may be absent where nothing in it is required."""
+        if received.body is None:
+            call.refusal = _failure(413, "Request body is too large")
+            return
+        if received.body:
+            content_type = received.headers.get("Content-Type", "")
+            if content_type.partition(";")[0].strip().lower() != "application/json":
+                call.refusal = _failure(415, "Content type should be application/json")
+                return
+        try:
+            body = orjson.loads(received.body or b"{}")
+        except orjson.JSONDecodeError:
+            body = None
+        if isinstance(body, dict):
+            call.body = body
+        else:
+            call.refusal = _failure(400, "Json is not valid")
+
+    def _find(self, call: Call) -> Incident | None:
+        """The alert that a call is about: the open one of an alias, or any by its id."""
+        target = call.target or ""
+        if call.target_type == "alias":
+            return self._incidents.find_open(self.name, _ACCOUNT, target)
+        return self._incidents.get(self.name, target) if call.target_type == "id" else None
+
+    def _create(self, call: Call, key: str, now: Moment) -> tuple[Incident, None]:
+        body = call.body
+        alias = call.dedup_key = call.dedup_key or str(uuid.uuid4())
+        incident, opened = self._incidents.trigger(
+            self.name,
+            _ACCOUNT,
+            key=key,
+            dedup_key=alias,
+            title=body["message"],
+            severity=body.get("priority") or "P3",
+            event_id=call.event_id,
+            body=body,
+            now=now,
+        )
+        if opened:
+            incident.tags += body.get("tags") or []
+            if body.get("note"):
+                incident.notes.append(body["note"])
+        return incident, None
+
+    def _act(self, call: Call, now: Moment) -> tuple[Incident | None, str | None]:
+        """Apply an action; the second value is why it failed."""
+        incident = self._find(call)
+        if incident is None:
+            return None, _MISSING
+        if not incident.open:
+            return incident, "Alert is already closed"
+        body = call.body
+        match call.action:
+            case "close":
+                self._incidents.end(_ACCOUNT, incident, by="client", now=now)
+            case "acknowledge":
+                incident.acknowledge()
+            case "unacknowledge":
+                incident.status = "open"
+            case "priority":
+                incident.set_severity(body["priority"])
+            case "tags":
+                more = [tag for tag in dict.fromkeys(body["tags"]) if tag not in incident.tags]
+                incident.tags = [*incident.tags, *more][:TAG_COUNT]
+        if body.get("note"):
+            incident.notes.append(body["note"])
+        return incident, None
+
+    def _remember(
+        self, request_id: str, call: Call, incident: Incident | None, problem: str | None, now: Moment
+    ) -> None:
+        self._statuses[request_id] = {
+            "success": problem is None,
+            "isSuccess": problem is None,
+            "action": call.action.capitalize(),
+            "processedAt": now.wall,
+            "status": problem or f"{call.action.capitalize()} done",
+            "alertId": "" if incident is None else incident.id,
+            "alias": call.dedup_key or ("" if incident is None else incident.dedup_key),
+        }
+        if len(self._statuses) > STATUSES_KEPT:
+            del self._statuses[next(iter(self._statuses))]
+
+    def _request_status(self, request_id: str) -> Reply:
+        status = self._statuses.get(request_id)
+        if status is None:
+            return _failure(404, "Request not found")
+        return _found({**status, "processedAt": datetime.fromtimestamp(status["processedAt"], UTC).isoformat()})
+
+    def _heartbeat(self, name: str) -> Reply:
+        if name not in self.heartbeats:
+            return _failure(404, f"Heartbeat with name [{name}] does not exist")
+        return _found({"name": name, "enabled": True, "expired": not self.pings[name]})
+
+    def _get(self, call: Call) -> Reply:
+        incident = self._find(call)
+        return _failure(404, _MISSING) if incident is None else _found(_alert(incident))
+
+
+def _action(method: str, segments: list[str]) -> tuple[str | None, str | None]:
+    """What is asked for, and of what: its name, decoded. No action where the method does not fit the path."""
+    match segments:
+        case ["alerts"]:
+            return ("create" if method == "POST" else None), ""
+        case ["alerts", "requests", request_id] if request_id not in _SUBPATHS:
+            return ("request_status" if method == "GET" else None), request_id
+        case ["alerts", target]:
+            return ("get" if method == "GET" else None), unquote(target)
+        case ["alerts", target, subpath] if subpath in _SUBPATHS:
+            return _BY_METHOD.get((method, subpath)), unquote(target)
+        case ["heartbeats", name]:
+            return ("heartbeat" if method == "GET" else None), unquote(name)
+        case ["heartbeats", name, "ping"]:
+            return ("ping" if method in ("GET", "POST", "PUT", "PATCH") else None), unquote(name)
+    return None, None
+
+
+def _alert(incident: Incident) -> dict[str, Any]:
+    opened_with = incident.opened_with or {}
+    return {
+        "id": incident.id,
+        "tinyId": str(incident.number),
+        "alias": incident.dedup_key,
+        "message": incident.title,
+        "status": "open" if incident.open else "closed",
+        "acknowledged": incident.status == "acknowledged",
+        "count": min(incident.triggers, COUNT_LIMIT),
+        "priority": incident.severity,
+        "tags": incident.tags,
+        "responders": [_by_id(responder) for responder in opened_with.get("responders") or ()],
+        **{name: opened_with[name] for name in _SHOWN if name in opened_with},
+    }
+
+
+def _by_id(responder: dict[str, str]) -> dict[str, str]:
+    """A recipient as an alert shows it: by id, which is made up where it was given by name."""
+    name = responder.get("name") or responder.get("username") or ""
+    return {"type": responder["type"], "id": responder.get("id") or str(uuid.uuid5(uuid.NAMESPACE_URL, name))}
+
+
+def _accepted(result: str, request_id: str) -> Reply:
+    return Reply.json(202, {"result": result, "took": 0.001, "requestId": request_id})
+
+
+def _found(data: dict[str, Any]) -> Reply:
+    return Reply.json(200, {"data": data, "took": 0.001, "requestId": str(uuid.uuid4())})
+
+
+def _failure(status: int, message: str, errors: dict[str, str] | None = None) -> Reply:
+    body: dict[str, Any] = {"message": message, "took": 0.001, "requestId": str(uuid.uuid4())}
+    return Reply.json(status, body if errors is None else {**body, "errors": errors})
+
+
+def _throttled() -> Reply:
+    reply = _failure(429, "You are making too many requests!")
+    limits = {"X-RateLimit-State": "THROTTLED", "X-RateLimit-Reason": "INTEGRATION", "X-RateLimit-Period-In-Sec": "60"}
+    return Reply(429, reply.body, headers=limits)

@@ -1,0 +1,170 @@
+"""The sandbox without its sockets: two providers, what they received, what they would have woken people up for."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from providers.sandbox.call import Api, Call, Moment, Received, Reply
+from providers.sandbox.faults import Faults
+from providers.sandbox.incidents import Incident, Incidents
+from providers.sandbox.journal import Entry, Journal
+from providers.sandbox.keys import Keys
+from providers.sandbox.opsgenie import OpsGenie
+from providers.sandbox.pagerduty import PagerDuty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a sandbox behaves.
+
+    ``pagerduty_keys``, ``opsgenie_keys``: the keys that are known (None: all of the right form).
+    ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: any).
+    ``heartbeats``: the names of the heartbeats that exist.
+    ``latency``: seconds between a request's effect and its answer.
+    ``keep_requests``, ``keep_ended``: how many requests and ended incidents are remembered (None: all).
+    ``keep_requests=0`` is the light mode for benchmarks: no journal and no bodies, only counts and incidents.
+    ``jsm_full``: below Jira Service Management's base also what is not documented there.
+    """
+
+    pagerduty_keys: frozenset[str] | None = None
+    opsgenie_keys: frozenset[str] | None = None
+    pagerduty_rate: int | None = None
+    opsgenie_rate: int | None = None
+    heartbeats: frozenset[str] = frozenset()
+    latency: float = 0.0
+    keep_requests: int | None = None
+    keep_ended: int | None = None
+    jsm_full: bool = False
+
+
+class Sandbox:
+    """The two providers and everything that is known about their traffic.
+
+    ``url`` is where it is served (empty until it is). Times are the provider's: its own clock.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        settings = settings or Settings()
+        self.settings = settings
+        self.url = ""
+        self.faults = Faults()
+        self.journal = Journal(settings.keep_requests)
+        self._incidents = Incidents(keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0)
+        self.pagerduty = PagerDuty(Keys(settings.pagerduty_keys, settings.pagerduty_rate), self._incidents)
+        self.opsgenie = OpsGenie(
+            Keys(settings.opsgenie_keys, settings.opsgenie_rate),
+            self._incidents,
+            heartbeats=settings.heartbeats,
+            jsm_full=settings.jsm_full,
+        )
+        self._apis: dict[str, Api] = {api.name: api for api in (self.pagerduty, self.opsgenie)}
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+
+    # What others ask
+
+    def requests(
+        self,
+        provider: str | None = None,
+        *,
+        key: str | None = None,
+        dedup_key: str | None = None,
+        action: str | None = None,
+        status: int | None = None,
+        after: int = 0,
+    ) -> list[Entry]:
+        """The requests received, in order, that fit all that is given; ``after`` is the number of an entry."""
+        return self.journal.entries(provider, key=key, dedup_key=dedup_key, action=action, status=status, after=after)
+
+    def incidents(self, provider: str | None = None, *, dedup_key: str | None = None) -> list[Incident]:
+        """The incidents and alerts, in the order of their opening."""
+        return [one for one in self._incidents.list(provider) if dedup_key in (None, one.dedup_key)]
+
+    def open_incidents(self, provider: str | None = None) -> list[Incident]:
+        """Those that have not ended."""
+        return [one for one in self._incidents.list(provider) if one.open]
+
+    def extra_incidents(self, provider: str | None = None) -> list[Incident]:
+        """Those that should not have been opened (`Incident.extra` says why)."""
+        return [one for one in self._incidents.list(provider) if one.extra is not None]
+
+    def counts(self) -> dict[str, Any]:
+        """How much was received, answered and opened; goes on where the lists are bounded."""
+        return {"requests": self.journal.counts(), "incidents": self._incidents.counts()}
+
+    def close(self, provider: str, dedup_key: str, *, key: str | None = None) -> int:
+        """A person closes an incident (under one secret key, or all); returns how many were open."""
+        closed = self._incidents.end_by_person(provider, dedup_key, key=key, now=Moment.now())
+        self._changed()
+        return closed
+
+    def keys(self, provider: str) -> Keys:
+        """The keys of a provider, to revoke and restore."""
+        return {"pagerduty": self.pagerduty.keys, "opsgenie": self.opsgenie.keys}[provider]
+
+    def reset(self) -> None:
+        """Forget all traffic, incidents, faults and revocations."""
+        self.faults.clear()
+        self.journal.clear()
+        self._incidents.clear()
+        for api in self._apis.values():
+            api.reset()
+        self._changed()
+
+    async def wait_for(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
+        """Return once the predicate holds; it is evaluated now and whenever a request arrives, lands or is answered.
+
+        Raises TimeoutError, with the counts, after ``timeout`` seconds, and whatever the predicate raises.
+        """
+        if predicate():
+            return
+        waiting = (predicate, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiting[1]
+        except TimeoutError:
+            raise TimeoutError(f"not within {timeout} s; the sandbox has seen {self.counts()}") from None
+        finally:
+            self._waiting.remove(waiting)
+
+    # The steps of a request
+
+    def receive(self, received: Received) -> tuple[Call, Entry]:
+        """A request has arrived: find out whose it is, and note it."""
+        call = self._read(received)
+        entry = self.journal.record(call, Moment.now())
+        self._changed()
+        return call, entry
+
+    def apply(self, call: Call, entry: Entry) -> Reply:
+        """Let a request take effect."""
+        if call.provider is None:
+            return Reply.json(404, {"message": "no provider has this path"})
+        reply = self._apis[call.provider].answer(call, Moment.now())
+        entry.dedup_key = call.dedup_key
+        entry.applied = reply.status < 300
+        self._changed()
+        return reply
+
+    def answered(self, entry: Entry, status: int) -> None:
+        """Note the answer that is about to be sent."""
+        self.journal.answered(entry, status, Moment.now())
+        self._changed()
+
+    def _read(self, received: Received) -> Call:
+        for api in self._apis.values():
+            call = api.read(received)
+            if call is not None:
+                return call
+        return Call(method=received.method, path=received.address, provider=None, action="unknown")
+
+    def _changed(self) -> None:
+        for predicate, future in self._waiting:
+            if future.done():
+                continue
+            try:
+                if predicate():
+                    future.set_result(None)
+            except Exception as error:
+                future.set_exception(error)

@@ -1,0 +1,48 @@
+"""How times and the story of an alert are written for people, the same at every provider (design section 8)."""
+
+import re
+from datetime import UTC, datetime
+
+from providers.notification import Story
+
+_RFC3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+)
+_MICROSECONDS = 7
+"""Characters of a fraction that is kept, with its point."""
+
+
+def utc(moment: float) -> str:
+    """A time in seconds since the epoch as RFC 3339 in UTC, e.g. ``2026-05-20T14:00:00.250Z``."""
+    try:
+        written = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return "unknown"  # no calendar has it; better to say so than to lose the page
+    return written.replace("+00:00", "Z")
+
+
+def timestamp(text: str) -> str | None:
+    """An event's timestamp as every reader of ISO 8601 takes it: at most microseconds, capital letters.
+
+    None if it is no time of the calendar. An optional field is not worth a rejected page.
+    """
+    found = _RFC3339.fullmatch(text)
+    if found is None:
+        return None
+    day, time, fraction, zone = found.groups()
+    written = f"{day}T{time}{(fraction or '')[:_MICROSECONDS]}{zone.upper()}"
+    try:
+        datetime.fromisoformat(written)
+    except ValueError:
+        return None
+    return written
+
+
+def facts(story: Story) -> dict[str, str | int]:
+    """The story as fields: ``occurrences``, ``first_seen``, ``last_seen``, ``highest_severity``."""
+    return {
+        "occurrences": story.occurrences,
+        "first_seen": utc(story.first_seen),
+        "last_seen": utc(story.last_seen),
+        "highest_severity": story.highest_severity.label,
+    }

@@ -1,0 +1,109 @@
+"""Templates over an event for what people see: the addresses and texts of links and images.
+
+Unlike a dedup key (``consumer/keys.py``) the result need not be unique, but the values are just as untrusted: in an
+address they are percent-encoded, so that they can change neither its host nor its structure.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Final
+from urllib.parse import quote
+
+from providers.text import one_line, shorten
+from state.violation import Violation
+
+LACKING: Final = "default"
+"""What is rendered for a value that the event lacks, as in a dedup key."""
+
+VALUE_LIMIT: Final = 512
+"""Characters of one value. A longer one would make an address that no browser takes."""
+
+_Getter = Callable[[Violation], str | None]
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_LABEL = "label."
+
+_SAME_NAME = (
+    "guard",
+    "session_id",
+    "tenant_id",
+    "event_type",
+    "agent_id",
+    "user_id",
+    "environment",
+    "resource_type",
+    "ruleset",
+    "event_id",
+    "reason",
+    "timestamp",
+    "action",
+    "policy_hash",
+    "resource_name",
+    "resource_path",
+    "resource_host",
+)
+
+
+def _severity(violation: Violation) -> str:
+    return violation.severity.label
+
+
+def _port(violation: Violation) -> str | None:
+    return None if violation.resource_port is None else str(violation.resource_port)
+
+
+_GETTERS: Mapping[str, _Getter] = {
+    **{name: attrgetter(name) for name in _SAME_NAME},
+    "resource": attrgetter("resource_name"),
+    "severity": _severity,
+    "resource_port": _port,
+}
+
+
+class Template:
+    """A compiled template, e.g. ``https://console.example.com/sessions/{session_id}``.
+
+    Placeholders are those of a dedup key (``{guard}``, ``{session_id}``, ``{resource}``, ``{label.NAME}``, …),
+    ``{event_id}``, ``{reason}``, ``{timestamp}``, and the other facts of a violation by their names.
+
+    Raises:
+        ValueError: an unknown placeholder or an unbalanced brace.
+    """
+
+    def __init__(self, text: str) -> None:
+        head, *rest = _PLACEHOLDER.split(text)
+        literals = (head, *rest[1::2])
+        if any("{" in literal or "}" in literal for literal in literals):
+            raise ValueError(f"unbalanced brace in {text!r}")
+        self._head = one_line(head)
+        self._pieces = [(_getter(name), one_line(literal)) for name, literal in zip(rest[::2], rest[1::2], strict=True)]
+
+    def text(self, violation: Violation) -> str:
+        """The template as text for people: one line."""
+        return self._render(violation, str)
+
+    def address(self, violation: Violation) -> str:
+        """The template as an address: every value is percent-encoded, also ``/``."""
+        return self._render(violation, _encoded)
+
+    def _render(self, violation: Violation, form: Callable[[str], str]) -> str:
+        parts = [self._head]
+        for get, literal in self._pieces:
+            parts.append(form(shorten(one_line(get(violation) or LACKING), VALUE_LIMIT)))
+            parts.append(literal)
+        return "".join(parts)
+
+
+def _encoded(value: str) -> str:
+    return quote(value, safe="")
+
+
+def _getter(name: str) -> _Getter:
+    if name.startswith(_LABEL) and len(name) > len(_LABEL):
+        label = name.removeprefix(_LABEL)
+        return lambda violation: violation.labels.get(label)
+    if name not in _GETTERS:
+        choices = ", ".join(f"{{{choice}}}" for choice in (*_GETTERS, "label.NAME"))
+        raise ValueError(f"unknown placeholder {{{name}}}: choose from {choices}")
+    return _GETTERS[name]

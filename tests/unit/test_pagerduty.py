@@ -1,0 +1,411 @@
+"""PagerDuty: the payloads, the routes and the meaning of answers (Events API v2; design sections 8 and 9)."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
+from providers.notification import Acknowledge, Notification, Resolve, Story, Trigger
+from providers.pagerduty.payload import REQUEST_LIMIT
+from providers.pagerduty.provider import PagerDuty
+from providers.pagerduty.settings import PagerDutySettings
+from state.violation import Severity, Violation
+
+DEFAULT_KEY = "0" * 32
+GUARD_KEY = "a" * 32
+TENANT_KEY = "b" * 32
+SEVERITY_KEY = "c" * 32
+NOW = 1_779_285_600.0  # 2026-05-20T14:00:00Z
+
+
+def violation(**facts: Any) -> Violation:
+    given_facts: dict[str, Any] = {
+        "event_id": "0196ee5c-0000-7000-8000-000000000001",
+        "event_type": "forbidden_path",
+        "timestamp": "2026-05-20T14:00:00.123456789Z",
+        "guard": "forbidden_path",
+        "severity": Severity.CRITICAL,
+        "reason": "Access to forbidden path: /etc/shadow",
+        "allowed": False,
+        "agent_id": "agent-7",
+        "session_id": "sess-1",
+        "resource_type": "file",
+        "resource_name": "/etc/shadow",
+        **facts,
+    }
+    return Violation(**given_facts)
+
+
+def trigger(of: Violation | None = None, **facts: Any) -> Trigger:
+    of = of or violation()
+    story = Story(1, NOW, NOW, of.severity)
+    return Trigger("forbidden_path:sess-1", of, facts.pop("severity", of.severity), facts.pop("story", story), **facts)
+
+
+def pagerduty(**settings: Any) -> PagerDuty:
+    return PagerDuty(PagerDutySettings.model_validate({"routing_key": DEFAULT_KEY, **settings}), now=lambda: NOW)
+
+
+def routed() -> PagerDuty:
+    by = {
+        "by_guard": {"secret_leak": GUARD_KEY},
+        "by_tenant": {"acme": TENANT_KEY, "None": "d" * 32},
+        "by_severity": {"critical": SEVERITY_KEY},
+    }
+    return pagerduty(routing=by)
+
+
+def body_of(provider: PagerDuty, notification: Notification, route: str = "default") -> dict[str, Any]:
+    (request,) = provider.requests(route, notification)
+    assert request.body is not None
+    decoded: dict[str, Any] = orjson.loads(orjson.dumps(request.body))
+    return decoded
+
+
+def check_rules(body: dict[str, Any]) -> None:
+    """The rules of the API page, written by hand."""
+    assert len(orjson.dumps(body)) <= 512_000
+    assert len(body["routing_key"]) == 32
+    assert body["event_action"] in ("trigger", "acknowledge", "resolve")
+    assert len(body["dedup_key"]) <= 255
+    if body["event_action"] != "trigger":
+        assert set(body) == {"routing_key", "event_action", "dedup_key"}
+        return
+    payload = body["payload"]
+    assert 0 < len(payload["summary"]) <= 1024
+    assert payload["severity"] in ("critical", "error", "warning", "info")
+    for name in ("summary", "source", "component", "group", "class"):
+        assert isinstance(payload[name], str)
+        assert "\n" not in payload[name]
+        assert "\0" not in payload[name]
+    if "timestamp" in payload:
+        datetime.fromisoformat(payload["timestamp"])
+    assert isinstance(payload.get("custom_details", {}), dict)
+    assert all(link["href"] for link in body.get("links", []))
+    assert all(image["src"].startswith("https://") for image in body.get("images", []))
+
+
+def test_trigger_field_by_field() -> None:
+    settings = {
+        "links": [{"href": "https://console.example.com/s/{session_id}?e={event_id}", "text": "Session {session_id}"}],
+        "images": [{"src": "https://img.example.com/{guard}.png", "alt": "{guard}"}],
+        "client_url": "https://console.example.com/{tenant_id}",
+    }
+    facts = {"user_id": "u-1", "tenant_id": "acme", "resource_path": "/etc/shadow", "resource_host": "h1"}
+    of = violation(session_id="a/b c", policy_hash="sha256:ab", ruleset="strict", **facts)
+    body = body_of(pagerduty(**settings), trigger(of))
+    check_rules(body)
+    assert body == {
+        "routing_key": DEFAULT_KEY,
+        "event_action": "trigger",
+        "dedup_key": "forbidden_path:sess-1",
+        "client": "Clawdstrike",
+        "client_url": "https://console.example.com/acme",
+        "links": [
+            {
+                "href": "https://console.example.com/s/a%2Fb%20c?e=0196ee5c-0000-7000-8000-000000000001",
+                "text": "Session a/b c",
+            }
+        ],
+        "images": [{"src": "https://img.example.com/forbidden_path.png", "alt": "forbidden_path"}],
+        "payload": {
+            "summary": "[forbidden_path] Access to forbidden path: /etc/shadow",
+            "source": "clawdstrike-agent-7",
+            "severity": "critical",
+            "timestamp": "2026-05-20T14:00:00.123456Z",
+            "component": "forbidden_path",
+            "group": "acme",
+            "class": "forbidden_path",
+            "custom_details": {
+                "event_id": "0196ee5c-0000-7000-8000-000000000001",
+                "event_type": "forbidden_path",
+                "session_id": "a/b c",
+                "user_id": "u-1",
+                "resource_type": "file",
+                "resource_name": "/etc/shadow",
+                "resource_path": "/etc/shadow",
+                "resource_host": "h1",
+                "allowed": False,
+                "policy_hash": "sha256:ab",
+                "ruleset": "strict",
+            },
+        },
+    }
+
+
+def test_what_the_event_lacks_is_left_out_and_no_tenant_is_default() -> None:
+    payload = body_of(pagerduty(), trigger())["payload"]
+    assert payload["group"] == "default"
+    assert set(payload["custom_details"]) == {
+        "event_id",
+        "event_type",
+        "session_id",
+        "resource_type",
+        "resource_name",
+        "allowed",
+    }
+
+
+def test_custom_details_can_be_switched_off() -> None:
+    assert "custom_details" not in body_of(pagerduty(custom_details=False), trigger(again=True))["payload"]
+
+
+@pytest.mark.parametrize(
+    ("severity", "expected"),
+    [
+        (Severity.CRITICAL, "critical"),
+        (Severity.HIGH, "error"),
+        (Severity.MEDIUM, "info"),
+        (Severity.LOW, "info"),
+        (Severity.INFO, "info"),
+    ],
+)
+def test_severity_is_mapped_from_the_highest_that_is_owed(severity: Severity, expected: str) -> None:
+    provider = pagerduty(severity_mapping={"medium": "info"})
+    sent = trigger(violation(severity=Severity.INFO), severity=severity)
+    assert body_of(provider, sent)["payload"]["severity"] == expected
+
+
+@pytest.mark.parametrize("facts", [{"again": True}, {"story": Story(3, NOW, NOW + 90.25, Severity.HIGH)}])
+def test_the_story_is_told_when_there_is_one(facts: dict[str, Any]) -> None:
+    told = {"story": Story(3, NOW, NOW + 90.25, Severity.HIGH), **facts}
+    details = body_of(pagerduty(), trigger(**told))["payload"]["custom_details"]
+    assert details["occurrences"] == 3
+    assert details["first_seen"] == "2026-05-20T14:00:00.000Z"
+    assert details["last_seen"] == "2026-05-20T14:01:30.250Z"
+    assert details["highest_severity"] == "high"
+
+
+@pytest.mark.parametrize(
+    ("given_text", "expected"),
+    [
+        ("2026-05-20T14:00:00Z", "2026-05-20T14:00:00Z"),
+        ("2026-05-20t14:00:00.5z", "2026-05-20T14:00:00.5Z"),
+        ("2026-05-20T14:00:00.123456789+02:00", "2026-05-20T14:00:00.123456+02:00"),
+        ("2026-02-30T14:00:00Z", None),
+        ("2026-05-20T14:00:00Z\n", None),
+        ("[REDACTED]", None),
+        ("", None),
+    ],
+)
+def test_a_timestamp_that_is_none_is_left_out(given_text: str, expected: str | None) -> None:
+    payload = body_of(pagerduty(), trigger(violation(timestamp=given_text)))["payload"]
+    assert payload.get("timestamp") == expected
+
+
+@pytest.mark.parametrize(("notification", "action"), [(Acknowledge("k"), "acknowledge"), (Resolve("k"), "resolve")])
+def test_acknowledge_and_resolve_go_through_the_route_that_triggered(notification: Notification, action: str) -> None:
+    body = body_of(routed(), notification, "by_tenant:acme")
+    assert body == {"routing_key": TENANT_KEY, "event_action": action, "dedup_key": "k"}
+
+
+def test_a_text_that_is_too_long_ends_in_an_ellipsis_and_splits_no_character() -> None:
+    summary = body_of(pagerduty(), trigger(violation(reason="x" * 2000)))["payload"]["summary"]
+    assert len(summary) == 1024
+    assert summary.endswith("x…")
+    for padding in range(4):
+        summary = body_of(pagerduty(), trigger(violation(reason="x" * padding + "👩‍💻" * 900)))["payload"]["summary"]
+        assert len(summary.encode("utf-16-le")) // 2 <= 1024
+        assert not summary.removesuffix("…").endswith("\u200d")
+
+
+def test_line_breaks_control_characters_and_bidirectional_overrides_become_spaces() -> None:
+    summary = body_of(pagerduty(), trigger(violation(reason="a\r\n\0b\u202ec\ud800d\x85e")))["payload"]["summary"]
+    assert summary == "[forbidden_path] a b c d e"
+
+
+def test_a_request_that_is_too_large_loses_the_ends_of_its_longest_details() -> None:
+    of = violation(resource_name="\\" * 400_000, resource_path="☠" * 400_000, reason="r" * 400_000, user_id="u" * 300)
+    body = body_of(pagerduty(), trigger(of, again=True))
+    check_rules(body)
+    details = body["payload"]["custom_details"]
+    assert details["user_id"] == "u" * 300
+    assert details["resource_name"].endswith("\\…")
+    assert details["resource_path"].endswith("☠…")
+    assert details["occurrences"] == 1
+    assert len(orjson.dumps(body)) > REQUEST_LIMIT // 3
+
+
+@pytest.mark.parametrize(
+    ("facts", "route", "key"),
+    [
+        ({"guard": "secret_leak", "tenant_id": "acme"}, "by_guard:secret_leak", GUARD_KEY),
+        ({"tenant_id": "acme"}, "by_tenant:acme", TENANT_KEY),
+        ({}, "by_severity:critical", SEVERITY_KEY),
+        ({"severity": Severity.HIGH}, "default", DEFAULT_KEY),
+        ({"severity": Severity.HIGH, "tenant_id": "other"}, "default", DEFAULT_KEY),
+        ({"severity": Severity.HIGH, "tenant_id": None}, "default", DEFAULT_KEY),
+    ],
+)
+def test_a_route_is_of_the_guard_else_the_tenant_else_the_severity(facts: dict[str, Any], route: str, key: str) -> None:
+    provider, of = routed(), violation(**facts)
+    assert provider.route_of(of) == route
+    assert provider.knows(route)
+    assert body_of(provider, trigger(of), route)["routing_key"] == key
+
+
+def test_routes_begin_with_the_default() -> None:
+    expected = ("default", "by_guard:secret_leak", "by_tenant:acme", "by_tenant:None", "by_severity:critical")
+    assert tuple(routed().routes) == expected
+
+
+def test_a_route_that_is_no_longer_configured_means_the_default() -> None:
+    assert not pagerduty().knows("by_guard:secret_leak")
+    assert body_of(pagerduty(), Resolve("k"), "by_guard:secret_leak")["routing_key"] == DEFAULT_KEY
+
+
+def test_the_address_of_the_eu_works_with_and_without_a_slash() -> None:
+    for endpoint in ("https://events.eu.pagerduty.com", "https://events.eu.pagerduty.com/"):
+        (request,) = pagerduty(api_endpoint=endpoint).requests("default", Resolve("k"))
+        assert (request.method, request.url) == ("POST", "https://events.eu.pagerduty.com/v2/enqueue")
+
+
+def test_a_request_does_not_show_its_key() -> None:
+    assert DEFAULT_KEY not in repr(pagerduty().requests("default", trigger()))
+    assert DEFAULT_KEY not in repr(pagerduty())
+
+
+def test_an_unknown_placeholder_is_an_error_at_start() -> None:
+    for href in ("https://x.example/{nope}", "https://x.example/{guard"):
+        with pytest.raises(ValueError, match=r"placeholder|brace"):
+            pagerduty(links=[{"href": href}])
+
+
+NO_KEY = b"Invalid routing key"
+BAD_KEY = (
+    b'{"status":"invalid event","message":"Event object is invalid",'
+    b'"errors":["Length of \'routing_key\' is incorrect (should be 32 characters)"]}'
+)
+BAD_EVENT = b'{"status":"invalid event","message":"Event object is invalid","errors":["\'summary\' is missing"]}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (202, b"{}", Accepted()),
+        (202, b"\xff not json", Accepted()),
+        (200, b"", Unavailable(200, "HTTP 200 is not a documented answer")),
+        (204, b"", Unavailable(204, "HTTP 204 is not a documented answer")),
+        (302, b"", Unavailable(302, "HTTP 302")),
+        (400, BAD_EVENT, Rejected(400, "Event object is invalid; 'summary' is missing")),
+        (400, b"", Rejected(400, "HTTP 400")),
+        (400, NO_KEY, RouteRefused(400, "Invalid routing key")),
+        (
+            400,
+            BAD_KEY,
+            RouteRefused(
+                400, "Event object is invalid; Length of 'routing_key' is incorrect (should be 32 characters)"
+            ),
+        ),
+        (413, b"too large", Rejected(413, "too large")),
+        (422, b"no", Rejected(422, "no")),
+        (418, b"teapot", Rejected(418, "teapot")),
+        *((status, b"who?", RouteRefused(status, "who?")) for status in (401, 402, 403, 404, 405)),
+        (408, b"", Unavailable(408, "HTTP 408", unknown=True)),
+        (425, b"", Unavailable(425, "HTTP 425")),
+        (429, b"slow down", Unavailable(429, "slow down", retry_after=30)),
+        (500, b"oops", Unavailable(500, "oops")),
+        (503, b"", Unavailable(503, "HTTP 503")),
+        (504, b"", Unavailable(504, "HTTP 504", unknown=True)),
+        (599, b"", Unavailable(599, "HTTP 599")),
+        (999, b"", Unavailable(999, "HTTP 999")),
+    ],
+)
+def test_what_an_answer_means(status: int, body: bytes, expected: Answer) -> None:
+    assert pagerduty().classify(status, {}, body) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"retry-after": " 7.5 "}, 7.5),
+        ({"Retry-After": "-3"}, 0),
+        ({"Retry-After": "9" * 400}, 3600),
+        ({"Retry-After": "Wed, 20 May 2026 14:01:00 GMT"}, 60),
+        ({"Retry-After": "Wed, 20 May 2026 14:01:00 GMT", "Date": "Wed, 20 May 2026 14:00:50 GMT"}, 10),
+        ({"Retry-After": "Wed, 20 May 2026 13:00:00 GMT"}, 0),
+        ({"Retry-After": "Wed, 20 May 2099 14:00:00 GMT"}, 3600),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Wed, 99 May 2026 99:99:99 GMT"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_and_bounded(headers: dict[str, str], seconds: float | None) -> None:
+    assert pagerduty().classify(503, headers, b"") == Unavailable(503, "HTTP 503", retry_after=seconds)
+
+
+def test_an_accepted_answer_tells_the_providers_clock() -> None:
+    provider = pagerduty()
+    assert provider.classify(202, {"Date": "Wed, 20 May 2026 14:00:00 GMT"}, b"") == Accepted(NOW)
+    assert provider.classify(202, {"date": "Wed, 20 May 2026 14:00:00 GMT"}, b"") == Accepted(NOW)
+    assert provider.classify(202, {"Date": "yesterday"}, b"") == Accepted(None)
+
+
+@pytest.mark.parametrize("shown", [GUARD_KEY, GUARD_KEY.upper(), f"key={TENANT_KEY}&", "x" * 490 + SEVERITY_KEY])
+def test_a_reason_is_bounded_and_without_secrets(shown: str) -> None:
+    answer = routed().classify(400, {}, shown.encode() + b"\n\x1b[31m" + b"y" * 1000)
+    assert isinstance(answer, Rejected)
+    assert len(answer.reason) <= 500
+    assert answer.reason.isprintable()
+    for secret in (DEFAULT_KEY, GUARD_KEY, TENANT_KEY, SEVERITY_KEY):
+        assert secret[:8] not in answer.reason.lower()
+
+
+TEXT = st.text() | st.text(st.characters()) | st.builds(str.__mul__, st.text(min_size=1, max_size=3), st.just(3000))
+VIOLATIONS = st.builds(
+    Violation,
+    **dict.fromkeys(
+        (
+            "event_id",
+            "event_type",
+            "timestamp",
+            "guard",
+            "reason",
+            "agent_id",
+            "session_id",
+            "resource_type",
+            "resource_name",
+        ),
+        TEXT,
+    ),
+    severity=st.sampled_from(Severity),
+    allowed=st.booleans(),
+    **dict.fromkeys(
+        ("user_id", "tenant_id", "environment", "policy_hash", "ruleset", "resource_path", "resource_host"),
+        st.none() | TEXT,
+    ),
+    labels=st.dictionaries(st.text(), TEXT, max_size=3),
+)
+STORIES = st.builds(Story, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
+
+
+@given(VIOLATIONS, STORIES, st.booleans())
+def test_any_violation_makes_a_payload_within_the_rules(of: Violation, story: Story, again: bool) -> None:
+    provider = pagerduty(
+        links=[{"href": "https://x.example/{resource}/{label.team}", "text": "{reason}"}],
+        images=[{"src": "https://x.example/{guard}.png", "href": "https://x.example/{user_id}", "alt": "{ruleset}"}],
+        client_url="https://x.example/{session_id}",
+    )
+    assert provider.route_of(of) == "default"
+    body = body_of(provider, trigger(of, story=story, again=again))
+    check_rules(body)
+    assert all(address.isascii() for address in (body["client_url"], body["links"][0]["href"]))
+
+
+@given(VIOLATIONS)
+def test_a_violation_with_lone_surrogates_still_pages(of: Violation) -> None:
+    hostile = replace(of, reason=of.reason + "\ud800", session_id="\udfff", timestamp="\ud800")
+    check_rules(body_of(pagerduty(client_url="https://x.example/{session_id}"), trigger(hostile)))
+
+
+@given(st.integers(100, 999), st.binary(), st.dictionaries(st.sampled_from(["Retry-After", "Date"]), st.text()))
+def test_any_answer_has_a_meaning(status: int, body: bytes, headers: dict[str, str]) -> None:
+    answer = pagerduty().classify(status, headers, body)
+    assert isinstance(answer, Accepted) == (status == 202)
