@@ -1,0 +1,52 @@
+"""``clawdstrike-alerting run``: the service, until SIGTERM or SIGINT."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from consumer.build import NotSupported
+from consumer.config import Config, ConfigError, load_config, secrets_of
+from consumer.group import InstanceIdTaken
+from consumer.log import configure_log
+from consumer.server.app import ServerError
+from consumer.service import StartupError, run_service
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("run", help="run the service; SIGTERM and SIGINT drain and leave")
+    parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="the configuration file")
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 after a clean end, 1 if the service could not start or go on, 2 for the configuration."""
+    try:
+        config = load_config(args.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not config.pipelines:
+        print("exporters.alerting: no provider is configured and enabled: there is nothing to run", file=sys.stderr)
+        return 2
+    try:
+        asyncio.run(_run(config))
+    except NotSupported as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (StartupError, ServerError, InstanceIdTaken) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(config: Config) -> None:
+    log = configure_log(config.log.level, config.log.format, secrets_of(config), sys.stderr)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await run_service(config, stopping, log)

@@ -1,0 +1,316 @@
+"""A member of one pipeline's consumer group: assignment, proofs, fetching, and the tasks of its partitions.
+
+What aiokafka does around the rebalance callbacks is written down in its ``group_coordinator``: both are awaited; no
+heartbeat is sent while ``on_partitions_assigned`` runs, so it only pauses and starts tasks; pauses are forgotten at a
+rebalance; ``stop`` calls neither, so tasks are drained before it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from structlog.typing import FilteringBoundLogger
+
+from consumer.clock import Clock
+from consumer.proof import NotOwner, Proofs
+from consumer.source import Source
+from consumer.task import Task
+from providers.delivery import Delivery
+from providers.retry import Backoff
+from consumer.server.metrics import PipelineMetrics
+
+TICK_SECONDS = 1.0
+"""Between two looks at the clock and at the ends of the partitions."""
+
+FETCH_TIMEOUT_MS = 1000
+
+STOP_SECONDS = 10.0
+"""For leaving the group, which waits for a broker that may be gone."""
+
+INSTANCE_ID_LOSSES = 2
+INSTANCE_ID_SECONDS = 60.0
+"""A static member that loses its id so often within so long shares it with another."""
+
+
+class InstanceIdTaken(Exception):
+    """Another member uses this member's ``group_instance_id``; they take the partitions from each other."""
+
+
+MakeTask = Callable[[Source], Task]
+
+
+class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One member of a group, from joining to leaving. Built anew after an error of the consumer itself."""
+
+    def __init__(
+        self,
+        *,
+        consumer: AIOKafkaConsumer,
+        admin: AIOKafkaAdminClient,
+        topic: str,
+        group_id: str,
+        group_instance_id: str | None,
+        start_from: float | str,
+        drain_seconds: float,
+        proofs: Proofs,
+        delivery: Delivery,
+        backoff: Backoff,
+        make_task: MakeTask,
+        metrics: PipelineMetrics,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._consumer = consumer
+        self._admin = admin
+        self._topic = topic
+        self._group_id = group_id
+        self._group_instance_id = group_instance_id
+        self._start_from = start_from
+        self._drain_seconds = drain_seconds
+        self._proofs = proofs
+        self._delivery = delivery
+        self._backoff = backoff
+        self._make_task = make_task
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+        self._tasks: dict[TopicPartition, Task] = {}
+        self._keepers: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._losses: deque[float] = deque(maxlen=INSTANCE_ID_LOSSES)
+        self._fault: asyncio.Future[None] | None = None
+        self.assigned: frozenset[TopicPartition] | None = None
+        """The partitions of this member; None while it is not in the group."""
+        self.ends: Mapping[TopicPartition, int] = {}
+        """The ends of the partitions as they were last seen."""
+        self.turned_at = clock.monotonic()
+        """When the fetching loop last turned, by the monotonic clock."""
+
+    @property
+    def tasks(self) -> Mapping[TopicPartition, Task]:
+        """The tasks of the assigned partitions, restored or not."""
+        return self._tasks
+
+    async def run(self, stopping: asyncio.Event, grace: float) -> None:
+        """Join, work until ``stopping`` is set, then drain within ``grace`` seconds and leave.
+
+        Raises `InstanceIdTaken`; KafkaError and others if the consumer cannot go on.
+        """
+        self._fault = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._consumer.subscribe([self._topic], listener=self)
+                await self._consumer.start()
+                loops = [group.create_task(loop()) for loop in (self._fetch, self._prove, self._tick, self._watch)]
+                await stopping.wait()
+                await self._leave(grace)
+                for loop in loops:
+                    loop.cancel()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        finally:
+            self._proofs.revoke()
+            self.assigned = None
+            await self._stop_consumer()
+
+    async def _leave(self, grace: float) -> None:
+        try:
+            async with asyncio.timeout(grace):
+                await self._release(grace)
+        except TimeoutError:
+            self._log.warning("drain_cut_off", grace=grace)
+
+    async def _stop_consumer(self) -> None:
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._consumer.stop()
+        except (KafkaError, TimeoutError) as error:
+            self._log.warning("consumer_stop_failed", error=repr(error))
+
+    # rebalance
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """The group takes all partitions back, for now or for good."""
+        if self._tasks:
+            self._log.info("partitions_revoked", partitions=sorted(tp.partition for tp in revoked))
+        await self._release(self._drain_seconds)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """The group has given these partitions to this member."""
+        partitions = sorted(assigned)
+        self._consumer.pause(*partitions)
+        for partition in partitions:
+            # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
+            self._consumer.seek(partition, 0)
+        self.assigned = frozenset(partitions)
+        self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
+        assert self._group is not None
+        for partition in partitions:
+            self._keepers[partition] = self._group.create_task(self._keep(partition))
+
+    async def _release(self, grace: float) -> None:
+        """Drain all tasks, conclude with a last commit, end them (design section 6.9)."""
+        self._proofs.revoke()
+        tasks, keepers = self._tasks, self._keepers
+        self._tasks, self._keepers = {}, {}
+        self.assigned = None
+        try:
+            await asyncio.gather(*(task.drain(grace) for task in tasks.values()))
+            await self._conclude(tasks)
+        finally:
+            await self._end(keepers.values())
+
+    async def _conclude(self, tasks: Mapping[TopicPartition, Task]) -> None:
+        offsets = {tp: task.committed for tp, task in tasks.items() if task.committed is not None}
+        if not offsets:
+            return
+        try:
+            await self._proofs.conclude(offsets)
+        except NotOwner as error:
+            self._log.warning("last_commit_refused", error=str(error))
+            self._note_loss(error)
+        except (KafkaError, TimeoutError) as error:
+            self._log.warning("last_commit_failed", error=repr(error))
+
+    async def _abandon(self, error: NotOwner) -> None:
+        """The group does not know this member any more: nothing may be said or written, and it will be asked to rejoin."""
+        self._log.warning("not_owner", error=str(error))
+        self._metrics.proof("refused")
+        self._proofs.revoke()
+        keepers, self._keepers, self._tasks = self._keepers, {}, {}
+        self.assigned = None
+        self._note_loss(error)
+        current = asyncio.current_task()
+        await self._end(keeper for keeper in keepers.values() if keeper is not current)
+
+    async def _end(self, keepers: Iterable[asyncio.Task[None]]) -> None:
+        ending = list(keepers)
+        for keeper in ending:
+            keeper.cancel()
+        if ending:
+            await asyncio.wait(ending)
+
+    def _note_loss(self, error: NotOwner) -> None:
+        if self._group_instance_id is None or not error.unknown_member:
+            return
+        now = self._clock.monotonic()
+        self._losses.append(now)
+        if len(self._losses) == INSTANCE_ID_LOSSES and now - self._losses[0] < INSTANCE_ID_SECONDS:
+            assert self._fault is not None
+            if not self._fault.done():
+                self._fault.set_exception(
+                    InstanceIdTaken(
+                        f"kafka.group_instance_id: another member of group {self._group_id} uses "
+                        f"'{self._group_instance_id}' too: give each member its own"
+                    )
+                )
+
+    # loops
+
+    async def _keep(self, partition: TopicPartition) -> None:
+        """Keep a task for an assigned partition: after trouble, build it again from the first step."""
+        source = Source(
+            self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock
+        )
+        failures = 0
+        while True:
+            task = self._tasks[partition] = self._make_task(source)
+            started = self._clock.monotonic()
+            try:
+                await task.run()
+            except NotOwner as error:
+                if not error.revoked:
+                    await self._abandon(error)
+                return
+            except Exception as error:
+                # Whatever it is, only a task built anew can be trusted; the traceback tells a fault of ours from Kafka's.
+                expected = isinstance(error, KafkaError | TimeoutError | OSError)
+                failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
+                self._metrics.task_trouble()
+                self._log.error(
+                    "task_trouble",
+                    partition=partition.partition,
+                    error=repr(error),
+                    failures=failures,
+                    exc_info=None if expected else error,
+                )
+            source.pause()
+            await asyncio.sleep(self._backoff.wait(failures))
+
+    async def _fetch(self) -> None:
+        while True:
+            self.turned_at = self._clock.monotonic()
+            try:
+                batches = await self._consumer.getmany(timeout_ms=FETCH_TIMEOUT_MS)
+            except OffsetOutOfRangeError as error:
+                await self._position_lost(error)
+                continue
+            except NoOffsetForPartitionError:
+                continue  # looked up before the assignment's seek; the task sets its position itself
+            # A batch belongs to the task that was there when it was fetched, not to one built meanwhile.
+            owned = [(self._tasks.get(partition), records) for partition, records in batches.items()]
+            for task, records in owned:
+                if task is not None:
+                    await task.decide(records)
+
+    async def _position_lost(self, error: OffsetOutOfRangeError) -> None:
+        """The broker has removed records that were not decided yet: the task is built again, and restores."""
+        lost: Mapping[TopicPartition, int] = error.args[0]
+        for partition in lost:
+            keeper, task = self._keepers.get(partition), self._tasks.get(partition)
+            if keeper is not None and task is not None and task.is_running:
+                self._log.error("position_out_of_range", partition=partition.partition, position=lost[partition])
+                await self._end([keeper])
+                assert self._group is not None
+                self._keepers[partition] = self._group.create_task(self._keep(partition))
+
+    async def _prove(self) -> None:
+        while True:
+            offsets = {tp: task.committed for tp, task in self._tasks.items() if task.committed is not None}
+            if offsets:
+                try:
+                    await self._proofs.prove(offsets)
+                except NotOwner as error:
+                    if not error.revoked:
+                        await self._abandon(error)
+                except (KafkaError, TimeoutError) as error:
+                    self._metrics.proof("unanswered")
+                    self._log.warning("proof_unanswered", error=repr(error))
+                else:
+                    self._metrics.proof("accepted")
+                    self._delivery.wake()
+            await asyncio.sleep(self._proofs.interval)
+
+    async def _tick(self) -> None:
+        """Once a second: how far the partitions reach, and what time brings."""
+        while True:
+            running = {tp: task for tp, task in self._tasks.items() if task.is_running}
+            if running:
+                await self._look_at_ends(running)
+            for task in running.values():
+                task.tick()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _look_at_ends(self, running: Mapping[TopicPartition, Task]) -> None:
+        moment = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._proofs.interval):
+                self.ends = await self._consumer.end_offsets(list(running))
+                for partition, task in running.items():
+                    if task.is_running:
+                        task.advance(await self._consumer.position(partition))
+        except (KafkaError, TimeoutError) as error:
+            self._log.warning("ends_unknown", error=repr(error))
+            return
+        now = self._clock.monotonic()
+        for partition, task in running.items():
+            task.progress.observe_end(moment, self.ends[partition], now)
+
+    async def _watch(self) -> None:
+        assert self._fault is not None
+        await self._fault

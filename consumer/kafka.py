@@ -1,0 +1,107 @@
+"""How this service's Kafka clients are made: addresses, security, and the settings that correctness rests on."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
+
+from consumer.config import KafkaConfig, SecurityConfig
+
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+"""The producers' own limit; the broker's is the one that counts, and topics are checked against it at start."""
+
+TRANSACTION_TIMEOUT_SECONDS = 60
+"""After which the broker aborts a transaction whose producer is silent; a commit is given up after 30 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaClients:
+    """Makes the clients of one member. Nothing is connected until a client is started."""
+
+    config: KafkaConfig
+    client_id: str = "clawdstrike-alerting"
+
+    def member(self, group_id: str) -> AIOKafkaConsumer:
+        """A group member, not subscribed yet; it never commits by itself and never resets a position silently."""
+        config = self.config
+        return AIOKafkaConsumer(
+            **self._common(),
+            group_id=group_id,
+            group_instance_id=config.group_instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=int(config.session_timeout * 1000),
+            heartbeat_interval_ms=int(config.session_timeout * 1000 / 5),
+            rebalance_timeout_ms=int(config.rebalance_timeout * 1000),
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+
+    def reader(self) -> AIOKafkaConsumer:
+        """A consumer without a group, for reading a partition from its beginning to its end."""
+        return AIOKafkaConsumer(
+            **self._common(),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+
+    def transactional(self, transactional_id: str) -> AIOKafkaProducer:
+        """A producer whose start fences every earlier one with this id (KIP-98)."""
+        return AIOKafkaProducer(
+            **self._common(),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_SECONDS * 1000,
+            max_request_size=MAX_REQUEST_BYTES,
+            max_batch_size=512 * 1024,
+        )
+
+    def producer(self) -> AIOKafkaProducer:
+        """An idempotent producer without transactions."""
+        return AIOKafkaProducer(**self._common(), enable_idempotence=True, max_request_size=MAX_REQUEST_BYTES)
+
+    def admin(self) -> AIOKafkaAdminClient:
+        """An admin client."""
+        return AIOKafkaAdminClient(**self._common())
+
+    def _common(self) -> dict[str, Any]:
+        return {
+            "bootstrap_servers": self.config.bootstrap_servers,
+            "client_id": self.client_id,
+            **_security(self.config.security),
+        }
+
+
+def _security(security: SecurityConfig) -> dict[str, Any]:
+    settings: dict[str, Any] = {"security_protocol": security.protocol}
+    if security.protocol in ("SSL", "SASL_SSL"):
+        settings["ssl_context"] = create_ssl_context(
+            cafile=security.ca_file, certfile=security.cert_file, keyfile=security.key_file
+        )
+    if security.protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
+        settings["sasl_mechanism"] = security.mechanism
+        settings["sasl_plain_username"] = security.username
+        settings["sasl_plain_password"] = security.password.get_secret_value() if security.password else None
+    return settings
+
+
+async def close_producer(producer: AIOKafkaProducer, timeout: float = 5.0) -> None:
+    """Close a producer, whatever has become of it.
+
+    A clean stop waits for what is still to be sent, and for as long as there is no broker; nothing here depends on it,
+    since what was not committed is aborted by the next initialisation.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            await producer.stop()
+    except (TimeoutError, KafkaError):
+        # stop() has no way to give up: the tasks it waits for have to be ended for it (aiokafka 0.14).
+        if producer._sender is not None and producer._sender.sender_task is not None:
+            producer._sender.sender_task.cancel()
+        await producer.client.close()

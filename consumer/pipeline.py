@@ -1,0 +1,157 @@
+"""The way of an event through one pipeline: decode, filter, key, transition, store (design section 3).
+
+A `Pipeline` is everything that the events of one provider have in common, whatever their partition. It decides; a
+task does what was decided.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from consumer.deadletter import DeadLetter
+from consumer.event import TOMBSTONE, Decoder, InputRecord, Poison, SecurityEvent
+from consumer.filter import End
+from consumer.keys import KeyTemplate
+from providers.provider import Provider
+from state.alert import Alert, Occurrence, Outcome, Owed, Policy, occurred, over
+from state.store import Store
+from state.violation import Record
+
+
+class FetchedRecord(InputRecord, Protocol):
+    """A record as it was fetched: aiokafka's ``ConsumerRecord`` or our ``Record``."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an event that concerns somebody came to: ``alerts`` owe something new, as they are now in the store."""
+
+    outcome: Outcome | None = None
+    alerts: tuple[Alert, ...] = ()
+    ended: tuple[Alert, ...] = ()
+    dead_letter: DeadLetter | None = None
+    tombstone: bool = False
+
+
+_SUPPRESSED = Decision(Outcome.SUPPRESSED)
+_TOMBSTONE = Decision(tombstone=True)
+_NOTHING_ENDED = Decision()
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Everything for one provider that no partition owns. ``max_event_age`` is in seconds, None for any age."""
+
+    provider: Provider
+    group_id: str
+    input_topic: str
+    state_topic: str
+    dlq_topic: str
+    decoder: Decoder
+    template: KeyTemplate
+    policy: Policy
+    max_event_age: float | None
+    give_up_seconds: float
+    timeout_seconds: float
+    commit_interval: float
+    max_owed: int
+
+    def decide(self, record: FetchedRecord, store: Store, now: float) -> Decision | None:
+        """Decide one record to the end; None if it concerns nobody, which is what most do.
+
+        ``now`` is wall-clock seconds since the epoch.
+        """
+        event = self.decoder.decode(record)
+        if event is None:
+            return None
+        if isinstance(event, SecurityEvent):
+            return self._alert(event, record, store, now) if event.alertable else self._end(event, store)
+        if event is TOMBSTONE:
+            return _TOMBSTONE
+        return Decision(dead_letter=self._poison(event, record))
+
+    def _alert(self, event: SecurityEvent, record: FetchedRecord, store: Store, now: float) -> Decision:
+        if self.max_event_age is not None and now - event.time > self.max_event_age:
+            return Decision(dead_letter=self._stale(event, record, now))
+        template = self.template
+        dedup_key = template.render(event)
+        session_id = event.session_id if "session_id" in template.fields else None
+        occurrence = Occurrence(event.severity, event.time, _kept(record))
+        alert, outcome = occurred(store.get(dedup_key), dedup_key, session_id, occurrence, now, self.policy)
+        store.put(alert)
+        return _SUPPRESSED if outcome is Outcome.SUPPRESSED else Decision(outcome, (alert,))
+
+    def _end(self, event: SecurityEvent, store: Store) -> Decision:
+        if event.ends is End.SESSION:
+            ending = store.of_session(event.session_id)
+        else:
+            alert = store.get(self.template.render(event))
+            ending = [alert] if alert is not None else []
+        ended = []
+        for alert in ending:
+            resolving = over(alert)
+            if resolving is not alert:
+                store.put(resolving)
+                ended.append(resolving)
+        return Decision(ended=tuple(ended)) if ended else _NOTHING_ENDED
+
+    # what is dead-lettered, and why
+
+    def _poison(self, poison: Poison, record: FetchedRecord) -> DeadLetter:
+        text = f"{poison.path}: {poison.reason}" if poison.path else poison.reason
+        return self._undecided(_kept(record), "decode", poison.error_class, text, poison.event_id, retryable=False)
+
+    def _stale(self, event: SecurityEvent, record: FetchedRecord, now: float) -> DeadLetter:
+        text = f"{now - event.time:.0f} s old, more than the {self.max_event_age:.0f} s of max_event_age"
+        return self._undecided(_kept(record), "stale", "stale", text, event.event_id, retryable=True)
+
+    def _undecided(
+        self, record: Record, stage: str, error_class: str, error: str, event_id: str | None, *, retryable: bool
+    ) -> DeadLetter:
+        return DeadLetter(
+            record=record,
+            provider=self.provider.name,
+            stage=stage,
+            event_id=event_id,
+            error_class=error_class,
+            error=error,
+            retryable=retryable,
+            attempts=0,
+            first_attempt=None,
+            last_attempt=None,
+            occurrences=1,
+            first_offset=record.offset,
+            last_offset=record.offset,
+        )
+
+    def undelivered(self, owed: Owed, error_class: str, error: str, event_id: str | None, *, retryable: bool) -> DeadLetter:
+        """The dead letter of a trigger that the provider rejected, or that was owed for too long."""
+        return DeadLetter(
+            record=owed.record,
+            provider=self.provider.name,
+            stage="deliver",
+            event_id=event_id,
+            error_class=error_class,
+            error=error,
+            retryable=retryable,
+            attempts=owed.attempts,
+            first_attempt=owed.first_attempt,
+            last_attempt=owed.last_attempt,
+            occurrences=owed.occurrences,
+            first_offset=owed.first_offset,
+            last_offset=owed.last_offset,
+        )
+
+
+def _kept(record: FetchedRecord) -> Record:
+    return Record(
+        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
+    )

@@ -1,0 +1,1 @@
+"""What operators see over HTTP: health and metrics."""

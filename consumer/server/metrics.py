@@ -1,0 +1,193 @@
+"""All metrics of the service, declared together (Prometheus naming practices).
+
+Counters are counted where things happen; what is a state (open alerts, owed, lag) is read when Prometheus asks.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+PREFIX = "clawdstrike_alerting"
+
+OUTCOMES = (
+    "ignored", "triggered", "counted", "suppressed", "ended", "quiet", "poison", "stale", "tombstone"
+)  # fmt: skip
+"""What can become of an event (``quiet`` is the end of an alert without one)."""
+
+ACTIONS = ("trigger", "acknowledge", "resolve")
+RESULTS = ("accepted", "rejected", "refused", "unavailable")
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """What one task is like now. ``lag`` counts from the decided position; ages are in seconds."""
+
+    partition: int
+    alerts: dict[str, int]
+    owed: int
+    oldest_owed_age: float
+    lag: int | None
+    is_running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineState:
+    """What one pipeline of this member is like now. ``proof_age`` is None while nothing has been proved."""
+
+    partitions: tuple[PartitionState, ...] = ()
+    refused_routes: tuple[str, ...] = ()
+    queued: dict[str, int] = field(default_factory=dict)
+    in_flight: int = 0
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._events = Counter(f"{PREFIX}_events", "Events by what became of them", ["pipeline", "outcome"], registry=registry)
+        self._notifications = Counter(
+            f"{PREFIX}_notifications",
+            "Notifications by route, action and the provider's answer",
+            ["pipeline", "route", "action", "result"],
+            registry=registry,
+        )
+        self._notification_seconds = Histogram(
+            f"{PREFIX}_notification_seconds",
+            "From the first request of a notification to its answer",
+            ["pipeline"],
+            buckets=_LATENCY[:13],
+            registry=registry,
+        )
+        self._acceptance_seconds = Histogram(
+            f"{PREFIX}_acceptance_seconds",
+            "From the record of an event to the provider's acceptance of its trigger",
+            ["pipeline"],
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self._dead_letters = Counter(
+            f"{PREFIX}_dead_letters", "Dead letters", ["pipeline", "stage", "error_class"], registry=registry
+        )
+        self._checkpoints = Histogram(
+            f"{PREFIX}_checkpoint_seconds", "Committed checkpoints", ["pipeline"], buckets=_LATENCY[:13], registry=registry
+        )
+        self._proofs = Counter(f"{PREFIX}_proofs", "Proofs of ownership by answer", ["pipeline", "result"], registry=registry)
+        self._troubles = Counter(
+            f"{PREFIX}_task_troubles", "Tasks that were closed because of an error", ["pipeline"], registry=registry
+        )
+        self._lost = Counter(
+            f"{PREFIX}_positions_lost", "Positions that the broker no longer had", ["pipeline"], registry=registry
+        )
+        self._heartbeats = Counter(f"{PREFIX}_heartbeats", "Heartbeat pings by result", ["result"], registry=registry)
+
+    def pipeline(self, name: str, routes: Iterable[str], state: Callable[[], PipelineState]) -> "PipelineMetrics":
+        """The metrics of one pipeline, every series there from the start; ``state`` is asked at each scrape."""
+        for outcome in OUTCOMES:
+            self._events.labels(name, outcome)
+        for route in routes:
+            for action in ACTIONS:
+                for result in RESULTS:
+                    self._notifications.labels(name, route, action, result)
+        self.registry.register(_StateCollector(name, state))
+        return PipelineMetrics(self, name)
+
+    def heartbeat(self, result: str) -> None:
+        """A ping was ``accepted``, ``failed`` or ``withheld``."""
+        self._heartbeats.labels(result).inc()
+
+
+class PipelineMetrics:
+    """What one pipeline counts."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self._metrics = metrics
+        self._name = name
+        self._events = {outcome: metrics._events.labels(name, outcome) for outcome in OUTCOMES}
+        self._acceptance = metrics._acceptance_seconds.labels(name)
+        self._answered = metrics._notification_seconds.labels(name)
+        self._checkpoints = metrics._checkpoints.labels(name)
+        self._troubles = metrics._troubles.labels(name)
+        self._lost = metrics._lost.labels(name)
+
+    def events(self, outcome: str, count: int) -> None:
+        """That many events came to this."""
+        if count and outcome in self._events:
+            self._events[outcome].inc(count)
+
+    def notification(self, route: str, action: str, result: str, seconds: float) -> None:
+        """A notification was answered after ``seconds``."""
+        self._metrics._notifications.labels(self._name, route, action, result).inc()
+        self._answered.observe(seconds)
+
+    def accepted(self, seconds: float) -> None:
+        """A trigger was accepted that long after its record was produced."""
+        self._acceptance.observe(seconds)
+
+    def dead_letter(self, stage: str, error_class: str) -> None:
+        """A dead letter is to be written."""
+        self._metrics._dead_letters.labels(self._name, stage, error_class).inc()
+
+    def checkpoint(self, seconds: float) -> None:
+        """A checkpoint was committed in ``seconds``."""
+        self._checkpoints.observe(seconds)
+
+    def proof(self, result: str) -> None:
+        """A proof was ``accepted``, ``refused`` or ``unanswered``."""
+        self._metrics._proofs.labels(self._name, result).inc()
+
+    def task_trouble(self) -> None:
+        """A task was closed because of an error."""
+        self._troubles.inc()
+
+    def position_lost(self) -> None:
+        """The broker no longer had a task's position."""
+        self._lost.inc()
+
+
+class _StateCollector(Collector):
+    def __init__(self, pipeline: str, state: Callable[[], PipelineState]) -> None:
+        self._pipeline = pipeline
+        self._state = state
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # several pipelines yield the same families, which the registry would take for a clash
+
+    def collect(self) -> Iterable[Metric]:
+        state = self._state()
+        alerts = GaugeMetricFamily(f"{PREFIX}_alerts", "Alerts by status", labels=["pipeline", "partition", "status"])
+        owed = GaugeMetricFamily(f"{PREFIX}_owed", "Alerts that owe a trigger", labels=["pipeline", "partition"])
+        age = GaugeMetricFamily(
+            f"{PREFIX}_oldest_owed_seconds", "Age of the oldest owed trigger", labels=["pipeline", "partition"]
+        )
+        lag = GaugeMetricFamily(
+            f"{PREFIX}_lag", "Records behind the decided position", labels=["pipeline", "partition"]
+        )
+        running = GaugeMetricFamily(
+            f"{PREFIX}_task_running", "1 while the task is restored and decides", labels=["pipeline", "partition"]
+        )
+        for partition in state.partitions:
+            labels = [self._pipeline, str(partition.partition)]
+            for status, count in partition.alerts.items():
+                alerts.add_metric([*labels, status], count)
+            owed.add_metric(labels, partition.owed)
+            age.add_metric(labels, partition.oldest_owed_age)
+            running.add_metric(labels, int(partition.is_running))
+            if partition.lag is not None:
+                lag.add_metric(labels, partition.lag)
+        queued = GaugeMetricFamily(f"{PREFIX}_queued", "Notifications that wait", labels=["pipeline", "route"])
+        for route, count in state.queued.items():
+            queued.add_metric([self._pipeline, route], count)
+        refused = GaugeMetricFamily(
+            f"{PREFIX}_route_refused", "1 while the provider refuses the route", labels=["pipeline", "route"]
+        )
+        for route in state.queued:
+            refused.add_metric([self._pipeline, route], int(route in state.refused_routes))
+        in_flight = GaugeMetricFamily(f"{PREFIX}_in_flight", "Notifications on the wire", labels=["pipeline"])
+        in_flight.add_metric([self._pipeline], state.in_flight)
+        return (alerts, owed, age, lag, running, queued, refused, in_flight)

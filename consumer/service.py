@@ -1,0 +1,109 @@
+"""The service: all pipelines, the health server, the heartbeat, from start to SIGTERM."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry
+from structlog.typing import FilteringBoundLogger
+
+from consumer.build import build_pipelines
+from consumer.clock import Clock
+from consumer.config import Config
+from consumer.kafka import KafkaClients
+from consumer.progress import PEACE_SECONDS
+from consumer.runner import PipelineRunner
+from consumer.server.app import create_app, serving
+from consumer.server.metrics import Metrics
+from consumer.topics import TopicReport, check_topics
+from providers.http import HttpSender, create_session
+
+RETRY_START_SECONDS = 1.0
+
+
+class StartupError(Exception):
+    """The service cannot start: one line for the user, with the fix."""
+
+
+async def run_service(
+    config: Config,
+    stopping: asyncio.Event,
+    log: FilteringBoundLogger,
+    *,
+    clock: Clock | None = None,
+    peace_seconds: float = PEACE_SECONDS,
+) -> None:
+    """Run until ``stopping`` is set, then drain and leave.
+
+    Raises `NotSupported`, `StartupError` if Kafka or its topics are not as they must be, `ServerError` if the port is
+    taken, `InstanceIdTaken`.
+    """
+    clock = clock or Clock()
+    pipelines = build_pipelines(config)
+    clients = KafkaClients(config.kafka)
+    report = await _await_topics(config, clients, stopping, log, clock)
+    if report is None:
+        return
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(create_session(config.delivery.max_in_flight * len(pipelines)))
+        sender = HttpSender(session)
+        runners = [
+            PipelineRunner(
+                pipeline,
+                config,
+                clients=clients,
+                sender=sender,
+                dead_letter_limit=report.dead_letter_limit,
+                metrics=metrics,
+                clock=clock,
+                log=log,
+                peace_seconds=peace_seconds,
+            )
+            for pipeline in pipelines
+        ]
+        app = create_app(lambda: [runner.health() for runner in runners], registry)
+        port = await stack.enter_async_context(serving(app, config.server.host, config.server.port))
+        log.info("service_started", port=port, pipelines=[pipeline.provider.name for pipeline in pipelines])
+        try:
+            async with asyncio.TaskGroup() as group:
+                for runner in runners:
+                    group.create_task(runner.run(stopping))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+    log.info("service_stopped")
+
+
+async def _await_topics(
+    config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger, clock: Clock
+) -> TopicReport | None:
+    """The topics as they are, once Kafka answers; None if the service is to stop before that."""
+    deadline = clock.monotonic() + config.kafka.startup_timeout
+    while not stopping.is_set():
+        admin = clients.admin()
+        try:
+            async with asyncio.timeout(max(1.0, deadline - clock.monotonic())):
+                return await _checked(admin, config)
+        except (KafkaError, OSError, TimeoutError) as error:
+            servers, left = config.kafka.bootstrap_servers, deadline - clock.monotonic()
+            reason = str(error) or type(error).__name__
+            if left <= 0:
+                raise StartupError(
+                    f"kafka.bootstrap_servers: {servers} did not answer within "
+                    f"{config.kafka.startup_timeout:g} s (kafka.startup_timeout): {reason}"
+                ) from error
+            log.warning("kafka_unreachable", bootstrap_servers=servers, error=reason, seconds_left=round(left))
+        finally:
+            await admin.close()
+        await asyncio.sleep(RETRY_START_SECONDS)
+    return None
+
+
+async def _checked(admin: AIOKafkaAdminClient, config: Config) -> TopicReport:
+    await admin.start()
+    report = await check_topics(admin, config)
+    if report.problems:
+        raise StartupError("; ".join(report.problems))
+    return report
