@@ -130,12 +130,13 @@ def occurred(
     # Event time is the smallest of the event's timestamp, the record's, and now (design section 8, "Time").
     time = min(occurrence.time, record.timestamp / 1000, now)
     if alert is None:
-        owed = _owe(occurrence, now)
-        return Alert(
-            dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=owed
-        ), Outcome.TRIGGERED
+        fresh = Alert(
+            dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=_owe(occurrence, now)
+        )
+        return fresh, Outcome.TRIGGERED
 
     told, owed_before = alert.told, alert.owed
+    owed: Owed | None
     outcome, status, unsettled = Outcome.TRIGGERED, alert.status, alert.unsettled
     if status is Status.RESOLVING:
         # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that.

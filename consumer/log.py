@@ -1,0 +1,255 @@
+"""The log: one event per line, as JSON or for people, and never a secret.
+
+Our own lines and those of libraries (``logging``) take the same way: a level, a time, then every value is made harmless
+(`_Tidy`), then one line is written. Values of events are hostile: whoever provokes a violation chooses parts of them.
+"""
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO, cast
+from urllib.parse import quote
+
+import orjson
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+REDACTED: Final = "[secret]"
+
+VALUE_LIMIT: Final = 2000
+"""Characters of one value."""
+
+TRACEBACK_LIMIT: Final = 16_000
+"""Characters of a traceback; what is too long loses its middle."""
+
+ITEM_LIMIT: Final = 100
+"""Items of one list or mapping."""
+
+_DEPTH = 6
+_LEVELS: Final[Mapping[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_OURS = ("timestamp", "level")
+"""Fields that nobody but this module writes."""
+
+
+def configure_log(
+    level: Literal["debug", "info", "warning", "error"],
+    format: Literal["json", "console"],
+    secrets: frozenset[str],
+    stream: TextIO,
+) -> FilteringBoundLogger:
+    """The log of this process on ``stream``; warnings and worse of libraries go there too.
+
+    None of ``secrets`` is written, whatever it stands in. A stream that fails is no reason to stop paging: the line
+    is lost. Called again, it takes the place of the log before.
+    """
+    write = _Lines(stream)
+    tidy = _Tidy(secrets, multiline=format == "json")
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        _add_timestamp,
+        _add_traceback,
+        tidy,
+        _as_json if format == "json" else _as_text,
+    ]
+    _take_over_logging(_LibraryHandler(processors, write), max(logging.WARNING, _LEVELS[level]))
+    logger = structlog.wrap_logger(
+        write, processors, structlog.make_filtering_bound_logger(_LEVELS[level]), cache_logger_on_first_use=False
+    )
+    return cast(FilteringBoundLogger, logger.bind())
+
+
+@contextmanager
+def quiet(library: str) -> Iterator[list[str]]:
+    """Let a library log nothing within the block; the messages that it would have logged are in the list."""
+    logger = logging.getLogger(library)
+    keeper = _Keeper()
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(keeper)
+    try:
+        yield keeper.messages
+    finally:
+        logger.removeHandler(keeper)
+        logger.propagate = propagate
+
+
+# the steps of a line
+
+
+def _add_timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    event["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
+
+
+def _add_traceback(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """``exc_info``, in all forms that it can have, becomes the text ``exception``; never with local variables."""
+    try:
+        return structlog.processors.format_exc_info(logger, name, event)
+    except Exception as error:  # an exception whose own text cannot be made
+        event["exception"] = f"a traceback that cannot be written: {type(error).__name__}"
+        return event
+
+
+class _Tidy:
+    """Makes every value fit for a line: no secret, no control character, bounded, and of a type that JSON has.
+
+    Line breaks are kept in tracebacks if ``multiline`` (in JSON they are escaped anyway).
+    """
+
+    def __init__(self, secrets: Iterable[str], *, multiline: bool) -> None:
+        spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
+        longest_first = sorted(spellings, key=len, reverse=True)
+        self._secret = re.compile("|".join(map(re.escape, longest_first))) if spellings else None
+        self._multiline = multiline
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {name: value if name in _OURS else self._field(name, value) for name, value in event.items()}
+
+    def _field(self, name: str, value: Any) -> Any:
+        if name == "exception" and isinstance(value, str):
+            lines = self._text(value, TRACEBACK_LIMIT, keep="\n")
+            return lines if self._multiline else lines.replace("\n", "\\n")
+        return self._value(value, _DEPTH)
+
+    def _value(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str):
+            return self._text(value, VALUE_LIMIT)
+        if value is None or isinstance(value, bool | float):
+            return value
+        if isinstance(value, int):
+            return value if -(2**63) <= value < 2**64 else self._text(hex(value), VALUE_LIMIT)
+        if depth and isinstance(value, Mapping):
+            return {
+                self._text(_written(name), VALUE_LIMIT): self._value(item, depth - 1)
+                for name, item in list(value.items())[:ITEM_LIMIT]
+            }
+        if depth and isinstance(value, list | tuple | Set):
+            return [self._value(item, depth - 1) for item in list(value)[:ITEM_LIMIT]]
+        return self._text(_written(value), VALUE_LIMIT)
+
+    def _text(self, text: str, limit: int, *, keep: str = "") -> str:
+        if self._secret is not None:
+            text = self._secret.sub(REDACTED, text)  # before cutting: half a secret would not be recognised
+        if len(text) > limit:
+            half = (limit - 1) // 2
+            text = f"{text[:half]}…{text[-half:]}"
+        if text.isprintable():
+            return text
+        return "".join(
+            character if character.isprintable() or character in keep else _escape(character) for character in text
+        )
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """The ways in which a text may repeat a secret: as it is, in a repr, in JSON, in an address."""
+    yield secret
+    yield repr(secret)[1:-1]
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield quote(secret, safe="", errors="replace")
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)
+    except Exception:
+        return f"<{type(value).__name__} without a repr>"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    first = {name: event[name] for name in ("timestamp", "level", "event") if name in event}
+    return orjson.dumps({**first, **event}).decode()
+
+
+def _as_text(_: WrappedLogger, __: str, event: EventDict) -> str:
+    fields = dict(event)
+    head = f"{fields.pop('timestamp')} {fields.pop('level', ''):<8} {fields.pop('event', '')}"
+    return " ".join([head, *(f"{name}={_readable(value)}" for name, value in fields.items())])
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, str) and value and not any(character in value for character in ' "='):
+        return value
+    return orjson.dumps(value).decode()
+
+
+# where lines come from and go to
+
+
+class _Lines:
+    """Writes lines to a stream, whole, from any thread. As structlog's innermost logger it has a method per level."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def __call__(self, line: str) -> None:
+        try:
+            with self._lock:
+                try:
+                    self._stream.write(line + "\n")
+                except UnicodeEncodeError:
+                    self._stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
+                self._stream.flush()
+        except (OSError, ValueError):
+            pass  # the other end is gone, or the stream is closed; there is nowhere to say so
+
+    debug = info = warning = warn = error = critical = exception = msg = log = __call__
+
+
+class _LibraryHandler(logging.Handler):
+    """Lets what libraries log take the same way as our own lines."""
+
+    def __init__(self, processors: Iterable[Processor], write: _Lines) -> None:
+        super().__init__()
+        self._processors = tuple(processors)
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, whatever the record is like."""
+        name = record.levelname.lower()
+        line: Any = {"event": _message(record), "logger": record.name}
+        if record.exc_info:
+            line["exc_info"] = record.exc_info
+        for process in self._processors:
+            line = process(None, name, line)
+        self._write(line)
+
+
+class _Keeper(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(_message(record))
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # the arguments do not fit the format
+        return str(record.msg)
+
+
+def _take_over_logging(handler: _LibraryHandler, level: int) -> None:
+    root = logging.getLogger()
+    for earlier in [earlier for earlier in root.handlers if isinstance(earlier, _LibraryHandler)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(level)
+    logging.captureWarnings(True)

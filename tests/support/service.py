@@ -1,0 +1,179 @@
+"""Members of the service inside the test's process, against a broker and a sandbox."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+import yaml
+from consumer.log import configure_log
+from prometheus_client import CollectorRegistry
+
+from consumer.build import build_pipelines
+from consumer.clock import Clock
+from consumer.config import Config, parse_config, secrets_of
+from consumer.kafka import KafkaClients
+from consumer.runner import PipelineRunner
+from consumer.server.metrics import Metrics
+from providers.http import HttpSender, create_session
+from providers.sandbox import Sandbox
+from tests.support.kafka import COMPACTED, create_topic, unique
+from tests.support.waiting import wait_until
+
+ROUTING_KEY = "d" * 32
+API_KEY = "5a1b2c3d-opsgenie-key"
+
+
+@dataclass(frozen=True)
+class World:
+    """The topics of one test, all with names of their own, and the configuration that goes with them."""
+
+    bootstrap_servers: str
+    partitions: int
+    document: dict[str, Any]
+
+    @property
+    def config(self) -> Config:
+        """The configuration, as the service would load it."""
+        return parse_config(yaml.safe_dump(self.document), os.environ, lambda path: "")
+
+    def member(self, **kafka: Any) -> Config:
+        """The configuration of one member, with some settings of ``kafka`` of its own."""
+        document = {**self.document, "kafka": {**self.document["kafka"], **kafka}}
+        return parse_config(yaml.safe_dump(document), os.environ, lambda path: "")
+
+    @property
+    def events(self) -> str:
+        """The input topic."""
+        return self.config.kafka.topics.events
+
+    @property
+    def dlq(self) -> str:
+        """The dead-letter topic."""
+        return self.config.kafka.topics.dlq
+
+    def state(self, provider: str = "pagerduty") -> str:
+        """The state topic of a provider."""
+        return self.config.kafka.state_topic(provider)
+
+    def group(self, provider: str = "pagerduty") -> str:
+        """The consumer group of a provider."""
+        return self.config.kafka.group(provider)
+
+
+async def make_world(
+    bootstrap_servers: str,
+    sandbox_url: str,
+    *,
+    partitions: int = 1,
+    pagerduty: Mapping[str, Any] | None = None,
+    opsgenie: Mapping[str, Any] | None = None,
+    delivery: Mapping[str, Any] | None = None,
+    kafka: Mapping[str, Any] | None = None,
+    alerting: Mapping[str, Any] | None = None,
+) -> World:
+    """Create the topics and write the configuration; PagerDuty alone unless told otherwise."""
+    name = unique("w")
+    providers: dict[str, Any] = {}
+    if pagerduty is not None or opsgenie is None:
+        providers["pagerduty"] = {"routing_key": ROUTING_KEY, "api_endpoint": sandbox_url, **(pagerduty or {})}
+    if opsgenie is not None:
+        providers["opsgenie"] = {"api_key": API_KEY, "api_endpoint": sandbox_url, **opsgenie}
+    document = {
+        "kafka": {
+            "bootstrap_servers": bootstrap_servers,
+            "group_id": f"{name}.group",
+            "start_from": "earliest",
+            "session_timeout": "6s",
+            "rebalance_timeout": "20s",
+            "topics": {"events": f"{name}.events", "state": f"{name}.state", "dlq": f"{name}.dlq"},
+            **(kafka or {}),
+        },
+        "exporters": {"alerting": {**(alerting or {}), **providers}},
+        "delivery": {
+            "timeout_seconds": 2,
+            "retry": {"initial_backoff_ms": 50, "max_backoff_ms": 500},
+            "commit_interval_ms": 20,
+            **(delivery or {}),
+        },
+        "server": {"port": 0},
+        "log": {"level": "debug"},
+    }
+    world = World(bootstrap_servers, partitions, document)
+    await create_topic(bootstrap_servers, world.events, partitions=partitions)
+    await create_topic(bootstrap_servers, world.dlq, configs={"max.message.bytes": str(2 << 20)})
+    for provider in providers:
+        await create_topic(bootstrap_servers, world.state(provider), partitions=partitions, configs=COMPACTED)
+    return world
+
+
+class Member:
+    """A member of the service: all pipelines of the configuration, in this process."""
+
+    def __init__(self, config: Config, *, clock: Clock, peace_seconds: float) -> None:
+        self.config = config
+        self.output = StringIO()
+        self.registry = CollectorRegistry()
+        self.stopping = asyncio.Event()
+        self._clock = clock
+        self._peace_seconds = peace_seconds
+        self.runners: dict[str, PipelineRunner] = {}
+
+    async def run(self) -> None:
+        """Run until stopped."""
+        log = configure_log("debug", "json", secrets_of(self.config), self.output)
+        metrics = Metrics(self.registry)
+        async with create_session(64) as session, asyncio.TaskGroup() as group:
+            for pipeline in build_pipelines(self.config):
+                runner = PipelineRunner(
+                    pipeline,
+                    self.config,
+                    clients=KafkaClients(self.config.kafka),
+                    sender=HttpSender(session),
+                    dead_letter_limit=2 << 20,
+                    metrics=metrics,
+                    clock=self._clock,
+                    log=log,
+                    peace_seconds=self._peace_seconds,
+                )
+                self.runners[pipeline.provider.name] = runner
+                group.create_task(runner.run(self.stopping))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one series; 0 while it is not there."""
+        return self.registry.get_sample_value(f"clawdstrike_alerting_{name}", labels) or 0.0
+
+    async def restored(self, partitions: int | None = None, provider: str = "pagerduty") -> None:
+        """Wait until every assigned partition (and so many of them) is restored and decides."""
+
+        def is_restored() -> bool:
+            if provider not in self.runners:
+                return False
+            health = self.runners[provider].health()
+            wanted = health.partitions if partitions is None else partitions
+            return health.joined and health.restored == health.partitions == wanted
+
+        await wait_until(is_restored, "the member's partitions are restored", timeout=30)
+
+
+@contextlib.asynccontextmanager
+async def running_member(
+    config: Config, *, clock: Clock | None = None, peace_seconds: float = 0.0
+) -> AsyncIterator[Member]:
+    """A member for the length of the block; it drains and leaves at the end, within its grace."""
+    member = Member(config, clock=clock or Clock(), peace_seconds=peace_seconds)
+    task = asyncio.create_task(member.run())
+    try:
+        yield member
+    finally:
+        member.stopping.set()
+        async with asyncio.timeout(60):
+            await task
+
+
+async def incidents(sandbox: Sandbox, count: int, provider: str = "pagerduty", timeout: float = 20.0) -> None:
+    """Wait until the sandbox has seen that many incidents opened."""
+    await sandbox.wait_for(lambda: len(sandbox.incidents(provider)) >= count, timeout)

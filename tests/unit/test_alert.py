@@ -1,0 +1,309 @@
+"""The table of design section 8, row by row."""
+
+from dataclasses import replace
+
+import pytest
+
+from state.alert import (
+    Alert,
+    Due,
+    Occurrence,
+    Outcome,
+    Policy,
+    Status,
+    due,
+    is_forgotten,
+    is_given_up,
+    is_quiet,
+    occurred,
+    over,
+    resolve_answered,
+    trigger_accepted,
+    trigger_attempted,
+    trigger_refused,
+)
+from state.violation import Record, Severity
+
+T0 = 1_800_000_000.0
+POLICY = Policy(window_seconds=300, renotify_seconds=3600, quiet_seconds=1800, forget_seconds=604_800)
+
+
+def record(offset: int = 0, at: float = T0) -> Record:
+    return Record("events", 0, offset, int(at * 1000), b"sess-1", b"{}")
+
+
+def occurs(
+    alert: Alert | None,
+    *,
+    severity: Severity = Severity.HIGH,
+    at: float = T0,
+    now: float | None = None,
+    offset: int = 0,
+    policy: Policy = POLICY,
+) -> tuple[Alert, Outcome]:
+    occurrence = Occurrence(severity, at, record(offset, at))
+    return occurred(alert, "key", "sess-1", occurrence, at if now is None else now, policy)
+
+
+def told(severity: Severity = Severity.HIGH, at: float = T0) -> Alert:
+    """An open alert that the provider has."""
+    alert, _ = occurs(None, severity=severity, at=at)
+    assert alert.owed is not None
+    return trigger_accepted(alert, alert.owed, "default", None, at)
+
+
+def resolving(alert: Alert | None = None) -> Alert:
+    return over(alert or told())
+
+
+# none
+
+
+def test_the_first_event_opens_the_alert_and_owes_a_trigger() -> None:
+    alert, outcome = occurs(None)
+    assert (outcome, alert.status, due(alert)) == (Outcome.TRIGGERED, Status.OPEN, Due.TRIGGER)
+    assert alert.owed is not None
+    assert (alert.owed.first_offset, alert.owed.last_offset, alert.owed.occurrences) == (0, 0, 1)
+    assert not alert.has
+
+
+# open, its trigger still owed
+
+
+def test_an_event_is_counted_into_what_is_owed_and_the_highest_severity_is_sent() -> None:
+    alert, _ = occurs(None, severity=Severity.HIGH, offset=1)
+    alert, outcome = occurs(alert, severity=Severity.CRITICAL, offset=2)
+    alert, _ = occurs(alert, severity=Severity.CRITICAL, offset=3)
+    alert, _ = occurs(alert, severity=Severity.MEDIUM, offset=4)
+    assert outcome is Outcome.COUNTED
+    assert alert.owed is not None
+    assert alert.owed.severity is Severity.CRITICAL
+    assert alert.owed.record.offset == 2, "of the highest severity, the first on a tie"
+    assert (alert.owed.first_offset, alert.owed.last_offset, alert.owed.occurrences) == (1, 4, 4)
+
+
+# open
+
+
+def test_an_event_within_the_window_is_suppressed_and_the_window_slides() -> None:
+    alert = told()
+    for step in range(1, 11):
+        alert, outcome = occurs(alert, at=T0 + 299 * step)
+        assert outcome is Outcome.SUPPRESSED
+    assert alert.occurrences == 11
+    assert alert.last_seen == T0 + 2990
+    assert due(alert) is None
+
+
+def test_an_event_after_the_window_triggers_again_with_the_count_so_far() -> None:
+    alert, outcome = occurs(told(), at=T0 + 301)
+    assert outcome is Outcome.TRIGGERED
+    assert alert.occurrences == 2
+    assert due(alert) is Due.TRIGGER
+
+
+def test_the_window_runs_on_event_time_which_never_moves_back() -> None:
+    alert, outcome = occurs(told(at=T0), at=T0 - 5000, now=T0 + 10)
+    assert outcome is Outcome.SUPPRESSED
+    assert (alert.first_seen, alert.last_seen) == (T0 - 5000, T0)
+
+
+@pytest.mark.parametrize("status", [Status.OPEN, Status.ACKNOWLEDGED])
+def test_a_higher_severity_than_the_provider_was_told_triggers(status: Status) -> None:
+    alert, outcome = occurs(replace(told(Severity.HIGH), status=status), severity=Severity.CRITICAL, at=T0 + 1)
+    assert outcome is Outcome.TRIGGERED
+    assert alert.owed is not None
+    assert alert.owed.severity is Severity.CRITICAL
+    assert alert.status is status
+
+
+def test_renotify_bounds_suppression() -> None:
+    alert = told()
+    alert, outcome = occurs(alert, at=T0 + 250)
+    assert outcome is Outcome.SUPPRESSED
+    alert = replace(alert, last_seen=T0 + 3599)
+    assert occurs(alert, at=T0 + 3599)[1] is Outcome.SUPPRESSED
+    assert occurs(alert, at=T0 + 3600)[1] is Outcome.TRIGGERED
+
+
+@pytest.mark.parametrize("later", [1, 301, 4000])
+def test_an_acknowledged_alert_suppresses_whatever_is_not_of_higher_severity(later: float) -> None:
+    alert = replace(told(), status=Status.ACKNOWLEDGED)
+    assert occurs(alert, at=T0 + later)[1] is Outcome.SUPPRESSED
+
+
+# the end
+
+
+@pytest.mark.parametrize("status", [Status.OPEN, Status.ACKNOWLEDGED])
+def test_quiet_runs_on_the_wall_clock_from_the_last_decision(status: Status) -> None:
+    alert = replace(told(), status=status)
+    assert not is_quiet(alert, T0 + 1799, POLICY)
+    assert is_quiet(alert, T0 + 1800, POLICY)
+    slow_engine, _ = occurs(alert, at=T0 - 90_000, now=T0 + 1000)
+    assert not is_quiet(slow_engine, T0 + 2799, POLICY), "an old event time does not make it look over"
+    assert not is_quiet(alert, T0 + 1e9, replace(POLICY, quiet_seconds=None))
+    assert not is_quiet(resolving(), T0 + 1e9, POLICY)
+
+
+@pytest.mark.parametrize("status", [Status.OPEN, Status.ACKNOWLEDGED])
+def test_when_the_threat_is_over_the_alert_is_resolving_through_its_own_route(status: Status) -> None:
+    alert = over(replace(told(), status=status, route="by_guard:secret_leak"))
+    assert (alert.status, due(alert), alert.route) == (Status.RESOLVING, Due.RESOLVE, "by_guard:secret_leak")
+    assert not alert.has
+    assert over(alert) is alert
+
+
+def test_a_trigger_that_was_never_accepted_is_delivered_before_its_resolve() -> None:
+    alert = over(occurs(None)[0])
+    assert (alert.status, due(alert)) == (Status.RESOLVING, Due.TRIGGER)
+    assert alert.owed is not None
+    alert = trigger_accepted(alert, alert.owed, "default", None, T0)
+    assert (alert.status, due(alert), alert.has) == (Status.RESOLVING, Due.RESOLVE, False)
+
+
+def test_an_event_on_a_resolving_alert_opens_it_and_triggers() -> None:
+    alert, outcome = occurs(resolving(), at=T0 + 1)
+    assert (outcome, alert.status, due(alert)) == (Outcome.TRIGGERED, Status.OPEN, Due.TRIGGER)
+    assert alert.unsettled, "the resolve may be on the wire"
+
+
+def test_the_answer_to_a_resolve_ends_the_alert_only_if_it_has_not_changed() -> None:
+    sent = resolving()
+    assert resolve_answered(sent, sent) is None
+    changed, _ = occurs(sent, at=T0 + 1)
+    after = resolve_answered(changed, sent)
+    assert after is not None
+    assert (after.status, due(after), after.unsettled) == (Status.OPEN, Due.TRIGGER, False)
+    again = over(after)
+    assert resolve_answered(again, sent) is not None, "resolving again is not the same"
+
+
+def test_a_trigger_after_a_resolve_of_unknown_outcome_is_repeated_once() -> None:
+    alert, _ = occurs(resolving(), at=T0 + 1, offset=7)
+    assert alert.owed is not None
+    alert = trigger_accepted(alert, alert.owed, "default", None, T0 + 1)
+    assert alert.owed is not None
+    assert alert.owed.repeat
+    assert due(alert) is Due.TRIGGER
+    alert = trigger_accepted(alert, alert.owed, "default", None, T0 + 31)
+    assert due(alert) is None
+    assert not alert.unsettled
+
+
+def test_a_repeat_gives_way_to_a_trigger_of_higher_severity_which_is_repeated_in_turn() -> None:
+    alert, _ = occurs(resolving(), at=T0 + 1)
+    assert alert.owed is not None
+    alert = trigger_accepted(alert, alert.owed, "default", None, T0 + 1)
+    assert occurs(alert, at=T0 + 2)[1] is Outcome.SUPPRESSED
+    alert, outcome = occurs(alert, severity=Severity.CRITICAL, at=T0 + 2)
+    assert outcome is Outcome.TRIGGERED
+    assert alert.owed is not None
+    assert not alert.owed.repeat
+    alert = trigger_accepted(alert, alert.owed, "default", None, T0 + 2)
+    assert alert.owed is not None
+    assert alert.owed.repeat
+
+
+def test_a_repeat_that_is_on_the_wire_when_the_threat_ends_is_not_owed_any_more() -> None:
+    alert, _ = occurs(resolving(), at=T0 + 1)
+    assert alert.owed is not None
+    alert = trigger_accepted(alert, alert.owed, "default", None, T0 + 1)
+    repeat = alert.owed
+    assert repeat is not None
+    alert = over(alert)
+    assert due(alert) is Due.RESOLVE
+    after = trigger_accepted(alert, repeat, "default", None, T0 + 31)
+    assert due(after) is Due.RESOLVE
+    refused, dead = trigger_refused(alert, repeat)
+    assert (refused, dead) == (None, repeat)
+
+
+# answers to a trigger
+
+
+def test_an_accepted_trigger_fixes_the_route_and_remembers_what_was_told() -> None:
+    alert, _ = occurs(None, severity=Severity.CRITICAL)
+    assert alert.owed is not None
+    alert = trigger_accepted(alert, alert.owed, "by_tenant:acme", 123.0, T0 + 2)
+    assert (alert.route, alert.has, alert.owed) == ("by_tenant:acme", True, None)
+    assert alert.told is not None
+    assert (alert.told.severity, alert.told.at, alert.told.date) == (Severity.CRITICAL, T0 + 2, 123.0)
+
+
+def test_what_was_counted_while_the_request_was_on_the_wire_is_suppressed() -> None:
+    alert, _ = occurs(None, offset=1)
+    sent = alert.owed
+    assert sent is not None
+    alert, _ = occurs(alert, offset=2)
+    assert trigger_accepted(alert, sent, "default", None, T0).owed is None
+
+
+def test_a_higher_severity_that_came_while_the_request_was_on_the_wire_is_owed() -> None:
+    alert, _ = occurs(None, offset=1)
+    sent = alert.owed
+    assert sent is not None
+    alert, _ = occurs(alert, offset=2)
+    alert, _ = occurs(alert, severity=Severity.CRITICAL, offset=3)
+    left = trigger_accepted(alert, sent, "default", None, T0).owed
+    assert left is not None
+    assert (left.record.offset, left.first_offset, left.last_offset, left.severity) == (3, 3, 3, Severity.CRITICAL)
+
+
+def test_a_rejected_trigger_of_an_alert_the_provider_has_leaves_it_open() -> None:
+    alert, _ = occurs(told(), at=T0 + 301, offset=9)
+    assert alert.owed is not None
+    after, dead = trigger_refused(alert, alert.owed)
+    assert after is not None
+    assert (after.status, after.owed) == (Status.OPEN, None)
+    assert dead.record.offset == 9
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_any_other_rejected_trigger_ends_the_alert(reopened: bool) -> None:
+    alert = occurs(resolving(), at=T0 + 1)[0] if reopened else occurs(None)[0]
+    assert alert.owed is not None
+    assert trigger_refused(alert, alert.owed) == (None, alert.owed)
+
+
+def test_a_dead_letter_takes_what_was_counted_meanwhile_but_not_a_higher_severity() -> None:
+    alert, _ = occurs(None, offset=1)
+    sent = alert.owed
+    assert sent is not None
+    counted, _ = occurs(alert, offset=2)
+    after, dead = trigger_refused(counted, sent)
+    assert after is None
+    assert (dead.record.offset, dead.first_offset, dead.last_offset, dead.occurrences) == (1, 1, 2, 2)
+    raised, _ = occurs(alert, severity=Severity.CRITICAL, offset=3)
+    after, dead = trigger_refused(raised, sent)
+    assert after is not None
+    assert after.owed is not None
+    assert (after.owed.record.offset, dead.record.offset) == (3, 1)
+
+
+def test_an_attempt_is_counted_and_fixes_the_route_only_where_it_may_still_land() -> None:
+    alert, _ = occurs(None)
+    once = trigger_attempted(alert, "default", False, T0 + 1)
+    twice = trigger_attempted(once, "by_guard:x", True, T0 + 5)
+    assert once.route is None
+    assert twice.route == "by_guard:x"
+    assert twice.owed is not None
+    assert (twice.owed.attempts, twice.owed.first_attempt, twice.owed.last_attempt) == (2, T0 + 1, T0 + 5)
+
+
+def test_a_trigger_is_given_up_only_after_an_attempt_and_never_with_zero() -> None:
+    alert, _ = occurs(None)
+    assert alert.owed is not None
+    assert not is_given_up(alert.owed, T0 + 1e9, 86_400)
+    attempted = trigger_attempted(alert, "default", False, T0).owed
+    assert attempted is not None
+    assert not is_given_up(attempted, T0 + 86_399, 86_400)
+    assert is_given_up(attempted, T0 + 86_400, 86_400)
+    assert not is_given_up(attempted, T0 + 1e9, 0)
+
+
+def test_forgotten_when_nothing_is_owed_and_nothing_was_heard() -> None:
+    assert is_forgotten(told(), T0 + 604_800, POLICY)
+    assert is_forgotten(resolving(), T0 + 604_800, POLICY)
+    assert not is_forgotten(told(), T0 + 604_799, POLICY)
+    assert not is_forgotten(occurs(None)[0], T0 + 1e9, POLICY), "what is owed is not forgotten"
