@@ -1,5 +1,6 @@
 """The broker of a test run. One for all tests; which one is said once, in the report."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -68,3 +69,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say which broker the run was on, if it needed one."""
     if _SAID in config.stash:
         terminalreporter.write_line(config.stash[_SAID])
+
+
+# aiokafka leaves futures with errors behind when a producer is fenced. asyncio logs each with its traceback when it is
+# collected, and in Python 3.11 that breaks an `ast.parse` which happens to be at work (SystemError: AST constructor
+# recursion depth mismatch). So they are collected at moments when none is.
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Collect what a test with a broker left behind."""
+    if {"broker", "own_kafka"}.intersection(getattr(item, "fixturenames", ())):
+        gc.collect()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Collect what the last tests left behind, before the plugins' reports import their modules."""
+    gc.collect()

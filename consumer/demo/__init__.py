@@ -1,0 +1,1 @@
+"""Everything on this machine: the embedded broker, realistic traffic, the live table."""

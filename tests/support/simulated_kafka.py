@@ -1,0 +1,199 @@
+"""A state topic, a dead-letter topic and transactions, in memory, for one partition: what a task needs of Kafka.
+
+A commit waits until the test says what comes of it. Nothing of a transaction is seen before that, and all of it after.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from consumer.deadletter import DeadLetter, decode
+
+
+class Outcome(Enum):
+    """What comes of a commit: it is applied and said so, it fails, or it is applied and the answer is lost."""
+
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One record of a transaction."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Kafka:
+    """What is committed: the last value of every key of the state topic, and the dead letters."""
+
+    def __init__(self, state_topic: str) -> None:
+        self.state_topic = state_topic
+        self.state: dict[bytes, bytes | None] = {}
+        self.dead_letters: list[DeadLetter] = []
+        self.waiting: tuple[Producer, asyncio.Future[None]] | None = None
+        self.producer: Producer | None = None
+
+    def apply(self, sent: Sequence[Sent]) -> None:
+        """All of a transaction at once."""
+        for record in sent:
+            if record.topic == self.state_topic:
+                assert record.key is not None
+                self.state[record.key] = record.value
+            else:
+                self.dead_letters.append(decode(record.key, record.value, record.headers))
+
+    def conclude(self, outcome: Outcome) -> bool:
+        """Say what has come of the commit that waits; False if none does."""
+        if self.waiting is None:
+            return False
+        producer, answer = self.waiting
+        self.waiting = None
+        if outcome is not Outcome.FAILED:
+            self.apply(producer.sent)
+        if outcome is Outcome.DONE:
+            answer.set_result(None)
+        else:
+            answer.set_exception(KafkaError(outcome.value))
+        return True
+
+    # the factory of clients, as a task sees it
+
+    def transactional(self, transactional_id: str) -> "Producer":
+        return Producer(self)
+
+    def reader(self) -> "Reader":
+        return Reader(self)
+
+
+class Producer:
+    """A transactional producer; a later one fences it."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._is_open = False
+        self.sent: list[Sent] = []
+
+    async def start(self) -> None:
+        self._kafka.producer = self
+        self._kafka.waiting = None
+
+    async def stop(self) -> None:
+        pass
+
+    async def begin_transaction(self) -> None:
+        self._check()
+        assert not self._is_open
+        self._is_open, self.sent = True, []
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+    ) -> "asyncio.Future[None]":
+        assert self._is_open
+        self.sent.append(Sent(topic, key, value, headers))
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    async def commit_transaction(self) -> None:
+        self._check()
+        assert self._is_open
+        self._is_open = False
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._kafka.waiting = (self, answer)
+        try:
+            await answer
+        finally:
+            if self._kafka.waiting is not None and self._kafka.waiting[1] is answer:
+                self._kafka.waiting = None
+
+    async def abort_transaction(self) -> None:
+        self._is_open = False
+
+    def _check(self) -> None:
+        if self._kafka.producer is not self:
+            raise KafkaError("fenced")
+
+
+class Reader:
+    """A consumer that reads the state partition from its beginning to its end."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._records = [SimpleNamespace(key=key, value=value) for key, value in kafka.state.items()]
+        self._position = 0
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        pass
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._position = offset
+
+    async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return {partition: 0 for partition in partitions}
+
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return {partition: len(self._records) for partition in partitions}
+
+    async def position(self, partition: TopicPartition) -> int:
+        return self._position
+
+    async def getmany(self, partition: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        self._position = len(self._records)
+        return {partition: self._records}
+
+
+class Input:
+    """One partition of the input, as its task sees it (`consumer.source.Source`); ``records`` are what is in it."""
+
+    def __init__(self, topic: str, mark: str) -> None:
+        self.partition = TopicPartition(topic, 0)
+        self.records: list[Any] = []
+        self.next = 0
+        self._committed = OffsetAndMetadata(0, mark)
+
+    async def group_offset(self) -> OffsetAndMetadata:
+        return self._committed
+
+    async def bounds(self) -> tuple[int, int]:
+        return 0, len(self.records)
+
+    def start_at(self, offset: int) -> None:
+        self.next = offset
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+
+class Proofs:
+    """Ownership, by the test's word."""
+
+    def __init__(self) -> None:
+        self.is_fresh = True
+
+    async def prove(self, offsets: object) -> None:
+        pass
