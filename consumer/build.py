@@ -1,6 +1,5 @@
 """From the configuration to pipelines: the one place where settings become parts."""
 
-
 from consumer.config import Config, OpsGenieSection, PagerDutySection, needs_repartition
 from consumer.event import Decoder
 from consumer.filter import EndRule, EndRules, Filter
@@ -27,8 +26,8 @@ def _build(config: Config, name: str, section: PagerDutySection | OpsGenieSectio
     if needs_repartition(template, config.kafka.event_key):
         raise NotSupported(
             f"exporters.alerting.{name}.deduplication.key_template: '{template.text}' does not contain the field that "
-            f"the engine keys its records by (kafka.event_key: {config.kafka.event_key}), so events of one alert can be "
-            "in several partitions; that needs the repartition stage, which this version does not have"
+            f"the engine keys its records by (kafka.event_key: {config.kafka.event_key}), so events of one alert can "
+            "be in several partitions; that needs the repartition stage, which this version does not have"
         )
     alerting, delivery, resolve = config.exporters.alerting, config.delivery, section.auto_resolve
     filter = Filter(

@@ -17,11 +17,11 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.proof import NotOwner, Proofs
+from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
 from consumer.task import Task
 from providers.delivery import Delivery
 from providers.retry import Backoff
-from consumer.server.metrics import PipelineMetrics
 
 TICK_SECONDS = 1.0
 """Between two looks at the clock and at the ends of the partitions."""
@@ -83,6 +83,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._group: asyncio.TaskGroup | None = None
         self._losses: deque[float] = deque(maxlen=INSTANCE_ID_LOSSES)
         self._fault: asyncio.Future[None] | None = None
+        self._troubled: set[TopicPartition] = set()
         self.assigned: frozenset[TopicPartition] | None = None
         """The partitions of this member; None while it is not in the group."""
         self.ends: Mapping[TopicPartition, int] = {}
@@ -94,6 +95,26 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     def tasks(self) -> Mapping[TopicPartition, Task]:
         """The tasks of the assigned partitions, restored or not."""
         return self._tasks
+
+    @property
+    def has_failing_checkpoints(self) -> bool:
+        """Whether a task was closed by trouble, and the one in its place has not committed a checkpoint yet."""
+        return any(
+            partition not in self._tasks or not self._tasks[partition].has_checkpointed
+            for partition in self._troubled & (self.assigned or frozenset())
+        )
+
+    async def progress(self) -> Mapping[int, tuple[int, int]]:
+        """Of every partition of the group, whoever owns it: the committed offset (0 without one) and the end.
+
+        Raises KafkaError.
+        """
+        partitions = [
+            TopicPartition(self._topic, number) for number in self._consumer.partitions_for_topic(self._topic) or ()
+        ]
+        offsets = await self._admin.list_consumer_group_offsets(self._group_id, partitions=partitions)
+        ends = await self._consumer.end_offsets(partitions)
+        return {tp.partition: (max(0, offsets[tp].offset) if tp in offsets else 0, ends[tp]) for tp in partitions}
 
     async def run(self, stopping: asyncio.Event, grace: float) -> None:
         """Join, work until ``stopping`` is set, then drain within ``grace`` seconds and leave.
@@ -148,6 +169,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
+        self._troubled &= self.assigned
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
         assert self._group is not None
         for partition in partitions:
@@ -178,7 +200,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             self._log.warning("last_commit_failed", error=repr(error))
 
     async def _abandon(self, error: NotOwner) -> None:
-        """The group does not know this member any more: nothing may be said or written, and it will be asked to rejoin."""
+        """The group does not know this member any more: nothing may be said or written until it has rejoined."""
         self._log.warning("not_owner", error=str(error))
         self._metrics.proof("refused")
         self._proofs.revoke()
@@ -214,9 +236,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _keep(self, partition: TopicPartition) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
-        source = Source(
-            self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock
-        )
+        source = Source(self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock)
         failures = 0
         while True:
             task = self._tasks[partition] = self._make_task(source)
@@ -228,10 +248,11 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._abandon(error)
                 return
             except Exception as error:
-                # Whatever it is, only a task built anew can be trusted; the traceback tells a fault of ours from Kafka's.
+                # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
                 expected = isinstance(error, KafkaError | TimeoutError | OSError)
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
                 self._metrics.task_trouble()
+                self._troubled.add(partition)
                 self._log.error(
                     "task_trouble",
                     partition=partition.partition,

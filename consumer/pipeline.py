@@ -132,7 +132,9 @@ class Pipeline:
             last_offset=record.offset,
         )
 
-    def undelivered(self, owed: Owed, error_class: str, error: str, event_id: str | None, *, retryable: bool) -> DeadLetter:
+    def undelivered(
+        self, owed: Owed, error_class: str, error: str, event_id: str | None, *, retryable: bool
+    ) -> DeadLetter:
         """The dead letter of a trigger that the provider rejected, or that was owed for too long."""
         return DeadLetter(
             record=owed.record,

@@ -43,7 +43,9 @@ class Progress:
 
     def is_peace(self, now: float) -> bool:
         """Whether quiet may be read as peace: caught up now, and at every moment of the last `PEACE_SECONDS`."""
-        return self.is_caught_up(now) and self._fresh_since is not None and now - self._fresh_since >= self._peace_seconds
+        return (
+            self.is_caught_up(now) and self._fresh_since is not None and now - self._fresh_since >= self._peace_seconds
+        )
 
     def _settle(self, now: float) -> None:
         ends = self._ends

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka import KafkaClients
@@ -41,9 +40,7 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
     )
 
 
-async def _read(
-    reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger
-) -> dict[bytes, bytes]:
+async def _read(reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger) -> dict[bytes, bytes]:
     """The last value of each key; only these are ever decoded."""
     reader.assign([partition])
     end = (await reader.end_offsets([partition]))[partition]

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 
 from structlog.typing import FilteringBoundLogger
 
@@ -11,8 +12,8 @@ from consumer.group import GroupMember, InstanceIdTaken
 from consumer.kafka import KafkaClients
 from consumer.observer import DeliveryObserver
 from consumer.pipeline import Pipeline
-from consumer.proof import Proofs
 from consumer.progress import PEACE_SECONDS
+from consumer.proof import Proofs
 from consumer.server.health import PipelineHealth
 from consumer.server.metrics import Metrics, PartitionState, PipelineState
 from consumer.source import Source
@@ -130,6 +131,16 @@ class PipelineRunner:
 
     # what is seen from outside
 
+    def owns(self, partition: int) -> bool:
+        """Whether this member has that partition of the pipeline's input."""
+        member = self._member
+        assigned = member.assigned if member is not None else None
+        return assigned is not None and any(tp.partition == partition for tp in assigned)
+
+    async def group_progress(self) -> Mapping[int, tuple[int, int]]:
+        """Of every partition of the group: the committed offset and the end. Raises KafkaError."""
+        return await self._member.progress() if self._member is not None else {}
+
     def health(self) -> PipelineHealth:
         """How the pipeline is at this moment."""
         member, delivery, proofs = self._member, self._delivery, self._proofs
@@ -143,7 +154,7 @@ class PipelineRunner:
             restored=sum(task.is_running for task in tasks.values()),
             stuck=(),
             refused_routes=tuple(route.name for route in refused),
-            failing_checkpoints=False,
+            failing_checkpoints=member is not None and member.has_failing_checkpoints,
             loop_age=self._clock.monotonic() - member.turned_at if member is not None else 0.0,
         )
 

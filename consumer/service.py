@@ -1,7 +1,10 @@
 """The service: all pipelines, the health server, the heartbeat, from start to SIGTERM."""
 
 import asyncio
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -15,8 +18,11 @@ from consumer.kafka import KafkaClients
 from consumer.progress import PEACE_SECONDS
 from consumer.runner import PipelineRunner
 from consumer.server.app import create_app, serving
+from consumer.server.health import heartbeat_reason
 from consumer.server.metrics import Metrics
 from consumer.topics import TopicReport, check_topics
+from consumer.vouch import Vouching
+from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
 
 RETRY_START_SECONDS = 1.0
@@ -69,11 +75,34 @@ async def run_service(
         log.info("service_started", port=port, pipelines=[pipeline.provider.name for pipeline in pipelines])
         try:
             async with asyncio.TaskGroup() as group:
-                for runner in runners:
-                    group.create_task(runner.run(stopping))
+                running = [group.create_task(runner.run(stopping)) for runner in runners]
+                vouching = [group.create_task(work) for work in _heartbeats(config, runners, sender, metrics, log)]
+                await asyncio.wait(running)
+                for task in vouching:
+                    task.cancel()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
     log.info("service_stopped")
+
+
+def _heartbeats(
+    config: Config, runners: list[PipelineRunner], sender: HttpSender, metrics: Metrics, log: FilteringBoundLogger
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """The heartbeat of the OpsGenie pipeline, where it is configured."""
+    section = config.exporters.alerting.opsgenie
+    if section is None or not section.heartbeat.enabled:
+        return
+    for runner in runners:
+        if runner.pipeline.provider.name == "opsgenie":
+            vouching = Vouching(runner, log)
+
+            def healthy(runner: PipelineRunner = runner, vouching: Vouching = vouching) -> str | None:
+                return heartbeat_reason([replace(runner.health(), stuck=vouching.stuck)])
+
+            heartbeat = Heartbeat(
+                section, section.heartbeat, sender=sender, healthy=healthy, log=log, on_ping=metrics.heartbeat
+            )
+            yield vouching.run(heartbeat)
 
 
 async def _await_topics(

@@ -97,6 +97,11 @@ class Task:
         """Whether it is restored and decides."""
         return self._is_running and not self._is_closing
 
+    @property
+    def has_checkpointed(self) -> bool:
+        """Whether it has committed a checkpoint since it was restored."""
+        return self._checkpointed is not None
+
     # own, restore, run
 
     async def run(self) -> None:

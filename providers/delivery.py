@@ -136,7 +136,7 @@ class Delivery:
         return (outbox, dedup_key) in self._on_the_wire
 
     async def withdraw(self, outbox: Outbox, grace: float) -> None:
-        """Stop sending for this outbox: wait up to ``grace`` seconds for its requests on the wire, then cut them off."""
+        """Stop sending for this outbox: wait up to ``grace`` seconds for its requests, then cut them off."""
         for route in self._routes.values():
             route.forget(outbox)
         mine = [task for (owner, _), task in self._on_the_wire.items() if owner is outbox]

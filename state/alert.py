@@ -130,9 +130,7 @@ def occurred(
     # Event time is the smallest of the event's timestamp, the record's, and now (design section 8, "Time").
     time = min(occurrence.time, record.timestamp / 1000, now)
     if alert is None:
-        fresh = Alert(
-            dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=_owe(occurrence, now)
-        )
+        fresh = Alert(dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=_owe(occurrence, now))
         return fresh, Outcome.TRIGGERED
 
     told, owed_before = alert.told, alert.owed
@@ -144,10 +142,13 @@ def occurred(
         owed = _owe(occurrence, now) if owed_before is None else _count(owed_before, occurrence)
     elif owed_before is not None and not owed_before.repeat:
         outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
-    elif told is None or severity > told.severity:
-        owed = _owe(occurrence, now)
-    elif status is Status.OPEN and (
-        now - told.at >= policy.renotify_seconds or time - alert.last_seen > policy.window_seconds
+    elif (
+        told is None
+        or severity > told.severity
+        or (
+            status is Status.OPEN
+            and (now - told.at >= policy.renotify_seconds or time - alert.last_seen > policy.window_seconds)
+        )
     ):
         owed = _owe(occurrence, now)
     else:
