@@ -5,9 +5,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+def _monotonic() -> float:
+    """Seconds that never run back and, where the system can tell, go on while it is suspended: whoever was asleep has
+    to find out before it speaks, whether its process or its machine was stopped."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+def _steady_wall() -> Callable[[], float]:
+    """Seconds since the epoch, read once and carried on by the monotonic clock: a system clock that is set while we run
+    must neither make a live problem look quiet for an hour nor an old one new."""
+    offset = time.time() - _monotonic()
+    return lambda: offset + _monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """``wall`` is seconds since the epoch; ``monotonic`` is seconds that never run back, for waits and proofs."""
 
-    wall: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float]
+    monotonic: Callable[[], float]
+
+    @classmethod
+    def system(cls) -> "Clock":
+        """This machine's clocks."""
+        return cls(_steady_wall(), _monotonic)

@@ -113,6 +113,13 @@ class Pipeline:
         text = f"{now - event.time:.0f} s old, more than the {self.max_event_age:.0f} s of max_event_age"
         return self._undecided(_kept(record), "stale", "stale", text, event.event_id, retryable=True)
 
+    def undecidable(self, record: FetchedRecord, error: Exception) -> Decision:
+        """The decision on a record that a fault of this program makes undecidable: a dead letter, to be replayed."""
+        text = f"internal error: {type(error).__name__}"
+        return Decision(
+            dead_letter=self._undecided(_kept(record), "decide", "internal_error", text, None, retryable=True)
+        )
+
     def _undecided(
         self, record: Record, stage: str, error_class: str, error: str, event_id: str | None, *, retryable: bool
     ) -> DeadLetter:

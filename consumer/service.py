@@ -45,7 +45,7 @@ async def run_service(
     Raises `NotSupported`, `StartupError` if Kafka or its topics are not as they must be, `ServerError` if the port is
     taken, `InstanceIdTaken`.
     """
-    clock = clock or Clock()
+    clock = clock or Clock.system()
     pipelines = build_pipelines(config)
     clients = KafkaClients(config.kafka)
     report = await _await_topics(config, clients, stopping, log, clock)

@@ -1,5 +1,6 @@
 """One partition of a pipeline's input, as its task sees it: the group's offset, the bounds, seek, pause and resume."""
 
+import asyncio
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -10,6 +11,10 @@ from consumer.clock import Clock
 
 MARK = "clawdstrike-alerting"
 """The metadata of our own commits. A group offset without it was set by an operator, and wins (design section 6.2)."""
+
+STALE_END_TRIES = 6
+STALE_END_SECONDS = 0.5
+"""How often, and how many seconds apart, an end below the position is asked for again."""
 
 StartFrom = float | str
 """Where to begin without a checkpoint: ``earliest``, ``latest``, or how many seconds back."""
@@ -50,6 +55,19 @@ class Source:
         """The first offset that the broker still has, and the end."""
         beginning = (await self.consumer.beginning_offsets([self.partition]))[self.partition]
         return beginning, (await self.consumer.end_offsets([self.partition]))[self.partition]
+
+    async def bounds_around(self, position: int) -> tuple[int, int]:
+        """The bounds, once the end has caught up with a position that was reached.
+
+        Right after a transaction of the input was committed, the broker can still give its old end. One that stays
+        below the position is another topic's: this one has been created anew.
+        """
+        for _ in range(STALE_END_TRIES):
+            beginning, end = await self.bounds()
+            if position <= end:
+                break
+            await asyncio.sleep(STALE_END_SECONDS)
+        return beginning, end
 
     def start_at(self, offset: int) -> None:
         """Fetch from this offset on."""

@@ -149,7 +149,7 @@ class Task:
             self._log.warning("position_set_by_operator", position=position)
         elif restored.position is not None and restored.position.topic == partition.topic:
             position = restored.position.offset
-        beginning, end = await self.source.bounds()
+        beginning, end = await self.source.bounds_around(position)
         if not beginning <= position <= end:
             self._log.error("position_lost", position=position, beginning=beginning, end=end)
             self._with.metrics.position_lost()
@@ -189,7 +189,11 @@ class Task:
         before = self._counts.copy()
         concerned = 0
         for record in records:
-            decision = decide(record, store, now)
+            try:
+                decision = decide(record, store, now)
+            except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
+                self._log.error("decision_failed", offset=record.offset, exc_info=error)
+                decision = self._with.pipeline.undecidable(record, error)
             if decision is not None:
                 concerned += 1
                 self._apply(decision)
@@ -210,7 +214,7 @@ class Task:
             for alert in decision.alerts:
                 self._outbox.owes(alert, is_new=decision.outcome is Outcome.TRIGGERED)
         elif decision.dead_letter is not None:
-            counts["poison" if decision.dead_letter.stage == "decode" else decision.dead_letter.stage] += 1
+            counts["stale" if decision.dead_letter.stage == "stale" else "poison"] += 1
             self._take_dead_letter(decision.dead_letter)
         elif decision.tombstone:
             counts["tombstone"] += 1

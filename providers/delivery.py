@@ -169,20 +169,23 @@ class Delivery:
             return
         routes = list(self._routes.values())
         now = self._clock()
+        # What is taken, and what is kept free for those routes that have not taken their part of the reserve.
+        taken = sum(self._taken(route) for route in routes)
         progress = True
         while progress and len(self._on_the_wire) < self._max_in_flight:
             progress = False
             for index in range(len(routes)):
                 route = routes[(self._turn + index) % len(routes)]
-                if route.in_flight < self._room(route) and (debt := route.take(now)) is not None:
+                others = taken - self._taken(route)
+                if others + route.in_flight < self._max_in_flight and (debt := route.take(now)) is not None:
                     self._start(route, debt)
+                    taken = others + self._taken(route)
                     progress = True
             self._turn += 1
         self._set_timer(now)
 
-    def _room(self, route: Route) -> int:
-        others = sum(max(other.in_flight, self._reserve) for other in self._routes.values() if other is not route)
-        return self._max_in_flight - others
+    def _taken(self, route: Route) -> int:
+        return max(route.in_flight, self._reserve)
 
     def _start(self, route: Route, debt: Debt) -> None:
         outbox, dedup_key = debt.key

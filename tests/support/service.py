@@ -164,7 +164,7 @@ async def running_member(
     config: Config, *, clock: Clock | None = None, peace_seconds: float = 0.0
 ) -> AsyncIterator[Member]:
     """A member for the length of the block; it drains and leaves at the end, within its grace."""
-    member = Member(config, clock=clock or Clock(), peace_seconds=peace_seconds)
+    member = Member(config, clock=clock or Clock.system(), peace_seconds=peace_seconds)
     task = asyncio.create_task(member.run())
     try:
         yield member

@@ -1,0 +1,239 @@
+"""The service in a process of its own: `clawdstrike-alerting run`, to be watched, frozen, killed and ended.
+
+What every such process is asked for, whatever the test is about: it ends as it should, its log has no traceback and
+none of its secrets.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumer.config import ConfigError, parse_config, secrets_of
+from tests.support.waiting import wait_until
+
+COMMAND = (sys.executable, "-m", "consumer.cli.main")
+ROOT = Path(__file__).parents[2]
+
+START_SECONDS = 40.0
+"""Until all partitions are restored, on a busy machine and behind a member that has not been missed yet."""
+
+END_SECONDS = 45.0
+"""The longest that a process may take to end after SIGTERM, if the test does not say."""
+
+Line = Mapping[str, Any]
+
+
+def merged(document: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """The document with these changes, as in `merged(world.document, kafka={"session_timeout": "3s"})`."""
+    found = dict(document)
+    for name, change in changes.items():
+        if isinstance(change, Mapping) and isinstance(found.get(name), Mapping):
+            found[name] = merged(found[name], **change)
+        else:
+            found[name] = change
+    return found
+
+
+def towards(document: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """The document of a member that sends to another sandbox than the other members do."""
+    providers = document["exporters"]["alerting"]
+    endpoints = {name: {"api_endpoint": url} for name in ("pagerduty", "opsgenie") if name in providers}
+    return merged(document, exporters={"alerting": endpoints})
+
+
+class Service:
+    """A process that runs the service. `output` is what it has written to stderr, `log` the same as JSON."""
+
+    def __init__(self, process: asyncio.subprocess.Process, name: str, secrets: frozenset[str]) -> None:
+        self.process = process
+        self.name = name
+        self.output: list[str] = []
+        self.log: list[Line] = []
+        self._secrets = secrets
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        while line := (await self.process.stderr.readline()).decode():
+            self.output.append(line.rstrip("\n"))
+            with contextlib.suppress(orjson.JSONDecodeError):
+                self.log.append(orjson.loads(line))
+
+    # what it says
+
+    def lines(self, event: str, *, after: int = 0, **fields: Any) -> list[Line]:
+        """The lines of its log with this event and these fields; ``after`` leaves out so many lines before."""
+        wanted = {"event": event, **fields}
+        return [line for line in self.log[after:] if all(line.get(name) == value for name, value in wanted.items())]
+
+    async def said(self, event: str, count: int = 1, *, after: int = 0, timeout: float = START_SECONDS, **fields: Any) -> Line:
+        """Wait for a line of its log, the ``count``-th of its kind."""
+        what = f"{self.name} logs {event} {fields or ''} ({count})"
+        found = await wait_until(
+            lambda: self._alive() and (lines := self.lines(event, after=after, **fields))[count - 1 :] and lines,
+            what,
+            timeout=timeout,
+        )
+        return found[count - 1]  # type: ignore[index]
+
+    def _alive(self) -> bool:
+        if self.process.returncode is not None and self._reading.done():
+            raise AssertionError(f"{self.name} has ended with {self.process.returncode}")
+        return True
+
+    async def restored(self, partitions: int = 1, *, timeout: float = START_SECONDS) -> None:
+        """Wait until it has so many partitions, all of them restored, and is ready."""
+
+        async def is_ready() -> bool:
+            self._alive()
+            status, health = await self.health()
+            pipelines = health["pipelines"].values() if health else ()
+            return status == 200 and all(one["restored"] == one["partitions"] == partitions for one in pipelines)
+
+        await wait_until(is_ready, f"{self.name} is ready with {partitions} partitions", timeout=timeout, poll=0.1)
+
+    async def health(self) -> tuple[int, Mapping[str, Any]]:
+        """Its readiness: the status, and what it says; 0 while nobody answers."""
+        if not (started := self.lines("service_started")):
+            return 0, {}
+        try:
+            async with aiohttp.ClientSession() as session:
+                url = f"http://127.0.0.1:{started[0]['port']}/readyz"
+                async with session.get(url, timeout=aiohttp.ClientTimeout(3)) as response:
+                    return response.status, await response.json()
+        except (OSError, TimeoutError, aiohttp.ClientError):
+            return 0, {}
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The value of one series of its metrics; 0 if it is not there."""
+        port = self.lines("service_started")[0]["port"]
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
+            text = await response.text()
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        wanted = f"clawdstrike_alerting_{name}"
+        return next((one.value for one in samples if one.name == wanted and labels.items() <= one.labels.items()), 0.0)
+
+    # what is done to it
+
+    def freeze(self) -> None:
+        """Stop it as a debugger, a hypervisor or a host without memory does."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let it go on as if nothing had been."""
+        self.process.send_signal(signal.SIGCONT)
+
+    async def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        await self.ended()
+
+    def ask_to_end(self) -> None:
+        """SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+
+    async def end(self, *, within: float = END_SECONDS) -> float:
+        """SIGTERM, which ends it with exit code 0; returns how many seconds it took."""
+        started = asyncio.get_running_loop().time()
+        self.ask_to_end()
+        code = await self.ended(within=within)
+        assert code == 0, f"{self.name} ended with {code} after SIGTERM"
+        return asyncio.get_running_loop().time() - started
+
+    async def ended(self, *, within: float = END_SECONDS) -> int:
+        """Wait for its end; returns the exit code."""
+        try:
+            async with asyncio.timeout(within):
+                code = await self.process.wait()
+                await self._reading
+        except TimeoutError:
+            raise AssertionError(f"{self.name} has not ended within {within:g} s") from None
+        return code
+
+    # what is asked of every process
+
+    def check_output(self) -> None:
+        """Its output has no secret, no traceback, and nothing that was left lying about."""
+        text = "\n".join(self.output)
+        assert not [secret for secret in self._secrets if secret in text], f"{self.name} has told a secret"
+        assert "Traceback" not in text, f"{self.name} has written a traceback: {text[text.index('Traceback') :][:3000]}"
+        assert not [line for line in self.log if "exception" in line or line.get("logger") == "asyncio"]
+
+    def tail(self, lines: int = 60) -> str:
+        """The end of its output, for the report of a test that failed."""
+        return f"--- the end of what {self.name} has written:\n" + "\n".join(self.output[-lines:])
+
+
+@contextlib.asynccontextmanager
+async def service_process(document: Mapping[str, Any], folder: Path, name: str = "service") -> AsyncIterator[Service]:
+    """The service with this configuration; at the end of the block it is ended, unless the test has done so."""
+    service = await _start(document, folder, name)
+    try:
+        yield service
+        if service.process.returncode is None:
+            await service.end()
+        service.check_output()
+    except BaseException as error:
+        error.add_note(service.tail())
+        raise
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            service.process.kill()
+        await service.ended()
+
+
+async def run_to_end(document: Mapping[str, Any] | str, folder: Path, *, within: float = 30.0) -> tuple[int, list[str]]:
+    """Run the service with a configuration with which it cannot start.
+
+    Returns its exit code and the lines of its stderr that are meant for people: those that are not lines of its log.
+    """
+    service = await _start(document, folder, "service")
+    try:
+        code = await service.ended(within=within)
+        service.check_output()
+    except BaseException as error:
+        error.add_note(service.tail())
+        raise
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            service.process.kill()
+        await service.ended()
+    return code, [line for line in service.output if not line.startswith("{")]
+
+
+async def _start(document: Mapping[str, Any] | str, folder: Path, name: str) -> Service:
+    text = document if isinstance(document, str) else yaml.safe_dump(dict(document))
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("run", "--config", str(path)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 22,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONASYNCIODEBUG": "0", "PYTHONWARNINGS": "default"},
+    )
+    return Service(process, name, _secrets(text))
+
+
+def _secrets(text: str) -> frozenset[str]:
+    try:
+        return secrets_of(parse_config(text, os.environ, lambda path: ""))
+    except ConfigError:
+        return frozenset()
+
+
+def ids(lines: Sequence[Line]) -> list[Any]:
+    """The partitions that lines are about."""
+    return [line.get("partition") for line in lines]

@@ -1,0 +1,627 @@
+"""The life of alerts, simulated: the real task, outbox, delivery, store and records; a simulated provider and Kafka.
+
+A *walk* is a list of steps, each a name and a small number that chooses among what is possible; a step that is not
+possible does nothing, so any part of a walk is a walk, and a failing one shrinks by leaving steps out. After every step
+the promises of design section 5 are checked as ``alert_model.py`` checks them, and at the end everything is delivered
+and committed, and here and the provider must agree.
+
+Time is a number (`VirtualLoop`). A request is *on the wire* until it is answered, times out or breaks off; it *lands*
+when the provider takes it, which may be before that, never, or, with ``late``, up to ``TIMEOUT`` afterwards.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from consumer.clock import Clock
+from consumer.deadletter import DeadLetter
+from consumer.event import Decoder
+from consumer.filter import EndRules, Filter
+from consumer.keys import KeyTemplate
+from consumer.pipeline import Pipeline
+from consumer.progress import FRESH_SECONDS
+from consumer.source import MARK
+from consumer.task import Surroundings, Task
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
+from providers.delivery import Delivery, Dispatch
+from providers.notification import Notification, Resolve, Trigger
+from providers.provider import Request
+from providers.retry import Backoff
+from state.alert import Alert, Policy, Status, due
+from state.records import CHECKPOINT_KEY, decode_alert
+from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
+from tests.support.events import encode, event, session_end
+from tests.support.loop import VirtualLoop
+from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs
+
+TIMEOUT, WINDOW, QUIET, RENOTIFY, GIVE_UP, PEACE = 4.0, 10.0, 20.0, 60.0, 45.0, 3.0
+EPOCH = 1_800_000_000.0
+INTERVAL = 0.1
+
+SAYS = (("s1", "high"), ("s1", "high"), ("s1", "critical"), ("s2", "high"), ("s1", "high"), ("s2", "critical"))
+"""Session, and so dedup key, and severity of the events that may occur."""
+
+WAITS = (0.1, 0.3, 1.0, 2.0, 3.9, 6.0, 12.0, 25.0)
+
+Step = tuple[str, int]
+
+WEIGHTS = {
+    "event": 10, "end": 4, "decide": 10, "tick": 8, "wait": 4, "calm": 2,
+    "land": 6, "answer": 10, "reject": 3, "outage": 2, "throttle": 1, "refuse": 1, "break": 3, "late": 4,
+    "commit": 10, "commit_fails": 3, "crash": 3, "hand_over": 1, "proof": 1,
+}  # fmt: skip
+NUMBERS = 8
+
+
+class BrokenPromise(AssertionError):
+    """What was promised, and the walk that broke it."""
+
+
+def random_walk(seed: object, length: int = 60) -> list[Step]:
+    """A walk, the same for the same seed."""
+    chance = random.Random(repr(seed))
+    names = chance.choices(list(WEIGHTS), list(WEIGHTS.values()), k=length)
+    return [(name, chance.randrange(NUMBERS)) for name in names]
+
+
+def simulate(walk: Iterable[Step], *, late: bool = False) -> None:
+    """Take the walk to its end and on to rest. Raises `BrokenPromise`."""
+    simulation = Simulation(late=late)
+    try:
+        for name, number in walk:
+            simulation.step(name, number)
+        simulation.rest()
+    finally:
+        simulation.close()
+
+
+def shortest(walk: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> list[Step]:
+    """The walk without every step that it fails without."""
+    kept, size = list(walk), len(walk) // 2
+    while size:
+        index = 0
+        while index < len(kept):
+            shorter = kept[:index] + kept[index + size :]
+            if fails(shorter):
+                kept = shorter
+            else:
+                index += size
+        size //= 2
+    return kept
+
+
+@dataclass(eq=False, slots=True)
+class OnTheWire:
+    """A request that has left; ``covers`` are the events a trigger tells."""
+
+    dispatch: Dispatch
+    covers: frozenset[int]
+    answer: "asyncio.Future[Answer]"
+    landed: bool = False
+    deadline: float | None = None
+
+    @property
+    def key(self) -> str:
+        return self.dispatch.dedup_key
+
+    @property
+    def is_trigger(self) -> bool:
+        return isinstance(self.dispatch.notification, Trigger)
+
+    def __str__(self) -> str:
+        return f"{'trigger' if self.is_trigger else 'resolve'} {self.key} {sorted(self.covers) or ''}".rstrip()
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is known of one incarnation of the task: what it has decided, and what it owes or is about to bury."""
+
+    task: Task
+    decided: int
+    owed: set[int] = field(default_factory=set)
+    waiting: set[int] = field(default_factory=set)
+    dying: set[int] = field(default_factory=set)
+
+
+_LEAVING: ContextVar[Dispatch] = ContextVar("leaving")
+
+
+class Simulation:
+    """One partition of one pipeline, its provider, its Kafka, and what has happened to every event."""
+
+    def __init__(self, *, late: bool = False) -> None:
+        self.trace: list[str] = []
+        self._late = late
+        self._loop = VirtualLoop()
+        self._clock = Clock(wall=lambda: EPOCH + self._loop.time(), monotonic=self._loop.time)
+        self._provider = _Provider()
+        self._pipeline = self._make_pipeline()
+        self._kafka = Kafka(self._pipeline.state_topic)
+        self._input = Input(self._pipeline.input_topic, MARK)
+        self._proofs = Proofs()
+        self._broken: str | None = None
+        # events
+        self._key_of: dict[int, str] = {}
+        self._severity_of: dict[int, Severity] = {}
+        self._produced_at: list[float] = []
+        # what has become of them
+        self._told: set[int] = set()
+        self._seen: set[int] = set()
+        self._dead: set[int] = set()
+        self._letters = 0
+        self._admitted: set[str] = set()  # keys that a person has to look after: a dead letter, a rejected resolve
+        self._unpromised: set[str] = set()  # keys about which a request has landed late
+        # the provider and the wire
+        self._open: dict[str, Severity] = {}
+        self._wire: list[OnTheWire] = []
+        self._adrift: list[OnTheWire] = []  # cut off, and may still land
+        self._handing_over: asyncio.Task[None] | None = None
+        self._start()
+
+    # the process
+
+    def _start(self) -> None:
+        self._proofs.is_fresh = True
+        self._delivery = _WatchedDelivery(
+            provider=self._provider,
+            sender=self,
+            timeout=TIMEOUT,
+            may_send=lambda: self._proofs.is_fresh,
+            backoff=Backoff(1.0, 4.0, 2.0, lambda: 0.75),
+            max_in_flight=8,
+            observer=self,
+            clock=self._loop.time,
+        )
+        self._surroundings = Surroundings(
+            pipeline=self._pipeline,
+            clients=self._kafka,  # type: ignore[arg-type]
+            delivery=self._delivery,
+            proofs=self._proofs,  # type: ignore[arg-type]
+            restores=asyncio.Semaphore(4),
+            metrics=_Nothing(),  # type: ignore[arg-type]
+            clock=self._clock,
+            dead_letter_limit=1_000_000,
+            peace_seconds=PEACE,
+        )
+        self._keeper = self._loop.create_task(self._keep())
+        self._loop.settle()
+        self._look()
+
+    async def _keep(self) -> None:
+        while True:
+            task = Task(self._input, self._surroundings, _Nothing())  # type: ignore[arg-type]
+            self._memory = Memory(task, -1)
+            try:
+                await task.run()
+            except (KafkaError, TimeoutError) as error:
+                self._say(f"the task ends: {error!r}")
+            except Exception as error:
+                self._break("a fault", repr(error))
+                return
+
+    async def _hand_over(self, grace: float) -> None:
+        """What a rebalance does that gives the partition to the same member again."""
+        self._proofs.is_fresh = False
+        await self._memory.task.drain(grace)
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+        self._handing_over = None
+        self._proofs.is_fresh = True
+        self._keeper = self._loop.create_task(self._keep())
+
+    def close(self) -> None:
+        """End the process; nothing that it still does is seen."""
+        self._proofs.is_fresh = False
+        self._kafka.producer = None
+        with self._loop.running():
+            if self._handing_over is not None:
+                self._handing_over.cancel()
+                self._handing_over = None
+            self._keeper.cancel()
+            self._loop.create_task(self._delivery.close())
+        self._loop.settle()
+
+    # steps
+
+    def step(self, name: str, number: int) -> None:
+        """One step, if it is possible, and what must be true after it. Raises `BrokenPromise`."""
+        with self._loop.running():
+            getattr(self, f"_step_{name}")(number)
+        self._loop.settle()
+        self._look()
+
+    def _step_event(self, number: int) -> None:
+        session, severity = SAYS[number % len(SAYS)]
+        offset = len(self._input.records)
+        self._key_of[offset] = f"forbidden_path:{session}"
+        self._severity_of[offset] = SEVERITY_BY_LABEL[severity]
+        self._produce(event(session=session, severity=severity, at=self._clock.wall(), event_id=f"e{offset}"))
+        self._say(f"event {offset}: {session} {severity}")
+
+    def _step_end(self, number: int) -> None:
+        session = "s2" if number == 0 else "s1"
+        self._say(f"event {len(self._input.records)}: end of {session}")
+        self._produce(session_end(session))
+
+    def _produce(self, fields: dict[str, Any]) -> None:
+        records, now = self._input.records, self._clock.wall()
+        records.append(Record(self._pipeline.input_topic, 0, len(records), int(now * 1000) + 1, b"k", encode(fields)))
+        self._produced_at.append(self._loop.time())
+
+    def _step_decide(self, number: int) -> None:
+        source, task = self._input, self._memory.task
+        records = source.records[source.next : source.next + 1 + number // 2]
+        if records and task.is_running:
+            source.next += len(records)
+            self._say(f"decide {[record.offset for record in records]}")
+            self._loop.create_task(task.decide(records))
+
+    def _step_tick(self, number: int = 0) -> None:
+        """A second, and what a member does once in it."""
+        self._say("tick")
+        self._loop.advance(1.0)
+        task, now = self._memory.task, self._loop.time()
+        if task.is_running:
+            task.progress.observe_end(now, len(self._input.records), now)
+            task.tick()
+
+    def _step_calm(self, number: int) -> None:
+        """Everything is decided, and nothing happens for a while; long enough to be quiet, or just to be caught up."""
+        self._step_decide(2 * len(self._input.records))
+        self._loop.settle()
+        self._look()
+        for _ in range(int(QUIET) + 2 if number >= 5 else 5):
+            self._step_tick()
+            self._step_commit(0)
+            self._look()
+
+    def _step_wait(self, number: int) -> None:
+        self._say(f"wait {WAITS[number]}")
+        self._loop.advance(WAITS[number])
+
+    def _step_land(self, number: int) -> None:
+        self._land(self._pick(number, lambda request: not request.landed))
+
+    def _step_answer(self, number: int) -> None:
+        if (request := self._pick(number)) is not None:
+            self._land(request)
+            self._answer(request, Accepted(self._clock.wall()))
+
+    def _step_reject(self, number: int) -> None:
+        # What was accepted once is not rejected when repeated.
+        request = self._pick(number, lambda request: not request.landed and not (request.covers and self._has(request)))
+        if request is not None:
+            if not request.is_trigger:
+                self._admitted.add(request.key)
+            self._answer(request, Rejected(400, "no"))
+
+    def _has(self, request: OnTheWire) -> bool:
+        return request.covers <= self._told
+
+    def _step_outage(self, number: int) -> None:
+        self._answer(self._pick(number), Unavailable(503, "down"))
+
+    def _step_throttle(self, number: int) -> None:
+        self._answer(self._pick(number, lambda request: not request.landed), Unavailable(429, "slow", retry_after=3.0))
+
+    def _step_refuse(self, number: int) -> None:
+        self._answer(self._pick(number, lambda request: not request.landed), RouteRefused(403, "key"))
+
+    def _step_break(self, number: int) -> None:
+        if (request := self._pick(number)) is not None:
+            self._cut_off(request)
+            self._answer(request, Unavailable(None, "broke off", unknown=True))
+
+    def _step_late(self, number: int) -> None:
+        """A request that was cut off lands after all, or is lost."""
+        if self._adrift:
+            request = self._adrift.pop(number % len(self._adrift))
+            self._unpromised.add(request.key)
+            self._land(request)
+
+    def _step_commit(self, number: int) -> None:
+        if self._kafka.waiting is None:
+            self._loop.advance(INTERVAL)
+        if self._kafka.conclude(Outcome.DONE):
+            self._say("commit")
+            self._loop.settle()
+
+    def _step_commit_fails(self, number: int) -> None:
+        if self._kafka.conclude(Outcome.UNKNOWN if number % 2 else Outcome.FAILED):
+            self._say(f"commit fails, {'' if number % 2 else 'not '}applied")
+
+    def _step_crash(self, number: int) -> None:
+        """Whatever is on the wire has been accepted, or is lost, or is adrift; a commit under way comes about or not."""
+        self._say(f"crash {number}")
+        for index, request in enumerate(self._wire):
+            if number >> (index % 2) & 1:
+                self._land(request)
+        if number & 4:
+            self._kafka.conclude(Outcome.UNKNOWN)
+        self.close()
+        self._start()
+
+    def _step_hand_over(self, number: int) -> None:
+        if self._handing_over is None and self._memory.task.is_running:
+            self._say("hand over")
+            self._handing_over = self._loop.create_task(self._hand_over(number % 3))
+
+    def _step_proof(self, number: int) -> None:
+        if self._handing_over is None:
+            self._proofs.is_fresh = not self._proofs.is_fresh
+            self._say(f"proof {'fresh' if self._proofs.is_fresh else 'stale'}")
+            self._delivery.wake()
+
+    def _pick(self, number: int, which: Callable[[OnTheWire], bool] = lambda request: True) -> OnTheWire | None:
+        possible = [request for request in self._wire if which(request)]
+        return possible[number % len(possible)] if possible else None
+
+    # the provider
+
+    async def send(self, request: Request, classify: object, timeout: float) -> Answer:
+        """What delivery calls to make a request (`providers.notify.Sender`)."""
+        dispatch = _LEAVING.get()
+        covers: frozenset[int] = frozenset()
+        if isinstance(dispatch.notification, Trigger):
+            owed = dispatch.token
+            covers = frozenset(self._offsets(dispatch.dedup_key, owed.first_offset, owed.last_offset))
+        leaving = OnTheWire(dispatch, covers, self._loop.create_future())
+        self._say(f"leaves: {leaving}")
+        self._check_leaving(leaving)
+        self._wire.append(leaving)
+        try:
+            async with asyncio.timeout(timeout):
+                return await leaving.answer
+        except TimeoutError:
+            self._say(f"times out: {leaving}")
+            self._cut_off(leaving)
+            return Unavailable(None, "no answer", unknown=True)
+        except asyncio.CancelledError:
+            self._say(f"cut off: {leaving}")
+            self._cut_off(leaving)
+            raise
+        finally:
+            self._wire.remove(leaving)
+
+    def _check_leaving(self, leaving: OnTheWire) -> None:
+        if not self._proofs.is_fresh:
+            self._break("a request without a fresh proof", str(leaving))
+        if any(other.key == leaving.key for other in self._wire):
+            self._break("two requests at a time about one alert", str(leaving))
+        if not leaving.is_trigger:
+            alert = leaving.dispatch.token
+            held = self._committed().get(leaving.key)
+            if held != alert or alert.status is not Status.RESOLVING or alert.owed is not None:
+                self._break("a resolve without its intent committed", f"{leaving}: {held}")
+            undecided = range(self._memory.task.position, len(self._produced_at))
+            if any(self._produced_at[offset] <= self._loop.time() - FRESH_SECONDS for offset in undecided):
+                self._break("a resolve from a task that is not caught up", str(leaving))
+
+    def _cut_off(self, request: OnTheWire) -> None:
+        if self._late and not request.landed:
+            request.deadline = self._loop.time() + TIMEOUT
+            self._adrift.append(request)
+
+    def _land(self, request: OnTheWire | None) -> None:
+        if request is None or request.landed:
+            return
+        request.landed = True
+        self._say(f"lands: {request}")
+        key = request.key
+        if not request.is_trigger:
+            self._open.pop(key, None)
+            return
+        if key not in self._open and request.covers <= self._told and key not in self._unpromised:
+            self._break("an occurrence opens a second incident", str(request))
+        self._told |= request.covers
+        severity = request.dispatch.notification.severity  # type: ignore[union-attr]
+        self._open[key] = max(self._open.get(key, severity), severity)
+
+    def _answer(self, request: OnTheWire | None, answer: Answer) -> None:
+        if request is not None and not request.answer.done():
+            self._say(f"answer to {request}: {type(answer).__name__}")
+            request.answer.set_result(answer)
+
+    # what delivery tells (`providers.delivery.Observer`)
+
+    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float) -> None:
+        pass
+
+    def failed(self, dispatch: Dispatch, error: Exception) -> None:
+        self._break("a fault", repr(error))
+
+    # what must be true
+
+    def _look(self) -> None:
+        """After every step: what has become of the events; then nothing may have been broken."""
+        now = self._loop.time()
+        self._adrift = [request for request in self._adrift if request.deadline is None or now < request.deadline]
+        for letter in self._kafka.dead_letters[self._letters :]:
+            self._buried(letter)
+        self._letters = len(self._kafka.dead_letters)
+        if self._memory.task.is_running:
+            self._account()
+            self._check_group_offset()
+        if self._loop.errors:
+            self._break("a fault", repr(self._loop.errors[0]))
+        if self._broken is not None:
+            raise BrokenPromise("\n  ".join([self._broken, *self.trace]))
+
+    def _buried(self, letter: DeadLetter) -> None:
+        key = self._key_of[letter.record.offset]
+        covers = self._offsets(key, letter.first_offset, letter.last_offset)
+        self._dead.update(covers)
+        self._admitted.add(key)
+        if letter.occurrences != len(covers):
+            self._break("a dead letter counts its occurrences", f"{letter.occurrences}, not {len(covers)}: {covers}")
+
+    def _account(self) -> None:
+        """An event that is not owed any more was suppressed, into what the provider has or into nothing."""
+        memory = self._memory
+        store, position = memory.task.store, memory.task.position
+        if memory.decided < 0:
+            memory.decided = position
+            memory.owed = {offset for offset in self._key_of if offset < position and self._is_owed(offset)}
+        fresh = {offset for offset in range(memory.decided, position) if offset in self._key_of}
+        memory.decided = position
+        candidates = memory.owed | fresh | memory.waiting
+        memory.owed = {offset for offset in candidates if self._is_owed(offset)}
+        memory.waiting = set()
+        for offset in candidates - memory.owed - self._told - memory.dying:
+            key = self._key_of[offset]
+            alert = store.get(key)
+            if key in self._open:
+                self._seen.add(offset)
+                if self._severity_of[offset] > self._open[key] and key not in self._unpromised:
+                    self._break("a higher severity is told", f"event {offset}")
+            elif key in self._unpromised and alert is not None and alert.status is Status.OPEN:
+                memory.waiting.add(offset)  # closed by a request that landed late, and to be opened again
+
+    def _is_owed(self, offset: int) -> bool:
+        alert = self._memory.task.store.get(self._key_of[offset])
+        owed = alert.owed if alert is not None else None
+        return owed is not None and owed.first_offset <= offset <= owed.last_offset
+
+    def _check_group_offset(self) -> None:
+        committed = self._memory.task.committed
+        if committed is not None:
+            passed = {offset for offset in self._key_of if offset < committed.offset} - self._accounted()
+            if passed:
+                self._break("the group's offset passes no event that is lost", f"{committed.offset} > {sorted(passed)}")
+
+    def _accounted(self) -> set[int]:
+        waiting = self._memory.waiting if self._late else set()
+        return self._told | self._seen | self._dead | waiting
+
+    # rest
+
+    def rest(self) -> None:
+        """Let everything be delivered and committed; then here and the provider agree. Raises `BrokenPromise`."""
+        self._say("rest")
+        for _ in range(100):
+            if self._handing_over is None and not self._proofs.is_fresh:
+                self.step("proof", 0)
+            self.step("decide", 2 * len(self._input.records))
+            while self._wire:
+                self.step("answer", 0)
+            self.step("commit", 0)
+            if self._is_at_rest():
+                break
+            self.step("tick", 0)
+            while self._adrift and self._adrift[0].deadline - self._loop.time() <= 1.0:  # type: ignore[operator]
+                self.step("late", 0)
+        else:
+            self._break("everything owed is delivered", f"{self._memory.task.store.owing}")
+        self._check_rest()
+        self._look()
+
+    def _is_at_rest(self) -> bool:
+        task = self._memory.task
+        store = task.store
+        return (
+            self._handing_over is None
+            and task.is_running
+            and task.position == len(self._input.records)
+            and not (self._wire or self._adrift or store.has_changes or self._kafka.waiting is not None)
+            and all(due(alert) is None for alert in self._alerts())
+            and not task._dead_letters
+        )
+
+    def _alerts(self) -> list[Alert]:
+        store = self._memory.task.store
+        return [alert for key in store.keys() if (alert := store.get(key)) is not None]
+
+    def _check_rest(self) -> None:
+        here = {alert.dedup_key for alert in self._alerts()}
+        if only_here := here - self._open.keys():
+            self._break("what is open here is open at the provider", str(only_here))
+        if orphans := self._open.keys() - here - self._admitted:
+            self._break("what is open at the provider is open here", str(orphans))
+        if missing := self._key_of.keys() - self._accounted():
+            self._break("no alertable event is lost", str(sorted(missing)))
+        if self._committed() != {alert.dedup_key: alert for alert in self._alerts()}:
+            self._break("the state topic holds what the task knows", str(self._committed()))
+
+    def _committed(self) -> dict[str, Alert]:
+        state = self._kafka.state
+        return {
+            key.decode(): decode_alert(key, value)
+            for key, value in state.items()
+            if value is not None and key != CHECKPOINT_KEY
+        }
+
+    def _offsets(self, key: str, first: int, last: int) -> list[int]:
+        return [offset for offset, its_key in self._key_of.items() if its_key == key and first <= offset <= last]
+
+    def _break(self, promise: str, what: str) -> None:
+        if self._broken is None:
+            self._broken = f"{promise}: {what}"
+
+    def _say(self, what: str) -> None:
+        self.trace.append(f"{self._loop.time() - 1000:6.1f} {what}")
+
+    def _make_pipeline(self) -> Pipeline:
+        simulation = self
+
+        class WatchedPipeline(Pipeline):
+            def undelivered(self, owed: Any, *args: Any, **options: Any) -> DeadLetter:
+                letter = Pipeline.undelivered(self, owed, *args, **options)
+                key = simulation._key_of[letter.record.offset]
+                dying = simulation._offsets(key, letter.first_offset, letter.last_offset)
+                simulation._memory.dying.update(dying)
+                simulation._say(f"dead letter: {dying}")
+                return letter
+
+        return WatchedPipeline(
+            provider=self._provider,
+            group_id="group",
+            input_topic="events",
+            state_topic="state",
+            dlq_topic="dlq",
+            decoder=Decoder(Filter(), EndRules(on_session_end=True), 262_144),
+            template=KeyTemplate.parse("{guard}:{session_id}"),
+            policy=Policy(WINDOW, RENOTIFY, QUIET, 1e9),
+            max_event_age=None,
+            give_up_seconds=GIVE_UP,
+            timeout_seconds=TIMEOUT,
+            commit_interval=INTERVAL,
+            max_owed=1000,
+        )
+
+
+class _WatchedDelivery(Delivery):
+    """Delivery that lets the sender know which dispatch a request belongs to."""
+
+    async def _deliver(self, route: Any, key: Any, dispatch: Dispatch) -> None:
+        _LEAVING.set(dispatch)
+        await super()._deliver(route, key, dispatch)
+
+
+class _Provider:
+    """One request for every notification."""
+
+    name = "simulated"
+    routes = ("default",)
+    key_limit = 255
+
+    def route_of(self, violation: Violation) -> str:
+        return "default"
+
+    def requests(self, route: str, notification: Notification) -> Sequence[Request]:
+        assert isinstance(notification, Trigger | Resolve)
+        return (Request("POST", "https://simulated"),)
+
+    def classify(self, status: int, headers: object, body: bytes) -> Answer:
+        raise NotImplementedError
+
+
+class _Nothing:
+    """A log or metrics that nobody reads."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **fields: None
