@@ -16,13 +16,14 @@ COMMIT_TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where a task's checkpoints go. ``dead_letter_limit`` is the dead-letter topic's ``max.message.bytes``."""
+    """Where a task's checkpoints go. ``dead_letter_limit`` is the dead-letter topic's ``max.message.bytes``,
+    None where the producer compresses: then nothing can be said before."""
 
     producer: AIOKafkaProducer
     state_topic: str
     partition: int
     dlq_topic: str
-    dead_letter_limit: int
+    dead_letter_limit: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +38,13 @@ class Checkpoint:
         """Begin, send everything, await every send, commit.
 
         A transaction can commit without a record whose send nobody awaited, so each is awaited before the commit.
-        Raises what the producer raises, or TimeoutError after `COMMIT_TIMEOUT_SECONDS`; the transaction is then
-        aborted, or its outcome is unknown, and the producer is not to be used again.
+        Raises what the producer raises, or TimeoutError after `COMMIT_TIMEOUT_SECONDS`. The transaction is then open,
+        or its outcome is unknown, and the producer is not to be used again: the initialisation of the next one with
+        its id settles that.
         """
         async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
             await sink.producer.begin_transaction()
-            try:
-                await self._send(sink)
-            except BaseException:
-                await sink.producer.abort_transaction()
-                raise
+            await self._send(sink)
             await sink.producer.commit_transaction()
 
     async def _send(self, sink: Sink) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from consumer.filter import End, EndRules, Filter
 from consumer.schema import Event, Poison, gate_poison, unparsable, validated
-from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
+from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation, size_of
 
 __all__ = ["TOMBSTONE", "Decoder", "InputRecord", "Poison", "SecurityEvent", "Tombstone", "violation_of"]
 
@@ -126,11 +126,7 @@ class Decoder:
         value = record.value
         if value is None:
             return TOMBSTONE
-        size = len(value)
-        if record.key is not None:
-            size += len(record.key)
-        for name, header in record.headers:
-            size += len(name) + len(header or b"")
+        size = size_of(record.key, value, record.headers) if record.headers else len(value) + len(record.key or b"")
         if size > self._max_event_bytes:
             return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
@@ -40,7 +40,8 @@ class InstanceIdTaken(Exception):
     """Another member uses this member's ``group_instance_id``; they take the partitions from each other."""
 
 
-MakeTask = Callable[[Source], Task]
+MakeTask = Callable[[Source, bool], Task]
+"""From a partition, and whether its producer compresses."""
 
 
 class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -237,9 +238,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _keep(self, partition: TopicPartition) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
         source = Source(self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock)
-        failures = 0
+        failures, compress = 0, False
         while True:
-            task = self._tasks[partition] = self._make_task(source)
+            task = self._tasks[partition] = self._make_task(source, compress)
             started = self._clock.monotonic()
             try:
                 await task.run()
@@ -251,6 +252,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
                 expected = isinstance(error, KafkaError | TimeoutError | OSError)
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
+                # A dead letter can be larger than its topic takes although the input, compressed, took it.
+                compress = compress or isinstance(error, MessageSizeTooLargeError)
                 self._metrics.task_trouble()
                 self._troubled.add(partition)
                 self._log.error(

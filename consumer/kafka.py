@@ -1,7 +1,7 @@
 """How this service's Kafka clients are made: addresses, security, and the settings that correctness rests on."""
 
 import asyncio
-from dataclasses import dataclass
+import ssl
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -18,18 +18,36 @@ TRANSACTION_TIMEOUT_SECONDS = 60
 """After which the broker aborts a transaction whose producer is silent; a commit is given up after 30 s."""
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaClients:
-    """Makes the clients of one member. Nothing is connected until a client is started."""
+COMPRESSED_REQUEST_BYTES = 256 * 1024 * 1024
+"""The same of a producer that compresses: what the broker takes is bounded after compression, this before."""
 
-    config: KafkaConfig
-    client_id: str = "clawdstrike-alerting"
+BATCH_BYTES = 512 * 1024
+"""How much of one partition a producer puts into one batch."""
+
+
+class UnusableFiles(Exception):
+    """The certificate files of ``kafka.security`` cannot be used: one line for the user."""
+
+
+class KafkaClients:
+    """Makes the clients of one member. Nothing is connected until a client is started.
+
+    Raises `UnusableFiles`.
+    """
+
+    def __init__(self, config: KafkaConfig, client_id: str = "clawdstrike-alerting") -> None:
+        self.config = config
+        self._common_settings: dict[str, Any] = {
+            "bootstrap_servers": config.bootstrap_servers,
+            "client_id": client_id,
+            **_security(config.security),
+        }
 
     def member(self, group_id: str) -> AIOKafkaConsumer:
         """A group member, not subscribed yet; it never commits by itself and never resets a position silently."""
         config = self.config
         return AIOKafkaConsumer(
-            **self._common(),
+            **self._common_settings,
             group_id=group_id,
             group_instance_id=config.group_instance_id,
             enable_auto_commit=False,
@@ -44,7 +62,7 @@ class KafkaClients:
     def reader(self) -> AIOKafkaConsumer:
         """A consumer without a group, for reading a partition from its beginning to its end."""
         return AIOKafkaConsumer(
-            **self._common(),
+            **self._common_settings,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -52,38 +70,36 @@ class KafkaClients:
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
 
-    def transactional(self, transactional_id: str) -> AIOKafkaProducer:
+    def transactional(self, transactional_id: str, *, compress: bool = False) -> AIOKafkaProducer:
         """A producer whose start fences every earlier one with this id (KIP-98)."""
         return AIOKafkaProducer(
-            **self._common(),
+            **self._common_settings,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_SECONDS * 1000,
-            max_request_size=MAX_REQUEST_BYTES,
-            max_batch_size=512 * 1024,
+            max_request_size=COMPRESSED_REQUEST_BYTES if compress else MAX_REQUEST_BYTES,
+            max_batch_size=BATCH_BYTES,
+            compression_type="gzip" if compress else None,
         )
 
     def producer(self) -> AIOKafkaProducer:
         """An idempotent producer without transactions."""
-        return AIOKafkaProducer(**self._common(), enable_idempotence=True, max_request_size=MAX_REQUEST_BYTES)
+        return AIOKafkaProducer(**self._common_settings, enable_idempotence=True, max_request_size=MAX_REQUEST_BYTES)
 
     def admin(self) -> AIOKafkaAdminClient:
         """An admin client."""
-        return AIOKafkaAdminClient(**self._common())
-
-    def _common(self) -> dict[str, Any]:
-        return {
-            "bootstrap_servers": self.config.bootstrap_servers,
-            "client_id": self.client_id,
-            **_security(self.config.security),
-        }
+        return AIOKafkaAdminClient(**self._common_settings)
 
 
 def _security(security: SecurityConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"security_protocol": security.protocol}
     if security.protocol in ("SSL", "SASL_SSL"):
-        settings["ssl_context"] = create_ssl_context(
-            cafile=security.ca_file, certfile=security.cert_file, keyfile=security.key_file
-        )
+        try:
+            settings["ssl_context"] = create_ssl_context(
+                cafile=security.ca_file, certfile=security.cert_file, keyfile=security.key_file
+            )
+        except OSError as error:  # of which ssl.SSLError is one
+            reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+            raise UnusableFiles(f"kafka.security: the certificate files cannot be used: {reason or error}") from error
     if security.protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
         settings["sasl_mechanism"] = security.mechanism
         settings["sasl_plain_username"] = security.username

@@ -5,6 +5,7 @@ task does what was decided.
 """
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Protocol
 
 from consumer.deadletter import DeadLetter
@@ -15,6 +16,8 @@ from providers.provider import Provider
 from state.alert import Alert, Occurrence, Outcome, Owed, Policy, occurred, over
 from state.store import Store
 from state.violation import Record
+
+LONGEST_SESSION_ID = 128
 
 
 class FetchedRecord(InputRecord, Protocol):
@@ -83,7 +86,7 @@ class Pipeline:
             return Decision(dead_letter=self._stale(event, record, now))
         template = self.template
         dedup_key = template.render(event)
-        session_id = event.session_id if "session_id" in template.fields else None
+        session_id = _session(event) if "session_id" in template.fields else None
         occurrence = Occurrence(event.severity, event.time, _kept(record))
         alert, outcome = occurred(store.get(dedup_key), dedup_key, session_id, occurrence, now, self.policy)
         store.put(alert)
@@ -91,7 +94,7 @@ class Pipeline:
 
     def _end(self, event: SecurityEvent, store: Store) -> Decision:
         if event.ends is End.SESSION:
-            ending = store.of_session(event.session_id)
+            ending = store.of_session(_session(event))
         else:
             alert = store.get(self.template.render(event))
             ending = [alert] if alert is not None else []
@@ -158,6 +161,14 @@ class Pipeline:
             first_offset=owed.first_offset,
             last_offset=owed.last_offset,
         )
+
+
+def _session(event: SecurityEvent) -> str:
+    """The session's id as alerts remember it: of one that is no id of the engine's, a digest, which is short."""
+    session_id = event.session_id
+    if len(session_id) <= LONGEST_SESSION_ID:
+        return session_id
+    return sha256(session_id.encode()).hexdigest()
 
 
 def _kept(record: FetchedRecord) -> Record:

@@ -102,8 +102,8 @@ class PipelineRunner:
             peace_seconds=self._peace_seconds,
         )
 
-        def make_task(source: Source) -> Task:
-            return Task(source, surroundings, self._log.bind(partition=source.partition.partition))
+        def make_task(source: Source, compress: bool) -> Task:
+            return Task(source, surroundings, compress, self._log.bind(partition=source.partition.partition))
 
         member = GroupMember(
             consumer=consumer,

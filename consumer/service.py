@@ -6,8 +6,6 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
@@ -20,16 +18,11 @@ from consumer.runner import PipelineRunner
 from consumer.server.app import create_app, serving
 from consumer.server.health import heartbeat_reason
 from consumer.server.metrics import Metrics
+from consumer.startup import StartupError, when_kafka_answers
 from consumer.topics import TopicReport, check_topics
 from consumer.vouch import Vouching
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
-
-RETRY_START_SECONDS = 1.0
-
-
-class StartupError(Exception):
-    """The service cannot start: one line for the user, with the fix."""
 
 
 async def run_service(
@@ -42,13 +35,13 @@ async def run_service(
 ) -> None:
     """Run until ``stopping`` is set, then drain and leave.
 
-    Raises `NotSupported`, `StartupError` if Kafka or its topics are not as they must be, `ServerError` if the port is
-    taken, `InstanceIdTaken`.
+    Raises `NotSupported`, `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be;
+    `ServerError` if the port is taken; `InstanceIdTaken`.
     """
     clock = clock or Clock.system()
     pipelines = build_pipelines(config)
     clients = KafkaClients(config.kafka)
-    report = await _await_topics(config, clients, stopping, log, clock)
+    report = await _await_topics(config, clients, stopping, log)
     if report is None:
         return
     registry = CollectorRegistry()
@@ -106,33 +99,28 @@ def _heartbeats(
 
 
 async def _await_topics(
-    config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger, clock: Clock
+    config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger
 ) -> TopicReport | None:
     """The topics as they are, once Kafka answers; None if the service is to stop before that."""
-    deadline = clock.monotonic() + config.kafka.startup_timeout
-    while not stopping.is_set():
-        admin = clients.admin()
-        try:
-            async with asyncio.timeout(max(1.0, deadline - clock.monotonic())):
-                return await _checked(admin, config)
-        except (KafkaError, OSError, TimeoutError) as error:
-            servers, left = config.kafka.bootstrap_servers, deadline - clock.monotonic()
-            reason = str(error) or type(error).__name__
-            if left <= 0:
-                raise StartupError(
-                    f"kafka.bootstrap_servers: {servers} did not answer within "
-                    f"{config.kafka.startup_timeout:g} s (kafka.startup_timeout): {reason}"
-                ) from error
-            log.warning("kafka_unreachable", bootstrap_servers=servers, error=reason, seconds_left=round(left))
-        finally:
-            await admin.close()
-        await asyncio.sleep(RETRY_START_SECONDS)
-    return None
 
+    def unreachable(reason: str, seconds_left: float) -> None:
+        log.warning(
+            "kafka_unreachable",
+            bootstrap_servers=config.kafka.bootstrap_servers,
+            error=reason,
+            seconds_left=round(seconds_left),
+        )
 
-async def _checked(admin: AIOKafkaAdminClient, config: Config) -> TopicReport:
-    await admin.start()
-    report = await check_topics(admin, config)
+    asking = asyncio.create_task(when_kafka_answers(clients, lambda admin: check_topics(admin, config), unreachable))
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait((asking, stop), return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not asking.done():
+        asking.cancel()
+        return None
+    report = asking.result()
+    for unknown in report.unknown:
+        log.warning("topic_config_unknown", error=unknown)
     if report.problems:
         raise StartupError("; ".join(report.problems))
     return report

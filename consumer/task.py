@@ -60,7 +60,7 @@ class Surroundings:
 class Task:
     """One partition of one pipeline: its alerts, what they owe, its transactional producer."""
 
-    def __init__(self, source: Source, surroundings: Surroundings, log: FilteringBoundLogger) -> None:
+    def __init__(self, source: Source, surroundings: Surroundings, compress: bool, log: FilteringBoundLogger) -> None:
         self.source = source
         self.position = 0
         self.committed: OffsetAndMetadata | None = None
@@ -72,6 +72,7 @@ class Task:
         self._is_deciding = False
         self._is_paused = False
         self._with = surroundings
+        self._compress = compress
         self._log = log
         self._urgent = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -110,12 +111,11 @@ class Task:
         Raises `NotOwner` if the group refuses the first proof, and whatever else goes wrong: the task is over then.
         """
         pipeline, partition = self._with.pipeline, self.source.partition.partition
-        producer = self._with.clients.transactional(f"{pipeline.group_id}-{partition}")
+        producer = self._with.clients.transactional(f"{pipeline.group_id}-{partition}", compress=self._compress)
         try:
             committed = await self._own(producer)
-            self._sink = Sink(
-                producer, pipeline.state_topic, partition, pipeline.dlq_topic, self._with.dead_letter_limit
-            )
+            limit = None if self._compress else self._with.dead_letter_limit
+            self._sink = Sink(producer, pipeline.state_topic, partition, pipeline.dlq_topic, limit)
             async with self._with.restores:
                 await self._restore(committed)
             self.committed = committed

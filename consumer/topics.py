@@ -15,7 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, UnsupportedVersionError, for_code
 
 from consumer.config import Config
-from consumer.kafka import MAX_REQUEST_BYTES
+from consumer.kafka import BATCH_BYTES, MAX_REQUEST_BYTES
 
 DEFAULT_PARTITIONS = 6
 """Of an events topic that is created here: what one cluster of agents needs, and a number that divides well."""
@@ -26,7 +26,7 @@ REPLICAS = 3
 KAFKA_MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default of ``max.message.bytes``, taken where the broker does not say."""
 
-_BATCH_BYTES = 512 * 1024 + 1024
+_BATCH_BYTES = BATCH_BYTES + 1024
 """What our producers put into one batch (`KafkaClients.transactional`), which is what ``max.message.bytes`` bounds."""
 
 _DEAD_LETTER_HEADERS = 64 * 1024

@@ -123,7 +123,7 @@ def _owed_to_json(owed: Owed) -> dict[str, Any]:
             "timestamp": record.timestamp,
             "key": _to_text(record.key),
             "value": _to_text(record.value),
-            "headers": [(name, _to_text(value)) for name, value in record.headers],
+            "headers": [(_to_text(name.encode()), _to_text(value)) for name, value in record.headers],
         },
     }
 
@@ -138,7 +138,7 @@ def _owed_from_json(json: dict[str, Any]) -> Owed:
             record["timestamp"],
             _from_text(record["key"]),
             _from_text(record["value"]),
-            tuple((name, _from_text(value)) for name, value in record["headers"]),
+            tuple((b64decode(name, validate=True).decode(), _from_text(value)) for name, value in record["headers"]),
         ),
         _SEVERITY[json["severity"]],
         json["since"],

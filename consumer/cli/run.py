@@ -10,9 +10,11 @@ from typing import Any
 from consumer.build import NotSupported
 from consumer.config import Config, ConfigError, load_config, secrets_of
 from consumer.group import InstanceIdTaken
+from consumer.kafka import UnusableFiles
 from consumer.log import configure_log
 from consumer.server.app import ServerError
-from consumer.service import StartupError, run_service
+from consumer.service import run_service
+from consumer.startup import StartupError
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -34,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
         return 2
     try:
         asyncio.run(_run(config))
-    except NotSupported as error:
+    except (NotSupported, UnusableFiles) as error:
         print(error, file=sys.stderr)
         return 2
     except (StartupError, ServerError, InstanceIdTaken) as error:

@@ -50,7 +50,9 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._events = Counter(f"{PREFIX}_events", "Events by what became of them", ["pipeline", "outcome"], registry=registry)
+        self._events = Counter(
+            f"{PREFIX}_events", "Events by what became of them", ["pipeline", "outcome"], registry=registry
+        )
         self._notifications = Counter(
             f"{PREFIX}_notifications",
             "Notifications by route, action and the provider's answer",
@@ -75,9 +77,15 @@ class Metrics:
             f"{PREFIX}_dead_letters", "Dead letters", ["pipeline", "stage", "error_class"], registry=registry
         )
         self._checkpoints = Histogram(
-            f"{PREFIX}_checkpoint_seconds", "Committed checkpoints", ["pipeline"], buckets=_LATENCY[:13], registry=registry
+            f"{PREFIX}_checkpoint_seconds",
+            "Committed checkpoints",
+            ["pipeline"],
+            buckets=_LATENCY[:13],
+            registry=registry,
         )
-        self._proofs = Counter(f"{PREFIX}_proofs", "Proofs of ownership by answer", ["pipeline", "result"], registry=registry)
+        self._proofs = Counter(
+            f"{PREFIX}_proofs", "Proofs of ownership by answer", ["pipeline", "result"], registry=registry
+        )
         self._troubles = Counter(
             f"{PREFIX}_task_troubles", "Tasks that were closed because of an error", ["pipeline"], registry=registry
         )

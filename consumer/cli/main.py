@@ -1,0 +1,72 @@
+"""``clawdstrike-alerting``: the command line.
+
+Of the commands' modules only that of the chosen one is imported, so that ``--help`` and mistakes are answered at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+
+PROGRAM = "clawdstrike-alerting"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command. Its module has ``add_parser(subparsers)`` and ``main(args) -> int``, and says the same ``help``."""
+
+    name: str
+    module: str
+    help: str
+
+
+COMMANDS: Sequence[Command] = (
+    Command("run", "consumer.cli.run", "run the service; SIGTERM and SIGINT drain and leave"),
+    Command("demo", "consumer.cli.demo", "everything on this machine, with a summary that is checked"),
+    Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
+    Command("topics", "consumer.cli.topics", "create or check the topics"),
+    Command("send-test", "consumer.cli.send_test", "send one real test notification"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 usage or configuration."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        args = _parser(arguments).parse_args(arguments)
+    except SystemExit as end:  # argparse has said what there was to say
+        return end.code if isinstance(end.code, int) else 0
+    try:
+        code: int = args.func(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # who read our output, such as `head`, has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    return code
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Turns Clawdstrike's security events on Kafka into PagerDuty incidents and OpsGenie alerts.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version(PROGRAM)}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for command in COMMANDS:
+        if command.name == chosen:
+            import_module(command.module).add_parser(subparsers)
+        else:
+            subparsers.add_parser(command.name, help=command.help)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

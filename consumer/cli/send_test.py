@@ -1,0 +1,110 @@
+"""``send-test --config FILE --provider P``: one real test notification, or the end of it."""
+
+import argparse
+import asyncio
+import sys
+import time
+import uuid
+from typing import Any, Final
+
+from consumer.config import Config, ConfigError, load_config
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
+from providers.http import HttpSender, create_session
+from providers.notification import Notification, Resolve, Story, Trigger
+from providers.notify import deliver
+from providers.opsgenie.provider import OpsGenie
+from providers.pagerduty.provider import PagerDuty
+from providers.provider import Provider
+from providers.story import utc
+from state.violation import Severity, Violation
+
+DEDUP_KEY: Final = "clawdstrike-alerting:test"
+"""Of the test; sent again it is the same incident."""
+
+_REASON: Final = "TEST notification of clawdstrike-alerting: nothing has happened, nothing is to be done"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "send-test",
+        help="send one real test notification",
+        description="Sends one real test notification, which notifies people as a real one would: with the severity "
+        "of min_severity, in an incident or alert of its own. --resolve ends that.",
+    )
+    parser.add_argument("--config", metavar="FILE", required=True, help="the configuration")
+    parser.add_argument("--provider", required=True, choices=("pagerduty", "opsgenie"))
+    parser.add_argument("--route", default="default", help="as check-config names them, e.g. by_guard:secret_leak")
+    parser.add_argument("--resolve", action="store_true", help="end the test's incident or alert instead")
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 if the provider accepted it, 1 if not, 2 for the configuration.
+
+    A provider that is configured can be tested even while alerting is not enabled.
+    """
+    try:
+        config = load_config(args.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    provider = _provider(config, args.provider)
+    if provider is None:
+        print(f"exporters.alerting.{args.provider}: is not configured", file=sys.stderr)
+        return 2
+    if not provider.knows(args.route):
+        routes = ", ".join(provider.routes)
+        print(f"--route: {args.provider} has no route {args.route!r}, only {routes}", file=sys.stderr)
+        return 2
+    notification = Resolve(DEDUP_KEY) if args.resolve else trigger(config.exporters.alerting.min_severity, time.time())
+    answer = asyncio.run(_send(provider, args.route, notification, config.delivery.timeout_seconds))
+    print(_told(answer, args), file=sys.stdout if isinstance(answer, Accepted) else sys.stderr)
+    return 0 if isinstance(answer, Accepted) else 1
+
+
+def trigger(severity: Severity, now: float) -> Trigger:
+    """A trigger of a violation that says in every text that it is a test."""
+    violation = Violation(
+        event_id=str(uuid.uuid4()),
+        event_type="test",
+        timestamp=utc(now),
+        guard="test",
+        severity=severity,
+        reason=_REASON,
+        allowed=False,
+        agent_id="test",
+        session_id="test",
+        resource_type="configuration",
+        resource_name="test",
+    )
+    return Trigger(DEDUP_KEY, violation, severity, Story(1, now, now, severity))
+
+
+def _provider(config: Config, name: str) -> PagerDuty | OpsGenie | None:
+    alerting = config.exporters.alerting
+    if name == "pagerduty":
+        return None if alerting.pagerduty is None else PagerDuty(alerting.pagerduty)
+    return None if alerting.opsgenie is None else OpsGenie(alerting.opsgenie)
+
+
+async def _send(provider: Provider, route: str, notification: Notification, timeout: float) -> Answer:
+    async with create_session(max_in_flight=1) as session:
+        return await deliver(HttpSender(session), provider, route, notification, timeout)
+
+
+def _told(answer: Answer, args: argparse.Namespace) -> str:
+    what = f"{args.provider}, route {args.route}"
+    match answer:
+        case Accepted() if args.resolve:
+            return f"{what}: accepted; {DEDUP_KEY} is resolved"
+        case Accepted():
+            return f"{what}: accepted as {DEDUP_KEY}; the same command with --resolve ends it"
+        case Rejected(status=status, reason=reason):
+            return f"{what}: rejected, HTTP {status}: {reason}"
+        case RouteRefused(status=status, reason=reason):
+            return f"{what}: the route is refused (its key, the plan or the address), HTTP {status}: {reason}"
+        case Unavailable(status=None, reason=reason):
+            return f"{what}: no answer: {reason}"
+        case Unavailable(status=status, reason=reason):
+            return f"{what}: unavailable, HTTP {status}: {reason}"

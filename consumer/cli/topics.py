@@ -1,0 +1,105 @@
+"""``topics create|check --config FILE``: the topics of the service."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from consumer.config import Config, ConfigError, load_config
+from consumer.kafka import KafkaClients, UnusableFiles
+from consumer.startup import StartupError, when_kafka_answers
+from consumer.topics import (
+    DEFAULT_PARTITIONS,
+    REPLICAS,
+    TopicReport,
+    check_topics,
+    create_topics,
+    topics_of,
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser("topics", help="create or check the topics")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = actions.add_parser(
+        "create",
+        help="create the topics that are missing",
+        description="Creates the topics that are missing. Those that exist are left alone, and checked.",
+    )
+    check = actions.add_parser(
+        "check", help="check the topics", description="Says what keeps `run` from starting; changes nothing."
+    )
+    for action in (create, check):
+        action.add_argument("--config", metavar="FILE", required=True, help="the configuration")
+    create.add_argument(
+        "--partitions",
+        metavar="N",
+        type=_count,
+        help=f"of the events topic, if it does not exist yet (default {DEFAULT_PARTITIONS}); "
+        "the state topics get as many as that has",
+    )
+    create.add_argument(
+        "--replication-factor",
+        metavar="N",
+        type=_count,
+        help=f"of the topics that are created (default {REPLICAS}, or the number of brokers if that is less)",
+    )
+    check.set_defaults(partitions=None, replication_factor=None)
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 if all topics are as they must be, 1 if not or if Kafka is out of reach, 2 for the configuration."""
+    try:
+        config = load_config(args.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not config.pipelines:
+        print("exporters.alerting: no provider is configured and enabled: no topics are needed", file=sys.stderr)
+        return 2
+    try:
+        return asyncio.run(_run(args, config))
+    except UnusableFiles as error:
+        print(error, file=sys.stderr)
+        return 2
+    except StartupError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**15:
+        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
+    return int(text)
+
+
+async def _run(args: argparse.Namespace, config: Config) -> int:
+    return await when_kafka_answers(KafkaClients(config.kafka), lambda admin: _act(args, config, admin))
+
+
+async def _act(args: argparse.Namespace, config: Config, admin: AIOKafkaAdminClient) -> int:
+    if args.action == "check":
+        return _tell(config, await check_topics(admin, config))
+    creation = await create_topics(admin, config, args.partitions, args.replication_factor)
+    how = f"created, replication factor {creation.replication_factor}"
+    return _tell(config, creation.report, dict.fromkeys(creation.created, how))
+
+
+def _tell(config: Config, report: TopicReport, created: dict[str, str] | None = None) -> int:
+    for spec in topics_of(config):
+        if (partitions := report.found.get(spec.name)) is not None:
+            what = "exists" if created is None else created.get(spec.name, "exists, left alone")
+            print(f"{spec.name}: {what}, {partitions} partition{'' if partitions == 1 else 's'}")
+    _complain((*report.unknown, *report.problems))
+    return 1 if report.problems else 0
+
+
+def _complain(lines: Iterable[str]) -> None:
+    sys.stdout.flush()  # so that both are in order where they end in one place
+    for line in lines:
+        print(line, file=sys.stderr)

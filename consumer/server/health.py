@@ -1,0 +1,88 @@
+"""Whether the service is alive, ready, and to be vouched for (design section 9). Pure: values in, reasons out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+STALLED_SECONDS = 120.0
+"""A fetching loop that has not turned for so long is stuck: a rebalance may hold it up for the rebalance time-out (60 s
+by default), and a restart that makes another rebalance would only prolong it."""
+
+_NOT_STARTED = "no pipeline has started yet"
+_NOT_JOINED = "not in its consumer group"
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineHealth:
+    """How one pipeline of this member is now.
+
+    ``joined``: it is in its group. ``proved``: a proof was accepted recently enough to send (it needs none without
+    partitions). ``partitions``: how many are assigned to it; ``restored``: how many of these decide. ``stuck``: what is
+    wrong with the progress of the whole group, a sentence for each partition. ``loop_age``: seconds since its fetching
+    loop turned.
+    """
+
+    name: str
+    joined: bool
+    proved: bool
+    partitions: int
+    restored: int
+    stuck: tuple[str, ...]
+    refused_routes: tuple[str, ...]
+    failing_checkpoints: bool
+    loop_age: float
+
+
+def liveness(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> list[str]:
+    """Why the process should be looked at or started again; empty if it is alive."""
+    return _all(pipelines, lambda pipeline: _not_alive(pipeline, stalled_after))
+
+
+def readiness(pipelines: Sequence[PipelineHealth]) -> list[str]:
+    """Why alerts do not get through as they should; empty if they do.
+
+    A partition that is stuck is not among them: it may be another member's.
+    """
+    return _all(pipelines, _not_ready)
+
+
+def heartbeat_reason(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> str | None:
+    """Why the group is not to be vouched for; None if all is well."""
+    reasons = _all(pipelines, lambda pipeline: _not_well(pipeline, stalled_after))
+    return "; ".join(reasons) or None
+
+
+def _all(pipelines: Sequence[PipelineHealth], ask: Callable[[PipelineHealth], Iterator[str]]) -> list[str]:
+    if not pipelines:
+        return [_NOT_STARTED]
+    return [f"{pipeline.name}: {reason}" for pipeline in pipelines for reason in ask(pipeline)]
+
+
+def _not_alive(pipeline: PipelineHealth, stalled_after: float) -> Iterator[str]:
+    if not pipeline.joined:
+        yield _NOT_JOINED
+    if pipeline.loop_age > stalled_after:
+        yield _stalled(pipeline)
+
+
+def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
+    if not pipeline.joined:
+        yield _NOT_JOINED
+    elif pipeline.partitions and not pipeline.proved:
+        yield "no recent proof of ownership: the group's coordinator does not answer"
+    if pipeline.restored < pipeline.partitions:
+        yield f"{pipeline.restored} of {pipeline.partitions} partitions are restored"
+    for route in pipeline.refused_routes:
+        yield f"the provider refuses route {route}"
+    if pipeline.failing_checkpoints:
+        yield "checkpoints fail"
+
+
+def _not_well(pipeline: PipelineHealth, stalled_after: float) -> Iterator[str]:
+    yield from _not_ready(pipeline)
+    if pipeline.loop_age > stalled_after:
+        yield _stalled(pipeline)
+    yield from pipeline.stuck
+
+
+def _stalled(pipeline: PipelineHealth) -> str:
+    return f"its loop has not turned for {pipeline.loop_age:.0f} s"

@@ -1,0 +1,264 @@
+"""The topics: created as they must be, checked, and every mistake told with its fix."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from consumer.cli.main import main
+from consumer.config import Config, parse_config
+from consumer.topics import (
+    KAFKA_MAX_MESSAGE_BYTES,
+    Partitions,
+    Purpose,
+    TopicReport,
+    check_topics,
+    create_topics,
+    topics_of,
+)
+from tests.support.broker import Broker, in_thread
+from tests.support.kafka import COMPACTED, admin, create_topic, unique
+
+CREATE = "`clawdstrike-alerting topics create --config …`"
+
+
+class Names:
+    """A configuration whose topics nobody else has."""
+
+    def __init__(self, broker: Broker, *, max_event_bytes: int | None = None) -> None:
+        self.servers = broker.bootstrap_servers
+        prefix = unique("topics")
+        self.events, self.state, self.dlq = f"{prefix}.events", f"{prefix}.state.pagerduty", f"{prefix}.dlq"
+        delivery = "" if max_event_bytes is None else f"delivery: {{max_event_bytes: {max_event_bytes}}}\n"
+        self.text = (
+            f"kafka: {{bootstrap_servers: '{self.servers}', topics: "
+            f"{{events: {self.events}, state: {prefix}.state, dlq: {self.dlq}}}}}\n"
+            f"exporters: {{alerting: {{pagerduty: {{routing_key: {'k' * 32}}}}}}}\n{delivery}"
+        )
+        self.config: Config = parse_config(self.text, {}, lambda path: path)
+
+    async def topic(self, name: str, partitions: int = 2, **configs: Any) -> None:
+        named = {key.replace("_", "."): str(value) for key, value in configs.items()}
+        await create_topic(self.servers, name, partitions=partitions, configs=named)
+
+    async def good(self, *missing: str) -> None:
+        """All topics but these as they must be."""
+        for name, partitions, configs in ((self.events, 2, {}), (self.state, 2, COMPACTED), (self.dlq, 1, {})):
+            if name not in missing:
+                await create_topic(self.servers, name, partitions=partitions, configs=configs)
+
+    async def check(self) -> TopicReport:
+        async with admin(self.servers) as client:
+            return await check_topics(client, self.config)
+
+
+@pytest.fixture
+def names(broker: Broker) -> Names:
+    return Names(broker)
+
+
+async def _configs(servers: str, topic: str) -> Mapping[str, str]:
+    async with admin(servers) as client:
+        (response,) = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic, None)])
+        return {entry[0]: entry[1] for entry in response.resources[0][4]}
+
+
+# --- which there are
+
+
+def test_each_pipeline_has_a_state_topic_and_they_share_the_rest() -> None:
+    text = f"exporters: {{alerting: {{pagerduty: {{routing_key: {'k' * 32}}}, opsgenie: {{api_key: k}}}}}}"
+    specs = topics_of(parse_config(text, {}, lambda path: path))
+    assert [(spec.name, spec.purpose, spec.partitions) for spec in specs] == [
+        ("clawdstrike.events", Purpose.EVENTS, Partitions.CHOSEN),
+        ("clawdstrike.alerting.state.pagerduty", Purpose.STATE, Partitions.AS_INPUT),
+        ("clawdstrike.alerting.state.opsgenie", Purpose.STATE, Partitions.AS_INPUT),
+        ("clawdstrike.alerting.dlq", Purpose.DEAD_LETTERS, Partitions.ANY),
+    ]
+
+
+# --- create
+
+
+async def test_what_is_created_passes_the_check(names: Names) -> None:
+    async with admin(names.servers) as client:
+        creation = await create_topics(client, names.config, 4, None)
+    assert creation.created == (names.events, names.state, names.dlq)
+    assert creation.replication_factor == 1
+    assert creation.report.problems == ()
+    report = await names.check()
+    assert report.problems == report.unknown == ()
+    assert report.found == {names.events: 4, names.state: 4, names.dlq: 1}
+    assert report.partitions == 4
+    assert report.dead_letter_limit == KAFKA_MAX_MESSAGE_BYTES + 65536
+    state, dlq = await _configs(names.servers, names.state), await _configs(names.servers, names.dlq)
+    assert state["cleanup.policy"] == "compact"
+    assert float(state["min.cleanable.dirty.ratio"]) == 0.1
+    assert int(state["segment.bytes"]) < 2**30
+    assert dlq["cleanup.policy"] == "delete"
+    assert int(dlq["retention.ms"]) == 30 * 86_400_000
+
+
+async def test_creating_again_leaves_alone_what_exists(names: Names) -> None:
+    await names.good(names.state)
+    async with admin(names.servers) as client:
+        first = await create_topics(client, names.config, 9, 1)
+        again = await create_topics(client, names.config, 9, 1)
+    assert first.created == (names.state,)
+    assert first.report.found[names.state] == 2  # as the input has, whatever was asked for
+    assert again.created == ()
+    assert first.report.problems == again.report.problems == ()
+
+
+async def test_a_state_topic_takes_the_largest_event(broker: Broker) -> None:
+    names = Names(broker, max_event_bytes=2 << 20)
+    async with admin(names.servers) as client:
+        creation = await create_topics(client, names.config, 1, 1)
+    assert creation.report.problems == ()
+    assert int((await _configs(names.servers, names.state))["max.message.bytes"]) == (2 << 20) * 4 // 3 + 8192
+
+
+async def test_a_dead_letter_topic_takes_what_the_input_takes_and_our_headers(names: Names) -> None:
+    await names.topic(names.events, max_message_bytes=3_000_000)
+    async with admin(names.servers) as client:
+        creation = await create_topics(client, names.config, None, None)
+    assert creation.report.problems == ()
+    assert creation.report.dead_letter_limit == 3_000_000 + 65536
+
+
+async def test_what_cannot_be_created_is_told(names: Names) -> None:
+    async with admin(names.servers) as client:
+        creation = await create_topics(client, names.config, 1, 3)
+    assert creation.created == ()
+    assert creation.report.problems[0].startswith(f"topic {names.events} cannot be created: ")
+    assert "replica" in creation.report.problems[0]
+
+
+# --- check
+
+
+async def test_checking_creates_nothing(names: Names) -> None:
+    for _ in range(2):
+        report = await names.check()
+        assert report.found == {}
+        assert [problem.partition(":")[0] for problem in report.problems] == [
+            f"topic {name} does not exist, or this user may not see it"
+            for name in (names.events, names.state, names.dlq)
+        ]
+        assert all(problem.endswith(CREATE) for problem in report.problems)
+        assert report.partitions == 0
+
+
+@pytest.mark.parametrize("policy", ["delete", "compact,delete"])
+async def test_a_state_topic_must_be_compacted_and_no_more(names: Names, policy: str) -> None:
+    await names.good(names.state)
+    await names.topic(names.state, cleanup_policy=policy)
+    (problem,) = (await names.check()).problems
+    assert problem.startswith(f"topic {names.state}: cleanup.policy is {policy} and must be compact, ")
+    assert f"--entity-name {names.state} --add-config cleanup.policy=compact" in problem
+
+
+async def test_a_dead_letter_topic_must_not_be_compacted(names: Names) -> None:
+    await names.good(names.dlq)
+    await names.topic(names.dlq, cleanup_policy="compact")
+    (problem,) = (await names.check()).problems
+    assert problem.startswith(f"topic {names.dlq}: cleanup.policy is compact and must be delete, ")
+
+
+@pytest.mark.parametrize(
+    ("partitions", "fix"), [(1, "--alter --topic {state} --partitions 2"), (3, "give {events} 3 partitions too")]
+)
+async def test_a_state_topic_has_as_many_partitions_as_its_input(names: Names, partitions: int, fix: str) -> None:
+    await names.good(names.state)
+    await names.topic(names.state, partitions, cleanup_policy="compact")
+    (problem,) = (await names.check()).problems
+    assert problem.startswith(f"topic {names.state} has {partitions} partitions, its input {names.events} has 2: ")
+    assert fix.format(state=names.state, events=names.events) in problem
+
+
+async def test_a_dead_letter_topic_must_take_all_that_the_input_takes(names: Names) -> None:
+    await names.good(names.dlq)
+    await names.topic(names.dlq, max_message_bytes=600_000)
+    report = await names.check()
+    (problem,) = report.problems
+    assert problem.startswith(f"topic {names.dlq}: max.message.bytes is 600000 and must be at least 1114124, ")
+    assert f"--entity-name {names.dlq} --add-config max.message.bytes=1114124" in problem
+    assert report.dead_letter_limit == 600_000
+
+
+async def test_a_dead_letter_topic_by_kafkas_defaults_will_do(names: Names) -> None:
+    await names.good()
+    report = await names.check()
+    assert report.problems == ()
+    assert report.dead_letter_limit == KAFKA_MAX_MESSAGE_BYTES
+
+
+async def test_a_state_topic_must_take_the_largest_event(broker: Broker) -> None:
+    names = Names(broker, max_event_bytes=1 << 20)
+    await names.good()
+    (problem,) = (await names.check()).problems
+    needed = (1 << 20) * 4 // 3 + 8192
+    assert problem.startswith(f"topic {names.state}: max.message.bytes is {KAFKA_MAX_MESSAGE_BYTES} and must be at ")
+    assert f"--add-config max.message.bytes={needed}`" in problem
+
+
+async def test_a_state_topic_must_take_whole_batches(names: Names) -> None:
+    await names.good(names.state)
+    await names.topic(names.state, cleanup_policy="compact", max_message_bytes=400_000)
+    (problem,) = (await names.check()).problems
+    assert "max.message.bytes is 400000 and must be at least 525312" in problem
+
+
+async def test_what_the_broker_does_not_tell_is_taken_for_kafkas_default(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await names.good()
+
+    async def nothing(*args: Any, **options: Any) -> list[Any]:
+        return []
+
+    async with admin(names.servers) as client:
+        monkeypatch.setattr(client, "describe_configs", nothing)
+        report = await check_topics(client, names.config)
+    assert report.problems == ()
+    assert f"topic {names.state}: the broker does not tell its cleanup.policy" in report.unknown
+    assert report.dead_letter_limit == KAFKA_MAX_MESSAGE_BYTES
+
+
+# --- the command
+
+
+def test_create_then_check_on_the_command_line(
+    names: Names, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(names.text)
+    assert main(["topics", "check", "--config", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 3
+    assert main(["topics", "create", "--config", str(path), "--partitions", "3"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{names.events}: created, replication factor 1, 3 partitions",
+        f"{names.state}: created, replication factor 1, 3 partitions",
+        f"{names.dlq}: created, replication factor 1, 1 partition",
+    ]
+    assert main(["topics", "create", "--config", str(path)]) == 0
+    assert f"{names.events}: exists, left alone, 3 partitions" in capsys.readouterr().out
+    assert main(["topics", "check", "--config", str(path)]) == 0
+    assert f"{names.state}: exists, 3 partitions" in capsys.readouterr().out
+
+
+def test_create_reports_what_exists_and_is_wrong(
+    names: Names, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(names.text)
+    in_thread(names.topic(names.state, 6))
+    assert main(["topics", "create", "--config", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert f"{names.state}: exists, left alone, 6 partitions" in out
+    assert err.startswith(f"topic {names.state}: cleanup.policy is delete and must be compact")
+    assert err.count("\n") == 1
