@@ -161,7 +161,8 @@ class Delivery:
 
     def _route(self, name: str) -> Route:
         # An alert may remember a route that the configuration no longer has: the provider falls back to its default.
-        return self._routes.get(name) or next(iter(self._routes.values()))
+        route = self._routes.get(name)
+        return route if route is not None else next(iter(self._routes.values()))
 
     def _pump(self) -> None:
         """Let everything leave that is ready and has room."""

@@ -1,0 +1,93 @@
+"""``clawdstrike-alerting demo``: everything on this machine, with a summary that is checked."""
+
+import argparse
+import asyncio
+import math
+import signal
+import sys
+from typing import Any
+
+from rich.console import Console
+
+from consumer.demo.broker import EmbeddedBrokerError, EmbeddedBrokerMissing
+from consumer.demo.demo import DemoError, Options, Stopped, run_demo
+from consumer.demo.engine import EngineMissing
+
+INSTALL = "pip install 'clawdstrike-alerting[demo]'"
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="everything on this machine, with a summary that is checked",
+        description=(
+            "Starts an embedded Kafka broker, a sandbox of the providers and the real service, lets scripted agents "
+            "work under the real policy engine, and checks that the sandbox received exactly what the events "
+            "demanded. Ctrl-C ends the traffic early and goes on with the summary; a second one leaves at once."
+        ),
+    )
+    parser.add_argument(
+        "--seconds", type=_seconds, default=60.0, metavar="N", help="length of the traffic (default 60)"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave everything running after the summary, until Ctrl-C")
+    parser.add_argument(
+        "--bootstrap-servers",
+        type=_servers,
+        metavar="HOST:PORT",
+        help="a Kafka of your own instead of the embedded broker; topics get names of their own and are deleted again",
+    )
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 if the check passed, 1 if it did not or the demo could not run."""
+    options = Options(seconds=args.seconds, keep=args.keep, bootstrap_servers=args.bootstrap_servers)
+    try:
+        return asyncio.run(_run(options))
+    except (EngineMissing, EmbeddedBrokerMissing) as error:
+        print(f"the demo needs more packages: {INSTALL} ({error})", file=sys.stderr)
+    except (DemoError, EmbeddedBrokerError) as error:
+        print(error, file=sys.stderr)
+    except Stopped:
+        print("stopped before any traffic: nothing was checked", file=sys.stderr)
+    except asyncio.CancelledError:
+        print("stopped: nothing was checked", file=sys.stderr)
+    return 1
+
+
+async def _run(options: Options) -> int:
+    stopping = asyncio.Event()
+    loop, demo = asyncio.get_running_loop(), asyncio.current_task()
+    assert demo is not None
+
+    def interrupted() -> None:
+        if not stopping.is_set():
+            stopping.set()
+            return
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)  # it ends now; a third signal would only leave something behind
+        demo.cancel()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, interrupted)
+    return 0 if await run_demo(options, Console(), stopping) else 1
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError("must be a number of seconds, more than 0")
+    return value
+
+
+def _servers(text: str) -> str:
+    for server in text.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
+            raise argparse.ArgumentTypeError("must be host:port, or several with commas between them")
+    return text

@@ -1,0 +1,311 @@
+"""The demo from start to end: set the stage, let the agents work, wait until it is quiet, check.
+
+Whatever was started ends with `run_demo`, in the opposite order, however it ends.
+"""
+
+import asyncio
+import logging
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import yaml
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from consumer.config import Config, load_config
+from consumer.demo.agents import rulesets
+from consumer.demo.broker import embedded_broker, free_port
+from consumer.demo.engine import Engine
+from consumer.demo.process import Service, running_service
+from consumer.demo.scrape import Numbers, scrape
+from consumer.demo.stage import OPSGENIE_KEY, PAGERDUTY_KEYS, PARTITIONS, PIPELINES, Stage
+from consumer.demo.summary import checks, print_summary
+from consumer.demo.table import Display, Rate, Snapshot
+from consumer.demo.traffic import Traffic, TrafficError
+from consumer.kafka import KafkaClients, close_producer
+from consumer.topics import create_topics, topics_of
+from providers.sandbox import Fault, Sandbox, Settings, running_sandbox
+
+START_SECONDS = 60.0
+"""For the service to own all partitions; a busy Kafka lets a new group wait some seconds."""
+
+KAFKA_SECONDS = 20.0
+"""For the answer of a broker that the user named."""
+
+QUIET_SECONDS = 60.0
+"""For the service to work off what was produced."""
+
+STABLE_SECONDS = 1.0
+"""Quiet is believed when it has lasted so long."""
+
+_POLL_SECONDS = 0.1
+_QUIET_POLL_SECONDS = 0.25
+_REFRESH_SECONDS = 0.5
+
+T = TypeVar("T")
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the text says why."""
+
+
+class Stopped(Exception):
+    """The user stopped the demo before there was anything to check."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for. ``faults`` are put into the sandbox: with some of them the check has to fail."""
+
+    seconds: float = 60.0
+    keep: bool = False
+    bootstrap_servers: str | None = None
+    faults: Sequence[Fault] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The stage, set: everything runs, no agent works yet."""
+
+    config: Config
+    sandbox: Sandbox
+    service: Service
+    traffic: Traffic
+    http: aiohttp.ClientSession
+    metrics_url: str
+
+    async def numbers(self) -> Numbers:
+        """The service's numbers. Raises `DemoError` if the service has ended."""
+        if self.service.exit_code is not None:
+            raise DemoError(f"the service ended with {self.service.exit_code}; its log ends:\n{self.service.tail()}")
+        return await scrape(self.http, self.metrics_url) or {}
+
+
+async def run_demo(options: Options, console: Console, stopping: asyncio.Event) -> bool:
+    """Run the demo; true if the check passed. ``stopping`` ends the traffic early, or the start, or the keeping.
+
+    Raises `EngineMissing`, `EmbeddedBrokerError`, `DemoError`, `Stopped`.
+    """
+    # The demo says itself what the user has to know; the clients would say it again, in other words.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    async with AsyncExitStack() as stack:
+        running = await _unless(stopping, _set_stage(options, console, stack))
+        seconds = await _play(running, options, console, stopping)
+        numbers = await _quiet(running, console)
+        produced = running.traffic.produced
+        found = checks(produced, running.sandbox.incidents(), numbers)
+        passed = print_summary(console, found, produced=len(produced), seconds=seconds)
+        if options.keep and not stopping.is_set():
+            _say_where(running, console)
+            await stopping.wait()
+    return passed
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work, unless ``stopping`` comes first; then `Stopped`."""
+    working, asked = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Stopped
+        return working.result()
+    finally:
+        for task in (working, asked):
+            task.cancel()
+        await asyncio.gather(working, asked, return_exceptions=True)
+
+
+# setting the stage
+
+
+async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) -> _Running:
+    say = _Say(console)
+    engines = {ruleset: Engine(ruleset) for ruleset in sorted(rulesets())}
+    say(f"policy engine: clawdstrike with the rule sets {', '.join(engines)}")
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clawdstrike-demo-")))
+    if options.bootstrap_servers is None:
+        servers, run_id = await stack.enter_async_context(embedded_broker()), None
+        say(f"embedded broker: {servers}")
+    else:
+        servers, run_id = options.bootstrap_servers, secrets.token_hex(4)
+    settings = Settings(pagerduty_keys=frozenset(PAGERDUTY_KEYS), opsgenie_keys=frozenset({OPSGENIE_KEY}))
+    sandbox = await stack.enter_async_context(running_sandbox(settings))
+    for fault in options.faults:
+        sandbox.faults.add(fault)
+    say(f"provider sandbox: {sandbox.url}")
+
+    stage = Stage(servers, sandbox.url, free_port(), options.seconds, run_id)
+    file = folder / "clawdstrike-alerting.yaml"
+    file.write_text(yaml.safe_dump(stage.config(), sort_keys=False))
+    config = load_config(file)
+    await stack.enter_async_context(_topics(config, temporary=run_id is not None))
+    say(f"topics: {config.kafka.topics.events} and {len(topics_of(config)) - 1} more")
+
+    service = await stack.enter_async_context(running_service(file, folder / "service.log"))
+    producer = KafkaClients(config.kafka, client_id="clawdstrike-demo").producer()
+    stack.push_async_callback(close_producer, producer)
+    await producer.start()
+    http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)))
+    traffic = Traffic(producer, config.kafka.topics.events, engines)
+    running = _Running(config, sandbox, service, traffic, http, f"http://127.0.0.1:{stage.port}/metrics")
+    await _until_ready(running)
+    say(f"service: both pipelines own their {PARTITIONS} partitions; metrics at {running.metrics_url}")
+    return running
+
+
+class _Say:
+    """Tells what has been done, with the seconds since the beginning."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        passed = time.monotonic() - self._began
+        self._console.print(f"{passed:5.1f} s  {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+@asynccontextmanager
+async def _topics(config: Config, *, temporary: bool) -> AsyncIterator[None]:
+    """Create the topics; on a broker that is not ours, delete them afterwards."""
+    clients = KafkaClients(config.kafka, client_id="clawdstrike-demo")
+    names = [spec.name for spec in topics_of(config)]
+    admin = clients.admin()
+    try:
+        async with asyncio.timeout(KAFKA_SECONDS):
+            await admin.start()
+            creation = await create_topics(admin, config, PARTITIONS, None)
+        if creation.report.problems:
+            raise DemoError("; ".join(creation.report.problems))
+    except (KafkaError, OSError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        raise DemoError(f"no topics at {config.kafka.bootstrap_servers}: {reason}") from error
+    finally:
+        await admin.close()
+    try:
+        yield
+    finally:
+        if temporary:
+            await _delete(clients, names)
+
+
+async def _delete(clients: KafkaClients, names: Sequence[str]) -> None:
+    admin = clients.admin()
+    try:
+        async with asyncio.timeout(KAFKA_SECONDS):
+            await admin.start()
+            await admin.delete_topics(list(names))
+    except (KafkaError, OSError, TimeoutError):
+        pass  # a broker that is gone, or does not allow it: they stay, under a name that says whose they are
+    finally:
+        await admin.close()
+
+
+async def _until_ready(running: _Running) -> None:
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not _is_ready(await running.numbers()):  # noqa: ASYNC110 - another process gets ready
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise DemoError(f"the service was not ready in {START_SECONDS:g} s:\n{running.service.tail()}") from None
+
+
+def _is_ready(numbers: Numbers) -> bool:
+    return all(name in numbers and numbers[name].running == PARTITIONS for name in PIPELINES)
+
+
+# the traffic
+
+
+async def _play(running: _Running, options: Options, console: Console, stopping: asyncio.Event) -> float:
+    """Let the agents work and show what comes of it; returns for how many seconds they did."""
+    began = time.monotonic()
+    over = asyncio.Event()
+    rate, numbers = Rate(), await running.numbers()
+    try:
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(running.traffic.run(over))
+            try:
+                with Display(console) as display:
+                    while not stopping.is_set() and (left := options.seconds + began - time.monotonic()) > 0:
+                        numbers = await running.numbers() or numbers
+                        display.show(_snapshot(running, numbers, options, began, rate))
+                        await _event_or(stopping, min(left, _REFRESH_SECONDS))
+                        if working.done():
+                            break  # it failed; the group says why
+            finally:
+                over.set()
+    except* (DemoError, TrafficError) as errors:
+        raise DemoError(str(errors.exceptions[0])) from errors
+    return time.monotonic() - began
+
+
+def _snapshot(running: _Running, numbers: Numbers, options: Options, began: float, rate: Rate) -> Snapshot:
+    elapsed, produced = time.monotonic() - began, len(running.traffic.produced)
+    return Snapshot(
+        elapsed, options.seconds, produced, rate.at(elapsed, produced), numbers, running.sandbox.incidents()
+    )
+
+
+async def _event_or(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+# quiet, and the end
+
+
+async def _quiet(running: _Running, console: Console) -> Numbers:
+    """Wait until everything that was produced is decided and told, and nothing more comes; the numbers then.
+
+    After `QUIET_SECONDS` it is not waited any longer: the check will say what is missing.
+    """
+    try:
+        await running.traffic.finish(PARTITIONS)
+    except TrafficError as error:
+        raise DemoError(str(error)) from error
+    produced = running.traffic.produced
+    alertable = sum(event.is_alertable for event in produced)
+    ignored = sum(not event.is_alertable and event.event_type != "session_end" for event in produced)
+    console.print("the agents have stopped; waiting until everything is decided and told", highlight=False)
+    deadline = time.monotonic() + QUIET_SECONDS
+    received, since = -1, time.monotonic()
+    while True:
+        numbers = await running.numbers()
+        idle = all(
+            name in numbers
+            and numbers[name].alertable >= alertable
+            and numbers[name].events["ignored"] >= ignored
+            and numbers[name].is_idle
+            for name in PIPELINES
+        )
+        now = time.monotonic()
+        if not idle or running.sandbox.journal.received != received:
+            received, since = running.sandbox.journal.received, now
+        elif now - since >= STABLE_SECONDS:
+            return numbers
+        if now > deadline:
+            console.print(f"not quiet after {QUIET_SECONDS:g} s", style="red", highlight=False)
+            return numbers
+        await asyncio.sleep(_QUIET_POLL_SECONDS)
+
+
+def _say_where(running: _Running, console: Console) -> None:
+    lines = (
+        "everything is left running until Ctrl-C:",
+        f"  broker   {running.config.kafka.bootstrap_servers}, topic {running.config.kafka.topics.events}",
+        f"  service  curl {running.metrics_url}   (log: {running.service.log})",
+        f"  sandbox  curl {running.sandbox.url}/_sandbox/incidents?only=open",
+    )
+    for text in lines:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)

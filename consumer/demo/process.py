@@ -1,0 +1,68 @@
+"""The service as a process of its own: the same command that an operator starts."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from consumer.demo import tether
+
+STOP_SECONDS = tether.GRACE_SECONDS + 2.0
+TAIL_LINES = 12
+_TAIL_BYTES = 64 * 1024
+
+
+class Service:
+    """A running service, and where it writes its log."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self._process = process
+        self.log = log
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self._process.poll()
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-TAIL_LINES:])
+
+
+@asynccontextmanager
+async def running_service(config: Path, log: Path) -> AsyncIterator[Service]:
+    """Run ``clawdstrike-alerting run --config …`` for the length of the block, and no longer than this process."""
+    process = _start([sys.executable, "-m", "consumer.cli.main", "run", "--config", str(config)], log)
+    try:
+        yield Service(process, log)
+    finally:
+        await _stop(process)
+
+
+def _start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
+    apart = 0
+    if sys.platform == "win32":
+        apart = subprocess.CREATE_NEW_PROCESS_GROUP
+    with log.open("wb") as sink:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", tether.__file__, *command],
+            stdin=subprocess.PIPE,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in a terminal is for us, who stop the service in our turn
+            creationflags=apart,
+        )
+
+
+async def _stop(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdin is not None
+    process.stdin.close()  # which the tether takes for the end
+    try:
+        await asyncio.to_thread(process.wait, STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        await asyncio.to_thread(process.wait)

@@ -1,0 +1,57 @@
+"""The end of the demo: what was demanded beside what was received, and whether that is the same."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from consumer.demo.check import Check, check_count, check_incidents
+from consumer.demo.oracle import Produced, demands
+from consumer.demo.scrape import Numbers, PipelineNumbers
+from consumer.demo.stage import RULES, route_shown
+from providers.sandbox import Incident
+
+MOST_DIFFERENCES = 20
+"""So many are printed; the rest is counted."""
+
+Checks = Mapping[str, Sequence[Check]]
+"""The checks by the name of the provider."""
+
+
+def checks(produced: Sequence[Produced], incidents: Sequence[Incident], numbers: Numbers) -> Checks:
+    """Everything that is checked."""
+    found: dict[str, list[Check]] = {}
+    alertable = sum(event.is_alertable for event in produced)
+    for name, rules in RULES.items():
+        of_provider = [incident for incident in incidents if incident.provider == name]
+        one = numbers.get(name, PipelineNumbers())
+        found[name] = [
+            # A task that had to start again has rightly counted some events twice.
+            check_count("alertable events", alertable, one.alertable, at_least=one.troubles > 0),
+            *check_incidents(demands(produced, rules), of_provider, route_shown),
+            check_count("dead letters", 0, one.dead_letters),
+        ]
+    return found
+
+
+def print_summary(console: Console, found: Checks, *, produced: int, seconds: float) -> bool:
+    """Print the checks; true if all of them hold."""
+    table = Table(title=f"{produced} events in {seconds:.1f} s", title_justify="left", title_style="bold")
+    for name in ("provider", "check", "demanded by the events", "received by the sandbox", ""):
+        table.add_column(name, overflow="fold")
+    for provider, of_provider in found.items():
+        for check in of_provider:
+            verdict = "[green]ok[/]" if check.holds else "[bold red]DIFFERS[/]"
+            table.add_row(provider, check.what, check.expected, check.received, verdict)
+        table.add_section()
+    console.print(table)
+    differences = [f"{name}: {text}" for name, several in found.items() for one in several for text in one.differences]
+    for text in differences[:MOST_DIFFERENCES]:
+        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    if len(differences) > MOST_DIFFERENCES:
+        console.print(f"… and {len(differences) - MOST_DIFFERENCES} more", style="red")
+    if differences:
+        console.print("FAILED: what was received is not what the events demanded", style="bold red")
+    else:
+        console.print("PASSED: exactly what the events demanded was received", style="bold green")
+    return not differences

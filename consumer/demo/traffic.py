@@ -1,0 +1,107 @@
+"""The agents at work: every decision of the engine becomes one record of the events topic."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from consumer.demo import events
+from consumer.demo.agents import AGENTS, Agent, PlannedSession, sessions_of
+from consumer.demo.engine import Engine, Session
+from consumer.demo.oracle import Produced
+
+SEND_SECONDS = 30.0
+"""For the broker to confirm what was sent last."""
+
+_DEMO = Session("end-of-traffic", "demo", "demo", "demo", "demo", "demo", "demo", "strict")
+
+
+class TrafficError(Exception):
+    """Not all events reached the broker."""
+
+
+class Traffic:
+    """All agents at once, and the list of what they have produced.
+
+    An agent waits for the producer, not for the broker: the order of a session is kept by its key and the idempotent
+    producer; what was confirmed is known after `finish`.
+    """
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        engines: Mapping[str, Engine],
+        agents: Sequence[Agent] = AGENTS,
+    ) -> None:
+        self.produced: list[Produced] = []
+        self._producer = producer
+        self._topic = topic
+        self._engines = engines
+        self._agents = agents
+        self._failed = 0
+        self._unconfirmed = 0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Let the agents work until ``stopping`` is set."""
+        async with asyncio.TaskGroup() as group:
+            for number, agent in enumerate(self._agents):
+                group.create_task(self._work(number, agent, stopping))
+
+    async def finish(self, partitions: int) -> None:
+        """End every partition with an event that concerns nobody, and wait until all is confirmed.
+
+        When the service has counted these, it has decided everything: a partition is decided strictly in order.
+        Raises `TrafficError`.
+        """
+        verdict = self._engines[_DEMO.ruleset].of_session()
+        for partition in range(partitions):
+            event = events.session_started(_DEMO, verdict, time.time())
+            await self._send(event, key=None, partition=partition)
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._producer.flush()
+        except (TimeoutError, KafkaError) as error:
+            raise TrafficError(f"the broker did not confirm all events: {error!r}") from error
+        if self._failed or self._unconfirmed:
+            raise TrafficError(f"{self._failed + self._unconfirmed} events did not reach the broker")
+
+    async def _work(self, number: int, agent: Agent, stopping: asyncio.Event) -> None:
+        engine = self._engines[agent.ruleset]
+        for planned in sessions_of(number, agent):
+            await self._session(planned, engine, stopping)
+            if stopping.is_set():
+                return
+
+    async def _session(self, planned: PlannedSession, engine: Engine, stopping: asyncio.Event) -> None:
+        session = planned.session
+        await self._event(session, events.session_started(session, engine.of_session(), time.time()))
+        for step in planned.steps:
+            await asyncio.sleep(step.pause)
+            if stopping.is_set():
+                return  # the session stays open
+            verdict = engine.decide(step.action, session)
+            await self._event(session, events.decided(session, step.action, verdict, time.time()))
+        if planned.ends:
+            await self._event(session, events.session_ended(session, engine.of_session(), time.time()))
+
+    async def _event(self, session: Session, event: dict[str, Any]) -> None:
+        await self._send(event, key=session.id.encode(), partition=None)
+
+    async def _send(self, event: dict[str, Any], *, key: bytes | None, partition: int | None) -> None:
+        try:
+            confirmed = await self._producer.send(self._topic, orjson.dumps(event), key=key, partition=partition)
+        except KafkaError as error:
+            raise TrafficError(f"an event could not be sent: {error!r}") from error
+        self._unconfirmed += 1
+        confirmed.add_done_callback(self._confirmed)
+        self.produced.append(Produced.of(event))
+
+    def _confirmed(self, answer: "asyncio.Future[Any]") -> None:
+        self._unconfirmed -= 1
+        if answer.cancelled() or answer.exception() is not None:
+            self._failed += 1
