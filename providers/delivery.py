@@ -8,13 +8,16 @@ only what they need to order it: whatever is lost here is offered again from the
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
 from providers.answer import Answer, Rejected, RouteRefused, Unavailable
+from providers.breaker import Breaker, BreakerSettings
 from providers.notification import Notification
 from providers.notify import Sender, deliver
 from providers.provider import Provider
+from providers.rate import Rate
 from providers.retry import Backoff
 from providers.route import Debt, Route
 from state.violation import Severity
@@ -44,6 +47,14 @@ class Outbox(Protocol):
         """
         ...
 
+    def withheld(self, dedup_key: str) -> None:
+        """What was to be sent was not, or not all of it: the proof has become too old. It is to be offered again."""
+        ...
+
+
+Key = tuple[Outbox, str]
+"""An alert, as delivery knows it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -68,7 +79,7 @@ class Observer(Protocol):
         """A notification was answered after ``seconds``."""
         ...
 
-    def failed(self, dispatch: Dispatch, error: Exception) -> None:
+    def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         """A notification could not be made into requests: a fault of this program."""
         ...
 
@@ -90,6 +101,8 @@ class Delivery:
         backoff: Backoff,
         max_in_flight: int,
         observer: Observer,
+        breaker: BreakerSettings | None = None,
+        rate: Rate | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._provider = provider
@@ -99,12 +112,15 @@ class Delivery:
         self._backoff = backoff
         self._observer = observer
         self._clock = clock
-        self._routes = {name: Route(name) for name in provider.routes}
+        self._rate = rate
+        breaker = breaker or BreakerSettings()
+        self._routes = {name: Route(name, Breaker(breaker)) for name in provider.routes}
+        self.set_share(1.0)
         self._max_in_flight = max_in_flight
         # Half of the places are shared out, so that a route that hangs cannot take them all from the others.
         self._reserve = max_in_flight // (2 * len(self._routes)) if len(self._routes) > 1 else 0
-        self._on_the_wire: dict[tuple[Outbox, str], asyncio.Task[None]] = {}
-        self._failures: dict[tuple[Outbox, str], int] = {}
+        self._on_the_wire: dict[Key, asyncio.Task[Answer | None]] = {}
+        self._failures: dict[Key, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._turn = 0
 
@@ -126,6 +142,12 @@ class Delivery:
         debt = Debt(key, offer.severity, offer.since, offer.is_resolve, offer.not_before)
         self._route(offer.route).add(debt, self._clock())
         self._pump()
+
+    def set_share(self, share: float) -> None:
+        """This member has that part (0 to 1) of the pipeline's partitions, and may use that part of the rate."""
+        if self._rate is not None and share > 0:
+            for route in self._routes.values():
+                route.limiter = self._rate.limiter(share)
 
     def wake(self) -> None:
         """Something has changed that may let requests leave."""
@@ -194,29 +216,49 @@ class Delivery:
         if dispatch is None:
             return
         route.in_flight += 1
-        task = asyncio.create_task(self._deliver(route, debt.key, dispatch))
+        route.unmetered += 1
+        task = asyncio.create_task(self._deliver(route, dispatch))
         self._on_the_wire[debt.key] = task
+        # A callback and not the coroutine's own end: a task that is cancelled before its first step never runs.
+        task.add_done_callback(partial(self._delivered, route, debt.key, dispatch, self._clock()))
 
-    async def _deliver(self, route: Route, key: tuple[Outbox, str], dispatch: Dispatch) -> None:
-        started = self._clock()
-        answer: Answer | None = None
+    async def _deliver(self, route: Route, dispatch: Dispatch) -> Answer | None:
+        is_metered = False
+
+        async def permit() -> bool:
+            nonlocal is_metered
+            if route.limiter is not None:
+                await route.limiter.acquire()
+            if not is_metered:
+                is_metered = True
+                route.unmetered -= 1
+            return self._may_send()
+
         try:
-            answer = await deliver(
-                self._sender, self._provider, dispatch.route, dispatch.notification, self._timeout, self._may_send
+            return await deliver(
+                self._sender, self._provider, dispatch.route, dispatch.notification, self._timeout, permit
             )
-        except Exception as error:  # a fault of ours, of this notification only: a dead letter, loudly, and on
-            self._observer.failed(dispatch, error)
-            answer = Rejected(0, f"internal error: {type(error).__name__}")
         finally:
-            route.in_flight -= 1
-            del self._on_the_wire[key]
-            if answer is not None:
-                self._settle(route, key, dispatch, answer, self._clock() - started)
-            self._pump()
+            if not is_metered:
+                route.unmetered -= 1
 
-    def _settle(
-        self, route: Route, key: tuple[Outbox, str], dispatch: Dispatch, answer: Answer, seconds: float
+    def _delivered(
+        self, route: Route, key: Key, dispatch: Dispatch, started: float, task: "asyncio.Task[Answer | None]"
     ) -> None:
+        route.in_flight -= 1
+        del self._on_the_wire[key]
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:  # a fault of ours, of this notification only: a dead letter, loudly, and on
+                self._observer.failed(dispatch, error)
+                self._settle(route, key, dispatch, Rejected(0, f"internal error: {type(error).__name__}"), started)
+            elif (answer := task.result()) is not None:
+                self._settle(route, key, dispatch, answer, started)
+            else:
+                key[0].withheld(key[1])
+        self._pump()
+
+    def _settle(self, route: Route, key: Key, dispatch: Dispatch, answer: Answer, started: float) -> None:
         now = self._clock()
         failures = 0
         match answer:
@@ -225,11 +267,11 @@ class Delivery:
                 route.unavailable(now, retry_after)
             case RouteRefused(reason=reason):
                 failures = self._failures[key] = self._failures.get(key, 0) + 1
-                route.refuse(reason)
+                route.refuse(now, reason)
             case _:
                 self._failures.pop(key, None)
                 route.answered()
-        self._observer.answered(dispatch, answer, seconds)
+        self._observer.answered(dispatch, answer, now - started)
         key[0].answered(dispatch, answer, failures)
 
     def retry_at(self, failures: int) -> float:

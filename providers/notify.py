@@ -1,6 +1,6 @@
 """How one notification is said: its requests one after another, until one is not accepted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from providers.answer import Accepted, Answer, Unavailable
@@ -25,17 +25,18 @@ async def deliver(
     route: str,
     notification: Notification,
     timeout: float,
-    may_send: Callable[[], bool] = lambda: True,
+    permit: Callable[[], Awaitable[bool]] | None = None,
 ) -> Answer:
     """Say the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
 
     The answer is that of the last request, or of the first that was not accepted. Tried again, the notification begins
-    with its first request: all of them are idempotent, or at worst counted once more. ``may_send`` is asked immediately
-    before each request; where it says no, nothing more leaves, and the notification counts as not accepted.
+    with its first request: all of them are idempotent, or at worst counted once more. ``permit`` is awaited immediately
+    before each request (rate, ownership); where it says no, nothing more leaves, and the notification counts as not
+    accepted.
     """
     answer: Answer = Accepted()
     for request in provider.requests(route, notification):
-        if not may_send():
+        if permit is not None and not await permit():
             return Unavailable(None, "not to be sent now")
         answer = await sender.send(request, provider.classify, timeout)
         if not isinstance(answer, Accepted):

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from providers.answer import Answer
 from providers.notification import Notification
+from providers.rate import Rate
 from state.violation import Violation
 
 
@@ -31,6 +32,9 @@ class Provider(Protocol):
 
     key_limit: int
     """How many characters a dedup key may have."""
+
+    documented_rate: Rate
+    """What the provider takes through one route."""
 
     def route_of(self, violation: Violation) -> str:
         """The route that a first trigger of this violation goes through."""

@@ -4,6 +4,9 @@ import heapq
 from dataclasses import dataclass
 from typing import Any
 
+from aiolimiter import AsyncLimiter
+
+from providers.breaker import Breaker, BreakerSettings
 from state.violation import Severity
 
 
@@ -30,15 +33,18 @@ class Debt:
 class Route:
     """The queue of a route, and whether the provider takes anything through it.
 
-    ``in_flight`` counts the notifications on the wire; ``refused`` is the provider's reason since it last refused the
-    route (key, plan, address), None while it does not; ``failures`` counts outage answers in a row.
+    ``in_flight`` counts the notifications on the wire, ``unmetered`` those of them whose first request has not taken
+    its token from ``limiter`` yet (None: no limit); ``refused`` is the provider's reason since it last refused the
+    route (key, plan, address), None while it does not.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, breaker: Breaker | None = None, limiter: AsyncLimiter | None = None) -> None:
         self.name = name
+        self.breaker = breaker or Breaker(BreakerSettings())
+        self.limiter = limiter
         self.in_flight = 0
+        self.unmetered = 0
         self.refused: str | None = None
-        self.failures = 0
         self._paused_until = 0.0
         self._queued: dict[tuple[Any, str], Debt] = {}
         self._ready: list[tuple[tuple[int, bool, float], int, Debt]] = []
@@ -61,8 +67,8 @@ class Route:
             heapq.heappush(self._ready, (debt.rank, self._serial, debt))
 
     def take(self, now: float) -> Debt | None:
-        """The debt that is to leave first, if one is due."""
-        if now < self._paused_until:
+        """The debt that is to leave first, if one is due and the route takes it."""
+        if now < self._paused_until or not self.breaker.allows(now, self.in_flight) or not self._has_token():
             return None
         delayed, ready = self._delayed, self._ready
         while delayed and delayed[0][0] <= now:
@@ -86,22 +92,30 @@ class Route:
         """When `take` may next give something that it does not give now; None if no time will change that."""
         if not self._queued:
             return None
-        if now < self._paused_until:
-            return self._paused_until
-        return self._delayed[0][0] if self._delayed else None
+        due = max(self._paused_until, self.breaker.probe_at or 0.0)
+        if self._ready:
+            if not self._has_token():
+                assert self.limiter is not None
+                due = max(due, now + self.limiter.time_period / self.limiter.max_rate)
+        elif self._delayed:
+            due = max(due, self._delayed[0][0])
+        return due if due > now else None
 
     def answered(self) -> None:
         """The provider took or rejected a notification: the route works."""
         self.refused = None
-        self.failures = 0
+        self.breaker.succeeded()
 
     def unavailable(self, now: float, retry_after: float | None) -> None:
         """An outage answer; nothing leaves before ``retry_after`` seconds have passed, if the provider said so."""
-        self.failures += 1
+        self.breaker.failed(now)
         if retry_after is not None:
             self._paused_until = max(self._paused_until, now + retry_after)
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, now: float, reason: str) -> None:
         """The provider refused the route itself."""
         self.refused = reason
-        self.failures += 1
+        self.breaker.failed(now)
+
+    def _has_token(self) -> bool:
+        return self.limiter is None or self.limiter.has_capacity(1 + self.unmetered)

@@ -21,10 +21,6 @@ def _is_on(value: Any) -> bool:
         return False
 
 
-def _is_set(value: Any) -> bool:
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
     """One setting, and for which values it needs what is not built."""
@@ -36,10 +32,6 @@ class Unbuilt:
 UNBUILT: Sequence[Unbuilt] = (
     Unbuilt("exporters.alerting.pagerduty.change_events.enabled", _is_on),
     Unbuilt("webhooks.enabled", _is_on),
-    Unbuilt("delivery.circuit_breaker", _is_set),
-    Unbuilt("delivery.rate_limit", _is_set),
-    Unbuilt("kafka.topics.feedback", _is_set),
-    Unbuilt("kafka.topics.keyed", _is_set),
 )
 
 

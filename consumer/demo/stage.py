@@ -70,6 +70,8 @@ class Stage:
                     },
                 }
             },
+            # The sandbox takes any rate, and an hour of agents happens here in a minute.
+            "delivery": {"rate_limit": {"requests_per_second": 0}},
             "server": {"host": "127.0.0.1", "port": self.port},
         }
 
@@ -82,7 +84,7 @@ class Stage:
         if self.run_id is not None:
             name = f"clawdstrike-demo-{self.run_id}"
             kafka["group_id"] = name
-            kafka["topics"] = {"events": f"{name}.events", "state": f"{name}.state", "dlq": f"{name}.dlq"}
+            kafka["topics"] = {topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback")}
         return kafka
 
 

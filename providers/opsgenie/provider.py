@@ -15,6 +15,7 @@ from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.opsgenie.payload import ACTOR, Payloads, action
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.provider import Request
+from providers.rate import Rate
 from state.violation import Violation
 
 DEFAULT_ROUTE: Final = "default"
@@ -31,6 +32,7 @@ class OpsGenie:
 
     name = "opsgenie"
     key_limit = 512
+    documented_rate = Rate(10, 20)
 
     def __init__(self, settings: OpsGenieSettings, *, now: Callable[[], float] = time.time) -> None:
         self._alerts = f"{settings.api_endpoint.rstrip('/')}/v2/alerts"

@@ -14,6 +14,7 @@ from providers.notification import Notification
 from providers.pagerduty.payload import Payloads
 from providers.pagerduty.settings import PagerDutySettings
 from providers.provider import Request
+from providers.rate import Rate
 from state.violation import Violation
 
 DEFAULT_ROUTE: Final = "default"
@@ -31,6 +32,7 @@ class PagerDuty:
 
     name = "pagerduty"
     key_limit = 255
+    documented_rate = Rate(1.5, 30)  # with a full burst, 120 in any minute
 
     def __init__(self, settings: PagerDutySettings, *, now: Callable[[], float] = time.time) -> None:
         self._keys = {route: key.get_secret_value() for route, key in settings.routes().items()}

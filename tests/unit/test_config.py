@@ -295,7 +295,6 @@ log: {}
             f"{PD}.api_endpoint: must be https, except on loopback",
             "delivery.max_in_flight: must be at least 1",
             "delivery.give_up_after: must be a duration such as 500ms, 90s, 15m, 1h, 7d, or a number of seconds",
-            "delivery.rate_limit: not available in this version",
             "delivery.rate_limit.burst_size: must be a whole number",
             "log: given twice, in lines 5 and 6",
             "log: must be a mapping",

@@ -1,0 +1,40 @@
+"""Backoff: exponential, bounded, with full jitter (design section 9)."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.retry import Backoff
+
+ALMOST_ONE = 1.0 - 2**-53
+
+
+def test_the_ceiling_grows_by_the_multiplier_up_to_the_maximum() -> None:
+    backoff = Backoff(1.0, 30.0, 2.0, lambda: 1.0)
+    assert [backoff.wait(failures) for failures in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_full_jitter_takes_any_time_from_none_to_the_ceiling() -> None:
+    assert Backoff(1.0, 30.0, 2.0, lambda: 0.0).wait(4) == 0.0
+    assert Backoff(1.0, 30.0, 2.0, lambda: 0.25).wait(4) == 2.0
+
+
+def test_each_wait_is_drawn_anew() -> None:
+    backoff = Backoff(1.0, 30.0, 2.0, random.Random(1).random)
+    assert len({backoff.wait(3) for _ in range(10)}) == 10
+
+
+@given(
+    st.integers(1, 10**12),
+    st.floats(0.001, 60),
+    st.floats(0.001, 3600),
+    st.floats(1, 100),
+    st.floats(0, ALMOST_ONE),
+)
+def test_a_wait_is_never_over_the_maximum_however_long_the_outage(
+    failures: int, initial: float, maximum: float, multiplier: float, chance: float
+) -> None:
+    wait = Backoff(initial, maximum, multiplier, lambda: chance).wait(failures)
+    assert 0 <= wait <= maximum
+    assert wait <= initial or failures > 1
