@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, UnknownMemberIdError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
@@ -63,9 +63,11 @@ class Proofs:
         begun, revocations = self._clock.monotonic(), self._revocations
         try:
             await self.conclude(offsets)
-        finally:
-            if self._revocations != revocations:
-                raise NotOwner("the partitions were revoked meanwhile", revoked=True)
+        except (NotOwner, KafkaError, TimeoutError):
+            if self._revocations == revocations:
+                raise
+        if self._revocations != revocations:
+            raise NotOwner("the partitions were revoked meanwhile", revoked=True)
         self._proved_at = max(begun, self._proved_at or begun)
 
     async def conclude(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:

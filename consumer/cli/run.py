@@ -4,10 +4,13 @@ import argparse
 import asyncio
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from consumer.build import NotSupported
+from aiokafka.errors import KafkaError
+from structlog.typing import FilteringBoundLogger
+
 from consumer.config import Config, ConfigError, load_config, secrets_of
 from consumer.group import InstanceIdTaken
 from consumer.kafka import UnusableFiles
@@ -36,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
         return 2
     try:
         asyncio.run(_run(config))
-    except (NotSupported, UnusableFiles) as error:
+    except UnusableFiles as error:
         print(error, file=sys.stderr)
         return 2
     except (StartupError, ServerError, InstanceIdTaken) as error:
@@ -45,10 +48,21 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _note_background_error(
+    log: FilteringBoundLogger, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """An error that nobody waited for any more. Kafka's are told where they matter; others are faults of ours."""
+    if isinstance(context.get("exception"), KafkaError):
+        log.debug("kafka_error_unheeded", error=repr(context["exception"]))
+    else:
+        loop.default_exception_handler(context)
+
+
 async def _run(config: Config) -> None:
     log = configure_log(config.log.level, config.log.format, secrets_of(config), sys.stderr)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(partial(_note_background_error, log))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await run_service(config, stopping, log)
