@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from providers.answer import Accepted, Answer, Unavailable
+from providers.answer import Accepted, Answer
 from providers.notification import Notification
 from providers.provider import Provider, Request
 
@@ -26,18 +26,17 @@ async def deliver(
     notification: Notification,
     timeout: float,
     permit: Callable[[], Awaitable[bool]] | None = None,
-) -> Answer:
+) -> Answer | None:
     """Say the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
 
     The answer is that of the last request, or of the first that was not accepted. Tried again, the notification begins
     with its first request: all of them are idempotent, or at worst counted once more. ``permit`` is awaited immediately
-    before each request (rate, ownership); where it says no, nothing more leaves, and the notification counts as not
-    accepted.
+    before each request (rate, ownership); where it says no, nothing more leaves, and there is no answer.
     """
     answer: Answer = Accepted()
     for request in provider.requests(route, notification):
         if permit is not None and not await permit():
-            return Unavailable(None, "not to be sent now")
+            return None
         answer = await sender.send(request, provider.classify, timeout)
         if not isinstance(answer, Accepted):
             break

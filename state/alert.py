@@ -37,6 +37,7 @@ class Due(Enum):
     """What is to be said to the provider next."""
 
     TRIGGER = "trigger"
+    ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
 
 
@@ -59,7 +60,9 @@ class Owed:
 
     ``record`` is the one that is sent, kept and dead-lettered: of the highest severity, the first on a tie.
     ``since`` is when it came to be owed. ``repeat`` marks one that was accepted, but to be said once more because
-    a resolve with an unknown answer may have landed after it (design section 6.7).
+    a resolve with an unknown answer may have landed after it (design section 6.7). ``holds`` is the input offset that
+    the group's offset must not pass because of it: of the first event counted into it that came from the input. A
+    replayed dead letter was passed long ago and holds nothing; only replays counted, it is None.
     """
 
     record: Record
@@ -72,6 +75,7 @@ class Owed:
     first_attempt: float | None = None
     last_attempt: float | None = None
     repeat: bool = False
+    holds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class Alert:
     ``first_seen`` and ``last_seen`` are event times; ``decided`` is when the last occurrence was decided, by the wall
     clock. ``route`` is None until a trigger may have reached the provider. ``has``: a trigger was accepted since the
     alert last was resolving. ``unsettled``: a resolve may still be under way whose answer is not known.
+    ``acknowledging``: somebody has taken the alert here, and the provider is owed an acknowledge.
     ``session_id`` is the session in the dedup key, where the key template names one.
     """
 
@@ -106,15 +111,17 @@ class Alert:
     has: bool = False
     unsettled: bool = False
     owed: Owed | None = None
+    acknowledging: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One alertable event: its severity, its event time and the record it came in."""
+    """One alertable event: its severity, its event time and the record it came in, by the input or by a replay."""
 
     severity: Severity
     time: float
     record: Record
+    is_replay: bool = False
 
 
 def occurred(
@@ -128,7 +135,7 @@ def occurred(
     """An alertable event with this dedup key has been decided."""
     severity, record = occurrence.severity, occurrence.record
     # Event time is the smallest of the event's timestamp, the record's, and now (design section 8, "Time").
-    time = min(occurrence.time, record.timestamp / 1000, now)
+    time = min(occurrence.time, now) if record.timestamp < 0 else min(occurrence.time, record.timestamp / 1000, now)
     if alert is None:
         fresh = Alert(dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=_owe(occurrence, now))
         return fresh, Outcome.TRIGGERED
@@ -170,6 +177,7 @@ def occurred(
         alert.has,
         unsettled,
         owed,
+        alert.acknowledging,
     ), outcome
 
 
@@ -180,7 +188,21 @@ def over(alert: Alert) -> Alert:
     owed = alert.owed
     if owed is not None and owed.repeat:
         owed = None  # it was to keep the incident open
-    return replace(alert, status=Status.RESOLVING, has=False, owed=owed)
+    return replace(alert, status=Status.RESOLVING, has=False, owed=owed, acknowledging=False)
+
+
+def acknowledge(alert: Alert) -> Alert:
+    """An operator has taken the alert: the provider is to be told. One that is being resolved is nobody's any more."""
+    if alert.status is not Status.OPEN or alert.acknowledging:
+        return alert
+    return replace(alert, acknowledging=True)
+
+
+def acknowledged_elsewhere(alert: Alert) -> Alert:
+    """Somebody has acknowledged the alert at the provider: nothing is to be sent."""
+    if alert.status is not Status.OPEN:
+        return alert
+    return replace(alert, status=Status.ACKNOWLEDGED, acknowledging=False)
 
 
 def is_quiet(alert: Alert, now: float, policy: Policy) -> bool:
@@ -203,7 +225,7 @@ def due(alert: Alert) -> Due | None:
         return Due.TRIGGER
     if alert.status is Status.RESOLVING:
         return Due.RESOLVE
-    return None
+    return Due.ACKNOWLEDGE if alert.acknowledging else None
 
 
 def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, now: float) -> Alert:
@@ -252,7 +274,8 @@ def trigger_refused(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
     else:
         attempts = owed.attempts, owed.first_attempt, owed.last_attempt
         dead = replace(sent, attempts=attempts[0], first_attempt=attempts[1], last_attempt=attempts[2])
-    if left is None and not alert.has:
+    # Where a resolve may still land, what the provider has cannot be known, and no trigger is left to be repeated.
+    if left is None and (not alert.has or alert.unsettled):
         return None, dead
     return replace(alert, owed=left), dead
 
@@ -267,6 +290,16 @@ def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
     return replace(alert, unsettled=False)
 
 
+def acknowledge_answered(alert: Alert, accepted: bool) -> Alert:
+    """The provider has accepted or rejected an acknowledge; rejected, it is dropped and the alert is open as before.
+
+    One that was over meanwhile owes it no longer, and is not acknowledged by it either.
+    """
+    if not alert.acknowledging:
+        return alert
+    return replace(alert, status=Status.ACKNOWLEDGED if accepted else alert.status, acknowledging=False)
+
+
 def is_given_up(owed: Owed, now: float, give_up_seconds: float) -> bool:
     """Whether a trigger has been owed for longer than ``delivery.give_up_after`` (0: never given up)."""
     return give_up_seconds > 0 and owed.attempts > 0 and now - owed.since >= give_up_seconds
@@ -274,7 +307,8 @@ def is_given_up(owed: Owed, now: float, give_up_seconds: float) -> bool:
 
 def _owe(occurrence: Occurrence, now: float) -> Owed:
     record = occurrence.record
-    return Owed(record, occurrence.severity, now, record.offset, record.offset)
+    holds = None if occurrence.is_replay else record.offset
+    return Owed(record, occurrence.severity, now, record.offset, record.offset, holds=holds)
 
 
 def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
@@ -283,7 +317,8 @@ def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
         return None
     return replace(
         owed,
-        first_offset=owed.record.offset,
+        first_offset=sent.last_offset + 1,
+        holds=None if owed.holds is None else max(owed.holds, sent.last_offset + 1),
         occurrences=max(1, owed.occurrences - sent.occurrences),
         attempts=0,
         first_attempt=None,
@@ -293,15 +328,19 @@ def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
 
 def _count(owed: Owed, occurrence: Occurrence) -> Owed:
     higher = occurrence.severity > owed.severity
+    offset, holds = occurrence.record.offset, owed.holds
+    if holds is None and not occurrence.is_replay:
+        holds = offset
     return Owed(
         occurrence.record if higher else owed.record,
         occurrence.severity if higher else owed.severity,
         owed.since,
-        owed.first_offset,
-        occurrence.record.offset,
+        owed.first_offset if owed.first_offset <= offset else offset,
+        owed.last_offset if owed.last_offset >= offset else offset,
         owed.occurrences + 1,
         owed.attempts,
         owed.first_attempt,
         owed.last_attempt,
         owed.repeat,
+        holds,
     )

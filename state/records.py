@@ -5,7 +5,8 @@ checkpoint is `CHECKPOINT_KEY`, which no dedup key can be. Original records stan
 """
 
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -25,11 +26,15 @@ class CorruptState(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a task has decided its input: ``offset`` is that of the next record, in partition ``partition``."""
+    """How far a task has decided its input: ``offset`` is that of the next record, in partition ``partition``.
+
+    ``feedback`` has the same of every partition of the feedback topic that something has been taken from.
+    """
 
     topic: str
     partition: int
     offset: int
+    feedback: Mapping[int, int] = field(default_factory=dict)
 
 
 def encode_key(dedup_key: str) -> bytes:
@@ -60,6 +65,8 @@ def encode_alert(alert: Alert) -> bytes:
         value["unsettled"] = True
     if alert.owed is not None:
         value["owed"] = _owed_to_json(alert.owed)
+    if alert.acknowledging:
+        value["acknowledging"] = True
     return orjson.dumps(value)
 
 
@@ -68,6 +75,8 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
     try:
         json = orjson.loads(value)
         get = json.get
+        if json["v"] != _VERSION:
+            raise ValueError(f"version {json['v']!r} is not {_VERSION}")
         told, owed = get("told"), get("owed")
         return Alert(
             key.decode(),
@@ -83,6 +92,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             get("has", False),
             get("unsettled", False),
             _owed_from_json(owed) if owed else None,
+            get("acknowledging", False),
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
@@ -90,17 +100,24 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
 
 def encode_position(position: Position) -> bytes:
     """The value of the checkpoint's record."""
-    return orjson.dumps(
-        {"v": _VERSION, "topic": position.topic, "partition": position.partition, "position": position.offset}
-    )
+    value: dict[str, Any] = {
+        "v": _VERSION,
+        "topic": position.topic,
+        "partition": position.partition,
+        "position": position.offset,
+    }
+    if position.feedback:
+        value["feedback"] = {str(partition): offset for partition, offset in position.feedback.items()}
+    return orjson.dumps(value)
 
 
 def decode_position(value: bytes) -> Position:
     """The position of a checkpoint. Raises `CorruptState`."""
     try:
         json = orjson.loads(value)
-        return Position(json["topic"], json["partition"], json["position"])
-    except (ValueError, KeyError, TypeError) as error:
+        feedback = {int(partition): int(offset) for partition, offset in json.get("feedback", {}).items()}
+        return Position(json["topic"], json["partition"], json["position"], feedback)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptState(f"checkpoint record: {error!r}") from error
 
 
@@ -116,6 +133,7 @@ def _owed_to_json(owed: Owed) -> dict[str, Any]:
         "first_attempt": owed.first_attempt,
         "last_attempt": owed.last_attempt,
         "repeat": owed.repeat,
+        "holds": owed.holds,
         "record": {
             "topic": record.topic,
             "partition": record.partition,
@@ -149,6 +167,7 @@ def _owed_from_json(json: dict[str, Any]) -> Owed:
         json["first_attempt"],
         json["last_attempt"],
         json["repeat"],
+        json.get("holds", json["first_offset"]),  # before there were replays, the first one held
     )
 
 
@@ -161,4 +180,4 @@ def _from_text(text: str | None) -> bytes | None:
 
 
 _STATUS = {status.value: status for status in Status}
-_SEVERITY = tuple(Severity)
+_SEVERITY = {int(severity): severity for severity in Severity}

@@ -27,6 +27,7 @@ class Store:
         self._dirty: set[str] = set()
         self._committing: set[str] = set()
         self._owing: dict[str, int] = {}
+        self._holding: dict[str, int] = {}
         self._resolving: set[str] = set()
         self._owed_bytes = 0
 
@@ -92,8 +93,8 @@ class Store:
         return self._owed_bytes
 
     def oldest_owed_offset(self) -> int | None:
-        """The offset of the oldest event that is counted into something owed."""
-        return min(self._owing.values(), default=None)
+        """The offset of the oldest event of the input that is counted into something owed; replays hold nothing."""
+        return min(self._holding.values(), default=None)
 
     def oldest_owed_since(self) -> float | None:
         """Since when the oldest owed trigger has been owed (seconds since the epoch)."""
@@ -102,6 +103,10 @@ class Store:
     def resolving(self) -> list[str]:
         """The dedup keys of all alerts that owe a resolve and nothing else."""
         return [key for key in self._resolving if due(self._alerts[key]) is Due.RESOLVE]
+
+    def acknowledging(self) -> list[str]:
+        """The dedup keys of all alerts that owe an acknowledge. (Looks at every alert.)"""
+        return [key for key, alert in self._alerts.items() if alert.acknowledging]
 
     # checkpoints
 
@@ -137,9 +142,12 @@ class Store:
         if owed_before is not owed_after:
             if owed_before is not None:
                 del self._owing[key]
+                self._holding.pop(key, None)
                 self._owed_bytes -= owed_before.record.size
             if owed_after is not None:
                 self._owing[key] = owed_after.first_offset
+                if owed_after.holds is not None:
+                    self._holding[key] = owed_after.holds
                 self._owed_bytes += owed_after.record.size
         if after is not None and after.status is Status.RESOLVING:
             self._resolving.add(key)

@@ -1,21 +1,11 @@
 """The main job on a broker: violations in, one incident per problem out, resolved when they stop."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
-from providers.sandbox import Sandbox, running_sandbox
+from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event, session_end
 from tests.support.kafka import committed_records, group_offsets, produce
 from tests.support.service import incidents, make_world, running_member
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with running_sandbox() as running:
-        yield running
 
 
 async def test_one_incident_per_problem_and_it_is_resolved_when_the_session_ends(

@@ -9,18 +9,20 @@ from io import StringIO
 from typing import Any
 
 import yaml
-from consumer.log import configure_log
 from prometheus_client import CollectorRegistry
+from structlog.typing import FilteringBoundLogger
 
-from consumer.build import build_pipelines
+from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
 from consumer.kafka import KafkaClients
-from consumer.runner import PipelineRunner
+from consumer.log import configure_log
+from consumer.pipeline import Pipeline
+from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.server.metrics import Metrics
 from providers.http import HttpSender, create_session
 from providers.sandbox import Sandbox
-from tests.support.kafka import COMPACTED, create_topic, unique
+from tests.support.kafka import COMPACTED, admin, create_topic, unique
 from tests.support.waiting import wait_until
 
 ROUTING_KEY = "d" * 32
@@ -55,9 +57,22 @@ class World:
         """The dead-letter topic."""
         return self.config.kafka.topics.dlq
 
+    @property
+    def feedback(self) -> str:
+        """The feedback topic."""
+        return self.config.kafka.topics.feedback
+
     def state(self, provider: str = "pagerduty") -> str:
         """The state topic of a provider."""
         return self.config.kafka.state_topic(provider)
+
+    def keyed(self, provider: str = "pagerduty") -> str:
+        """The topic between a provider's repartition stage and its tasks."""
+        return self.config.kafka.keyed_topic(provider)
+
+    def positions(self, provider: str = "pagerduty") -> str:
+        """The topic of the positions of a provider's repartition stage."""
+        return self.config.kafka.positions_topic(provider)
 
     def group(self, provider: str = "pagerduty") -> str:
         """The consumer group of a provider."""
@@ -89,7 +104,7 @@ async def make_world(
             "start_from": "earliest",
             "session_timeout": "6s",
             "rebalance_timeout": "20s",
-            "topics": {"events": f"{name}.events", "state": f"{name}.state", "dlq": f"{name}.dlq"},
+            "topics": {topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed")},
             **(kafka or {}),
         },
         "exporters": {"alerting": {**(alerting or {}), **providers}},
@@ -97,6 +112,8 @@ async def make_world(
             "timeout_seconds": 2,
             "retry": {"initial_backoff_ms": 50, "max_backoff_ms": 500},
             "commit_interval_ms": 20,
+            "rate_limit": {"requests_per_second": 0},
+            "circuit_breaker": {"failure_threshold": 5, "recovery_seconds": 0.5},
             **(delivery or {}),
         },
         "server": {"port": 0},
@@ -105,8 +122,14 @@ async def make_world(
     world = World(bootstrap_servers, partitions, document)
     await create_topic(bootstrap_servers, world.events, partitions=partitions)
     await create_topic(bootstrap_servers, world.dlq, configs={"max.message.bytes": str(2 << 20)})
+    await create_topic(bootstrap_servers, world.feedback, configs={"max.message.bytes": str(2 << 20)})
     for provider in providers:
         await create_topic(bootstrap_servers, world.state(provider), partitions=partitions, configs=COMPACTED)
+    for pipeline in build_pipelines(world.config):
+        if (stage := build_repartition(world.config, pipeline)) is not None:
+            kept = {"retention.ms": "-1"}
+            await create_topic(bootstrap_servers, pipeline.input_topic, partitions=partitions, configs=kept)
+            await create_topic(bootstrap_servers, stage.positions_topic, partitions=partitions, configs=COMPACTED)
     return world
 
 
@@ -120,7 +143,7 @@ class Member:
         self.stopping = asyncio.Event()
         self._clock = clock
         self._peace_seconds = peace_seconds
-        self.runners: dict[str, PipelineRunner] = {}
+        self.runners: dict[str, PipelineRunner | RepartitionRunner] = {}
 
     async def run(self) -> None:
         """Run until stopped."""
@@ -128,9 +151,14 @@ class Member:
         metrics = Metrics(self.registry)
         async with create_session(64) as session, asyncio.TaskGroup() as group:
             for pipeline in build_pipelines(self.config):
+                stage = await self._stage_runner(pipeline, metrics, log)
+                if stage is not None:
+                    self.runners[stage.name] = stage
+                    group.create_task(stage.run(self.stopping))
                 runner = PipelineRunner(
                     pipeline,
                     self.config,
+                    stage=stage,
                     clients=KafkaClients(self.config.kafka),
                     sender=HttpSender(session),
                     dead_letter_limit=2 << 20,
@@ -141,6 +169,25 @@ class Member:
                 )
                 self.runners[pipeline.provider.name] = runner
                 group.create_task(runner.run(self.stopping))
+
+    async def _stage_runner(
+        self, pipeline: Pipeline, metrics: Metrics, log: FilteringBoundLogger
+    ) -> RepartitionRunner | None:
+        stage = build_repartition(self.config, pipeline)
+        if stage is None:
+            return None
+        async with admin(self.config.kafka.bootstrap_servers) as client:
+            (keyed,) = await client.describe_topics([pipeline.input_topic])
+        return RepartitionRunner(
+            stage,
+            self.config,
+            partitions=len(keyed["partitions"]),
+            clients=KafkaClients(self.config.kafka),
+            dead_letter_limit=2 << 20,
+            metrics=metrics,
+            clock=self._clock,
+            log=log,
+        )
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one series; 0 while it is not there."""

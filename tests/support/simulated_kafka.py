@@ -70,7 +70,7 @@ class Kafka:
 
     # the factory of clients, as a task sees it
 
-    def transactional(self, transactional_id: str) -> "Producer":
+    def transactional(self, transactional_id: str, *, compress: bool) -> "Producer":
         return Producer(self)
 
     def reader(self) -> "Reader":
@@ -123,9 +123,6 @@ class Producer:
             if self._kafka.waiting is not None and self._kafka.waiting[1] is answer:
                 self._kafka.waiting = None
 
-    async def abort_transaction(self) -> None:
-        self._is_open = False
-
     def _check(self) -> None:
         if self._kafka.producer is not self:
             raise KafkaError("fenced")
@@ -151,7 +148,7 @@ class Reader:
         self._position = offset
 
     async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return {partition: 0 for partition in partitions}
+        return dict.fromkeys(partitions, 0)
 
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return {partition: len(self._records) for partition in partitions}
@@ -176,7 +173,7 @@ class Input:
     async def group_offset(self) -> OffsetAndMetadata:
         return self._committed
 
-    async def bounds(self) -> tuple[int, int]:
+    async def bounds_around(self, position: int) -> tuple[int, int]:
         return 0, len(self.records)
 
     def start_at(self, offset: int) -> None:

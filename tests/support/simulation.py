@@ -23,6 +23,8 @@ from consumer.deadletter import DeadLetter
 from consumer.event import Decoder
 from consumer.filter import EndRules, Filter
 from consumer.keys import KeyTemplate
+from consumer.outbox import TaskOutbox
+from consumer.owned import Remedies
 from consumer.pipeline import Pipeline
 from consumer.progress import FRESH_SECONDS
 from consumer.source import MARK
@@ -51,7 +53,7 @@ WAITS = (0.1, 0.3, 1.0, 2.0, 3.9, 6.0, 12.0, 25.0)
 Step = tuple[str, int]
 
 WEIGHTS = {
-    "event": 10, "end": 4, "decide": 10, "tick": 8, "wait": 4, "calm": 2,
+    "event": 10, "end": 4, "flap": 5, "decide": 10, "tick": 8, "wait": 4, "calm": 2, "resolve": 4,
     "land": 6, "answer": 10, "reject": 3, "outage": 2, "throttle": 1, "refuse": 1, "break": 3, "late": 4,
     "commit": 10, "commit_fails": 3, "crash": 3, "hand_over": 1, "proof": 1,
 }  # fmt: skip
@@ -153,6 +155,7 @@ class Simulation:
         self._told: set[int] = set()
         self._seen: set[int] = set()
         self._dead: set[int] = set()
+        self._waiting: set[int] = set()
         self._letters = 0
         self._admitted: set[str] = set()  # keys that a person has to look after: a dead letter, a rejected resolve
         self._unpromised: set[str] = set()  # keys about which a request has landed late
@@ -167,7 +170,7 @@ class Simulation:
 
     def _start(self) -> None:
         self._proofs.is_fresh = True
-        self._delivery = _WatchedDelivery(
+        self._delivery = Delivery(
             provider=self._provider,
             sender=self,
             timeout=TIMEOUT,
@@ -194,8 +197,9 @@ class Simulation:
 
     async def _keep(self) -> None:
         while True:
-            task = Task(self._input, self._surroundings, _Nothing())  # type: ignore[arg-type]
+            task = Task(self._input, self._surroundings, Remedies(), _Log(self._break))  # type: ignore[arg-type]
             self._memory = Memory(task, -1)
+            _watch(task._outbox)
             try:
                 await task.run()
             except (KafkaError, TimeoutError) as error:
@@ -248,6 +252,12 @@ class Simulation:
         self._say(f"event {len(self._input.records)}: end of {session}")
         self._produce(session_end(session))
 
+    def _step_flap(self, number: int) -> None:
+        """The threat is over and comes back, or the other way round, all decided at once."""
+        for step in (("end",), ("event",), ("event", "end"), ("end", "event"))[number % 4]:
+            getattr(self, f"_step_{step}")(1)
+        self._step_decide(2 * len(self._input.records))
+
     def _produce(self, fields: dict[str, Any]) -> None:
         records, now = self._input.records, self._clock.wall()
         records.append(Record(self._pipeline.input_topic, 0, len(records), int(now * 1000) + 1, b"k", encode(fields)))
@@ -276,6 +286,21 @@ class Simulation:
         self._loop.settle()
         self._look()
         for _ in range(int(QUIET) + 2 if number >= 5 else 5):
+            self._step_tick()
+            self._step_commit(0)
+            self._look()
+
+    def _step_resolve(self, number: int) -> None:
+        """All is told and over, and the resolve leaves."""
+        self._step_end(number)
+        self._step_decide(2 * len(self._input.records))
+        for _ in range(3):
+            self._loop.settle()
+            for request in [request for request in self._wire if request.is_trigger]:
+                self._land(request)
+                self._answer(request, Accepted(self._clock.wall()))
+            self._loop.settle()
+            self._look()
             self._step_tick()
             self._step_commit(0)
             self._look()
@@ -320,6 +345,7 @@ class Simulation:
     def _step_late(self, number: int) -> None:
         """A request that was cut off lands after all, or is lost."""
         if self._adrift:
+            self._adrift.sort(key=lambda request: (request.deadline, request.key))
             request = self._adrift.pop(number % len(self._adrift))
             self._unpromised.add(request.key)
             self._land(request)
@@ -336,9 +362,9 @@ class Simulation:
             self._say(f"commit fails, {'' if number % 2 else 'not '}applied")
 
     def _step_crash(self, number: int) -> None:
-        """Whatever is on the wire has been accepted, or is lost, or is adrift; a commit under way comes about or not."""
+        """What is on the wire has been accepted, or is lost or adrift; a commit under way comes about or not."""
         self._say(f"crash {number}")
-        for index, request in enumerate(self._wire):
+        for index, request in enumerate(sorted(self._wire, key=lambda request: request.key)):
             if number >> (index % 2) & 1:
                 self._land(request)
         if number & 4:
@@ -358,7 +384,8 @@ class Simulation:
             self._delivery.wake()
 
     def _pick(self, number: int, which: Callable[[OnTheWire], bool] = lambda request: True) -> OnTheWire | None:
-        possible = [request for request in self._wire if which(request)]
+        # By key, for what leaves at the same moment leaves in any order.
+        possible = sorted(filter(which, self._wire), key=lambda request: request.key)
         return possible[number % len(possible)] if possible else None
 
     # the provider
@@ -432,7 +459,7 @@ class Simulation:
     def answered(self, dispatch: Dispatch, answer: Answer, seconds: float) -> None:
         pass
 
-    def failed(self, dispatch: Dispatch, error: Exception) -> None:
+    def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         self._break("a fault", repr(error))
 
     # what must be true
@@ -444,7 +471,7 @@ class Simulation:
         for letter in self._kafka.dead_letters[self._letters :]:
             self._buried(letter)
         self._letters = len(self._kafka.dead_letters)
-        if self._memory.task.is_running:
+        if self._memory.task.committed is not None:
             self._account()
             self._check_group_offset()
         if self._loop.errors:
@@ -466,6 +493,7 @@ class Simulation:
         store, position = memory.task.store, memory.task.position
         if memory.decided < 0:
             memory.decided = position
+            memory.waiting = {offset for offset in self._waiting if offset < position}
             memory.owed = {offset for offset in self._key_of if offset < position and self._is_owed(offset)}
         fresh = {offset for offset in range(memory.decided, position) if offset in self._key_of}
         memory.decided = position
@@ -479,8 +507,10 @@ class Simulation:
                 self._seen.add(offset)
                 if self._severity_of[offset] > self._open[key] and key not in self._unpromised:
                     self._break("a higher severity is told", f"event {offset}")
-            elif key in self._unpromised and alert is not None and alert.status is Status.OPEN:
-                memory.waiting.add(offset)  # closed by a request that landed late, and to be opened again
+            elif key in self._unpromised and alert is not None:
+                # Closed by a request that landed late: to be opened again, or over by now.
+                (memory.waiting if alert.status is Status.OPEN else self._seen).add(offset)
+        self._waiting = memory.waiting
 
     def _is_owed(self, offset: int) -> bool:
         alert = self._memory.task.store.get(self._key_of[offset])
@@ -495,15 +525,14 @@ class Simulation:
                 self._break("the group's offset passes no event that is lost", f"{committed.offset} > {sorted(passed)}")
 
     def _accounted(self) -> set[int]:
-        waiting = self._memory.waiting if self._late else set()
-        return self._told | self._seen | self._dead | waiting
+        return self._told | self._seen | self._dead | self._waiting
 
     # rest
 
     def rest(self) -> None:
         """Let everything be delivered and committed; then here and the provider agree. Raises `BrokenPromise`."""
         self._say("rest")
-        for _ in range(100):
+        for _ in range(200):
             if self._handing_over is None and not self._proofs.is_fresh:
                 self.step("proof", 0)
             self.step("decide", 2 * len(self._input.records))
@@ -534,7 +563,8 @@ class Simulation:
 
     def _alerts(self) -> list[Alert]:
         store = self._memory.task.store
-        return [alert for key in store.keys() if (alert := store.get(key)) is not None]
+        keys = store.keys()
+        return [alert for key in keys if (alert := store.get(key)) is not None]
 
     def _check_rest(self) -> None:
         here = {alert.dedup_key for alert in self._alerts()}
@@ -594,12 +624,17 @@ class Simulation:
         )
 
 
-class _WatchedDelivery(Delivery):
-    """Delivery that lets the sender know which dispatch a request belongs to."""
+def _watch(outbox: TaskOutbox) -> None:
+    """Let the sender know which dispatch a request belongs to: the coroutine that makes it inherits the context."""
+    dispatch = outbox.dispatch
 
-    async def _deliver(self, route: Any, key: Any, dispatch: Dispatch) -> None:
-        _LEAVING.set(dispatch)
-        await super()._deliver(route, key, dispatch)
+    def watched(dedup_key: str, route: str) -> Dispatch | None:
+        leaving = dispatch(dedup_key, route)
+        if leaving is not None:
+            _LEAVING.set(leaving)
+        return leaving
+
+    outbox.dispatch = watched  # type: ignore[method-assign]
 
 
 class _Provider:
@@ -620,8 +655,24 @@ class _Provider:
         raise NotImplementedError
 
 
+class _Log:
+    """A log in which only a fault of the program is of interest."""
+
+    def __init__(self, fault: Callable[[str, str], None]) -> None:
+        self._fault = fault
+
+    def error(self, name: str, *, exc_info: Exception | None = None, **fields: Any) -> None:
+        if exc_info is not None:
+            self._fault("a fault", f"{name}: {exc_info!r}")
+
+    def warning(self, name: str, **fields: Any) -> None:
+        pass
+
+    debug = info = warning
+
+
 class _Nothing:
-    """A log or metrics that nobody reads."""
+    """Metrics that nobody reads."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **fields: None

@@ -247,7 +247,8 @@ def test_a_higher_severity_that_came_while_the_request_was_on_the_wire_is_owed()
     alert, _ = occurs(alert, severity=Severity.CRITICAL, offset=3)
     left = trigger_accepted(alert, sent, "default", None, T0).owed
     assert left is not None
-    assert (left.record.offset, left.first_offset, left.last_offset, left.severity) == (3, 3, 3, Severity.CRITICAL)
+    assert (left.record.offset, left.first_offset, left.last_offset, left.severity) == (3, 2, 3, Severity.CRITICAL)
+    assert left.occurrences == 2, "all that came after what was sent"
 
 
 def test_a_rejected_trigger_of_an_alert_the_provider_has_leaves_it_open() -> None:

@@ -1,0 +1,75 @@
+"""``python -m tests.bench [FIGURE …] [--quick] [--profile]``: the figures of this machine, beside bare loops.
+
+A run takes some minutes. The sides of a figure are measured by turns, and a figure is the median, so that other work on
+the machine disturbs both alike: compare ratios, not figures, between machines. A missed aim is told and is no error.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import platform
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+from tests.bench.dispatch import dispatch
+from tests.bench.firehose import firehose, storm
+from tests.bench.latency import latency
+from tests.bench.report import Row, table
+from tests.bench.restore import restore
+from tests.bench.setting import Setting
+from tests.support.broker import IMAGE, docker_trouble, embedded, kafka_container
+
+FIGURES: Mapping[str, Callable[[Setting], Awaitable[list[Row]]]] = {
+    figure.__name__: figure for figure in (firehose, storm, dispatch, latency, restore)
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    options = _parser().parse_args(arguments)
+    with _broker() as (servers, broker):
+        print(f"{broker}; Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
+        setting = Setting(servers, quick=options.quick, profile=options.profile)
+        rows = asyncio.run(run(options.figures or list(FIGURES), setting))
+    if setting.profile:
+        print("under the profiler, which slows down what it measures:")
+    print(table(rows))
+
+
+async def run(figures: Sequence[str], setting: Setting) -> list[Row]:
+    """The rows of these figures, one figure after the other."""
+    rows: list[Row] = []
+    for name in figures:
+        print(f"measuring {name} …", flush=True)
+        rows += await FIGURES[name](setting)
+    return rows
+
+
+@contextlib.contextmanager
+def _broker() -> Iterator[tuple[str, str]]:
+    """Its address, and what it is."""
+    trouble = docker_trouble()
+    if trouble is None:
+        with kafka_container() as kafka:
+            yield kafka.bootstrap_servers, f"Apache Kafka ({IMAGE} in Docker)"
+    else:
+        with embedded() as servers:
+            yield servers, f"the embedded broker (its figures are not Kafka's), because {trouble}"
+
+
+def _figure(name: str) -> str:
+    if name not in FIGURES:
+        raise argparse.ArgumentTypeError(f"{name}: choose from {', '.join(FIGURES)}")
+    return name
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n\n")[2])
+    parser.add_argument("figures", nargs="*", type=_figure, metavar="FIGURE", help=", ".join(FIGURES))
+    parser.add_argument("--quick", action="store_true", help="small sizes, once each: whether it runs at all")
+    parser.add_argument("--profile", action="store_true", help="print where the measured process spends its time")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

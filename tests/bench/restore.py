@@ -1,0 +1,64 @@
+"""Taking over a partition: how long its alerts take to come back, and how much memory they keep."""
+
+import gc
+import sys
+import tracemalloc
+from statistics import median
+from typing import Any
+
+from consumer.kafka import KafkaClients
+from consumer.log import configure_log
+from consumer.restore import restore as read_back
+from state.store import Store
+from tests.bench import bare
+from tests.bench.child import Meter, measure, resident_bytes
+from tests.bench.report import Row
+from tests.bench.service import configuration
+from tests.bench.setting import Setting, document
+from tests.bench.state import write_open_alerts
+from tests.support.kafka import create_topic
+
+
+async def restore(setting: Setting) -> list[Row]:
+    """100,000 open alerts of one partition."""
+    count = 5_000 if setting.quick else 100_000
+    state = await document(setting, await create_topic(setting.servers))
+    await write_open_alerts(state, count)
+    references, ours = [], []
+    for _ in range(setting.rounds):
+        references.append(await measure(bare.read, document=state, count=count))
+        ours.append(await measure(into_store, profile=setting.profile, document=state, count=count))
+    traced = await measure(into_store, document=state, count=count, traced=True)
+    resident = median(result.values["resident"] for result in ours)
+    return [
+        Row(
+            f"restore: {count:,} alerts",
+            median(result.wall for result in ours),
+            "s",
+            median(result.wall for result in references),
+            at_most=2,
+        ),
+        Row("restore: kept by an alert", traced.values["kept"] / count, "bytes", at_most=1024),
+        Row("restore: resident, by an alert", resident / count, "bytes"),
+    ]
+
+
+async def into_store(meter: Meter, *, document: dict[str, Any], count: int, traced: bool = False) -> None:
+    """Read a state topic back into a store, as a task does."""
+    config = configuration(document)
+    log = configure_log("error", "json", frozenset(), sys.stderr)
+    store = Store()
+    gc.collect()
+    before = resident_bytes()
+    if traced:
+        tracemalloc.start()
+    meter.start()
+    restored = await read_back(KafkaClients(config.kafka), config.kafka.state_topic("pagerduty"), 0, log)
+    store.restore(restored.alerts)
+    meter.stop()
+    del restored
+    gc.collect()
+    meter.result.values["resident"] = resident_bytes() - before
+    if traced:
+        meter.result.values["kept"] = tracemalloc.get_traced_memory()[0]
+    assert len(store) == count, len(store)

@@ -1,0 +1,98 @@
+"""The promises of design section 5, over walks through everything that can happen to alerts (tests/support/simulation).
+
+The seeded walks are always the same; Hypothesis looks for others and makes them short. A walk that once broke a promise
+stays here under the name of what it showed.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.simulation import NUMBERS, WEIGHTS, BrokenPromise, Step, random_walk, shortest, simulate
+
+SEEDS = 700
+CHUNK = 100
+
+WALKS = st.lists(st.tuples(st.sampled_from(sorted(WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
+SEARCH = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+def check(walk: Sequence[Step], *, late: bool) -> None:
+    """Take the walk; if it breaks a promise, show the shortest that breaks one."""
+    try:
+        simulate(walk, late=late)
+    except BrokenPromise:
+        short = shortest(walk, lambda shorter: _breaks(shorter, late))
+        print(f"simulate({short}, late={late})")
+        simulate(short, late=late)
+        raise
+
+
+def _breaks(walk: Sequence[Step], late: bool) -> bool:
+    try:
+        simulate(walk, late=late)
+    except BrokenPromise:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_every_promise_is_kept(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("in time", seed)), late=False)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_whatever_lands_late_nothing_is_lost_and_both_sides_agree_in_the_end(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("late", seed)), late=True)
+
+
+@given(WALKS)
+@SEARCH
+def test_no_walk_is_found_that_breaks_a_promise(walk: list[Step]) -> None:
+    simulate(walk)
+
+
+@given(WALKS)
+@SEARCH
+def test_no_walk_is_found_that_breaks_a_promise_by_what_lands_late(walk: list[Step]) -> None:
+    simulate(walk, late=True)
+
+
+# walks that have broken a promise
+
+
+def test_what_was_counted_before_a_higher_severity_is_not_lost_when_the_first_trigger_is_rejected() -> None:
+    simulate([("event", 4), ("event", 7), ("event", 2), ("decide", 7), ("reject", 2)])
+
+
+def test_a_dead_letter_counts_the_occurrences_between_its_first_and_its_last() -> None:
+    simulate([("event", 0), ("decide", 0), ("event", 0), ("event", 2), ("decide", 7), ("reject", 0), ("reject", 0)])
+
+
+def test_no_resolve_overtakes_a_trigger_of_a_dead_owner_that_no_checkpoint_held() -> None:
+    simulate([("wait", 6), ("event", 3), ("decide", 7), ("commit_fails", 0), ("end", 0)], late=True)
+
+
+RESOLVE_BROKE_OFF: list[Step] = [
+    ("event", 0), ("decide", 0), ("answer", 0), ("end", 1), ("decide", 0), ("calm", 0), ("break", 0)
+]  # fmt: skip
+
+
+def test_an_alert_that_begins_after_a_rejected_one_is_not_closed_by_a_late_resolve_of_that() -> None:
+    again: list[Step] = [("event", 0), ("decide", 0)]
+    simulate([*RESOLVE_BROKE_OFF, *again, ("reject", 0), *again, ("answer", 0)], late=True)
+
+
+def test_a_rejected_trigger_does_not_take_with_it_the_repeat_that_an_unknown_resolve_demands() -> None:
+    higher: list[Step] = [("event", 2), ("decide", 0)]
+    simulate([*RESOLVE_BROKE_OFF, ("event", 0), ("decide", 0), ("answer", 0), *higher, ("reject", 0)], late=True)
+
+
+def test_nor_by_a_late_resolve_of_a_dead_owner_when_its_events_were_there_before_the_restore() -> None:
+    resolve: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1)]
+    two: list[Step] = [("event", 0), ("event", 0), ("crash", 4), ("decide", 0), ("reject", 0), ("decide", 0)]
+    simulate([*resolve, *two, ("answer", 0)], late=True)

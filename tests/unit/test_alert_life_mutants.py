@@ -1,0 +1,264 @@
+"""Does the simulation notice? Each rule is weakened in the real code, and a walk must break a promise.
+
+A walk counts only if the code as it is takes it without breaking anything.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+import consumer.checkpoint
+import consumer.outbox
+import consumer.pipeline
+import consumer.task
+from consumer.checkpoint import Checkpoint, Sink
+from consumer.outbox import TaskOutbox
+from consumer.progress import Progress
+from consumer.task import Task
+from providers.delivery import Delivery
+from state import alert as rules
+from state.alert import Alert, Occurrence, Outcome, Owed, Policy, Status
+from state.records import encode_alert
+from state.store import Cut, Store
+from tests.support.simulation import BrokenPromise, Step, random_walk, simulate
+
+WALKS = 2000
+"""How many walks a mutant may survive before it counts as not found."""
+
+SECOND_INCIDENT = "an occurrence opens a second incident"
+LOST = "no alertable event is lost"
+OFFSET = "the group's offset passes no event that is lost"
+ONLY_HERE = "what is open here is open at the provider"
+ORPHAN = "what is open at the provider is open here"
+NO_INTENT = "a resolve without its intent committed"
+NOT_CAUGHT_UP = "a resolve from a task that is not caught up"
+HIGHER = "a higher severity is told"
+OWED = "everything owed is delivered"
+STATE = "the state topic holds what the task knows"
+MISCOUNTED = "a dead letter counts its occurrences"
+TWO_AT_A_TIME = "two requests at a time about one alert"
+UNPROVED = "a request without a fresh proof"
+
+
+# A mutant may leave coroutines behind that end in an error when they are collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def always(value: object) -> Callable[..., object]:
+    return lambda *args, **options: value
+
+
+def held_if_it_was_resolving(patch: pytest.MonkeyPatch) -> None:
+    """The last checkpoint held it as resolving, however it is now."""
+    cuts: dict[int, Cut] = {}
+    resolving: dict[tuple[int, str], bool] = {}
+    cut, committed, restore = Store.cut, Store.committed, Store.restore
+
+    def note(store: Store, key: str, alert: Alert | None) -> None:
+        resolving[id(store), key] = alert is not None and alert.status is Status.RESOLVING
+
+    def cut_and_note(store: Store) -> Cut:
+        cuts[id(store)] = taken = cut(store)
+        return taken
+
+    def commit_and_note(store: Store) -> None:
+        for key, alert in cuts.pop(id(store)).changes:
+            note(store, key, alert)
+        committed(store)
+
+    def restore_and_note(store: Store, alerts: list[Alert]) -> None:
+        for alert in alerts:
+            note(store, alert.dedup_key, alert)
+        restore(store, alerts)
+
+    patch.setattr(Store, "cut", cut_and_note)
+    patch.setattr(Store, "committed", commit_and_note)
+    patch.setattr(Store, "restore", restore_and_note)
+    patch.setattr(Store, "is_held", lambda store, key: resolving.get((id(store), key), False))
+
+
+def closes_whatever_is_resolving(alert: Alert, sent: Alert) -> Alert | None:
+    return None if alert.status is Status.RESOLVING else replace(alert, unsettled=False)
+
+
+def closes_whatever_there_is(alert: Alert, sent: Alert) -> Alert | None:
+    return None
+
+
+def suppresses_on_resolving(
+    alert: Alert | None, key: str, session: str | None, occurrence: Occurrence, now: float, policy: Policy
+) -> tuple[Alert, Outcome]:
+    if alert is not None and alert.status is Status.RESOLVING:
+        return replace(alert, occurrences=alert.occurrences + 1, decided=now), Outcome.SUPPRESSED
+    return rules.occurred(alert, key, session, occurrence, now, policy)
+
+
+def suppresses_higher_severities(
+    alert: Alert | None, key: str, session: str | None, occurrence: Occurrence, now: float, policy: Policy
+) -> tuple[Alert, Outcome]:
+    after, outcome = rules.occurred(alert, key, session, occurrence, now, policy)
+    if alert is not None and alert.has and alert.owed is None and outcome is Outcome.TRIGGERED:
+        return replace(after, owed=None), Outcome.SUPPRESSED
+    return after, outcome
+
+
+def stays_open_when_rejected(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
+    after, dead = rules.trigger_refused(alert, sent)
+    return (replace(alert, owed=None) if after is None else after), dead
+
+
+def drops_what_is_left(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
+    after, _ = rules.trigger_refused(alert, sent)
+    return (replace(after, owed=None) if after is not None and alert.has else None), sent
+
+
+def accepts_what_was_never_sent(alert: Alert, sent: Owed, *args: Any) -> Alert:
+    return replace(rules.trigger_accepted(alert, sent, *args), owed=None)
+
+
+def repeats_nothing(alert: Alert, sent: Owed, *args: Any) -> Alert:
+    after = rules.trigger_accepted(alert, sent, *args)
+    return replace(after, owed=None) if after.owed is not None and after.owed.repeat else after
+
+
+def still_has_it_when_resolving(alert: Alert) -> Alert:
+    after = rules.over(alert)
+    return after if after is alert else replace(after, has=alert.has)
+
+
+def over_forgets_what_is_owed(alert: Alert) -> Alert:
+    after = rules.over(alert)
+    return after if after is alert else replace(after, owed=None)
+
+
+def without_what_is_owed(alert: Alert) -> bytes:
+    return encode_alert(replace(alert, owed=None))
+
+
+async def commits_no_dead_letters(checkpoint: Checkpoint, sink: Sink) -> None:
+    await _send(replace(checkpoint, dead_letters=()), sink)
+
+
+async def commits_no_alerts(checkpoint: Checkpoint, sink: Sink) -> None:
+    await _send(replace(checkpoint, cut=Cut(())), sink)
+
+
+async def takes_a_failure_for_success(checkpoint: Checkpoint, sink: Sink) -> None:
+    try:
+        await _commit(checkpoint, sink)
+    except Exception:
+        sink.producer._kafka.producer = sink.producer
+
+
+_send, _commit = Checkpoint._send, Checkpoint.commit
+_offer, _pump, _look_back = Delivery.offer, Delivery._pump, Task._restore
+
+
+def offers_what_is_on_the_wire(delivery: Delivery, offer: Any) -> None:
+    kept = delivery._on_the_wire.pop((offer.outbox, offer.dedup_key), None)
+    _offer(delivery, offer)
+    if kept is not None:
+        delivery._on_the_wire.setdefault((offer.outbox, offer.dedup_key), kept)
+
+
+def sends_without_proof(delivery: Delivery) -> None:
+    delivery._may_send = lambda: True
+    _pump(delivery)
+
+
+def resolves_at_once(outbox: TaskOutbox, alert: Alert) -> bool:
+    return outbox._store.is_held(alert.dedup_key) and outbox._progress.is_caught_up(outbox._clock.monotonic())
+
+
+async def restores_no_position(task: Task, committed: Any) -> None:
+    await _look_back(task, committed)
+    task.position = len(task.source.records)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A rule weakened, and the promises that this breaks; ``late`` if only with requests that land late."""
+
+    rule: str
+    mutate: Callable[[pytest.MonkeyPatch], None]
+    breaks: frozenset[str]
+    late: bool = False
+
+
+def mutant(rule: str, target: Any, name: str, value: object, *breaks: str, late: bool = False) -> Mutant:
+    return Mutant(rule, lambda patch: patch.setattr(target, name, value), frozenset(breaks), late)
+
+
+OUTBOX, PIPELINE, TASK = consumer.outbox, consumer.pipeline, consumer.task
+
+MUTANTS = [
+    # those of alert_model.py
+    mutant("without the intent checkpoint", Store, "is_held", always(True), NO_INTENT),
+    Mutant(
+        "an intent checkpoint that is not of the alert as it is now",
+        held_if_it_was_resolving,
+        frozenset({NO_INTENT}),
+    ),
+    mutant("an answer to a resolve closes what is resolving", OUTBOX, "resolve_answered", closes_whatever_is_resolving,
+           SECOND_INCIDENT, ORPHAN, LOST, OFFSET),
+    mutant("an answer to a resolve closes what there is", OUTBOX, "resolve_answered", closes_whatever_there_is,
+           ORPHAN, LOST, OFFSET),
+    mutant("events on a resolving alert are suppressed", PIPELINE, "occurred", suppresses_on_resolving, LOST, OFFSET),
+    mutant("a resolve leaves before the task is caught up", Progress, "is_caught_up", always(True), NOT_CAUGHT_UP),
+    mutant("an alert stays open when its trigger was rejected", OUTBOX, "trigger_refused", stays_open_when_rejected,
+           ONLY_HERE),
+    # the real code's own
+    mutant("what is left of a rejected trigger is dropped", OUTBOX, "trigger_refused", drops_what_is_left,
+           OFFSET, LOST),
+    mutant("what was never sent counts as told", OUTBOX, "trigger_accepted", accepts_what_was_never_sent, HIGHER),
+    mutant("higher severities are suppressed", PIPELINE, "occurred", suppresses_higher_severities, HIGHER),
+    mutant("what is owed is not kept", consumer.checkpoint, "encode_alert", without_what_is_owed, STATE, LOST, OFFSET),
+    mutant("the group's offset passes what is owed", Store, "oldest_owed_offset", always(None), OFFSET),
+    mutant("dead letters are not committed", Checkpoint, "_send", commits_no_dead_letters, OFFSET, LOST),
+    mutant("alerts are not committed", Checkpoint, "_send", commits_no_alerts, STATE, LOST, OFFSET, NO_INTENT),
+    mutant("a failed checkpoint counts as committed", Checkpoint, "commit", takes_a_failure_for_success,
+           OFFSET, STATE, LOST, NO_INTENT),
+    mutant("the position passes what is not decided", Task, "_restore", restores_no_position, LOST, OFFSET),
+    mutant("a resolving alert still counts as the provider's", PIPELINE, "over", still_has_it_when_resolving,
+           ONLY_HERE),
+    mutant("a trigger that is owed is not told before the resolve", PIPELINE, "over", over_forgets_what_is_owed,
+           LOST, OFFSET),
+    mutant("two requests at a time about an alert", Delivery, "offer", offers_what_is_on_the_wire, TWO_AT_A_TIME),
+    mutant("a restored task offers nothing", TaskOutbox, "restored", always(None), OWED),
+    mutant("requests leave without proof", Delivery, "_pump", sends_without_proof, UNPROVED),
+    # only with requests that land late
+    mutant("a trigger after an unknown resolve is not repeated", OUTBOX, "trigger_accepted", repeats_nothing,
+           ONLY_HERE, late=True),
+    mutant("a resolve leaves while a trigger may still land", TaskOutbox, "_may_resolve", resolves_at_once,
+           ORPHAN, late=True),
+]  # fmt: skip
+
+
+def broken_by(walk: list[Step], late: bool) -> str | None:
+    """The promise that the walk breaks."""
+    try:
+        simulate(walk, late=late)
+    except BrokenPromise as broken:
+        return str(broken).partition(":")[0]
+    return None
+
+
+def walks_until_found(mutant: Mutant) -> int | None:
+    """How many walks it takes until one breaks one of the promises, which the code as it is keeps."""
+    for seed in range(WALKS):
+        walk = random_walk(seed)
+        with pytest.MonkeyPatch.context() as patch:
+            mutant.mutate(patch)
+            broken = broken_by(walk, mutant.late)
+        if broken in mutant.breaks and broken_by(walk, mutant.late) is None:
+            return seed + 1
+    return None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.rule.replace(" ", "_") for mutant in MUTANTS])
+def test_the_simulation_notices(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:
+    walks = walks_until_found(mutant)
+    record_property("walks", walks)
+    assert walks is not None, f"{WALKS} walks survived: {mutant.rule}"

@@ -1,0 +1,180 @@
+"""State records: what is written comes back the same, and what is not ours is refused by name."""
+
+from contextlib import suppress
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state.alert import Alert, Owed, Status, Told
+from state.records import (
+    CHECKPOINT_KEY,
+    CorruptState,
+    Position,
+    decode_alert,
+    decode_position,
+    encode_alert,
+    encode_key,
+    encode_position,
+)
+from state.violation import Record, Severity
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TIMES = st.floats(0, 4e9)
+OFFSETS = st.integers(0, 2**63 - 1)
+BYTES = st.none() | st.binary(max_size=30)
+SEVERITIES = st.sampled_from(Severity)
+
+RECORDS = st.builds(
+    Record,
+    topic=TEXT,
+    partition=st.integers(0, 10_000),
+    offset=OFFSETS,
+    timestamp=st.integers(-1, 2**53),
+    key=BYTES,
+    value=BYTES,
+    headers=st.lists(st.tuples(TEXT, BYTES), max_size=3).map(tuple),
+)
+OWED = st.builds(
+    Owed,
+    record=RECORDS,
+    severity=SEVERITIES,
+    since=TIMES,
+    first_offset=OFFSETS,
+    last_offset=OFFSETS,
+    occurrences=st.integers(1, 10**9),
+    attempts=st.integers(0, 10**6),
+    first_attempt=st.none() | TIMES,
+    last_attempt=st.none() | TIMES,
+    repeat=st.booleans(),
+    holds=st.none() | OFFSETS,
+)
+ALERTS = st.builds(
+    Alert,
+    dedup_key=TEXT.filter(bool),
+    status=st.sampled_from(Status),
+    session_id=st.none() | TEXT,
+    occurrences=st.integers(1, 10**9),
+    first_seen=TIMES,
+    last_seen=TIMES,
+    decided=TIMES,
+    highest=SEVERITIES,
+    route=st.none() | TEXT,
+    told=st.none() | st.builds(Told, SEVERITIES, TIMES, st.none() | TIMES),
+    has=st.booleans(),
+    unsettled=st.booleans(),
+    owed=st.none() | OWED,
+    acknowledging=st.booleans(),
+)
+
+
+@given(ALERTS)
+def test_an_alert_comes_back_as_it_was(alert: Alert) -> None:
+    back = decode_alert(encode_key(alert.dedup_key), encode_alert(alert))
+    assert back == alert
+    assert isinstance(back.highest, Severity)
+    assert isinstance(back.first_seen, float)
+
+
+FEEDBACK = st.dictionaries(st.integers(0, 10_000), OFFSETS, max_size=3)
+
+
+@given(TEXT, st.integers(0, 10_000), OFFSETS, FEEDBACK)
+def test_a_position_comes_back_as_it_was(topic: str, partition: int, offset: int, feedback: dict[int, int]) -> None:
+    position = Position(topic, partition, offset, feedback)
+    assert decode_position(encode_position(position)) == position
+
+
+ALERT = Alert(
+    "forbidden_path:s1",
+    Status.OPEN,
+    "s1",
+    3,
+    1.0,
+    2.0,
+    2.5,
+    Severity.CRITICAL,
+    told=Told(Severity.HIGH, 2.0),
+    owed=Owed(Record("events", 0, 7, 5, b"k", b"\xff\x00", (("h", b"\xfe"), ("none", None))), Severity.HIGH, 1.0, 7, 7),
+)
+
+
+def test_what_an_alert_lacks_is_not_written() -> None:
+    plain = Alert("a", Status.OPEN, None, 1, 1.0, 1.0, 1.0, Severity.HIGH)
+    assert orjson.loads(encode_alert(plain)).keys() == {
+        "v", "status", "occurrences", "first_seen", "last_seen", "decided", "highest",
+    }  # fmt: skip
+
+
+def without(*path: str) -> bytes:
+    json = orjson.loads(encode_alert(ALERT))
+    part = json
+    for name in path[:-1]:
+        part = part[name]
+    del part[path[-1]]
+    return orjson.dumps(json)
+
+
+def changed(**fields: Any) -> bytes:
+    return orjson.dumps({**orjson.loads(encode_alert(ALERT)), **fields})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\xff",
+        b"not json",
+        b"null",
+        b"[]",
+        b"7",
+        b'"text"',
+        b"{}",
+        without("status"),
+        without("occurrences"),
+        without("decided"),
+        without("owed", "record"),
+        without("owed", "record", "value"),
+        without("owed", "severity"),
+        changed(status="closed"),
+        changed(highest=9),
+        changed(highest="high"),
+        changed(told=[1]),
+        changed(owed=7),
+        changed(owed={"record": {}}),
+    ],
+)
+def test_a_corrupt_alert_is_refused_and_its_key_is_named(value: bytes) -> None:
+    with pytest.raises(CorruptState, match="forbidden_path:s1"):
+        decode_alert(encode_key(ALERT.dedup_key), value)
+
+
+def test_a_key_that_is_no_text_is_refused() -> None:
+    with pytest.raises(CorruptState, match="xff"):
+        decode_alert(b"\xff", encode_alert(ALERT))
+
+
+def test_base64_that_is_none_is_refused() -> None:
+    json = orjson.loads(encode_alert(ALERT))
+    json["owed"]["record"]["value"] = "!!!"
+    with pytest.raises(CorruptState, match="forbidden_path:s1"):
+        decode_alert(b"forbidden_path:s1", orjson.dumps(json))
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff", b"null", b"[]", b"7", b"{}", b'{"topic": "t", "partition": 1}'])
+def test_a_corrupt_checkpoint_is_refused(value: bytes) -> None:
+    with pytest.raises(CorruptState, match="checkpoint"):
+        decode_position(value)
+
+
+def test_no_dedup_key_is_the_checkpoints_key() -> None:
+    assert CHECKPOINT_KEY.startswith(b"\0"), "control characters never stand in a dedup key as they are"
+
+
+@given(st.binary(max_size=60))
+def test_whatever_the_bytes_only_corrupt_state_is_raised(value: bytes) -> None:
+    for decode in (lambda: decode_alert(b"k", value), lambda: decode_position(value)):
+        with suppress(CorruptState):
+            decode()

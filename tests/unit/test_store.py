@@ -1,0 +1,212 @@
+"""The alerts of a task: its indexes always say what its alerts say, and its cuts what has changed."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state.alert import Alert, Due, Owed, Status, due
+from state.store import Store
+from state.violation import Record, Severity
+
+
+def owed(offset: int = 0, *, since: float = 0.0, size: int = 10) -> Owed:
+    record = Record("events", 0, offset, 0, None, b"x" * size)
+    return Owed(record, Severity.HIGH, since, offset, offset, holds=offset)
+
+
+def alert(
+    key: str = "a",
+    *,
+    status: Status = Status.OPEN,
+    session: str | None = "s",
+    decided: float = 0.0,
+    owes: Owed | None = None,
+) -> Alert:
+    return Alert(key, status, session, 1, 0.0, 0.0, decided, Severity.HIGH, owed=owes)
+
+
+def test_put_get_drop() -> None:
+    store = Store()
+    assert store.get("a") is None
+    first = alert()
+    store.put(first)
+    assert store.get("a") is first
+    assert (len(store), list(store.keys())) == (1, ["a"])
+    second = replace(first, occurrences=2)
+    store.put(second)
+    assert store.get("a") is second
+    assert len(store) == 1
+    store.drop("a")
+    assert store.get("a") is None
+    assert len(store) == 0
+
+
+def test_what_is_owed_oldest_event_first() -> None:
+    store = Store()
+    store.put(alert("late", owes=owed(9, since=1.0, size=5)))
+    store.put(alert("early", owes=owed(3, since=2.0, size=7)))
+    store.put(alert("quiet"))
+    assert store.owing == ["early", "late"]
+    assert (store.owed_count, store.owed_bytes) == (2, 12)
+    assert (store.oldest_owed_offset(), store.oldest_owed_since()) == (3, 1.0)
+    store.put(alert("early"))
+    store.drop("late")
+    assert (store.owing, store.owed_count, store.owed_bytes) == ([], 0, 0)
+    assert (store.oldest_owed_offset(), store.oldest_owed_since()) == (None, None)
+
+
+def test_resolving_names_those_that_owe_a_resolve_and_nothing_else() -> None:
+    store = Store()
+    store.put(alert("a", status=Status.RESOLVING))
+    store.put(alert("b", status=Status.RESOLVING, owes=owed()))
+    store.put(alert("c"))
+    assert store.resolving() == ["a"]
+    store.put(alert("a"))
+    store.put(alert("b", status=Status.RESOLVING))
+    assert store.resolving() == ["b"]
+
+
+def test_the_alerts_of_a_session() -> None:
+    store = Store()
+    store.put(alert("a", session="s"))
+    store.put(alert("b", session="t"))
+    store.put(alert("c", session="s"))
+    store.put(alert("d", session=None))
+    assert [found.dedup_key for found in store.of_session("s")] == ["a", "c"]
+    store.drop("a")
+    assert [found.dedup_key for found in store.of_session("s")] == ["c"]
+    store.drop("c")
+    assert store.of_session("s") == []
+    assert store.of_session("unknown") == []
+
+
+def test_longest_quiet_first_by_when_the_last_occurrence_was_decided() -> None:
+    store = Store()
+    for decided, key in enumerate("abc"):
+        store.put(alert(key, decided=float(decided)))
+    store.put(alert("a", decided=5.0))
+    store.put(replace(alert("b", decided=1.0), occurrences=7))  # nothing was decided: it keeps its place
+    assert [found.dedup_key for found in store.longest_quiet(10.0)] == ["b", "c", "a"]
+    assert [found.dedup_key for found in store.longest_quiet(2.0)] == ["b"]
+
+
+def test_a_cut_takes_what_has_changed_since_the_last_one() -> None:
+    store = Store()
+    assert not store.has_changes
+    first = alert("a")
+    store.put(first)
+    store.put(alert("b"))
+    assert store.has_changes
+    assert dict(store.cut().changes).keys() == {"a", "b"}
+    assert not store.has_changes
+    store.committed()
+    assert store.cut().changes == ()
+    store.committed()
+    store.drop("b")
+    assert store.cut().changes == (("b", None),)
+
+
+def test_a_cut_is_of_its_moment() -> None:
+    store = Store()
+    before = alert("a")
+    store.put(before)
+    cut = store.cut()
+    store.put(replace(before, occurrences=2))
+    store.committed()
+    assert cut.changes == (("a", before),)
+    assert store.has_changes
+
+
+def test_one_cut_at_a_time() -> None:
+    store = Store()
+    store.put(alert("a"))
+    store.cut()
+    with pytest.raises(AssertionError):
+        store.cut()
+
+
+def test_held_only_once_the_cut_with_the_alert_as_it_is_now_is_committed() -> None:
+    store = Store()
+    store.put(alert("a"))
+    assert not store.is_held("a"), "not cut"
+    store.cut()
+    assert not store.is_held("a"), "not committed"
+    store.committed()
+    assert store.is_held("a")
+    store.put(alert("a", status=Status.RESOLVING))
+    assert not store.is_held("a"), "changed"
+    store.cut()
+    store.put(alert("a"))
+    store.committed()
+    assert not store.is_held("a"), "changed while the cut was being committed"
+
+
+def test_what_is_restored_is_held_and_unchanged() -> None:
+    store = Store()
+    store.restore([alert("b", decided=2.0, owes=owed(4)), alert("a", decided=1.0, status=Status.RESOLVING)])
+    assert not store.has_changes
+    assert store.is_held("a")
+    assert store.is_held("b")
+    assert [found.dedup_key for found in store.longest_quiet(9.0)] == ["a", "b"]
+    assert (store.owing, store.resolving(), store.oldest_owed_offset()) == (["b"], ["a"], 4)
+
+
+def test_counts_by_status() -> None:
+    store = Store()
+    store.put(alert("a"))
+    store.put(alert("b"))
+    store.put(alert("c", status=Status.RESOLVING))
+    assert store.counts() == {Status.OPEN: 2, Status.ACKNOWLEDGED: 0, Status.RESOLVING: 1}
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[str, Alert | None]:
+    key = draw(st.sampled_from("abcd"))
+    if draw(st.integers(0, 3)) == 0:
+        return key, None
+    owes = draw(st.none() | st.builds(owed, st.integers(0, 50), since=st.floats(0, 9), size=st.integers(0, 20)))
+    status = draw(st.sampled_from(Status))
+    session = {"a": "s", "b": "s", "c": "t", "d": None}[key]
+    return key, alert(key, status=status, session=session, decided=draw(st.floats(0, 9)), owes=owes)
+
+
+@given(st.lists(changes() | st.sampled_from(["cut", "committed"]), max_size=40))
+def test_the_indexes_say_what_the_alerts_say(steps: list[tuple[str, Alert | None] | str]) -> None:
+    store, alerts, committed, cutting = Store(), dict[str, Alert](), dict[str, Alert | None](), None
+    for step in steps:
+        match step:
+            case "cut" if cutting is None:
+                cutting = store.cut()
+            case "committed" if cutting is not None:
+                store.committed()
+                committed.update(cutting.changes)
+                cutting = None
+            case (key, None) if key in alerts:
+                store.drop(key)
+                del alerts[key]
+            case (key, Alert() as new):
+                store.put(new)
+                alerts[key] = new
+    owing = {key: value.owed for key, value in alerts.items() if value.owed is not None}
+    assert store.keys() == alerts.keys()
+    assert all(store.get(key) is value for key, value in alerts.items())
+    assert [owing[key].first_offset for key in store.owing] == sorted(debt.first_offset for debt in owing.values())
+    assert store.owed_count == len(owing)
+    assert store.owed_bytes == sum(debt.record.size for debt in owing.values())
+    assert store.oldest_owed_offset() == min((debt.first_offset for debt in owing.values()), default=None)
+    assert store.oldest_owed_since() == min((debt.since for debt in owing.values()), default=None)
+    assert set(store.resolving()) == {key for key, value in alerts.items() if due(value) is Due.RESOLVE}
+    for session in "st":
+        found = {value.dedup_key for value in store.of_session(session)}
+        assert found == {key for key, value in alerts.items() if value.session_id == session}
+    for key, value in alerts.items():
+        if store.is_held(key):
+            assert committed.get(key) is value
+    # What is committed and what is in the cuts since then is everything.
+    if cutting is not None:
+        store.committed()
+        committed.update(cutting.changes)
+    committed.update(store.cut().changes)
+    assert {key: value for key, value in committed.items() if value is not None} == alerts
