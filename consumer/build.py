@@ -5,30 +5,30 @@ from consumer.event import Decoder
 from consumer.filter import EndRule, EndRules, Filter
 from consumer.keys import KeyTemplate
 from consumer.pipeline import Pipeline
+from consumer.repartition import Repartition
 from providers.opsgenie.provider import OpsGenie
 from providers.pagerduty.provider import PagerDuty
 from providers.provider import Provider
 from state.alert import Policy
 
 
-class NotSupported(Exception):
-    """The configuration is valid, but asks for a part that this version does not have."""
-
-
 def build_pipelines(config: Config) -> list[Pipeline]:
-    """One pipeline for each configured provider. Raises `NotSupported` where one needs the repartition stage."""
+    """One pipeline for each configured provider."""
     return [_build(config, name, section) for name, section in config.sections.items()]
+
+
+def build_repartition(config: Config, pipeline: Pipeline) -> Repartition | None:
+    """The stage that a pipeline needs before itself; None where the events of a key meet without one."""
+    kafka, name = config.kafka, pipeline.provider.name
+    if not needs_repartition(pipeline.template, kafka.event_key):
+        return None
+    return Repartition(pipeline, kafka.repartition_group(name), kafka.topics.events, kafka.positions_topic(name))
 
 
 def _build(config: Config, name: str, section: PagerDutySection | OpsGenieSection) -> Pipeline:
     provider: Provider = PagerDuty(section) if isinstance(section, PagerDutySection) else OpsGenie(section)
     template = KeyTemplate.parse(section.deduplication.key_template, provider.key_limit)
-    if needs_repartition(template, config.kafka.event_key):
-        raise NotSupported(
-            f"exporters.alerting.{name}.deduplication.key_template: '{template.text}' does not contain the field that "
-            f"the engine keys its records by (kafka.event_key: {config.kafka.event_key}), so events of one alert can "
-            "be in several partitions; that needs the repartition stage, which this version does not have"
-        )
+    is_keyed = needs_repartition(template, config.kafka.event_key)
     alerting, delivery, resolve = config.exporters.alerting, config.delivery, section.auto_resolve
     filter = Filter(
         alerting.min_severity,
@@ -40,7 +40,7 @@ def _build(config: Config, name: str, section: PagerDutySection | OpsGenieSectio
     return Pipeline(
         provider=provider,
         group_id=config.kafka.group(name),
-        input_topic=config.kafka.topics.events,
+        input_topic=config.kafka.keyed_topic(name) if is_keyed else config.kafka.topics.events,
         state_topic=config.kafka.state_topic(name),
         dlq_topic=config.kafka.topics.dlq,
         decoder=Decoder(filter, _ends(section, template), delivery.max_event_bytes),

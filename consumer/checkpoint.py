@@ -1,7 +1,7 @@
 """A checkpoint: one committed transaction of changed alerts, dead letters and the position (design section 6.4)."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -35,17 +35,8 @@ class Checkpoint:
     position: Position
 
     async def commit(self, sink: Sink) -> None:
-        """Begin, send everything, await every send, commit.
-
-        A transaction can commit without a record whose send nobody awaited, so each is awaited before the commit.
-        Raises what the producer raises, or TimeoutError after `COMMIT_TIMEOUT_SECONDS`. The transaction is then open,
-        or its outcome is unknown, and the producer is not to be used again: the initialisation of the next one with
-        its id settles that.
-        """
-        async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
-            await sink.producer.begin_transaction()
-            await self._send(sink)
-            await sink.producer.commit_transaction()
+        """Commit all of it, or raise as `commit_transaction` does."""
+        await commit_transaction(sink.producer, lambda: self._send(sink))
 
     async def _send(self, sink: Sink) -> None:
         producer, topic, partition = sink.producer, sink.state_topic, sink.partition
@@ -53,8 +44,30 @@ class Checkpoint:
         for key, alert in self.cut.changes:
             value = None if alert is None else encode_alert(alert)
             sends.append(await producer.send(topic, value, encode_key(key), partition))
-        for dead_letter in self.dead_letters:
-            key_bytes, value, headers = dead_letter.encode(sink.dead_letter_limit)
-            sends.append(await producer.send(sink.dlq_topic, value, key_bytes, headers=headers))
+        sends += await send_dead_letters(producer, sink.dlq_topic, self.dead_letters, sink.dead_letter_limit)
         sends.append(await producer.send(topic, encode_position(self.position), CHECKPOINT_KEY, partition))
         await asyncio.gather(*sends)
+
+
+async def commit_transaction(producer: AIOKafkaProducer, send: Callable[[], Awaitable[None]]) -> None:
+    """Begin, send everything, await every send, commit.
+
+    A transaction can commit without a record whose send nobody awaited, so ``send`` awaits each. Raises what the
+    producer raises, or TimeoutError after `COMMIT_TIMEOUT_SECONDS`. The transaction is then open, or its outcome is
+    unknown, and the producer is not to be used again: the initialisation of the next one with its id settles that.
+    """
+    async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
+        await producer.begin_transaction()
+        await send()
+        await producer.commit_transaction()
+
+
+async def send_dead_letters(
+    producer: AIOKafkaProducer, topic: str, dead_letters: Sequence[DeadLetter], limit: int | None
+) -> list[Awaitable[object]]:
+    """Hand dead letters to the producer; each of what is returned is to be awaited before the commit."""
+    sends: list[Awaitable[object]] = []
+    for dead_letter in dead_letters:
+        key, value, headers = dead_letter.encode(limit)
+        sends.append(await producer.send(topic, value, key, headers=headers))
+    return sends

@@ -1,4 +1,4 @@
-"""A member of one pipeline's consumer group: assignment, proofs, fetching, and the tasks of its partitions.
+"""A member of a consumer group: assignment, proofs, fetching, and the tasks of its partitions, of whatever kind.
 
 What aiokafka does around the rebalance callbacks is written down in its ``group_coordinator``: both are awaited; no
 heartbeat is sent while ``on_partitions_assigned`` runs, so it only pauses and starts tasks; pauses are forgotten at a
@@ -8,19 +8,19 @@ rebalance; ``stop`` calls neither, so tasks are drained before it.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.owned import OwnedPartition, Remedies
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
-from consumer.task import Task
-from providers.delivery import Delivery
 from providers.retry import Backoff
 
 TICK_SECONDS = 1.0
@@ -31,6 +31,9 @@ FETCH_TIMEOUT_MS = 1000
 STOP_SECONDS = 10.0
 """For leaving the group, which waits for a broker that may be gone."""
 
+DRAIN_SHARE = 0.8
+"""Of the grace, for the requests on the wire; the rest is for the last checkpoints and the last commit."""
+
 INSTANCE_ID_LOSSES = 2
 INSTANCE_ID_SECONDS = 60.0
 """A static member that loses its id so often within so long shares it with another."""
@@ -40,11 +43,22 @@ class InstanceIdTaken(Exception):
     """Another member uses this member's ``group_instance_id``; they take the partitions from each other."""
 
 
-MakeTask = Callable[[Source, bool], Task]
-"""From a partition, and whether its producer compresses."""
+class Sender(Protocol):
+    """What speaks for the tasks of a member, and depends on its ownership: a pipeline's delivery."""
+
+    def set_share(self, share: float) -> None:
+        """The member has this part of the partitions."""
+        ...
+
+    def wake(self) -> None:
+        """A proof was accepted: what waited for one may leave."""
+        ...
 
 
-class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
+T = TypeVar("T", bound=OwnedPartition)
+
+
+class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     """One member of a group, from joining to leaving. Built anew after an error of the consumer itself."""
 
     def __init__(
@@ -58,9 +72,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         start_from: float | str,
         drain_seconds: float,
         proofs: Proofs,
-        delivery: Delivery,
+        sender: Sender | None,
         backoff: Backoff,
-        make_task: MakeTask,
+        make_task: Callable[[Source, Remedies], T],
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -73,18 +87,20 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._start_from = start_from
         self._drain_seconds = drain_seconds
         self._proofs = proofs
-        self._delivery = delivery
+        self._sender = sender
         self._backoff = backoff
         self._make_task = make_task
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._tasks: dict[TopicPartition, Task] = {}
+        self._tasks: dict[TopicPartition, T] = {}
         self._keepers: dict[TopicPartition, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._losses: deque[float] = deque(maxlen=INSTANCE_ID_LOSSES)
         self._fault: asyncio.Future[None] | None = None
         self._troubled: set[TopicPartition] = set()
+        self._releasing = asyncio.Lock()
+        self._is_leaving = False
         self.assigned: frozenset[TopicPartition] | None = None
         """The partitions of this member; None while it is not in the group."""
         self.ends: Mapping[TopicPartition, int] = {}
@@ -93,7 +109,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         """When the fetching loop last turned, by the monotonic clock."""
 
     @property
-    def tasks(self) -> Mapping[TopicPartition, Task]:
+    def tasks(self) -> Mapping[TopicPartition, T]:
         """The tasks of the assigned partitions, restored or not."""
         return self._tasks
 
@@ -127,23 +143,39 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._consumer.subscribe([self._topic], listener=self)
-                await self._consumer.start()
-                loops = [group.create_task(loop()) for loop in (self._fetch, self._prove, self._tick, self._watch)]
-                await stopping.wait()
+                loops: list[asyncio.Task[None]] = []
+                if await self._join(stopping):
+                    loops = [group.create_task(loop()) for loop in (self._fetch, self._prove, self._tick, self._watch)]
+                    await stopping.wait()
+                self._is_leaving = True
                 await self._leave(grace)
                 for loop in loops:
                     loop.cancel()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         finally:
+            self._is_leaving = True
             self._proofs.revoke()
             self.assigned = None
             await self._stop_consumer()
 
+    async def _join(self, stopping: asyncio.Event) -> bool:
+        """Wait for the first assignment; false if the member is to stop before that."""
+        joining, stop = asyncio.ensure_future(self._consumer.start()), asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait((joining, stop), return_when=asyncio.FIRST_COMPLETED)
+            if joining.done():
+                joining.result()
+            return bool(joining.done())
+        finally:
+            joining.cancel()
+            stop.cancel()
+            await asyncio.wait((joining, stop))
+
     async def _leave(self, grace: float) -> None:
         try:
             async with asyncio.timeout(grace):
-                await self._release(grace)
+                await self._release(grace * DRAIN_SHARE)
         except TimeoutError:
             self._log.warning("drain_cut_off", grace=grace)
 
@@ -166,29 +198,38 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         """The group has given these partitions to this member."""
         partitions = sorted(assigned)
         self._consumer.pause(*partitions)
+        if self._is_leaving:
+            return  # they are given back in a moment
         for partition in partitions:
             # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
         self._troubled &= self.assigned
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
+        if self._sender is not None:
+            everything = self._consumer.partitions_for_topic(self._topic) or partitions
+            self._sender.set_share(len(partitions) / len(everything) if partitions else 0.0)
         assert self._group is not None
         for partition in partitions:
             self._keepers[partition] = self._group.create_task(self._keep(partition))
 
     async def _release(self, grace: float) -> None:
-        """Drain all tasks, conclude with a last commit, end them (design section 6.9)."""
-        self._proofs.revoke()
-        tasks, keepers = self._tasks, self._keepers
-        self._tasks, self._keepers = {}, {}
-        self.assigned = None
-        try:
-            await asyncio.gather(*(task.drain(grace) for task in tasks.values()))
-            await self._conclude(tasks)
-        finally:
-            await self._end(keepers.values())
+        """Drain all tasks, conclude with a last commit, end them (design section 6.9).
 
-    async def _conclude(self, tasks: Mapping[TopicPartition, Task]) -> None:
+        A rebalance that begins while the member leaves waits for the end of the draining, as the group waits for it.
+        """
+        self._proofs.revoke()
+        async with self._releasing:
+            tasks, keepers = self._tasks, self._keepers
+            self._tasks, self._keepers = {}, {}
+            self.assigned = None
+            try:
+                await asyncio.gather(*(task.drain(grace) for task in tasks.values()))
+                await self._conclude(tasks)
+            finally:
+                await self._end(keepers.values())
+
+    async def _conclude(self, tasks: Mapping[TopicPartition, T]) -> None:
         offsets = {tp: task.committed for tp, task in tasks.items() if task.committed is not None}
         if not offsets:
             return
@@ -238,9 +279,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _keep(self, partition: TopicPartition) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
         source = Source(self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock)
-        failures, compress = 0, False
+        failures, remedies = 0, Remedies()
         while True:
-            task = self._tasks[partition] = self._make_task(source, compress)
+            task = self._tasks[partition] = self._make_task(source, remedies)
             started = self._clock.monotonic()
             try:
                 await task.run()
@@ -252,8 +293,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
                 expected = isinstance(error, KafkaError | TimeoutError | OSError)
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
-                # A dead letter can be larger than its topic takes although the input, compressed, took it.
-                compress = compress or isinstance(error, MessageSizeTooLargeError)
+                remedies = remedies.after(error)
                 self._metrics.task_trouble()
                 self._troubled.add(partition)
                 self._log.error(
@@ -307,7 +347,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._log.warning("proof_unanswered", error=repr(error))
                 else:
                     self._metrics.proof("accepted")
-                    self._delivery.wake()
+                    if self._sender is not None:
+                        self._sender.wake()
             await asyncio.sleep(self._proofs.interval)
 
     async def _tick(self) -> None:
@@ -320,7 +361,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 task.tick()
             await asyncio.sleep(TICK_SECONDS)
 
-    async def _look_at_ends(self, running: Mapping[TopicPartition, Task]) -> None:
+    async def _look_at_ends(self, running: Mapping[TopicPartition, T]) -> None:
         moment = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._proofs.interval):

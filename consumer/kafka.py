@@ -21,6 +21,9 @@ TRANSACTION_TIMEOUT_SECONDS = 60
 COMPRESSED_REQUEST_BYTES = 256 * 1024 * 1024
 """The same of a producer that compresses: what the broker takes is bounded after compression, this before."""
 
+FETCH_WAIT_MS = 100
+"""How long the broker may wait for records: whatever else is asked on the same connection waits as long (the ends)."""
+
 BATCH_BYTES = 512 * 1024
 """How much of one partition a producer puts into one batch."""
 
@@ -56,6 +59,7 @@ class KafkaClients:
             session_timeout_ms=int(config.session_timeout * 1000),
             heartbeat_interval_ms=int(config.session_timeout * 1000 / 5),
             rebalance_timeout_ms=int(config.rebalance_timeout * 1000),
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
 

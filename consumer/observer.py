@@ -40,7 +40,7 @@ class DeliveryObserver:
                 log.warning("provider_unavailable", status=status, error=reason, retry_after=answer.retry_after)
         self._metrics.notification(dispatch.route, action, result, seconds)
 
-    def failed(self, dispatch: Dispatch, error: Exception) -> None:
+    def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         """A notification could not be made into requests: a fault of this program."""
         self._log.error("notification_failed", dedup_key=dispatch.dedup_key, exc_info=error)
 

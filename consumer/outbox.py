@@ -1,6 +1,7 @@
 """What a task owes the provider: what may leave now, and what follows from the answers (design sections 6 and 8)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from structlog.typing import FilteringBoundLogger
 
@@ -12,11 +13,12 @@ from consumer.progress import Progress
 from consumer.server.metrics import PipelineMetrics
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
 from providers.delivery import Delivery, Dispatch, Offer
-from providers.notification import Resolve, Story, Trigger
+from providers.notification import Acknowledge, Resolve, Story, Trigger
 from state.alert import (
     Alert,
     Due,
     Owed,
+    acknowledge_answered,
     due,
     is_given_up,
     resolve_answered,
@@ -48,6 +50,7 @@ class TaskOutbox:
         urgent: Callable[[], None],
         dead_letter: Callable[[DeadLetter], None],
         notified: Callable[[], None],
+        settled: Callable[[], None] = lambda: None,
     ) -> None:
         self._pipeline = pipeline
         self._store = store
@@ -59,15 +62,26 @@ class TaskOutbox:
         self._urgent = urgent
         self._dead_letter = dead_letter
         self._notified = notified
+        self._settled = settled
+        self._since = clock.wall()
+        self._inherited_end = 0
+        self._inherited_until = 0.0
         self._not_before: dict[str, float] = {}
         self._unsettled_until: dict[str, float] = {}
+        self._closing_until: dict[str, float] = {}  # of alerts that are gone: a resolve of theirs may still land
         self._parked: set[str] = set()
+        self._reasons: dict[str, str] = {}  # why what is owed was not accepted when it was last tried
 
-    def restored(self) -> None:
-        """The store has been restored: everything it owes is offered, and earlier requests may still land."""
-        settled = self._clock.monotonic() + self._pipeline.timeout_seconds
+    def restored(self, end: int) -> None:
+        """The store has been restored: everything it owes is offered, and earlier requests may still land.
+
+        Of alerts that the state did not hold as well: what an earlier owner had decided lies below ``end``, the end of
+        the input at the take-over.
+        """
+        settled = self._inherited_until = self._clock.monotonic() + self._pipeline.timeout_seconds
+        self._inherited_end = end
         self._unsettled_until = dict.fromkeys(self._store.keys(), settled)
-        for dedup_key in [*self._store.owing, *self._store.resolving()]:
+        for dedup_key in [*self._store.owing, *self._store.resolving(), *self._store.acknowledging()]:
             alert = self._store.get(dedup_key)
             assert alert is not None
             if alert.owed is not None and alert.owed.repeat:
@@ -78,13 +92,28 @@ class TaskOutbox:
         """The alert owes something; ``is_new`` if it is something that may leave at once, whatever failed before."""
         if is_new:
             self._not_before.pop(alert.dedup_key, None)
+            alert = self._still_unsettled(alert)
         self._offer(alert)
+
+    def _still_unsettled(self, alert: Alert) -> Alert:
+        """An alert that begins where an earlier request with its key may still land."""
+        dedup_key, owed, now = alert.dedup_key, alert.owed, self._clock.monotonic()
+        may_land_until = max(self._closing_until.get(dedup_key, 0.0), self._unsettled_until.get(dedup_key, 0.0))
+        if alert.told is None and not alert.unsettled and now < may_land_until:
+            alert = replace(alert, unsettled=True)
+            self._store.put(alert)
+        elif owed is not None and owed.first_offset < self._inherited_end and now < self._inherited_until:
+            self._unsettled_until.setdefault(dedup_key, self._inherited_until)
+        return alert
 
     def tick(self) -> None:
         """Offer again what could not leave when its turn came; forget what has been settled."""
         now = self._clock.monotonic()
+        self._give_up()
         if self._unsettled_until:
             self._unsettled_until = {key: at for key, at in self._unsettled_until.items() if at > now}
+        if self._closing_until:
+            self._closing_until = {key: at for key, at in self._closing_until.items() if at > now}
         if self._parked and self._progress.is_caught_up(now):
             parked, self._parked = self._parked, set()
             for dedup_key in parked:
@@ -107,12 +136,15 @@ class TaskOutbox:
                     self._parked.add(dedup_key)
                     return None
                 return Dispatch(dedup_key, route, Resolve(dedup_key), alert)
+            case Due.ACKNOWLEDGE:
+                return Dispatch(dedup_key, route, Acknowledge(dedup_key), alert)
             case None:
                 return None
 
     def answered(self, dispatch: Dispatch, answer: Answer, failures: int) -> None:
         """What the provider's answer makes of the alert."""
         dedup_key = dispatch.dedup_key
+        self._reasons.pop(dedup_key, None)
         if failures:
             self._not_before[dedup_key] = self._delivery.retry_at(failures)
         else:
@@ -122,18 +154,30 @@ class TaskOutbox:
         alert = self._store.get(dedup_key)
         if alert is None:
             return  # forgotten meanwhile
-        if isinstance(dispatch.notification, Trigger):
-            after = self._trigger_answered(alert, dispatch, answer)
-        else:
-            after = self._resolve_answered(alert, dispatch, answer)
+        match dispatch.notification:
+            case Trigger():
+                after = self._trigger_answered(alert, dispatch, answer)
+            case Acknowledge():
+                after = self._acknowledge_answered(alert, answer)
+            case Resolve():
+                after = self._resolve_answered(alert, dispatch, answer)
         if after is None:
+            if alert.unsettled:
+                self._closing_until[dedup_key] = self._clock.monotonic() + self._pipeline.timeout_seconds
             self._store.drop(dedup_key)
             self._not_before.pop(dedup_key, None)
-            return
-        if after is not alert:
+        elif after is not alert:
             self._store.put(after)
-        if due(after) is not None:
-            self._offer(after)
+        self._settled()  # what has waited for this answer is decided before the alert is offered again
+        current = self._store.get(dedup_key)
+        if current is not None and due(current) is not None:
+            self._offer(current)
+
+    def withheld(self, dedup_key: str) -> None:
+        """It was not sent after all: offer it again."""
+        alert = self._store.get(dedup_key)
+        if alert is not None:
+            self._offer(alert)
 
     # what may leave
 
@@ -146,7 +190,7 @@ class TaskOutbox:
                 self._undeliverable(alert, owed, str(error))
                 return
             severity, since = owed.severity, owed.since
-        elif what is Due.RESOLVE:
+        elif what is not None:
             route, severity, since = self._route(alert, None), alert.highest, alert.decided
         else:
             return
@@ -219,9 +263,23 @@ class TaskOutbox:
             case Unavailable(reason=reason) | RouteRefused(reason=reason):
                 unknown = isinstance(answer, Unavailable) and answer.unknown
                 after = trigger_attempted(alert, dispatch.route, unknown, now)
+                self._reasons[alert.dedup_key] = reason
                 if after.owed is not None and is_given_up(after.owed, now, self._pipeline.give_up_seconds):
                     return self._refused(after, sent, dispatch, "given_up", reason, retryable=True)
                 return after
+
+    def _acknowledge_answered(self, alert: Alert, answer: Answer) -> Alert:
+        match answer:
+            case Accepted():
+                self._urgent()
+                self._notified()
+                return acknowledge_answered(alert, accepted=True)
+            case Rejected(status=status, reason=reason):
+                self._urgent()
+                self._log.error("acknowledge_rejected", dedup_key=alert.dedup_key, status=status, error=reason)
+                return acknowledge_answered(alert, accepted=False)
+            case _:
+                return alert
 
     def _resolve_answered(self, alert: Alert, dispatch: Dispatch, answer: Answer) -> Alert | None:
         match answer:
@@ -246,12 +304,37 @@ class TaskOutbox:
         self._urgent()
         return after
 
+    def _give_up(self) -> None:
+        """Dead-letter what has been owed for too long, also where the breaker lets nothing be tried."""
+        now, seconds = self._clock.wall(), self._pipeline.give_up_seconds
+        oldest = self._store.oldest_owed_since()
+        if seconds <= 0 or oldest is None or now - oldest < seconds:
+            return
+        for dedup_key in self._store.owing:
+            alert = self._store.get(dedup_key)
+            if alert is None or alert.owed is None or self._delivery.is_on_the_wire(self, dedup_key):
+                continue
+            # Restored, it is tried at least once, or as long again.
+            if is_given_up(alert.owed, now, seconds) or now - max(alert.owed.since, self._since) >= seconds:
+                reason = self._reasons.pop(dedup_key, "never tried: the route was held back all the time")
+                self._dead_letter_owed(alert, alert.owed, "given_up", reason, retryable=True)
+
     def _undeliverable(self, alert: Alert, owed: Owed, error: str) -> None:
         """A record from the state that this version cannot read any more: a dead letter, loudly."""
+        self._dead_letter_owed(alert, owed, "undecodable", error, retryable=False)
+
+    def _dead_letter_owed(self, alert: Alert, owed: Owed, error_class: str, error: str, *, retryable: bool) -> None:
         after, dead = trigger_refused(alert, owed)
-        self._dead_letter(self._pipeline.undelivered(dead, "undecodable", error, None, retryable=False))
+        self._dead_letter(self._pipeline.undelivered(dead, error_class, error, _event_id(owed), retryable=retryable))
         if after is None:
             self._store.drop(alert.dedup_key)
         else:
             self._store.put(after)
         self._urgent()
+
+
+def _event_id(owed: Owed) -> str | None:
+    try:
+        return violation_of(owed.record).event_id
+    except ValueError:
+        return None

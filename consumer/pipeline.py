@@ -10,6 +10,7 @@ from typing import Protocol
 
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE, Decoder, InputRecord, Poison, SecurityEvent
+from consumer.feedback import Replay
 from consumer.filter import End
 from consumer.keys import KeyTemplate
 from providers.provider import Provider
@@ -79,15 +80,32 @@ class Pipeline:
             return self._alert(event, record, store, now) if event.alertable else self._end(event, store)
         if event is TOMBSTONE:
             return _TOMBSTONE
-        return Decision(dead_letter=self._poison(event, record))
+        return Decision(dead_letter=self.poison(event, record))
 
     def _alert(self, event: SecurityEvent, record: FetchedRecord, store: Store, now: float) -> Decision:
         if self.max_event_age is not None and now - event.time > self.max_event_age:
             return Decision(dead_letter=self._stale(event, record, now))
+        return self._occurred(event, _kept(record), store, now, is_replay=False)
+
+    def replay(self, replay: Replay, store: Store, now: float) -> Decision | None:
+        """Decide a dead letter again, like an event of now; None if it is not alertable any more.
+
+        Only what alerts is replayed: the end of an alert says something about its own time, not about now.
+        """
+        event = self.decoder.decode(replay.original)
+        if isinstance(event, Poison):
+            return Decision(dead_letter=self.poison(event, replay.record))
+        if not isinstance(event, SecurityEvent) or not event.alertable:
+            return None
+        return self._occurred(event, replay.record, store, now, is_replay=True)
+
+    def _occurred(
+        self, event: SecurityEvent, record: Record, store: Store, now: float, *, is_replay: bool
+    ) -> Decision:
         template = self.template
         dedup_key = template.render(event)
         session_id = _session(event) if "session_id" in template.fields else None
-        occurrence = Occurrence(event.severity, event.time, _kept(record))
+        occurrence = Occurrence(event.severity, event.time, record, is_replay)
         alert, outcome = occurred(store.get(dedup_key), dedup_key, session_id, occurrence, now, self.policy)
         store.put(alert)
         return _SUPPRESSED if outcome is Outcome.SUPPRESSED else Decision(outcome, (alert,))
@@ -108,7 +126,8 @@ class Pipeline:
 
     # what is dead-lettered, and why
 
-    def _poison(self, poison: Poison, record: FetchedRecord) -> DeadLetter:
+    def poison(self, poison: Poison, record: FetchedRecord) -> DeadLetter:
+        """The dead letter of a record that holds no valid event."""
         text = f"{poison.path}: {poison.reason}" if poison.path else poison.reason
         return self._undecided(_kept(record), "decode", poison.error_class, text, poison.event_id, retryable=False)
 

@@ -1,39 +1,45 @@
-"""One pipeline in this process: its clients, its delivery, its group member, built again when they fail."""
+"""One pipeline in this process, and the stage that may be before it: their clients and members of their groups."""
 
 import asyncio
-import random
-from collections.abc import Mapping
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.config import Config
-from consumer.group import GroupMember, InstanceIdTaken
+from consumer.config.service import RateLimit
+from consumer.feedback_reader import FeedbackReader
+from consumer.forwarder import Forwarder, StageSurroundings
 from consumer.kafka import KafkaClients
+from consumer.membership import RESTORES_AT_A_TIME, MemberRunner
 from consumer.observer import DeliveryObserver
+from consumer.owned import Remedies
 from consumer.pipeline import Pipeline
 from consumer.progress import PEACE_SECONDS
 from consumer.proof import Proofs
+from consumer.repartition import Repartition
 from consumer.server.health import PipelineHealth
-from consumer.server.metrics import Metrics, PartitionState, PipelineState
+from consumer.server.metrics import STAGE_OUTCOMES, Metrics, PartitionState, PipelineState
 from consumer.source import Source
 from consumer.task import Surroundings, Task
+from consumer.upstream import Upstream
+from providers.breaker import BreakerSettings
 from providers.delivery import Delivery
 from providers.http import HttpSender
-from providers.retry import Backoff
-
-RESTORES_AT_A_TIME = 4
-"""Partitions that are read back at the same time: each holds its whole state twice for a moment."""
+from providers.rate import Rate
 
 
-class PipelineRunner:
-    """Keeps one pipeline running. Everything that can go wrong with Kafka ends in building the member anew."""
+class PipelineRunner(MemberRunner[Task]):
+    """Keeps one pipeline running. ``stage`` is what stands before it, if its events have to be repartitioned."""
 
     def __init__(
         self,
         pipeline: Pipeline,
         config: Config,
         *,
+        stage: "RepartitionRunner | None" = None,
         clients: KafkaClients,
         sender: HttpSender,
         dead_letter_limit: int,
@@ -42,43 +48,20 @@ class PipelineRunner:
         log: FilteringBoundLogger,
         peace_seconds: float = PEACE_SECONDS,
     ) -> None:
+        super().__init__(pipeline.provider.name, config, clients=clients, clock=clock, log=log)
         self.pipeline = pipeline
-        self._config = config
-        self._clients = clients
+        self.stage = stage
         self._sender = sender
         self._dead_letter_limit = dead_letter_limit
-        self._clock = clock
         self._peace_seconds = peace_seconds
-        self._log = log.bind(provider=pipeline.provider.name)
-        self._metrics = metrics.pipeline(pipeline.provider.name, pipeline.provider.routes, self._state)
-        self._member: GroupMember | None = None
+        self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         self._delivery: Delivery | None = None
-        self._proofs: Proofs | None = None
-        retry = config.delivery.retry
-        self._backoff = Backoff(
-            retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, random.random
-        )
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
-        failures = 0
-        while not stopping.is_set():
-            started = self._clock.monotonic()
-            try:
-                await self._run_member(stopping)
-            except InstanceIdTaken:
-                raise
-            except Exception as error:
-                failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
-                self._log.error("member_failed", error=repr(error), failures=failures)
-                await _sleep_unless(stopping, self._backoff.wait(failures))
-            finally:
-                self._member = self._delivery = self._proofs = None
 
     async def _run_member(self, stopping: asyncio.Event) -> None:
         config, pipeline, clock = self._config, self.pipeline, self._clock
         admin = self._clients.admin()
         consumer = self._clients.member(pipeline.group_id)
+        breaker = config.delivery.circuit_breaker
         proofs = Proofs(consumer, config.kafka.session_timeout, clock)
         delivery = Delivery(
             provider=pipeline.provider,
@@ -88,8 +71,19 @@ class PipelineRunner:
             backoff=self._backoff,
             max_in_flight=config.delivery.max_in_flight,
             observer=DeliveryObserver(self._metrics, self._log),
+            breaker=BreakerSettings(breaker.failure_threshold, breaker.recovery_seconds),
+            rate=_rate(config.delivery.rate_limit, pipeline.provider.documented_rate),
             clock=clock.monotonic,
         )
+        feedback = FeedbackReader(
+            clients=self._clients,
+            admin=admin,
+            topic=config.kafka.topics.feedback,
+            backoff=self._backoff,
+            metrics=self._metrics,
+            log=self._log,
+        )
+        upstream = self._upstream(proofs) if self.stage is not None else None
         surroundings = Surroundings(
             pipeline=pipeline,
             clients=self._clients,
@@ -100,63 +94,51 @@ class PipelineRunner:
             clock=clock,
             dead_letter_limit=self._dead_letter_limit,
             peace_seconds=self._peace_seconds,
+            feedback=feedback,
+            upstream=upstream,
         )
 
-        def make_task(source: Source, compress: bool) -> Task:
-            return Task(source, surroundings, compress, self._log.bind(partition=source.partition.partition))
+        def make_task(source: Source, remedies: Remedies) -> Task:
+            return Task(source, surroundings, remedies, self._log.bind(partition=source.partition.partition))
 
-        member = GroupMember(
-            consumer=consumer,
-            admin=admin,
+        member = self._new_member(
             topic=pipeline.input_topic,
             group_id=pipeline.group_id,
-            group_instance_id=config.kafka.group_instance_id,
-            start_from=config.kafka.start_from,
-            drain_seconds=config.kafka.rebalance_timeout / 2,
+            # All that the stage has ever forwarded is for us: where to begin was asked when it began.
+            start_from=config.kafka.start_from if self.stage is None else "earliest",
+            consumer=consumer,
+            admin=admin,
             proofs=proofs,
-            delivery=delivery,
-            backoff=self._backoff,
-            make_task=make_task,
+            sender=delivery,
             metrics=self._metrics,
-            clock=clock,
-            log=self._log,
+            make_task=make_task,
         )
-        self._member, self._delivery, self._proofs = member, delivery, proofs
+        self._delivery = delivery
         try:
             await admin.start()
-            await member.run(stopping, config.delivery.shutdown_grace)
+            async with feedback.reading(), _running(upstream):
+                await member.run(stopping, config.delivery.shutdown_grace)
         finally:
+            self._delivery = None
             await delivery.close()
             await admin.close()
 
+    def _upstream(self, proofs: Proofs) -> Upstream:
+        assert self.stage is not None
+        return Upstream(
+            self.stage.group_progress,
+            proof_interval=proofs.interval,
+            peace_seconds=self._peace_seconds,
+            clock=self._clock,
+            log=self._log,
+        )
+
     # what is seen from outside
-
-    def owns(self, partition: int) -> bool:
-        """Whether this member has that partition of the pipeline's input."""
-        member = self._member
-        assigned = member.assigned if member is not None else None
-        return assigned is not None and any(tp.partition == partition for tp in assigned)
-
-    async def group_progress(self) -> Mapping[int, tuple[int, int]]:
-        """Of every partition of the group: the committed offset and the end. Raises KafkaError."""
-        return await self._member.progress() if self._member is not None else {}
 
     def health(self) -> PipelineHealth:
         """How the pipeline is at this moment."""
-        member, delivery, proofs = self._member, self._delivery, self._proofs
-        tasks = member.tasks if member is not None else {}
-        refused = [route for route in delivery.routes if route.refused is not None] if delivery is not None else []
-        return PipelineHealth(
-            name=self.pipeline.provider.name,
-            joined=member is not None and member.assigned is not None,
-            proved=proofs is not None and (proofs.is_fresh or not tasks),
-            partitions=len(member.assigned) if member is not None and member.assigned is not None else 0,
-            restored=sum(task.is_running for task in tasks.values()),
-            stuck=(),
-            refused_routes=tuple(route.name for route in refused),
-            failing_checkpoints=member is not None and member.has_failing_checkpoints,
-            loop_age=self._clock.monotonic() - member.turned_at if member is not None else 0.0,
-        )
+        routes = self._delivery.routes if self._delivery is not None else ()
+        return replace(super().health(), refused_routes=tuple(one.name for one in routes if one.refused is not None))
 
     def _state(self) -> PipelineState:
         member, delivery, now = self._member, self._delivery, self._clock.wall()
@@ -184,9 +166,97 @@ class PipelineRunner:
         )
 
 
-async def _sleep_unless(stopping: asyncio.Event, seconds: float) -> None:
+class RepartitionRunner(MemberRunner[Forwarder]):
+    """Keeps the repartition stage before one pipeline running. ``partitions`` is how many the pipeline's input has."""
+
+    def __init__(
+        self,
+        stage: Repartition,
+        config: Config,
+        *,
+        partitions: int,
+        clients: KafkaClients,
+        dead_letter_limit: int,
+        metrics: Metrics,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        super().__init__(stage.name, config, clients=clients, clock=clock, log=log)
+        self._stage = stage
+        self._partitions = partitions
+        self._dead_letter_limit = dead_letter_limit
+        self._metrics = metrics.pipeline(self.name, (), self._state, STAGE_OUTCOMES)
+
+    async def _run_member(self, stopping: asyncio.Event) -> None:
+        config, stage = self._config, self._stage
+        admin = self._clients.admin()
+        consumer = self._clients.member(stage.group_id)
+        proofs = Proofs(consumer, config.kafka.session_timeout, self._clock)
+        surroundings = StageSurroundings(
+            stage=stage,
+            partitions=self._partitions,
+            clients=self._clients,
+            proofs=proofs,
+            restores=asyncio.Semaphore(RESTORES_AT_A_TIME),
+            metrics=self._metrics,
+            clock=self._clock,
+            dead_letter_limit=self._dead_letter_limit,
+        )
+
+        def make_task(source: Source, remedies: Remedies) -> Forwarder:
+            return Forwarder(source, surroundings, remedies, self._log.bind(partition=source.partition.partition))
+
+        member = self._new_member(
+            topic=stage.input_topic,
+            group_id=stage.group_id,
+            start_from=config.kafka.start_from,
+            consumer=consumer,
+            admin=admin,
+            proofs=proofs,
+            sender=None,
+            metrics=self._metrics,
+            make_task=make_task,
+        )
+        try:
+            await admin.start()
+            await member.run(stopping, config.delivery.shutdown_grace)
+        finally:
+            await admin.close()
+
+    def _state(self) -> PipelineState:
+        member = self._member
+        if member is None:
+            return PipelineState()
+        partitions = []
+        for partition, task in sorted(member.tasks.items()):
+            end = member.ends.get(partition)
+            partitions.append(
+                PartitionState(
+                    partition=partition.partition,
+                    lag=max(0, end - task.position) if end is not None and task.is_running else None,
+                    is_running=task.is_running,
+                )
+            )
+        return PipelineState(partitions=tuple(partitions))
+
+
+@asynccontextmanager
+async def _running(upstream: Upstream | None) -> AsyncIterator[None]:
+    if upstream is None:
+        yield
+        return
+    watching = asyncio.create_task(upstream.run())
     try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        pass
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait((watching,))
+
+
+def _rate(limit: RateLimit, documented: Rate) -> Rate | None:
+    requests_per_second = limit.requests_per_second
+    if requests_per_second is None:
+        requests_per_second = documented.requests_per_second
+    if requests_per_second == 0:
+        return None
+    return Rate(requests_per_second, limit.burst_size or documented.burst_size)

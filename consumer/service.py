@@ -9,12 +9,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
-from consumer.build import build_pipelines
+from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
 from consumer.config import Config
 from consumer.kafka import KafkaClients
+from consumer.membership import MemberRunner
+from consumer.pipeline import Pipeline
 from consumer.progress import PEACE_SECONDS
-from consumer.runner import PipelineRunner
+from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.server.app import create_app, serving
 from consumer.server.health import heartbeat_reason
 from consumer.server.metrics import Metrics
@@ -35,7 +37,7 @@ async def run_service(
 ) -> None:
     """Run until ``stopping`` is set, then drain and leave.
 
-    Raises `NotSupported`, `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be;
+    Raises `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be;
     `ServerError` if the port is taken; `InstanceIdTaken`.
     """
     clock = clock or Clock.system()
@@ -49,10 +51,11 @@ async def run_service(
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(create_session(config.delivery.max_in_flight * len(pipelines)))
         sender = HttpSender(session)
-        runners = [
+        pipeline_runners = [
             PipelineRunner(
                 pipeline,
                 config,
+                stage=_stage_runner(pipeline, config, clients, report, metrics, clock, log),
                 clients=clients,
                 sender=sender,
                 dead_letter_limit=report.dead_letter_limit,
@@ -63,19 +66,48 @@ async def run_service(
             )
             for pipeline in pipelines
         ]
+        stages = [runner.stage for runner in pipeline_runners if runner.stage is not None]
+        runners: list[MemberRunner[Any]] = [*pipeline_runners, *stages]
         app = create_app(lambda: [runner.health() for runner in runners], registry)
         port = await stack.enter_async_context(serving(app, config.server.host, config.server.port))
         log.info("service_started", port=port, pipelines=[pipeline.provider.name for pipeline in pipelines])
         try:
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(runner.run(stopping)) for runner in runners]
-                vouching = [group.create_task(work) for work in _heartbeats(config, runners, sender, metrics, log)]
+                vouching = [
+                    group.create_task(work) for work in _heartbeats(config, pipeline_runners, sender, metrics, log)
+                ]
                 await asyncio.wait(running)
                 for task in vouching:
                     task.cancel()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
     log.info("service_stopped")
+
+
+def _stage_runner(
+    pipeline: Pipeline,
+    config: Config,
+    clients: KafkaClients,
+    report: TopicReport,
+    metrics: Metrics,
+    clock: Clock,
+    log: FilteringBoundLogger,
+) -> RepartitionRunner | None:
+    """The stage before a pipeline, where it needs one."""
+    stage = build_repartition(config, pipeline)
+    if stage is None:
+        return None
+    return RepartitionRunner(
+        stage,
+        config,
+        partitions=report.found[pipeline.input_topic],
+        clients=clients,
+        dead_letter_limit=report.dead_letter_limit,
+        metrics=metrics,
+        clock=clock,
+        log=log,
+    )
 
 
 def _heartbeats(
@@ -87,10 +119,11 @@ def _heartbeats(
         return
     for runner in runners:
         if runner.pipeline.provider.name == "opsgenie":
-            vouching = Vouching(runner, log)
+            vouching = Vouching(runner, runner.stage, log)
 
             def healthy(runner: PipelineRunner = runner, vouching: Vouching = vouching) -> str | None:
-                return heartbeat_reason([replace(runner.health(), stuck=vouching.stuck)])
+                stages = [runner.stage.health()] if runner.stage is not None else []
+                return heartbeat_reason([replace(runner.health(), stuck=vouching.stuck), *stages])
 
             heartbeat = Heartbeat(
                 section, section.heartbeat, sender=sender, healthy=healthy, log=log, on_ping=metrics.heartbeat

@@ -1,12 +1,12 @@
 """A task: everything for one partition of one pipeline (design section 6).
 
-Its life is `Task.run`: own, restore, run. Decisions come from the pipeline, requests go through delivery, and what has
-become of both is committed by checkpoints. Any trouble ends the task; another is then built from the first step.
+Its life is `OwnedPartition.run`: own, restore, run. Decisions come from the pipeline, requests go through delivery, and
+what has become of both is committed by checkpoints.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -15,28 +15,22 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.checkpoint import Checkpoint, Sink
 from consumer.clock import Clock
-from consumer.deadletter import DeadLetter
-from consumer.kafka import KafkaClients, close_producer
+from consumer.feedback_reader import FeedbackReader
+from consumer.inbox import TaskInbox
+from consumer.kafka import KafkaClients
 from consumer.outbox import TaskOutbox
+from consumer.owned import OwnedPartition, Remedies
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.restore import restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
+from consumer.upstream import Upstream
 from providers.delivery import Delivery
-from state.alert import Due, Outcome, due, is_forgotten, is_quiet, over
+from state.alert import Alert, Due, Outcome, due, is_forgotten, is_quiet, over
 from state.records import Position
 from state.store import Store
-
-PROGRESS_SECONDS = 5.0
-"""How long mere progress may wait for its checkpoint (design section 6.4)."""
-
-INIT_TIMEOUT_SECONDS = 30.0
-"""For the initialisation of the producer, which waits for an open transaction of the one before to be ended."""
-
-SLICE = 256
-"""Records that are decided before others get a turn."""
 
 MAX_OWED_BYTES = 64 * 1024 * 1024
 """Of records that are kept because they are owed, before the partition is paused (design section 9)."""
@@ -55,31 +49,37 @@ class Surroundings:
     clock: Clock
     dead_letter_limit: int
     peace_seconds: float
+    feedback: FeedbackReader | None = None
+    """None: this member takes no feedback."""
+    upstream: Upstream | None = None
+    """None: no repartition stage stands before these tasks."""
 
 
-class Task:
+class Task(OwnedPartition):
     """One partition of one pipeline: its alerts, what they owe, its transactional producer."""
 
-    def __init__(self, source: Source, surroundings: Surroundings, compress: bool, log: FilteringBoundLogger) -> None:
-        self.source = source
-        self.position = 0
-        self.committed: OffsetAndMetadata | None = None
-        """What the next proof is to commit; None until the task runs."""
-        self.progress = Progress(surroundings.peace_seconds)
+    def __init__(
+        self, source: Source, surroundings: Surroundings, remedies: Remedies, log: FilteringBoundLogger
+    ) -> None:
+        super().__init__(
+            source,
+            group_id=surroundings.pipeline.group_id,
+            clients=surroundings.clients,
+            proofs=surroundings.proofs,
+            restores=surroundings.restores,
+            commit_interval=surroundings.pipeline.commit_interval,
+            progress=Progress(surroundings.peace_seconds, before=surroundings.upstream),
+            remedies=remedies,
+            metrics=surroundings.metrics,
+            clock=surroundings.clock,
+            log=log,
+        )
         self.store = Store()
-        self._is_running = False
-        self._is_closing = False
-        self._is_deciding = False
         self._is_paused = False
         self._with = surroundings
-        self._compress = compress
-        self._log = log
-        self._urgent = asyncio.Event()
-        self._lock = asyncio.Lock()
-        self._dead_letters: list[DeadLetter] = []
         self._sink: Sink | None = None
-        self._checkpointed: int | None = None
         self._counts: Counter[str] = Counter()
+        self._feedback_checkpointed: Mapping[int, int] = {}
         self._outbox = TaskOutbox(
             pipeline=surroundings.pipeline,
             store=self.store,
@@ -91,98 +91,53 @@ class Task:
             urgent=self._urgent.set,
             dead_letter=self._take_dead_letter,
             notified=self._notified,
+            settled=lambda: self._inbox.work(),
+        )
+        self._inbox = TaskInbox(
+            pipeline=surroundings.pipeline,
+            partition=source.partition.partition,
+            store=self.store,
+            clock=surroundings.clock,
+            metrics=surroundings.metrics,
+            log=log,
+            is_running=lambda: self.is_running,
+            waits=lambda dedup_key: surroundings.delivery.is_on_the_wire(self._outbox, dedup_key),
+            has_room=lambda: not self._is_overloaded(),
+            changed=self._changed_by_feedback,
+            decided=self._replayed,
         )
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it is restored and decides."""
-        return self._is_running and not self._is_closing
+    # own, restore
 
-    @property
-    def has_checkpointed(self) -> bool:
-        """Whether it has committed a checkpoint since it was restored."""
-        return self._checkpointed is not None
-
-    # own, restore, run
-
-    async def run(self) -> None:
-        """Own, restore, and run until cancelled.
-
-        Raises `NotOwner` if the group refuses the first proof, and whatever else goes wrong: the task is over then.
-        """
+    def _owns(self, producer: AIOKafkaProducer) -> None:
         pipeline, partition = self._with.pipeline, self.source.partition.partition
-        producer = self._with.clients.transactional(f"{pipeline.group_id}-{partition}", compress=self._compress)
-        try:
-            committed = await self._own(producer)
-            limit = None if self._compress else self._with.dead_letter_limit
-            self._sink = Sink(producer, pipeline.state_topic, partition, pipeline.dlq_topic, limit)
-            async with self._with.restores:
-                await self._restore(committed)
-            self.committed = committed
-            self._is_running = True
-            self._outbox.restored()
-            self.source.start_at(self.position)
-            await self._checkpoints()
-        finally:
-            self._is_running = False
-            self._is_closing = True
-            await self._with.delivery.withdraw(self._outbox, grace=0)
-            await close_producer(producer)
-
-    async def _own(self, producer: AIOKafkaProducer) -> OffsetAndMetadata:
-        """Initialise the producer, then the first proof: the group's offset as it is (design section 6.1)."""
-        async with asyncio.timeout(INIT_TIMEOUT_SECONDS):
-            await producer.start()
-        committed = await self.source.group_offset()
-        if committed is None:
-            committed = OffsetAndMetadata(await self.source.start_offset(), MARK)
-        await self._with.proofs.prove({self.source.partition: committed})
-        return committed
+        limit = None if self._remedies.compress else self._with.dead_letter_limit
+        self._sink = Sink(producer, pipeline.state_topic, partition, pipeline.dlq_topic, limit)
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         partition = self.source.partition
         started = self._with.clock.monotonic()
         restored = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
         self.store.restore(restored.alerts)
-        position = committed.offset
-        if committed.metadata != MARK:
-            self._log.warning("position_set_by_operator", position=position)
-        elif restored.position is not None and restored.position.topic == partition.topic:
-            position = restored.position.offset
-        beginning, end = await self.source.bounds_around(position)
-        if not beginning <= position <= end:
-            self._log.error("position_lost", position=position, beginning=beginning, end=end)
-            self._with.metrics.position_lost()
-            position = beginning
-        self.position = position
-        self.progress.decided(position, self._with.clock.monotonic())
+        if restored.position is not None:
+            self._inbox.start(restored.position.feedback)
+        elif self._with.feedback is not None:
+            self._inbox.start(await self._with.feedback.ends())
+        await self._go_on(committed, restored.position)
         self._log.info(
             "partition_restored",
             alerts=len(self.store),
             owed=self.store.owed_count,
-            position=position,
+            position=self.position,
             seconds=round(self._with.clock.monotonic() - started, 3),
         )
 
+    def _restored(self) -> None:
+        self._outbox.restored(self._inherited_end)
+        if self._with.feedback is not None:
+            self._with.feedback.attach(self._inbox)
+
     # decide
-
-    async def decide(self, records: Sequence[FetchedRecord]) -> None:
-        """Decide these records in order; what is not decided when the task closes is left to the next owner."""
-        self._is_deciding = True
-        try:
-            for start in range(0, len(records), SLICE):
-                if not self.is_running:
-                    return
-                self._decide(records[start : start + SLICE])
-                await asyncio.sleep(0)
-        finally:
-            self._is_deciding = False
-
-    def advance(self, position: int) -> None:
-        """The consumer has passed over what is no record (transaction markers), and all else is decided."""
-        if self.is_running and not self._is_deciding and position > self.position:
-            self.position = position
-            self.progress.decided(position, self._with.clock.monotonic())
 
     def _decide(self, records: Sequence[FetchedRecord]) -> None:
         decide, store, now = self._with.pipeline.decide, self.store, self._with.clock.wall()
@@ -197,12 +152,11 @@ class Task:
             if decision is not None:
                 concerned += 1
                 self._apply(decision)
-        self.position = records[-1].offset + 1
-        self.progress.decided(self.position, self._with.clock.monotonic())
+        self._passed(records[-1].offset + 1)
         self._with.metrics.events("ignored", len(records) - concerned)
         for outcome, count in (self._counts - before).items():
             self._with.metrics.events(outcome, count)
-        if store.owed_count > self._with.pipeline.max_owed or store.owed_bytes > MAX_OWED_BYTES:
+        if self._is_overloaded():
             self._pause()
 
     def _apply(self, decision: Decision) -> None:
@@ -223,18 +177,20 @@ class Task:
             if decision.ended:
                 self._urgent.set()
 
-    def _take_dead_letter(self, dead_letter: DeadLetter) -> None:
-        self._dead_letters.append(dead_letter)
-        self._with.metrics.dead_letter(dead_letter.stage, dead_letter.error_class)
-        self._log.warning(
-            "dead_letter",
-            offset=dead_letter.record.offset,
-            event_id=dead_letter.event_id,
-            stage=dead_letter.stage,
-            error_class=dead_letter.error_class,
-            error=dead_letter.error,
-        )
+    def _replayed(self, decision: Decision) -> None:
+        """A dead letter was decided again, like an event (but it is none of the input's)."""
         self._urgent.set()
+        if decision.dead_letter is not None:
+            self._take_dead_letter(decision.dead_letter)
+        for alert in decision.alerts:
+            self._outbox.owes(alert, is_new=decision.outcome is Outcome.TRIGGERED)
+
+    def _changed_by_feedback(self, alert: Alert) -> None:
+        self._urgent.set()
+        self._outbox.owes(alert, is_new=False)
+
+    def _is_overloaded(self) -> bool:
+        return self.store.owed_count > self._with.pipeline.max_owed or self.store.owed_bytes > MAX_OWED_BYTES
 
     def _notified(self) -> None:
         self._counts["notified"] += 1
@@ -263,6 +219,7 @@ class Task:
                 self.store.drop(alert.dedup_key)
                 self._log.info("alert_forgotten", dedup_key=alert.dedup_key)
         self._outbox.tick()
+        self._inbox.work()
         limit, size_limit = self._with.pipeline.max_owed, MAX_OWED_BYTES
         if self._is_paused and self.store.owed_count < limit * 0.9 and self.store.owed_bytes < size_limit * 0.9:
             self._is_paused = False
@@ -271,22 +228,13 @@ class Task:
 
     # checkpoints
 
-    async def _checkpoints(self) -> None:
-        interval = self._with.pipeline.commit_interval
-        while True:
-            try:
-                async with asyncio.timeout(PROGRESS_SECONDS):
-                    await self._urgent.wait()
-            except TimeoutError:
-                pass  # mere progress
-            await self._checkpoint()
-            await asyncio.sleep(interval)
-
     async def _checkpoint(self) -> None:
         """Commit what has changed. Raises what the producer raises; the task is over then."""
         async with self._lock:
             self._urgent.clear()
-            if not self.store.has_changes and not self._dead_letters and self.position == self._checkpointed:
+            feedback = self._inbox.positions
+            is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
+            if not self.store.has_changes and not self._dead_letters and is_here:
                 return
             assert self._sink is not None
             # The cut: all of this at one moment, without an await between.
@@ -295,7 +243,7 @@ class Task:
             position = self.position
             partition = self.source.partition
             checkpoint = Checkpoint(
-                self.store.cut(), dead_letters, Position(partition.topic, partition.partition, position)
+                self.store.cut(), dead_letters, Position(partition.topic, partition.partition, position, feedback)
             )
             oldest_owed = self.store.oldest_owed_offset()
             owed = self.store.owed_count
@@ -303,7 +251,7 @@ class Task:
             started = self._with.clock.monotonic()
             await checkpoint.commit(self._sink)
             seconds = self._with.clock.monotonic() - started
-            self._checkpointed = position
+            self._checkpointed, self._feedback_checkpointed = position, feedback
             self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
             self.store.committed()
             self._with.metrics.checkpoint(seconds)
@@ -323,17 +271,7 @@ class Task:
 
     # close
 
-    async def drain(self, grace: float) -> None:
-        """Stop deciding and sending; wait up to ``grace`` seconds for the requests on the wire; last checkpoint.
-
-        What was cut off is owed, and the next owner sends it. A checkpoint that fails is logged: the next owner
-        starts from the one before.
-        """
-        if not self.is_running:
-            return
-        self._is_closing = True
+    async def _withdraw(self, grace: float) -> None:
+        if self._with.feedback is not None:
+            self._with.feedback.detach(self._inbox)
         await self._with.delivery.withdraw(self._outbox, grace)
-        try:
-            await self._checkpoint()
-        except Exception as error:
-            self._log.warning("last_checkpoint_failed", error=repr(error))

@@ -14,8 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, UnsupportedVersionError, for_code
 
-from consumer.config import Config
+from consumer.config import Config, needs_repartition
 from consumer.kafka import BATCH_BYTES, MAX_REQUEST_BYTES
+from consumer.keys import KeyTemplate
 
 DEFAULT_PARTITIONS = 6
 """Of an events topic that is created here: what one cluster of agents needs, and a number that divides well."""
@@ -37,20 +38,34 @@ _STATE_OVERHEAD = 8 * 1024
 
 _HOUR_MS = 3_600_000
 _DLQ_RETENTION_MS = 30 * 24 * _HOUR_MS
+_FEEDBACK_RETENTION_MS = 7 * 24 * _HOUR_MS
+_REPLAY_HEADERS = 1024
+"""Room for our headers behind those of a dead letter that is replayed."""
 
 _SETTLE_SECONDS = 0.1
 _SETTLE_LOOKS = 150
 _CONFIG_LOOKS = 20
 """How often a topic that was just created is looked for, and its configs, which the user may have no right to see."""
 
-_POLICY, _MAX_BYTES = "cleanup.policy", "max.message.bytes"
+_POLICY, _MAX_BYTES, _RETENTION = "cleanup.policy", "max.message.bytes", "retention.ms"
+_KAFKA_RETENTION_MS = 7 * 24 * _HOUR_MS
+"""Kafka's default of ``retention.ms``, taken where the broker does not say."""
+
+_FOR_EVER = -1
+
+_KEYED_MARGIN_MS = 24 * _HOUR_MS
+"""How much longer than it must a keyed topic that is created here keeps its records; an hour of it is asked of others:
+what the broker removes, it removes when it looks."""
 
 
 class Purpose(Enum):
     """What a topic is for."""
 
     EVENTS = "events"
+    KEYED = "keyed"
+    POSITIONS = "positions"
     STATE = "state"
+    FEEDBACK = "feedback"
     DEAD_LETTERS = "dead letters"
 
 
@@ -60,7 +75,9 @@ class Partitions(Enum):
     CHOSEN = "chosen"
     """By who creates it."""
     AS_INPUT = "as the input"
-    """As many as the pipeline's input has: task *i* keeps its alerts in partition *i*."""
+    """As many as its input has: task *i* keeps its alerts, or its position, in partition *i*."""
+    LIKE_INPUT = "like the input"
+    """As many as its input has if it is created here; any number will do."""
     ANY = "any"
     """One if it is created here: few records, and their order is worth something."""
 
@@ -70,7 +87,9 @@ class TopicSpec:
     """One topic as it is to be.
 
     ``configs`` are those it is created with; those of an existing one are checked by its purpose. ``largest_batch`` is
-    what its ``max.message.bytes`` has to hold, as far as the configuration says (0: anything will do).
+    what its ``max.message.bytes`` has to hold, as far as the configuration says (0: anything will do). ``input`` is the
+    topic that its number of partitions follows. ``kept_ms`` is for how long it must keep its records beyond those of
+    its input (None: for ever).
     """
 
     name: str
@@ -78,6 +97,8 @@ class TopicSpec:
     partitions: Partitions
     largest_batch: int = 0
     configs: Mapping[str, str] = field(default_factory=dict)
+    input: str = ""
+    kept_ms: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +129,7 @@ class Creation:
 
 def topics_of(config: Config) -> list[TopicSpec]:
     """The topics that the configured pipelines need, the input first."""
-    topics = config.kafka.topics
+    kafka, topics = config.kafka, config.kafka.topics
     state_batch = max(_BATCH_BYTES, config.delivery.max_event_bytes * 4 // 3 + _STATE_OVERHEAD)
     state = {
         _POLICY: "compact",
@@ -118,15 +139,42 @@ def topics_of(config: Config) -> list[TopicSpec]:
         "delete.retention.ms": str(_HOUR_MS),
         _MAX_BYTES: str(max(KAFKA_MAX_MESSAGE_BYTES, state_batch)),
     }
+    feedback = {_POLICY: "delete", "retention.ms": str(_FEEDBACK_RETENTION_MS)}
     dead_letters = {_POLICY: "delete", "retention.ms": str(_DLQ_RETENTION_MS)}
+    repartitioned = [name for name in config.pipelines if _is_repartitioned(config, name)]
+    inputs = {name: kafka.keyed_topic(name) if name in repartitioned else topics.events for name in config.pipelines}
     return [
         TopicSpec(topics.events, Purpose.EVENTS, Partitions.CHOSEN),
+        *(spec for name in repartitioned for spec in _stage_topics(config, name, state)),
         *(
-            TopicSpec(config.kafka.state_topic(name), Purpose.STATE, Partitions.AS_INPUT, state_batch, state)
+            TopicSpec(kafka.state_topic(name), Purpose.STATE, Partitions.AS_INPUT, state_batch, state, inputs[name])
             for name in config.pipelines
         ),
+        TopicSpec(topics.feedback, Purpose.FEEDBACK, Partitions.ANY, _BATCH_BYTES, feedback),
         TopicSpec(topics.dlq, Purpose.DEAD_LETTERS, Partitions.ANY, _BATCH_BYTES, dead_letters),
     ]
+
+
+def _is_repartitioned(config: Config, name: str) -> bool:
+    template = KeyTemplate.parse(config.sections[name].deduplication.key_template)
+    return needs_repartition(template, config.kafka.event_key)
+
+
+def _stage_topics(config: Config, name: str, compacted: Mapping[str, str]) -> Iterator[TopicSpec]:
+    """Between a pipeline's repartition stage and its tasks, and how far that stage has come."""
+    kafka, delivery = config.kafka, config.delivery
+    batch = max(_BATCH_BYTES, delivery.max_event_bytes + _STATE_OVERHEAD)
+    keyed = {
+        _POLICY: "delete",
+        _MAX_BYTES: str(max(KAFKA_MAX_MESSAGE_BYTES, batch)),
+        "message.timestamp.type": "CreateTime",
+    }
+    kept_ms = int(delivery.give_up_after * 1000) or None
+    events = kafka.topics.events
+    yield TopicSpec(kafka.keyed_topic(name), Purpose.KEYED, Partitions.LIKE_INPUT, batch, keyed, events, kept_ms)
+    yield TopicSpec(
+        kafka.positions_topic(name), Purpose.POSITIONS, Partitions.AS_INPUT, configs=compacted, input=events
+    )
 
 
 async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicReport:
@@ -149,16 +197,18 @@ async def create_topics(
     if replication_factor is None:
         replication_factor = min(REPLICAS, len((await admin.describe_cluster())["brokers"]))
     seen = await _look(admin, specs)
+    counts = dict(seen.partitions)
     failures: list[str] = []
     created: list[str] = []
     for spec in specs:
         if spec.name in seen.partitions:
             continue
+        counts[spec.name] = _partitions(spec, counts.get(spec.input), partitions)
         new = NewTopic(
             spec.name,
-            _partitions(spec, seen.partitions.get(specs[0].name), partitions),
+            counts[spec.name],
             replication_factor,
-            topic_configs=_configs(spec, seen.max_bytes(specs[0].name), replication_factor),
+            topic_configs=_configs(spec, specs[0].name, seen, replication_factor),
         )
         if failure := await _create(admin, new):
             failures.append(failure)
@@ -188,6 +238,11 @@ class _Seen:
         text = self.configs.get(topic, {}).get(_MAX_BYTES)
         return int(text) if text is not None and text.isdecimal() else None
 
+    def retention_ms(self, topic: str) -> int | None:
+        """-1 is for ever, None what the broker does not tell."""
+        text = self.configs.get(topic, {}).get(_RETENTION)
+        return None if text is None else int(text)
+
 
 async def _look(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> _Seen:
     names = {spec.name for spec in specs}
@@ -203,7 +258,7 @@ async def _configs_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     """What the broker says of these topics' configs: a topic is missing where this user may not ask."""
     if not names:
         return {}
-    asked = {_POLICY: None, _MAX_BYTES: None}
+    asked = {_POLICY: None, _MAX_BYTES: None, _RETENTION: None}
     try:
         responses = await admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, name, asked) for name in names]
@@ -258,13 +313,30 @@ def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
             "run `clawdstrike-alerting topics create --config …`"
         )
         return
-    if spec.partitions is Partitions.AS_INPUT and events in seen.partitions:
-        yield from _wrong_count(spec, seen.partitions[spec.name], events, seen.partitions[events])
+    if spec.partitions is Partitions.AS_INPUT and spec.input in seen.partitions:
+        yield from _wrong_count(spec, seen.partitions[spec.name], seen.partitions[spec.input])
     policy = seen.policy(spec.name)
     if spec.purpose is Purpose.STATE and policy is not None and policy != {"compact"}:
         yield (
             f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be compact, or open alerts "
             f"would be forgotten: {_alter(spec.name, _POLICY, 'compact')}"
+        )
+    if spec.purpose is Purpose.POSITIONS and policy is not None and policy != {"compact"}:
+        yield (
+            f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be compact, or how far the "
+            f"events are forwarded would be forgotten: {_alter(spec.name, _POLICY, 'compact')}"
+        )
+    if spec.purpose is Purpose.KEYED:
+        if policy is not None and "compact" in policy:
+            yield (
+                f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be delete, or events with "
+                f"the same key would be lost: {_alter(spec.name, _POLICY, 'delete')}"
+            )
+        yield from _kept_too_short(spec, seen)
+    if spec.purpose is Purpose.FEEDBACK and policy is not None and "compact" in policy:
+        yield (
+            f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be delete, or commands about "
+            f"the same alert would be lost: {_alter(spec.name, _POLICY, 'delete')}"
         )
     if spec.purpose is Purpose.DEAD_LETTERS and policy is not None and "compact" in policy:
         yield (
@@ -274,17 +346,46 @@ def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
     yield from _too_small(spec, events, seen)
 
 
-def _wrong_count(spec: TopicSpec, count: int, events: str, wanted: int) -> Iterator[str]:
+def _wrong_count(spec: TopicSpec, count: int, wanted: int) -> Iterator[str]:
     if count == wanted:
         return
     if count < wanted:
         fix = f"`kafka-topics.sh --bootstrap-server … --alter --topic {spec.name} --partitions {wanted}`"
     else:
+        loss = "its open alerts are forgotten"
+        if spec.purpose is Purpose.POSITIONS:
+            loss = "the stage goes on from what its group has committed"
         fix = (
-            f"give {events} {count} partitions too, or stop the service, delete {spec.name} (its open alerts are "
-            "forgotten) and run `clawdstrike-alerting topics create --config …`"
+            f"give {spec.input} {count} partitions too, or stop the service, delete {spec.name} ({loss}) "
+            "and run `clawdstrike-alerting topics create --config …`"
         )
-    yield f"topic {spec.name} has {count} partitions, its input {events} has {wanted}: {fix}"
+    yield f"topic {spec.name} has {count} partitions, its input {spec.input} has {wanted}: {fix}"
+
+
+def _kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
+    """Forwarded records keep their timestamps, so one that is as old as its input allows is removed the soonest."""
+    kept = seen.retention_ms(spec.name)
+    if kept is None or kept == _FOR_EVER:
+        return
+    # What the broker does not tell about the input cannot be asked of the topic behind it.
+    needed = _kept_ms(spec, seen.retention_ms(spec.input) or 0, _HOUR_MS)
+    if needed == _FOR_EVER:
+        length = "must be unlimited"
+    elif kept < needed:
+        length = f"must be at least {needed}"
+    else:
+        return
+    yield (
+        f"topic {spec.name}: retention.ms is {kept} and {length}, the retention of {spec.input} and "
+        f"delivery.give_up_after together, and an hour: {_alter(spec.name, _RETENTION, str(needed))}"
+    )
+
+
+def _kept_ms(spec: TopicSpec, input_retention_ms: int, margin_ms: int) -> int:
+    """How long a topic has to keep its records, if its input keeps them so long."""
+    if spec.kept_ms is None or input_retention_ms == _FOR_EVER:
+        return _FOR_EVER
+    return input_retention_ms + spec.kept_ms + margin_ms
 
 
 def _too_small(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
@@ -292,9 +393,10 @@ def _too_small(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
     if limit is None:
         return
     needed, why = spec.largest_batch, "to hold whole batches"
-    if spec.purpose is Purpose.STATE:
+    if spec.purpose in (Purpose.STATE, Purpose.KEYED):
         why = "to hold an event of delivery.max_event_bytes, and whole batches"
-    if spec.purpose is Purpose.DEAD_LETTERS and input_limit is not None and limit < input_limit:
+    holds_input = spec.purpose in (Purpose.DEAD_LETTERS, Purpose.FEEDBACK)
+    if holds_input and input_limit is not None and limit < input_limit:
         needed, why = (
             _dead_letter_bytes(input_limit),
             f"to hold all that {events} takes ({input_limit}), and our headers",
@@ -325,16 +427,22 @@ def _partitions(spec: TopicSpec, of_input: int | None, chosen: int | None) -> in
     match spec.partitions:
         case Partitions.CHOSEN:
             return chosen or DEFAULT_PARTITIONS
-        case Partitions.AS_INPUT:
+        case Partitions.AS_INPUT | Partitions.LIKE_INPUT:
             return of_input or chosen or DEFAULT_PARTITIONS
         case Partitions.ANY:
             return 1
 
 
-def _configs(spec: TopicSpec, input_limit: int | None, replication_factor: int) -> dict[str, str]:
-    configs = dict(spec.configs)
+def _configs(spec: TopicSpec, events: str, seen: _Seen, replication_factor: int) -> dict[str, str]:
+    configs, input_limit = dict(spec.configs), seen.max_bytes(events)
+    if spec.purpose is Purpose.KEYED:
+        input_retention = seen.retention_ms(events)
+        kept = _kept_ms(spec, _KAFKA_RETENTION_MS if input_retention is None else input_retention, _KEYED_MARGIN_MS)
+        configs[_RETENTION] = str(kept)
     if spec.purpose is Purpose.DEAD_LETTERS:
         configs[_MAX_BYTES] = str(_dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES))
+    if spec.purpose is Purpose.FEEDBACK:
+        configs[_MAX_BYTES] = str(_dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES) + _REPLAY_HEADERS)
     if spec.purpose is not Purpose.EVENTS and replication_factor >= REPLICAS:
         configs["min.insync.replicas"] = "2"  # what one broker alone has acknowledged can be lost with it
     return configs

@@ -24,7 +24,6 @@ _WIDTH = 17
 # Of the 20 tags that OpsGenie takes, three are this service's own: guard, severity, event type.
 _TAGS_LEFT = 17
 _TAG_LENGTH = 50
-_NO_REPARTITION = "needs the repartition stage, which this version does not have: `run` refuses this configuration"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -74,6 +73,7 @@ def _service(config: Config) -> Iterator[Line]:
     yield "kafka", f"{kafka.bootstrap_servers} ({kafka.security.protocol})"
     yield "events", f"{kafka.topics.events}, {keyed_by}"
     yield "dead letters", kafka.topics.dlq
+    yield "feedback", kafka.topics.feedback
     yield "alertable", f"denials of severity {alerting.min_severity.label} and above"
     yield from _selection("guards", alerting.include_guards, alerting.exclude_guards)
     yield from _selection("event types", alerting.include_event_types, alerting.exclude_event_types)
@@ -103,16 +103,22 @@ def _pipeline(config: Config, name: str, section: PagerDutySection | OpsGenieSec
             yield "routes", "default"
             yield from _opsgenie(section)
     if needs_repartition(template, kafka.event_key):
-        yield "repartition", _NO_REPARTITION
-        yield "", _why_repartition(kafka.event_key)
+        yield "repartition", f"needed: {_why_repartition(kafka.event_key)}"
+        yield "", f"group {kafka.repartition_group(name)} forwards what concerns this pipeline"
+        yield "", f"to {kafka.keyed_topic(name)}, where {_met_by(template)} meet,"
+        yield "", f"and keeps its positions in {kafka.positions_topic(name)}"
     else:
         yield "repartition", f"not needed: the dedup key contains {{{kafka.event_key}}}"
 
 
 def _why_repartition(event_key: str) -> str:
     if event_key == UNKEYED:
-        return "(kafka.event_key is none: events of one dedup key can be in any partition)"
-    return f"(the dedup key lacks {{{event_key}}}, kafka.event_key: its events can be in several partitions)"
+        return "kafka.event_key is none: events of one dedup key can be in any partition"
+    return f"the dedup key lacks {{{event_key}}}, kafka.event_key: its events can be in several partitions"
+
+
+def _met_by(template: KeyTemplate) -> str:
+    return "the events of a session" if "session_id" in template.fields else "the events of a dedup key"
 
 
 def _end(ends: AutoResolve, template: KeyTemplate) -> Iterator[Line]:

@@ -90,7 +90,9 @@ def _provider(config: Config, name: str) -> PagerDuty | OpsGenie | None:
 
 async def _send(provider: Provider, route: str, notification: Notification, timeout: float) -> Answer:
     async with create_session(max_in_flight=1) as session:
-        return await deliver(HttpSender(session), provider, route, notification, timeout)
+        answer = await deliver(HttpSender(session), provider, route, notification, timeout)
+    assert answer is not None  # nothing withholds it
+    return answer
 
 
 def _told(answer: Answer, args: argparse.Namespace) -> str:

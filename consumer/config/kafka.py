@@ -57,6 +57,10 @@ def _start_from(value: Any) -> float | str:
         raise ValueError("must be earliest, latest, or how far back: 90s, 15m, 1h, 7d") from None
 
 
+def _positions(keyed_topic: str) -> str:
+    return f"{keyed_topic}.positions"
+
+
 Topic = Annotated[NonEmpty, AfterValidator(_check_topic)]
 StartFrom = Annotated[Literal["earliest", "latest"] | float, PlainValidator(_start_from)]
 """``earliest``, ``latest``, or how many seconds back."""
@@ -73,7 +77,8 @@ class TopicsConfig(Settings):
 
     @model_validator(mode="after")
     def _are_different(self) -> Self:
-        per_provider = [f"{prefix}.{name}" for prefix in (self.state, self.keyed) for name in PROVIDERS]
+        keyed = [f"{self.keyed}.{name}" for name in PROVIDERS]
+        per_provider = [*(f"{self.state}.{name}" for name in PROVIDERS), *keyed, *map(_positions, keyed)]
         names = Counter([self.events, self.dlq, self.feedback, *per_provider])
         if clash := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"one topic would have two purposes: {', '.join(clash)}")
@@ -146,6 +151,10 @@ class KafkaConfig(Settings):
         """The consumer group of a provider's pipeline."""
         return f"{self.group_id}.{provider}"
 
+    def repartition_group(self, provider: str) -> str:
+        """The consumer group of the repartition stage before a provider's pipeline."""
+        return f"{self.group(provider)}-repartition"
+
     def state_topic(self, provider: str) -> str:
         """The topic of a provider's alerts."""
         return f"{self.topics.state}.{provider}"
@@ -153,6 +162,10 @@ class KafkaConfig(Settings):
     def keyed_topic(self, provider: str) -> str:
         """The topic between a provider's repartition stage and its tasks."""
         return f"{self.topics.keyed}.{provider}"
+
+    def positions_topic(self, provider: str) -> str:
+        """The topic of a provider's repartition stage: how far it has forwarded each partition of the events."""
+        return _positions(self.keyed_topic(provider))
 
 
 def needs_repartition(template: KeyTemplate, event_key: str) -> bool:

@@ -3,7 +3,7 @@
 Counters are counted where things happen; what is a state (open alerts, owed, lag) is read when Prometheus asks.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -17,6 +17,9 @@ OUTCOMES = (
 )  # fmt: skip
 """What can become of an event (``quiet`` is the end of an alert without one)."""
 
+STAGE_OUTCOMES = ("ignored", "forwarded", "poison", "tombstone")
+"""What can become of an event in a repartition stage, which has no alerts."""
+
 ACTIONS = ("trigger", "acknowledge", "resolve")
 RESULTS = ("accepted", "rejected", "refused", "unavailable")
 
@@ -25,14 +28,17 @@ _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """What one task is like now. ``lag`` counts from the decided position; ages are in seconds."""
+    """What one task is like now. ``lag`` counts from the decided position; ages are in seconds.
+
+    ``owed`` and its age are None in a stage, which owes nothing to anybody.
+    """
 
     partition: int
-    alerts: dict[str, int]
-    owed: int
-    oldest_owed_age: float
     lag: int | None
     is_running: bool
+    alerts: dict[str, int] = field(default_factory=dict)
+    owed: int | None = None
+    oldest_owed_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class PipelineState:
     partitions: tuple[PartitionState, ...] = ()
     refused_routes: tuple[str, ...] = ()
     queued: dict[str, int] = field(default_factory=dict)
-    in_flight: int = 0
+    in_flight: int | None = None
 
 
 class Metrics:
@@ -92,18 +98,28 @@ class Metrics:
         self._lost = Counter(
             f"{PREFIX}_positions_lost", "Positions that the broker no longer had", ["pipeline"], registry=registry
         )
+        self._feedback = Counter(
+            f"{PREFIX}_feedback",
+            "Feedback of operators and replayed dead letters, by what became of it",
+            ["pipeline", "kind", "result"],
+            registry=registry,
+        )
         self._heartbeats = Counter(f"{PREFIX}_heartbeats", "Heartbeat pings by result", ["result"], registry=registry)
 
-    def pipeline(self, name: str, routes: Iterable[str], state: Callable[[], PipelineState]) -> "PipelineMetrics":
-        """The metrics of one pipeline, every series there from the start; ``state`` is asked at each scrape."""
-        for outcome in OUTCOMES:
-            self._events.labels(name, outcome)
+    def pipeline(
+        self,
+        name: str,
+        routes: Iterable[str],
+        state: Callable[[], PipelineState],
+        outcomes: Sequence[str] = OUTCOMES,
+    ) -> "PipelineMetrics":
+        """The metrics of one pipeline or stage, every series there from the start; each scrape asks for ``state``."""
         for route in routes:
             for action in ACTIONS:
                 for result in RESULTS:
                     self._notifications.labels(name, route, action, result)
         self.registry.register(_StateCollector(name, state))
-        return PipelineMetrics(self, name)
+        return PipelineMetrics(self, name, outcomes)
 
     def heartbeat(self, result: str) -> None:
         """A ping was ``accepted``, ``failed`` or ``withheld``."""
@@ -113,10 +129,10 @@ class Metrics:
 class PipelineMetrics:
     """What one pipeline counts."""
 
-    def __init__(self, metrics: Metrics, name: str) -> None:
+    def __init__(self, metrics: Metrics, name: str, outcomes: Sequence[str]) -> None:
         self._metrics = metrics
         self._name = name
-        self._events = {outcome: metrics._events.labels(name, outcome) for outcome in OUTCOMES}
+        self._events = {outcome: metrics._events.labels(name, outcome) for outcome in outcomes}
         self._acceptance = metrics._acceptance_seconds.labels(name)
         self._answered = metrics._notification_seconds.labels(name)
         self._checkpoints = metrics._checkpoints.labels(name)
@@ -153,6 +169,10 @@ class PipelineMetrics:
         """A task was closed because of an error."""
         self._troubles.inc()
 
+    def feedback(self, kind: str, result: str) -> None:
+        """Feedback was ``applied`` or ``ignored``; ``kind`` is also ``malformed``."""
+        self._metrics._feedback.labels(self._name, kind, result).inc()
+
     def position_lost(self) -> None:
         """The broker no longer had a task's position."""
         self._lost.inc()
@@ -183,8 +203,10 @@ class _StateCollector(Collector):
             labels = [self._pipeline, str(partition.partition)]
             for status, count in partition.alerts.items():
                 alerts.add_metric([*labels, status], count)
-            owed.add_metric(labels, partition.owed)
-            age.add_metric(labels, partition.oldest_owed_age)
+            if partition.owed is not None:
+                owed.add_metric(labels, partition.owed)
+            if partition.oldest_owed_age is not None:
+                age.add_metric(labels, partition.oldest_owed_age)
             running.add_metric(labels, int(partition.is_running))
             if partition.lag is not None:
                 lag.add_metric(labels, partition.lag)
@@ -197,5 +219,6 @@ class _StateCollector(Collector):
         for route in state.queued:
             refused.add_metric([self._pipeline, route], int(route in state.refused_routes))
         in_flight = GaugeMetricFamily(f"{PREFIX}_in_flight", "Notifications on the wire", labels=["pipeline"])
-        in_flight.add_metric([self._pipeline], state.in_flight)
+        if state.in_flight is not None:
+            in_flight.add_metric([self._pipeline], state.in_flight)
         return (alerts, owed, age, lag, running, queued, refused, in_flight)

@@ -31,10 +31,11 @@ class Names:
         self.servers = broker.bootstrap_servers
         prefix = unique("topics")
         self.events, self.state, self.dlq = f"{prefix}.events", f"{prefix}.state.pagerduty", f"{prefix}.dlq"
+        self.feedback = f"{prefix}.feedback"
         delivery = "" if max_event_bytes is None else f"delivery: {{max_event_bytes: {max_event_bytes}}}\n"
         self.text = (
             f"kafka: {{bootstrap_servers: '{self.servers}', topics: "
-            f"{{events: {self.events}, state: {prefix}.state, dlq: {self.dlq}}}}}\n"
+            f"{{events: {self.events}, state: {prefix}.state, dlq: {self.dlq}, feedback: {self.feedback}}}}}\n"
             f"exporters: {{alerting: {{pagerduty: {{routing_key: {'k' * 32}}}}}}}\n{delivery}"
         )
         self.config: Config = parse_config(self.text, {}, lambda path: path)
@@ -45,7 +46,8 @@ class Names:
 
     async def good(self, *missing: str) -> None:
         """All topics but these as they must be."""
-        for name, partitions, configs in ((self.events, 2, {}), (self.state, 2, COMPACTED), (self.dlq, 1, {})):
+        topics = ((self.events, 2, {}), (self.state, 2, COMPACTED), (self.feedback, 1, {}), (self.dlq, 1, {}))
+        for name, partitions, configs in topics:
             if name not in missing:
                 await create_topic(self.servers, name, partitions=partitions, configs=configs)
 
@@ -75,6 +77,7 @@ def test_each_pipeline_has_a_state_topic_and_they_share_the_rest() -> None:
         ("clawdstrike.events", Purpose.EVENTS, Partitions.CHOSEN),
         ("clawdstrike.alerting.state.pagerduty", Purpose.STATE, Partitions.AS_INPUT),
         ("clawdstrike.alerting.state.opsgenie", Purpose.STATE, Partitions.AS_INPUT),
+        ("clawdstrike.alerting.feedback", Purpose.FEEDBACK, Partitions.ANY),
         ("clawdstrike.alerting.dlq", Purpose.DEAD_LETTERS, Partitions.ANY),
     ]
 
@@ -85,12 +88,12 @@ def test_each_pipeline_has_a_state_topic_and_they_share_the_rest() -> None:
 async def test_what_is_created_passes_the_check(names: Names) -> None:
     async with admin(names.servers) as client:
         creation = await create_topics(client, names.config, 4, None)
-    assert creation.created == (names.events, names.state, names.dlq)
+    assert creation.created == (names.events, names.state, names.feedback, names.dlq)
     assert creation.replication_factor == 1
     assert creation.report.problems == ()
     report = await names.check()
     assert report.problems == report.unknown == ()
-    assert report.found == {names.events: 4, names.state: 4, names.dlq: 1}
+    assert report.found == {names.events: 4, names.state: 4, names.feedback: 1, names.dlq: 1}
     assert report.partitions == 4
     assert report.dead_letter_limit == KAFKA_MAX_MESSAGE_BYTES + 65536
     state, dlq = await _configs(names.servers, names.state), await _configs(names.servers, names.dlq)
@@ -145,7 +148,7 @@ async def test_checking_creates_nothing(names: Names) -> None:
         assert report.found == {}
         assert [problem.partition(":")[0] for problem in report.problems] == [
             f"topic {name} does not exist, or this user may not see it"
-            for name in (names.events, names.state, names.dlq)
+            for name in (names.events, names.state, names.feedback, names.dlq)
         ]
         assert all(problem.endswith(CREATE) for problem in report.problems)
         assert report.partitions == 0
@@ -165,6 +168,13 @@ async def test_a_dead_letter_topic_must_not_be_compacted(names: Names) -> None:
     await names.topic(names.dlq, cleanup_policy="compact")
     (problem,) = (await names.check()).problems
     assert problem.startswith(f"topic {names.dlq}: cleanup.policy is compact and must be delete, ")
+
+
+async def test_a_feedback_topic_must_not_be_compacted(names: Names) -> None:
+    await names.good(names.feedback)
+    await names.topic(names.feedback, cleanup_policy="compact")
+    (problem,) = (await names.check()).problems
+    assert problem.startswith(f"topic {names.feedback}: cleanup.policy is compact and must be delete, ")
 
 
 @pytest.mark.parametrize(
@@ -238,11 +248,12 @@ def test_create_then_check_on_the_command_line(
     assert main(["topics", "check", "--config", str(path)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.count("\n") == 3
+    assert err.count("\n") == 4
     assert main(["topics", "create", "--config", str(path), "--partitions", "3"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{names.events}: created, replication factor 1, 3 partitions",
         f"{names.state}: created, replication factor 1, 3 partitions",
+        f"{names.feedback}: created, replication factor 1, 1 partition",
         f"{names.dlq}: created, replication factor 1, 1 partition",
     ]
     assert main(["topics", "create", "--config", str(path)]) == 0

@@ -1,0 +1,240 @@
+"""``alerts list|show|ack|resolve``: the alerts as their state topics hold them, and commands about them."""
+
+import argparse
+import getpass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from consumer.cli.terminal import complain, moment, show_facts, show_json, show_table
+from consumer.cli.with_kafka import Partitions, UsageError, run_with_kafka
+from consumer.config import Config
+from consumer.feedback import Command, Kind, encode_command
+from consumer.kafka import KafkaClients, close_producer
+from consumer.reading import read_alerts
+from state.alert import Alert, Due, Status, due
+
+SEND_SECONDS = 30.0
+
+_KINDS = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
+_COLUMNS = {
+    "dedup_key": "DEDUP KEY",
+    "provider": "PROVIDER",
+    "status": "STATUS",
+    "severity": "SEVERITY",
+    "occurrences": "OCCURRENCES",
+    "first_seen": "FIRST SEEN",
+    "last_seen": "LAST SEEN",
+    "route": "ROUTE",
+    "owes": "OWES",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An alert and whose it is."""
+
+    provider: str
+    alert: Alert
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "alerts", help="list, show, acknowledge and resolve the open alerts"
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="all alerts, the worst first")
+    listing.add_argument(
+        "--status",
+        action="append",
+        choices=[status.value for status in Status],
+        help="only those; can be given several times",
+    )
+    show = actions.add_parser("show", help="all that is known of one alert")
+    ack = actions.add_parser(
+        "ack",
+        help="acknowledge an alert, here and at its provider",
+        description="Writes a command to the feedback topic; the member that has the alert takes it from there.",
+    )
+    resolve = actions.add_parser(
+        "resolve",
+        help="resolve an alert, here and at its provider",
+        description="Writes a command to the feedback topic; the member that has the alert takes it from there. A "
+        "violation that comes afterwards triggers again.",
+    )
+    for action in (listing, show, ack, resolve):
+        action.add_argument("--config", metavar="FILE", required=True, help="the configuration")
+    for action in (listing, show):
+        action.add_argument("--provider", choices=("pagerduty", "opsgenie"))
+        action.add_argument("--json", action="store_true", help="for programs")
+    for action in (show, ack, resolve):
+        action.add_argument("dedup_key", metavar="DEDUP_KEY", type=_text)
+    for action in (ack, resolve):
+        action.add_argument("--provider", choices=("pagerduty", "opsgenie"), required=True)
+        action.add_argument("--by", metavar="NAME", type=_text, help="who does it, for the log (default: you)")
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0; 1 if there is no such alert or Kafka is out of reach; 2 for the configuration."""
+
+    def topics(config: Config) -> Sequence[str]:
+        states = [config.kafka.state_topic(provider) for provider in _providers(args, config)]
+        return [*states, config.kafka.topics.feedback] if args.action in _KINDS else states
+
+    async def act(config: Config, clients: KafkaClients, partitions: Partitions) -> int:
+        found = await _found(args, config, clients, partitions)
+        match args.action:
+            case "list":
+                return _list(args, found)
+            case "show":
+                return _show(args, found)
+            case _:
+                return await _command(args, config, clients, found)
+
+    try:
+        return run_with_kafka(args, topics, act)
+    except UsageError as error:
+        complain([str(error)])
+        return 2
+
+
+def _text(argument: str) -> str:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("is not UTF-8") from None
+    return argument
+
+
+def _providers(args: argparse.Namespace, config: Config) -> list[str]:
+    if args.provider is None:
+        return config.pipelines
+    if args.provider not in config.pipelines:
+        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+    return [args.provider]
+
+
+async def _found(
+    args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions
+) -> list[Found]:
+    found = []
+    for provider in _providers(args, config):
+        alerts, corrupt = await read_alerts(clients, partitions[config.kafka.state_topic(provider)])
+        complain(corrupt)
+        found += [Found(provider, alert) for alert in alerts]
+    return found
+
+
+# list, show
+
+
+def _list(args: argparse.Namespace, found: list[Found]) -> int:
+    chosen = [one for one in found if not args.status or one.alert.status.value in args.status]
+    chosen.sort(key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key))
+    if args.json:
+        show_json([_facts(one) for one in chosen])
+    elif chosen:
+        rows = [_facts(one) for one in chosen]
+        show_table(list(_COLUMNS.values()), ([row[name] for name in _COLUMNS] for row in rows))
+    else:
+        print("no alerts")
+    return 0
+
+
+def _show(args: argparse.Namespace, found: list[Found]) -> int:
+    chosen = [one for one in found if one.alert.dedup_key == args.dedup_key]
+    if not chosen:
+        return _none(args.dedup_key)
+    if len(chosen) > 1:
+        raise UsageError("--provider: both providers have an alert with this dedup key: say which is meant")
+    facts = {**_facts(chosen[0]), **_details(chosen[0].alert)}
+    if args.json:
+        show_json(facts)
+    else:
+        show_facts((name.replace("_", " "), value) for name, value in _flat(facts))
+    return 0
+
+
+def _none(dedup_key: str) -> int:
+    complain([f"there is no alert with the dedup key {dedup_key}"])
+    return 1
+
+
+def _facts(found: Found) -> dict[str, Any]:
+    alert = found.alert
+    owes = due(alert)
+    return {
+        "dedup_key": alert.dedup_key,
+        "provider": found.provider,
+        "status": alert.status.value,
+        "severity": alert.highest.label,
+        "occurrences": alert.occurrences,
+        "first_seen": moment(alert.first_seen),
+        "last_seen": moment(alert.last_seen),
+        "route": alert.route,
+        "owes": None if owes is None else owes.value,
+    }
+
+
+def _details(alert: Alert) -> dict[str, Any]:
+    told, owed = alert.told, alert.owed
+    details: dict[str, Any] = {"session_id": alert.session_id, "decided": moment(alert.decided)}
+    if told is not None:
+        details["told"] = {"severity": told.severity.label, "at": moment(told.at)}
+    if owed is not None and due(alert) is Due.TRIGGER:
+        details["owed"] = {
+            "severity": owed.severity.label,
+            "since": moment(owed.since),
+            "occurrences": owed.occurrences,
+            "first_offset": owed.first_offset,
+            "last_offset": owed.last_offset,
+            "attempts": owed.attempts,
+            "first_attempt": moment(owed.first_attempt),
+            "last_attempt": moment(owed.last_attempt),
+        }
+    return details
+
+
+def _flat(facts: dict[str, Any]) -> list[tuple[str, object]]:
+    flat: list[tuple[str, object]] = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            flat += [(f"{name} {inner}", fact) for inner, fact in value.items()]
+        else:
+            flat.append((name, value))
+    return flat
+
+
+# ack, resolve
+
+
+async def _command(args: argparse.Namespace, config: Config, clients: KafkaClients, found: list[Found]) -> int:
+    alert = next((one.alert for one in found if one.alert.dedup_key == args.dedup_key), None)
+    if alert is None:
+        return _none(args.dedup_key)
+    kind, status = _KINDS[args.action], alert.status
+    if status is Status.RESOLVING or (kind is Kind.ACKNOWLEDGE and status is Status.ACKNOWLEDGED):
+        what = "is being resolved already" if status is Status.RESOLVING else "is acknowledged already"
+        print(f"nothing to do: the alert {what}")
+        return 0
+    command = Command(kind, args.provider, args.dedup_key, time.time(), args.by or _user())
+    key, value, headers = encode_command(command)
+    topic = config.kafka.topics.feedback
+    producer = clients.producer()
+    try:
+        await producer.start()
+        await producer.send_and_wait(topic, value, key, headers=headers)
+    finally:
+        await close_producer(producer, SEND_SECONDS)
+    print(f"{kind.value}: written to {topic}; the member that has the alert tells {args.provider}")
+    return 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        return "unknown"

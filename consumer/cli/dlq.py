@@ -1,0 +1,361 @@
+"""``dlq list|show|replay``: the dead letters, and another try for them."""
+
+import argparse
+import re
+import sys
+import time
+from base64 import b64encode
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from aiokafka.errors import KafkaError, ProducerFenced
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from consumer.build import build_pipelines
+from consumer.cli.terminal import complain, moment, plain, show_facts, show_json, show_table
+from consumer.cli.with_kafka import Partitions, UsageError, run_with_kafka
+from consumer.config import Config
+from consumer.config.durations import seconds
+from consumer.kafka import KafkaClients
+from consumer.letters import Selection, StoredLetter, replay_group, stored_letters
+from consumer.reading import bounds
+from consumer.replay import Plan, ReplayFailed, Skipped, Summary, dry_run, replay
+
+_ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
+_COLUMNS = {
+    "id": "ID",
+    "at": "AT",
+    "provider": "PROVIDER",
+    "stage": "STAGE",
+    "error_class": "ERROR CLASS",
+    "retryable": "RETRYABLE",
+    "occurrences": "OCCURRENCES",
+    "event_id": "EVENT ID",
+    "error": "ERROR",
+}
+_HINTS = {Skipped.POISON: "--poison replays them", Skipped.REPLAYED: "--again replays them once more"}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser("dlq", help="list, show and replay the dead letters")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the dead letters, the oldest first")
+    show = actions.add_parser("show", help="all that a dead letter says")
+    show.add_argument("id", metavar="ID", type=_id, help="as the list has it: partition/offset")
+    again = actions.add_parser(
+        "replay",
+        help="decide dead letters again, once each",
+        description="Sends dead letters to the feedback topic, each to the provider and partition that it came from, "
+        "where it is decided like an event of now. What was sent and how far the topic was looked through is one "
+        "transaction: ended or killed, the same command goes on where it was, and nothing is sent twice. It stops at "
+        "the end that the dead-letter topic has when it starts.",
+    )
+    for action in (listing, show, again):
+        action.add_argument("--config", metavar="FILE", required=True, help="the configuration")
+        action.add_argument("--json", action="store_true", help="for programs")
+    for action in (listing, again):
+        action.add_argument("--provider", choices=("pagerduty", "opsgenie"))
+        action.add_argument("--error-class", metavar="CLASS", help="e.g. rejected_400, given_up, stale")
+        for side, meaning in (("since", "not before"), ("until", "before")):
+            action.add_argument(
+                f"--{side}",
+                metavar="TIME",
+                type=_time,
+                help=f"dead-lettered {meaning} this: RFC 3339, or how long ago (90s, 15m, 2h, 7d)",
+            )
+        action.add_argument("--retryable", action="store_true", help="only those that a replay can help")
+    listing.add_argument("--limit", metavar="N", type=_count, help="only the newest N")
+    again.add_argument("--limit", metavar="N", type=_count, help="only the next N")
+    again.add_argument("--dry-run", action="store_true", help="show what would be sent; send and move nothing")
+    again.add_argument("--rate", metavar="N", type=_rate, help="at most N per second")
+    again.add_argument("--poison", action="store_true", help="also records that were no valid events")
+    again.add_argument("--again", action="store_true", help="also what the feedback topic holds already")
+    again.add_argument(
+        "--group",
+        metavar="NAME",
+        help="keeps how far this has come (default: <group_id>-dlq-replay, with other filters another)",
+    )
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0; 1 if it failed or there is no such dead letter; 2 for the configuration."""
+    try:
+        return run_with_kafka(args, lambda config: _topics(args, config), lambda *given: _act(args, *given))
+    except UsageError as error:
+        complain([str(error)])
+        return 2
+
+
+def _topics(args: argparse.Namespace, config: Config) -> Sequence[str]:
+    topics = config.kafka.topics
+    return [topics.dlq, topics.feedback] if args.action == "replay" else [topics.dlq]
+
+
+async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
+    match args.action:
+        case "list":
+            return await _list(args, config, clients, partitions)
+        case "show":
+            return await _show(args, config, clients, partitions)
+        case _:
+            return await _replay(args, config, clients, partitions)
+
+
+# arguments
+
+
+def _id(text: str) -> str:
+    if not _ID.fullmatch(text):
+        raise argparse.ArgumentTypeError("must be partition/offset, as the list has it")
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text[:18]) == 0:
+        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
+    return int(text[:18])
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.001 <= rate <= 1e6:
+        raise argparse.ArgumentTypeError("must be a number per second, more than 0")
+    return rate
+
+
+def _time(text: str) -> str:
+    _moment(text, 0.0)
+    return text
+
+
+def _moment(text: str, now: float) -> float:
+    """A time as it is written on the command line, in seconds since the epoch."""
+    try:
+        return now - seconds(text)
+    except ValueError:
+        pass
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None:
+        raise argparse.ArgumentTypeError("must be RFC 3339, or how long ago: 90s, 15m, 2h, 7d")
+    return parsed.timestamp()
+
+
+def _selection(args: argparse.Namespace) -> Selection:
+    now = time.time()
+    return Selection(
+        provider=args.provider,
+        error_class=args.error_class,
+        since=None if args.since is None else _moment(args.since, now),
+        until=None if args.until is None else _moment(args.until, now),
+        retryable=args.retryable,
+    )
+
+
+# list, show
+
+
+async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
+    selection = _selection(args)
+    found: deque[StoredLetter] = deque()
+    reader = clients.reader()
+    await reader.start()
+    try:
+        begins, ends = await bounds(reader, partitions[config.kafka.topics.dlq])
+        async for stored in stored_letters(reader, begins, ends):
+            if selection.has(stored):
+                found.append(stored)
+                if args.limit is not None and len(found) > args.limit and len(begins) == 1:
+                    found.popleft()
+    finally:
+        await reader.stop()
+    chosen = sorted(found, key=lambda stored: (stored.record.timestamp, stored.record.partition, stored.record.offset))
+    _show_list(args, chosen[-args.limit :] if args.limit is not None else chosen)
+    return 0
+
+
+def _show_list(args: argparse.Namespace, letters: Sequence[StoredLetter]) -> None:
+    if args.json:
+        show_json([_facts(stored) for stored in letters])
+    elif letters:
+        rows = [_facts(stored) for stored in letters]
+        show_table(list(_COLUMNS.values()), ([_cell(row.get(name)) for name in _COLUMNS] for row in rows))
+    else:
+        print("no dead letters")
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value
+
+
+async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
+    number, offset = (int(part) for part in args.id.split("/"))
+    partition = next((tp for tp in partitions[config.kafka.topics.dlq] if tp.partition == number), None)
+    found: StoredLetter | None = None
+    if partition is not None:
+        reader = clients.reader()
+        await reader.start()
+        try:
+            begins, ends = await bounds(reader, [partition])
+            if begins[partition] <= offset < ends[partition]:
+                async for stored in stored_letters(reader, {partition: offset}, {partition: offset + 1}):
+                    found = stored
+        finally:
+            await reader.stop()
+    if found is None:
+        complain([f"there is no dead letter {args.id}"])
+        return 1
+    facts = {**_facts(found), **_content(found)}
+    if args.json:
+        show_json(facts)
+        return 0
+    headers = facts.pop("headers")
+    show_facts((name.replace("_", " "), _shown(value)) for name, value in facts.items())
+    show_facts((f"header {name}", "" if value is None else value) for name, value in headers)
+    return 0
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or None
+    return _cell(value)
+
+
+def _facts(stored: StoredLetter) -> dict[str, Any]:
+    letter = stored.letter
+    facts: dict[str, Any] = {"id": stored.id, "at": moment(stored.at)}
+    if letter is None:
+        return {**facts, "error": "not readable: no dead letter of this service"}
+    record = letter.record
+    return {
+        **facts,
+        "provider": letter.provider,
+        "stage": letter.stage,
+        "error_class": letter.error_class,
+        "error": letter.error,
+        "retryable": letter.retryable,
+        "event_id": letter.event_id,
+        "occurrences": letter.occurrences,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "first_offset": letter.first_offset,
+        "last_offset": letter.last_offset,
+        "attempts": letter.attempts,
+        "first_attempt": moment(letter.first_attempt),
+        "last_attempt": moment(letter.last_attempt),
+        "replay_of": stored.history,
+    }
+
+
+def _content(stored: StoredLetter) -> dict[str, Any]:
+    record = stored.record
+    headers = stored.letter.record.headers if stored.letter is not None else record.headers
+    return {
+        **_bytes("key", record.key),
+        **_bytes("value", record.value),
+        "headers": [
+            [name, None if value is None else value.decode(errors="backslashreplace")] for name, value in headers
+        ],
+    }
+
+
+def _bytes(name: str, value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        return {name: None}
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": b64encode(value).decode()}
+
+
+# replay
+
+
+async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
+    kafka = config.kafka
+    if args.provider is not None and args.provider not in config.pipelines:
+        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+    filters = {name: getattr(args, name) for name in ("provider", "error_class", "since", "until", "retryable")}
+    plan = Plan(
+        selection=_selection(args),
+        inputs={pipeline.provider.name: pipeline.input_topic for pipeline in build_pipelines(config)},
+        group=args.group or replay_group(kafka.group_id, {**filters, "poison": args.poison}),
+        transactional_id=f"{kafka.group_id}-dlq-replay",
+        feedback=partitions[kafka.topics.feedback],
+        dead_letters=partitions[kafka.topics.dlq],
+        poison=args.poison,
+        again=args.again,
+        limit=args.limit,
+        rate=args.rate,
+    )
+    admin = clients.admin()
+    await admin.start()
+    try:
+        if args.dry_run:
+            found, summary = await dry_run(clients, admin, plan)
+            if not args.json:
+                _show_list(args, found)
+            return _tell(args, plan, summary)
+        with _progress() as progress:
+            summary = await replay(clients, admin, plan, progress)
+        return _tell(args, plan, summary)
+    except ProducerFenced:
+        complain(["stopped: another replay has begun; it goes on from where this one was"])
+        return 1
+    except (ReplayFailed, KafkaError, OSError, TimeoutError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        complain([f"stopped: {' '.join(str(error).split()) or type(error).__name__}; the same command goes on"])
+        return 1
+    finally:
+        await admin.close()
+
+
+def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
+    skipped = {why: summary.skipped[why] for why in Skipped if summary.skipped[why]}
+    if args.json:
+        facts = {
+            "dry_run": args.dry_run,
+            "replayed": len(summary.sent),
+            "ids": summary.sent,
+            "skipped": {why.value: count for why, count in skipped.items()},
+            "group": plan.group,
+        }
+        show_json(facts)
+        return 0
+    count = len(summary.sent)
+    done = "would be replayed" if args.dry_run else "replayed"
+    line = f"{count} dead letter{'' if count == 1 else 's'} {done}"
+    if skipped:
+        parts = (
+            f"{number} {why.value}" + (f" ({_HINTS[why]})" if why in _HINTS else "") for why, number in skipped.items()
+        )
+        line += f"; skipped: {', '.join(parts)}"
+    print(plain(line))
+    return 0
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A bar on stderr, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

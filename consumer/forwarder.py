@@ -1,0 +1,200 @@
+"""A task of the repartition stage: everything for one partition of the engine's events (design section 7).
+
+It is owned and proved like a task of a pipeline. Its position is a record of a compacted topic, in one transaction with
+what it forwards: so a record is forwarded exactly once, wherever it is ended.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import OffsetAndMetadata
+from structlog.typing import FilteringBoundLogger
+
+from consumer.checkpoint import commit_transaction, send_dead_letters
+from consumer.clock import Clock
+from consumer.deadletter import DeadLetter
+from consumer.event import TOMBSTONE
+from consumer.kafka import KafkaClients
+from consumer.owned import OwnedPartition, Remedies
+from consumer.pipeline import FetchedRecord
+from consumer.progress import Progress
+from consumer.proof import Proofs
+from consumer.repartition import Forward, Repartition, partition_of
+from consumer.restore import restore
+from consumer.server.metrics import PipelineMetrics
+from consumer.source import MARK, Source
+from state.records import CHECKPOINT_KEY, Position, encode_position
+from state.violation import size_of
+
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""Of records that wait for the next checkpoint, before the partition is paused."""
+
+AHEAD_SECONDS = 1800.0
+"""A topic refuses timestamps of more than an hour ahead of its broker's clock, unless it is told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSurroundings:
+    """What the forwarders of one member share. ``partitions`` is how many the pipeline's input has."""
+
+    stage: Repartition
+    partitions: int
+    clients: KafkaClients
+    proofs: Proofs
+    restores: asyncio.Semaphore
+    metrics: PipelineMetrics
+    clock: Clock
+    dead_letter_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """What a forwarder had decided at one moment; committed once, then thrown away."""
+
+    forwards: Sequence[tuple[int, FetchedRecord]]
+    dead_letters: Sequence[DeadLetter]
+    position: Position
+
+
+class Forwarder(OwnedPartition):
+    """One partition of the engine's events: how far it is forwarded, and what the next checkpoint will forward."""
+
+    def __init__(
+        self, source: Source, surroundings: StageSurroundings, remedies: Remedies, log: FilteringBoundLogger
+    ) -> None:
+        super().__init__(
+            source,
+            group_id=surroundings.stage.group_id,
+            clients=surroundings.clients,
+            proofs=surroundings.proofs,
+            restores=surroundings.restores,
+            commit_interval=surroundings.stage.pipeline.commit_interval,
+            progress=Progress(0.0),
+            remedies=remedies,
+            metrics=surroundings.metrics,
+            clock=surroundings.clock,
+            log=log,
+        )
+        self._with = surroundings
+        self._producer: AIOKafkaProducer | None = None
+        self._forwards: list[tuple[int, FetchedRecord]] = []
+        self._waiting_bytes = 0
+        self._is_paused = False
+
+    # own, restore
+
+    def _owns(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+
+    async def _restore(self, committed: OffsetAndMetadata) -> None:
+        topic, partition = self._with.stage.positions_topic, self.source.partition.partition
+        restored = await restore(self._with.clients, topic, partition, self._log)
+        await self._go_on(committed, restored.position)
+        self._log.info("partition_restored", position=self.position)
+
+    def _restored(self) -> None:
+        pass
+
+    # decide
+
+    def _decide(self, records: Sequence[FetchedRecord]) -> None:
+        stage, partitions = self._with.stage, self._with.partitions
+        counts: Counter[str] = Counter()
+        for record in records:
+            try:
+                decision = stage.decide(record)
+            except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
+                self._log.error("decision_failed", offset=record.offset, exc_info=error)
+                decision = stage.undecidable(record, error)
+            if decision is None:
+                counts["ignored"] += 1
+            elif isinstance(decision, Forward):
+                self._forwards.append((partition_of(decision.key, partitions), record))
+                self._waiting_bytes += size_of(record.key, record.value, record.headers)
+            elif decision is TOMBSTONE:
+                counts["tombstone"] += 1
+            else:
+                counts["poison"] += 1
+                self._take_dead_letter(decision)
+        self._passed(records[-1].offset + 1)
+        for outcome, count in counts.items():
+            self._metrics.events(outcome, count)
+        if self._forwards:
+            self._urgent.set()
+        if self._waiting_bytes > MAX_WAITING_BYTES and not self._is_paused:
+            self._is_paused = True
+            self.source.pause()
+
+    def tick(self) -> None:
+        """Nothing: here nothing comes of time."""
+
+    # checkpoints
+
+    async def _checkpoint(self) -> None:
+        """Commit what was decided. Raises what the producer raises; the task is over then."""
+        async with self._lock:
+            self._urgent.clear()
+            if not self._forwards and not self._dead_letters and self.position == self._checkpointed:
+                return
+            cut = self._cut()
+            started = self._clock.monotonic()
+            assert self._producer is not None
+            await commit_transaction(self._producer, lambda: self._send(cut))
+            seconds = self._clock.monotonic() - started
+            self._checkpointed = cut.position.offset
+            self.committed = OffsetAndMetadata(cut.position.offset, MARK)
+            self._metrics.checkpoint(seconds)
+            self._metrics.events("forwarded", len(cut.forwards))
+            self._log.debug(
+                "checkpoint",
+                position=cut.position.offset,
+                forwarded=len(cut.forwards),
+                dead_lettered=len(cut.dead_letters),
+                seconds=round(seconds, 4),
+            )
+
+    def _cut(self) -> _Cut:
+        """All of this at one moment, without an await between."""
+        partition = self.source.partition
+        cut = _Cut(self._forwards, self._dead_letters, Position(partition.topic, partition.partition, self.position))
+        self._forwards, self._dead_letters, self._waiting_bytes = [], [], 0
+        if self._is_paused and self.is_running:
+            self._is_paused = False
+            self.source.resume()
+        return cut
+
+    async def _send(self, cut: _Cut) -> None:
+        producer, stage = self._producer, self._with.stage
+        assert producer is not None
+        limit = None if self._remedies.compress else self._with.dead_letter_limit
+        sends: list[Awaitable[object]] = []
+        for partition, record in cut.forwards:
+            sends.append(
+                await producer.send(
+                    stage.pipeline.input_topic,
+                    record.value,
+                    record.key,
+                    partition,
+                    timestamp_ms=self._timestamp(record),
+                    headers=record.headers,
+                )
+            )
+        sends += await send_dead_letters(producer, stage.pipeline.dlq_topic, cut.dead_letters, limit)
+        position = encode_position(cut.position)
+        sends.append(
+            await producer.send(stage.positions_topic, position, CHECKPOINT_KEY, self.source.partition.partition)
+        )
+        await asyncio.gather(*sends)
+
+    def _timestamp(self, record: FetchedRecord) -> int | None:
+        """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""
+        ahead = record.timestamp > (self._clock.wall() + AHEAD_SECONDS) * 1000
+        return None if ahead or self._remedies.restamp else record.timestamp
+
+    # close
+
+    async def _withdraw(self, grace: float) -> None:
+        pass

@@ -1,0 +1,179 @@
+"""A task's side of feedback: what it has been handed of the feedback topic, and what follows (design section 6).
+
+Records are taken strictly in order. How far they have been taken is in the task's checkpoint, together with what
+followed, so each has its effect once: what was not taken when the task ended is read again by its next owner.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.clock import Clock
+from consumer.feedback import Command, Feedback, Kind, Replay
+from consumer.pipeline import Decision, Pipeline
+from consumer.server.metrics import PipelineMetrics
+from state.alert import Alert, acknowledge, over
+from state.store import Store
+
+CAPACITY = 500
+"""Records that wait before the reader is to hand no more."""
+
+
+class TaskInbox:
+    """The feedback of one task.
+
+    ``waits`` says of a dedup key that its request is on the wire, ``has_room`` that the task takes more to owe;
+    ``changed`` is told of an alert that feedback has changed, ``decided`` of a replay that was decided like an event.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        partition: int,
+        store: Store,
+        clock: Clock,
+        metrics: PipelineMetrics,
+        log: FilteringBoundLogger,
+        is_running: Callable[[], bool],
+        waits: Callable[[str], bool],
+        has_room: Callable[[], bool],
+        changed: Callable[[Alert], None],
+        decided: Callable[[Decision], None],
+    ) -> None:
+        self._pipeline = pipeline
+        self._partition = partition
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._is_running = is_running
+        self._waits = waits
+        self._has_room = has_room
+        self._changed = changed
+        self._decided = decided
+        self._waiting: deque[tuple[int, int, Feedback]] = deque()
+        self._handed: dict[int, int] = {}
+        self._taken: dict[int, int] = {}
+        self._is_working = False
+
+    # what the reader hands over
+
+    def start(self, positions: Mapping[int, int]) -> None:
+        """The positions as the checkpoint holds them, by partition; one that is missing is the beginning."""
+        self._handed, self._taken = dict(positions), dict(positions)
+
+    def next_offset(self, partition: int) -> int:
+        """From which offset on it has been handed nothing of this partition."""
+        return self._handed.get(partition, 0)
+
+    def reset(self, partition: int, offset: int) -> None:
+        """The partition is another one than it was: this is where it begins."""
+        self._handed[partition] = self._taken[partition] = offset
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is to be handed nothing more for now."""
+        return self._is_running() and len(self._waiting) >= CAPACITY
+
+    def hand(self, partition: int, feedback: Iterable[tuple[int, Feedback | None]], position: int) -> None:
+        """Records of a partition with their offsets, in order (None: not readable); the reader is at ``position`` now.
+
+        Those that it has had already are skipped, and those that are not for it.
+        """
+        begin = self.next_offset(partition)
+        for offset, found in feedback:
+            if offset >= begin and found is not None and self._is_ours(found):
+                self._waiting.append((partition, offset, found))
+        self._handed[partition] = max(begin, position)
+        self.work()
+
+    def _is_ours(self, feedback: Feedback) -> bool:
+        if feedback.provider != self._pipeline.provider.name:
+            return False
+        if isinstance(feedback, Command):
+            return True
+        if feedback.record.partition != self._partition:
+            return False
+        if feedback.record.topic != self._pipeline.input_topic:
+            self._log.error("replay_ignored", replay=feedback.replay_id, reason=f"not of {self._pipeline.input_topic}")
+            self._metrics.feedback(Kind.REPLAY.value, "ignored")
+            return False
+        return True
+
+    # what the task takes
+
+    @property
+    def positions(self) -> Mapping[int, int]:
+        """How far feedback has been taken, by partition: what a checkpoint holds."""
+        if not self._waiting:
+            self._taken.update(self._handed)
+        return dict(self._taken)
+
+    def work(self) -> None:
+        """Take what can be taken now. Nothing that happens here stops the task."""
+        if self._is_working:  # called back by what it has set off
+            return
+        self._is_working = True
+        try:
+            while self._waiting and self._is_running():
+                partition, offset, feedback = self._waiting[0]
+                try:
+                    if not self._take(feedback):
+                        return
+                except Exception as error:  # a fault of ours, of this record only
+                    self._log.error("feedback_failed", feedback_offset=offset, exc_info=error)
+                self._waiting.popleft()
+                self._taken[partition] = offset + 1
+        finally:
+            self._is_working = False
+
+    def _take(self, feedback: Feedback) -> bool:
+        """Take one record; False if it has to wait."""
+        if isinstance(feedback, Replay):
+            if not self._has_room():
+                return False
+            self._replay(feedback)
+            return True
+        alert = self._store.get(feedback.dedup_key)
+        if alert is None:
+            return True  # another task's, or gone
+        if self._waits(feedback.dedup_key):
+            return False
+        self._command(feedback, alert)
+        return True
+
+    def _command(self, command: Command, alert: Alert) -> None:
+        after = acknowledge(alert) if command.kind is Kind.ACKNOWLEDGE else over(alert)
+        result = "ignored" if after is alert else "applied"
+        self._metrics.feedback(command.kind.value, result)
+        self._log.info(
+            f"command_{result}",
+            command=command.kind.value,
+            dedup_key=command.dedup_key,
+            by=command.by,
+            at=command.at,
+            status=after.status.value,
+        )
+        if after is not alert:
+            self._store.put(after)
+            self._changed(after)
+
+    def _replay(self, replay: Replay) -> None:
+        record = replay.record
+        try:
+            decision = self._pipeline.replay(replay, self._store, self._clock.wall())
+        except Exception as error:  # as with an event: neither stop nor lose it
+            self._log.error("decision_failed", offset=record.offset, replay=replay.replay_id, exc_info=error)
+            decision = self._pipeline.undecidable(record, error)
+        if decision is None:
+            self._metrics.feedback(Kind.REPLAY.value, "ignored")
+            self._log.info(
+                "replay_ignored", replay=replay.replay_id, offset=record.offset, reason="not alertable (any more)"
+            )
+            return
+        outcome = "dead_letter" if decision.outcome is None else decision.outcome.value
+        self._metrics.feedback(Kind.REPLAY.value, "ignored" if decision.outcome is None else "applied")
+        self._log.info("replay_decided", replay=replay.replay_id, offset=record.offset, outcome=outcome)
+        self._decided(decision)

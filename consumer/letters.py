@@ -1,0 +1,89 @@
+"""The dead letters as they stand in their topic, and which of them are meant."""
+
+import hashlib
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from consumer.deadletter import DeadLetter, decode
+from consumer.feedback import history_of
+from consumer.reading import Offsets, read
+
+POISON_STAGE = "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A record of the dead-letter topic; ``letter`` is None if it is no dead letter that can be read."""
+
+    record: "ConsumerRecord[bytes, bytes]"
+    letter: DeadLetter | None
+
+    @property
+    def id(self) -> str:
+        """Where it stands: partition and offset of the dead-letter topic."""
+        return f"{self.record.partition}/{self.record.offset}"
+
+    @property
+    def at(self) -> float:
+        """When it was written, in seconds since the epoch."""
+        return float(self.record.timestamp) / 1000
+
+    @property
+    def history(self) -> list[str]:
+        """The ids of the dead letters that it was before."""
+        return list(history_of(self.letter)) if self.letter is not None else []
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which dead letters are meant; what is None is not asked. ``since`` and ``until`` bound when they were written."""
+
+    provider: str | None = None
+    error_class: str | None = None
+    since: float | None = None
+    until: float | None = None
+    retryable: bool = False
+
+    def has(self, stored: StoredLetter) -> bool:
+        """Whether this one is meant."""
+        letter = stored.letter
+        if letter is None:
+            return self == Selection()
+        return (
+            self.provider in (None, letter.provider)
+            and self.error_class in (None, letter.error_class)
+            and (self.since is None or stored.at >= self.since)
+            and (self.until is None or stored.at < self.until)
+            and (letter.retryable or not self.retryable)
+        )
+
+
+def replay_group(group_id: str, filters: dict[str, object]) -> str:
+    """The group that keeps how far a replay with these filters (as they were written) has come.
+
+    Each set of filters has one of its own: what one leaves out, another may mean.
+    """
+    asked = {name: value for name, value in sorted(filters.items()) if value}
+    if not asked:
+        return f"{group_id}-dlq-replay"
+    return f"{group_id}-dlq-replay-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+
+
+async def stored_letters(
+    reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets
+) -> AsyncGenerator[StoredLetter, None]:
+    """The dead letters between these offsets, per partition in order."""
+    async for records in read(reader, begins, ends):
+        for record in records:
+            yield stored_letter(record)
+
+
+def stored_letter(record: "ConsumerRecord[bytes, bytes]") -> StoredLetter:
+    """A record of the dead-letter topic, whatever it is."""
+    try:
+        return StoredLetter(record, decode(record.key, record.value, record.headers))
+    except ValueError:
+        return StoredLetter(record, None)

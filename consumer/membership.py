@@ -1,0 +1,135 @@
+"""This process's member of one group, built again when it fails: what a pipeline and its stage have in common."""
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from structlog.typing import FilteringBoundLogger
+
+from consumer.clock import Clock
+from consumer.config import Config
+from consumer.group import GroupMember, InstanceIdTaken, Sender
+from consumer.kafka import KafkaClients
+from consumer.owned import OwnedPartition, Remedies
+from consumer.proof import Proofs
+from consumer.server.health import PipelineHealth
+from consumer.server.metrics import PipelineMetrics
+from consumer.source import Source, StartFrom
+from providers.retry import Backoff
+
+RESTORES_AT_A_TIME = 4
+"""Partitions that are read back at the same time: each holds its whole state twice for a moment."""
+
+T = TypeVar("T", bound=OwnedPartition)
+
+
+class MemberRunner(ABC, Generic[T]):
+    """Keeps one member running. Everything that can go wrong with Kafka ends in building the member anew."""
+
+    def __init__(
+        self, name: str, config: Config, *, clients: KafkaClients, clock: Clock, log: FilteringBoundLogger
+    ) -> None:
+        self.name = name
+        self._config = config
+        self._clients = clients
+        self._clock = clock
+        self._log = log.bind(provider=name)
+        self._member: GroupMember[T] | None = None
+        self._proofs: Proofs | None = None
+        retry = config.delivery.retry
+        self._backoff = Backoff(
+            retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, random.random
+        )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
+        failures = 0
+        while not stopping.is_set():
+            started = self._clock.monotonic()
+            try:
+                await self._run_member(stopping)
+            except InstanceIdTaken:
+                raise
+            except Exception as error:
+                failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
+                self._log.error("member_failed", error=repr(error), failures=failures)
+                await _sleep_unless(stopping, self._backoff.wait(failures))
+            finally:
+                self._member = self._proofs = None
+
+    @abstractmethod
+    async def _run_member(self, stopping: asyncio.Event) -> None:
+        """Make the clients and the member (`_new_member`), run it, close them."""
+
+    def _new_member(
+        self,
+        *,
+        topic: str,
+        group_id: str,
+        start_from: StartFrom,
+        consumer: AIOKafkaConsumer,
+        admin: AIOKafkaAdminClient,
+        proofs: Proofs,
+        sender: Sender | None,
+        metrics: PipelineMetrics,
+        make_task: Callable[[Source, Remedies], T],
+    ) -> GroupMember[T]:
+        kafka = self._config.kafka
+        self._proofs = proofs
+        self._member = GroupMember(
+            consumer=consumer,
+            admin=admin,
+            topic=topic,
+            group_id=group_id,
+            group_instance_id=kafka.group_instance_id,
+            start_from=start_from,
+            drain_seconds=kafka.rebalance_timeout / 2,
+            proofs=proofs,
+            sender=sender,
+            backoff=self._backoff,
+            make_task=make_task,
+            metrics=metrics,
+            clock=self._clock,
+            log=self._log,
+        )
+        return self._member
+
+    # what is seen from outside
+
+    def owns(self, partition: int) -> bool:
+        """Whether this member has that partition of its input."""
+        member = self._member
+        assigned = member.assigned if member is not None else None
+        return assigned is not None and any(tp.partition == partition for tp in assigned)
+
+    async def group_progress(self) -> Mapping[int, tuple[int, int]]:
+        """Of every partition of the group: the committed offset and the end. Raises KafkaError."""
+        return await self._member.progress() if self._member is not None else {}
+
+    def health(self) -> PipelineHealth:
+        """How the member is at this moment."""
+        member, proofs = self._member, self._proofs
+        tasks = member.tasks if member is not None else {}
+        return PipelineHealth(
+            name=self.name,
+            joined=member is not None and member.assigned is not None,
+            proved=proofs is not None and (proofs.is_fresh or not tasks),
+            partitions=len(member.assigned) if member is not None and member.assigned is not None else 0,
+            restored=sum(task.is_running for task in tasks.values()),
+            stuck=(),
+            refused_routes=(),
+            failing_checkpoints=member is not None and member.has_failing_checkpoints,
+            loop_age=self._clock.monotonic() - member.turned_at if member is not None else 0.0,
+        )
+
+
+async def _sleep_unless(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,79 @@
+"""Reading topics of ours from one offset to another, outside any group: for the command line."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from consumer.kafka import KafkaClients
+from consumer.startup import StartupError
+from state.alert import Alert
+from state.records import CHECKPOINT_KEY, CorruptState, decode_alert
+
+Records = Sequence["ConsumerRecord[bytes, bytes]"]
+Offsets = Mapping[TopicPartition, int]
+
+POLL_MS = 500
+
+
+async def partitions_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> Mapping[str, Sequence[TopicPartition]]:
+    """The partitions of each of these topics. Raises `StartupError` for one that is not there.
+
+    All topics are listed: a question that names a topic can create it (``auto.create.topics.enable``).
+    """
+    there = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
+    if missing := [topic for topic in topics if not there.get(topic)]:
+        raise StartupError(
+            f"topic {missing[0]} does not exist, or this user may not see it: "
+            "run `clawdstrike-alerting topics create --config …`"
+        )
+    return {
+        topic: sorted(TopicPartition(topic, partition["partition"]) for partition in there[topic]) for topic in topics
+    }
+
+
+async def bounds(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> tuple[Offsets, Offsets]:
+    """Where these partitions begin, and where what is committed ends. To be called before `read`."""
+    reader.assign(partitions)
+    for partition in partitions:
+        reader.seek(partition, 0)  # a position that is set is never looked up
+    reader.pause(*partitions)
+    return await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
+
+
+async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> AsyncIterator[Records]:
+    """The committed records between these offsets, per partition in order, some of one partition at a time."""
+    for partition, begin in begins.items():
+        reader.seek(partition, begin)
+    left = {partition for partition, begin in begins.items() if begin < ends[partition]}
+    reader.resume(*left)
+    while left:
+        for partition, records in (await reader.getmany(*left, timeout_ms=POLL_MS)).items():
+            if wanted := [record for record in records if record.offset < ends[partition]]:
+                yield wanted
+        # The position passes over transaction markers and aborted records; the offset of the last record does not.
+        for partition in sorted(left):
+            if await reader.position(partition) >= ends[partition]:
+                left.discard(partition)
+                reader.pause(partition)
+
+
+async def read_alerts(clients: KafkaClients, partitions: Sequence[TopicPartition]) -> tuple[list[Alert], list[str]]:
+    """All alerts of a state topic, and what is wrong with records that are none."""
+    values: dict[bytes, bytes | None] = {}
+    reader = clients.reader()
+    await reader.start()
+    try:
+        begins, ends = await bounds(reader, partitions)
+        async for records in read(reader, begins, ends):
+            values.update((record.key, record.value) for record in records)
+    finally:
+        await reader.stop()
+    alerts, corrupt = [], []
+    for key, value in values.items():
+        if value is not None and key != CHECKPOINT_KEY:
+            try:
+                alerts.append(decode_alert(key, value))
+            except CorruptState as error:
+                corrupt.append(str(error))
+    return alerts, corrupt

@@ -1,0 +1,261 @@
+"""Replaying dead letters: each goes to the feedback topic once, however often this is begun, ended or killed.
+
+What is sent and how far the dead letters have been looked through is one transaction. The client's transactional offset
+commit carries no generation, which is right here: there is one replayer at a time, and the initialisation of its
+producer ends whatever the one before had left open. What a replay with other filters has sent is found in the feedback
+topic itself. It stops at the end that the topic has when it starts, so what fails again is not replayed again by it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from consumer.feedback import replay_headers, replay_id_of
+from consumer.kafka import KafkaClients, close_producer
+from consumer.letters import POISON_STAGE, Selection, StoredLetter, stored_letters
+from consumer.reading import Offsets, bounds, read
+
+BATCH = 100
+"""Dead letters in one transaction, and per second where the rate is lower."""
+
+LOOKED_THROUGH = 10_000
+"""Dead letters that are passed over before that is committed."""
+
+START_SECONDS = 70.0
+"""For the initialisation, which waits until a transaction that was left open is ended."""
+
+ABORT_SECONDS = 5.0
+
+
+class ReplayFailed(Exception):
+    """The replay cannot go on: one line for the user."""
+
+
+class Skipped(Enum):
+    """Why a dead letter is not replayed."""
+
+    FILTERED = "not selected"
+    POISON = "poison"
+    REPLAYED = "replayed before"
+    NO_TASK = "not of an input of this configuration"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a replay has done: the ids of what was sent, and how many were skipped, by why."""
+
+    sent: list[str] = field(default_factory=list)
+    skipped: Counter[Skipped] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be replayed. ``inputs`` has the input topic of every pipeline; ``rate`` is per second."""
+
+    selection: Selection
+    inputs: Mapping[str, str]
+    group: str
+    transactional_id: str
+    feedback: Sequence[TopicPartition]
+    dead_letters: Sequence[TopicPartition]
+    poison: bool = False
+    again: bool = False
+    limit: int | None = None
+    rate: float | None = None
+
+    def why_not(self, stored: StoredLetter, replayed: set[str]) -> Skipped | None:
+        """Why this one is not to be replayed; None if it is."""
+        letter = stored.letter
+        if letter is None:
+            return Skipped.UNREADABLE
+        if not self.selection.has(stored):
+            return Skipped.FILTERED
+        if letter.stage == POISON_STAGE and not self.poison:
+            return Skipped.POISON
+        if self.inputs.get(letter.provider) != letter.record.topic:
+            return Skipped.NO_TASK
+        if stored.id in replayed and not self.again:
+            return Skipped.REPLAYED
+        return None
+
+
+Progress = Callable[[int, int], None]
+"""Is told how many dead letters have been passed, and of how many."""
+
+
+async def dry_run(
+    clients: KafkaClients, admin: AIOKafkaAdminClient, plan: Plan
+) -> tuple[Sequence[StoredLetter], Summary]:
+    """What a replay would send now. Sends nothing, moves nothing, and stops nobody."""
+    summary = Summary()
+    found: list[StoredLetter] = []
+    reader = clients.reader()
+    await reader.start()
+    try:
+        replayed = await _replayed(reader, plan)
+        begins, ends = await _range(reader, admin, plan)
+        async with aclosing(stored_letters(reader, begins, ends)) as letters:
+            async for stored in letters:
+                if plan.limit is not None and len(found) >= plan.limit:
+                    break
+                why = plan.why_not(stored, replayed)
+                if why is None:
+                    found.append(stored)
+                    summary.sent.append(stored.id)
+                else:
+                    summary.skipped[why] += 1
+    finally:
+        await reader.stop()
+    return found, summary
+
+
+async def replay(
+    clients: KafkaClients,
+    admin: AIOKafkaAdminClient,
+    plan: Plan,
+    progress: Progress,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Summary:
+    """Replay what is planned; cancelled or killed, it goes on from there when it is begun again.
+
+    Raises `ReplayFailed`, and what the clients raise.
+    """
+    producer = clients.transactional(plan.transactional_id)
+    reader = clients.reader()
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await producer.start()
+        await reader.start()
+        # Only now: what an earlier replay had left open is ended, and everything below is settled.
+        replayed = await _replayed(reader, plan)
+        begins, ends = await _range(reader, admin, plan)
+        work = _Work(producer, plan, begins, ends, progress, sleep)
+        async with aclosing(stored_letters(reader, begins, ends)) as letters:
+            async for stored in letters:
+                if work.is_at_limit:
+                    break
+                await work.take(stored, plan.why_not(stored, replayed))
+        await work.commit()
+        return work.summary
+    finally:
+        await reader.stop()
+        await close_producer(producer)
+
+
+class _Work:
+    """The transactions of one replay."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        plan: Plan,
+        begins: Offsets,
+        ends: Offsets,
+        progress: Progress,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self.summary = Summary()
+        self._producer = producer
+        self._plan = plan
+        self._progress = progress
+        self._sleep = sleep
+        self._positions = dict(begins)
+        self._begins = dict(begins)
+        self._moved: dict[TopicPartition, int] = {}
+        self._batch: list[StoredLetter] = []
+        self._passed = 0
+        self._total = sum(max(0, ends[partition] - begin) for partition, begin in begins.items())
+        self._batch_size = BATCH if plan.rate is None else max(1, min(BATCH, int(plan.rate)))
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+
+    @property
+    def is_at_limit(self) -> bool:
+        limit = self._plan.limit
+        return limit is not None and len(self.summary.sent) + len(self._batch) >= limit
+
+    async def take(self, stored: StoredLetter, why_not: Skipped | None) -> None:
+        """Take the next dead letter; commit when enough have come together."""
+        if why_not is None:
+            self._batch.append(stored)
+        else:
+            self.summary.skipped[why_not] += 1
+        record = stored.record
+        self._moved[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self._passed += 1
+        if len(self._batch) >= self._batch_size or self._passed % LOOKED_THROUGH == 0:
+            await self.commit()
+
+    async def commit(self) -> None:
+        """Send what has come together and how far we are, in one transaction."""
+        if not self._moved:
+            return
+        await self._producer.begin_transaction()
+        try:
+            await self._send()
+            await self._producer.send_offsets_to_transaction(self._moved, self._plan.group)
+        except BaseException:
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(ABORT_SECONDS):
+                    await self._producer.abort_transaction()
+            raise
+        await self._producer.commit_transaction()
+        self._positions.update(self._moved)
+        self.summary.sent.extend(stored.id for stored in self._batch)
+        self._batch, self._moved = [], {}
+        self._progress(sum(self._positions[tp] - begin for tp, begin in self._begins.items()), self._total)
+        if self._plan.rate is not None:
+            ahead = self._started + len(self.summary.sent) / self._plan.rate - self._loop.time()
+            if ahead > 0:
+                await self._sleep(ahead)
+
+    async def _send(self) -> None:
+        topic = self._plan.feedback[0].topic
+        # Each is awaited: a transaction can commit without a record that failed.
+        results = await asyncio.gather(
+            *(self._send_one(topic, stored) for stored in self._batch), return_exceptions=True
+        )
+        if error := next((result for result in results if result is not None), None):
+            raise error
+
+    async def _send_one(self, topic: str, stored: StoredLetter) -> None:
+        record = stored.record
+        headers = replay_headers(record.headers, stored.id)
+        try:
+            await self._producer.send_and_wait(topic, record.value, record.key, headers=headers)
+        except MessageSizeTooLargeError as error:
+            raise ReplayFailed(
+                f"dead letter {stored.id} is larger than topic {topic} takes: "
+                "give it the max.message.bytes of the dead-letter topic and 1024 more"
+            ) from error
+
+
+async def _replayed(reader: AIOKafkaConsumer, plan: Plan) -> set[str]:
+    """The ids of the dead letters that are in the feedback topic already."""
+    begins, ends = await bounds(reader, plan.feedback)
+    return {
+        replay_id
+        async for records in read(reader, begins, ends)
+        for record in records
+        if (replay_id := replay_id_of(record.headers)) is not None
+    }
+
+
+async def _range(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> tuple[Offsets, Offsets]:
+    """From where this group has not looked yet, to the end."""
+    committed = await admin.list_consumer_group_offsets(plan.group, partitions=list(plan.dead_letters))
+    begins, ends = await bounds(reader, plan.dead_letters)
+    positions = {}
+    for partition, begin in begins.items():
+        offset = committed[partition].offset if partition in committed else -1
+        # One beyond the end is of a topic that has been created anew.
+        positions[partition] = offset if begin <= offset <= ends[partition] else begin
+    return positions, ends

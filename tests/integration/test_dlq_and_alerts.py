@@ -1,0 +1,286 @@
+"""The commands ``alerts`` and ``dlq`` on a broker: what they show, what they do, and that hostile text stays text."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consumer.cli.main import main
+from providers.sandbox import Answer, Fault, Sandbox
+from tests.support.broker import Broker
+from tests.support.events import event
+from tests.support.kafka import committed_records, create_topic, group_offsets, produce
+from tests.support.seen import dead_letters, first_dead_letters, send
+from tests.support.service import World, incidents, make_world, running_member
+from tests.support.waiting import wait_until
+
+HOSTILE = "\x1b[2J\x9b31m[red]evil[/red] \u202eexe.\r\n:bomb:"
+KEY = "forbidden_path:sess-1"
+
+
+class Commands:
+    """Runs commands against a world, as a user would."""
+
+    def __init__(self, world: World, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+        self._path = folder / "config.yaml"
+        self._path.write_text(yaml.safe_dump(world.document))
+
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr."""
+        self.capsys.readouterr()
+        given = [*arguments[:2], "--config", str(self._path), *arguments[2:]]
+        code = await asyncio.to_thread(main, given)
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+    async def done(self, *arguments: str) -> str:
+        """What a command says that does not fail."""
+        code, out, err = await self.run(*arguments)
+        assert (code, err) == (0, "")
+        return out
+
+    async def json(self, *arguments: str) -> Any:
+        """The same, for programs."""
+        return json.loads(await self.done(*arguments, "--json"))
+
+
+async def checkpointed(commands: Commands, count: int) -> list[dict[str, Any]]:
+    """The alerts, once the state topics hold so many that owe nothing."""
+
+    async def found() -> list[dict[str, Any]] | None:
+        alerts: list[dict[str, Any]] = await commands.json("alerts", "list")
+        return alerts if len(alerts) == count and not any(alert["owes"] for alert in alerts) else None
+
+    alerts = await wait_until(found, f"{count} alerts", poll=0.1)
+    assert alerts is not None
+    return alerts
+
+
+# alerts
+
+
+async def test_alerts_are_listed_shown_acknowledged_and_resolved(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2, pagerduty={}, opsgenie={})
+    commands = Commands(world, tmp_path, capsys)
+    assert await commands.done("alerts", "list") == "no alerts\n"
+    assert await commands.json("alerts", "list") == []
+    async with running_member(world.config):
+        await send(world, event(severity="high"), event(severity="high"), partition=0)
+        await send(world, event(guard="secret_leak", session="s2"), partition=1)
+        await incidents(sandbox, 2)
+        await incidents(sandbox, 2, "opsgenie")
+        alerts = await checkpointed(commands, 4)
+        assert [(alert["severity"], alert["dedup_key"], alert["provider"]) for alert in alerts] == [
+            ("critical", "clawdstrike-secret_leak-s2", "opsgenie"),
+            ("critical", "secret_leak:s2", "pagerduty"),
+            ("high", "clawdstrike-forbidden_path-sess-1", "opsgenie"),
+            ("high", KEY, "pagerduty"),
+        ]
+        assert {alert["status"] for alert in alerts} == {"open"}
+        out = await commands.done("alerts", "list", "--provider", "pagerduty")
+        heading, *rows = out.splitlines()
+        names = [
+            "DEDUP KEY",
+            "PROVIDER",
+            "STATUS",
+            "SEVERITY",
+            "OCCURRENCES",
+            "FIRST SEEN",
+            "LAST SEEN",
+            "ROUTE",
+            "OWES",
+        ]
+        assert heading.split() == " ".join(names).split()
+        assert [row.split()[:5] for row in rows] == [
+            ["secret_leak:s2", "pagerduty", "open", "critical", "1"],
+            [KEY, "pagerduty", "open", "high", "2"],
+        ]
+
+        shown = await commands.json("alerts", "show", KEY)
+        assert (shown["occurrences"], shown["session_id"], shown["told"]["severity"]) == (2, "sess-1", "high")
+        lines = (await commands.done("alerts", "show", KEY)).splitlines()
+        assert lines[0].split() == ["dedup", "key", KEY]
+        assert [line.split()[-1] for line in lines if line.startswith("told severity")] == ["high"]
+
+        out = await commands.done("alerts", "ack", KEY, "--provider", "pagerduty", "--by", "me")
+        assert out == f"acknowledge: written to {world.feedback}; the member that has the alert tells pagerduty\n"
+        await sandbox.wait_for(lambda: any(incident.status == "acknowledged" for incident in sandbox.incidents()))
+
+        async def acknowledged() -> Any:
+            return await commands.json("alerts", "list", "--status", "acknowledged")
+
+        (alert,) = await wait_until(acknowledged, "one is acknowledged", poll=0.1)
+        assert (alert["dedup_key"], alert["provider"]) == (KEY, "pagerduty")
+        out = await commands.done("alerts", "ack", KEY, "--provider", "pagerduty")
+        assert out == "nothing to do: the alert is acknowledged already\n"
+
+        await commands.done("alerts", "resolve", "clawdstrike-secret_leak-s2", "--provider", "opsgenie")
+        await sandbox.wait_for(lambda: len(sandbox.open_incidents()) == 3)
+        await checkpointed(commands, 3)
+
+
+async def test_what_is_not_there_is_said_in_one_line(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    none = "there is no alert with the dedup key \\x1bx\n"
+    for arguments in (["show"], ["ack", "--provider", "pagerduty"], ["resolve", "--provider", "pagerduty"]):
+        assert await commands.run("alerts", *arguments, "\x1bx") == (1, "", none)
+    assert await commands.run("alerts", "ack", KEY, "--provider", "opsgenie") == (
+        2, "", "exporters.alerting.opsgenie: is not configured\n",
+    )  # fmt: skip
+    assert await commands.run("dlq", "show", "0/0") == (1, "", "there is no dead letter 0/0\n")
+    assert await commands.run("dlq", "show", "7/0") == (1, "", "there is no dead letter 7/0\n")
+    assert await committed_records(world.bootstrap_servers, world.feedback) == []
+    world.document["kafka"]["topics"]["dlq"] = "not-there"
+    code, out, err = await Commands(world, tmp_path, capsys).run("dlq", "list")
+    assert (code, out) == (1, "")
+    assert err.startswith(
+        "topic not-there does not exist, or this user may not see it: run `clawdstrike-alerting topics"
+    )
+
+
+async def test_hostile_text_is_only_text(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    sandbox.faults.add(Fault(Answer(status=400, body=json.dumps({"message": HOSTILE})), times=1))
+    async with running_member(world.config):
+        await produce(
+            world.bootstrap_servers,
+            world.events,
+            [json.dumps(event(session=f"{HOSTILE}-first", reason=HOSTILE)).encode()],
+            key=HOSTILE.encode(),
+            headers=[(HOSTILE, HOSTILE.encode())],
+        )
+        await first_dead_letters(world, 1)
+        await send(world, event(session=HOSTILE))
+        await checkpointed(commands, 1)
+        await produce(world.bootstrap_servers, world.dlq, [HOSTILE.encode()], headers=[(HOSTILE, b"\xff")])
+        for arguments in (
+            ["alerts", "list"], ["dlq", "list"], ["dlq", "show", "0/0"], ["dlq", "replay", "--dry-run"],
+        ):  # fmt: skip
+            for extra in ([], ["--json"]):
+                out = await commands.done(*arguments, *extra)
+                assert "evil" in out or arguments[1] == "replay"
+                assert all(character.isprintable() or character == "\n" for character in out)
+                assert "\u202e" not in out
+        assert "[red]evil[/red]" in await commands.done("alerts", "list")
+        (last,) = [one["id"] for one in await commands.json("dlq", "list") if "provider" not in one]
+        assert "not readable" in await commands.done("dlq", "show", last)
+
+
+# dlq
+
+
+async def test_dead_letters_are_listed_filtered_and_shown(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(
+        broker.bootstrap_servers, sandbox.url, pagerduty={}, opsgenie={}, delivery={"max_event_age": "1h"}
+    )
+    commands = Commands(world, tmp_path, capsys)
+    assert await commands.done("dlq", "list") == "no dead letters\n"
+    sandbox.faults.add(Fault(Answer(status=400), provider="pagerduty"))
+    fields = event()
+    async with running_member(world.config):
+        await send(world, fields)
+        await first_dead_letters(world, 1)
+        await produce(world.bootstrap_servers, world.events, [b"\xff\x00"])
+        await first_dead_letters(world, 3)
+        await send(world, event(at=time.time() - 7200))
+        await first_dead_letters(world, 5)
+
+    async def classes(*filters: str) -> list[str]:
+        return [letter["error_class"] for letter in await commands.json("dlq", "list", *filters)]
+
+    everything = await classes()
+    assert len(everything) == 5
+    assert await classes("--error-class", "rejected_400") == ["rejected_400"]
+    assert await classes("--provider", "pagerduty", "--retryable") == ["stale"]
+    assert len(await classes("--provider", "opsgenie")) == 2
+    assert await classes("--since", "1h") == everything
+    assert await classes("--until", "1h") == []
+    assert await classes("--since", "2020-01-01T00:00:00Z", "--until", "2100-01-01T00:00:00+01:00") == everything
+    assert await classes("--limit", "2") == everything[-2:]
+    out = await commands.done("dlq", "list", "--error-class", "rejected_400")
+    heading, row = out.splitlines()
+    assert heading.startswith("ID")
+    assert row.split()[0] == "0/0"
+    assert {"pagerduty", "deliver", "rejected_400", "no", fields["event_id"]} <= set(row.split())
+
+    shown = await commands.json("dlq", "show", "0/0")
+    assert json.loads(shown["value"]) == fields
+    assert (shown["partition"], shown["offset"], shown["replay_of"]) == (0, 0, [])
+    assert "value" in await commands.done("dlq", "show", "0/0")
+    poison = next(one for one in await commands.json("dlq", "list") if one["stage"] == "decode")
+    assert (await commands.json("dlq", "show", poison["id"]))["value_base64"] == "/wA="
+
+
+async def test_replay_shows_what_it_would_do_then_does_it_once(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    sandbox.faults.add(Fault(Answer(status=400)))
+    async with running_member(world.config):
+        await send(world, *(event(session=f"s{number}") for number in range(4)))
+        await first_dead_letters(world, 4)
+        await produce(world.bootstrap_servers, world.events, [b"poison"])
+        await first_dead_letters(world, 5)
+        sandbox.faults.clear()
+        group = f"{world.config.kafka.group_id}-dlq-replay"
+
+        out = await commands.done("dlq", "replay", "--dry-run")
+        assert out.splitlines()[-1] == ("4 dead letters would be replayed; skipped: 1 poison (--poison replays them)")
+        assert len(out.splitlines()) == 6
+        assert await committed_records(world.bootstrap_servers, world.feedback) == []
+        assert await group_offsets(world.bootstrap_servers, group) == {}
+
+        assert await commands.done("dlq", "replay", "--limit", "1") == "1 dead letter replayed\n"
+        await incidents(sandbox, 1)
+        summary = await commands.json("dlq", "replay", "--error-class", "rejected_400", "--limit", "2", "--rate", "50")
+        assert (summary["replayed"], summary["skipped"]) == (2, {"replayed before": 1})
+        assert summary["group"].startswith(f"{group}-")
+        await incidents(sandbox, 3)
+        out = await commands.done("dlq", "replay")
+        assert out == (
+            "1 dead letter replayed; skipped: 1 poison (--poison replays them), "
+            "2 replayed before (--again replays them once more)\n"
+        )
+        await incidents(sandbox, 4)
+        assert await commands.done("dlq", "replay") == "0 dead letters replayed\n"
+        summary = await commands.json("dlq", "replay", "--poison")
+        assert (summary["replayed"], summary["skipped"]) == (1, {"replayed before": 4})
+        await first_dead_letters(world, 6)
+    assert [incident.triggers for incident in sandbox.incidents()] == [1] * 4
+    assert len(await dead_letters(world)) == 6
+
+
+async def test_a_letter_that_is_too_large_for_the_feedback_topic_stops_it_with_the_fix(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    async with running_member(world.config):
+        await produce(world.bootstrap_servers, world.events, [b"x" * 300_000])
+        await first_dead_letters(world, 1)
+    usual = world.feedback
+    small = f"{usual}.small"
+    await create_topic(world.bootstrap_servers, small, configs={"max.message.bytes": "100000"})
+    world.document["kafka"]["topics"]["feedback"] = small
+    code, out, err = await Commands(world, tmp_path, capsys).run("dlq", "replay", "--poison")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"stopped: dead letter 0/0 is larger than topic {small} takes: ")
+    world.document["kafka"]["topics"]["feedback"] = usual
+    commands = Commands(world, tmp_path, capsys)
+    assert await commands.done("dlq", "replay", "--poison") == "1 dead letter replayed\n"

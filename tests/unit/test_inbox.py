@@ -1,0 +1,195 @@
+"""A task's feedback: in order, once, only what is its own, and no further than what has been taken."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from consumer.clock import Clock
+from consumer.feedback import Command, Feedback, Kind, Replay
+from consumer.inbox import CAPACITY, TaskInbox
+from consumer.pipeline import Decision
+from state.alert import Alert, Occurrence, Policy, Status, occurred, trigger_accepted
+from state.store import Store
+from state.violation import Record, Severity
+
+POLICY = Policy(window_seconds=300, renotify_seconds=3600, quiet_seconds=1800, forget_seconds=604_800)
+
+
+@dataclass
+class Log:
+    lines: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.lines.append((event, fields))
+
+    error = warning = info
+
+
+class World:
+    """An inbox, and all that it asks and tells."""
+
+    def __init__(self, replay: Callable[..., Decision | None] = lambda *_: None) -> None:
+        self.store = Store()
+        self.log = Log()
+        self.changed: list[Alert] = []
+        self.decided: list[Decision] = []
+        self.counted: list[tuple[str, str]] = []
+        self.on_the_wire: set[str] = set()
+        self.has_room = self.is_running = True
+        pipeline: Any = SimpleNamespace(
+            provider=SimpleNamespace(name="pagerduty"),
+            input_topic="events",
+            replay=replay,
+            undecidable=lambda record, error: Decision(dead_letter=SimpleNamespace(record=record)),  # type: ignore[arg-type]
+        )
+        metrics: Any = SimpleNamespace(feedback=lambda kind, result: self.counted.append((kind, result)))
+        log: Any = self.log
+        self.inbox = TaskInbox(
+            pipeline=pipeline,
+            partition=2,
+            store=self.store,
+            clock=Clock(lambda: 100.0, lambda: 0.0),
+            metrics=metrics,
+            log=log,
+            is_running=lambda: self.is_running,
+            waits=self.on_the_wire.__contains__,
+            has_room=lambda: self.has_room,
+            changed=self.changed.append,
+            decided=self.decided.append,
+        )
+
+    def has(self, dedup_key: str) -> None:
+        """There is an open alert that the provider has."""
+        record = Record("events", 2, 1, 100, None, b"")
+        alert, _ = occurred(None, dedup_key, None, Occurrence(Severity.HIGH, 1.0, record), 1.0, POLICY)
+        assert alert.owed is not None
+        self.store.put(trigger_accepted(alert, alert.owed, "default", None, 1.0))
+
+    def status(self, dedup_key: str) -> Status:
+        alert = self.store.get(dedup_key)
+        assert alert is not None
+        return alert.status
+
+    def hand(self, *feedback: Feedback | None, at: int = 0, partition: int = 0) -> None:
+        self.inbox.hand(partition, list(enumerate(feedback, at)), at + len(feedback))
+
+
+def command(dedup_key: str, kind: Kind = Kind.RESOLVE, provider: str = "pagerduty") -> Command:
+    return Command(kind, provider, dedup_key, 1.0, "me")
+
+
+def replay(partition: int = 2, topic: str = "events", provider: str = "pagerduty") -> Replay:
+    record = Record(topic, partition, 5, 100, None, b"")
+    return Replay(provider, record, record, "0/1")
+
+
+def test_a_command_changes_the_alert_that_it_is_about() -> None:
+    world = World()
+    world.has("a")
+    world.hand(command("a"), command("b"), command("a", provider="opsgenie"))
+    assert world.status("a") is Status.RESOLVING
+    assert [alert.dedup_key for alert in world.changed] == ["a"]
+    assert world.counted == [("resolve", "applied")]
+    assert world.inbox.positions == {0: 3}
+
+
+def test_a_command_that_changes_nothing_is_ignored() -> None:
+    world = World()
+    world.has("a")
+    world.hand(command("a"), command("a", Kind.ACKNOWLEDGE))
+    assert world.counted == [("resolve", "applied"), ("acknowledge", "ignored")]
+
+
+def test_it_waits_for_the_answer_and_all_behind_it_waits_too() -> None:
+    world = World()
+    world.has("a")
+    world.has("b")
+    world.on_the_wire.add("a")
+    world.hand(None, command("b"), command("a"), command("b", Kind.ACKNOWLEDGE))
+    assert (world.status("a"), world.status("b")) == (Status.OPEN, Status.RESOLVING)
+    assert world.inbox.positions == {0: 2}, "a checkpoint does not pass what has to wait"
+    world.on_the_wire.clear()
+    world.inbox.work()
+    assert world.status("a") is Status.RESOLVING
+    assert world.inbox.positions == {0: 4}
+
+
+def test_what_it_has_had_is_skipped() -> None:
+    world = World()
+    world.has("a")
+    world.inbox.start({0: 1, 1: 5})
+    world.hand(command("a"))
+    assert world.status("a") is Status.OPEN
+    assert world.inbox.positions == {0: 1, 1: 5}
+    world.hand(command("a"), command("a"))
+    assert world.status("a") is Status.RESOLVING
+    assert (world.inbox.positions, world.inbox.next_offset(0), world.inbox.next_offset(7)) == ({0: 2, 1: 5}, 2, 0)
+
+
+def test_only_the_task_that_it_came_from_takes_a_replay() -> None:
+    world = World(lambda *_: Decision())
+    world.hand(replay(partition=1), replay(provider="opsgenie"), replay(topic="other"), replay())
+    assert len(world.decided) == 1
+    assert world.inbox.positions == {0: 4}
+    assert [(event, fields.get("reason")) for event, fields in world.log.lines] == [
+        ("replay_ignored", "not of events"),
+        ("replay_decided", None),
+    ]
+
+
+def test_what_is_not_alertable_any_more_is_done() -> None:
+    world = World(lambda *_: None)
+    world.hand(replay())
+    assert (world.decided, world.counted) == ([], [("replay", "ignored")])
+    assert world.inbox.positions == {0: 1}
+
+
+def test_a_fault_of_ours_is_a_dead_letter_and_does_not_stop_the_rest() -> None:
+    def fails(*_: object) -> Decision:
+        raise RuntimeError("a bug")
+
+    world = World(fails)
+    world.hand(replay(), replay())
+    assert [decision.dead_letter is not None for decision in world.decided] == [True, True]
+
+
+def test_a_task_that_owes_much_takes_no_replay_for_now() -> None:
+    world = World(lambda *_: Decision())
+    world.has_room = False
+    world.hand(*[replay()] * CAPACITY)
+    assert (len(world.decided), world.inbox.is_full, world.inbox.positions) == (0, True, {})
+    world.has_room = True
+    world.inbox.work()
+    assert (len(world.decided), world.inbox.is_full, world.inbox.positions) == (CAPACITY, False, {0: CAPACITY})
+
+
+def test_a_task_that_is_closing_takes_nothing() -> None:
+    world = World()
+    world.has("a")
+    world.is_running = False
+    world.hand(command("a"))
+    assert world.status("a") is Status.OPEN
+    assert (world.inbox.positions, world.inbox.is_full) == ({}, False)
+
+
+def test_partitions_are_counted_apart() -> None:
+    world = World()
+    world.has("a")
+    world.on_the_wire.add("a")
+    world.hand(command("a"), at=3, partition=1)
+    world.hand(command("x"), at=10)
+    assert world.inbox.positions == {}
+    world.on_the_wire.clear()
+    world.inbox.work()
+    assert world.inbox.positions == {0: 11, 1: 4}
+
+
+def test_a_topic_that_was_created_anew_begins_again() -> None:
+    world = World()
+    world.has("a")
+    world.inbox.start({0: 900})
+    world.inbox.reset(0, 0)
+    world.hand(command("a"))
+    assert world.status("a") is Status.RESOLVING
+    assert world.inbox.positions == {0: 1}
