@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-
-def _monotonic() -> float:
-    """Seconds that never run back and, where the system can tell, go on while it is suspended: whoever was asleep has
-    to find out before it speaks, whether its process or its machine was stopped."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+_monotonic: Callable[[], float] = time.monotonic
+"""Seconds that never run back and, where the system can tell, go on while it is suspended: whoever was asleep has to
+find out before it speaks, whether its process or its machine was stopped."""
+if hasattr(time, "CLOCK_BOOTTIME"):
+    _monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 def _steady_wall() -> Callable[[], float]:

@@ -112,11 +112,20 @@ def _security(security: SecurityConfig) -> dict[str, Any]:
 
 
 async def close_producer(producer: AIOKafkaProducer, timeout: float = 5.0) -> None:
-    """Close a producer, whatever has become of it.
+    """Close a producer, whatever has become of it, within ``timeout`` seconds; also while being cancelled.
 
     A clean stop waits for what is still to be sent, and for as long as there is no broker; nothing here depends on it,
     since what was not committed is aborted by the next initialisation.
     """
+    closing = asyncio.ensure_future(_close_producer(producer, timeout))
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing  # half closed, it would leave its sender behind
+        raise
+
+
+async def _close_producer(producer: AIOKafkaProducer, timeout: float) -> None:
     try:
         async with asyncio.timeout(timeout):
             await producer.stop()

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import orjson
 import structlog
+from aiokafka.errors import KafkaError
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 REDACTED: Final = "[secret]"
@@ -223,7 +224,9 @@ class _LibraryHandler(logging.Handler):
         """Write one line, whatever the record is like."""
         name = record.levelname.lower()
         line: Any = {"event": _message(record), "logger": record.name}
-        if record.exc_info:
+        if record.exc_info and isinstance(record.exc_info[1], KafkaError):
+            line["error"] = repr(record.exc_info[1])  # what Kafka answered; where the client noticed helps nobody
+        elif record.exc_info:
             line["exc_info"] = record.exc_info
         for process in self._processors:
             line = process(None, name, line)

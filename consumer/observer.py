@@ -20,24 +20,30 @@ class DeliveryObserver:
     def answered(self, dispatch: Dispatch, answer: Answer, seconds: float) -> None:
         """A notification was answered after ``seconds``."""
         action = action_of(dispatch.notification)
-        log = self._log.bind(
-            dedup_key=dispatch.dedup_key, route=dispatch.route, action=action, seconds=round(seconds, 4)
-        )
+        fields: dict[str, object] = {
+            "dedup_key": dispatch.dedup_key,
+            "route": dispatch.route,
+            "action": action,
+            "seconds": round(seconds, 4),
+        }
         if isinstance(dispatch.notification, Trigger):
-            log = log.bind(event_id=dispatch.notification.violation.event_id)
+            fields["event_id"] = dispatch.notification.violation.event_id
+        log = self._log
         match answer:
             case Accepted():
                 result = "accepted"
-                log.info(_DONE[action])
+                log.info(_DONE[action], **fields)
             case Rejected(status=status, reason=reason):
                 result = "rejected"
-                log.error("notification_rejected", status=status, error=reason)
+                log.error("notification_rejected", status=status, error=reason, **fields)
             case RouteRefused(status=status, reason=reason):
                 result = "refused"
-                log.error("route_refused", status=status, error=reason)
+                log.error("route_refused", status=status, error=reason, **fields)
             case Unavailable(status=status, reason=reason):
                 result = "unavailable"
-                log.warning("provider_unavailable", status=status, error=reason, retry_after=answer.retry_after)
+                log.warning(
+                    "provider_unavailable", status=status, error=reason, retry_after=answer.retry_after, **fields
+                )
         self._metrics.notification(dispatch.route, action, result, seconds)
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:

@@ -133,6 +133,7 @@ class PipelineMetrics:
         self._metrics = metrics
         self._name = name
         self._events = {outcome: metrics._events.labels(name, outcome) for outcome in outcomes}
+        self._notified: dict[tuple[str, str, str], Counter] = {}
         self._acceptance = metrics._acceptance_seconds.labels(name)
         self._answered = metrics._notification_seconds.labels(name)
         self._checkpoints = metrics._checkpoints.labels(name)
@@ -146,7 +147,11 @@ class PipelineMetrics:
 
     def notification(self, route: str, action: str, result: str, seconds: float) -> None:
         """A notification was answered after ``seconds``."""
-        self._metrics._notifications.labels(self._name, route, action, result).inc()
+        key = (route, action, result)
+        counter = self._notified.get(key)
+        if counter is None:
+            counter = self._notified[key] = self._metrics._notifications.labels(self._name, *key)
+        counter.inc()
         self._answered.observe(seconds)
 
     def accepted(self, seconds: float) -> None:

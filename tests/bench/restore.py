@@ -6,6 +6,7 @@ import tracemalloc
 from statistics import median
 from typing import Any
 
+from consumer.cli.run import GC_THRESHOLDS
 from consumer.kafka import KafkaClients
 from consumer.log import configure_log
 from consumer.restore import restore as read_back
@@ -45,6 +46,7 @@ async def restore(setting: Setting) -> list[Row]:
 
 async def into_store(meter: Meter, *, document: dict[str, Any], count: int, traced: bool = False) -> None:
     """Read a state topic back into a store, as a task does."""
+    gc.set_threshold(*GC_THRESHOLDS)
     config = configuration(document)
     log = configure_log("error", "json", frozenset(), sys.stderr)
     store = Store()

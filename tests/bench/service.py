@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from consumer.build import build_pipelines
+from consumer.cli.run import GC_THRESHOLDS
 from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
 from consumer.kafka import KafkaClients
@@ -76,6 +78,7 @@ class Service:
 @contextlib.asynccontextmanager
 async def running_service(document: dict[str, Any]) -> AsyncIterator[Service]:
     """The service for the length of the block. Its log is written, at level info, to where nobody reads it."""
+    gc.set_threshold(*GC_THRESHOLDS)
     config = configuration(document)
     registry = CollectorRegistry()
     stopping = asyncio.Event()
