@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.feedback import Feedback, MalformedFeedback, decode_feedback
 from consumer.inbox import TaskInbox
-from consumer.kafka import KafkaClients
+from consumer.kafka import KafkaClients, started
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import STALE_END_SECONDS, STALE_END_TRIES
 from providers.retry import Backoff
@@ -74,13 +74,9 @@ class FeedbackReader:
         """
         async with asyncio.timeout(QUESTION_SECONDS):
             partitions = await self._partitions()
-            reader = self._clients.reader()
-            await reader.start()
-            try:
+            async with started(self._clients.reader()) as reader:
                 reader.assign(partitions)
                 ends = await reader.end_offsets(partitions)
-            finally:
-                await reader.stop()
         return {tp.partition: end for tp, end in ends.items()}
 
     @asynccontextmanager
@@ -113,9 +109,7 @@ class FeedbackReader:
     async def _read(self) -> None:
         """Read for as long as there are tasks and the topic stays as it is."""
         partitions = await self._partitions()
-        consumer = self._clients.reader()
-        await consumer.start()
-        try:
+        async with started(self._clients.reader()) as consumer:
             consumer.assign(partitions)
             for partition in partitions:
                 # A position that is set is never looked up; nothing is fetched from this one.
@@ -133,8 +127,6 @@ class FeedbackReader:
                 if known is not None and len(known) != len(partitions):
                     self._has_arrival.set()  # begin again with all of them
                     return
-        finally:
-            await consumer.stop()
 
     async def _partitions(self) -> Sequence[TopicPartition]:
         (described,) = await self._admin.describe_topics([self._topic])

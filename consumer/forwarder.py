@@ -179,7 +179,7 @@ class Forwarder(OwnedPartition):
                     record.key,
                     partition,
                     timestamp_ms=self._timestamp(record),
-                    headers=record.headers,
+                    headers=list(record.headers),
                 )
             )
         sends += await send_dead_letters(producer, stage.pipeline.dlq_topic, cut.dead_letters, limit)

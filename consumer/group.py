@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.kafka import to_the_end
 from consumer.owned import OwnedPartition, Remedies
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
@@ -124,8 +125,10 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     async def progress(self) -> Mapping[int, tuple[int, int]]:
         """Of every partition of the group, whoever owns it: the committed offset (0 without one) and the end.
 
-        Raises KafkaError.
+        Nothing while this member is not in the group. Raises KafkaError.
         """
+        if self.assigned is None:
+            return {}
         partitions = [
             TopicPartition(self._topic, number) for number in self._consumer.partitions_for_topic(self._topic) or ()
         ]
@@ -180,6 +183,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             self._log.warning("drain_cut_off", grace=grace)
 
     async def _stop_consumer(self) -> None:
+        await to_the_end(self._stop())
+
+    async def _stop(self) -> None:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._consumer.stop()

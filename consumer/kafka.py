@@ -2,6 +2,8 @@
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -111,17 +113,32 @@ def _security(security: SecurityConfig) -> dict[str, Any]:
     return settings
 
 
+@asynccontextmanager
+async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer for the length of the block, started in it and stopped behind it, whatever happens."""
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        await to_the_end(consumer.stop())
+
+
 async def close_producer(producer: AIOKafkaProducer, timeout: float = 5.0) -> None:
-    """Close a producer, whatever has become of it, within ``timeout`` seconds; also while being cancelled.
+    """Close a producer, whatever has become of it, within ``timeout`` seconds.
 
     A clean stop waits for what is still to be sent, and for as long as there is no broker; nothing here depends on it,
     since what was not committed is aborted by the next initialisation.
     """
-    closing = asyncio.ensure_future(_close_producer(producer, timeout))
+    await to_the_end(_close_producer(producer, timeout))
+
+
+async def to_the_end(closing: Coroutine[Any, Any, None]) -> None:
+    """Wait until it is done, also while being cancelled: half closed, a client leaves tasks and connections behind."""
+    work = asyncio.ensure_future(closing)
     try:
-        await asyncio.shield(closing)
+        await asyncio.shield(work)
     except asyncio.CancelledError:
-        await closing  # half closed, it would leave its sender behind
+        await asyncio.wait([work])
         raise
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
-from consumer.kafka import KafkaClients
+from consumer.kafka import KafkaClients, started
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, Position, decode_alert, decode_position
 
@@ -27,12 +27,8 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
     To be called after the task's producer was initialised: no transaction is open then, and the end is the real one.
     Raises `CorruptState`, and what the consumer raises.
     """
-    reader = clients.reader()
-    await reader.start()
-    try:
+    async with started(clients.reader()) as reader:
         values = await _read(reader, TopicPartition(topic, partition), log)
-    finally:
-        await reader.stop()
     position = values.pop(CHECKPOINT_KEY, None)
     return Restored(
         [decode_alert(key, value) for key, value in values.items()],

@@ -51,6 +51,8 @@ class Upstream:
                     self.observe(moment, await self._commits(), self._clock.monotonic())
             except (KafkaError, OSError, TimeoutError) as error:
                 self._log.warning("stage_progress_unknown", error=repr(error))
+            except Exception as error:  # a fault of ours: nothing more would ever be resolved
+                self._log.error("stage_progress_unknown", exc_info=error)
             await asyncio.sleep(LOOK_SECONDS)
 
     def observe(self, moment: float, commits: Mapping[int, tuple[int, int]], now: float) -> None:
