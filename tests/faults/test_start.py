@@ -1,6 +1,5 @@
 """What keeps the service from starting is said in one line, without a traceback, and by the exit code."""
 
-import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from consumer.demo.broker import free_port
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.kafka import COMPACTED, create_topic, unique
-from tests.support.process import ROOT, merged, run_to_end, service_process
+from tests.support.process import merged, run_to_end, service_process
 from tests.support.service import ROUTING_KEY, World, make_world
 
 PAGERDUTY = {"pagerduty": {"routing_key": ROUTING_KEY}}
@@ -123,10 +122,3 @@ async def test_no_provider(tmp_path: Path) -> None:
 async def test_alerting_that_is_disabled(tmp_path: Path) -> None:
     document = _document(exporters={"alerting": {"enabled": "false"}})
     assert (await _refusal(document, tmp_path, 2)).startswith("exporters.alerting: no provider")
-
-
-async def test_a_template_that_needs_the_repartition_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(os.environ, "PAGERDUTY_ROUTING_KEY", ROUTING_KEY)
-    said = await _refusal((ROOT / "deploy/examples/pagerduty-only.yaml").read_text(), tmp_path, 2)
-    assert "exporters.alerting.pagerduty.deduplication.key_template" in said
-    assert "kafka.event_key" in said

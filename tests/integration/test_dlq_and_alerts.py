@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from consumer.cli.main import main
+from consumer.feedback import replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
@@ -284,3 +286,30 @@ async def test_a_letter_that_is_too_large_for_the_feedback_topic_stops_it_with_t
     world.document["kafka"]["topics"]["feedback"] = usual
     commands = Commands(world, tmp_path, capsys)
     assert await commands.done("dlq", "replay", "--poison") == "1 dead letter replayed\n"
+
+
+async def test_a_replay_that_is_killed_goes_on_where_it_was(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    sandbox.faults.add(Fault(Answer(status=400)))
+    async with running_member(world.config):
+        await send(world, *(event(session=f"s{number}") for number in range(40)))
+        await first_dead_letters(world, 40)
+    arguments = ["dlq", "replay", "--config", str(tmp_path / "config.yaml"), "--rate", "10"]
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-m", "consumer.cli.main", *arguments)
+
+    async def has_begun() -> bool:
+        return len(await committed_records(world.bootstrap_servers, world.feedback)) >= 10
+
+    await wait_until(has_begun, "some are replayed", timeout=30, poll=0.05)
+    killed.kill()
+    await killed.wait()
+    await commands.done("dlq", "replay")
+    sent = [replay_id_of(record.headers) for record in await committed_records(world.bootstrap_servers, world.feedback)]
+    assert len(sent) == len(set(sent)) == 40
+    sandbox.faults.clear()
+    async with running_member(world.config):
+        await incidents(sandbox, 40)
+    assert [incident.triggers for incident in sandbox.incidents()] == [1] * 40

@@ -633,10 +633,11 @@ def test_check_config_says_what_would_run(capsys: pytest.CaptureFixture[str], mo
     assert not [secret for secret in ENVIRON.values() if secret in out]
 
 
-def test_check_config_says_what_this_version_cannot_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_config_says_that_the_repartition_stage_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.check_config(load_config(EXAMPLES / "pagerduty-only.yaml", ENVIRON), print) == 0
     out = capsys.readouterr().out
-    assert "which this version does not have: `run` refuses this configuration" in out
+    assert "needed: the dedup key lacks {session_id}, kafka.event_key" in out
+    assert "group clawdstrike-alerting.pagerduty-repartition" in out
     assert "on_session_end is ignored" in out
 
 

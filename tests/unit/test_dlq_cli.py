@@ -1,0 +1,105 @@
+"""The arguments of ``alerts`` and ``dlq``, what is made of them without Kafka, and text that is only text."""
+
+import time
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.cli.dlq import _moment
+from consumer.cli.main import main
+from consumer.cli.terminal import plain, show_facts, show_json, show_table
+from consumer.letters import replay_group
+
+CONFIG = """
+kafka: {bootstrap_servers: "127.0.0.1:1", startup_timeout: 1s}
+exporters: {alerting: {pagerduty: {routing_key: 0123456789abcdef0123456789abcdef, api_endpoint: "http://127.0.0.1:1"}}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["dlq", "show", "12"], "must be partition/offset"),
+        (["dlq", "show", "0/-1"], "must be partition/offset"),
+        (["dlq", "list", "--since", "yesterday"], "must be RFC 3339, or how long ago"),
+        (["dlq", "list", "--until", "2026-01-01T00:00:00"], "must be RFC 3339, or how long ago"),
+        (["dlq", "list", "--limit", "0"], "must be a whole number of at least 1"),
+        (["dlq", "replay", "--rate", "0"], "must be a number per second"),
+        (["dlq", "replay", "--rate", "nan"], "must be a number per second"),
+        (["alerts", "list", "--status", "gone"], "invalid choice"),
+        (["alerts", "ack", "key"], "--provider"),
+        (["alerts", "ack", "\udcff", "--provider", "pagerduty"], "is not UTF-8"),
+        (["alerts"], "ACTION"),
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], said: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = arguments if len(arguments) == 1 else [*arguments[:2], "--config", config, *arguments[2:]]
+    assert main(given) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["alerts", "list"], ["dlq", "list"], ["dlq", "replay"]])
+def test_kafka_out_of_reach_is_one_line_and_1(
+    arguments: list[str], config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--config", config]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("kafka.bootstrap_servers: 127.0.0.1:1 did not answer within 1 s")
+
+
+@pytest.mark.parametrize("arguments", [["alerts", "list"], ["dlq", "list"]])
+def test_without_a_provider_there_is_nothing_to_look_at(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("kafka: {}")
+    assert main([*arguments, "--config", str(path)]) == 2
+    assert capsys.readouterr().err == "exporters.alerting: no provider is configured and enabled\n"
+
+
+def test_a_time_is_a_moment_or_how_long_ago() -> None:
+    now = time.time()
+    assert _moment("2h", now) == now - 7200
+    assert _moment("1970-01-02T00:00:00Z", now) == _moment("1970-01-02T01:00:00+01:00", now) == 86400
+    for text in ("", "soon", "1970-01-02"):
+        with pytest.raises(ArgumentTypeError):
+            _moment(text, now)
+
+
+def test_each_set_of_filters_has_a_group_of_its_own() -> None:
+    none = replay_group("g", {"provider": None, "retryable": False})
+    one = replay_group("g", {"provider": "pagerduty", "retryable": False})
+    two = replay_group("g", {"provider": "pagerduty", "retryable": True})
+    assert none == "g-dlq-replay"
+    assert len({none, one, two}) == 3
+    assert replay_group("g", {"retryable": False, "provider": "pagerduty"}) == one
+
+
+@given(st.text())
+def test_plain_text_prints_on_one_line(text: str) -> None:
+    assert plain(text).isprintable()
+
+
+@given(st.text(max_size=30))
+def test_whatever_is_shown_is_only_text(text: str) -> None:
+    # Hypothesis runs this many times in one test, so the fixture's stream is made here.
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    out = StringIO()
+    with redirect_stdout(out):
+        show_table(["A"], [[text]])
+        show_facts([(text, text)])
+        show_json({text: text})
+    assert all(character.isprintable() or character == "\n" for character in out.getvalue().replace("\x7f", ""))
