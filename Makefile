@@ -1,5 +1,6 @@
 # make demo [ARGS=...]   everything on this machine, no Docker, no network
 # make test [ARGS=...]   all tests; on Apache Kafka where Docker answers, else on the embedded broker
+# make chaos [ARGS=...]  every fault and every crash against real processes, for half an hour; needs Docker
 # make bench, make lint, make clean
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench chaos lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/clawdstrike-alerting demo $(ARGS)
@@ -17,6 +18,9 @@ test: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

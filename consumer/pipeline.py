@@ -99,9 +99,7 @@ class Pipeline:
             return None
         return self._occurred(event, replay.record, store, now, is_replay=True)
 
-    def _occurred(
-        self, event: SecurityEvent, record: Record, store: Store, now: float, *, is_replay: bool
-    ) -> Decision:
+    def _occurred(self, event: SecurityEvent, record: Record, store: Store, now: float, *, is_replay: bool) -> Decision:
         template = self.template
         dedup_key = template.render(event)
         session_id = _session(event) if "session_id" in template.fields else None

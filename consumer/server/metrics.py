@@ -21,6 +21,7 @@ STAGE_OUTCOMES = ("ignored", "forwarded", "poison", "tombstone")
 """What can become of an event in a repartition stage, which has no alerts."""
 
 ACTIONS = ("trigger", "acknowledge", "resolve")
+FEEDBACK = ("acknowledge", "resolve", "replay", "malformed")
 RESULTS = ("accepted", "rejected", "refused", "unavailable")
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
@@ -114,6 +115,9 @@ class Metrics:
         outcomes: Sequence[str] = OUTCOMES,
     ) -> "PipelineMetrics":
         """The metrics of one pipeline or stage, every series there from the start; each scrape asks for ``state``."""
+        for kind in FEEDBACK:
+            for result in ("applied", "ignored"):
+                self._feedback.labels(name, kind, result)
         for route in routes:
             for action in ACTIONS:
                 for result in RESULTS:

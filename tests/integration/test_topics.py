@@ -27,15 +27,18 @@ CREATE = "`clawdstrike-alerting topics create --config …`"
 class Names:
     """A configuration whose topics nobody else has."""
 
-    def __init__(self, broker: Broker, *, max_event_bytes: int | None = None) -> None:
+    def __init__(self, broker: Broker, *, max_event_bytes: int | None = None, keyed: bool = False) -> None:
         self.servers = broker.bootstrap_servers
         prefix = unique("topics")
         self.events, self.state, self.dlq = f"{prefix}.events", f"{prefix}.state.pagerduty", f"{prefix}.dlq"
         self.feedback = f"{prefix}.feedback"
+        self.keyed, self.positions = f"{prefix}.keyed.pagerduty", f"{prefix}.keyed.pagerduty.positions"
+        self.is_keyed = keyed
+        event_key = "tenant_id" if keyed else "session_id"
         delivery = "" if max_event_bytes is None else f"delivery: {{max_event_bytes: {max_event_bytes}}}\n"
         self.text = (
-            f"kafka: {{bootstrap_servers: '{self.servers}', topics: "
-            f"{{events: {self.events}, state: {prefix}.state, dlq: {self.dlq}, feedback: {self.feedback}}}}}\n"
+            f"kafka: {{bootstrap_servers: '{self.servers}', event_key: {event_key}, topics: {{events: {self.events}, "
+            f"state: {prefix}.state, dlq: {self.dlq}, feedback: {self.feedback}, keyed: {prefix}.keyed}}}}\n"
             f"exporters: {{alerting: {{pagerduty: {{routing_key: {'k' * 32}}}}}}}\n{delivery}"
         )
         self.config: Config = parse_config(self.text, {}, lambda path: path)
@@ -46,10 +49,16 @@ class Names:
 
     async def good(self, *missing: str) -> None:
         """All topics but these as they must be."""
-        topics = ((self.events, 2, {}), (self.state, 2, COMPACTED), (self.feedback, 1, {}), (self.dlq, 1, {}))
+        topics = [(self.events, 2, {}), (self.state, 2, COMPACTED), (self.feedback, 1, {}), (self.dlq, 1, {})]
+        if self.is_keyed:
+            topics += [(self.keyed, 2, {"retention.ms": "-1"}), (self.positions, 2, COMPACTED)]
         for name, partitions, configs in topics:
             if name not in missing:
                 await create_topic(self.servers, name, partitions=partitions, configs=configs)
+
+    def reconfigure(self, text: str) -> None:
+        self.text += f"{text}\n"
+        self.config = parse_config(self.text, {}, lambda path: path)
 
     async def check(self) -> TopicReport:
         async with admin(self.servers) as client:
@@ -235,6 +244,101 @@ async def test_what_the_broker_does_not_tell_is_taken_for_kafkas_default(
     assert report.problems == ()
     assert f"topic {names.state}: the broker does not tell its cleanup.policy" in report.unknown
     assert report.dead_letter_limit == KAFKA_MAX_MESSAGE_BYTES
+
+
+# --- of a repartition stage
+
+
+DAY = 86_400_000
+
+
+@pytest.fixture
+def keyed(broker: Broker) -> Names:
+    return Names(broker, keyed=True)
+
+
+def test_a_pipeline_whose_events_have_to_meet_first_has_two_topics_more() -> None:
+    text = f"kafka: {{event_key: none}}\nexporters: {{alerting: {{pagerduty: {{routing_key: {'k' * 32}}}}}}}"
+    specs = topics_of(parse_config(text, {}, lambda path: path))
+    keyed, positions = "clawdstrike.alerting.keyed.pagerduty", "clawdstrike.alerting.keyed.pagerduty.positions"
+    assert [(spec.name, spec.purpose, spec.partitions, spec.input) for spec in specs[:4]] == [
+        ("clawdstrike.events", Purpose.EVENTS, Partitions.CHOSEN, ""),
+        (keyed, Purpose.KEYED, Partitions.LIKE_INPUT, "clawdstrike.events"),
+        (positions, Purpose.POSITIONS, Partitions.AS_INPUT, "clawdstrike.events"),
+        ("clawdstrike.alerting.state.pagerduty", Purpose.STATE, Partitions.AS_INPUT, keyed),
+    ]
+
+
+async def test_what_is_created_for_a_stage_passes_the_check(keyed: Names) -> None:
+    async with admin(keyed.servers) as client:
+        creation = await create_topics(client, keyed.config, 3, None)
+    assert creation.created == (keyed.events, keyed.keyed, keyed.positions, keyed.state, keyed.feedback, keyed.dlq)
+    assert creation.report.problems == ()
+    assert [creation.report.found[name] for name in (keyed.keyed, keyed.positions, keyed.state)] == [3, 3, 3]
+    configs = await _configs(keyed.servers, keyed.keyed)
+    assert configs["cleanup.policy"] == "delete"
+    assert (await _configs(keyed.servers, keyed.positions))["cleanup.policy"] == "compact"
+
+
+@pytest.mark.real_kafka("it tells its configs")
+@pytest.mark.parametrize(
+    ("events", "give_up_after", "kept"),
+    [(7 * DAY, "24h", 9 * DAY), (2 * DAY, "3d", 6 * DAY), (DAY, "0", -1), (-1, "1h", -1)],
+)
+async def test_a_keyed_topic_is_kept_as_long_as_the_events_and_give_up_after_together(
+    keyed: Names, events: int, give_up_after: str, kept: int
+) -> None:
+    keyed.reconfigure(f"delivery: {{give_up_after: {give_up_after}}}")
+    await keyed.topic(keyed.events, retention_ms=events)
+    async with admin(keyed.servers) as client:
+        creation = await create_topics(client, keyed.config, None, None)
+    assert creation.report.problems == ()
+    assert int((await _configs(keyed.servers, keyed.keyed))["retention.ms"]) == kept
+
+
+@pytest.mark.real_kafka("it tells its configs")
+@pytest.mark.parametrize(("events", "kept"), [(DAY, 2 * DAY), (-1, 400 * DAY)])
+async def test_a_keyed_topic_that_could_lose_what_is_owed_is_told(keyed: Names, events: int, kept: int) -> None:
+    await keyed.good(keyed.events, keyed.keyed)
+    await keyed.topic(keyed.events, retention_ms=events)
+    await keyed.topic(keyed.keyed, retention_ms=kept)
+    (problem,) = (await keyed.check()).problems
+    needed = -1 if events == -1 else 2 * DAY + 3_600_000
+    assert problem.startswith(f"topic {keyed.keyed}: retention.ms is {kept} and must be ")
+    assert f"--entity-name {keyed.keyed} --add-config retention.ms={needed}`" in problem
+
+
+async def test_a_keyed_topic_must_not_be_compacted(keyed: Names) -> None:
+    await keyed.good(keyed.keyed)
+    await keyed.topic(keyed.keyed, cleanup_policy="compact", retention_ms=-1)
+    (problem,) = (await keyed.check()).problems
+    assert problem.startswith(f"topic {keyed.keyed}: cleanup.policy is compact and must be delete, ")
+
+
+async def test_a_keyed_topic_must_take_the_largest_event(broker: Broker) -> None:
+    keyed = Names(broker, keyed=True, max_event_bytes=2 << 20)
+    await keyed.good(keyed.state)
+    await keyed.topic(keyed.state, cleanup_policy="compact", max_message_bytes=4 << 20)
+    (problem,) = (await keyed.check()).problems
+    assert problem.startswith(f"topic {keyed.keyed}: max.message.bytes is {KAFKA_MAX_MESSAGE_BYTES} and must be at ")
+    assert f"max.message.bytes={(2 << 20) + 8192}`" in problem
+
+
+async def test_the_positions_must_be_compacted(keyed: Names) -> None:
+    await keyed.good(keyed.positions)
+    await keyed.topic(keyed.positions)
+    (problem,) = (await keyed.check()).problems
+    assert problem.startswith(f"topic {keyed.positions}: cleanup.policy is delete and must be compact, ")
+
+
+async def test_the_positions_follow_the_events_and_the_state_follows_the_keyed_topic(keyed: Names) -> None:
+    await keyed.good(keyed.keyed, keyed.positions)
+    await keyed.topic(keyed.keyed, 3, retention_ms=-1)
+    await keyed.topic(keyed.positions, 4, cleanup_policy="compact")
+    positions, state = (await keyed.check()).problems
+    assert positions.startswith(f"topic {keyed.positions} has 4 partitions, its input {keyed.events} has 2: ")
+    assert "the stage goes on from what its group has committed" in positions
+    assert state.startswith(f"topic {keyed.state} has 2 partitions, its input {keyed.keyed} has 3: ")
 
 
 # --- the command

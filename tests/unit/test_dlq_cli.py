@@ -2,6 +2,8 @@
 
 import time
 from argparse import ArgumentTypeError
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -93,10 +95,6 @@ def test_plain_text_prints_on_one_line(text: str) -> None:
 
 @given(st.text(max_size=30))
 def test_whatever_is_shown_is_only_text(text: str) -> None:
-    # Hypothesis runs this many times in one test, so the fixture's stream is made here.
-    from contextlib import redirect_stdout
-    from io import StringIO
-
     out = StringIO()
     with redirect_stdout(out):
         show_table(["A"], [[text]])
