@@ -333,6 +333,7 @@ async def test_a_forwarder_that_dies_anywhere_has_forwarded_each_event_exactly_o
     assert await positions(world) == {0: 30, 1: 30}
 
 
+@pytest.mark.real_kafka("a member that is killed is missed")
 async def test_a_member_killed_while_it_forwards_has_forwarded_each_event_exactly_once(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:

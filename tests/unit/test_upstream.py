@@ -1,0 +1,107 @@
+"""A task behind a repartition stage is caught up only if the whole stage is (design section 6)."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from consumer import upstream as module
+from consumer.clock import Clock
+from consumer.progress import Progress
+from consumer.upstream import Upstream
+from tests.support.waiting import wait_until
+
+FRESH = 2 * (5 + 5 + 2)
+PEACE = 30.0
+
+
+class Log:
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, dict[str, Any]]] = []
+
+    def warning(self, name: str, **fields: Any) -> None:
+        self.said.append((name, fields))
+
+    error = warning
+
+
+async def _unasked() -> Mapping[int, tuple[int, int]]:
+    raise AssertionError
+
+
+def upstream() -> Upstream:
+    return Upstream(_unasked, proof_interval=5.0, peace_seconds=PEACE, clock=Clock.system(), log=Log())  # type: ignore[arg-type]
+
+
+def test_of_a_stage_of_which_nothing_is_known_nothing_is_believed() -> None:
+    stage = upstream()
+    assert not stage.is_caught_up(0.0)
+    stage.observe(0.0, {}, 0.1)
+    assert not stage.is_caught_up(0.1)
+    assert not stage.is_peace(1e9)
+
+
+def test_it_is_caught_up_when_every_partition_is_whoever_owns_it() -> None:
+    stage = upstream()
+    stage.observe(0.0, {0: (5, 5), 1: (2, 3)}, 0.1)
+    assert not stage.is_caught_up(0.1)
+    stage.observe(2.0, {0: (5, 8), 1: (3, 4)}, 2.1)  # all that was there at 0
+    assert stage.is_caught_up(2.1)
+
+
+def test_it_is_not_any_more_when_one_partition_stands_still_for_too_long() -> None:
+    stage = upstream()
+    stage.observe(0.0, {0: (5, 5), 1: (3, 3)}, 0.1)
+    for second in range(2, FRESH + 2, 2):
+        assert stage.is_caught_up(float(second - 1))
+        stage.observe(float(second), {0: (5 + second, 5 + second), 1: (3, 4)}, second + 0.1)
+    assert not stage.is_caught_up(FRESH + 0.5)
+
+
+def test_peace_needs_it_caught_up_all_the_time() -> None:
+    stage = upstream()
+    for second in range(0, 40, 2):
+        stage.observe(float(second), {0: (second, second)}, second + 0.1)
+        assert stage.is_peace(second + 0.1) is (second >= PEACE)
+
+
+def test_a_task_is_caught_up_only_if_the_stage_before_it_is() -> None:
+    stage = upstream()
+    progress = Progress(0.0, before=stage)
+    progress.observe_end(1.0, 0, 1.0)
+    assert not progress.is_caught_up(1.0)
+    assert not progress.is_peace(1.0)
+    stage.observe(0.5, {0: (7, 7)}, 1.0)
+    assert progress.is_caught_up(1.0)
+    assert not progress.is_peace(1.0)
+    for second in range(2, 34, 2):
+        stage.observe(float(second), {0: (7, 7)}, second + 0.1)
+        progress.observe_end(float(second), 0, second + 0.1)
+    assert progress.is_peace(32.2)
+    assert not progress.is_caught_up(32.2 + FRESH)
+
+
+@pytest.mark.parametrize("error", [KafkaError("no coordinator"), TimeoutError(), ZeroDivisionError()])
+async def test_it_goes_on_looking_whatever_happens(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    looks, log = 0, Log()
+
+    async def commits() -> Mapping[int, tuple[int, int]]:
+        nonlocal looks
+        looks += 1
+        if looks < 3:
+            raise error
+        return {0: (0, 0)}
+
+    clock = Clock.system()
+    stage = Upstream(commits, proof_interval=5.0, peace_seconds=0.0, clock=clock, log=log)  # type: ignore[arg-type]
+    watching = asyncio.create_task(stage.run())
+    try:
+        await wait_until(lambda: stage.is_caught_up(clock.monotonic()), "it is caught up")
+    finally:
+        watching.cancel()
+    assert [name for name, _ in log.said] == ["stage_progress_unknown"] * 2
