@@ -4,7 +4,6 @@ Whatever was started ends with `run_demo`, in the opposite order, however it end
 """
 
 import asyncio
-import logging
 import secrets
 import tempfile
 import time
@@ -30,6 +29,7 @@ from consumer.demo.summary import checks, print_summary
 from consumer.demo.table import Display, Rate, Snapshot
 from consumer.demo.traffic import Traffic, TrafficError
 from consumer.kafka import KafkaClients, close_producer
+from consumer.log import quiet
 from consumer.topics import create_topics, topics_of
 from providers.sandbox import Fault, Sandbox, Settings, running_sandbox
 
@@ -93,9 +93,9 @@ async def run_demo(options: Options, console: Console, stopping: asyncio.Event) 
 
     Raises `EngineMissing`, `EmbeddedBrokerError`, `DemoError`, `Stopped`.
     """
-    # The demo says itself what the user has to know; the clients would say it again, in other words.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     async with AsyncExitStack() as stack:
+        # The demo says itself what the user has to know; the clients would say it again, in other words.
+        stack.enter_context(quiet("aiokafka"))
         running = await _unless(stopping, _set_stage(options, console, stack))
         seconds = await _play(running, options, console, stopping)
         numbers = await _quiet(running, console)
