@@ -1,0 +1,73 @@
+"""``python -m tests.chaos [--minutes 30] [--seed N] [--brokers 3]``: every fault alone, every crash, then all together.
+
+Exit code 1 if anything is lost, doubled, wrongly resolved or stuck. A seed gives the same traffic and the same faults
+in the same order; when exactly they strike depends on the machine.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.chaos.crashes import enumerate_crashes, rows_of
+from tests.chaos.faults import CATALOG
+from tests.chaos.run import Row, Run, table
+from tests.chaos.setting import brokers, setting
+
+TOGETHER_SECONDS = 60.0
+
+
+def main() -> int:
+    """Run, print the table."""
+    options = _parser().parse_args()
+    folder = options.logs or Path(tempfile.mkdtemp(prefix="chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of a broker that is away its clients have much to say
+    print(f"seed {options.seed}, {options.brokers} broker(s), {options.members} members, logs in {folder}", flush=True)
+    started = time.monotonic()
+    with brokers(options.brokers) as nodes:
+        rows = asyncio.run(_run(options, nodes, folder, started + options.minutes * 60))
+    print(table(rows))
+    failures = [f"{row.name}: {failure}" for row in rows for failure in row.failures]
+    print(f"{len(failures)} failures in {(time.monotonic() - started) / 60:.1f} minutes")
+    return 1 if failures else 0
+
+
+async def _run(options: argparse.Namespace, nodes, folder: Path, until: float) -> list[Row]:  # type: ignore[no-untyped-def]
+    rows: list[Row] = []
+    async with setting(nodes, providers=options.providers) as where:
+        if options.crashes or not (options.only or options.together):
+            rows += rows_of(await enumerate_crashes(where, folder, tell=lambda line: print(line, flush=True)))
+            if options.crashes:
+                return rows
+        run = Run(where, folder, seed=options.seed, members=options.members, per_second=options.per_second)
+        async with run.going():
+            for name in options.only or ([] if options.together else CATALOG):
+                await run.alone(CATALOG[name], options.times)
+            while time.monotonic() < until and not options.only:
+                await run.together(TOGETHER_SECONDS)
+        rows += run.rows
+    return rows
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long in all (every fault is met once anyway)")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+    parser.add_argument("--members", type=int, default=3)
+    parser.add_argument("--per-second", type=float, default=40.0, help="events")
+    parser.add_argument("--times", type=int, default=2, help="how often each fault strikes alone")
+    parser.add_argument("--only", action="append", choices=list(CATALOG), help="only this fault, alone; repeatable")
+    parser.add_argument("--crashes", action="store_true", help="only the crashes at every step")
+    parser.add_argument("--together", action="store_true", help="only phases of all faults together")
+    parser.add_argument("--providers", nargs="+", default=["pagerduty", "opsgenie"])
+    parser.add_argument("--logs", type=Path, help="the folder for the members' logs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""A crash at every step of a task, one after the other: none is sampled, none is left out.
+
+For each step a member is started that ends there as by `kill -9` (`tests.chaos.crashing`), then a clean one that has to
+finish what it left; then the account is taken. The enumeration of a scenario is over when its member reaches no more
+steps. Every scenario has a new alert (a), one that is raised (b), and one whose session ends (c).
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from providers.sandbox import ArmedFault, Delay, Fault
+from tests.chaos.account import Account, Finding, Reader, take_account
+from tests.chaos.crashing import CODE
+from tests.chaos.members import Members
+from tests.chaos.run import Row
+from tests.chaos.setting import Setting, make_world
+from tests.support.events import encode, event, session_end
+from tests.support.kafka import running
+from tests.support.process import Service
+from tests.support.service import World
+from tests.support.waiting import wait_until
+
+CRASHING = "tests.chaos.crashing"
+GUARD = "forbidden_path"
+SESSION_SECONDS, TIMEOUT_SECONDS = 2.0, 0.5
+STEP_SECONDS = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One crash: the number and name of the step, what was found afterwards, how long the successor took.
+
+    ``is_beyond``: the member had done everything before it reached that step; it was killed then.
+    """
+
+    scenario: str
+    number: int
+    step: str
+    account: Account
+    trouble: tuple[str, ...]
+    recovery: float
+    is_beyond: bool = False
+
+
+@dataclass
+class Bench:
+    """One group with one partition, in which one crash after the other is made."""
+
+    setting: Setting
+    world: World
+    folder: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        self.members = Members(self.world.document, self.setting.proxied_servers, self.folder)
+        self.reader = Reader(self.world, ["pagerduty"])
+
+    async def crash(self, scenario: "Scenario", number: int) -> Crash | None:
+        """Crash at this step of the scenario; None if there are not so many."""
+        prefix = f"{self.name}{scenario.name[0]}{number}"
+        old = await self.members.start(proxied=False)
+        for member in ("b", "c"):
+            await self.send((f"{prefix}-{member}", event(session=f"{prefix}-{member}", guard=GUARD, severity="high")))
+        await self._quiet()
+        await self.members.end(old)
+        trace = self.folder / f"{prefix}.trace"
+        await scenario.play(self, prefix, number, trace)
+        steps = trace.read_text().split("\n")[:-1] if trace.exists() else []
+        died = time.time()
+        clean = await self.members.start(proxied=False)
+        findings: list[Finding] = []
+        try:
+            await clean.restored(1)
+            await self._quiet()
+        except AssertionError as error:
+            findings.append(Finding("stuck", "pagerduty", prefix, str(error)))
+        recovery = time.time() - died
+        account = take_account(self.reader, self.setting.sandbox, {}, f"{prefix}-")
+        account.findings += [*findings, *self._expected(prefix)]
+        await self.members.end(clean)
+        trouble, self.members.trouble = tuple(self.members.trouble), []
+        is_beyond = len(steps) < number
+        if is_beyond and not account.findings and not trouble:
+            return None
+        return Crash(
+            scenario.name, number, steps[-1] if steps else "?", account, trouble, recovery, is_beyond=is_beyond
+        )
+
+    def _expected(self, prefix: str) -> Iterable[Finding]:
+        """One incident for each of the three; that of c has ended, the others have not."""
+        for member, is_open in (("a", True), ("b", True), ("c", False)):
+            key = f"{GUARD}:{prefix}-{member}"
+            found = [incident.open for incident in self.setting.sandbox.incidents(dedup_key=key)]
+            if found != [is_open]:
+                yield Finding(
+                    "extra" if len(found) > 1 else "lost", "pagerduty", key, f"open: {found}, not [{is_open}]"
+                )
+
+    async def start(self, number: int, trace: Path, *, arm: str) -> Service:
+        """Start the member that is to crash."""
+        environment = {"CHAOS_CRASH_AT": str(number), "CHAOS_ARM": arm, "CHAOS_TRACE": str(trace)}
+        return await self.members.start(module=CRASHING, proxied=False, watched=False, environment=environment)
+
+    async def backlog(self, prefix: str) -> None:
+        """The events of the scenario."""
+        a, b, c = (f"{prefix}-{member}" for member in ("a", "b", "c"))
+        await self.send(
+            (a, event(session=a, guard=GUARD, severity="high")),
+            (b, event(session=b, guard=GUARD, severity="critical")),
+            (c, session_end(c)),
+        )
+
+    async def send(self, *events: tuple[str, dict[str, Any]]) -> None:
+        """Produce these events, each with the session as its key."""
+        async with running(AIOKafkaProducer(bootstrap_servers=self.world.bootstrap_servers, acks="all")) as producer:
+            for session, fields in events:
+                await producer.send_and_wait(self.world.events, encode(fields), key=session.encode())
+
+    async def crashed_or_quiet(self, service: Service) -> None:
+        """Wait until the member has crashed, or has done everything."""
+
+        async def is_over() -> bool:
+            return service.process.returncode is not None or await self.reader.is_quiet() is None
+
+        await wait_until(is_over, "the member crashes or is done", timeout=STEP_SECONDS, poll=0.1)
+        if service.process.returncode is None:
+            await self.members.kill(service)
+        else:
+            await self.check_code(service)
+
+    async def check_code(self, service: Service) -> None:
+        """It ended at its step, or (asked to) in good order."""
+        code = await service.ended()
+        if code not in (CODE, 0):
+            self.members.trouble.append(f"the member that was to crash ended with {code}\n{service.tail()}")
+
+    async def _quiet(self) -> None:
+        last: str | None = ""
+
+        async def is_quiet() -> bool:
+            nonlocal last
+            last = await self.reader.is_quiet()
+            return last is None
+
+        try:
+            await wait_until(is_quiet, "quiet", timeout=STEP_SECONDS, poll=0.15)
+        except AssertionError:
+            raise AssertionError(f"not quiet within {STEP_SECONDS:g} s: {last}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What the member does that is to crash: `play` returns when it has ended."""
+
+    name: str
+    play: Callable[[Bench, str, int, Path], Awaitable[None]]
+
+
+async def _taking_over(bench: Bench, prefix: str, number: int, trace: Path) -> None:
+    """It starts with a backlog: own, prove, restore, then what is to be told."""
+    await bench.backlog(prefix)
+    await bench.crashed_or_quiet(await bench.start(number, trace, arm="start"))
+
+
+async def _running(bench: Bench, prefix: str, number: int, trace: Path) -> None:
+    """It runs when the events come."""
+    service = await bench.start(number, trace, arm="signal")
+    await service.restored(1)
+    await asyncio.sleep(TIMEOUT_SECONDS + 0.2)  # no request of an earlier owner may still land
+    service.process.send_signal(signal.SIGUSR1)
+    await bench.backlog(prefix)
+    await bench.crashed_or_quiet(service)
+
+
+async def _leaving(bench: Bench, prefix: str, number: int, trace: Path) -> None:
+    """It is asked to end while requests are on the wire."""
+    service = await bench.start(number, trace, arm="signal")
+    await service.restored(1)
+    slow: ArmedFault = bench.setting.sandbox.faults.add(
+        Fault(Delay(TIMEOUT_SECONDS * 0.6), dedup_key=f"{GUARD}:{prefix}-a")
+    )
+    await bench.backlog(prefix)
+    key = f"{GUARD}:{prefix}-a"
+    await bench.setting.sandbox.wait_for(lambda: bool(bench.setting.sandbox.requests(dedup_key=key)))
+    service.process.send_signal(signal.SIGUSR1)
+    service.ask_to_end()
+    await bench.check_code(service)
+    slow.remove()
+
+
+SCENARIOS = (Scenario("taking over", _taking_over), Scenario("running", _running), Scenario("leaving", _leaving))
+
+
+async def enumerate_crashes(
+    where: Setting,
+    folder: Path,
+    *,
+    workers: int = 2,
+    scenarios: Sequence[Scenario] = SCENARIOS,
+    only: Callable[[str, int], bool] = lambda scenario, number: True,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Crash]:
+    """Crash at every step of these scenarios (of which ``only`` says yes); some benches share the work."""
+    crashes: list[Crash] = []
+    for scenario in scenarios:
+        over = asyncio.Event()
+        numbers = iter(range(1, 200))
+
+        async def work(bench: Bench, scenario: Scenario = scenario, numbers=numbers, over=over) -> None:  # type: ignore[no-untyped-def]
+            try:
+                for number in numbers:
+                    if over.is_set():
+                        return
+                    if not only(scenario.name, number):
+                        continue
+                    crash = await bench.crash(scenario, number)
+                    if crash is None:
+                        over.set()
+                        return
+                    crashes.append(crash)
+                    if crash.is_beyond:
+                        over.set()
+                    tell(f"  {scenario.name} {crash.number} {crash.step}: {crash.recovery:.1f} s")
+                    for finding in crash.account.findings:
+                        tell(f"    FAILED {finding}")
+                    for trouble in crash.trouble:
+                        tell(f"    FAILED {trouble}")
+            finally:
+                await bench.members.kill_all()
+
+        async with asyncio.TaskGroup() as group:
+            for index in range(workers):
+                group.create_task(work(await _bench(where, folder, f"{scenario.name[0]}{index}x")))
+    return crashes
+
+
+async def _bench(where: Setting, folder: Path, name: str) -> Bench:
+    servers = where.world.bootstrap_servers
+    replication = min(len(where.nodes), 3)
+    world = await make_world(servers, where.sandbox.url, ["pagerduty"], 1, replication)
+    world.document["kafka"]["session_timeout"] = f"{SESSION_SECONDS}s"
+    world.document["delivery"]["timeout_seconds"] = TIMEOUT_SECONDS
+    inside = folder / name
+    with contextlib.suppress(FileExistsError):
+        inside.mkdir(parents=True)
+    return Bench(where, world, inside, name)
+
+
+def rows_of(crashes: Sequence[Crash]) -> list[Row]:
+    """A line of the table for each scenario."""
+    rows = []
+    for scenario in dict.fromkeys(crash.scenario for crash in crashes):
+        mine = [crash for crash in crashes if crash.scenario == scenario]
+        total = Account(
+            sum(crash.account.alertable for crash in mine),
+            sum(crash.account.incidents for crash in mine),
+            findings=[finding for crash in mine for finding in crash.account.findings],
+        )
+        trouble = [f"{crash.number} {crash.step}: {text}" for crash in mine for text in crash.trouble]
+        rows.append(Row(f"crash: {scenario}", len(mine), total, max(crash.recovery for crash in mine), trouble))
+    return rows

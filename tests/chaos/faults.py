@@ -1,0 +1,242 @@
+"""The faults. Each is a coroutine that strikes once and returns when the fault is over; what it needs, it is given.
+
+`CATALOG` has all of them by name; `lane` says which may not strike at the same time as another of the same lane.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from providers.sandbox import Answer, Delay, Drop, Fault, Hang, LandLate, LoseAnswer
+from providers.sandbox.faults import Effect
+from tests.chaos.members import MAIN, Members
+from tests.chaos.setting import SECRET_KEY, SESSION_SECONDS, TIMEOUT_SECONDS, Setting
+from tests.support.process import Service
+
+SKEWED = "tests.chaos.skewed"
+
+
+@dataclass
+class Scene:
+    """What faults strike at, and the dice they throw."""
+
+    setting: Setting
+    members: Members
+    size: int
+    chance: random.Random
+
+    def a_member(self) -> Service | None:
+        """One of the members, if one runs."""
+        return self.chance.choice(self.members.running) if self.members.running else None
+
+
+Strike = Callable[[Scene], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of fault."""
+
+    name: str
+    lane: str
+    strike: Strike
+    expects_dead_letters: bool = False
+
+
+async def kill(scene: Scene) -> None:
+    """A member dies; another is started in its place after a while."""
+    if (victim := scene.a_member()) is not None:
+        await scene.members.kill(victim)
+        await asyncio.sleep(scene.chance.uniform(0, 3))
+        await scene.members.start()
+
+
+async def kill_all(scene: Scene) -> None:
+    """All members die at once; for a while there are none."""
+    for victim in list(scene.members.running):
+        await scene.members.kill(victim)
+    await asyncio.sleep(scene.chance.uniform(0, 10))
+    for _ in range(scene.size):
+        await scene.members.start()
+
+
+async def replace(scene: Scene) -> None:
+    """A rolling update: a new member comes, an old one is asked to end."""
+    await scene.members.start()
+    if (victim := scene.a_member()) is not None:
+        await scene.members.end(victim)
+
+
+async def freeze(scene: Scene) -> None:
+    """A member is stopped until its session is over, then goes on as if nothing had been."""
+    await _freeze(scene, SESSION_SECONDS + scene.chance.uniform(0.5, 4))
+
+
+async def freeze_shortly(scene: Scene) -> None:
+    """A member is stopped for about as long as its proofs are fresh."""
+    await _freeze(scene, SESSION_SECONDS * scene.chance.uniform(0.3, 0.9))
+
+
+async def _freeze(scene: Scene, seconds: float) -> None:
+    if (victim := scene.a_member()) is not None:
+        try:
+            victim.freeze()
+            await asyncio.sleep(seconds)
+        finally:
+            if victim.process.returncode is None:
+                victim.wake()
+
+
+async def storm(scene: Scene) -> None:
+    """Members join and leave, every second or so."""
+    guests: list[Service] = []
+    for _ in range(8):
+        if guests and scene.chance.random() < 0.5:
+            guest = guests.pop(scene.chance.randrange(len(guests)))
+            if guest in scene.members.running:
+                await (scene.members.kill if scene.chance.random() < 0.5 else scene.members.end)(guest)
+        else:
+            guests.append(await scene.members.start())
+        await asyncio.sleep(scene.chance.uniform(0.5, 1.5))
+    await asyncio.gather(*(scene.members.end(guest) for guest in guests if guest in scene.members.running))
+
+
+async def twins(scene: Scene) -> None:
+    """Two members with one group_instance_id: at least one of them has to give up by itself."""
+    kafka = {"group_instance_id": f"twin-{scene.chance.randrange(10**9)}"}
+    pair = [await scene.members.start(watched=False, kafka=kafka) for _ in range(2)]
+    ends = [asyncio.create_task(service.process.wait()) for service in pair]
+    done, waiting = await asyncio.wait(ends, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    if not done:
+        scene.members.trouble.append("neither of two members with one group_instance_id has given up")
+    for service in pair:
+        if service.process.returncode is None:
+            await scene.members.kill(service)
+        elif service.process.returncode != 1:
+            scene.members.trouble.append(f"a twin ended with {service.process.returncode}\n{service.tail()}")
+    await asyncio.gather(*waiting)
+
+
+async def skew(scene: Scene) -> None:
+    """A member whose wall clock is wrong by up to some minutes works for a while."""
+    seconds = scene.chance.choice((-1, 1)) * scene.chance.uniform(5, 300)
+    member = await scene.members.start(module=SKEWED, environment={"CHAOS_SKEW_SECONDS": f"{seconds:.1f}"})
+    await asyncio.sleep(scene.chance.uniform(6, 10))
+    if member in scene.members.running:
+        await scene.members.end(member)
+
+
+async def broker_kill(scene: Scene) -> None:
+    """A broker dies and comes back."""
+    node = scene.chance.choice(scene.setting.nodes)
+    await asyncio.to_thread(node.kill)
+    await asyncio.sleep(scene.chance.uniform(0, 3))
+    await asyncio.to_thread(node.start)
+
+
+async def broker_restart(scene: Scene) -> None:
+    """A broker is restarted in an orderly way."""
+    node = scene.chance.choice(scene.setting.nodes)
+    await asyncio.to_thread(node.stop)
+    await asyncio.to_thread(node.start)
+
+
+async def broker_pause(scene: Scene) -> None:
+    """A broker freezes, for less or for more than a session."""
+    node = scene.chance.choice(scene.setting.nodes)
+    await asyncio.to_thread(node.pause)
+    await asyncio.sleep(SESSION_SECONDS * scene.chance.uniform(0.5, 2))
+    await asyncio.to_thread(node.unpause)
+
+
+async def cut(scene: Scene) -> None:
+    """Every second member loses all its connections to Kafka."""
+    await _proxies(scene, "cut", scene.chance.uniform(0.2, 3))
+
+
+async def stall(scene: Scene) -> None:
+    """Nothing passes between every second member and Kafka; connections stay."""
+    await _proxies(scene, "stall", SESSION_SECONDS * scene.chance.uniform(0.5, 2))
+
+
+async def no_coordinator(scene: Scene) -> None:
+    """Every second member is cut off from its coordinator, while fetches and transactions go on."""
+    await _proxies(scene, "stall_coordination", SESSION_SECONDS * scene.chance.uniform(1, 2))
+
+
+async def _proxies(scene: Scene, what: str, seconds: float) -> None:
+    try:
+        for proxy in scene.setting.proxies:
+            getattr(proxy, what)()
+        await asyncio.sleep(seconds)
+    finally:
+        for proxy in scene.setting.proxies:
+            proxy.restore()
+
+
+async def slow_network(scene: Scene) -> None:
+    """Everything between every second member and Kafka takes longer."""
+    delay = scene.chance.uniform(0.05, 0.4)
+    try:
+        for proxy in scene.setting.proxies:
+            proxy.delay_seconds = delay
+        await asyncio.sleep(scene.chance.uniform(3, 8))
+    finally:
+        for proxy in scene.setting.proxies:
+            proxy.delay_seconds = 0.0
+
+
+def _provider(effect: Effect, *, part: float = 1.0, action: str | None = None) -> Strike:
+    async def strike(scene: Scene) -> None:
+        fault = Fault(effect, chance=part, seed=scene.chance.randrange(10**6), action=action)
+        armed = scene.setting.sandbox.faults.add(fault)
+        await asyncio.sleep(scene.chance.uniform(1, 4) + TIMEOUT_SECONDS / 2)
+        armed.remove()
+
+    return strike
+
+
+async def refused_key(scene: Scene) -> None:
+    """One team's routing key is revoked for a while."""
+    keys = scene.setting.sandbox.keys("pagerduty")
+    keys.revoke(SECRET_KEY)
+    await asyncio.sleep(scene.chance.uniform(1, 5))
+    keys.restore(SECRET_KEY)
+
+
+MEMBERS, KAFKA, PROVIDER = "members", "kafka", "provider"
+
+_KINDS = (
+    Kind("kill -9", MEMBERS, kill),
+    Kind("kill -9 all", MEMBERS, kill_all),
+    Kind("rolling update", MEMBERS, replace),
+    Kind("SIGSTOP > session", MEMBERS, freeze),
+    Kind("SIGSTOP < session", MEMBERS, freeze_shortly),
+    Kind("rebalance storm", MEMBERS, storm),
+    Kind("one instance id twice", MEMBERS, twins),
+    Kind("skewed clock", MEMBERS, skew),
+    Kind("broker killed", KAFKA, broker_kill),
+    Kind("broker restarted", KAFKA, broker_restart),
+    Kind("broker paused", KAFKA, broker_pause),
+    Kind("connections cut", KAFKA, cut),
+    Kind("connections stalled", KAFKA, stall),
+    Kind("coordinator cut off", KAFKA, no_coordinator),
+    Kind("slow network", KAFKA, slow_network),
+    Kind("503", PROVIDER, _provider(Answer(status=503))),
+    Kind("503 after applying", PROVIDER, _provider(Answer(status=503, applied=True), part=0.5)),
+    Kind("429", PROVIDER, _provider(Answer(status=429))),
+    Kind("429 Retry-After", PROVIDER, _provider(Answer(status=429, headers={"Retry-After": "1"}), part=0.5)),
+    Kind("hang", PROVIDER, _provider(Hang(), part=0.4)),
+    Kind("drop before applying", PROVIDER, _provider(Drop(), part=0.5)),
+    Kind("drop after applying", PROVIDER, _provider(LoseAnswer(), part=0.5)),
+    Kind("slow", PROVIDER, _provider(Delay(1.5), part=0.5)),
+    Kind("too slow", PROVIDER, _provider(Delay(3.0), part=0.4)),
+    Kind("lands late", PROVIDER, _provider(LandLate(3.0), part=0.4)),
+    Kind("rejected triggers", PROVIDER, _provider(Answer(status=413), part=0.3, action="trigger"), True),
+    Kind("key refused", PROVIDER, refused_key),
+)
+
+CATALOG: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
+
+__all__ = ["CATALOG", "KAFKA", "MAIN", "MEMBERS", "PROVIDER", "Kind", "Scene"]

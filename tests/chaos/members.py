@@ -1,0 +1,140 @@
+"""The members of the service: processes that are started, ended, killed, frozen, and watched for ending themselves."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.process import ROOT, Service, _secrets, merged
+from tests.support.waiting import wait_until
+
+MAIN = "consumer.cli.main"
+
+
+class Members:
+    """All processes of a run. Every second one reaches Kafka through the proxies."""
+
+    def __init__(self, document: Mapping[str, Any], proxied_servers: str, folder: Path) -> None:
+        self.document = document
+        self.running: list[Service] = []
+        self.trouble: list[str] = []
+        self._proxied_servers = proxied_servers
+        self._folder = folder
+        self._numbers = itertools.count(1)
+        self._watching: dict[Service, asyncio.Task[None]] = {}
+
+    async def start(
+        self,
+        *,
+        module: str = MAIN,
+        proxied: bool | None = None,
+        watched: bool = True,
+        environment: Mapping[str, str] | None = None,
+        **sections: Any,
+    ) -> Service:
+        """Start one; ``module`` is what is run, ``sections`` are changes of its configuration.
+
+        One that is ``watched`` is one of the members that are kept running, and must not end by itself.
+        """
+        number = next(self._numbers)
+        document = merged(self.document, **sections)
+        if number % 2 == 0 if proxied is None else proxied:
+            document = merged(document, kafka={"bootstrap_servers": self._proxied_servers})
+        text = yaml.safe_dump(document)
+        path = self._folder / f"member-{number}.yaml"
+        path.write_text(text)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, "run", "--config", str(path)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1 << 22,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+        )
+        service = Service(process, f"member-{number}", _secrets(text))
+        if watched:
+            self.running.append(service)
+            self._watching[service] = asyncio.create_task(self._watch(service))
+        return service
+
+    async def _watch(self, service: Service) -> None:
+        code = await service.process.wait()
+        self._write(service)
+        if service in self.running:
+            self.running.remove(service)
+            self.trouble.append(f"{service.name} ended by itself with {code}\n{service.tail()}")
+
+    async def kill(self, service: Service) -> None:
+        """`kill -9`."""
+        self._forget(service)
+        await service.kill()
+        await self._look_at(service)
+
+    async def end(self, service: Service) -> None:
+        """SIGTERM; it has to end with 0, in time."""
+        self._forget(service)
+        try:
+            await service.end(within=60)
+        except AssertionError as error:
+            # Before it listens to signals, and has said anything, SIGTERM ends it as it ends any process.
+            if service.process.returncode != -signal.SIGTERM or service.output:
+                self.trouble.append(f"{error}\n{service.tail()}")
+            with contextlib.suppress(ProcessLookupError):
+                service.process.kill()
+        await self._look_at(service)
+
+    async def end_all(self) -> None:
+        """SIGTERM to all at once."""
+        await asyncio.gather(*(self.end(service) for service in list(self.running)))
+
+    async def kill_all(self) -> None:
+        """The end of a run that has failed."""
+        for service in list(self.running):
+            self._forget(service)
+            with contextlib.suppress(ProcessLookupError):
+                service.process.kill()
+            await service.ended()
+
+    async def ready(self, timeout: float = 60.0) -> None:
+        """Wait until all members are in the group and ready, each with what it was assigned restored."""
+
+        async def are_ready() -> bool:
+            healths = [await service.health() for service in self.running]
+            return bool(healths) and all(status == 200 for status, _ in healths)
+
+        await wait_until(are_ready, "all members are ready", timeout=timeout, poll=0.3)
+
+    def _forget(self, service: Service) -> None:
+        if service in self.running:
+            self.running.remove(service)
+
+    async def _look_at(self, service: Service) -> None:
+        await service.ended()
+        self._write(service)
+        try:
+            service.check_output()
+        except AssertionError as error:
+            self.trouble.append(str(error)[:3000])
+
+    def _write(self, service: Service) -> None:
+        (self._folder / f"{service.name}.log").write_text("\n".join(service.output))
+
+    def write_logs(self) -> None:
+        """What the running ones have written so far, into files, for whoever looks for a cause."""
+        for service in self.running:
+            self._write(service)
+
+    async def check_running(self) -> None:
+        """What is asked of every process, of those that run."""
+        for service in self.running:
+            try:
+                service.check_output()
+            except AssertionError as error:
+                self.trouble.append(str(error)[:3000])

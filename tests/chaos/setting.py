@@ -1,0 +1,133 @@
+"""Where a run takes place: brokers, proxies before them, the sandbox, the topics and the configuration."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from providers.sandbox import Sandbox, running_sandbox
+from tests.support.broker import kafka_container
+from tests.support.cluster import REPLICATION, kafka_cluster
+from tests.support.kafka import COMPACTED, create_topic, unique
+from tests.support.proxy import KafkaProxy, kafka_proxy
+from tests.support.service import API_KEY, ROUTING_KEY, World
+
+SECRET_KEY = "e" * 32
+"""The routing key of the guard `secret_leak`: a route of its own, which can be refused without the other."""
+
+SESSION_SECONDS = 4.0
+REBALANCE_SECONDS = 15.0
+TIMEOUT_SECONDS = 2.0
+QUIET_SECONDS = 30.0
+
+
+class Node(Protocol):
+    """A broker that can be hurt."""
+
+    port: int
+    proxy_port: int
+    behind_proxy: int
+
+    def kill(self) -> None: ...
+    def stop(self) -> None: ...
+    def start(self) -> None: ...
+    def pause(self) -> None: ...
+    def unpause(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A run's surroundings. ``proxied_servers`` is where members bootstrap that go through the proxies."""
+
+    nodes: Sequence[Node]
+    proxies: Sequence[KafkaProxy]
+    sandbox: Sandbox
+    world: World
+    providers: Sequence[str]
+    proxied_servers: str
+
+
+@contextlib.contextmanager
+def brokers(count: int) -> Iterator[Sequence[Node]]:
+    """One broker, or a cluster of three."""
+    if count == 1:
+        with kafka_container(broker_session_timeout_ms="3000", broker_heartbeat_interval_ms="500") as kafka:
+            yield [kafka]
+    else:
+        with kafka_cluster(count) as nodes:
+            yield nodes
+
+
+@contextlib.asynccontextmanager
+async def setting(
+    nodes: Sequence[Node],
+    *,
+    providers: Sequence[str] = ("pagerduty",),
+    partitions: int = 6,
+    session_seconds: float = SESSION_SECONDS,
+) -> AsyncIterator[Setting]:
+    """Proxies, a sandbox, new topics."""
+    servers = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+    async with contextlib.AsyncExitStack() as stack:
+        proxies = [await stack.enter_async_context(kafka_proxy(node.proxy_port, node.behind_proxy)) for node in nodes]
+        sandbox = await stack.enter_async_context(running_sandbox())
+        world = await make_world(servers, sandbox.url, providers, partitions, min(len(nodes), REPLICATION))
+        world.document["kafka"]["session_timeout"] = f"{session_seconds}s"
+        proxied = ",".join(f"127.0.0.1:{node.proxy_port}" for node in nodes)
+        yield Setting(nodes, proxies, sandbox, world, providers, proxied)
+
+
+async def make_world(
+    servers: str, sandbox_url: str, providers: Sequence[str], partitions: int, replication: int
+) -> World:
+    """Create the topics and write the configuration; time-outs are short, rates are not limited."""
+    name = unique("chaos")
+    life = {
+        "deduplication": {"window_seconds": 20, "renotify_seconds": 15},
+        "auto_resolve": {"after_minutes": QUIET_SECONDS / 60},
+    }
+    sections: Mapping[str, Any] = {
+        "pagerduty": {
+            "routing_key": ROUTING_KEY,
+            "api_endpoint": sandbox_url,
+            "routing": {"by_guard": {"secret_leak": SECRET_KEY}},
+            **life,
+        },
+        "opsgenie": {"api_key": API_KEY, "api_endpoint": sandbox_url, **life},
+    }
+    document = {
+        "kafka": {
+            "bootstrap_servers": servers,
+            "group_id": f"{name}.group",
+            "start_from": "earliest",
+            "session_timeout": f"{SESSION_SECONDS}s",
+            "rebalance_timeout": f"{REBALANCE_SECONDS}s",
+            "topics": {topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed")},
+        },
+        "exporters": {"alerting": {provider: sections[provider] for provider in providers}},
+        "delivery": {
+            "timeout_seconds": TIMEOUT_SECONDS,
+            "retry": {"initial_backoff_ms": 50, "max_backoff_ms": 500},
+            "commit_interval_ms": 20,
+            "rate_limit": {"requests_per_second": 0},
+            "circuit_breaker": {"failure_threshold": 5, "recovery_seconds": 0.5},
+            "shutdown_grace": "10s",
+        },
+        "server": {"port": 0},
+        "log": {"level": "info"},
+    }
+    world = World(servers, partitions, document)
+    large = {"max.message.bytes": str(2 << 20)}
+    topics: list[tuple[str, int, Mapping[str, str] | None]] = [
+        (world.events, partitions, None),
+        (world.dlq, 1, large),
+        (world.feedback, 1, large),
+        *((world.state(provider), partitions, COMPACTED) for provider in providers),
+    ]
+    async with asyncio.TaskGroup() as group:
+        for topic, number, configs in topics:
+            group.create_task(
+                create_topic(servers, topic, partitions=number, replication_factor=replication, configs=configs)
+            )
+    return world

@@ -1,0 +1,60 @@
+"""The chaos suite in a few minutes, of a fixed seed. The long one is `make chaos`."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.crashes import SCENARIOS, enumerate_crashes, rows_of
+from tests.chaos.faults import CATALOG
+from tests.chaos.run import Row, Run, table
+from tests.chaos.setting import brokers, setting
+
+SEED = 20
+TOGETHER_SECONDS = 25.0
+
+pytestmark = [pytest.mark.chaos, pytest.mark.real_kafka("members that die are missed, brokers are killed")]
+
+
+@pytest.fixture(autouse=True)
+def _quiet_clients() -> Iterator[None]:
+    """The harness's own clients have much to say about a broker that is away."""
+    logger = logging.getLogger("aiokafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
+
+
+async def test_members_that_die_and_freeze_a_broker_that_is_killed_and_everything_together(tmp_path: Path) -> None:
+    with brokers(1) as nodes:
+        async with setting(nodes, providers=["pagerduty", "opsgenie"]) as where:
+            run = Run(where, tmp_path, seed=SEED, members=3, per_second=30)
+            async with run.going():
+                for name in ("SIGSTOP > session", "broker killed"):
+                    await run.alone(CATALOG[name], 1)
+                await run.together(TOGETHER_SECONDS)
+            _assert_nothing_went_wrong(run.rows)
+
+
+# Of the steps of a member that works: around its requests and its transactions. All steps are in the long run.
+STEPS = {"running": (2, 4, 8, 12, 16, 20, 24), "taking over": (1, 6)}
+
+
+async def test_a_member_that_crashes_between_two_steps_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    with brokers(1) as nodes:
+        async with setting(nodes) as where:
+            crashes = await enumerate_crashes(
+                where,
+                tmp_path,
+                scenarios=[scenario for scenario in SCENARIOS if scenario.name in STEPS],
+                only=lambda scenario, number: number in STEPS[scenario],
+            )
+    assert len(crashes) == sum(map(len, STEPS.values()))
+    _assert_nothing_went_wrong(rows_of(crashes))
+
+
+def _assert_nothing_went_wrong(rows: list[Row]) -> None:
+    print(table(rows))
+    assert not [f"{row.name}: {failure}" for row in rows for failure in row.failures], f"\n{table(rows)}"
