@@ -4,6 +4,8 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
+
 from consumer.clock import Clock
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
@@ -126,7 +128,7 @@ async def test_quiet_is_no_peace_until_the_partition_has_been_caught_up_for_long
 ) -> None:
     """An hour of downtime must not make a live problem look over."""
     ahead = Ahead()
-    world = await make_world(broker.bootstrap_servers, sandbox.url, kafka={"session_timeout": "3s"})
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
     async with running_member(world.config, clock=ahead.clock, peace_seconds=600) as member:
         await send(world, event())
         await incidents(sandbox, 1)
@@ -341,6 +343,7 @@ async def test_events_that_came_while_nobody_ran_are_handled(broker: Broker, san
     assert await group_offset(world) == 4
 
 
+@pytest.mark.real_kafka("two members that share the partitions of a group")
 async def test_two_members_share_two_partitions_and_one_hands_its_over(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2, delivery={"timeout_seconds": 0.5})
     told_sessions: set[str] = set()
@@ -429,9 +432,7 @@ async def test_a_task_that_owes_too_much_pauses_its_partition_until_it_is_rid_of
 
 
 async def test_the_next_member_pauses_too_while_as_much_is_owed(broker: Broker, sandbox: Sandbox) -> None:
-    world = await make_world(
-        broker.bootstrap_servers, sandbox.url, delivery={"max_owed": 5}, kafka={"session_timeout": "3s"}
-    )
+    world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"max_owed": 5})
     fault = sandbox.faults.add(Fault(Answer(status=503)))
     async with running_member(world.config) as member:
         await send(world, *(event(session=f"s{number}") for number in range(6)))

@@ -303,8 +303,8 @@ async def test_without_retry_after_pagerduty_is_left_alone_for_thirty_seconds(br
     def monotonic() -> float:
         return time.monotonic() + ahead
 
-    # What has to be looked at after the clock was moved is looked at after each proof, every second here.
-    world = await make_world(broker.bootstrap_servers, sandbox.url, kafka={"session_timeout": "3s"})
+    # What has to be looked at after the clock was moved is looked at after each proof, every two seconds here.
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
     sandbox.faults.add(Fault(Answer(status=429), times=1))
     async with running_member(world.config, clock=Clock(Clock.system().wall, monotonic)) as member:
 
@@ -408,7 +408,7 @@ async def test_leaving_while_a_provider_hangs_cuts_its_requests_off_and_still_co
 async def test_the_group_stays_at_the_oldest_owed_event_and_moves_on_after_the_outage(
     provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:
-    world = await world_of(provider, broker, sandbox, kafka={"session_timeout": "3s"})
+    world = await world_of(provider, broker, sandbox)
     async with running_member(world.config) as member:
         await send(world, event(session="before"))
         await incidents(sandbox, 1, provider)
