@@ -1,15 +1,15 @@
 """A crash at every step of a task, one after the other: none is sampled, none is left out.
 
 For each step a member is started that ends there as by `kill -9` (`tests.chaos.crashing`), then a clean one that has to
-finish what it left; then the account is taken. The enumeration of a scenario is over when its member reaches no more
-steps. Every scenario has a new alert (a), one that is raised (b), and one whose session ends (c).
+finish what it left; then the account is taken. What steps there are is seen by members that play the scenario to its
+end. Every scenario has a new alert (a), one that is raised (b), and one whose session ends (c).
 """
 
 import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,18 +36,19 @@ STEP_SECONDS = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One crash: the number and name of the step, what was found afterwards, how long the successor took.
+    """One crash: at which step, what was found afterwards, how long the successor took.
 
-    ``is_beyond``: the member had done everything before it reached that step; it was killed then.
+    ``steps`` are all that the member passed. ``was_reached``: in this run the step came (if not, the member had done
+    everything before, and was killed then).
     """
 
     scenario: str
-    number: int
     step: str
+    steps: tuple[str, ...]
+    was_reached: bool
     account: Account
     trouble: tuple[str, ...]
     recovery: float
-    is_beyond: bool = False
 
 
 @dataclass
@@ -62,18 +63,21 @@ class Bench:
     def __post_init__(self) -> None:
         self.members = Members(self.world.document, self.setting.proxied_servers, self.folder)
         self.reader = Reader(self.world, ["pagerduty"])
+        self._played = 0
 
-    async def crash(self, scenario: "Scenario", number: int) -> Crash | None:
-        """Crash at this step of the scenario; None if there are not so many."""
-        prefix = f"{self.name}{scenario.name[0]}{number}"
+    async def crash(self, scenario: "Scenario", step: str) -> Crash:
+        """Crash at this step of the scenario; without one, play it to its end."""
+        self._played += 1
+        prefix = f"{self.name}{self._played}"
         old = await self.members.start(proxied=False)
+        await old.restored(1)
         for member in ("b", "c"):
             await self.send((f"{prefix}-{member}", event(session=f"{prefix}-{member}", guard=GUARD, severity="high")))
         await self._quiet()
         await self.members.end(old)
         trace = self.folder / f"{prefix}.trace"
-        await scenario.play(self, prefix, number, trace)
-        steps = trace.read_text().split("\n")[:-1] if trace.exists() else []
+        await scenario.play(self, prefix, step, trace)
+        steps = tuple(trace.read_text().splitlines()) if trace.exists() else ()
         died = time.time()
         clean = await self.members.start(proxied=False)
         findings: list[Finding] = []
@@ -87,12 +91,7 @@ class Bench:
         account.findings += [*findings, *self._expected(prefix)]
         await self.members.end(clean)
         trouble, self.members.trouble = tuple(self.members.trouble), []
-        is_beyond = len(steps) < number
-        if is_beyond and not account.findings and not trouble:
-            return None
-        return Crash(
-            scenario.name, number, steps[-1] if steps else "?", account, trouble, recovery, is_beyond=is_beyond
-        )
+        return Crash(scenario.name, step or "the end", steps, step in steps, account, trouble, recovery)
 
     def _expected(self, prefix: str) -> Iterable[Finding]:
         """One incident for each of the three; that of c has ended, the others have not."""
@@ -104,9 +103,9 @@ class Bench:
                     "extra" if len(found) > 1 else "lost", "pagerduty", key, f"open: {found}, not [{is_open}]"
                 )
 
-    async def start(self, number: int, trace: Path, *, arm: str) -> Service:
+    async def start(self, step: str, trace: Path, *, arm: str) -> Service:
         """Start the member that is to crash."""
-        environment = {"CHAOS_CRASH_AT": str(number), "CHAOS_ARM": arm, "CHAOS_TRACE": str(trace)}
+        environment = {"CHAOS_CRASH_AT": step, "CHAOS_ARM": arm, "CHAOS_TRACE": str(trace)}
         return await self.members.start(module=CRASHING, proxied=False, watched=False, environment=environment)
 
     async def backlog(self, prefix: str) -> None:
@@ -161,18 +160,18 @@ class Scenario:
     """What the member does that is to crash: `play` returns when it has ended."""
 
     name: str
-    play: Callable[[Bench, str, int, Path], Awaitable[None]]
+    play: Callable[[Bench, str, str, Path], Awaitable[None]]
 
 
-async def _taking_over(bench: Bench, prefix: str, number: int, trace: Path) -> None:
+async def _taking_over(bench: Bench, prefix: str, step: str, trace: Path) -> None:
     """It starts with a backlog: own, prove, restore, then what is to be told."""
     await bench.backlog(prefix)
-    await bench.crashed_or_quiet(await bench.start(number, trace, arm="start"))
+    await bench.crashed_or_quiet(await bench.start(step, trace, arm="start"))
 
 
-async def _running(bench: Bench, prefix: str, number: int, trace: Path) -> None:
+async def _running(bench: Bench, prefix: str, step: str, trace: Path) -> None:
     """It runs when the events come."""
-    service = await bench.start(number, trace, arm="signal")
+    service = await bench.start(step, trace, arm="signal")
     await service.restored(1)
     await asyncio.sleep(TIMEOUT_SECONDS + 0.2)  # no request of an earlier owner may still land
     service.process.send_signal(signal.SIGUSR1)
@@ -180,9 +179,9 @@ async def _running(bench: Bench, prefix: str, number: int, trace: Path) -> None:
     await bench.crashed_or_quiet(service)
 
 
-async def _leaving(bench: Bench, prefix: str, number: int, trace: Path) -> None:
+async def _leaving(bench: Bench, prefix: str, step: str, trace: Path) -> None:
     """It is asked to end while requests are on the wire."""
-    service = await bench.start(number, trace, arm="signal")
+    service = await bench.start(step, trace, arm="signal")
     await service.restored(1)
     slow: ArmedFault = bench.setting.sandbox.faults.add(
         Fault(Delay(TIMEOUT_SECONDS * 0.6), dedup_key=f"{GUARD}:{prefix}-a")
@@ -204,41 +203,38 @@ async def enumerate_crashes(
     folder: Path,
     *,
     workers: int = 2,
-    scenarios: Sequence[Scenario] = SCENARIOS,
-    only: Callable[[str, int], bool] = lambda scenario, number: True,
+    steps: Mapping[str, Sequence[str]] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Crash]:
-    """Crash at every step of these scenarios (of which ``only`` says yes); some benches share the work."""
+    """Crash at every step of every scenario, or at these ``steps`` of these; some benches share the work."""
     crashes: list[Crash] = []
-    for scenario in scenarios:
-        over = asyncio.Event()
-        numbers = iter(range(1, 200))
 
-        async def work(bench: Bench, scenario: Scenario = scenario, numbers=numbers, over=over) -> None:  # type: ignore[no-untyped-def]
-            try:
-                for number in numbers:
-                    if over.is_set():
-                        return
-                    if not only(scenario.name, number):
-                        continue
-                    crash = await bench.crash(scenario, number)
-                    if crash is None:
-                        over.set()
-                        return
-                    crashes.append(crash)
-                    if crash.is_beyond:
-                        over.set()
-                    tell(f"  {scenario.name} {crash.number} {crash.step}: {crash.recovery:.1f} s")
-                    for finding in crash.account.findings:
-                        tell(f"    FAILED {finding}")
-                    for trouble in crash.trouble:
-                        tell(f"    FAILED {trouble}")
-            finally:
+    async def crash(bench: Bench, scenario: Scenario, step: str) -> Crash:
+        done = await bench.crash(scenario, step)
+        crashes.append(done)
+        tell(f"  {scenario.name}: {done.step}{'' if done.was_reached or not step else ' (not reached)'}")
+        for failure in (*done.account.findings, *done.trouble):
+            tell(f"    FAILED {failure}")
+        return done
+
+    async def work(bench: Bench, scenario: Scenario, todo: list[str]) -> None:
+        while todo:
+            step = todo.pop(0)
+            if not (await crash(bench, scenario, step)).was_reached:
+                await crash(bench, scenario, step)  # how work is folded into checkpoints differs from run to run
+
+    for scenario in SCENARIOS if steps is None else [one for one in SCENARIOS if one.name in steps]:
+        benches = [await _bench(where, folder, f"{scenario.name[0]}{index}x") for index in range(workers)]
+        try:
+            if steps is None:
+                whole = await asyncio.gather(*(crash(bench, scenario, "") for bench in benches))
+                todo = list(dict.fromkeys(step for one in whole for step in one.steps))
+            else:
+                todo = list(steps[scenario.name])
+            await asyncio.gather(*(work(bench, scenario, todo) for bench in benches))
+        finally:
+            for bench in benches:
                 await bench.members.kill_all()
-
-        async with asyncio.TaskGroup() as group:
-            for index in range(workers):
-                group.create_task(work(await _bench(where, folder, f"{scenario.name[0]}{index}x")))
     return crashes
 
 
@@ -255,7 +251,7 @@ async def _bench(where: Setting, folder: Path, name: str) -> Bench:
 
 
 def rows_of(crashes: Sequence[Crash]) -> list[Row]:
-    """A line of the table for each scenario."""
+    """A line of the table for each scenario; its times are the crashes, without the runs that came to an end."""
     rows = []
     for scenario in dict.fromkeys(crash.scenario for crash in crashes):
         mine = [crash for crash in crashes if crash.scenario == scenario]
@@ -264,6 +260,14 @@ def rows_of(crashes: Sequence[Crash]) -> list[Row]:
             sum(crash.account.incidents for crash in mine),
             findings=[finding for crash in mine for finding in crash.account.findings],
         )
-        trouble = [f"{crash.number} {crash.step}: {text}" for crash in mine for text in crash.trouble]
-        rows.append(Row(f"crash: {scenario}", len(mine), total, max(crash.recovery for crash in mine), trouble))
+        trouble = [f"{crash.step}: {text}" for crash in mine for text in crash.trouble]
+        rows.append(
+            Row(
+                f"crash: {scenario}",
+                sum(crash.was_reached for crash in mine),
+                total,
+                max(crash.recovery for crash in mine),
+                trouble,
+            )
+        )
     return rows

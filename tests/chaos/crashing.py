@@ -1,8 +1,9 @@
 """The service that dies at a named step: `python -m tests.chaos.crashing run --config FILE`.
 
 The real code runs; its collaborators are wrapped from outside, and every call of one is two steps, before and after.
-CHAOS_CRASH_AT is the number of the step at which the process ends as by `kill -9`, counted from CHAOS_ARM: `start`
-(from the beginning) or `signal` (from SIGUSR1 on). Each step that is passed is written to CHAOS_TRACE, one name a line.
+CHAOS_CRASH_AT is the step at which the process ends as by `kill -9`: its name and which time it is, as in
+`after commit#2`, counted from CHAOS_ARM: `start` (from the beginning) or `signal` (from SIGUSR1 on). Each step that is
+passed is written to CHAOS_TRACE, one a line.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import functools
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,9 +21,9 @@ CODE = 137
 class Steps:
     """Counts the steps, and ends the process at one of them."""
 
-    def __init__(self, at: int, is_armed: bool, trace: str) -> None:
+    def __init__(self, at: str, is_armed: bool, trace: str) -> None:
         self._at = at
-        self._count = 0
+        self._counts: Counter[str] = Counter()
         self._is_armed = is_armed
         self._trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -33,9 +35,10 @@ class Steps:
         """A step is reached."""
         if not self._is_armed:
             return
-        self._count += 1
-        os.write(self._trace, f"{name}\n".encode())
-        if self._count == self._at:
+        self._counts[name] += 1
+        step = f"{name}#{self._counts[name]}"
+        os.write(self._trace, f"{step}\n".encode())
+        if step == self._at:
             os._exit(CODE)
 
     def around(self, owner: Any, method: str, name: Callable[..., str | None]) -> None:
@@ -105,7 +108,7 @@ def main() -> int:
     from consumer.cli.main import main as real_main
 
     is_armed = os.environ["CHAOS_ARM"] == "start"
-    steps = Steps(int(os.environ["CHAOS_CRASH_AT"]), is_armed, os.environ["CHAOS_TRACE"])
+    steps = Steps(os.environ["CHAOS_CRASH_AT"], is_armed, os.environ["CHAOS_TRACE"])
     install(steps)
     signal.signal(signal.SIGUSR1, lambda *_: steps.arm())
     return real_main()

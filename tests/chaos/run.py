@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.account import Account, Finding, Reader, recovery_seconds, take_account
+from tests.chaos.account import Account, Finding, Reader, recovery_seconds, take_account, trace
 from tests.chaos.faults import CATALOG, Kind, Scene
 from tests.chaos.members import Members
 from tests.chaos.setting import Setting
@@ -154,7 +154,14 @@ class Run:
         print(f"  {name}: {told}; quiet after {quiet:.1f} s", flush=True)
         for failure in row.failures:
             print(f"    FAILED {failure}", flush=True)
+        for number, finding in enumerate(one for one in account.findings if one.dedup_key in self.known(one.provider)):
+            found = trace(self.reader, self.setting.sandbox, finding.provider, finding.dedup_key)
+            (self._folder / f"trace-{prefix}{number}.txt").write_text(f"{finding}\n{found}\n")
         return row
+
+    def known(self, provider: str) -> Collection[str]:
+        """The dedup keys that the state has had."""
+        return self.reader.history.get(provider, {}).keys()
 
 
 class _Struck:
