@@ -33,7 +33,8 @@ ENDING = {"pagerduty": "resolve", "opsgenie": "close"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that must not be, or (`cause` given) one of the two exceptions of design section 5.3."""
+    """Something that must not be, or (`cause` given) what is excused: the two exceptions of design section 5.3, and an
+    incident that nobody here could know of."""
 
     kind: str
     provider: str
@@ -359,7 +360,8 @@ class _Problem:
         known = self.history[-1] if self.history else None
         is_open = [incident for incident in self.incidents if incident.open]
         if known is None and is_open:
-            yield self._finding("open_sets", f"incident {is_open[0].number} is open, the state has no alert")
+            cause = "unknown answer, then rejected" if self._landed_before_a_rejection() else None
+            yield self._finding("open_sets", f"incident {is_open[0].number} is open, the state has no alert", cause)
         elif known is not None and not is_open:
             cause = None
             if self.incidents and (last := self.incidents[-1]).resolved_at is not None:
@@ -367,6 +369,12 @@ class _Problem:
                 if ending is not None and last.resolved_at - ending.at > 2 * TIMEOUT_SECONDS:
                     cause = "a request that had timed out landed late"
             yield self._finding("open_sets", f"the state has it {known.status.value}, the provider has none", cause)
+
+    def _landed_before_a_rejection(self) -> bool:
+        """Whether nobody here ever knew of the incident: its trigger landed unseen, and was rejected when repeated."""
+        was_told = any(life.was_told for life in lives(self.history))
+        landed = [entry for entry in self.entries if entry.action == OPENING[self.provider] and entry.applied]
+        return bool(self.dead) and not was_told and not any(entry.status in (200, 202) for entry in landed)
 
     def _one_at_a_time(self) -> Iterator[Finding]:
         """Two requests that were both answered, of which the second came before the answer of the first."""
@@ -425,22 +433,29 @@ def trace(reader: Reader, sandbox: Sandbox, provider: str, key: str) -> str:
     return "\n".join(lines)
 
 
-def recovery_seconds(reader: Reader, sandbox: Sandbox, acked: Mapping[str, float], begun: float, over: float) -> float:
-    """How long after a fault was over the last problem was told that began in it, or was told late after it."""
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long the first event of a problem waited for its request to take effect."""
+
+    known: float
+    told: float
+
+
+def waits(reader: Reader, sandbox: Sandbox, acked: Mapping[str, float], prefix: str) -> list[Wait]:
+    """The waits of all problems of the sessions whose name begins with ``prefix``."""
     first: dict[tuple[str, str], float] = {}
     for provider in reader.providers:
         for event in reader.events:
-            if event.guard is not None:
-                known = acked.get(event.event_id, event.sent)
-                if begun - 1 <= known <= over + 20:
-                    first.setdefault((provider, dedup_key(provider, event)), known)
-    longest = 0.0
+            if event.guard is not None and event.session.startswith(prefix):
+                first.setdefault((provider, dedup_key(provider, event)), acked.get(event.event_id, event.sent))
     told: dict[tuple[str, str], float] = {}
     for entry in sandbox.requests():
         if entry.applied and entry.provider is not None and entry.dedup_key is not None:
             told.setdefault((entry.provider, entry.dedup_key), entry.at)
-    for problem, known in first.items():
-        at = told.get(problem)
-        if at is not None and at - known > 1.5:
-            longest = max(longest, at - over)
-    return longest
+    return [Wait(known, told[problem]) for problem, known in first.items() if problem in told]
+
+
+def recovery_seconds(waits: Sequence[Wait], begun: float, over: float) -> float:
+    """How long after a fault was over the last problem was told that was late because of it, as far as can be seen."""
+    late = [one.told - over for one in waits if begun - 1 <= one.known <= over + 20 and one.told - one.known > 1.5]
+    return max(0.0, *late) if late else 0.0

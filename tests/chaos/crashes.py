@@ -261,13 +261,6 @@ def rows_of(crashes: Sequence[Crash]) -> list[Row]:
             findings=[finding for crash in mine for finding in crash.account.findings],
         )
         trouble = [f"{crash.step}: {text}" for crash in mine for text in crash.trouble]
-        rows.append(
-            Row(
-                f"crash: {scenario}",
-                sum(crash.was_reached for crash in mine),
-                total,
-                max(crash.recovery for crash in mine),
-                trouble,
-            )
-        )
+        times = sum(crash.was_reached for crash in mine)
+        rows.append(Row(f"crash: {scenario}", times, total, max(crash.recovery for crash in mine), trouble=trouble))
     return rows

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.account import Account, Finding, Reader, recovery_seconds, take_account, trace
+from tests.chaos.account import Account, Finding, Reader, recovery_seconds, take_account, trace, waits
 from tests.chaos.faults import CATALOG, Kind, Scene
 from tests.chaos.members import Members
 from tests.chaos.setting import Setting
@@ -21,14 +21,15 @@ QUIET_TIMEOUT_SECONDS = 120.0
 
 @dataclass
 class Row:
-    """One line of the table."""
+    """One line of the table. ``recovery``: after the end of a fault, of what was late because of it; ``longest``: how
+    long the first event of a problem has waited, faults included."""
 
     name: str
     times: int
     account: Account
     recovery: float
+    longest: float = 0.0
     trouble: list[str] = field(default_factory=list)
-    quiet: float = 0.0
 
     @property
     def failures(self) -> list[str]:
@@ -61,7 +62,7 @@ class Run:
             await self.members.check_running()
             await self.members.end_all()
             if self.members.trouble:
-                self.rows.append(Row("the end", 1, Account(), 0.0, list(self.members.trouble)))
+                self.rows.append(Row("the end", 1, Account(), 0.0, trouble=list(self.members.trouble)))
         finally:
             await self.members.kill_all()
 
@@ -142,14 +143,10 @@ class Run:
         await self.members.check_running()
         self.members.write_logs()
         trouble, self.members.trouble = self.members.trouble, []
-        recovery = max(
-            (
-                recovery_seconds(self.reader, self.setting.sandbox, self.traffic.acked, begun, over)
-                for begun, over in struck.windows
-            ),
-            default=0.0,
-        )
-        row = Row(name, len(struck.windows), account, recovery, trouble, quiet)
+        told_after = waits(self.reader, self.setting.sandbox, self.traffic.acked, prefix)
+        recovery = max((recovery_seconds(told_after, *window) for window in struck.windows), default=0.0)
+        longest = max((one.told - one.known for one in told_after), default=0.0)
+        row = Row(name, len(struck.windows), account, recovery, longest, trouble)
         told = "; ".join(f"{begun - started:+.1f}…{over - started:+.1f} {kind}" for kind, begun, over in struck.log)
         print(f"  {name}: {told}; quiet after {quiet:.1f} s", flush=True)
         for failure in row.failures:
@@ -182,7 +179,19 @@ class _Struck:
 
 def table(rows: Sequence[Row]) -> str:
     """All rows, and their sum."""
-    head = ("fault", "times", "events", "incidents", "lost", "extra", "excused", "wrong resolves", "other", "recovery")
+    head = (
+        "fault",
+        "times",
+        "events",
+        "incidents",
+        "lost",
+        "extra",
+        "excused",
+        "wrong resolves",
+        "other",
+        "recovery",
+        "longest wait",
+    )
     lines = [head, *(_line(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
@@ -210,4 +219,5 @@ def _line(row: Row) -> tuple[str, ...]:
         str(account.count("wrong_resolve")),
         str(other),
         f"{row.recovery:.1f} s",
+        f"{row.longest:.1f} s",
     )
