@@ -557,8 +557,67 @@ def test_no_problem_tells_a_secret(before: str, after: str, setting: str) -> Non
 
 # --- whatever the text
 
+NASTY = {
+    "NaN": ".nan",
+    "infinity": "-.inf",
+    "a huge number": "1e999",
+    "a huge integer": "9" * 5000,
+    "a huge hexadecimal": "0x" + "f" * 5000,
+    "a base-60 integer": "1:" * 3000 + "1",
+    "a date": "9999-12-31",
+    "no date": "2001-99-99",
+    "a time of 1 ns": "1970-01-01T00:00:00.000000001Z",
+    "a time out of reach": "9999-12-31T23:59:59-23:59",
+    "a lone surrogate": r'"\ud800"',
+    "a null byte": r'"\0"',
+    "an escape": r'"\e[2J"',
+    "1 MB": "x" * 1_000_000,
+    "deep": "[" * 30 + "]" * 30,
+    "too deep": "[" * 100_000,
+    "deep mappings": "{a: " * 30 + "}" * 30,
+    "a key twice": "{a: 1, a: 2}",
+    "a list as key": "{[1]: 2}",
+    "a mapping as key": "{? {a: 1} : 2}",
+    "a merge of no mapping": "{<<: 3}",
+    "bytes": '!!binary "/w=="',
+    "bytes that are none": '!!binary "x"',
+    "an integer that is none": "!!int x",
+    "a number that is none": "!!float x",
+    "a truth that is none": "!!bool x",
+    "a set": "!!set {a}",
+    "pairs": "!!pairs [a: 1]",
+    "an object": "!!python/object/apply:os.getcwd []",
+}
+
+
+@pytest.mark.parametrize("nasty", NASTY.values(), ids=NASTY)
+@pytest.mark.parametrize(
+    "setting",
+    ["kafka", "kafka.bootstrap_servers", "kafka.session_timeout", "delivery.max_event_bytes", "delivery.retry"]
+    + [f"{PD}.{name}" for name in ("routing_key", "enabled", "min_severity", "custom_details", "routing.by_guard.g")]
+    + [f"{PD}.deduplication.key_template", f"{PD}.auto_resolve.after_minutes", f"{OG}.tags", f"{OG}.responders", "nt"],
+)
+def test_a_nasty_value_is_taken_or_told_in_one_line(setting: str, nasty: str) -> None:
+    lines = [f"{'  ' * depth}{key}:" for depth, key in enumerate(setting.split("."))]
+    try:
+        parse("\n".join(lines) + f" {nasty}\n", {})
+    except ConfigError as error:
+        assert error.problems
+        for problem in error.problems:
+            assert len(str(problem)) < 500
+            assert str(problem).isprintable()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1", "cp037", "shift-jis"])
+def test_a_file_of_another_encoding(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "c.yaml").write_bytes("exporters: {alerting: {enabled: ja}}  # ¶é".encode(encoding, "replace"))
+    with pytest.raises(ConfigError) as raised:
+        load_config(tmp_path / "c.yaml", {})
+    assert all(str(problem).isprintable() for problem in raised.value.problems)
+
+
 _scalars = st.sampled_from(
-    ["1", "high", "true", "~", "''", "${A}", "${file:/x}", "*a", "&a b", "!t x", "5m", "\x85", "1e999"]
+    ["1", "high", "true", "~", "''", "${A}", "${file:/x}", "*a", "&a b", "!t x", "5m", "\x85", *NASTY.values()]
 )
 _SECTIONS = ["kafka", "exporters", "alerting", "pagerduty", "opsgenie", "delivery", "topics", "routing", "auto_resolve"]
 _SETTINGS = ["port", "tags", "routing_key", "api_key", "by_guard", "links", "responders", "on_events", "key_template"]

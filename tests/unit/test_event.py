@@ -275,6 +275,15 @@ def test_a_field_of_the_wrong_type_is_poison_with_its_path(path: str, wrong: Any
         (b'{"decision": NaN}', "", "not_json"),
         (b'"\\ud800"', "", "not_json"),
         (b"[" * 100_000, "", "not_json"),
+        (b'{"a":' * 50_000, "", "not_json"),
+        (b'{"decision": Infinity}', "", "not_json"),
+        (b'{"event_type": "\\ud800"}', "", "not_json"),
+        (b'{"event_type": "\xed\xa0\x80"}', "", "not_utf8"),
+        (event(decision__severity="x" * 200_000), "decision.severity", "invalid_value"),
+        (event(timestamp="9" * 200_000), "timestamp", "invalid_value"),
+        (event(timestamp="10000-01-01T00:00:00Z"), "timestamp", "invalid_value"),
+        (json.dumps(event(resource__port=10**400)).encode(), "", "not_json"),
+        (json.dumps(event(resource__port=10**30)).encode(), "resource.port", "wrong_type"),
         (b"\xef\xbb\xbf{}", "", "not_json"),
         (b'{"a": "\xff"}', "", "not_utf8"),
         (json.dumps(FULL).encode("utf-16"), "", "not_utf8"),
@@ -323,6 +332,36 @@ def test_poison_is_bounded_and_fit_for_logs(value: Any) -> None:
 def test_a_kept_record_without_a_valid_event_is_an_error(value: Any) -> None:
     with pytest.raises(ValueError, match="no event: "):
         violation_of(record(value))
+
+
+NASTY = {
+    "1 MB": "x" * 1_000_000,
+    "1 MB of escapes": "\0\x1b\u202e\U0001f600" * 100_000,
+    "null bytes": "a\0b",
+    "deep": json.loads("[" * 900 + "]" * 900),
+    "a huge integer": 10**30,
+    "1 ns": "1970-01-01T00:00:00.000000001Z",
+    "year 9999": "9999-12-31T23:59:59.999999999Z",
+    "year 1": "0001-01-01T00:00:00Z",
+}
+
+
+@pytest.mark.parametrize("nasty", NASTY.values(), ids=NASTY)
+@pytest.mark.parametrize("path", [*REQUIRED, *OPTIONAL, "labels.team", "labels.new", "unknown"])
+def test_a_nasty_value_anywhere_is_done_or_valid_or_poison(path: str, nasty: Any) -> None:
+    value = json.dumps(event(**{path.replace(".", "__"): nasty})).encode()
+    assert_total(value, Decoder(Filter(), ENDS, 16 << 20))
+
+
+def test_of_a_key_that_is_there_twice_the_last_counts_in_both_readings() -> None:
+    """As in the filter's first look so in the whole event: a denial cannot hide behind an allowed one."""
+    whole = orjson.dumps(FULL)
+    allowed = whole.replace(b'"allowed":false', b'"allowed":false,"allowed":true')
+    denied = whole.replace(b'"allowed":false', b'"allowed":true,"allowed":false')
+    assert decode(allowed) is None
+    assert decode(denied).violation().allowed is False
+    two_decisions = whole[:-1] + b',"decision":{"allowed":true,"guard":"g","severity":"info"}}'
+    assert decode(two_decisions) is None
 
 
 @pytest.mark.parametrize(
@@ -382,8 +421,8 @@ def test_reads_times_as_datetime_does(local: datetime, minutes: int) -> None:
     assert epoch_seconds(aware.isoformat()) == pytest.approx(expected, abs=1e-4)
 
 
-def assert_total(value: bytes) -> None:
-    match decode(value):
+def assert_total(value: bytes, decoder: Decoder = DECODER) -> None:
+    match decode(value, decoder):
         case None:
             pass
         case Poison() as poison:
