@@ -169,7 +169,7 @@ class Forwarder(OwnedPartition):
     async def _send(self, cut: _Cut) -> None:
         producer, stage = self._producer, self._with.stage
         assert producer is not None
-        limit = None if self._remedies.compress else self._with.dead_letter_limit
+        limit = self._remedies.dead_letter_limit(self._with.dead_letter_limit)
         sends: list[Awaitable[object]] = []
         for partition, record in cut.forwards:
             sends.append(

@@ -86,7 +86,7 @@ class KafkaClients:
             transaction_timeout_ms=TRANSACTION_TIMEOUT_SECONDS * 1000,
             max_request_size=COMPRESSED_REQUEST_BYTES if compress else MAX_REQUEST_BYTES,
             max_batch_size=BATCH_BYTES,
-            compression_type="gzip" if compress else None,
+            compression_type="zstd" if compress else None,
         )
 
     def producer(self) -> AIOKafkaProducer:

@@ -40,6 +40,8 @@ class Remedies:
 
     compress: bool = False
     """A dead letter can be larger than its topic takes although the input, compressed, took it."""
+    shorten: bool = False
+    """Compressed by us it can still be larger: then the headers of ours are left out of what is too large for them."""
     restamp: bool = False
     """A topic can take the timestamps of another only within bounds."""
 
@@ -47,10 +49,14 @@ class Remedies:
         """What helps against this error as well."""
         match error:
             case MessageSizeTooLargeError():
-                return replace(self, compress=True)
+                return replace(self, compress=True, shorten=self.compress)
             case InvalidTimestampError():
                 return replace(self, restamp=True)
         return self
+
+    def dead_letter_limit(self, topic_limit: int) -> int | None:
+        """The bytes that a dead letter is cut to, of a topic with this limit; None if nothing needs to be cut."""
+        return None if self.compress and not self.shorten else topic_limit
 
 
 class OwnedPartition(ABC):

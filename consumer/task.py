@@ -111,7 +111,7 @@ class Task(OwnedPartition):
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
         pipeline, partition = self._with.pipeline, self.source.partition.partition
-        limit = None if self._remedies.compress else self._with.dead_letter_limit
+        limit = self._remedies.dead_letter_limit(self._with.dead_letter_limit)
         self._sink = Sink(producer, pipeline.state_topic, partition, pipeline.dlq_topic, limit)
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:

@@ -1,13 +1,18 @@
 """Records that are no events: each to the dead-letter topic, once for each pipeline, and the partition moves on."""
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event
-from tests.support.kafka import committed_records
+from tests.support.kafka import committed_records, create_topic, running
 from tests.support.seen import dead_letters, first_dead_letters, group_offset, producing, requests
 from tests.support.service import ROUTING_KEY, World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -209,3 +214,66 @@ async def test_an_event_with_large_headers_and_no_key_comes_out_of_the_state_as_
         (letter,) = await first_dead_letters(world, 1)
     assert (letter.record.key, letter.record.value, list(letter.record.headers)) == (None, value, headers)
     assert await group_offset(world) == 1
+
+
+BROKER_LIMIT = 1_048_588
+"""Kafka's default of ``max.message.bytes``, which both the events and the dead letters of these tests have."""
+
+
+def _record_of(size: int, what: str, alphabet: bytes | None) -> tuple[bytes, Headers]:
+    """A record that is no event, with about so many random bytes in it."""
+    fill = random.Random(7).randbytes(3 * BROKER_LIMIT)[:size]
+    if alphabet is not None:
+        fill = fill.translate(bytes(alphabet[byte % len(alphabet)] for byte in range(256)))
+    match what:
+        case "value":
+            return fill, [("trace", b"1")]
+        case "headers":
+            return b"{}", [("trace", fill)]
+    half = size // 2
+    return fill[:half], [("first", fill[half:-1]), ("second", fill[-1:])]
+
+
+@pytest.mark.real_kafka("it refuses records that are too large")
+@pytest.mark.parametrize("what", ["value", "headers", "value and headers"])
+@pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
+async def test_a_record_as_large_as_the_broker_takes_is_dead_lettered_whole(
+    broker: Broker, sandbox: Sandbox, what: str, compression: str | None
+) -> None:
+    """There is no room for what a dead letter says besides; compressed, the input is even larger than the limit."""
+    world = await poisoned_world(broker, sandbox)
+    scratch, small = [await create_topic(world.bootstrap_servers) for _ in range(2)]
+    world.document["kafka"]["topics"]["dlq"] = small
+    alphabet = b"0123456789abcdef" if compression else None
+    producer = AIOKafkaProducer(
+        bootstrap_servers=world.bootstrap_servers,
+        max_request_size=8 * BROKER_LIMIT,
+        max_batch_size=8 * BROKER_LIMIT,
+        compression_type=compression,
+    )
+    async with running(producer):
+        taken, refused = BROKER_LIMIT // 2, 3 * BROKER_LIMIT
+        while refused - taken > 1:
+            size = (taken + refused) // 2
+            value, headers = _record_of(size, what, alphabet)
+            try:
+                await producer.send_and_wait(scratch, value, b"sess-1", headers=list(headers))
+                taken = size
+            except MessageSizeTooLargeError:
+                refused = size
+        value, headers = _record_of(taken, what, alphabet)
+        await producer.send_and_wait(world.events, value, b"sess-1", headers=list(headers))
+        await producer.send_and_wait(world.events, encode(event(session="after")), b"sess-1")
+    assert taken > BROKER_LIMIT - 200
+    async with running_member(world.config, dead_letter_limit=BROKER_LIMIT):
+        await incidents(sandbox, 1, "pagerduty")
+        await incidents(sandbox, 1, "opsgenie")
+
+        async def both_written() -> bool:
+            return len(await committed_records(world.bootstrap_servers, small)) == 2
+
+        await wait_until(both_written, "one dead letter for each pipeline", timeout=20, poll=0.2)
+    for record in await committed_records(world.bootstrap_servers, small):
+        assert (record.key, record.value) == (b"sess-1", value)
+        assert [header for header in record.headers if not header[0].startswith("alerting.")] == list(headers)
+    assert len(sandbox.incidents()) == 2

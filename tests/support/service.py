@@ -136,8 +136,9 @@ async def make_world(
 class Member:
     """A member of the service: all pipelines of the configuration, in this process."""
 
-    def __init__(self, config: Config, *, clock: Clock, peace_seconds: float) -> None:
+    def __init__(self, config: Config, *, clock: Clock, peace_seconds: float, dead_letter_limit: int) -> None:
         self.config = config
+        self._dead_letter_limit = dead_letter_limit
         self.output = StringIO()
         self.registry = CollectorRegistry()
         self.stopping = asyncio.Event()
@@ -161,7 +162,7 @@ class Member:
                     stage=stage,
                     clients=KafkaClients(self.config.kafka),
                     sender=HttpSender(session),
-                    dead_letter_limit=2 << 20,
+                    dead_letter_limit=self._dead_letter_limit,
                     metrics=metrics,
                     clock=self._clock,
                     log=log,
@@ -183,7 +184,7 @@ class Member:
             self.config,
             partitions=len(keyed["partitions"]),
             clients=KafkaClients(self.config.kafka),
-            dead_letter_limit=2 << 20,
+            dead_letter_limit=self._dead_letter_limit,
             metrics=metrics,
             clock=self._clock,
             log=log,
@@ -208,10 +209,12 @@ class Member:
 
 @contextlib.asynccontextmanager
 async def running_member(
-    config: Config, *, clock: Clock | None = None, peace_seconds: float = 0.0
+    config: Config, *, clock: Clock | None = None, peace_seconds: float = 0.0, dead_letter_limit: int = 2 << 20
 ) -> AsyncIterator[Member]:
     """A member for the length of the block; it drains and leaves at the end, within its grace."""
-    member = Member(config, clock=clock or Clock.system(), peace_seconds=peace_seconds)
+    member = Member(
+        config, clock=clock or Clock.system(), peace_seconds=peace_seconds, dead_letter_limit=dead_letter_limit
+    )
     task = asyncio.create_task(member.run())
     try:
         yield member
