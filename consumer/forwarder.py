@@ -133,28 +133,26 @@ class Forwarder(OwnedPartition):
 
     # checkpoints
 
-    async def _checkpoint(self) -> None:
-        """Commit what was decided. Raises what the producer raises; the task is over then."""
-        async with self._lock:
-            self._urgent.clear()
-            if not self._forwards and not self._dead_letters and self.position == self._checkpointed:
-                return
-            cut = self._cut()
-            started = self._clock.monotonic()
-            assert self._producer is not None
-            await commit_transaction(self._producer, lambda: self._send(cut))
-            seconds = self._clock.monotonic() - started
-            self._checkpointed = cut.position.offset
-            self.committed = OffsetAndMetadata(cut.position.offset, MARK)
-            self._metrics.checkpoint(seconds)
-            self._metrics.events("forwarded", len(cut.forwards))
-            self._log.debug(
-                "checkpoint",
-                position=cut.position.offset,
-                forwarded=len(cut.forwards),
-                dead_lettered=len(cut.dead_letters),
-                seconds=round(seconds, 4),
-            )
+    async def _commit(self) -> None:
+        self._urgent.clear()
+        if not self._forwards and not self._dead_letters and self.position == self._checkpointed:
+            return
+        cut = self._cut()
+        started = self._clock.monotonic()
+        assert self._producer is not None
+        await commit_transaction(self._producer, lambda: self._send(cut))
+        seconds = self._clock.monotonic() - started
+        self._checkpointed = cut.position.offset
+        self.committed = OffsetAndMetadata(cut.position.offset, MARK)
+        self._metrics.checkpoint(seconds)
+        self._metrics.events("forwarded", len(cut.forwards))
+        self._log.debug(
+            "checkpoint",
+            position=cut.position.offset,
+            forwarded=len(cut.forwards),
+            dead_lettered=len(cut.dead_letters),
+            seconds=round(seconds, 4),
+        )
 
     def _cut(self) -> _Cut:
         """All of this at one moment, without an await between."""

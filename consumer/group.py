@@ -309,6 +309,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     failures=failures,
                     exc_info=None if expected else error,
                 )
+            if self._tasks.get(partition) is not task:
+                return  # it was released meanwhile
             source.pause()
             await asyncio.sleep(self._backoff.wait(failures))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from consumer.config import KafkaConfig, SecurityConfig
@@ -123,6 +123,15 @@ async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]
         yield consumer
     finally:
         await to_the_end(consumer.stop())
+
+
+async def start_producer(producer: AIOKafkaProducer) -> None:
+    """Start a producer. Raises aiokafka's errors, `KafkaConnectionError` if there is no broker to ask."""
+    try:
+        await producer.start()
+    except AssertionError as error:
+        # A broker that is just starting knows of none, not even of itself; aiokafka asserts that there is one.
+        raise KafkaConnectionError(f"no broker is known: {error}") from error
 
 
 async def close_producer(producer: AIOKafkaProducer, timeout: float = 5.0) -> None:

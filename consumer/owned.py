@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter
-from consumer.kafka import KafkaClients, close_producer
+from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
@@ -130,7 +130,7 @@ class OwnedPartition(ABC):
         """Decide these records in order."""
 
     @abstractmethod
-    async def _checkpoint(self) -> None:
+    async def _commit(self) -> None:
         """Commit what has changed. Raises what the producer raises; the task is over then."""
 
     @abstractmethod
@@ -169,7 +169,7 @@ class OwnedPartition(ABC):
     async def _own(self, producer: AIOKafkaProducer) -> OffsetAndMetadata:
         """Initialise the producer, then the first proof: the group's offset as it is (design section 6.1)."""
         async with asyncio.timeout(INIT_TIMEOUT_SECONDS):
-            await producer.start()
+            await start_producer(producer)
         committed = await self.source.group_offset()
         self._has_had_owners = committed is not None  # each begins with a commit
         if committed is None:
@@ -201,6 +201,12 @@ class OwnedPartition(ABC):
                 pass  # mere progress
             await self._checkpoint()
             await asyncio.sleep(self._commit_interval)
+
+    async def _checkpoint(self, *, is_last: bool = False) -> None:
+        async with self._lock:
+            # Behind one that failed none may follow: what it held is not in memory any more as it is in Kafka.
+            if self._is_running and self._is_closing == is_last:
+                await self._commit()
 
     # decide
 
@@ -253,6 +259,6 @@ class OwnedPartition(ABC):
         self._is_closing = True
         await self._withdraw(grace)
         try:
-            await self._checkpoint()
+            await self._checkpoint(is_last=True)
         except Exception as error:
             self._log.warning("last_checkpoint_failed", error=repr(error))

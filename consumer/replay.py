@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from consumer.feedback import replay_headers, replay_id_of
-from consumer.kafka import KafkaClients, close_producer
+from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.letters import POISON_STAGE, Selection, StoredLetter, stored_letters
 from consumer.reading import Offsets, bounds, read
 
@@ -132,7 +132,7 @@ async def replay(
     reader = clients.reader()
     try:
         async with asyncio.timeout(START_SECONDS):
-            await producer.start()
+            await start_producer(producer)
         await reader.start()
         # Only now: what an earlier replay had left open is ended, and everything below is settled.
         replayed = await _replayed(reader, plan)

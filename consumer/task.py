@@ -228,46 +228,44 @@ class Task(OwnedPartition):
 
     # checkpoints
 
-    async def _checkpoint(self) -> None:
-        """Commit what has changed. Raises what the producer raises; the task is over then."""
-        async with self._lock:
-            self._urgent.clear()
-            feedback = self._inbox.positions
-            is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
-            if not self.store.has_changes and not self._dead_letters and is_here:
-                return
-            assert self._sink is not None
-            # The cut: all of this at one moment, without an await between.
-            dead_letters, self._dead_letters = tuple(self._dead_letters), []
-            counts, self._counts = self._counts, Counter()
-            position = self.position
-            partition = self.source.partition
-            checkpoint = Checkpoint(
-                self.store.cut(), dead_letters, Position(partition.topic, partition.partition, position, feedback)
-            )
-            oldest_owed = self.store.oldest_owed_offset()
-            owed = self.store.owed_count
+    async def _commit(self) -> None:
+        self._urgent.clear()
+        feedback = self._inbox.positions
+        is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
+        if not self.store.has_changes and not self._dead_letters and is_here:
+            return
+        assert self._sink is not None
+        # The cut: all of this at one moment, without an await between.
+        dead_letters, self._dead_letters = tuple(self._dead_letters), []
+        counts, self._counts = self._counts, Counter()
+        position = self.position
+        partition = self.source.partition
+        checkpoint = Checkpoint(
+            self.store.cut(), dead_letters, Position(partition.topic, partition.partition, position, feedback)
+        )
+        oldest_owed = self.store.oldest_owed_offset()
+        owed = self.store.owed_count
 
-            started = self._with.clock.monotonic()
-            await checkpoint.commit(self._sink)
-            seconds = self._with.clock.monotonic() - started
-            self._checkpointed, self._feedback_checkpointed = position, feedback
-            self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
-            self.store.committed()
-            self._with.metrics.checkpoint(seconds)
-            self._log.debug(
-                "checkpoint",
-                position=position,
-                notified=counts["notified"],
-                suppressed=counts["suppressed"] + counts["counted"],
-                dead_lettered=len(dead_letters),
-                owed=owed,
-                changed=len(checkpoint.cut.changes),
-                seconds=round(seconds, 4),
-            )
-            for dedup_key, alert in checkpoint.cut.changes:
-                if alert is not None and self.store.get(dedup_key) is alert and due(alert) is Due.RESOLVE:
-                    self._outbox.owes(alert, is_new=False)
+        started = self._with.clock.monotonic()
+        await checkpoint.commit(self._sink)
+        seconds = self._with.clock.monotonic() - started
+        self._checkpointed, self._feedback_checkpointed = position, feedback
+        self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
+        self.store.committed()
+        self._with.metrics.checkpoint(seconds)
+        self._log.debug(
+            "checkpoint",
+            position=position,
+            notified=counts["notified"],
+            suppressed=counts["suppressed"] + counts["counted"],
+            dead_lettered=len(dead_letters),
+            owed=owed,
+            changed=len(checkpoint.cut.changes),
+            seconds=round(seconds, 4),
+        )
+        for dedup_key, alert in checkpoint.cut.changes:
+            if alert is not None and self.store.get(dedup_key) is alert and due(alert) is Due.RESOLVE:
+                self._outbox.owes(alert, is_new=False)
 
     # close
 

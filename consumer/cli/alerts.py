@@ -11,7 +11,7 @@ from consumer.cli.terminal import complain, moment, show_facts, show_json, show_
 from consumer.cli.with_kafka import Partitions, UsageError, run_with_kafka
 from consumer.config import Config
 from consumer.feedback import Command, Kind, encode_command
-from consumer.kafka import KafkaClients, close_producer
+from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.reading import read_alerts
 from state.alert import Alert, Due, Status, due
 
@@ -225,7 +225,7 @@ async def _command(args: argparse.Namespace, config: Config, clients: KafkaClien
     topic = config.kafka.topics.feedback
     producer = clients.producer()
     try:
-        await producer.start()
+        await start_producer(producer)
         await producer.send_and_wait(topic, value, key, headers=headers)
     finally:
         await close_producer(producer, SEND_SECONDS)
