@@ -265,6 +265,9 @@ def trigger_refused(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
     """The trigger that was ``sent`` was rejected, or is given up: the alert afterwards, and what to dead-letter.
 
     What was counted in meanwhile goes into the dead letter, unless it is of higher severity and so was never sent.
+
+    Where the provider may have an incident without our knowing, the alert is not gone, as design section 8 has it:
+    the next event triggers anew all the same, but the end of the threat is told, so that no incident stays open.
     """
     owed, left = alert.owed, _never_sent(alert.owed, sent)
     if owed is None:
@@ -275,9 +278,11 @@ def trigger_refused(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
         attempts = owed.attempts, owed.first_attempt, owed.last_attempt
         dead = replace(sent, attempts=attempts[0], first_attempt=attempts[1], last_attempt=attempts[2])
     # Where a resolve may still land, what the provider has cannot be known, and no trigger is left to be repeated.
-    if left is None and (not alert.has or alert.unsettled):
-        return None, dead
-    return replace(alert, owed=left), dead
+    if left is not None or (alert.has and not alert.unsettled):
+        return replace(alert, owed=left), dead
+    if alert.route is None:
+        return None, dead  # nothing that could have arrived has been sent
+    return replace(alert, owed=None, told=None, has=False), dead
 
 
 def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
@@ -315,15 +320,14 @@ def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
     """What is owed apart from what was sent: occurrences of a higher severity that came while it was on the wire."""
     if owed is None or owed.severity <= sent.severity:
         return None
-    return replace(
-        owed,
-        first_offset=sent.last_offset + 1,
-        holds=None if owed.holds is None else max(owed.holds, sent.last_offset + 1),
-        occurrences=max(1, owed.occurrences - sent.occurrences),
-        attempts=0,
-        first_attempt=None,
-        last_attempt=None,
-    )
+    if owed.first_offset <= sent.last_offset:  # else it took the place of a repeat, and has none of its occurrences
+        owed = replace(
+            owed,
+            first_offset=sent.last_offset + 1,
+            holds=None if owed.holds is None else max(owed.holds, sent.last_offset + 1),
+            occurrences=max(1, owed.occurrences - sent.occurrences),
+        )
+    return replace(owed, attempts=0, first_attempt=None, last_attempt=None)
 
 
 def _count(owed: Owed, occurrence: Occurrence) -> Owed:

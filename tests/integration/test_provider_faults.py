@@ -107,6 +107,30 @@ async def test_a_rejected_update_is_dead_lettered_and_the_alert_that_the_provide
 
 
 @PROVIDERS
+async def test_an_update_that_is_rejected_after_the_threat_is_over_leaves_no_incident_open(
+    provider: str, broker: Broker, sandbox: Sandbox
+) -> None:
+    world = await world_of(provider, broker, sandbox)
+    async with running_member(world.config) as member:
+        await send(world, event(severity="high"))
+        await incidents(sandbox, 1, provider)
+        refused = sandbox.faults.add(Fault(Answer(status=503)))
+        await send(world, event(severity="critical"))
+        await sandbox.wait_for(lambda: any(entry.status == 503 for entry in sandbox.requests()))
+        await send(world, session_end())
+        await wait_until(
+            lambda: member.metric("events_total", pipeline=provider, outcome="ended") == 1, "the end is decided"
+        )
+        sandbox.faults.add(Fault(Answer(status=400), times=1))
+        refused.remove()
+        (letter,) = await first_dead_letters(world, 1)
+        await sandbox.wait_for(lambda: not sandbox.open_incidents())
+    assert (letter.record.offset, letter.error_class) == (1, "rejected_400")
+    assert len(sandbox.incidents()) == 1
+    assert await group_offset(world, provider) == 3
+
+
+@PROVIDERS
 async def test_a_rejected_resolve_ends_the_alert_without_a_dead_letter(
     provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:

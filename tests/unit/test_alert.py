@@ -205,6 +205,21 @@ def test_a_repeat_gives_way_to_a_trigger_of_higher_severity_which_is_repeated_in
     assert alert.owed.repeat
 
 
+def test_what_takes_the_place_of_a_repeat_on_the_wire_has_none_of_its_occurrences() -> None:
+    alert, _ = occurs(resolving(), at=T0 + 1, offset=8)
+    assert alert.owed is not None
+    alert = trigger_accepted(alert, alert.owed, "default", None, T0 + 1)
+    repeat = alert.owed
+    assert repeat is not None
+    alert, outcome = occurs(alert, at=T0 + 2, offset=9)
+    assert outcome is Outcome.SUPPRESSED
+    alert, _ = occurs(alert, severity=Severity.CRITICAL, at=T0 + 3, offset=12)
+    alert, _ = occurs(alert, severity=Severity.CRITICAL, at=T0 + 4, offset=13)
+    left = trigger_accepted(alert, repeat, "default", None, T0 + 5).owed
+    assert left is not None
+    assert (left.first_offset, left.last_offset, left.occurrences, left.holds) == (12, 13, 2, 12)
+
+
 def test_a_repeat_that_is_on_the_wire_when_the_threat_ends_is_not_owed_any_more() -> None:
     alert, _ = occurs(resolving(), at=T0 + 1)
     assert alert.owed is not None
@@ -216,7 +231,8 @@ def test_a_repeat_that_is_on_the_wire_when_the_threat_ends_is_not_owed_any_more(
     after = trigger_accepted(alert, repeat, "default", None, T0 + 31)
     assert due(after) is Due.RESOLVE
     refused, dead = trigger_refused(alert, repeat)
-    assert (refused, dead) == (None, repeat)
+    assert refused is not None
+    assert (due(refused), dead) == (Due.RESOLVE, repeat)
 
 
 # answers to a trigger
@@ -260,11 +276,36 @@ def test_a_rejected_trigger_of_an_alert_the_provider_has_leaves_it_open() -> Non
     assert dead.record.offset == 9
 
 
-@pytest.mark.parametrize("reopened", [False, True])
-def test_any_other_rejected_trigger_ends_the_alert(reopened: bool) -> None:
-    alert = occurs(resolving(), at=T0 + 1)[0] if reopened else occurs(None)[0]
+def test_a_rejected_trigger_that_cannot_have_arrived_ends_the_alert() -> None:
+    alert = occurs(None)[0]
     assert alert.owed is not None
     assert trigger_refused(alert, alert.owed) == (None, alert.owed)
+    attempted = trigger_attempted(alert, "default", unknown=False, now=T0 + 1)
+    assert attempted.owed is not None
+    assert trigger_refused(attempted, attempted.owed) == (None, attempted.owed)
+
+
+def test_what_may_be_open_at_the_provider_is_resolved_although_its_last_trigger_was_rejected() -> None:
+    renotified = over(occurs(told(), at=T0 + 10_000)[0])
+    assert renotified.owed is not None
+    after, _ = trigger_refused(renotified, renotified.owed)
+    assert after is not None
+    assert due(after) is Due.RESOLVE
+
+
+@pytest.mark.parametrize("how", ["reopened", "an unknown answer"])
+def test_what_may_be_open_at_the_provider_is_told_anew_by_the_next_event_and_resolved_at_its_end(how: str) -> None:
+    if how == "reopened":
+        alert = occurs(resolving(), at=T0 + 1)[0]
+    else:
+        alert = trigger_attempted(occurs(None)[0], "default", unknown=True, now=T0 + 1)
+    assert alert.owed is not None
+    after, dead = trigger_refused(alert, alert.owed)
+    assert dead == alert.owed
+    assert after is not None
+    assert (after.status, due(after), after.told) == (Status.OPEN, None, None)
+    assert occurs(after, at=T0 + 2)[1] is Outcome.TRIGGERED
+    assert due(over(after)) is Due.RESOLVE
 
 
 def test_a_dead_letter_takes_what_was_counted_meanwhile_but_not_a_higher_severity() -> None:

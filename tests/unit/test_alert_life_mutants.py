@@ -109,6 +109,11 @@ def stays_open_when_rejected(alert: Alert, sent: Owed) -> tuple[Alert | None, Ow
     return (replace(alert, owed=None) if after is None else after), dead
 
 
+def counts_as_told_when_rejected(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
+    after, dead = rules.trigger_refused(alert, sent)
+    return (replace(after, told=alert.told) if after is not None else None), dead
+
+
 def drops_what_is_left(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
     after, _ = rules.trigger_refused(alert, sent)
     return (replace(after, owed=None) if after is not None and alert.has else None), sent
@@ -209,6 +214,8 @@ MUTANTS = [
     mutant("a resolve leaves before the task is caught up", Progress, "is_caught_up", always(True), NOT_CAUGHT_UP),
     mutant("an alert stays open when its trigger was rejected", OUTBOX, "trigger_refused", stays_open_when_rejected,
            ONLY_HERE),
+    mutant("after a rejected trigger events are suppressed into what may not be there", OUTBOX, "trigger_refused",
+           counts_as_told_when_rejected, LOST, ONLY_HERE),
     # the real code's own
     mutant("what is left of a rejected trigger is dropped", OUTBOX, "trigger_refused", drops_what_is_left,
            OFFSET, LOST),
