@@ -51,7 +51,7 @@ class MemberRunner(ABC, Generic[T]):
         while not stopping.is_set():
             started = self._clock.monotonic()
             try:
-                await self._run_member(stopping)
+                await self._run_with_admin(stopping)
             except InstanceIdTaken:
                 raise
             except Exception as error:
@@ -61,9 +61,17 @@ class MemberRunner(ABC, Generic[T]):
             finally:
                 self._member = self._proofs = None
 
+    async def _run_with_admin(self, stopping: asyncio.Event) -> None:
+        admin = self._clients.admin()
+        try:
+            await admin.start()
+            await self._run_member(admin, stopping)
+        finally:
+            await admin.close()
+
     @abstractmethod
-    async def _run_member(self, stopping: asyncio.Event) -> None:
-        """Make the clients and the member (`_new_member`), run it, close them."""
+    async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
+        """Make the member (`_new_member`), run it, close what it had."""
 
     def _new_member(
         self,

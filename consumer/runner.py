@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
@@ -57,9 +58,8 @@ class PipelineRunner(MemberRunner[Task]):
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         self._delivery: Delivery | None = None
 
-    async def _run_member(self, stopping: asyncio.Event) -> None:
+    async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
         config, pipeline, clock = self._config, self.pipeline, self._clock
-        admin = self._clients.admin()
         consumer = self._clients.member(pipeline.group_id)
         breaker = config.delivery.circuit_breaker
         proofs = Proofs(consumer, config.kafka.session_timeout, clock)
@@ -115,13 +115,11 @@ class PipelineRunner(MemberRunner[Task]):
         )
         self._delivery = delivery
         try:
-            await admin.start()
             async with feedback.reading(), _running(upstream):
                 await member.run(stopping, config.delivery.shutdown_grace)
         finally:
             self._delivery = None
             await delivery.close()
-            await admin.close()
 
     def _upstream(self, proofs: Proofs) -> Upstream:
         assert self.stage is not None
@@ -187,9 +185,8 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         self._dead_letter_limit = dead_letter_limit
         self._metrics = metrics.pipeline(self.name, (), self._state, STAGE_OUTCOMES)
 
-    async def _run_member(self, stopping: asyncio.Event) -> None:
+    async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
         config, stage = self._config, self._stage
-        admin = self._clients.admin()
         consumer = self._clients.member(stage.group_id)
         proofs = Proofs(consumer, config.kafka.session_timeout, self._clock)
         surroundings = StageSurroundings(
@@ -217,11 +214,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             metrics=self._metrics,
             make_task=make_task,
         )
-        try:
-            await admin.start()
-            await member.run(stopping, config.delivery.shutdown_grace)
-        finally:
-            await admin.close()
+        await member.run(stopping, config.delivery.shutdown_grace)
 
     def _state(self) -> PipelineState:
         member = self._member

@@ -27,6 +27,9 @@ ALERTABLE = ("high", "critical")
 UNDECIDED_SECONDS = 6.0
 """A resolve may leave although an event came in less than 5 s before (design section 6), and takes a moment."""
 
+LANDED_LATE = "a request that had timed out landed late"
+LANDED_UNSEEN = "a trigger of a member that died landed, and was rejected when repeated"
+
 OPENING = {"pagerduty": "trigger", "opsgenie": "create"}
 ENDING = {"pagerduty": "resolve", "opsgenie": "close"}
 
@@ -324,8 +327,18 @@ class _Problem:
             return "a person closed it meanwhile"
         ending = self._ending(before)
         if ending is not None and before.resolved_at is not None and before.resolved_at - ending.at > TIMEOUT_SECONDS:
-            return "a request that had timed out landed late"
-        return None
+            return LANDED_LATE
+        return LANDED_LATE if self._was_opened_late(self.incidents[index]) else None
+
+    def _was_opened_late(self, incident: Incident) -> bool:
+        """Whether the request that opened it landed when it had timed out."""
+        return any(
+            entry.fault == "land_late"
+            and entry.action == OPENING[self.provider]
+            and entry.event_id == incident.event_ids[0]
+            and incident.opened_at - entry.at > TIMEOUT_SECONDS
+            for entry in self.entries
+        )
 
     def _ending(self, incident: Incident) -> Entry | None:
         """The request that ended an incident."""
@@ -360,14 +373,17 @@ class _Problem:
         known = self.history[-1] if self.history else None
         is_open = [incident for incident in self.incidents if incident.open]
         if known is None and is_open:
-            cause = "unknown answer, then rejected" if self._landed_before_a_rejection() else None
+            cause = LANDED_LATE if self._was_opened_late(is_open[0]) else None
+            if cause is None and self._landed_before_a_rejection():
+                cause = LANDED_UNSEEN
             yield self._finding("open_sets", f"incident {is_open[0].number} is open, the state has no alert", cause)
-        elif known is not None and not is_open:
+        elif known is not None and not is_open and not (known.told is None and self.dead):
+            # (One whose trigger was rejected is kept for its end where the provider might have had it.)
             cause = None
             if self.incidents and (last := self.incidents[-1]).resolved_at is not None:
                 ending = self._ending(last)
                 if ending is not None and last.resolved_at - ending.at > 2 * TIMEOUT_SECONDS:
-                    cause = "a request that had timed out landed late"
+                    cause = LANDED_LATE
             yield self._finding("open_sets", f"the state has it {known.status.value}, the provider has none", cause)
 
     def _landed_before_a_rejection(self) -> bool:
