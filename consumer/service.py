@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from structlog.typing import FilteringBoundLogger
 
 from consumer.build import build_pipelines, build_repartition
@@ -19,7 +19,7 @@ from consumer.progress import PEACE_SECONDS
 from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.server.app import create_app, serving
 from consumer.server.health import heartbeat_reason
-from consumer.server.metrics import Metrics
+from consumer.server.metrics import PREFIX, Metrics
 from consumer.startup import StartupError, when_kafka_answers
 from consumer.topics import TopicReport, check_topics
 from consumer.vouch import Vouching
@@ -47,6 +47,9 @@ async def run_service(
     if report is None:
         return
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    tasks = Gauge(f"{PREFIX}_asyncio_tasks", "Coroutines that run or wait in the event loop", registry=registry)
+    tasks.set_function(lambda: len(asyncio.all_tasks()))
     metrics = Metrics(registry)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(create_session(config.delivery.max_in_flight * len(pipelines)))

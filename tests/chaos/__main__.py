@@ -10,12 +10,14 @@ import logging
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.crashes import enumerate_crashes, rows_of
 from tests.chaos.faults import CATALOG
 from tests.chaos.run import Row, Run, table
-from tests.chaos.setting import brokers, setting
+from tests.chaos.setting import Node, brokers, setting
+from tests.chaos.soak import STATE_CONFIGS, soak
 
 TOGETHER_SECONDS = 60.0
 
@@ -23,12 +25,15 @@ TOGETHER_SECONDS = 60.0
 def main() -> int:
     """Run, print the table."""
     options = _parser().parse_args()
+    options.per_second = options.per_second or (2000.0 if options.soak else 40.0)
     folder = options.logs or Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of a broker that is away its clients have much to say
     print(f"seed {options.seed}, {options.brokers} broker(s), {options.members} members, logs in {folder}", flush=True)
     started = time.monotonic()
     with brokers(options.brokers) as nodes:
+        if options.soak:
+            return asyncio.run(_soak(options, nodes, folder))
         rows = asyncio.run(_run(options, nodes, folder, started + options.minutes * 60))
     print(table(rows))
     failures = [f"{row.name}: {failure}" for row in rows for failure in row.failures]
@@ -36,7 +41,15 @@ def main() -> int:
     return 1 if failures else 0
 
 
-async def _run(options: argparse.Namespace, nodes, folder: Path, until: float) -> list[Row]:  # type: ignore[no-untyped-def]
+async def _soak(options: argparse.Namespace, nodes: Sequence[Node], folder: Path) -> int:
+    async with setting(nodes, providers=options.providers, state_configs=STATE_CONFIGS) as where:
+        result = await soak(where, folder, seed=options.seed, minutes=options.soak, per_second=options.per_second)
+    print(result.report())
+    print("\n".join(f"FAILED {failure}" for failure in result.failures))
+    return 1 if result.failures else 0
+
+
+async def _run(options: argparse.Namespace, nodes: Sequence[Node], folder: Path, until: float) -> list[Row]:
     rows: list[Row] = []
     async with setting(nodes, providers=options.providers) as where:
         if options.crashes or not (options.only or options.together):
@@ -59,11 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--members", type=int, default=3)
-    parser.add_argument("--per-second", type=float, default=40.0, help="events")
+    parser.add_argument("--per-second", type=float, help="events (40, in a soak 2000)")
     parser.add_argument("--times", type=int, default=2, help="how often each fault strikes alone")
     parser.add_argument("--only", action="append", choices=list(CATALOG), help="only this fault, alone; repeatable")
     parser.add_argument("--crashes", action="store_true", help="only the crashes at every step")
     parser.add_argument("--together", action="store_true", help="only phases of all faults together")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="a steady load for so long instead")
     parser.add_argument("--providers", nargs="+", default=["pagerduty", "opsgenie"])
     parser.add_argument("--logs", type=Path, help="the folder for the members' logs")
     return parser

@@ -66,20 +66,28 @@ async def setting(
     providers: Sequence[str] = ("pagerduty",),
     partitions: int = 6,
     session_seconds: float = SESSION_SECONDS,
+    state_configs: Mapping[str, str] = COMPACTED,
 ) -> AsyncIterator[Setting]:
     """Proxies, a sandbox, new topics."""
     servers = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
     async with contextlib.AsyncExitStack() as stack:
         proxies = [await stack.enter_async_context(kafka_proxy(node.proxy_port, node.behind_proxy)) for node in nodes]
         sandbox = await stack.enter_async_context(running_sandbox())
-        world = await make_world(servers, sandbox.url, providers, partitions, min(len(nodes), REPLICATION))
+        world = await make_world(
+            servers, sandbox.url, providers, partitions, min(len(nodes), REPLICATION), state_configs
+        )
         world.document["kafka"]["session_timeout"] = f"{session_seconds}s"
         proxied = ",".join(f"127.0.0.1:{node.proxy_port}" for node in nodes)
         yield Setting(nodes, proxies, sandbox, world, providers, proxied)
 
 
 async def make_world(
-    servers: str, sandbox_url: str, providers: Sequence[str], partitions: int, replication: int
+    servers: str,
+    sandbox_url: str,
+    providers: Sequence[str],
+    partitions: int,
+    replication: int,
+    state_configs: Mapping[str, str] = COMPACTED,
 ) -> World:
     """Create the topics and write the configuration; time-outs are short, rates are not limited."""
     name = unique("chaos")
@@ -123,7 +131,7 @@ async def make_world(
         (world.events, partitions, None),
         (world.dlq, 1, large),
         (world.feedback, 1, large),
-        *((world.state(provider), partitions, COMPACTED) for provider in providers),
+        *((world.state(provider), partitions, state_configs) for provider in providers),
     ]
     async with asyncio.TaskGroup() as group:
         for topic, number, configs in topics:

@@ -13,12 +13,25 @@ from aiokafka.errors import KafkaError
 from tests.support.events import encode, event, session_end
 
 GUARDS = ("forbidden_path", "secret_leak", "egress_allowlist", "shell_command", "mcp_tool")
-ACTIVE_SESSIONS = 12
 ENDS = 0.6
 """Of all sessions, the part whose end is told; an alert of the others ends by quiet."""
 GOES_ON = 0.4
 """Of the sessions whose end was told, the part that misbehaves once more."""
-POISON = 0.005
+
+
+LEAD_SECONDS = 0.005
+"""So much earlier than its time an event may be sent, so that not each one is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How many sessions there are at a time, how many actions each has (from, to), and which part is denied."""
+
+    sessions: int = 12
+    actions: tuple[int, int] = (4, 40)
+    denied: float = 0.4
+    minor: float = 0.1
+    poison: float = 0.005
 
 
 @dataclass
@@ -37,6 +50,7 @@ class Traffic:
     servers: str
     topic: str
     per_second: float = 40.0
+    habits: Habits = Habits()
     acked: dict[str, float] = field(default_factory=dict)
     failed: int = 0
 
@@ -58,8 +72,14 @@ class Traffic:
         )
         await producer.start()
         sending: set[asyncio.Future[object]] = set()
+        clock = asyncio.get_running_loop().time
+        due = clock()
         try:
             for session, fields in self._events(prefix, chance):
+                due += chance.expovariate(self.per_second)
+                if (ahead := due - clock()) > LEAD_SECONDS:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), ahead)
                 if stop.is_set():
                     break
                 event_id = str(fields["event_id"]) if fields is not None else ""
@@ -68,8 +88,6 @@ class Traffic:
                 sending.add(future)
                 future.add_done_callback(lambda done, event_id=event_id: self._sent(done, event_id))
                 future.add_done_callback(sending.discard)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), chance.expovariate(self.per_second))
             if sending:
                 await asyncio.wait(sending)
         finally:
@@ -83,15 +101,20 @@ class Traffic:
             self.acked[event_id] = time.time()
 
     def _events(self, prefix: str, chance: random.Random):  # type: ignore[no-untyped-def]
+        habits = self.habits
         sessions: list[_Session] = []
         number = 0
         while True:
-            if len(sessions) < ACTIVE_SESSIONS:
+            if len(sessions) < habits.sessions:
                 number += 1
                 guards = tuple(chance.sample(GUARDS, chance.choice((1, 1, 2, 3))))
                 ends = chance.random() < ENDS
                 started = _Session(
-                    f"{prefix}-{number}", guards, chance.randint(4, 40), ends, ends and chance.random() < GOES_ON
+                    f"{prefix}-{number}",
+                    guards,
+                    chance.randint(*habits.actions),
+                    ends,
+                    ends and chance.random() < GOES_ON,
                 )
                 sessions.append(started)
                 yield (
@@ -100,11 +123,11 @@ class Traffic:
                 )
                 continue
             session = chance.choice(sessions)
-            if chance.random() < POISON:
+            if chance.random() < habits.poison:
                 yield session.name, None
             elif session.left > 0:
                 session.left -= 1
-                yield session.name, _action(session, chance)
+                yield session.name, _action(session, chance, habits)
             elif session.ends:
                 session.ends = False
                 yield session.name, session_end(session.name)
@@ -114,12 +137,12 @@ class Traffic:
                     yield session.name, event(session=session.name, guard=session.guards[0], severity="high")
 
 
-def _action(session: _Session, chance: random.Random) -> dict[str, object]:
+def _action(session: _Session, chance: random.Random, habits: Habits) -> dict[str, object]:
     dice = chance.random()
     guard = chance.choice(session.guards)
-    if dice < 0.5:
+    if dice >= habits.denied + habits.minor:
         return event(session=session.name, guard=guard, allowed=True, severity="info")
-    if dice < 0.6:
+    if dice >= habits.denied:
         return event(session=session.name, guard=guard, severity="medium")
     severity = "critical" if chance.random() < 0.3 else "high"
     return event(session=session.name, guard=guard, severity=severity)

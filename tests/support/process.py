@@ -118,12 +118,19 @@ class Service:
 
     async def metric(self, name: str, **labels: str) -> float:
         """The value of one series of its metrics; 0 if it is not there."""
+        return next(iter(await self._series(name, labels)), 0.0)
+
+    async def metric_sum(self, name: str, **labels: str) -> float:
+        """The sum of all series of its metrics with these labels."""
+        return sum(await self._series(name, labels))
+
+    async def _series(self, name: str, labels: Mapping[str, str]) -> list[float]:
         port = self.lines("service_started")[0]["port"]
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
             text = await response.text()
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         wanted = f"clawdstrike_alerting_{name}"
-        return next((one.value for one in samples if one.name == wanted and labels.items() <= one.labels.items()), 0.0)
+        return [one.value for one in samples if one.name == wanted and labels.items() <= one.labels.items()]
 
     # what is done to it
 
