@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from tests.bench.dispatch import dispatch
 from tests.bench.firehose import firehose, storm
 from tests.bench.latency import latency
+from tests.bench.members import members
 from tests.bench.report import Row, table
 from tests.bench.restore import restore
 from tests.bench.setting import Setting
 from tests.support.broker import IMAGE, docker_trouble, embedded, kafka_container
 
 FIGURES: Mapping[str, Callable[[Setting], Awaitable[list[Row]]]] = {
-    figure.__name__: figure for figure in (firehose, storm, dispatch, latency, restore)
+    figure.__name__: figure for figure in (firehose, storm, dispatch, latency, restore, members)
 }
 
 

@@ -31,7 +31,7 @@ class Setting:
 
 
 async def document(
-    setting: Setting, events: str, *, endpoint: str = "http://127.0.0.1:9", **delivery: Any
+    setting: Setting, events: str, *, partitions: int = 1, endpoint: str = "http://127.0.0.1:9", **delivery: Any
 ) -> dict[str, Any]:
     """The configuration of a service with a new group that reads ``events`` from the beginning, and its topics.
 
@@ -39,7 +39,7 @@ async def document(
     """
     name = unique("bench")
     topics = {"events": events, "state": f"{name}.state", "dlq": f"{name}.dlq", "feedback": f"{name}.feedback"}
-    await create_topic(setting.servers, f"{topics['state']}.pagerduty", configs=COMPACTED)
+    await create_topic(setting.servers, f"{topics['state']}.pagerduty", partitions=partitions, configs=COMPACTED)
     await create_topic(setting.servers, topics["dlq"], configs={"max.message.bytes": str(2 << 20)})
     await create_topic(setting.servers, topics["feedback"])
     if all(unbuilt.path != "delivery.rate_limit" for unbuilt in UNBUILT):

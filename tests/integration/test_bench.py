@@ -7,8 +7,10 @@ from tests.bench.report import table
 from tests.bench.setting import Setting
 from tests.support.broker import Broker
 
+MARKS = {"members": pytest.mark.real_kafka("two members share the partitions of a group")}
 
-@pytest.mark.parametrize("figure", FIGURES)
+
+@pytest.mark.parametrize("figure", [pytest.param(name, marks=MARKS.get(name, ())) for name in FIGURES])
 async def test_a_figure_is_measured_beside_its_reference(
     broker: Broker, figure: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
