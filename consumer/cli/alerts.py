@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, moment, show_facts, show_json, show_table
-from consumer.cli.with_kafka import Partitions, UsageError, run_with_kafka
+from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.feedback import Command, Kind, encode_command
 from consumer.kafka import KafkaClients, close_producer, start_producer

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from consumer.build import build_pipelines
+from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, moment, plain, show_facts, show_json, show_table
-from consumer.cli.with_kafka import Partitions, UsageError, run_with_kafka
+from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.config.durations import seconds
 from consumer.kafka import KafkaClients

@@ -12,13 +12,10 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.config import Config, ConfigError, load_config, secrets_of
-from consumer.group import InstanceIdTaken
-from consumer.kafka import UnusableFiles
+from consumer.cli.ending import with_configuration
+from consumer.config import Config, secrets_of
 from consumer.log import configure_log
-from consumer.server.app import ServerError
 from consumer.service import run_service
-from consumer.startup import StartupError
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -30,22 +27,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 after a clean end, 1 if the service could not start or go on, 2 for the configuration."""
-    try:
-        config = load_config(args.config)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if not config.pipelines:
-        print("exporters.alerting: no provider is configured and enabled: there is nothing to run", file=sys.stderr)
-        return 2
-    try:
-        asyncio.run(_run(config))
-    except UnusableFiles as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (StartupError, ServerError, InstanceIdTaken) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return with_configuration(args.config, _main)
+
+
+def _main(config: Config) -> int:
+    asyncio.run(_run(config))
     return 0
 
 

@@ -4,13 +4,15 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from consumer.config import Config, ConfigError, load_config
-from consumer.kafka import KafkaClients, UnusableFiles
-from consumer.startup import StartupError, when_kafka_answers
+from consumer.cli.ending import with_configuration
+from consumer.config import Config
+from consumer.kafka import KafkaClients
+from consumer.startup import when_kafka_answers
 from consumer.topics import (
     DEFAULT_PARTITIONS,
     REPLICAS,
@@ -34,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
         "check", help="check the topics", description="Says what keeps `run` from starting; changes nothing."
     )
     for action in (create, check):
-        action.add_argument("--config", metavar="FILE", required=True, help="the configuration")
+        action.add_argument("--config", metavar="FILE", type=Path, required=True, help="the configuration")
     create.add_argument(
         "--partitions",
         metavar="N",
@@ -54,22 +56,7 @@ def add_parser(subparsers: Any) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 if all topics are as they must be, 1 if not or if Kafka is out of reach, 2 for the configuration."""
-    try:
-        config = load_config(args.config)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if not config.pipelines:
-        print("exporters.alerting: no provider is configured and enabled: no topics are needed", file=sys.stderr)
-        return 2
-    try:
-        return asyncio.run(_run(args, config))
-    except UnusableFiles as error:
-        print(error, file=sys.stderr)
-        return 2
-    except StartupError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return with_configuration(args.config, lambda config: asyncio.run(_run(args, config)))
 
 
 def _count(text: str) -> int:

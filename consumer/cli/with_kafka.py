@@ -1,4 +1,4 @@
-"""What the commands that look into Kafka have in common: the configuration, the wait for Kafka, how they end."""
+"""What the commands that look into Kafka have in common: the wait for Kafka, and what goes wrong with it."""
 
 import argparse
 import asyncio
@@ -8,43 +8,30 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumer.config import Config, ConfigError, load_config
-from consumer.kafka import KafkaClients, UnusableFiles
+from consumer.cli.ending import with_configuration
+from consumer.config import Config
+from consumer.kafka import KafkaClients
 from consumer.log import quiet
 from consumer.reading import partitions_of
-from consumer.startup import StartupError, when_kafka_answers
+from consumer.startup import when_kafka_answers
 
 Partitions = Mapping[str, Sequence[TopicPartition]]
 Act = Callable[[Config, KafkaClients, Partitions], Awaitable[int]]
 
 
-class UsageError(Exception):
-    """The arguments do not fit the configuration: one line for the user, exit code 2."""
-
-
 def run_with_kafka(args: argparse.Namespace, topics: Callable[[Config], Sequence[str]], act: Act) -> int:
     """What ``act`` gives, once Kafka answers and has these topics; 1 if it does not, 2 for the configuration."""
-    try:
-        config = load_config(args.config)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if not config.pipelines:
-        print("exporters.alerting: no provider is configured and enabled", file=sys.stderr)
-        return 2
-    try:
-        return asyncio.run(_run(config, topics(config), act))
-    except (UsageError, UnusableFiles) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except StartupError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        raise
-    except (KafkaError, OSError, TimeoutError) as error:
-        print(f"Kafka: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-        return 1
+
+    def look(config: Config) -> int:
+        try:
+            return asyncio.run(_run(config, topics(config), act))
+        except BrokenPipeError:
+            raise
+        except (KafkaError, OSError, TimeoutError) as error:
+            print(f"Kafka: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+            return 1
+
+    return with_configuration(args.config, look)
 
 
 async def _run(config: Config, topics: Sequence[str], act: Act) -> int:

@@ -1,0 +1,30 @@
+"""How commands end: the configuration is loaded, the work is done, and what the user can mend is one line on stderr."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from consumer.config import Config, ConfigError, load_config
+from consumer.group import InstanceIdTaken
+from consumer.kafka import UnusableFiles
+from consumer.server.app import ServerError
+from consumer.startup import StartupError
+
+
+class UsageError(Exception):
+    """The arguments do not fit the configuration: one line for the user, exit code 2."""
+
+
+def with_configuration(path: Path, act: Callable[[Config], int]) -> int:
+    """What ``act`` gives for the configuration in this file, which has a provider; 1 if it failed, 2 for the input."""
+    try:
+        config = load_config(path)
+        if not config.pipelines:
+            raise UsageError("exporters.alerting: no provider is configured and enabled")
+        return act(config)
+    except (ConfigError, UsageError, UnusableFiles) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (StartupError, ServerError, InstanceIdTaken) as error:
+        print(error, file=sys.stderr)
+        return 1
