@@ -95,11 +95,7 @@ def main(args: argparse.Namespace) -> int:
             case _:
                 return await _command(args, config, clients, found)
 
-    try:
-        return run_with_kafka(args, topics, act)
-    except UsageError as error:
-        complain([str(error)])
-        return 2
+    return run_with_kafka(args, topics, act)
 
 
 def _text(argument: str) -> str:

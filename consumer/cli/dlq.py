@@ -86,11 +86,7 @@ def add_parser(subparsers: Any) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; 1 if it failed or there is no such dead letter; 2 for the configuration."""
-    try:
-        return run_with_kafka(args, lambda config: _topics(args, config), lambda *given: _act(args, *given))
-    except UsageError as error:
-        complain([str(error)])
-        return 2
+    return run_with_kafka(args, lambda config: _topics(args, config), lambda *given: _act(args, *given))
 
 
 def _topics(args: argparse.Namespace, config: Config) -> Sequence[str]:

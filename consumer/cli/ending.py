@@ -1,9 +1,9 @@
 """How commands end: the configuration is loaded, the work is done, and what the user can mend is one line on stderr."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from consumer.cli.terminal import complain
 from consumer.config import Config, ConfigError, load_config
 from consumer.group import InstanceIdTaken
 from consumer.kafka import UnusableFiles
@@ -23,8 +23,8 @@ def with_configuration(path: Path, act: Callable[[Config], int]) -> int:
             raise UsageError("exporters.alerting: no provider is configured and enabled")
         return act(config)
     except (ConfigError, UsageError, UnusableFiles) as error:
-        print(error, file=sys.stderr)
+        complain(str(error).splitlines())
         return 2
     except (StartupError, ServerError, InstanceIdTaken) as error:
-        print(error, file=sys.stderr)
+        complain(str(error).splitlines())
         return 1
