@@ -298,11 +298,17 @@ class TaskOutbox:
         self, alert: Alert, sent: Owed, dispatch: Dispatch, error_class: str, error: str, *, retryable: bool
     ) -> Alert | None:
         assert isinstance(dispatch.notification, Trigger)
-        after, dead = trigger_refused(alert, sent)
+        after, dead = trigger_refused(self._possibly_told(alert, sent, dispatch.route), sent)
         event_id = dispatch.notification.violation.event_id
         self._dead_letter(self._pipeline.undelivered(dead, error_class, error, event_id, retryable=retryable))
         self._urgent()
         return after
+
+    def _possibly_told(self, alert: Alert, owed: Owed, route: str) -> Alert:
+        """An earlier owner may have sent what it had decided, and have died before it could say so."""
+        if alert.route is None and owed.first_offset < self._inherited_end:
+            return replace(alert, route=route)
+        return alert
 
     def _give_up(self) -> None:
         """Dead-letter what has been owed for too long, also where the breaker lets nothing be tried."""
@@ -324,8 +330,10 @@ class TaskOutbox:
         self._dead_letter_owed(alert, owed, "undecodable", error, retryable=False)
 
     def _dead_letter_owed(self, alert: Alert, owed: Owed, error_class: str, error: str, *, retryable: bool) -> None:
-        after, dead = trigger_refused(alert, owed)
-        self._dead_letter(self._pipeline.undelivered(dead, error_class, error, _event_id(owed), retryable=retryable))
+        violation = _violation(owed)
+        event_id = violation.event_id if violation is not None else None
+        after, dead = trigger_refused(self._possibly_told(alert, owed, self._route(alert, violation)), owed)
+        self._dead_letter(self._pipeline.undelivered(dead, error_class, error, event_id, retryable=retryable))
         if after is None:
             self._store.drop(alert.dedup_key)
         else:
@@ -333,8 +341,8 @@ class TaskOutbox:
         self._urgent()
 
 
-def _event_id(owed: Owed) -> str | None:
+def _violation(owed: Owed) -> Violation | None:
     try:
-        return violation_of(owed.record).event_id
+        return violation_of(owed.record)
     except ValueError:
         return None

@@ -95,6 +95,7 @@ class Fault:
     skip: int = field(default=0, kw_only=True)
     chance: float | None = field(default=None, kw_only=True)
     seed: int = field(default=0, kw_only=True)
+    untold: bool = field(default=False, kw_only=True)
 
     def fits(self, call: Call) -> bool:
         """Whether it is about this call."""
@@ -145,9 +146,13 @@ class ArmedFault:
 
 
 class Faults:
-    """The faults in force. A request meets at most one: the first added that strikes it."""
+    """The faults in force. A request meets at most one: the first added that strikes it.
 
-    def __init__(self) -> None:
+    ``was_told`` says of a call whether its event has had an effect already.
+    """
+
+    def __init__(self, was_told: Callable[[Call], bool] = lambda call: False) -> None:
+        self._was_told = was_told
         self._ids = itertools.count(1)
         self._armed: dict[int, ArmedFault] = {}
 
@@ -174,4 +179,7 @@ class Faults:
         """What happens to this call, if anything."""
         if not self._armed:
             return None
-        return next((armed.fault.effect for armed in self.armed() if armed.strikes(call)), None)
+        for armed in self.armed():
+            if not (armed.fault.untold and self._was_told(call)) and armed.strikes(call):
+                return armed.fault.effect
+        return None

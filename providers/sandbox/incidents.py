@@ -108,6 +108,10 @@ class Incidents:
         """The open incident of a dedup key."""
         return self._open.get((provider, scope, dedup_key))
 
+    def was_told(self, provider: str | None, event_id: str | None) -> bool:
+        """Whether a trigger with this event has been accepted."""
+        return provider is not None and event_id in self._events_told.get(provider, ())
+
     def trigger(
         self,
         provider: str,

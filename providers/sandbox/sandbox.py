@@ -48,7 +48,7 @@ class Sandbox:
         settings = settings or Settings()
         self.settings = settings
         self.url = ""
-        self.faults = Faults()
+        self.faults = Faults(lambda call: self._incidents.was_told(call.provider, call.event_id))
         self.journal = Journal(settings.keep_requests)
         self._incidents = Incidents(keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0)
         self.pagerduty = PagerDuty(Keys(settings.pagerduty_keys, settings.pagerduty_rate), self._incidents)

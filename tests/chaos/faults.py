@@ -41,7 +41,6 @@ class Kind:
     name: str
     lane: str
     strike: Strike
-    expects_dead_letters: bool = False
 
 
 async def kill(scene: Scene) -> None:
@@ -187,9 +186,9 @@ async def slow_network(scene: Scene) -> None:
             proxy.delay_seconds = 0.0
 
 
-def _provider(effect: Effect, *, part: float = 1.0, action: str | None = None) -> Strike:
+def _provider(effect: Effect, *, part: float = 1.0, action: str | None = None, untold: bool = False) -> Strike:
     async def strike(scene: Scene) -> None:
-        fault = Fault(effect, chance=part, seed=scene.chance.randrange(10**6), action=action)
+        fault = Fault(effect, chance=part, seed=scene.chance.randrange(10**6), action=action, untold=untold)
         armed = scene.setting.sandbox.faults.add(fault)
         await asyncio.sleep(scene.chance.uniform(1, 4) + TIMEOUT_SECONDS / 2)
         armed.remove()
@@ -233,7 +232,7 @@ _KINDS = (
     Kind("slow", PROVIDER, _provider(Delay(1.5), part=0.5)),
     Kind("too slow", PROVIDER, _provider(Delay(3.0), part=0.4)),
     Kind("lands late", PROVIDER, _provider(LandLate(3.0), part=0.4)),
-    Kind("rejected triggers", PROVIDER, _provider(Answer(status=413), part=0.3, action="trigger"), True),
+    Kind("rejected triggers", PROVIDER, _provider(Answer(status=413), part=0.3, action="trigger", untold=True)),
     Kind("key refused", PROVIDER, refused_key),
 )
 

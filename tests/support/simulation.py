@@ -157,7 +157,8 @@ class Simulation:
         self._dead: set[int] = set()
         self._waiting: set[int] = set()
         self._letters = 0
-        self._admitted: set[str] = set()  # keys that a person has to look after: a dead letter, a rejected resolve
+        self._admitted: set[str] = set()  # keys that a person has to look after: a rejected resolve
+        self._dead_keys: set[str] = set()
         self._unpromised: set[str] = set()  # keys about which a request has landed late
         # the provider and the wire
         self._open: dict[str, Severity] = {}
@@ -483,7 +484,7 @@ class Simulation:
         key = self._key_of[letter.record.offset]
         covers = self._offsets(key, letter.first_offset, letter.last_offset)
         self._dead.update(covers)
-        self._admitted.add(key)
+        self._dead_keys.add(key)
         if letter.occurrences != len(covers):
             self._break("a dead letter counts its occurrences", f"{letter.occurrences}, not {len(covers)}: {covers}")
 
@@ -570,7 +571,7 @@ class Simulation:
         here = {alert.dedup_key for alert in self._alerts()}
         # Nothing has been told: kept for its end, because a trigger that was rejected may have landed before.
         untold = {alert.dedup_key for alert in self._alerts() if alert.told is None and alert.route is not None}
-        if only_here := here - self._open.keys() - (untold & self._admitted):
+        if only_here := here - self._open.keys() - (untold & self._dead_keys):
             self._break("what is open here is open at the provider", str(only_here))
         if orphans := self._open.keys() - here - self._admitted:
             self._break("what is open at the provider is open here", str(orphans))

@@ -109,6 +109,15 @@ def stays_open_when_rejected(alert: Alert, sent: Owed) -> tuple[Alert | None, Ow
     return (replace(alert, owed=None) if after is None else after), dead
 
 
+def lets_go_when_rejected(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
+    after, dead = rules.trigger_refused(alert, sent)
+    return (None if after is not None and after.owed is None and after.told is None else after), dead
+
+
+def takes_no_inheritance(outbox: TaskOutbox, alert: Alert, owed: Owed, route: str) -> Alert:
+    return alert
+
+
 def counts_as_told_when_rejected(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
     after, dead = rules.trigger_refused(alert, sent)
     return (replace(after, told=alert.told) if after is not None else None), dead
@@ -216,6 +225,9 @@ MUTANTS = [
            ONLY_HERE),
     mutant("after a rejected trigger events are suppressed into what may not be there", OUTBOX, "trigger_refused",
            counts_as_told_when_rejected, LOST, ONLY_HERE),
+    mutant("what may be open at the provider is let go with a rejected trigger", OUTBOX, "trigger_refused",
+           lets_go_when_rejected, ORPHAN),
+    mutant("nor by an earlier owner", TaskOutbox, "_possibly_told", takes_no_inheritance, ORPHAN),
     # the real code's own
     mutant("what is left of a rejected trigger is dropped", OUTBOX, "trigger_refused", drops_what_is_left,
            OFFSET, LOST),

@@ -31,14 +31,17 @@ class Client:
         self.http = http
         self.sandbox = sandbox
 
-    async def trigger(self, dedup_key: str = "k", *, key: str = KEY, timeout: float = 5.0) -> int:
+    async def trigger(
+        self, dedup_key: str = "k", *, key: str = KEY, timeout: float = 5.0, event_id: str | None = None
+    ) -> int:
+        details = {} if event_id is None else {"custom_details": {"event_id": event_id}}
         async with self.http.post(
             self.sandbox.url + "/v2/enqueue",
             json={
                 "routing_key": key,
                 "event_action": "trigger",
                 "dedup_key": dedup_key,
-                "payload": {"summary": "s", "source": "a", "severity": "info"},
+                "payload": {"summary": "s", "source": "a", "severity": "info", **details},
             },
             timeout=aiohttp.ClientTimeout(total=timeout),
             allow_redirects=False,
@@ -67,6 +70,14 @@ async def test_answer_replaces_the_documented_one_and_nothing_takes_effect(clien
     [struck, passed] = client.sandbox.requests()
     assert (struck.fault, struck.status, struck.applied) == ("answer", status, False)
     assert (passed.fault, passed.status, passed.applied) == (None, 202, True)
+
+
+async def test_what_was_told_once_can_be_spared(client: Client) -> None:
+    assert await client.trigger(event_id="before") == 202
+    client.sandbox.faults.add(Fault(Answer(status=413), untold=True))
+    assert [await client.trigger(event_id=event_id) for event_id in ("before", "new", "new")] == [202, 413, 413]
+    assert await client.trigger() == 413
+    assert [incident.event_ids for incident in client.sandbox.incidents()] == [["before"]]
 
 
 async def test_answer_has_the_headers_and_body_it_is_given(client: Client) -> None:
