@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import IllegalOperation, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
@@ -296,8 +296,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     await self._abandon(error)
                 return
             except Exception as error:
-                # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
-                expected = isinstance(error, KafkaError | TimeoutError | OSError)
+                # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback. (That no
+                # transaction is open is what a producer says that has been fenced while one was.)
+                expected = isinstance(error, KafkaError | IllegalOperation | TimeoutError | OSError)
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
                 remedies = remedies.after(error)
                 self._metrics.task_trouble()

@@ -29,6 +29,7 @@ UNDECIDED_SECONDS = 6.0
 
 LANDED_LATE = "a request that had timed out landed late"
 LANDED_UNSEEN = "a trigger of a member that died landed, and was rejected when repeated"
+SHARED_ID = "two members had one group_instance_id"
 
 OPENING = {"pagerduty": "trigger", "opsgenie": "create"}
 ENDING = {"pagerduty": "resolve", "opsgenie": "close"}
@@ -179,8 +180,19 @@ class Reader:
         return {key: last for key, alerts in self.history[provider].items() if (last := alerts[-1]) is not None}
 
 
-def take_account(reader: Reader, sandbox: Sandbox, acked: Mapping[str, float], prefix: str) -> Account:
-    """The account of all sessions whose name begins with ``prefix``."""
+def take_account(
+    reader: Reader,
+    sandbox: Sandbox,
+    acked: Mapping[str, float],
+    prefix: str,
+    *,
+    shared: Sequence[tuple[float, float]] = (),
+) -> Account:
+    """The account of all sessions whose name begins with ``prefix``.
+
+    ``shared`` is from when to when two members used one ``group_instance_id``: each may be the owner for Kafka then,
+    and what the other had sent is still on the wire.
+    """
     account = Account()
     ends: dict[str, list[Event]] = defaultdict(list)
     for event in reader.events:
@@ -220,6 +232,7 @@ def take_account(reader: Reader, sandbox: Sandbox, acked: Mapping[str, float], p
                 entries=entries.get(key, []),
                 dead=dead[key],
                 acked=acked,
+                shared=shared,
             )
             account.findings += problem.findings()
     account.findings += _dead_letter_findings(reader)
@@ -271,6 +284,7 @@ class _Problem:
     entries: list[Entry]
     dead: int
     acked: Mapping[str, float]
+    shared: Sequence[tuple[float, float]]
 
     def findings(self) -> Iterator[Finding]:
         """What must not be."""
@@ -400,7 +414,9 @@ class _Problem:
         for before, after in itertools.pairwise(answered):
             assert before.answered_monotonic is not None
             if before.fault != "land_late" and after.monotonic < before.answered_monotonic:
-                yield self._finding("overlap", f"requests {before.number} and {after.number} were on the wire together")
+                text = f"requests {before.number} and {after.number} were on the wire together"
+                had_two_owners = any(begun <= before.at <= over for begun, over in self.shared)
+                yield self._finding("overlap", text, SHARED_ID if had_two_owners else None)
 
 
 def _dead_letter_findings(reader: Reader) -> Iterator[Finding]:

@@ -205,6 +205,7 @@ async def refused_key(scene: Scene) -> None:
 
 
 MEMBERS, KAFKA, PROVIDER = "members", "kafka", "provider"
+TWINS = "one instance id twice"
 
 _KINDS = (
     Kind("kill -9", MEMBERS, kill),
@@ -213,7 +214,7 @@ _KINDS = (
     Kind("SIGSTOP > session", MEMBERS, freeze),
     Kind("SIGSTOP < session", MEMBERS, freeze_shortly),
     Kind("rebalance storm", MEMBERS, storm),
-    Kind("one instance id twice", MEMBERS, twins),
+    Kind(TWINS, MEMBERS, twins),
     Kind("skewed clock", MEMBERS, skew),
     Kind("broker killed", KAFKA, broker_kill),
     Kind("broker restarted", KAFKA, broker_restart),
@@ -238,4 +239,4 @@ _KINDS = (
 
 CATALOG: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
 
-__all__ = ["CATALOG", "KAFKA", "MAIN", "MEMBERS", "PROVIDER", "Kind", "Scene"]
+__all__ = ["CATALOG", "KAFKA", "MAIN", "MEMBERS", "PROVIDER", "TWINS", "Kind", "Scene"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.account import Account, Finding, Reader, recovery_seconds, take_account, trace, waits
-from tests.chaos.faults import CATALOG, Kind, Scene
+from tests.chaos.faults import CATALOG, TWINS, Kind, Scene
 from tests.chaos.members import Members
 from tests.chaos.setting import Setting
 from tests.chaos.traffic import Traffic
@@ -135,7 +135,9 @@ class Run:
         for _ in range(10):
             # An alert may just be ending by quiet: the provider has heard of it, its last checkpoint has not been read.
             await self.reader.read_on()
-            account = take_account(self.reader, self.setting.sandbox, self.traffic.acked, prefix)
+            account = take_account(
+                self.reader, self.setting.sandbox, self.traffic.acked, prefix, shared=struck.by_kind(TWINS)
+            )
             if not account.count("open_sets"):
                 break
             await asyncio.sleep(1)
@@ -170,6 +172,10 @@ class _Struck:
     @property
     def windows(self) -> list[tuple[float, float]]:
         return [(begun, over) for _, begun, over in self.log]
+
+    def by_kind(self, name: str) -> list[tuple[float, float]]:
+        """When faults of this kind struck."""
+        return [(begun, over) for kind, begun, over in self.log if kind == name]
 
     async def by(self, kind: Kind, scene: Scene) -> None:
         begun = time.time()
