@@ -17,7 +17,7 @@ from aiokafka.errors import IllegalOperation, KafkaError, NoOffsetForPartitionEr
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
-from consumer.kafka import to_the_end
+from consumer.kafka import stop_consumer, to_the_end
 from consumer.owned import OwnedPartition, Remedies
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
@@ -100,6 +100,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._losses: deque[float] = deque(maxlen=INSTANCE_ID_LOSSES)
         self._fault: asyncio.Future[None] | None = None
         self._troubled: set[TopicPartition] = set()
+        self._fetched: set[TopicPartition] = set()
         self._releasing = asyncio.Lock()
         self._is_leaving = False
         self.assigned: frozenset[TopicPartition] | None = None
@@ -187,8 +188,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     async def _stop(self) -> None:
         try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._consumer.stop()
+            await stop_consumer(self._consumer, STOP_SECONDS)
         except (KafkaError, TimeoutError) as error:
             self._log.warning("consumer_stop_failed", error=repr(error))
 
@@ -229,11 +229,17 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             tasks, keepers = self._tasks, self._keepers
             self._tasks, self._keepers = {}, {}
             self.assigned = None
+            # What does not run yet has nothing to drain, and must not prove anything any more.
+            idle = [keeper for partition, keeper in keepers.items() if not self._runs(tasks, partition)]
             try:
-                await asyncio.gather(*(task.drain(grace) for task in tasks.values()))
+                await asyncio.gather(self._end(idle), *(task.drain(grace) for task in tasks.values()))
                 await self._conclude(tasks)
             finally:
                 await self._end(keepers.values())
+
+    @staticmethod
+    def _runs(tasks: Mapping[TopicPartition, T], partition: TopicPartition) -> bool:
+        return partition in tasks and tasks[partition].is_running
 
     async def _conclude(self, tasks: Mapping[TopicPartition, T]) -> None:
         offsets = {tp: task.committed for tp, task in tasks.items() if task.committed is not None}
@@ -257,6 +263,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._note_loss(error)
         current = asyncio.current_task()
         await self._end(keeper for keeper in keepers.values() if keeper is not current)
+        if not error.rejoins:
+            raise error
 
     async def _end(self, keepers: Iterable[asyncio.Task[None]]) -> None:
         ending = list(keepers)
@@ -286,7 +294,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
         source = Source(self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock)
         failures, remedies = 0, Remedies()
-        while True:
+        # What was released meanwhile is kept by nobody, or by another.
+        while self._keepers.get(partition) is asyncio.current_task():
             task = self._tasks[partition] = self._make_task(source, remedies)
             started = self._clock.monotonic()
             try:
@@ -310,8 +319,6 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     failures=failures,
                     exc_info=None if expected else error,
                 )
-            if self._tasks.get(partition) is not task:
-                return  # it was released meanwhile
             source.pause()
             await asyncio.sleep(self._backoff.wait(failures))
 
@@ -325,11 +332,14 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 continue
             except NoOffsetForPartitionError:
                 continue  # looked up before the assignment's seek; the task sets its position itself
+            # The consumer's position is behind these records now, and the tasks' are not before each is decided.
+            self._fetched = set(batches)
             # A batch belongs to the task that was there when it was fetched, not to one built meanwhile.
-            owned = [(self._tasks.get(partition), records) for partition, records in batches.items()]
-            for task, records in owned:
+            owned = [(partition, self._tasks.get(partition), records) for partition, records in batches.items()]
+            for partition, task, records in owned:
                 if task is not None:
                     await task.decide(records)
+                self._fetched.discard(partition)
 
     async def _position_lost(self, error: OffsetOutOfRangeError) -> None:
         """The broker has removed records that were not decided yet: the task is built again, and restores."""
@@ -339,8 +349,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             if keeper is not None and task is not None and task.is_running:
                 self._log.error("position_out_of_range", partition=partition.partition, position=lost[partition])
                 await self._end([keeper])
-                assert self._group is not None
-                self._keepers[partition] = self._group.create_task(self._keep(partition))
+                if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
+                    assert self._group is not None
+                    self._keepers[partition] = self._group.create_task(self._keep(partition))
 
     async def _prove(self) -> None:
         while True:
@@ -377,7 +388,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 self.ends = await self._consumer.end_offsets(list(running))
                 for partition, task in running.items():
                     if task.is_running:
-                        task.advance(await self._consumer.position(partition))
+                        position = await self._consumer.position(partition)
+                        if partition not in self._fetched:
+                            task.advance(position)
         except (KafkaError, TimeoutError) as error:
             self._log.warning("ends_unknown", error=repr(error))
             return

@@ -81,7 +81,7 @@ class TaskOutbox:
         settled = self._inherited_until = self._clock.monotonic() + self._pipeline.timeout_seconds
         self._inherited_end = end
         self._unsettled_until = dict.fromkeys(self._store.keys(), settled)
-        for dedup_key in [*self._store.owing, *self._store.resolving(), *self._store.acknowledging()]:
+        for dedup_key in dict.fromkeys([*self._store.owing, *self._store.resolving(), *self._store.acknowledging()]):
             alert = self._store.get(dedup_key)
             assert alert is not None
             if alert.owed is not None and alert.owed.repeat:
@@ -338,6 +338,7 @@ class TaskOutbox:
             self._store.drop(alert.dedup_key)
         else:
             self._store.put(after)
+            self._offer(after)
         self._urgent()
 
 

@@ -93,7 +93,6 @@ class OwnedPartition(ABC):
         self._log = log
         self._is_running = False
         self._is_closing = False
-        self._is_deciding = False
         self._urgent = asyncio.Event()
         self._lock = asyncio.Lock()
         self._dead_letters: list[DeadLetter] = []
@@ -163,8 +162,10 @@ class OwnedPartition(ABC):
         finally:
             self._is_running = False
             self._is_closing = True
-            await self._withdraw(0)
-            await close_producer(producer)
+            try:
+                await self._withdraw(0)
+            finally:
+                await close_producer(producer)
 
     async def _own(self, producer: AIOKafkaProducer) -> OffsetAndMetadata:
         """Initialise the producer, then the first proof: the group's offset as it is (design section 6.1)."""
@@ -212,19 +213,15 @@ class OwnedPartition(ABC):
 
     async def decide(self, records: Sequence[FetchedRecord]) -> None:
         """Decide these records in order; what is not decided when the task closes is left to the next owner."""
-        self._is_deciding = True
-        try:
-            for start in range(0, len(records), SLICE):
-                if not self.is_running:
-                    return
-                self._decide(records[start : start + SLICE])
-                await asyncio.sleep(0)
-        finally:
-            self._is_deciding = False
+        for start in range(0, len(records), SLICE):
+            if not self.is_running:
+                return
+            self._decide(records[start : start + SLICE])
+            await asyncio.sleep(0)
 
     def advance(self, position: int) -> None:
-        """The consumer has passed over what is no record (transaction markers), and all else is decided."""
-        if self.is_running and not self._is_deciding and position > self.position:
+        """The consumer has passed over what is no record (transaction markers), and all that it gave is decided."""
+        if self.is_running and position > self.position:
             self._passed(position)
 
     def _passed(self, position: int) -> None:

@@ -19,13 +19,17 @@ class NotOwner(Exception):
 
     ``unknown_member`` is true when the group did not even know the member: its session had expired, or another member
     has taken its ``group_instance_id``. ``revoked`` is true when a revocation has begun since the proof was begun:
-    whoever handles that has taken care of the tasks.
+    whoever handles that has taken care of the tasks. ``rejoins``: the client has heard of it too, and joins again; else
+    it has to be built anew.
     """
 
-    def __init__(self, reason: str, *, unknown_member: bool = False, revoked: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, unknown_member: bool = False, revoked: bool = False, rejoins: bool = True
+    ) -> None:
         super().__init__(reason)
         self.unknown_member = unknown_member
         self.revoked = revoked
+        self.rejoins = rejoins
 
 
 class Proofs:
@@ -79,4 +83,4 @@ class Proofs:
             unknown = isinstance(error.__cause__, UnknownMemberIdError)
             raise NotOwner("the group refused the commit", unknown_member=unknown) from error
         except IllegalStateError as error:
-            raise NotOwner(f"not assigned: {error}") from error
+            raise NotOwner(f"not assigned: {error}", rejoins=False) from error

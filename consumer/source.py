@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
@@ -32,11 +33,18 @@ class Source:
     clock: Clock
 
     async def group_offset(self) -> OffsetAndMetadata | None:
-        """The group's offset with its metadata, None if there is none. (The consumer itself gives no metadata.)"""
+        """The group's offset with its metadata, None if there is none. (The consumer itself gives no metadata.)
+
+        Raises `GroupLoadInProgressError` if the coordinator does not say, and what the admin client raises.
+        """
         offsets = await self.admin.list_consumer_group_offsets(self.group_id, partitions=[self.partition])
         committed = offsets.get(self.partition)
+        if committed is None:
+            # Kafka answers for every partition that it is asked for. Without any, the answer was an error about the
+            # group (it is being loaded, or has moved), which the admin client does not look at.
+            raise GroupLoadInProgressError(f"group {self.group_id}: its coordinator does not give the offsets")
         # -1 stands for none, and is also what a client may have committed by mistake.
-        return committed if committed is not None and committed.offset >= 0 else None
+        return committed if committed.offset >= 0 else None
 
     async def start_offset(self) -> int:
         """The configured start as a number."""

@@ -159,8 +159,7 @@ class Delivery:
 
     async def withdraw(self, outbox: Outbox, grace: float) -> None:
         """Stop sending for this outbox: wait up to ``grace`` seconds for its requests, then cut them off."""
-        for route in self._routes.values():
-            route.forget(outbox)
+        self._forget(outbox)
         mine = [task for (owner, _), task in self._on_the_wire.items() if owner is outbox]
         if mine and grace > 0:
             await asyncio.wait(mine, timeout=grace)
@@ -168,8 +167,13 @@ class Delivery:
             task.cancel()
         if mine:
             await asyncio.wait(mine)
+            self._forget(outbox)  # an answer that came meanwhile has offered again
         for key in [key for key in self._failures if key[0] is outbox]:
             del self._failures[key]
+
+    def _forget(self, outbox: Outbox) -> None:
+        for route in self._routes.values():
+            route.forget(outbox)
 
     async def close(self) -> None:
         """Cut off whatever is on the wire."""

@@ -87,6 +87,11 @@ class Route:
         """Nothing of this outbox is to be sent any more."""
         for key in [key for key in self._queued if key[0] is outbox]:
             del self._queued[key]
+        # Left until they come up, which may take as long as an outage, they would keep all that the outbox knows.
+        self._ready = [entry for entry in self._ready if entry[2].key[0] is not outbox]
+        self._delayed = [entry for entry in self._delayed if entry[2].key[0] is not outbox]
+        heapq.heapify(self._ready)
+        heapq.heapify(self._delayed)
 
     def next_due(self, now: float) -> float | None:
         """When `take` may next give something that it does not give now; None if no time will change that."""
