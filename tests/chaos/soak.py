@@ -8,12 +8,9 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-
-import orjson
 
 from tests.chaos.account import Account, Reader, take_account
 from tests.chaos.faults import CATALOG, Kind, Scene
@@ -192,12 +189,4 @@ def _state_mib(where: Setting) -> float:
     """The size of all state topics at one broker."""
     node = where.nodes[0]
     assert isinstance(node, KafkaContainer)
-    topics = ",".join(where.world.state(provider) for provider in where.providers)
-    answer = node.exec("kafka-log-dirs", "--describe", "--topic-list", topics).splitlines()[-1]
-    sizes: Sequence[int] = [
-        partition["size"]
-        for broker in orjson.loads(answer)["brokers"]
-        for folder in broker["logDirs"]
-        for partition in folder["partitions"]
-    ]
-    return sum(sizes) / 2**20
+    return sum(node.log_bytes(where.world.state(provider)) for provider in where.providers) / 2**20

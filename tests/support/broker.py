@@ -122,6 +122,12 @@ class KafkaContainer:
             raise RuntimeError(f"{tool} exited {result.exit_code}: {output[-2000:]}")
         return output
 
+    def log_bytes(self, topic: str) -> int:
+        """How large the log segments of a topic are on this broker, all partitions together."""
+        find = f"find / -xdev -path '*/{topic}-[0-9]*/*.log' -exec stat -c %s {{}} + 2>/dev/null"
+        output = self._container.exec(["sh", "-c", find]).output.decode()
+        return sum(map(int, output.split()))
+
     def logs(self, lines: int = 50) -> str:
         """The last lines that Kafka wrote."""
         return str(self._container.get_wrapped_container().logs(tail=lines), errors="replace")
