@@ -427,6 +427,17 @@ def test_withdraw_takes_what_waits_out_of_the_queues() -> None:
     assert setting.taken() == []
 
 
+def test_what_is_offered_again_by_an_answer_that_comes_while_it_withdraws_does_not_leave(setting: Setting) -> None:
+    setting.outbox.owe("a")
+    withdrawal = withdraw(setting, setting.outbox, 5.0)
+    setting.answer("a", DOWN)
+    assert withdrawal.done()
+    assert setting.taken() == ["a"]
+    setting.loop.advance(60.0)
+    assert setting.taken() == []
+    assert setting.outbox.asked == ["a"]
+
+
 def test_withdraw_of_one_outbox_leaves_the_others_alone() -> None:
     setting = Setting(max_in_flight=2)
     other = Outbox(setting)

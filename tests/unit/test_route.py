@@ -1,5 +1,6 @@
 """A route's queue: severity, then age, triggers before resolves; what waits for its moment; pauses."""
 
+import weakref
 from typing import Any
 
 from hypothesis import given
@@ -168,3 +169,16 @@ def test_whatever_was_said_what_leaves_is_the_last_word_of_each_alert_in_order(
     assert sorted(left) == sorted(due)
     assert [due[key].rank for key in left] == sorted(each.rank for each in due.values())
     assert sorted(taken(route, NOW + 100)) == sorted(last.keys() - due.keys())
+
+
+def test_what_was_forgotten_is_let_go_while_the_route_takes_nothing() -> None:
+    class Outbox:
+        pass
+
+    outbox = Outbox()
+    gone = weakref.ref(outbox)
+    route = queue(debt("ready", outbox=outbox), debt("later", not_before=NOW + 60, outbox=outbox), debt("other"))
+    route.forget(outbox)
+    del outbox
+    assert gone() is None
+    assert taken(route) == ["other"]

@@ -1,0 +1,224 @@
+"""A member's loops, with a consumer and tasks that do what the test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import GroupLoadInProgressError, IllegalStateError, KafkaError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
+
+from consumer.clock import Clock
+from consumer.group import GroupMember
+from consumer.owned import Remedies
+from consumer.proof import NotOwner, Proofs
+from consumer.source import Source
+from providers.retry import Backoff
+from tests.support.waiting import wait_until
+
+A, B = TopicPartition("events", 0), TopicPartition("events", 1)
+
+
+class Consumer:
+    """A consumer that is assigned what the test says."""
+
+    def __init__(self) -> None:
+        self.batches: asyncio.Queue[Mapping[TopicPartition, Sequence[Any]]] = asyncio.Queue()
+        self.positions = {A: 0, B: 0}
+        self.refusal: Exception | None = None
+
+    async def getmany(self, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]:
+        batches = await self.batches.get()
+        for partition, records in batches.items():
+            self.positions[partition] += len(records)
+        return batches
+
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return {partition: self.positions[partition] for partition in partitions}
+
+    async def position(self, partition: TopicPartition) -> int:
+        return self.positions[partition]
+
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0, 1}
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        pass
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        pass
+
+
+class Task:
+    """A task; ``life`` is what it does, a gate what it waits for."""
+
+    def __init__(self, partition: TopicPartition, life: Callable[["Task"], Awaitable[None]]) -> None:
+        self.partition = partition
+        self.is_running = False
+        self.committed: OffsetAndMetadata | None = None
+        self.position = 0
+        self.deciding, self.draining, self.closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        for gate in (self.deciding, self.draining, self.closing):
+            gate.set()
+        self.progress = SimpleNamespace(observe_end=lambda *_: None)
+        self._life = life
+
+    async def run(self) -> None:
+        try:
+            await self._life(self)
+        finally:
+            self.is_running = False
+            await self.closing.wait()
+
+    async def decide(self, records: Sequence[Any]) -> None:
+        await self.deciding.wait()
+        self.position += len(records)
+
+    async def drain(self, grace: float) -> None:
+        await self.draining.wait()
+
+    def advance(self, position: int) -> None:
+        self.position = position
+
+    def tick(self) -> None:
+        pass
+
+
+async def _runs(task: Task) -> None:
+    task.is_running, task.committed = True, OffsetAndMetadata(0, "")
+    await asyncio.Event().wait()
+
+
+async def _fails(task: Task) -> None:
+    raise KafkaError("trouble")
+
+
+class Setting:
+    """A member that has been assigned both partitions; ``made`` are all tasks that it has made."""
+
+    def __init__(self, lives: Mapping[TopicPartition, Callable[[Task], Awaitable[None]]]) -> None:
+        self.consumer = Consumer()
+        self.made: list[Task] = []
+
+        def make(source: Source, remedies: Remedies) -> Task:
+            self.made.append(Task(source.partition, lives[source.partition]))
+            return self.made[-1]
+
+        clock = Clock.system()
+        self.member: GroupMember[Any] = GroupMember(
+            consumer=self.consumer,  # type: ignore[arg-type]
+            admin=None,  # type: ignore[arg-type]
+            topic="events",
+            group_id="group",
+            group_instance_id=None,
+            start_from="latest",
+            drain_seconds=1.0,
+            proofs=Proofs(self.consumer, 15.0, clock),  # type: ignore[arg-type]
+            sender=None,
+            backoff=Backoff(0.01, 0.01, 1.0, lambda: 1.0),
+            make_task=make,  # type: ignore[arg-type]
+            metrics=SimpleNamespace(proof=lambda result: None, task_trouble=lambda: None),  # type: ignore[arg-type]
+            clock=clock,
+            log=structlog.get_logger(),
+        )
+
+    def of(self, partition: TopicPartition) -> list[Task]:
+        return [task for task in self.made if task.partition == partition]
+
+
+@asynccontextmanager
+async def _assigned(
+    lives: Mapping[TopicPartition, Callable[[Task], Awaitable[None]]],
+) -> AsyncIterator[tuple[Setting, asyncio.TaskGroup]]:
+    setting = Setting(lives)
+    async with asyncio.TaskGroup() as group:
+        setting.member._group = group
+        await setting.member.on_partitions_assigned([A, B])
+        running = [partition for partition, life in lives.items() if life is _runs]
+        await wait_until(
+            lambda: sum(task.is_running for task in setting.made) == len(running), "the tasks run", poll=0.001
+        )
+        yield setting, group
+        for task in setting.made:
+            task.draining.set()
+            task.closing.set()
+        await setting.member.on_partitions_revoked([A, B])
+
+
+async def test_a_position_does_not_pass_what_was_fetched_and_is_not_decided() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        (first,), (second,) = setting.of(A), setting.of(B)
+        first.deciding.clear()
+        fetching = group.create_task(setting.member._fetch())
+        setting.consumer.batches.put_nowait({A: [1, 2, 3], B: [1, 2]})
+        await wait_until(lambda: setting.consumer.positions == {A: 3, B: 2}, "both are fetched", poll=0.001)
+        await setting.member._look_at_ends(setting.member.tasks)
+        assert (first.position, second.position) == (0, 0)
+        first.deciding.set()
+        await wait_until(lambda: (first.position, second.position) == (3, 2), "both are decided", poll=0.001)
+        setting.consumer.positions[B] = 5  # transaction markers
+        await setting.member._look_at_ends(setting.member.tasks)
+        assert (first.position, second.position) == (3, 5)
+        fetching.cancel()
+
+
+async def test_what_is_released_is_not_built_again_while_the_others_drain() -> None:
+    async with _assigned({A: _runs, B: _fails}) as (setting, _):
+        (draining,) = setting.of(A)
+        draining.draining.clear()
+        releasing = asyncio.create_task(setting.member.on_partitions_revoked([A, B]))
+        await asyncio.sleep(0)
+        built = len(setting.of(B))
+        await asyncio.sleep(0.05)  # several times its backoff
+        assert len(setting.of(B)) == built
+        draining.draining.set()
+        await releasing
+        assert not setting.member.tasks
+
+
+async def test_a_lost_position_builds_nothing_of_a_partition_that_was_released_meanwhile() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, _):
+        (lost,) = setting.of(B)
+        lost.closing.clear()
+        losing = asyncio.create_task(setting.member._position_lost(OffsetOutOfRangeError({B: 7})))
+        await wait_until(lambda: not lost.is_running, "its task is ended", poll=0.001)
+        releasing = asyncio.create_task(setting.member.on_partitions_revoked([A, B]))
+        await asyncio.sleep(0)
+        lost.closing.set()
+        await asyncio.gather(losing, releasing)
+        assert len(setting.of(B)) == 1
+        assert not setting.member._keepers
+
+
+async def test_a_member_that_has_partitions_for_itself_only_is_built_anew() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, _):
+        setting.consumer.refusal = IllegalStateError("not assigned")
+        with pytest.raises(NotOwner, match="not assigned"):
+            await setting.member._prove()
+        assert not setting.member.tasks
+
+
+async def test_a_coordinator_that_does_not_give_the_offsets_is_no_group_without_any() -> None:
+    answers: list[dict[TopicPartition, OffsetAndMetadata]] = [
+        {},
+        {A: OffsetAndMetadata(-1, "")},
+        {A: OffsetAndMetadata(5, "m")},
+    ]
+
+    class Admin:
+        async def list_consumer_group_offsets(self, group: str, partitions: object) -> Any:
+            return answers.pop(0)
+
+    source = Source(None, Admin(), "group", A, "latest", Clock.system())  # type: ignore[arg-type]
+    with pytest.raises(GroupLoadInProgressError):
+        await source.group_offset()
+    assert await source.group_offset() is None
+    assert await source.group_offset() == OffsetAndMetadata(5, "m")
