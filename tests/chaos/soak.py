@@ -5,12 +5,16 @@ lag from their metrics, the size of the state from the broker. The account at th
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+
+from aiokafka.errors import KafkaError
 
 from tests.chaos.account import Account, Reader, take_account
 from tests.chaos.faults import CATALOG, Kind, Scene
@@ -43,6 +47,7 @@ WARM_SECONDS = 60.0
 LAG_SECONDS = 0.5
 """The lag is back when it is less than what comes in so long."""
 LAG_TIMEOUT_SECONDS = 60.0
+READ_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +131,13 @@ async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_s
             await members.start()
         await members.ready()
         started = time.monotonic()
-        async with traffic.flowing("p", f"{seed}/soak"):
+        async with traffic.flowing("p", f"{seed}/soak"), _reading(reader):
             await asyncio.sleep(WARM_SECONDS)
             while time.monotonic() < started + minutes * 60:
                 turn = time.monotonic()
                 if not kinds:
                     kinds = [CATALOG[name] for name in SURVIVED]
                 await _strike(kinds.pop(chance.randrange(len(kinds))), scene, members, per_second, result)
-                await reader.read_on()
                 await asyncio.sleep(max(0.0, turn + EVERY_SECONDS - time.monotonic()))
                 result.samples.append(await _sample(where, members, reader, time.monotonic() - started))
         result.seconds = time.monotonic() - started
@@ -150,6 +154,24 @@ async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_s
         await members.kill_all()
     result.trouble += members.trouble
     return result
+
+
+@contextlib.asynccontextmanager
+async def _reading(reader: Reader) -> AsyncIterator[None]:
+    """Read on all the time, so that it is never much, and before it is compacted."""
+
+    async def read() -> None:
+        while True:
+            with contextlib.suppress(KafkaError):  # a broker is away
+                await reader.read_on()
+            await asyncio.sleep(READ_SECONDS)
+
+    reading = asyncio.create_task(read())
+    try:
+        yield
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
 
 
 async def _strike(kind: Kind, scene: Scene, members: Members, per_second: float, result: Soak) -> None:
