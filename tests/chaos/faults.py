@@ -117,11 +117,12 @@ async def twins(scene: Scene) -> None:
     await asyncio.gather(*waiting)
 
 
-async def skew(scene: Scene) -> None:
-    """A member whose wall clock is wrong by up to some minutes works for a while."""
+async def jump(scene: Scene) -> None:
+    """A member works for a while whose wall clock is wrong by up to some minutes, and then jumps to the other side."""
     seconds = scene.chance.choice((-1, 1)) * scene.chance.uniform(5, 300)
-    member = await scene.members.start(module=SKEWED, environment={"CHAOS_SKEW_SECONDS": f"{seconds:.1f}"})
-    await asyncio.sleep(scene.chance.uniform(6, 10))
+    environment = {"CHAOS_SKEW_SECONDS": f"{seconds:.1f}", "CHAOS_JUMP_AFTER": f"{scene.chance.uniform(3, 6):.1f}"}
+    member = await scene.members.start(module=SKEWED, environment=environment)
+    await asyncio.sleep(scene.chance.uniform(8, 12))
     if member in scene.members.running:
         await scene.members.end(member)
 
@@ -215,7 +216,7 @@ _KINDS = (
     Kind("SIGSTOP < session", MEMBERS, freeze_shortly),
     Kind("rebalance storm", MEMBERS, storm),
     Kind(TWINS, MEMBERS, twins),
-    Kind("skewed clock", MEMBERS, skew),
+    Kind("clock jumps", MEMBERS, jump),
     Kind("broker killed", KAFKA, broker_kill),
     Kind("broker restarted", KAFKA, broker_restart),
     Kind("broker paused", KAFKA, broker_pause),

@@ -1,6 +1,7 @@
-"""The service with a wrong wall clock: `python -m tests.chaos.skewed run --config FILE`, CHAOS_SKEW_SECONDS off.
+"""The service with a wall clock that is wrong and jumps: `python -m tests.chaos.skewed run --config FILE`.
 
-What it sends and logs has that clock too; the monotonic clocks are the machine's.
+It is CHAOS_SKEW_SECONDS off, and as much off to the other side from CHAOS_JUMP_AFTER seconds on. What it sends and logs
+has that clock too; the monotonic clocks are the machine's.
 """
 
 import os
@@ -8,8 +9,9 @@ import sys
 import time
 
 _skew = float(os.environ["CHAOS_SKEW_SECONDS"])
+_jump_at = time.monotonic() + float(os.environ["CHAOS_JUMP_AFTER"])
 _time = time.time
-time.time = lambda: _time() + _skew
+time.time = lambda: _time() + (_skew if time.monotonic() < _jump_at else -_skew)
 
 if __name__ == "__main__":
     from consumer.cli.main import main
