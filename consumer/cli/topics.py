@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.cli.ending import with_configuration
+from consumer.cli.terminal import complain
 from consumer.config import Config
 from consumer.kafka import KafkaClients
 from consumer.startup import when_kafka_answers
@@ -82,11 +81,5 @@ def _tell(config: Config, report: TopicReport, created: dict[str, str] | None = 
         if (partitions := report.found.get(spec.name)) is not None:
             what = "exists" if created is None else created.get(spec.name, "exists, left alone")
             print(f"{spec.name}: {what}, {partitions} partition{'' if partitions == 1 else 's'}")
-    _complain((*report.unknown, *report.problems))
+    complain((*report.unknown, *report.problems))
     return 1 if report.problems else 0
-
-
-def _complain(lines: Iterable[str]) -> None:
-    sys.stdout.flush()  # so that both are in order where they end in one place
-    for line in lines:
-        print(line, file=sys.stderr)

@@ -35,8 +35,8 @@ async def members(setting: Setting) -> list[Row]:
 async def _rate(setting: Setting, size: int, count: int) -> float:
     """Alerts a second, from the first that the provider heard of to the last."""
     topic = await create_topic(setting.servers, partitions=PARTITIONS)
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
     async with sandbox(latency=LATENCY_SECONDS) as provider, contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         configuration = await document(
             setting, topic, partitions=PARTITIONS, endpoint=provider.url, max_in_flight=MAX_IN_FLIGHT, max_owed=count
         )
