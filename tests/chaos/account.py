@@ -98,7 +98,6 @@ class Reader:
     """What is in the topics, read on from where it was last read."""
 
     def __init__(self, world: World, providers: Sequence[str]) -> None:
-        self.world = world
         self.providers = providers
         self.events: list[Event] = []
         self.poison: list[tuple[int, int]] = []
@@ -106,17 +105,20 @@ class Reader:
         self.history: dict[str, dict[str, list[Alert | None]]] = {one: defaultdict(list) for one in providers}
         self.ends: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
+        # The world reads its configuration anew for each name.
+        self._servers, self._input, self._dlq = world.bootstrap_servers, world.events, world.dlq
+        self._groups = {one: world.group(one) for one in providers}
+        self._state_of = {world.state(one): one for one in providers}
+        self._partitions = [
+            *(TopicPartition(topic, n) for topic in (self._input, *self._state_of) for n in range(world.partitions)),
+            TopicPartition(self._dlq, 0),
+        ]
 
     async def read_on(self) -> None:
         """Read everything that has been committed since."""
-        world = self.world
-        partitions = [
-            *(TopicPartition(world.events, number) for number in range(world.partitions)),
-            TopicPartition(world.dlq, 0),
-            *(TopicPartition(world.state(one), number) for one in self.providers for number in range(world.partitions)),
-        ]
+        partitions = self._partitions
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=world.bootstrap_servers,
+            bootstrap_servers=self._servers,
             isolation_level="read_committed",
             enable_auto_commit=False,
             fetch_max_wait_ms=50,
@@ -126,7 +128,7 @@ class Reader:
             for partition in partitions:
                 consumer.seek(partition, self._positions.get(partition, 0))
             ends = await consumer.end_offsets(partitions)
-            self.ends = {tp: end for tp, end in ends.items() if tp.topic == world.events}
+            self.ends = {tp: end for tp, end in ends.items() if tp.topic == self._input}
             while behind := [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
                 # Few at a time: the sandbox and the proxies answer in the same event loop.
                 for tp, records in (await consumer.getmany(*behind, timeout_ms=200, max_records=500)).items():
@@ -137,14 +139,13 @@ class Reader:
             self._positions = {tp: await consumer.position(tp) for tp in partitions}
 
     def _take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
-        if record.topic == self.world.events:
+        if record.topic == self._input:
             self._take_event(record)
-        elif record.topic == self.world.dlq:
+        elif record.topic == self._dlq:
             self.dead_letters.append(decode_dead_letter(record.key, record.value, record.headers))
         elif record.key != CHECKPOINT_KEY:
-            provider = next(one for one in self.providers if self.world.state(one) == record.topic)
             alert = None if record.value is None else decode_alert(record.key, record.value)
-            self.history[provider][record.key.decode()].append(alert)
+            self.history[self._state_of[record.topic]][record.key.decode()].append(alert)
 
     def _take_event(self, record: "ConsumerRecord[bytes, bytes]") -> None:
         if b'"allowed":true' in record.value and b'"session_end"' not in record.value:
@@ -169,7 +170,7 @@ class Reader:
         await self.read_on()
         for provider in self.providers:
             try:
-                offsets = await group_offsets(self.world.bootstrap_servers, self.world.group(provider))
+                offsets = await group_offsets(self._servers, self._groups[provider])
             except KafkaError as error:
                 return f"{provider}: {error!r}"
             for partition, end in self.ends.items():
