@@ -175,7 +175,18 @@ async def _close_producer(producer: AIOKafkaProducer, timeout: float) -> None:
         async with asyncio.timeout(timeout):
             await producer.stop()
     except (TimeoutError, KafkaError):
-        # stop() has no way to give up: the tasks it waits for have to be ended for it (aiokafka 0.14).
-        if producer._sender is not None and producer._sender.sender_task is not None:
-            producer._sender.sender_task.cancel()
+        # stop() has no way to give up: its tasks wait for answers and metadata that will not come (aiokafka 0.14).
         await producer.client.close()
+        await _end_tasks_of(producer._sender, producer._message_accumulator)
+
+
+async def _end_tasks_of(*owners: object) -> None:
+    """Cancel every task that runs a method of one of these objects, and wait for its end."""
+    left = []
+    for task in asyncio.all_tasks():
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        owner = frame.f_locals.get("self") if frame is not None else None
+        if owner is not None and any(owner is one for one in owners):
+            task.cancel()
+            left.append(task)
+    await asyncio.gather(*left, return_exceptions=True)
