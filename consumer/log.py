@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO, cast
 from urllib.parse import quote
@@ -29,6 +30,12 @@ TRACEBACK_LIMIT: Final = 16_000
 
 ITEM_LIMIT: Final = 100
 """Items of one list or mapping."""
+
+REPEAT_SECONDS: Final = 10.0
+"""What a library says again within so long is counted, not written: while a broker is away it says little else."""
+
+_REMEMBERED = 256
+"""So many different texts of libraries are known at a time."""
 
 _DEPTH = 6
 _LEVELS: Final[Mapping[str, int]] = {
@@ -213,17 +220,30 @@ class _Lines:
 
 
 class _LibraryHandler(logging.Handler):
-    """Lets what libraries log take the same way as our own lines."""
+    """Lets what libraries log take the same way as our own lines, the same text only now and then.
+
+    Its next line has as ``repeated`` how often it was said meanwhile.
+    """
 
     def __init__(self, processors: Iterable[Processor], write: _Lines) -> None:
         super().__init__()
         self._processors = tuple(processors)
         self._write = write
+        self._said: dict[tuple[str, str], _Said] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, whatever the record is like."""
-        name = record.levelname.lower()
-        line: Any = {"event": _message(record), "logger": record.name}
+        """Write one line, whatever the record is like, unless it was just written."""
+        name, message = record.levelname.lower(), _message(record)
+        said = self._said.get((record.name, message))
+        if said is not None and 0 <= record.created - said.at < REPEAT_SECONDS:
+            said.again += 1
+            return
+        if said is None and len(self._said) == _REMEMBERED:
+            self._said.clear()
+        self._said[record.name, message] = _Said(record.created)
+        line: Any = {"event": message, "logger": record.name}
+        if said is not None and said.again:
+            line["repeated"] = said.again
         if record.exc_info and isinstance(record.exc_info[1], KafkaError):
             line["error"] = repr(record.exc_info[1])  # what Kafka answered; where the client noticed helps nobody
         elif record.exc_info:
@@ -231,6 +251,14 @@ class _LibraryHandler(logging.Handler):
         for process in self._processors:
             line = process(None, name, line)
         self._write(line)
+
+
+@dataclass(slots=True)
+class _Said:
+    """When a text was written, and how often it was said since."""
+
+    at: float
+    again: int = 0
 
 
 class _Keeper(logging.Handler):

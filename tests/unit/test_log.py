@@ -202,6 +202,49 @@ def test_what_libraries_say_takes_the_same_way() -> None:
     assert log.line["event"] == f"lost node 1\\n{REDACTED}"
 
 
+class _Clock:
+    """The time that `logging` writes into its records."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        monkeypatch.setattr(logging.time, "time", lambda: self.now)  # type: ignore[attr-defined]
+
+
+def test_what_a_library_says_over_and_over_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, log = _Clock(monkeypatch), Log()
+    library = logging.getLogger("library")
+    for number in range(301):
+        clock.now = 1_000 + number / 10
+        library.warning("no broker at %s", "127.0.0.1")
+        if number == 50:
+            library.warning("no broker at %s", "127.0.0.2")
+            logging.getLogger("other").warning("no broker at %s", "127.0.0.1")
+    told = [(line["event"], line["logger"], line.get("repeated")) for line in log.lines]
+    assert told == [
+        ("no broker at 127.0.0.1", "library", None),
+        ("no broker at 127.0.0.2", "library", None),
+        ("no broker at 127.0.0.1", "other", None),
+        *[("no broker at 127.0.0.1", "library", 99)] * 3,
+    ]
+
+
+def test_a_clock_that_is_set_back_silences_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, log = _Clock(monkeypatch), Log()
+    logging.getLogger("library").warning("no broker")
+    clock.now -= 3600
+    logging.getLogger("library").warning("no broker")
+    assert len(log.lines) == 2
+
+
+def test_what_libraries_have_said_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, _ = Log(), _Clock(monkeypatch)
+    (handler,) = [one for one in logging.getLogger().handlers if type(one).__module__ == "consumer.log"]
+    for number in range(10_000):
+        logging.getLogger("library").warning("number %s", number)
+        assert len(handler._said) <= 256  # type: ignore[attr-defined]
+    assert len(log.lines) == 10_000
+
+
 def test_a_library_that_misuses_logging_is_heard_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own handler would not take it
     log = Log()
