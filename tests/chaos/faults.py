@@ -142,6 +142,14 @@ async def broker_restart(scene: Scene) -> None:
     await asyncio.to_thread(node.start)
 
 
+async def all_brokers_restart(scene: Scene) -> None:
+    """Every broker ends, in an orderly way or not; for a while there is no Kafka at all."""
+    nodes, orderly = scene.setting.nodes, scene.chance.random() < 0.5
+    await asyncio.gather(*(asyncio.to_thread(node.stop if orderly else node.kill) for node in nodes))
+    await asyncio.sleep(scene.chance.uniform(0, 3))
+    await asyncio.gather(*(asyncio.to_thread(node.start) for node in nodes))
+
+
 async def broker_pause(scene: Scene) -> None:
     """A broker freezes, for less or for more than a session."""
     node = scene.chance.choice(scene.setting.nodes)
@@ -219,6 +227,7 @@ _KINDS = (
     Kind("clock jumps", MEMBERS, jump),
     Kind("broker killed", KAFKA, broker_kill),
     Kind("broker restarted", KAFKA, broker_restart),
+    Kind("all brokers restarted", KAFKA, all_brokers_restart),
     Kind("broker paused", KAFKA, broker_pause),
     Kind("connections cut", KAFKA, cut),
     Kind("connections stalled", KAFKA, stall),

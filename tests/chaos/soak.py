@@ -1,25 +1,26 @@
 """A steady load for minutes with a fault now and then: does anything grow, and does the lag go back after each?
 
-What the members have is read from outside: memory, open files and sockets from ``/proc``, tasks of the event loop and
-lag from their metrics, the size of the state from the broker. The account at the end is that of every other run.
+Before the load and after it the members are at rest: what they have then must be the same. Memory is compared under the
+load, from when each has once had the other's partitions and a backlog. The account at the end is that of every run.
 """
 
 import asyncio
 import contextlib
-import os
 import random
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaError
 
 from tests.chaos.account import Account, Reader, take_account
 from tests.chaos.faults import CATALOG, Kind, Scene
+from tests.chaos.having import Having, having
 from tests.chaos.members import Members
-from tests.chaos.setting import Setting
+from tests.chaos.setting import SESSION_SECONDS, Setting
 from tests.chaos.traffic import Habits, Traffic
 from tests.support.broker import KafkaContainer
 from tests.support.process import Service
@@ -43,21 +44,15 @@ STATE_CONFIGS = {
 }
 
 EVERY_SECONDS = 30.0
-WARM_SECONDS = 60.0
+FROZEN_SECONDS = 3 * SESSION_SECONDS
+"""So long each member is stopped before memory is compared: what comes in meanwhile is the largest backlog there is."""
 LAG_SECONDS = 0.5
 """The lag is back when it is less than what comes in so long."""
 LAG_TIMEOUT_SECONDS = 60.0
 READ_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Having:
-    """What a process has."""
-
-    resident_mib: float
-    files: int
-    sockets: int
-    tasks: int
+REST_SECONDS = 60.0
+"""The longest until connections to the provider are closed that nobody uses."""
+MORE_MIB, MORE_PART = 8.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +67,11 @@ class Sample:
 
 @dataclass
 class Soak:
-    """What has been seen. ``lag_back``: after which fault how many seconds until the lag was back."""
+    """What has been seen. ``lag_back``: after which fault how many seconds until the lag was back; ``rest``: what the
+    members had before the load and after it."""
 
     samples: list[Sample] = field(default_factory=list)
+    rest: tuple[tuple[Having, ...], tuple[Having, ...]] = ((), ())
     lag_back: list[tuple[str, float]] = field(default_factory=list)
     events: int = 0
     seconds: float = 0.0
@@ -91,31 +88,36 @@ class Soak:
         ]
 
     def _growth(self) -> list[str]:
+        found = [
+            f"member {number} at rest: {what} has grown from {getattr(before, what)} to {getattr(after, what)}"
+            for number, (before, after) in enumerate(zip(*self.rest, strict=True), 1)
+            for what in ("files", "kafka", "provider", "tasks")
+            if getattr(after, what) > getattr(before, what)
+        ]
         third = max(1, len(self.samples) // 3)
-        early, late = self.samples[:third], self.samples[-third:]
-        found = []
-        for index in range(len(early[0].members)):
-            for what, allowed in (("resident_mib", 8.0), ("files", 4), ("sockets", 4), ("tasks", 8)):
-                before, after = (
-                    median(getattr(sample.members[index], what) for sample in samples) for samples in (early, late)
-                )
-                if after > before * 1.05 + allowed:
-                    found.append(f"member {index + 1}: {what} has grown from {before:g} to {after:g}")
+        parts = self.samples[:third], self.samples[-third:]
+        for index in range(len(self.samples[0].members)):
+            before, after = (median(sample.members[index].resident_mib for sample in part) for part in parts)
+            if after > before * (1 + MORE_PART) + MORE_MIB:
+                found.append(f"member {index + 1}: memory has grown from {before:.1f} to {after:.1f} MiB")
         return found
 
     def report(self) -> str:
         """The figures, a line a sample."""
         lines = [f"{self.events:,} events in {self.seconds:.0f} s, {len(self.lag_back)} faults"]
         lines += [f"  after {name}: lag back in {seconds:.1f} s" for name, seconds in self.lag_back]
-        lines.append("  at      " + "".join(f"{f'member {n + 1}: MiB, files, sockets, tasks':>40}" for n in range(2)))
+        lines.append("each member: memory, files, connections to Kafka and to the provider, tasks")
+        before, after = (_columns(members) for members in self.rest)
+        lines.append(f"  before  {before}")
         for sample in self.samples:
-            members = "".join(
-                f"{f'{one.resident_mib:.1f}, {one.files}, {one.sockets}, {one.tasks}':>40}" for one in sample.members
-            )
-            lines.append(
-                f"  {sample.at:5.0f} s {members}  {sample.alerts:5} alerts  {sample.state_mib:6.1f} MiB of state"
-            )
+            state = f"{sample.alerts:5} alerts  {sample.state_mib:6.1f} MiB of state"
+            lines.append(f"  {sample.at:5.0f} s {_columns(sample.members)}  {state}")
+        lines.append(f"  after   {after}")
         return "\n".join(lines)
+
+
+def _columns(members: tuple[Having, ...]) -> str:
+    return "".join(f"{one!s:>32}" for one in members)
 
 
 async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_second: float) -> Soak:
@@ -130,9 +132,12 @@ async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_s
         for _ in range(2):
             await members.start()
         await members.ready()
-        started = time.monotonic()
+        before = await _having(where, members)
         async with traffic.flowing("p", f"{seed}/soak"), _reading(reader):
-            await asyncio.sleep(WARM_SECONDS)
+            for member in list(members.running):
+                await _freeze(member)
+                await _lag_back(members, per_second, "each was stopped")
+            started = time.monotonic()
             while time.monotonic() < started + minutes * 60:
                 turn = time.monotonic()
                 if not kinds:
@@ -140,7 +145,7 @@ async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_s
                 await _strike(kinds.pop(chance.randrange(len(kinds))), scene, members, per_second, result)
                 await asyncio.sleep(max(0.0, turn + EVERY_SECONDS - time.monotonic()))
                 result.samples.append(await _sample(where, members, reader, time.monotonic() - started))
-        result.seconds = time.monotonic() - started
+            result.seconds = time.monotonic() - started
         result.events = len(traffic.acked)
 
         async def is_quiet() -> bool:
@@ -148,12 +153,29 @@ async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_s
 
         await wait_until(is_quiet, "everything is quiet", timeout=120, poll=1.0)
         result.account = take_account(reader, where.sandbox, traffic.acked, "p-")
+        result.rest = (before, await _at_rest(where, members))
         await members.check_running()
         await members.end_all()
     finally:
         await members.kill_all()
     result.trouble += members.trouble
     return result
+
+
+async def _freeze(member: Service) -> None:
+    member.freeze()
+    await asyncio.sleep(FROZEN_SECONDS)
+    member.wake()
+
+
+async def _at_rest(where: Setting, members: Members) -> tuple[Having, ...]:
+    """What the members have when nothing is sent any more."""
+
+    async def is_idle() -> bool:
+        return not any(one.provider for one in await _having(where, members))
+
+    await wait_until(is_idle, "connections to the provider are closed", timeout=REST_SECONDS, poll=1.0)
+    return await _having(where, members)
 
 
 @contextlib.asynccontextmanager
@@ -176,14 +198,19 @@ async def _reading(reader: Reader) -> AsyncIterator[None]:
 
 async def _strike(kind: Kind, scene: Scene, members: Members, per_second: float, result: Soak) -> None:
     await kind.strike(scene)
+    result.lag_back.append((kind.name, await _lag_back(members, per_second, kind.name)))
+
+
+async def _lag_back(members: Members, per_second: float, after: str) -> float:
+    """Wait until the lag is back; returns how many seconds it took."""
     over = time.monotonic()
 
     async def is_back() -> bool:
         lags = [await _lag(member) for member in members.running]
         return None not in lags and sum(lag for lag in lags if lag is not None) < per_second * LAG_SECONDS
 
-    await wait_until(is_back, f"the lag is back after {kind.name}", timeout=LAG_TIMEOUT_SECONDS, poll=0.2)
-    result.lag_back.append((kind.name, time.monotonic() - over))
+    await wait_until(is_back, f"the lag is back after {after}", timeout=LAG_TIMEOUT_SECONDS, poll=0.2)
+    return time.monotonic() - over
 
 
 async def _lag(member: Service) -> float | None:
@@ -193,18 +220,15 @@ async def _lag(member: Service) -> float | None:
 
 
 async def _sample(where: Setting, members: Members, reader: Reader, at: float) -> Sample:
-    having = [await _having(member) for member in members.running]
     alerts = sum(len(reader.open_alerts(provider)) for provider in where.providers)
-    return Sample(at, tuple(having), alerts, await asyncio.to_thread(_state_mib, where))
+    return Sample(at, await _having(where, members), alerts, await asyncio.to_thread(_state_mib, where))
 
 
-async def _having(member: Service) -> Having:
-    process = Path(f"/proc/{member.process.pid}")
-    files = list((process / "fd").iterdir())
-    sockets = sum(os.readlink(file).startswith("socket:") for file in files if file.is_symlink())
-    pages = int((process / "statm").read_text().split()[1])
-    tasks = int(await member.metric("asyncio_tasks"))
-    return Having(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(files), sockets, tasks)
+async def _having(where: Setting, members: Members) -> tuple[Having, ...]:
+    kafka_ports = {port for node in where.nodes for port in (node.port, node.proxy_port)}
+    provider_port = urlsplit(where.sandbox.url).port
+    assert provider_port is not None
+    return tuple([await having(member, kafka_ports, provider_port) for member in members.running])
 
 
 def _state_mib(where: Setting) -> float:

@@ -181,8 +181,8 @@ def transactional(bootstrap_servers: str, transactional_id: str, **options: Any)
 @contextlib.asynccontextmanager
 async def running(client: Any) -> AsyncIterator[Any]:
     """Start a consumer or producer for the length of the block."""
-    await client.start()
     try:
+        await client.start()
         yield client
     finally:
         await client.stop()
