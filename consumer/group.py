@@ -28,6 +28,8 @@ TICK_SECONDS = 1.0
 """Between two looks at the clock and at the ends of the partitions."""
 
 FETCH_TIMEOUT_MS = 1000
+FETCH_RECORDS = 1000
+"""At a time. The rest of a backlog stays as the broker sent it, not as objects."""
 
 STOP_SECONDS = 10.0
 """For leaving the group, which waits for a broker that may be gone."""
@@ -326,7 +328,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         while True:
             self.turned_at = self._clock.monotonic()
             try:
-                batches = await self._consumer.getmany(timeout_ms=FETCH_TIMEOUT_MS)
+                batches = await self._consumer.getmany(timeout_ms=FETCH_TIMEOUT_MS, max_records=FETCH_RECORDS)
             except OffsetOutOfRangeError as error:
                 await self._position_lost(error)
                 continue

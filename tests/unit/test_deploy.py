@@ -12,6 +12,7 @@ from consumer.event import Decoder, SecurityEvent
 from consumer.filter import Filter
 from providers.sandbox.__main__ import _parser
 from state.violation import Record
+from tests.chaos.soak import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -40,6 +41,10 @@ def test_the_image_asks_for_health_where_the_service_tells_it(config: Config) ->
     (url,) = re.findall(r"HEALTH_URL=(\S+)", DOCKERFILE)
     assert url == f"http://127.0.0.1:{Config().server.port}/healthz"
     assert config.server.port == Config().server.port
+
+
+def test_the_image_gives_memory_back_as_the_members_of_the_soak_do() -> None:
+    assert all(f"{name}={value}" in DOCKERFILE for name, value in ENVIRONMENT.items())
 
 
 def test_what_the_image_is_built_of_is_let_through() -> None:

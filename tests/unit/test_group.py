@@ -31,7 +31,7 @@ class Consumer:
         self.positions = {A: 0, B: 0}
         self.refusal: Exception | None = None
 
-    async def getmany(self, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]:
+    async def getmany(self, timeout_ms: int, max_records: int) -> Mapping[TopicPartition, Sequence[Any]]:
         batches = await self.batches.get()
         for partition, records in batches.items():
             self.positions[partition] += len(records)
