@@ -36,10 +36,11 @@ SURVIVED = (
 HABITS = Habits(sessions=60, actions=(300, 1500), denied=0.02, minor=0.05, poison=0.0005)
 """Much work and few problems, as in production; some hundred alerts are open at a time."""
 
+SEGMENT_BYTES = 1 << 20
 STATE_CONFIGS = {
     "cleanup.policy": "compact",
     "min.cleanable.dirty.ratio": "0.1",
-    "segment.bytes": str(1 << 20),
+    "segment.bytes": str(SEGMENT_BYTES),
     "min.compaction.lag.ms": "60000",  # the account reads all that has been written
 }
 
@@ -56,18 +57,21 @@ READ_SECONDS = 2.0
 REST_SECONDS = 60.0
 """The longest until connections to the provider are closed that nobody uses."""
 MORE_MIB, MORE_PART = 8.0, 0.05
+ALERT_BYTES = 2048
+"""The last record of an open alert is not larger."""
 MORE = {"files": 0, "kafka": 0, "provider": 0, "tasks": 4}
 """So much more may there be after the load than before: some tasks live for a moment only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What there is at a quiet moment: of each member, and of the state topics."""
+    """What there is at a quiet moment: of each member, and of the state topics, which have so many partitions."""
 
     at: float
     members: tuple[Having, ...]
     alerts: int
     state_mib: float
+    segments: int
 
 
 @dataclass
@@ -90,6 +94,15 @@ class Soak:
             *(str(one) for one in self.account.findings if one.cause is None),
             *self.trouble,
             *self._growth(),
+            *self._state(),
+        ]
+
+    def _state(self) -> list[str]:
+        """Beside what is open each partition has the segment that is written, and one that is not compacted yet."""
+        return [
+            f"{sample.state_mib:.1f} MiB of state for {sample.alerts} alerts after {sample.at:.0f} s"
+            for sample in self.samples
+            if sample.state_mib * 2**20 > 2 * sample.segments * SEGMENT_BYTES + sample.alerts * ALERT_BYTES
         ]
 
     def _growth(self) -> list[str]:
@@ -109,7 +122,12 @@ class Soak:
 
     def report(self) -> str:
         """The figures, a line a sample."""
-        lines = [f"{self.events:,} events in {self.seconds:.0f} s, {len(self.lag_back)} faults"]
+        account = self.account
+        lines = [
+            f"{self.events:,} events in {self.seconds:.0f} s, {len(self.lag_back)} faults, {account.alertable:,} times "
+            f"alertable at a provider, {account.incidents:,} incidents, {account.count('lost')} lost, "
+            f"{account.count('extra')} extra, {account.count('wrong_resolve')} wrong resolves"
+        ]
         lines += [f"  after {name}: lag back in {seconds:.1f} s" for name, seconds in self.lag_back]
         lines.append("each member: memory, files, connections to Kafka and to the provider, tasks")
         before, after = (_columns(members) for members in self.rest)
@@ -226,7 +244,8 @@ async def _lag(member: Service) -> float | None:
 
 async def _sample(where: Setting, members: Members, reader: Reader, at: float) -> Sample:
     alerts = sum(len(reader.open_alerts(provider)) for provider in where.providers)
-    return Sample(at, await _having(where, members), alerts, await asyncio.to_thread(_state_mib, where))
+    segments = len(where.providers) * where.world.partitions
+    return Sample(at, await _having(where, members), alerts, await asyncio.to_thread(_state_mib, where), segments)
 
 
 async def _having(where: Setting, members: Members) -> tuple[Having, ...]:
