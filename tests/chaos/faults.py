@@ -79,12 +79,7 @@ async def freeze_shortly(scene: Scene) -> None:
 
 async def _freeze(scene: Scene, seconds: float) -> None:
     if (victim := scene.a_member()) is not None:
-        try:
-            victim.freeze()
-            await asyncio.sleep(seconds)
-        finally:
-            if victim.process.returncode is None:
-                victim.wake()
+        await victim.freeze_for(seconds)
 
 
 async def storm(scene: Scene) -> None:

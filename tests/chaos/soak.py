@@ -65,23 +65,23 @@ MORE = {"files": 0, "kafka": 0, "provider": 0, "tasks": 4}
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What there is at a quiet moment: of each member, and of the state topics, which have so many partitions."""
+    """What there is at a quiet moment: of each member, and of the state topics."""
 
     at: float
     members: tuple[Having, ...]
     alerts: int
     state_mib: float
-    segments: int
 
 
 @dataclass
 class Soak:
     """What has been seen. ``lag_back``: after which fault how many seconds until the lag was back; ``rest``: what the
-    members had before the load and after it."""
+    members had before the load and after it; ``segments``: one is written for each state partition."""
 
     samples: list[Sample] = field(default_factory=list)
     rest: tuple[tuple[Having, ...], tuple[Having, ...]] = ((), ())
     lag_back: list[tuple[str, float]] = field(default_factory=list)
+    segments: int = 0
     events: int = 0
     seconds: float = 0.0
     account: Account = field(default_factory=Account)
@@ -102,7 +102,7 @@ class Soak:
         return [
             f"{sample.state_mib:.1f} MiB of state for {sample.alerts} alerts after {sample.at:.0f} s"
             for sample in self.samples
-            if sample.state_mib * 2**20 > 2 * sample.segments * SEGMENT_BYTES + sample.alerts * ALERT_BYTES
+            if sample.state_mib * 2**20 > 2 * self.segments * SEGMENT_BYTES + sample.alerts * ALERT_BYTES
         ]
 
     def _growth(self) -> list[str]:
@@ -145,12 +145,12 @@ def _columns(members: tuple[Having, ...]) -> str:
 
 async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_second: float) -> Soak:
     """Two members, this load for so long."""
-    result, chance = Soak(), random.Random(f"{seed}/soak")
+    result, chance = Soak(segments=len(where.providers) * where.world.partitions), random.Random(f"{seed}/soak")
     members = Members(where.world.document, where.proxied_servers, folder)
     traffic = Traffic(where.world.bootstrap_servers, where.world.events, per_second, HABITS)
     reader = Reader(where.world, where.providers)
     scene = Scene(where, members, 2, chance)
-    kinds = [CATALOG[name] for name in SURVIVED]
+    kinds: list[Kind] = []
     try:
         for _ in range(2):
             await members.start(environment=ENVIRONMENT)
@@ -158,7 +158,7 @@ async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_s
         before = await _having(where, members)
         async with traffic.flowing("p", f"{seed}/soak"), _reading(reader):
             for member in list(members.running):
-                await _freeze(member)
+                await member.freeze_for(FROZEN_SECONDS)
                 await _lag_back(members, per_second, "each was stopped")
             started = time.monotonic()
             while time.monotonic() < started + minutes * 60:
@@ -183,12 +183,6 @@ async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_s
         await members.kill_all()
     result.trouble += members.trouble
     return result
-
-
-async def _freeze(member: Service) -> None:
-    member.freeze()
-    await asyncio.sleep(FROZEN_SECONDS)
-    member.wake()
 
 
 async def _at_rest(where: Setting, members: Members) -> tuple[Having, ...]:
@@ -244,8 +238,7 @@ async def _lag(member: Service) -> float | None:
 
 async def _sample(where: Setting, members: Members, reader: Reader, at: float) -> Sample:
     alerts = sum(len(reader.open_alerts(provider)) for provider in where.providers)
-    segments = len(where.providers) * where.world.partitions
-    return Sample(at, await _having(where, members), alerts, await asyncio.to_thread(_state_mib, where), segments)
+    return Sample(at, await _having(where, members), alerts, await asyncio.to_thread(_state_mib, where))
 
 
 async def _having(where: Setting, members: Members) -> tuple[Having, ...]:

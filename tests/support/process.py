@@ -142,6 +142,15 @@ class Service:
         """Let it go on as if nothing had been."""
         self.process.send_signal(signal.SIGCONT)
 
+    async def freeze_for(self, seconds: float) -> None:
+        """Stop it for so long. One that has ended meanwhile is not woken."""
+        try:
+            self.freeze()
+            await asyncio.sleep(seconds)
+        finally:
+            if self.process.returncode is None:
+                self.wake()
+
     async def kill(self) -> None:
         """`kill -9`."""
         self.process.kill()
