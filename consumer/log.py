@@ -229,18 +229,19 @@ class _LibraryHandler(logging.Handler):
         super().__init__()
         self._processors = tuple(processors)
         self._write = write
-        self._said: dict[tuple[str, str], _Said] = {}
+        self._said: dict[tuple[object, ...], _Said] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line, whatever the record is like, unless it was just written."""
         name, message = record.levelname.lower(), _message(record)
-        said = self._said.get((record.name, message))
+        what = name, record.name, message, record.exc_info and record.exc_info[0]
+        said = self._said.get(what)
         if said is not None and 0 <= record.created - said.at < REPEAT_SECONDS:
             said.again += 1
             return
         if said is None and len(self._said) == _REMEMBERED:
             self._said.clear()
-        self._said[record.name, message] = _Said(record.created)
+        self._said[what] = _Said(record.created)
         line: Any = {"event": message, "logger": record.name}
         if said is not None and said.again:
             line["repeated"] = said.again

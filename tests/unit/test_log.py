@@ -228,6 +228,22 @@ def test_what_a_library_says_over_and_over_is_counted(monkeypatch: pytest.Monkey
     ]
 
 
+def test_the_same_text_of_another_level_or_exception_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, _ = Log(), _Clock(monkeypatch)
+    library = logging.getLogger("library")
+    library.warning("it broke")
+    for error in (KeyError("a"), KeyError("b"), TypeError("c")):
+        library.error("it broke", exc_info=error)
+    library.error("it broke")
+    assert [line["level"] for line in log.lines] == ["warning", "error", "error", "error"]
+    assert [line.get("exception", "-").splitlines()[-1] for line in log.lines] == [
+        "-",
+        "KeyError: 'a'",
+        "TypeError: c",
+        "-",
+    ]
+
+
 def test_a_clock_that_is_set_back_silences_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, log = _Clock(monkeypatch), Log()
     logging.getLogger("library").warning("no broker")
