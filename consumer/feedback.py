@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from consumer.deadletter import DeadLetter, Headers, decode
+from state.alert import EARLIEST
 from state.violation import HEADER_OVERHEAD, Record
 
 KIND: Final = "alerting.kind"
@@ -110,6 +111,8 @@ def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, ti
         raise MalformedFeedback(f"unreadable command: {type(error).__name__}") from None
     if not isinstance(by, str):
         raise MalformedFeedback("unreadable command: by is no text")
+    if timestamp >= EARLIEST * 1000:
+        at = min(at, timestamp / 1000)  # a clock that is ahead must not let a command end what comes after it
     return Command(kind, provider, dedup_key, at, by[:_MAX_NAME])
 
 

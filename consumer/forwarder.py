@@ -95,12 +95,12 @@ class Forwarder(OwnedPartition):
         await self._go_on(committed, restored.position)
         self._log.info("partition_restored", position=self.position)
 
-    def _restored(self) -> None:
+    async def _restored(self) -> None:
         pass
 
     # decide
 
-    def _decide(self, records: Sequence[FetchedRecord]) -> None:
+    async def _decide(self, records: Sequence[FetchedRecord]) -> None:
         stage, partitions = self._with.stage, self._with.partitions
         counts: Counter[str] = Counter()
         for record in records:

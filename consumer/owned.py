@@ -121,12 +121,12 @@ class OwnedPartition(ABC):
         """Read back what the last checkpoint held, and say where to go on (`_go_on`)."""
 
     @abstractmethod
-    def _restored(self) -> None:
+    async def _restored(self) -> None:
         """Everything is restored; records are about to come."""
 
     @abstractmethod
-    def _decide(self, records: Sequence[FetchedRecord]) -> None:
-        """Decide these records in order."""
+    async def _decide(self, records: Sequence[FetchedRecord]) -> None:
+        """Decide these records in order; others get their turn where that takes long."""
 
     @abstractmethod
     async def _commit(self) -> None:
@@ -156,7 +156,7 @@ class OwnedPartition(ABC):
                 await self._restore(committed)
             self.committed = committed
             self._is_running = True
-            self._restored()
+            await self._restored()
             self.source.start_at(self.position)
             await self._checkpoints()
         finally:
@@ -200,8 +200,12 @@ class OwnedPartition(ABC):
                     await self._urgent.wait()
             except TimeoutError:
                 pass  # mere progress
+            await self._before_checkpoint()
             await self._checkpoint()
             await asyncio.sleep(self._commit_interval)
+
+    async def _before_checkpoint(self) -> None:
+        """What is to be in it and takes long: others get their turn meanwhile."""
 
     async def _checkpoint(self, *, is_last: bool = False) -> None:
         async with self._lock:
@@ -216,7 +220,7 @@ class OwnedPartition(ABC):
         for start in range(0, len(records), SLICE):
             if not self.is_running:
                 return
-            self._decide(records[start : start + SLICE])
+            await self._decide(records[start : start + SLICE])
             await asyncio.sleep(0)
 
     def advance(self, position: int) -> None:

@@ -13,7 +13,6 @@ from enum import Enum
 
 from state.violation import Record, Severity
 
-
 EARLIEST = 1_420_070_400.0
 """2015-01-01 in seconds since the epoch: a time before it is none (0, or seconds where milliseconds are meant)."""
 
@@ -239,7 +238,6 @@ def acknowledged_elsewhere(alert: Alert) -> Alert:
     if alert.status is not Status.OPEN:
         return alert
     return replace(alert, status=Status.ACKNOWLEDGED, acknowledging=False)
-
 
 
 def due(alert: Alert) -> Due | None:

@@ -6,8 +6,9 @@ all alerts, of which there can be a million.
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, KeysView
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 from state.alert import Alert, Status
@@ -35,7 +36,8 @@ class Store:
     """
 
     def __init__(self) -> None:
-        self._alerts: OrderedDict[str, Alert] = OrderedDict()
+        self._alerts: OrderedDict[str, Alert] = OrderedDict()  # in the order in which they were heard of
+        self._resolving: dict[str, Alert] = {}  # what is over is neither quiet nor forgotten, and in nobody's way
         self._heard: dict[str, float] = {}
         self._restored_at = 0.0
         self._sessions: dict[str, str | dict[str, None]] = {}
@@ -48,32 +50,43 @@ class Store:
 
     def __len__(self) -> int:
         """How many alerts there are."""
-        return len(self._alerts)
+        return len(self._alerts) + len(self._resolving)
 
-    def keys(self) -> KeysView[str]:
-        """The dedup keys of all alerts, those that have been quiet for longest first."""
-        return self._alerts.keys()
+    def keys(self) -> Iterator[str]:
+        """The dedup keys of all alerts."""
+        return chain(self._alerts, self._resolving)
 
     def get(self, dedup_key: str) -> Alert | None:
         """The alert with this dedup key."""
-        return self._alerts.get(dedup_key)
+        return self._alerts.get(dedup_key) or self._resolving.get(dedup_key)
 
     def put(self, alert: Alert) -> None:
         """Take the alert as it is now, in the place of what it was. The next checkpoint will hold it."""
         key = alert.dedup_key
-        self._index(key, self._alerts.get(key), alert)
-        self._alerts[key] = alert
+        self._index(key, self.get(key), alert)
+        self._place(key, alert)
         self._dirty.add(key)
+
+    def _place(self, key: str, alert: Alert) -> None:
+        here, there = self._alerts, self._resolving
+        if alert.status is Status.RESOLVING:
+            there[key] = alert
+            here.pop(key, None)
+        else:
+            here[key] = alert
+            there.pop(key, None)
 
     def hear(self, alert: Alert, now: float) -> None:
         """An occurrence of the alert was decided ``now``, by the monotonic clock: take the alert as it is after it."""
         self.put(alert)
-        self._alerts.move_to_end(alert.dedup_key)
+        if alert.status is not Status.RESOLVING:
+            self._alerts.move_to_end(alert.dedup_key)
         self._heard[alert.dedup_key] = now
 
     def drop(self, dedup_key: str) -> None:
         """The alert is gone. The next checkpoint will hold its tombstone."""
-        self._index(dedup_key, self._alerts.pop(dedup_key), None)
+        alert = self._alerts.pop(dedup_key, None) or self._resolving.pop(dedup_key)
+        self._index(dedup_key, alert, None)
         self._heard.pop(dedup_key, None)
         self._dirty.add(dedup_key)
 
@@ -85,7 +98,7 @@ class Store:
         self._restored_at = now
         for alert in alerts:
             self._index(alert.dedup_key, None, alert)
-            self._alerts[alert.dedup_key] = alert
+            self._place(alert.dedup_key, alert)
             yield
 
     def heard(self, dedup_key: str) -> float:
@@ -93,7 +106,8 @@ class Store:
         return self._heard.get(dedup_key, self._restored_at)
 
     def longest_quiet(self, heard_before: float) -> Iterator[Alert]:
-        """The alerts of which nothing has been heard since that moment or longer, by the monotonic clock, longest first.
+        """The alerts of which nothing has been heard since that moment or longer, by the monotonic clock, longest first;
+        none that is resolving.
 
         Between two of them the store must not change: take as many as are wanted, then change them.
         """
@@ -105,7 +119,7 @@ class Store:
     def of_session(self, session_id: str) -> list[Alert]:
         """The alerts whose dedup key names this session, the one that came first before the others."""
         keys = self._sessions.get(session_id, ())
-        return [self._alerts[key] for key in ((keys,) if isinstance(keys, str) else keys)]
+        return [alert for key in ((keys,) if isinstance(keys, str) else keys) if (alert := self.get(key)) is not None]
 
     # what is owed
 
@@ -148,7 +162,7 @@ class Store:
         """Take what has changed. One cut at a time: `committed` or a new store ends it."""
         assert not self._committing
         self._committing, self._dirty = self._dirty, set()
-        return Cut(tuple((key, self._alerts.get(key)) for key in self._committing))
+        return Cut(tuple((key, self.get(key)) for key in self._committing))
 
     def committed(self) -> None:
         """The cut is in the state topic."""

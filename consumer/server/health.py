@@ -18,7 +18,7 @@ class PipelineHealth:
     ``joined``: it is in its group. ``proved``: a proof was accepted recently enough to send (it needs none without
     partitions). ``partitions``: how many are assigned to it; ``restored``: how many of these decide. ``stuck``: what is
     wrong with the progress of the whole group, a sentence for each partition. ``loop_age``: seconds since its fetching
-    loop turned.
+    loop turned. ``paused``: the partitions that fetch nothing because dead letters cannot be written.
     """
 
     name: str
@@ -30,6 +30,7 @@ class PipelineHealth:
     refused_routes: tuple[str, ...]
     failing_checkpoints: bool
     loop_age: float
+    paused: tuple[int, ...] = ()
 
 
 def liveness(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> list[str]:
@@ -75,6 +76,8 @@ def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
         yield f"the provider refuses route {route}"
     if pipeline.failing_checkpoints:
         yield "checkpoints fail"
+    for partition in pipeline.paused:
+        yield f"partition {partition} is paused: its dead letters cannot be written"
 
 
 def _not_well(pipeline: PipelineHealth, stalled_after: float) -> Iterator[str]:

@@ -4,7 +4,7 @@ A commit waits until the test says what comes of it. Nothing of a transaction is
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import SimpleNamespace
@@ -38,8 +38,10 @@ class Sent:
 class Kafka:
     """What is committed: the last value of every key of the state topic, and the dead letters."""
 
-    def __init__(self, state_topic: str) -> None:
+    def __init__(self, state_topic: str, now: Callable[[], float] = lambda: 0.0) -> None:
         self.state_topic = state_topic
+        self.now = now
+        self.written_at = 0.0
         self.state: dict[bytes, bytes | None] = {}
         self.dead_letters: list[DeadLetter] = []
         self.waiting: tuple[Producer, asyncio.Future[None]] | None = None
@@ -47,6 +49,7 @@ class Kafka:
 
     def apply(self, sent: Sequence[Sent]) -> None:
         """All of a transaction at once."""
+        self.written_at = self.now()
         for record in sent:
             if record.topic == self.state_topic:
                 assert record.key is not None
@@ -132,7 +135,10 @@ class Reader:
     """A consumer that reads the state partition from its beginning to its end."""
 
     def __init__(self, kafka: Kafka) -> None:
-        self._records = [SimpleNamespace(key=key, value=value) for key, value in kafka.state.items()]
+        self._records = [
+            SimpleNamespace(key=key, value=value, timestamp=int(kafka.written_at * 1000))
+            for key, value in kafka.state.items()
+        ]
         self._position = 0
 
     async def start(self) -> None:

@@ -29,8 +29,9 @@ from consumer.pipeline import Pipeline
 from consumer.progress import FRESH_SECONDS
 from consumer.source import MARK
 from consumer.task import Surroundings, Task
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
-from providers.delivery import Delivery, Dispatch
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.delivery.delivery import Delivery, RouteLimits
+from providers.delivery.outbox import Dispatch
 from providers.notification import Notification, Resolve, Trigger
 from providers.provider import Request
 from providers.retry import Backoff
@@ -143,7 +144,7 @@ class Simulation:
         self._clock = Clock(wall=lambda: EPOCH + self._loop.time(), monotonic=self._loop.time)
         self._provider = _Provider()
         self._pipeline = self._make_pipeline()
-        self._kafka = Kafka(self._pipeline.state_topic)
+        self._kafka = Kafka(self._pipeline.state_topic, self._clock.wall)
         self._input = Input(self._pipeline.input_topic, MARK)
         self._proofs = Proofs()
         self._broken: str | None = None
@@ -180,6 +181,7 @@ class Simulation:
             max_in_flight=8,
             observer=self,
             clock=self._loop.time,
+            chance=lambda: 0.5,
         )
         self._surroundings = Surroundings(
             pipeline=self._pipeline,
@@ -333,7 +335,7 @@ class Simulation:
         self._answer(self._pick(number), Unavailable(503, "down"))
 
     def _step_throttle(self, number: int) -> None:
-        self._answer(self._pick(number, lambda request: not request.landed), Unavailable(429, "slow", retry_after=3.0))
+        self._answer(self._pick(number, lambda request: not request.landed), Throttled("slow", retry_after=3.0))
 
     def _step_refuse(self, number: int) -> None:
         self._answer(self._pick(number, lambda request: not request.landed), RouteRefused(403, "key"))
@@ -462,6 +464,18 @@ class Simulation:
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         self._break("a fault", repr(error))
+
+    def follow_up_rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
+        pass
+
+    def checked(self, route: str, answer: Answer) -> None:
+        self._say(f"checked: {type(answer).__name__}")
+
+    def refused(self, routes: tuple[str, ...], reason: str) -> None:
+        self._say("refused")
+
+    def works(self, routes: tuple[str, ...]) -> None:
+        self._say("works")
 
     # what must be true
 
@@ -629,15 +643,15 @@ class Simulation:
 
 def _watch(outbox: TaskOutbox) -> None:
     """Let the sender know which dispatch a request belongs to: the coroutine that makes it inherits the context."""
-    dispatch = outbox.dispatch
+    take = outbox.take
 
     def watched(dedup_key: str, route: str) -> Dispatch | None:
-        leaving = dispatch(dedup_key, route)
+        leaving = take(dedup_key, route)
         if leaving is not None:
             _LEAVING.set(leaving)
         return leaving
 
-    outbox.dispatch = watched  # type: ignore[method-assign]
+    outbox.take = watched  # type: ignore[method-assign]
 
 
 class _Provider:
@@ -650,9 +664,15 @@ class _Provider:
     def route_of(self, violation: Violation) -> str:
         return "default"
 
+    def integration_of(self, route: str) -> str:
+        return "key"
+
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         assert isinstance(notification, Trigger | Resolve)
         return (Request("POST", "https://simulated"),)
+
+    def check(self, route: str) -> Request:
+        return Request("POST", "https://simulated/check")
 
     def classify(self, status: int, headers: object, body: bytes) -> Answer:
         raise NotImplementedError
