@@ -79,6 +79,7 @@ class KeyLimiter:
         self._paced = 0.0
         self._share = 0.0
         self._rate = 0.0  # the member's share of the documented rate
+        self._most = 1.0  # shares that the level rises to: all of the documented rate
         self._level = 1.0
         self._firm = 1.0
         self._rise = 0.0
@@ -94,8 +95,9 @@ class KeyLimiter:
         self._rate = share * self._documented
         self._paced_size = max(1.0, self._burst_size * share) if share > 0 else 0.0
         if share > 0:
-            self._firm = min(self._firm, 1 / share)
-            self._level = min(self._level, 1 / share)
+            self._most = 1 / share
+            self._firm = min(self._firm, self._most)
+            self._level = min(self._level, self._most)
         self._set_rise()
 
     def set_waiting(self, waiting: bool, now: float) -> None:
@@ -177,10 +179,12 @@ class KeyLimiter:
         if self._paced > 0:
             self._paced = max(0.0, self._paced - elapsed * max(PACE, self._level * rate))
         leaked = rate * self._let_through(elapsed)
-        if not self._waiting:
-            leaked = max(leaked, elapsed * min(self._documented, self._burst_size / REFILL_SECONDS))
+        if self._waiting:
+            self._burst = max(0.0, self._burst - leaked)
+            return
+        leaked = max(leaked, elapsed * min(self._documented, self._burst_size / REFILL_SECONDS))
         self._burst = max(0.0, self._burst - leaked)
-        if self._burst == 0 and not self._waiting:
+        if self._burst == 0:
             self._rest(elapsed)
 
     def _let_through(self, elapsed: float) -> float:
@@ -195,39 +199,38 @@ class KeyLimiter:
             passed = recovering * (before + self._firm) / 2
             elapsed -= recovering
             before = self._level = self._firm
-        rise = self._rise_beyond()
-        if rise > 0:
-            most = 1 / self._share
-            rising = min(elapsed, (most - before) / rise)
-            self._level = min(most, before + rising * rise)
-            passed += rising * (before + self._level) / 2
-            elapsed -= rising
-        return passed + elapsed * self._level
-
-    def _rise_beyond(self) -> float:
-        """Levels a second by which the rate rises beyond the firm level, as it is now."""
-        return self._rise + max(0.0, self._level - self._firm) * GROWTH if self._waiting else 0.0
+        if not self._waiting or before >= self._most:
+            return passed + elapsed * before
+        rise = self._rise + (before - self._firm) * GROWTH
+        rising = (self._most - before) / rise
+        if elapsed < rising:
+            self._level = before + elapsed * rise
+            return passed + elapsed * (before + self._level) / 2
+        self._level = self._most
+        return passed + rising * (before + self._most) / 2 + (elapsed - rising) * self._most
 
     def _seconds_for(self, share_seconds: float) -> float:
         """How long `_let_through` takes to let through so much."""
         if share_seconds <= 0:
             return 0.0
-        level, firm, passed = self._level, self._firm, 0.0
+        level, firm, passed, rise = self._level, self._firm, 0.0, self._rise
         if level < firm:
-            rise = firm / RISE_SECONDS
-            recovering = (firm - level) / rise
-            while_recovering = recovering * (level + firm) / 2
+            recovery = firm / RISE_SECONDS
+            passed = (firm - level) / recovery
+            while_recovering = passed * (level + firm) / 2
             if share_seconds < while_recovering:
-                return _seconds(share_seconds, level, rise)
+                return _seconds(share_seconds, level, recovery)
             share_seconds -= while_recovering
-            passed, level = recovering, firm
-        rise, most = self._rise_beyond(), 1 / self._share
-        if rise > 0:
-            rising = (most - level) / rise
-            while_rising = rising * (level + most) / 2
-            if share_seconds > while_rising:
-                return passed + rising + (share_seconds - while_rising) / most
-        return passed + _seconds(share_seconds, level, rise)
+            level = firm
+        else:
+            rise += (level - firm) * GROWTH
+        if not self._waiting or level >= self._most:
+            return passed + share_seconds / level
+        rising = (self._most - level) / rise
+        while_rising = rising * (level + self._most) / 2
+        if share_seconds < while_rising:
+            return passed + _seconds(share_seconds, level, rise)
+        return passed + rising + (share_seconds - while_rising) / self._most
 
     def _rest(self, elapsed: float) -> None:
         """Nothing has waited until the burst was whole: what was seen of others is past."""

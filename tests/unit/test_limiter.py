@@ -116,6 +116,14 @@ def test_the_sustained_rate_does_not_rise_while_nothing_waits() -> None:
     assert len(moments) <= (60 + 10) * 0.125 + 3
 
 
+def test_a_rate_that_has_risen_falls_back_to_the_share_when_nothing_waits() -> None:
+    one = limiter(1 / 12)
+    assert sum(at >= 1140 for at in sent(one, 0, 1200)) >= 90
+    one.set_waiting(False, 1200)
+    again = sent(one, 4800, 4860)
+    assert len(again) == pytest.approx(30 + 90 * 1.5 / 12, abs=2), "a burst, and 1 to 2 shares"
+
+
 def test_the_burst_is_whole_after_five_minutes_of_quiet_whatever_the_share() -> None:
     one = limiter(1 / 96)
     assert len(sent(one, 0, 1)) == 30
