@@ -29,11 +29,12 @@ async def deliver(
     notification: Notification,
     timeout: float,
     permit: Callable[[], Awaitable[bool]] | None = None,
+    answered: Callable[[Answer], None] = lambda answer: None,
     follow_up_rejected: Callable[[Rejected], None] = lambda answer: None,
 ) -> Answer | None:
     """Say the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
 
-    The answer is that of the last request, or of the first that was not accepted. A rejected follow-up (``priority``,
+    The answer is that of the last request, or of the first that was not accepted; ``answered`` is told of each. A rejected follow-up (``priority``,
     ``notes``) is told to ``follow_up_rejected``, and the notification is accepted: the statement itself was. Tried
     again, it begins with its first request: all of them are idempotent, or at worst counted once more. ``permit`` is
     awaited immediately before each request (rate, ownership); where it says no, nothing more leaves, and there is no
@@ -44,6 +45,7 @@ async def deliver(
         if permit is not None and not await permit():
             return None
         answer = await ask(sender, provider, request, timeout)
+        answered(answer)
         if isinstance(answer, Rejected) and said is not None:
             follow_up_rejected(answer)
         elif isinstance(answer, Accepted):

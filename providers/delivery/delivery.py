@@ -276,6 +276,7 @@ class Delivery:
         while True:
             if not self._may_send():
                 self._held.add(integration)
+                integration.limiter.set_waiting(False, now)
                 break
             if not self._has_place(integration):
                 self._crowded[integration] = None
@@ -321,8 +322,14 @@ class Delivery:
             dispatch.notification,
             self._timeout,
             permit,
+            partial(self._heard, integration),
             partial(self._observer.follow_up_rejected, dispatch),
         )
+
+    def _heard(self, integration: Integration, answer: Answer) -> None:
+        """Tell the limiter of an answer that says nothing of its limit; one that did not come at all is none."""
+        if not isinstance(answer, Throttled) and not (isinstance(answer, Unavailable) and answer.status is None):
+            integration.limiter.answered(self._clock())
 
     async def _take_token(self, integration: Integration) -> None:
         """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun."""
@@ -372,7 +379,7 @@ class Delivery:
         self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Answer, sent_at: float
     ) -> None:
         now = self._clock()
-        suspect = Suspect(entry, dispatch, answer, sent_at) if isinstance(answer, Rejected | RouteRefused) else None
+        suspect = Suspect(entry, dispatch, answer, now) if isinstance(answer, Rejected | RouteRefused) else None
         match answer:
             case Accepted():
                 self._accepted(integration, sent_at, now)
@@ -381,9 +388,7 @@ class Delivery:
                 self._tell(entry, dispatch, answer)
             case Rejected():
                 assert suspect is not None
-                if integration.accepted_sent >= sent_at:
-                    self._own_fault(suspect)
-                elif integration.check_interval:
+                if integration.check_interval:
                     self._suspect(integration, suspect)
                 elif integration.believes_rejection():
                     self._own_fault(suspect)
@@ -478,6 +483,7 @@ class Delivery:
             await self._take_token(integration)
             sent_at = integration.checked_at = self._clock()
             answer = await ask(self._sender, self._provider, self._provider.check(integration.route), self._timeout)
+            self._heard(integration, answer)
         finally:
             integration.is_checking = False
         self._observer.checked(integration.route, answer)

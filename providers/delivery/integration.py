@@ -13,6 +13,7 @@ from providers.delivery.breaker import Breaker
 from providers.delivery.outbox import Dispatch, Lane, Outbox, Pending
 from providers.delivery.queue import Entry, Queue, Retry
 from providers.limiter import KeyLimiter
+from state.violation import Severity
 
 CHECK_SECONDS: Final = 10.0
 """Between two checks of one key, at least."""
@@ -52,7 +53,7 @@ class Suspect:
     entry: Entry
     dispatch: Dispatch
     answer: Rejected | RouteRefused
-    sent_at: float
+    answered_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,6 @@ class Integration:
     suspects: dict[Alert, Suspect] = field(default_factory=dict)
     accepted_at: float = float("-inf")
     """When the last acceptance came."""
-    accepted_sent: float = float("-inf")
-    """When the latest of the accepted requests had left."""
     worked_at: float = float("-inf")
     """When the provider last took anything with this key, a check included."""
     is_checking: bool = False
@@ -192,11 +191,11 @@ class Integration:
 
     def take(self, now: float) -> Entry | None:
         """What leaves next, taken out of its queue; None if nothing may at this moment."""
-        if self.awaiting or not self._queues or not self.breaker.allows(now, self.in_flight) or not self._is_let(now):
-            return None
-        for queue in self._queues.values():
-            queue.unpark(now)
-        entry = self._probe() if self.breaker.is_open or self.refusal is not None else self._next()
+        entry = None
+        if not self.awaiting and self._queues and self.breaker.allows(now, self.in_flight) and self._is_let(now):
+            for queue in self._queues.values():
+                queue.unpark(now)
+            entry = self._probe() if self.breaker.is_open or self.refusal is not None else self._next()
         is_held_up = entry is not None and not self.limiter.has_token(now)
         self.limiter.set_waiting(is_held_up, now)
         if entry is None or is_held_up:
@@ -271,15 +270,15 @@ class Integration:
     # what answers say
 
     def accepted(self, sent_at: float, now: float) -> list[Suspect]:
-        """The provider took a request that had left at ``sent_at``; gives the suspects that this acquits the key of."""
+        """The provider took a request that had left at ``sent_at``; gives the suspects that had been answered by then:
+        the key works, so it is their own fault."""
         self.accepted_at = self.worked_at = self.heard_at = now
-        self.accepted_sent = max(self.accepted_sent, sent_at)
         self._rejected = 0
         opened_by = self.breaker.opened_by[:FORGIVEN]
         self.breaker.succeeded()
         for alert in opened_by:
             self.forgive(alert, now)
-        return self._released(lambda suspect: suspect.sent_at <= sent_at)
+        return self._released(lambda suspect: suspect.answered_at <= sent_at)
 
     def failed(self, entry: Entry, now: float, retry_after: float | None = None) -> None:
         """An outage answer. It counts for the breaker if nothing has been accepted since the alert's first failure."""
@@ -360,7 +359,7 @@ class Integration:
         """The check that had left at ``sent_at`` was accepted; gives the suspects whose own fault it is then."""
         self.worked_at = self.heard_at = now
         self._doubts_throttling = False
-        return self._released(lambda suspect: suspect.sent_at <= sent_at)
+        return self._released(lambda suspect: suspect.answered_at <= sent_at)
 
     def check_refused(self) -> list[Suspect]:
         """The check was refused; gives the suspects, whose fault it is not."""
@@ -384,7 +383,12 @@ class Integration:
         return self.may_owe is None or self.owed < self.may_owe
 
     def least_owed(self) -> Iterator[Alert]:
-        """Triggers that are owed, the least severe first, of these the longest owed; so many as are worth a look."""
+        """Triggers that are owed and may go for another: of the least severity, the longest owed first.
+
+        None of a higher severity: where all of the least severe are on the wire or may still land, more is owed for a
+        while than may be, rather than that a worse one goes.
+        """
+        least_severe: Severity | None = None
         passed_over: dict[Outbox, set[str]] = {outbox: set() for outbox in self._queues}
         for _ in range(_TRIES):
             found = [
@@ -394,7 +398,10 @@ class Integration:
             ]
             if not found:
                 return
-            _, _, dedup_key, outbox = min(found, key=lambda least: least[:2])
+            severity, _, dedup_key, outbox = min(found, key=lambda least: least[:2])
+            if least_severe is not None and severity > least_severe:
+                return
+            least_severe = severity
             yield outbox, dedup_key
             passed_over[outbox].add(dedup_key)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from providers.answer import Answer, RouteRefused, Throttled
-from providers.classification import Reasons, accepted, classify_status, error_text, header, seconds_of
+from providers.classification import Reasons, accepted, classify_status, header, json_object, seconds_of
 from providers.integration import digest, random_name
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.opsgenie.payload import ACTOR, Payloads, action
@@ -107,7 +107,9 @@ class OpsGenie:
 
 
 def _refuses_key(body: bytes) -> bool:
-    return "key format is not valid" in error_text(body).lower()
+    """By the message alone: ``errors`` can quote what the event said."""
+    said = json_object(body)
+    return said is not None and "key format is not valid" in str(said.get("message")).lower()
 
 
 def authorization(settings: OpsGenieSettings) -> Mapping[str, str]:

@@ -64,7 +64,7 @@ def replayed(dead: DeadLetter, replay_id: str = "0/7", limit: int | None = None)
 )
 def test_a_command_comes_back_as_it_was(kind: Kind, provider: str, dedup_key: str, at: float, by: str) -> None:
     command = Command(kind, provider, dedup_key, at, by)
-    assert decode_feedback(*encode_command(command), NOW) == command
+    assert decode_feedback(*encode_command(command), NOW) == replace(command, at=min(at, NOW / 1000))
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,10 @@ class _Kind(OwnedPartition):
     async def _restore(self, committed: Any) -> None:
         pass
 
-    def _restored(self) -> None:
+    async def _restored(self) -> None:
         self._urgent.set()
 
-    def _decide(self, records: Sequence[Any]) -> None:
+    async def _decide(self, records: Sequence[Any]) -> None:
         pass
 
     async def _commit(self) -> None:

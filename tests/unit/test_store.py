@@ -207,7 +207,8 @@ def test_the_indexes_say_what_the_alerts_say(steps: list[tuple[str, Alert | None
                 store.put(new)
                 alerts[key] = new
     owing = {key: value.owed for key, value in alerts.items() if value.owed is not None}
-    assert store.keys() == alerts.keys()
+    assert set(store.keys()) == alerts.keys()
+    assert len(store) == len(alerts)
     assert all(store.get(key) is value for key, value in alerts.items())
     assert [owing[key].since for key in store.owing] == sorted(debt.since for debt in owing.values())
     assert store.owed_count == len(owing)
