@@ -115,6 +115,7 @@ class Delivery:
         self._crowded: OrderedDict[Integration, None] = OrderedDict()
         self._in_flight = 0
         self._withdrawing: set[Outbox] = set()
+        self._is_closed = False
 
     # what is seen from outside
 
@@ -210,7 +211,8 @@ class Delivery:
             integration.forget(outbox)
 
     async def close(self) -> None:
-        """Cut off whatever is on the wire."""
+        """Cut off whatever is on the wire; nothing leaves any more."""
+        self._is_closed = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -271,6 +273,8 @@ class Delivery:
 
     def _pump(self, integration: Integration) -> None:
         """Let everything leave through this integration that is ready and has a place."""
+        if self._is_closed:
+            return
         now = self._clock()
         self._check_if_due(integration, now)
         while True:
@@ -517,6 +521,8 @@ class Delivery:
         timer = self._timers.pop(integration, None)
         if timer is not None:
             timer.cancel()
+        if self._is_closed:
+            return
         due = now if at_once else integration.next_due(now)
         if due is not None:
             loop = asyncio.get_running_loop()
