@@ -18,8 +18,9 @@ from consumer.clock import Clock
 from consumer.feedback_reader import FeedbackReader
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients
+from consumer.letterbox import Letterbox
 from consumer.outbox import TaskOutbox
-from consumer.owned import OwnedPartition, Remedies
+from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
@@ -47,7 +48,7 @@ class Surroundings:
     restores: asyncio.Semaphore
     metrics: PipelineMetrics
     clock: Clock
-    dead_letter_limit: int
+    letterbox: Letterbox
     peace_seconds: float
     feedback: FeedbackReader | None = None
     """None: this member takes no feedback."""
@@ -58,9 +59,7 @@ class Surroundings:
 class Task(OwnedPartition):
     """One partition of one pipeline: its alerts, what they owe, its transactional producer."""
 
-    def __init__(
-        self, source: Source, surroundings: Surroundings, remedies: Remedies, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, source: Source, surroundings: Surroundings, log: FilteringBoundLogger) -> None:
         super().__init__(
             source,
             group_id=surroundings.pipeline.group_id,
@@ -69,7 +68,6 @@ class Task(OwnedPartition):
             restores=surroundings.restores,
             commit_interval=surroundings.pipeline.commit_interval,
             progress=Progress(surroundings.peace_seconds, before=surroundings.upstream),
-            remedies=remedies,
             metrics=surroundings.metrics,
             clock=surroundings.clock,
             log=log,
@@ -77,7 +75,7 @@ class Task(OwnedPartition):
         self.store = Store()
         self._is_paused = False
         self._with = surroundings
-        self._sink: Sink | None = None
+        self._sink: Sink
         self._counts: Counter[str] = Counter()
         self._feedback_checkpointed: Mapping[int, int] = {}
         self._outbox = TaskOutbox(
@@ -111,8 +109,7 @@ class Task(OwnedPartition):
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
         pipeline, partition = self._with.pipeline, self.source.partition.partition
-        limit = self._remedies.dead_letter_limit(self._with.dead_letter_limit)
-        self._sink = Sink(producer, pipeline.state_topic, partition, pipeline.dlq_topic, limit)
+        self._sink = Sink(producer, pipeline.state_topic, partition, self._with.letterbox)
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         partition = self.source.partition
@@ -198,7 +195,7 @@ class Task(OwnedPartition):
     def _pause(self) -> None:
         if not self._is_paused:
             self._is_paused = True
-            self.source.pause()
+            self._hold_back("owed")
             self._log.error("partition_paused", owed=self.store.owed_count, owed_bytes=self.store.owed_bytes)
 
     # time
@@ -223,7 +220,7 @@ class Task(OwnedPartition):
         limit, size_limit = self._with.pipeline.max_owed, MAX_OWED_BYTES
         if self._is_paused and self.store.owed_count < limit * 0.9 and self.store.owed_bytes < size_limit * 0.9:
             self._is_paused = False
-            self.source.resume()
+            self._let_go("owed")
             self._log.info("partition_resumed", owed=self.store.owed_count)
 
     # checkpoints
@@ -234,7 +231,6 @@ class Task(OwnedPartition):
         is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
         if not self.store.has_changes and not self._dead_letters and is_here:
             return
-        assert self._sink is not None
         # The cut: all of this at one moment, without an await between.
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
         counts, self._counts = self._counts, Counter()
@@ -247,7 +243,7 @@ class Task(OwnedPartition):
         owed = self.store.owed_count
 
         started = self._with.clock.monotonic()
-        await checkpoint.commit(self._sink)
+        await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
         self._checkpointed, self._feedback_checkpointed = position, feedback
         self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)

@@ -24,7 +24,6 @@ from consumer.event import Decoder
 from consumer.filter import EndRules, Filter
 from consumer.keys import KeyTemplate
 from consumer.outbox import TaskOutbox
-from consumer.owned import Remedies
 from consumer.pipeline import Pipeline
 from consumer.progress import FRESH_SECONDS
 from consumer.source import MARK
@@ -38,6 +37,7 @@ from state.alert import Alert, Policy, Status, due
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
 from tests.support.events import encode, event, session_end
+from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs
 
@@ -189,7 +189,7 @@ class Simulation:
             restores=asyncio.Semaphore(4),
             metrics=_Nothing(),  # type: ignore[arg-type]
             clock=self._clock,
-            dead_letter_limit=1_000_000,
+            letterbox=large_letterbox("dlq"),
             peace_seconds=PEACE,
         )
         self._keeper = self._loop.create_task(self._keep())
@@ -198,7 +198,7 @@ class Simulation:
 
     async def _keep(self) -> None:
         while True:
-            task = Task(self._input, self._surroundings, Remedies(), _Log(self._break))  # type: ignore[arg-type]
+            task = Task(self._input, self._surroundings, _Log(self._break))  # type: ignore[arg-type]
             self._memory = Memory(task, -1)
             _watch(task._outbox)
             try:

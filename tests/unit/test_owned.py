@@ -9,7 +9,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from consumer.clock import Clock
-from consumer.owned import OwnedPartition, Remedies
+from consumer.owned import OwnedPartition
 from consumer.progress import Progress
 from consumer.source import MARK
 from tests.support.simulated_kafka import Input, Kafka, Proofs
@@ -28,7 +28,6 @@ class _Kind(OwnedPartition):
             restores=asyncio.Semaphore(),
             commit_interval=0.0,
             progress=Progress(),
-            remedies=Remedies(),
             metrics=None,  # type: ignore[arg-type]
             clock=Clock.system(),
             log=structlog.get_logger(),
