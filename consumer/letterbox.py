@@ -6,6 +6,7 @@ and forgotten when it rises again.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -157,14 +158,13 @@ class Letterbox:
             return True  # another task has learnt it meanwhile
         self._looked_at = self._guessed_at = self._clock.monotonic()
         told = await self._ask_limit()
-        if told is not None and told < batch.size:
-            if batch.size > limit:
-                return False  # it was the least that a letter can be
-            self._set_limit(told, told=True)
-        elif batch.codec != _PLAIN:
-            self._compresses = False  # the topic has a compression of its own, and is asked for what it makes of it
+        if batch.codec != _PLAIN and (told is None or told >= batch.size):
+            self._compresses = False  # its own compression may be another, and the limit is of what that makes of it
         elif batch.size > limit:
+            self._looked_at = -math.inf  # it was the least that a letter can be: only another limit helps
             return False
+        elif told is not None and told < batch.size:
+            self._set_limit(told, told=True)
         else:
             self._set_limit(batch.size // 2, told=False)
         return True
@@ -192,21 +192,22 @@ def _compressed_size(encoded: Encoded) -> int:
 
 
 def _batches(envelopes: Iterable[_Envelope], limit: int) -> Iterator[_Batch]:
-    """As few batches as hold these letters; one that is compressed has one of its own."""
-    size = min(limit, BATCH_BYTES)
-    new = partial(BatchBuilder, size, is_transactional=True)
-    plain = new(_PLAIN)
+    """As few batches as hold these letters in their order; one that is compressed has one of its own."""
+    new = partial(BatchBuilder, min(limit, BATCH_BYTES), is_transactional=True)
+    together = new(_PLAIN)
     for envelope in envelopes:
-        if envelope.codec != _PLAIN:
+        is_alone = envelope.codec != _PLAIN
+        if together.record_count() and (is_alone or not _append(together, envelope)):
+            yield _Batch(together, _PLAIN, together.size())
+            together = new(_PLAIN)
+        if is_alone:
             alone = new(envelope.codec)
             _append(alone, envelope)
             yield _Batch(alone, envelope.codec, envelope.size)
-        elif not _append(plain, envelope):
-            yield _Batch(plain, _PLAIN, plain.size())
-            plain = new(_PLAIN)
-            _append(plain, envelope)
-    if plain.record_count():
-        yield _Batch(plain, _PLAIN, plain.size())
+        elif not together.record_count():
+            _append(together, envelope)
+    if together.record_count():
+        yield _Batch(together, _PLAIN, together.size())
 
 
 def _append(builder: BatchBuilder, envelope: _Envelope) -> bool:

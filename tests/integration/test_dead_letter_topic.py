@@ -237,7 +237,7 @@ async def test_timestamps_that_the_keyed_topic_refuses_are_renewed_and_nothing_i
 
 
 async def test_a_state_topic_with_a_lower_limit_takes_smaller_batches(broker: Broker, sandbox: Sandbox) -> None:
-    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"timeout_seconds": 30})
     await lower(world, 30_000, world.state())
     count = 300
     async with producing(world) as producer:
