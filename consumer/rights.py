@@ -14,7 +14,6 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
-from structlog.typing import FilteringBoundLogger
 
 from consumer.config import KafkaConfig
 from consumer.kafka import KafkaClients, close_producer, start_producer
@@ -24,11 +23,11 @@ TRIAL_SECONDS = 10.0
 """For the trial. What takes longer is no matter of rights, and is left to later."""
 
 
-async def try_dead_letters(clients: KafkaClients, log: FilteringBoundLogger) -> None:
-    """See whether this user may write dead letters.
+async def try_dead_letters(clients: KafkaClients) -> str | None:
+    """See whether this user may write dead letters. Returns what else has gone wrong, None if nothing has.
 
-    Raises `StartupError` with the missing right and the command that gives it. Anything else that goes wrong is
-    logged: it can be over when the first dead letter is to be written, and is told there if it is not.
+    Raises `StartupError` with the missing right and the command that gives it. Anything else forbids nothing: it can
+    be over when the first dead letter is to be written, and is told there if it is not.
     """
     kafka = clients.config
     producer = clients.transactional(f"{kafka.group_id}-check-{uuid.uuid4().hex}")
@@ -48,9 +47,10 @@ async def try_dead_letters(clients: KafkaClients, log: FilteringBoundLogger) -> 
             f"is written under such: {_grant(kafka, f'--transactional-id {kafka.group_id} {_PREFIXED}')}"
         ) from error
     except (KafkaError, OSError, TimeoutError) as error:
-        log.warning("dead_letters_untried", topic=kafka.topics.dlq, error=repr(error))
+        return repr(error)
     finally:
         await close_producer(producer)
+    return None
 
 
 async def _write_nothing(producer: AIOKafkaProducer, topic: str) -> None:

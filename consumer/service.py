@@ -155,8 +155,8 @@ async def _await_topics(
 
     async def look(admin: AIOKafkaAdminClient) -> TopicReport:
         report = await check_topics(admin, config)
-        if not report.problems:
-            await try_dead_letters(clients, log)
+        if not report.problems and (untried := await try_dead_letters(clients)):
+            log.warning("dead_letters_untried", topic=config.kafka.topics.dlq, error=untried)
         return report
 
     asking = asyncio.create_task(when_kafka_answers(clients, look, unreachable))
