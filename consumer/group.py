@@ -22,6 +22,7 @@ from consumer.owned import OwnedPartition
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
+from consumer.transaction import Refused
 from providers.retry import Backoff
 
 TICK_SECONDS = 1.0
@@ -310,7 +311,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             except Exception as error:
                 # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback. (That no
                 # transaction is open is what a producer says that has been fenced while one was.)
-                expected = isinstance(error, KafkaError | IllegalOperation | TimeoutError | OSError)
+                expected = isinstance(error, KafkaError | IllegalOperation | Refused | TimeoutError | OSError)
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
                 self._metrics.task_trouble()
                 self._troubled.add(partition)

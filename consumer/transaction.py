@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     InvalidTimestampError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     TopicAuthorizationFailedError,
@@ -20,7 +21,7 @@ REFUSALS = (
     InvalidTimestampError,
     TopicAuthorizationFailedError,
 )
-"""What a broker answers to a record that it will not take however often it is sent."""
+"""What a broker answers to a record that it will not take, however often it is sent."""
 
 
 class Refused(Exception):
@@ -41,14 +42,19 @@ async def commit_transaction(producer: AIOKafkaProducer, send: Callable[[], Awai
     """Begin, send everything, await every send, commit.
 
     A transaction can commit without a record whose send nobody awaited, so ``send`` awaits each. Raises `Refused` if
-    the broker will not take a record; else what the producer raises, or TimeoutError after `COMMIT_TIMEOUT_SECONDS`:
-    the transaction is then open, or its outcome is unknown. After any of these the producer is not to be used again:
-    the initialisation of the next one with its id settles what has become of the transaction.
+    the broker will not take a record, or has not within `COMMIT_TIMEOUT_SECONDS` (a partition without enough replicas
+    takes none). Else what the producer raises, or TimeoutError when the commit itself takes so long: its outcome is
+    then unknown. After any of these the producer is not to be used again: the initialisation of the next one with its
+    id settles what has become of the transaction.
     """
-    async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
-        await producer.begin_transaction()
-        try:
+    is_sent = False
+    try:
+        async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
+            await producer.begin_transaction()
             await send()
-        except REFUSALS as error:
-            raise Refused(error) from error
-        await producer.commit_transaction()
+            is_sent = True
+            await producer.commit_transaction()
+    except (*REFUSALS, TimeoutError, KafkaTimeoutError) as error:
+        if is_sent:
+            raise
+        raise Refused(error) from error
