@@ -1,11 +1,13 @@
 """What the service may do at a broker that asks: the rights of the README are enough, and a missing one is told."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consumer.cli.main import main
 from providers.sandbox import Sandbox
 from tests.support.authorizer import USER, AuthorizingKafka, Operation, Resource, Right, authorizing_kafka
 from tests.support.events import encode, event
@@ -87,7 +89,7 @@ async def test_the_documented_rights_are_enough_and_one_that_is_lost_sends_nothi
 
 
 async def test_without_the_right_to_write_dead_letters_it_does_not_start(
-    kafka: AuthorizingKafka, sandbox: Sandbox, tmp_path: Path
+    kafka: AuthorizingKafka, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = await make_world(kafka.bootstrap_servers, sandbox.url)
     await kafka.grant(*documented(world), Right(Resource.TOPIC, world.dlq, (DESCRIBE,)))
@@ -102,6 +104,9 @@ async def test_without_the_right_to_write_dead_letters_it_does_not_start(
         ],
     )
     assert sandbox.requests() == []
+    command = ["topics", "check", "--config", str(tmp_path / "service.yaml")]
+    assert await asyncio.to_thread(main, command) == 1
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 async def test_without_the_right_to_its_transactional_ids_it_does_not_start(

@@ -215,27 +215,6 @@ async def test_the_repartition_stage_cuts_its_letters_too_and_forwards_once(brok
     assert len(sandbox.requests(action="trigger")) == 1
 
 
-@pytest.mark.parametrize("keyed", [{"message.timestamp.before.max.ms": "3600000"}])
-async def test_timestamps_that_the_keyed_topic_refuses_are_renewed_and_nothing_is_forwarded_twice(
-    broker: Broker, sandbox: Sandbox, keyed: dict[str, str]
-) -> None:
-    by_resource = {"deduplication": {"key_template": "{guard}:{resource}"}}
-    world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty=by_resource)
-    async with admin(world.bootstrap_servers) as client:
-        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, world.keyed(), keyed)])
-    async with running_member(world.config) as member, producing(world) as producer:
-        old = 1_000_000_000_000
-        for session in ("one", "two"):
-            await producer.send_and_wait(
-                world.events, encode(event(session=session, resource=session)), timestamp_ms=old
-            )
-        await incidents(sandbox, 2)
-        assert rebuilt(member, "pagerduty-repartition") == 0
-        (forwarded, *_) = await committed_records(world.bootstrap_servers, world.keyed())
-    assert forwarded.timestamp > old
-    assert len(sandbox.requests(action="trigger")) == 2
-
-
 async def test_a_state_topic_with_a_lower_limit_takes_smaller_batches(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"timeout_seconds": 30})
     await lower(world, 30_000, world.state())
