@@ -136,6 +136,8 @@ def _replay(key: bytes | None, value: bytes | None, headers: Headers, replay_id:
         letter = decode(key, value, letter_headers)
     except ValueError as error:
         raise MalformedFeedback(str(error)) from None
+    if letter.cut is not None:
+        raise MalformedFeedback("a dead letter that was cut is only a part of its event, and cannot be decided again")
     record = letter.record
     if not 0 <= record.partition < 2**31 or not 0 <= record.offset < 2**63:
         raise MalformedFeedback("a dead letter of no place")

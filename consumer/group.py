@@ -18,10 +18,11 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.kafka import stop_consumer, to_the_end
-from consumer.owned import OwnedPartition, Remedies
+from consumer.owned import OwnedPartition
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
+from consumer.transaction import Refused
 from providers.retry import Backoff
 
 TICK_SECONDS = 1.0
@@ -77,7 +78,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         proofs: Proofs,
         sender: Sender | None,
         backoff: Backoff,
-        make_task: Callable[[Source, Remedies], T],
+        make_task: Callable[[Source], T],
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -119,8 +120,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     @property
     def has_failing_checkpoints(self) -> bool:
-        """Whether a task was closed by trouble, and the one in its place has not committed a checkpoint yet."""
-        return any(
+        """Whether Kafka does not take a task's checkpoint; or a task was closed by trouble, and the one in its place
+        has not committed any yet."""
+        return any(task.is_refused for task in self._tasks.values()) or any(
             partition not in self._tasks or not self._tasks[partition].has_checkpointed
             for partition in self._troubled & (self.assigned or frozenset())
         )
@@ -295,10 +297,10 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     async def _keep(self, partition: TopicPartition) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
         source = Source(self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock)
-        failures, remedies = 0, Remedies()
+        failures = 0
         # What was released meanwhile is kept by nobody, or by another.
         while self._keepers.get(partition) is asyncio.current_task():
-            task = self._tasks[partition] = self._make_task(source, remedies)
+            task = self._tasks[partition] = self._make_task(source)
             started = self._clock.monotonic()
             try:
                 await task.run()
@@ -309,9 +311,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             except Exception as error:
                 # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback. (That no
                 # transaction is open is what a producer says that has been fenced while one was.)
-                expected = isinstance(error, KafkaError | IllegalOperation | TimeoutError | OSError)
+                expected = isinstance(error, KafkaError | IllegalOperation | Refused | TimeoutError | OSError)
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
-                remedies = remedies.after(error)
                 self._metrics.task_trouble()
                 self._troubled.add(partition)
                 self._log.error(

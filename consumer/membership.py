@@ -14,11 +14,13 @@ from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group import GroupMember, InstanceIdTaken, Sender
 from consumer.kafka import KafkaClients
-from consumer.owned import OwnedPartition, Remedies
+from consumer.letterbox import Letterbox
+from consumer.owned import OwnedPartition
 from consumer.proof import Proofs
 from consumer.server.health import PipelineHealth
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
+from consumer.topics import ask_max_bytes
 from providers.retry import Backoff
 
 RESTORES_AT_A_TIME = 4
@@ -31,13 +33,24 @@ class MemberRunner(ABC, Generic[T]):
     """Keeps one member running. Everything that can go wrong with Kafka ends in building the member anew."""
 
     def __init__(
-        self, name: str, config: Config, *, clients: KafkaClients, clock: Clock, log: FilteringBoundLogger
+        self,
+        name: str,
+        config: Config,
+        *,
+        clients: KafkaClients,
+        dead_letter_limit: int,
+        clock: Clock,
+        log: FilteringBoundLogger,
     ) -> None:
         self.name = name
         self._config = config
         self._clients = clients
         self._clock = clock
         self._log = log.bind(provider=name)
+        dlq = config.kafka.topics.dlq
+        self._letterbox = Letterbox(
+            dlq, dead_letter_limit, ask_limit=lambda: ask_max_bytes(clients, dlq), clock=clock, log=self._log
+        )
         self._member: GroupMember[T] | None = None
         self._proofs: Proofs | None = None
         retry = config.delivery.retry
@@ -84,7 +97,7 @@ class MemberRunner(ABC, Generic[T]):
         proofs: Proofs,
         sender: Sender | None,
         metrics: PipelineMetrics,
-        make_task: Callable[[Source, Remedies], T],
+        make_task: Callable[[Source], T],
     ) -> GroupMember[T]:
         kafka = self._config.kafka
         self._proofs = proofs

@@ -12,11 +12,10 @@ from consumer.clock import Clock
 from consumer.config import Config
 from consumer.config.service import RateLimit, RouteSettings
 from consumer.feedback_reader import FeedbackReader
-from consumer.forwarder import Forwarder, StageSurroundings
+from consumer.forwarder import Forwarder, StageSurroundings, Stamps
 from consumer.kafka import KafkaClients
 from consumer.membership import RESTORES_AT_A_TIME, MemberRunner
 from consumer.observer import DeliveryObserver
-from consumer.owned import Remedies
 from consumer.pipeline import Pipeline
 from consumer.progress import PEACE_SECONDS
 from consumer.proof import Proofs
@@ -50,10 +49,11 @@ class PipelineRunner(MemberRunner[Task]):
         log: FilteringBoundLogger,
         peace_seconds: float = PEACE_SECONDS,
     ) -> None:
-        super().__init__(pipeline.provider.name, config, clients=clients, clock=clock, log=log)
+        super().__init__(
+            pipeline.provider.name, config, clients=clients, dead_letter_limit=dead_letter_limit, clock=clock, log=log
+        )
         self.pipeline = pipeline
         self.stage = stage
-        self._dead_letter_limit = dead_letter_limit
         self._peace_seconds = peace_seconds
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         breaker = config.delivery.circuit_breaker
@@ -101,14 +101,14 @@ class PipelineRunner(MemberRunner[Task]):
             restores=asyncio.Semaphore(RESTORES_AT_A_TIME),
             metrics=self._metrics,
             clock=clock,
-            dead_letter_limit=self._dead_letter_limit,
+            letterbox=self._letterbox,
             peace_seconds=self._peace_seconds,
             feedback=feedback,
             upstream=upstream,
         )
 
-        def make_task(source: Source, remedies: Remedies) -> Task:
-            return Task(source, surroundings, remedies, self._log.bind(partition=source.partition.partition))
+        def make_task(source: Source) -> Task:
+            return Task(source, surroundings, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
             topic=pipeline.input_topic,
@@ -189,10 +189,9 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
-        super().__init__(stage.name, config, clients=clients, clock=clock, log=log)
+        super().__init__(stage.name, config, clients=clients, dead_letter_limit=dead_letter_limit, clock=clock, log=log)
         self._stage = stage
         self._partitions = partitions
-        self._dead_letter_limit = dead_letter_limit
         self._metrics = metrics.pipeline(self.name, (), self._state, STAGE_OUTCOMES)
 
     async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
@@ -207,11 +206,12 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             restores=asyncio.Semaphore(RESTORES_AT_A_TIME),
             metrics=self._metrics,
             clock=self._clock,
-            dead_letter_limit=self._dead_letter_limit,
+            letterbox=self._letterbox,
+            stamps=Stamps(self._clock),
         )
 
-        def make_task(source: Source, remedies: Remedies) -> Forwarder:
-            return Forwarder(source, surroundings, remedies, self._log.bind(partition=source.partition.partition))
+        def make_task(source: Source) -> Forwarder:
+            return Forwarder(source, surroundings, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
             topic=stage.input_topic,

@@ -17,12 +17,12 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.checkpoint import Checkpoint, Sink
 from consumer.clock import Clock, Moment
-from consumer.deadletter import DeadLetter
 from consumer.feedback_reader import FeedbackReader
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients
+from consumer.letterbox import Letterbox
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
-from consumer.owned import OwnedPartition, Remedies
+from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
@@ -34,9 +34,6 @@ from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Outcome, due, over, restored
 from state.records import Position
 from state.store import Cut, Store
-
-MAX_UNWRITTEN_BYTES = 32 * 1024 * 1024
-"""Of dead letters that wait for a checkpoint, before the partition is paused: only what can be written may come."""
 
 ENDED_AT_A_TIME = 10_000
 """Alerts that quiet and forgetting end for each checkpoint, so that none takes too long (design section 16)."""
@@ -65,7 +62,7 @@ class Surroundings:
     restores: asyncio.Semaphore
     metrics: PipelineMetrics
     clock: Clock
-    dead_letter_limit: int
+    letterbox: Letterbox
     peace_seconds: float
     feedback: FeedbackReader | None = None
     """None: this member takes no feedback."""
@@ -76,9 +73,7 @@ class Surroundings:
 class Task(OwnedPartition):
     """One partition of one pipeline: its alerts, what they owe, its transactional producer."""
 
-    def __init__(
-        self, source: Source, surroundings: Surroundings, remedies: Remedies, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, source: Source, surroundings: Surroundings, log: FilteringBoundLogger) -> None:
         super().__init__(
             source,
             group_id=surroundings.pipeline.group_id,
@@ -87,19 +82,16 @@ class Task(OwnedPartition):
             restores=surroundings.restores,
             commit_interval=surroundings.pipeline.commit_interval,
             progress=Progress(surroundings.peace_seconds, before=surroundings.upstream),
-            remedies=remedies,
             metrics=surroundings.metrics,
             clock=surroundings.clock,
             log=log,
         )
         self.store = Store()
-        self._is_paused = False
-        self._unwritten_bytes = 0
         self._owing: list[str] = []
         self._written_at: float | None = None
         self._restored_at = 0.0
         self._with = surroundings
-        self._sink: Sink | None = None
+        self._sink: Sink
         self._counts: Counter[str] = Counter()
         self._feedback_checkpointed: Mapping[int, int] = {}
         self._outbox = TaskOutbox(
@@ -134,8 +126,7 @@ class Task(OwnedPartition):
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
         pipeline, partition = self._with.pipeline, self.source.partition.partition
-        limit = self._remedies.dead_letter_limit(self._with.dead_letter_limit)
-        self._sink = Sink(producer, pipeline.state_topic, partition, pipeline.dlq_topic, limit)
+        self._sink = Sink(producer, pipeline.state_topic, partition, self._with.letterbox)
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         partition, clock = self.source.partition, self._with.clock
@@ -281,19 +272,6 @@ class Task(OwnedPartition):
     def _notified(self) -> None:
         self._counts["notified"] += 1
 
-    def _take_dead_letter(self, dead_letter: DeadLetter) -> None:
-        super()._take_dead_letter(dead_letter)
-        self._unwritten_bytes += dead_letter.record.size
-        if self._unwritten_bytes > MAX_UNWRITTEN_BYTES and not self._is_paused:
-            self._is_paused = True
-            self.source.pause()
-            self._log.error("partition_paused", unwritten_bytes=self._unwritten_bytes, reason="dead letters wait")
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether nothing is fetched because dead letters cannot be written."""
-        return self._is_paused
-
     # time
 
     def tick(self) -> None:
@@ -361,10 +339,8 @@ class Task(OwnedPartition):
         is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
         if not self.store.has_changes and not self._dead_letters and is_here:
             return
-        assert self._sink is not None
         # The cut: all of this at one moment, without an await between.
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
-        unwritten_bytes = self._unwritten_bytes
         counts, self._counts = self._counts, Counter()
         position = self.position
         partition = self.source.partition
@@ -375,12 +351,11 @@ class Task(OwnedPartition):
         owed = self.store.owed_count
 
         started = self._with.clock.monotonic()
-        await checkpoint.commit(self._sink)
+        await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
         self._checkpointed, self._feedback_checkpointed = position, feedback
         self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
         self.store.committed()
-        self._written(unwritten_bytes)
         self._with.metrics.checkpoint(seconds)
         self._log.debug(
             "checkpoint",
@@ -393,14 +368,6 @@ class Task(OwnedPartition):
             seconds=round(seconds, 4),
         )
         await self._let_resolves_leave(checkpoint.cut)
-
-    def _written(self, size: int) -> None:
-        """Dead letters of so many bytes are in their topic."""
-        self._unwritten_bytes -= size
-        if self._is_paused and self._unwritten_bytes <= MAX_UNWRITTEN_BYTES // 2 and self.is_running:
-            self._is_paused = False
-            self.source.resume()
-            self._log.info("partition_resumed")
 
     async def _let_resolves_leave(self, cut: Cut) -> None:
         """The state holds the intent now: what is still as it was in the cut may leave (design section 6.6)."""

@@ -103,7 +103,7 @@ class ImageTemplate(Image):
 
 
 def _check_routes(settings: Mapping[str, RouteSettings], keys: Mapping[str, str]) -> None:
-    """Raises ValueError for settings of a route that is not there, and for two rates of one key (``keys``, by route)."""
+    """Raises ValueError for settings of a route that is not there, and for two rates of one of ``keys`` (by route)."""
     for route in settings:
         if route not in keys:
             raise ValueError(f"routes: there is no route {route}, only {', '.join(keys)}")

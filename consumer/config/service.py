@@ -46,7 +46,7 @@ class RateLimit(Settings):
 
 
 class RouteSettings(Settings):
-    """What is set for one route by its name (``default``, ``by_guard:secret_leak``, …); None is as ``delivery`` says."""
+    """What is set for one route by its name (``default``, ``by_guard:…``, …); None is as ``delivery`` says."""
 
     rate_limit: RateLimit | None = None
     route_check: Duration | None = None

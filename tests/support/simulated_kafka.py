@@ -12,6 +12,8 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.deadletter import DeadLetter, decode
@@ -73,7 +75,7 @@ class Kafka:
 
     # the factory of clients, as a task sees it
 
-    def transactional(self, transactional_id: str, *, compress: bool) -> "Producer":
+    def transactional(self, transactional_id: str, *, batch_bytes: int) -> "Producer":
         return Producer(self)
 
     def reader(self) -> "Reader":
@@ -112,6 +114,14 @@ class Producer:
         self.sent.append(Sent(topic, key, value, headers))
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
+        return done
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0}
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[None]":
+        for record in MemoryRecords(bytes(batch._build())).next_batch():
+            done = await self.send(topic, record.value, record.key, partition, record.headers)
         return done
 
     async def commit_transaction(self) -> None:

@@ -25,7 +25,6 @@ from consumer.event import Decoder
 from consumer.filter import EndRules, Filter
 from consumer.keys import KeyTemplate
 from consumer.outbox import TaskOutbox
-from consumer.owned import Remedies
 from consumer.pipeline import Pipeline
 from consumer.progress import FRESH_SECONDS
 from consumer.source import MARK
@@ -40,6 +39,7 @@ from state.alert import Alert, Policy, Status, due
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
 from tests.support.events import encode, event, session_end
+from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs
 
@@ -204,7 +204,7 @@ class Simulation:
             restores=asyncio.Semaphore(4),
             metrics=_Nothing(),  # type: ignore[arg-type]
             clock=self._clock,
-            dead_letter_limit=1_000_000,
+            letterbox=large_letterbox("dlq"),
             peace_seconds=PEACE,
         )
         with self._loop.running():
@@ -218,7 +218,7 @@ class Simulation:
 
     async def _keep(self) -> None:
         while True:
-            task = Task(self._input, self._surroundings, Remedies(), _Log(self._break))  # type: ignore[arg-type]
+            task = Task(self._input, self._surroundings, _Log(self._break))  # type: ignore[arg-type]
             self._memory = Memory(task, -1)
             _watch(task._outbox)
             try:
@@ -465,7 +465,12 @@ class Simulation:
         if not leaving.is_trigger:
             alert = leaving.dispatch.token
             held = self._committed().get(leaving.key)
-            if held is None or _timeless(held) != _timeless(alert) or alert.status is not Status.RESOLVING or alert.owed is not None:
+            if (
+                held is None
+                or _timeless(held) != _timeless(alert)
+                or alert.status is not Status.RESOLVING
+                or alert.owed is not None
+            ):
                 self._break("a resolve without its intent committed", f"{leaving}: {held}")
             undecided = range(self._memory.task.position, len(self._produced_at))
             now = self._loop.time()

@@ -1,7 +1,5 @@
 """What operators and replays make of an alert: the feedback rows of design section 8, and how they are kept."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -52,6 +52,12 @@ def replayed(dead: DeadLetter, replay_id: str = "0/7", limit: int | None = None)
     return found
 
 
+def test_a_letter_that_was_cut_cannot_be_decided_again() -> None:
+    key, value, headers = letter(replace(RECORD, value=b"v" * 5000)).encode(2000)
+    with pytest.raises(MalformedFeedback, match="was cut"):
+        decode_feedback(key, value, replay_headers(headers, "0/7"), NOW)
+
+
 # commands
 
 
