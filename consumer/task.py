@@ -323,7 +323,7 @@ class Task(OwnedPartition):
         for alert in list(islice(self.store.longest_quiet(heard_before), _FORGOTTEN_AT_A_TIME)):
             heard = self.store.heard(alert.dedup_key)
             age = now.monotonic - heard
-            if heard == self._restored_at:
+            if self.store.is_unheard(alert.dedup_key):
                 age += max(0.0, min(self._written_at or now.wall, now.wall) - alert.decided)
             if due(alert) is None and age >= policy.forget_seconds:
                 self.store.drop(alert.dedup_key)
