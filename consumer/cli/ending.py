@@ -15,6 +15,12 @@ class UsageError(Exception):
     """The arguments do not fit the configuration: one line for the user, exit code 2."""
 
 
+_MISTAKES = (ConfigError, UsageError, UnusableFiles)
+_FAILURES = (StartupError, ServerError, InstanceIdTaken)
+ENDINGS = (*_MISTAKES, *_FAILURES)
+"""What ends a command with one line for the user, and no traceback."""
+
+
 def with_configuration(path: Path, act: Callable[[Config], int]) -> int:
     """What ``act`` gives for the configuration in this file, which has a provider; 1 if it failed, 2 for the input."""
     try:
@@ -22,9 +28,9 @@ def with_configuration(path: Path, act: Callable[[Config], int]) -> int:
         if not config.pipelines:
             raise UsageError("exporters.alerting: no provider is configured and enabled")
         return act(config)
-    except (ConfigError, UsageError, UnusableFiles) as error:
+    except _MISTAKES as error:
         complain(str(error).splitlines())
         return 2
-    except (StartupError, ServerError, InstanceIdTaken) as error:
+    except _FAILURES as error:
         complain(str(error).splitlines())
         return 1
