@@ -44,7 +44,7 @@ async def run_service(
     """
     clock = clock or Clock.system()
     pipelines = build_pipelines(config)
-    clients = KafkaClients(config.kafka)
+    clients = KafkaClients(config.kafka, log=log)
     report = await _await_topics(config, clients, stopping, log)
     if report is None:
         return

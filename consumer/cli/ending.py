@@ -6,9 +6,9 @@ from pathlib import Path
 from consumer.cli.terminal import complain
 from consumer.config import Config, ConfigError, load_config
 from consumer.group import InstanceIdTaken
-from consumer.kafka import UnusableFiles
 from consumer.server.app import ServerError
 from consumer.startup import StartupError
+from consumer.tls import UnusableFiles
 
 
 class UsageError(Exception):

@@ -1,6 +1,7 @@
 """Who logs waits for nobody who reads: lines wait, are dropped when too many do, and are counted."""
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
@@ -224,6 +225,40 @@ def test_a_complaint_is_not_waited_for_for_ever(pipe: Pipe) -> None:
     done = subprocess.run([sys.executable, "-c", code], stderr=pipe.write, cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == 0
     assert time.monotonic() - began < terminal.UNREAD_SECONDS + 5
+
+
+PROCESS = """
+import json
+from consumer.log import configure_log
+from consumer.log_lines import ThreadedLines
+
+lines = ThreadedLines(2)
+log = configure_log("debug", "json", frozenset(), lines)
+lines.start(lambda dropped: log.warning("log_lines_dropped", count=sum(dropped.values())))
+for number in range(30_000):
+    log.info("said")
+print(json.dumps(lines.dropped()), flush=True)
+input()
+lines.close(10)
+"""
+
+
+def test_a_process_whose_log_nobody_reads_goes_on_and_has_counted() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROCESS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        dropped = json.loads(process.stdout.readline())
+        _, log = process.communicate(b"\n")
+    said = [json.loads(line) for line in log.splitlines()]
+    assert dropped["info"] > 0
+    assert [line["count"] for line in said if line["event"] == "log_lines_dropped"] == [dropped["info"]]
+    assert len(said) == 30_000 - dropped["info"] + 1
+    assert process.returncode == 0
 
 
 def test_the_metric_has_a_series_for_each_level() -> None:

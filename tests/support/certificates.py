@@ -1,0 +1,47 @@
+"""Certificates for tests: authorities, what they issue, and files that are replaced as whoever renews them does."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trustme
+
+
+@dataclass
+class Files:
+    """The three files of a client; `put` replaces all of them."""
+
+    folder: Path
+    ca: Path = field(init=False)
+    cert: Path = field(init=False)
+    key: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ca, self.cert, self.key = (self.folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
+
+    def put(self, authority: trustme.CA, client: trustme.LeafCert) -> None:
+        """Write the files of a client, and the authority that it trusts."""
+        self.put_authority(authority)
+        self.put_key(client)
+        self.put_certificate(client)
+
+    def put_authority(self, authority: trustme.CA) -> None:
+        """Write only what is trusted."""
+        self.ca.write_bytes(authority.cert_pem.bytes())
+
+    def put_key(self, client: trustme.LeafCert) -> None:
+        """Write only the key."""
+        self.key.write_bytes(client.private_key_pem.bytes())
+
+    def put_certificate(self, client: trustme.LeafCert) -> None:
+        """Write only the certificate, with what leads to its authority."""
+        self.cert.write_bytes(b"".join(pem.bytes() for pem in client.cert_chain_pems))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """``kafka.security`` with these files."""
+        return {"protocol": "SSL", "ca_file": str(self.ca), "cert_file": str(self.cert), "key_file": str(self.key)}
+
+
+def issued_to_client(authority: trustme.CA, name: str) -> trustme.LeafCert:
+    """A client's certificate, which is recognised by its name."""
+    return authority.issue_cert(common_name=name)
