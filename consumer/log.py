@@ -75,14 +75,14 @@ def configure_log(
 
 
 @contextmanager
-def quiet(library: str) -> Iterator[list[str]]:
-    """Let a library log nothing within the block; the messages that it would have logged are in the list."""
+def quiet(library: str) -> Iterator[list[logging.LogRecord]]:
+    """Let a library log nothing within the block; what it would have logged is in the list."""
     logger = logging.getLogger(library)
     keeper = _Keeper()
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(keeper)
     try:
-        yield keeper.messages
+        yield keeper.records
     finally:
         logger.removeHandler(keeper)
         logger.propagate = propagate
@@ -258,10 +258,10 @@ class _Said:
 class _Keeper(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
-        self.messages: list[str] = []
+        self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(_message(record))
+        self.records.append(record)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -16,12 +16,12 @@ PAGES = 1200
 
 
 async def test_a_log_that_nobody_reads_costs_no_page(broker: Broker, sandbox: Sandbox, tmp_path: Path) -> None:
-    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"timeout_seconds": 30})
     port = free_port()
     names = sessions("unread", PAGES)
     async with service_process(merged(world.document, server={"port": port}), tmp_path, unread=True) as service:
         await send(world, names)
-        await sandbox.wait_for(lambda: len(sandbox.requests(status=202)) == PAGES, timeout=60)
+        await sandbox.wait_for(lambda: len(sandbox.incidents()) == PAGES, timeout=120)
         service.process.send_signal(signal.SIGHUP)
         for level in LEVELS:
             assert await series(port, "log_lines_dropped_total", {"level": level}) == [0]
@@ -34,8 +34,8 @@ async def test_a_log_that_nobody_reads_costs_no_page(broker: Broker, sandbox: Sa
 
 
 async def test_the_end_does_not_wait_for_who_does_not_read(broker: Broker, sandbox: Sandbox, tmp_path: Path) -> None:
-    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"timeout_seconds": 30})
     async with service_process(world.document, tmp_path, unread=True) as service:
         await send(world, sessions("unread", PAGES))
-        await sandbox.wait_for(lambda: len(sandbox.requests(status=202)) == PAGES, timeout=60)
+        await sandbox.wait_for(lambda: len(sandbox.incidents()) == PAGES, timeout=120)
         assert await service.end() < 15

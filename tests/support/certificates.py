@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 
 @dataclass
@@ -44,4 +45,17 @@ class Files:
 
 def issued_to_client(authority: trustme.CA, name: str) -> trustme.LeafCert:
     """A client's certificate, which is recognised by its name."""
-    return authority.issue_cert(common_name=name)
+    # Java refuses a certificate that has no alternative name.
+    return authority.issue_cert(f"{name}.example", common_name=name)
+
+
+def put_broker_files(folder: Path, authority: trustme.CA, host: str = "localhost") -> None:
+    """Write a broker's ``keystore.pem`` and ``truststore.pem``: its certificate and whom it trusts."""
+    broker = authority.issue_cert(host)
+    key = serialization.load_pem_private_key(broker.private_key_pem.bytes(), None)
+    for_kafka = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    chain = b"".join(pem.bytes() for pem in broker.cert_chain_pems)
+    (folder / "keystore.pem").write_bytes(for_kafka + chain)
+    (folder / "truststore.pem").write_bytes(authority.cert_pem.bytes())
