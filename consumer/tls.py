@@ -6,6 +6,8 @@ present the new one, and to trust the new authority and no longer the old one.
 
 import hashlib
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +34,7 @@ class CertificateFiles:
         """What tells these contents from others; also of files that cannot be read. The key itself is not kept.
 
         The contents, not the times: a file can be replaced within one tick of the file system's clock. They are a few
-        kilobytes, which are read in less than a tenth of a millisecond.
+        kilobytes, which are read in a tenth of a millisecond.
         """
         return hashlib.sha256(b"".join(map(_digest, self._paths))).digest()
 
@@ -42,14 +44,28 @@ class CertificateFiles:
         Raises:
             UnusableFiles: a file cannot be read, is none of its kind, or certificate and key are no pair.
         """
-        try:
+        with _as_one_line():
             context = ssl.create_default_context(cafile=self._ca_file)
-            if self._cert_file is not None:
-                context.load_cert_chain(self._cert_file, self._key_file, password=_no_password)
+            self._load_pair(context)
             return context
-        except OSError as error:  # of which ssl.SSLError is one
-            reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-            raise UnusableFiles(f"kafka.security: the certificate files cannot be used: {reason or error}") from error
+
+    def renew(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """A context like ``context``, an earlier one, by what the files have now.
+
+        Raises:
+            UnusableFiles: as `load`; the earlier context is as it was.
+        """
+        if self._ca_file is not None:
+            return self.load()
+        # The authorities of the system take 50 ms to read, and the loop waits: the context that has them is kept.
+        with _as_one_line():
+            self._load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+            self._load_pair(context)
+            return context
+
+    def _load_pair(self, context: ssl.SSLContext) -> None:
+        if self._cert_file is not None:
+            context.load_cert_chain(self._cert_file, self._key_file, password=_no_password)
 
 
 class RenewingContext(ssl.SSLContext):
@@ -84,7 +100,7 @@ class RenewingContext(ssl.SSLContext):
         if digest == self._taken:
             return
         try:
-            self._inner = self._files.load()
+            self._inner = self._files.renew(self._inner)
         except UnusableFiles as error:
             if digest != self._refused and self._log is not None:
                 self._log.error("certificates_unusable", error=str(error), used="those read before")
@@ -100,6 +116,15 @@ def _digest(path: str) -> bytes:
         return hashlib.sha256(Path(path).read_bytes()).digest()
     except OSError as error:
         return hashlib.sha256(repr(error.errno).encode()).digest()
+
+
+@contextmanager
+def _as_one_line() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # of which ssl.SSLError is one
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise UnusableFiles(f"kafka.security: the certificate files cannot be used: {reason or error}") from error
 
 
 def _no_password() -> str:

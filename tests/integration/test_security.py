@@ -15,6 +15,7 @@ from tests.support.certificates import Files, issued_to_client
 from tests.support.process import run_to_end
 from tests.support.secured import PASSWORD, USER, SecuredKafka
 from tests.support.service import ROUTING_KEY
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real_kafka("the embedded broker knows neither passwords nor certificates")
 
@@ -134,7 +135,14 @@ async def test_certificates_that_are_replaced_are_those_of_the_next_connection(
     clients = _clients(secured_kafka.by_certificate, files.settings, 20)
     assert isinstance(await when_kafka_answers(clients, _topics), list)
     await asyncio.to_thread(secured_kafka.replace_authority, new)
-    said = await _refusal(secured_kafka.by_certificate, files.settings)
-    assert "is not trusted: " in said
+
+    async def is_refused() -> bool:
+        try:
+            await when_kafka_answers(_clients(secured_kafka.by_certificate, files.settings, 1.1), _topics)
+        except StartupError as error:
+            return "is not trusted: " in str(error)
+        return False
+
+    await wait_until(is_refused, "the broker has the new certificate", timeout=30)
     files.put(new, issued_to_client(new, "second"))
     assert isinstance(await when_kafka_answers(clients, _topics), list)

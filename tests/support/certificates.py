@@ -49,13 +49,12 @@ def issued_to_client(authority: trustme.CA, name: str) -> trustme.LeafCert:
     return authority.issue_cert(f"{name}.example", common_name=name)
 
 
-def put_broker_files(folder: Path, authority: trustme.CA, host: str = "localhost") -> None:
-    """Write a broker's ``keystore.pem`` and ``truststore.pem``: its certificate and whom it trusts."""
+def put_broker_files(keystore: Path, truststore: Path, authority: trustme.CA, host: str = "localhost") -> None:
+    """Write a broker's certificate and whom it trusts, as Kafka reads them."""
     broker = authority.issue_cert(host)
     key = serialization.load_pem_private_key(broker.private_key_pem.bytes(), None)
     for_kafka = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    chain = b"".join(pem.bytes() for pem in broker.cert_chain_pems)
-    (folder / "keystore.pem").write_bytes(for_kafka + chain)
-    (folder / "truststore.pem").write_bytes(authority.cert_pem.bytes())
+    keystore.write_bytes(for_kafka + b"".join(pem.bytes() for pem in broker.cert_chain_pems))
+    truststore.write_bytes(authority.cert_pem.bytes())

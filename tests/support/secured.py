@@ -14,15 +14,21 @@ from tests.support.certificates import put_broker_files
 USER, PASSWORD = "alice", "the-right-password"
 _PASSWORDS, _CERTIFICATES = "PASSWORDS", "CERTIFICATES"
 _LOGIN = "org.apache.kafka.common.security.{}.{}LoginModule required{};"
-_STORES = {
-    "listener.name.certificates.ssl.keystore.location": f"{FOLDER}/keystore.pem",
-    "listener.name.certificates.ssl.truststore.location": f"{FOLDER}/truststore.pem",
-}
+
+
+def _stores(folder: Path, authority: trustme.CA, name: str) -> dict[str, str]:
+    """Write a broker's files, and say where it finds them."""
+    keystore, truststore = f"{name}-keystore.pem", f"{name}-truststore.pem"
+    put_broker_files(folder / keystore, folder / truststore, authority)
+    return {
+        "listener.name.certificates.ssl.keystore.location": f"{FOLDER}/{keystore}",
+        "listener.name.certificates.ssl.truststore.location": f"{FOLDER}/{truststore}",
+    }
 
 
 @dataclass(frozen=True)
 class SecuredKafka:
-    """The container; ``folder`` has its certificate and what it trusts, at first by ``authority``."""
+    """The container; it sees ``folder``, and has and trusts at first what ``authority`` has issued."""
 
     container: KafkaContainer
     folder: Path
@@ -40,8 +46,7 @@ class SecuredKafka:
 
     def replace_authority(self, authority: trustme.CA) -> None:
         """From now on the broker shows a certificate of this authority, and trusts those that it issued, no others."""
-        put_broker_files(self.folder, authority)
-        stores = ",".join(f"{name}={path}" for name, path in _STORES.items())
+        stores = ",".join(f"{name}={path}" for name, path in _stores(self.folder, authority, "replaced").items())
         self.container.exec(
             "kafka-configs", "--alter", "--entity-type", "brokers", "--entity-name", "1", "--add-config", stores
         )
@@ -52,7 +57,6 @@ def secured_container(folder: Path) -> Iterator[SecuredKafka]:
     """Apache Kafka in a container of its own, which sees the folder."""
     authority = trustme.CA()
     folder.chmod(0o755)
-    put_broker_files(folder, authority)
     settings: dict[str, Any] = {
         "listener_name_passwords_sasl_enabled_mechanisms": "PLAIN,SCRAM-SHA-512",
         "listener_name_passwords_plain_sasl_jaas_config": _LOGIN.format("plain", "Plain", f' user_{USER}="{PASSWORD}"'),
@@ -60,7 +64,7 @@ def secured_container(folder: Path) -> Iterator[SecuredKafka]:
         "listener_name_certificates_ssl_client_auth": "required",
         "listener_name_certificates_ssl_keystore_type": "PEM",
         "listener_name_certificates_ssl_truststore_type": "PEM",
-        **{name.replace(".", "_"): path for name, path in _STORES.items()},
+        **{name.replace(".", "_"): path for name, path in _stores(folder, authority, "first").items()},
     }
     listeners = {_PASSWORDS: "SASL_PLAINTEXT", _CERTIFICATES: "SSL"}
     with kafka_container(listeners=listeners, folder=folder, **settings) as container:

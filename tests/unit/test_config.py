@@ -307,6 +307,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("kafka.bootstrap_servers", "kafka", "must be host:port"),
     ("kafka.bootstrap_servers", "kafka:99999", "must be host:port"),
     ("kafka.bootstrap_servers", "kafka:9092,", "must be host:port"),
+    ("kafka.bootstrap_servers", "a..b:9092", "must be host:port, and one of the hosts can be no name of one"),
+    ("kafka.bootstrap_servers", f"{'x' * 64}:9092", "can be no name of one"),
     ("kafka.group_id", "", "must not be empty"),
     ("kafka.group_id", ["a"], "must be text"),
     ("kafka.event_key", "session", "must be a placeholder"),

@@ -129,11 +129,11 @@ async def test_what_could_not_be_read_for_a_moment_is_tried_again(
         context = _context(files)
         files.put(authority, issued_to_client(authority, "second"))
 
-        def fail(files: CertificateFiles) -> ssl.SSLContext:
+        def fail(files: CertificateFiles, context: ssl.SSLContext) -> ssl.SSLContext:
             raise UnusableFiles("too many open files")
 
         with monkeypatch.context() as patched:
-            patched.setattr(CertificateFiles, "load", fail)
+            patched.setattr(CertificateFiles, "renew", fail)
             assert await _connect(server, context) == "first"
         assert await _connect(server, context) == "second"
 
@@ -151,6 +151,22 @@ async def test_an_authority_that_was_replaced_is_trusted_and_the_old_one_no_long
         assert await _connect(new_server, context) == "second"
         with pytest.raises(ssl.SSLCertVerificationError):
             await _connect(old_server, context)
+
+
+async def test_with_the_authorities_of_the_system_only_the_pair_is_read_again(
+    files: Files, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.ca))  # of this system, the only one
+    second = issued_to_client(authority, "second")
+    async with Server(authority).running() as server:
+        context = RenewingContext(CertificateFiles(ca_file=None, cert_file=str(files.cert), key_file=str(files.key)))
+        system = context._inner
+        assert await _connect(server, context) == "first"
+        files.put_key(second)
+        assert await _connect(server, context) == "first"
+        files.put_certificate(second)
+        assert await _connect(server, context) == "second"
+        assert context._inner is system
 
 
 async def test_the_host_of_a_broker_is_checked(files: Files, authority: trustme.CA) -> None:
