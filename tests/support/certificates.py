@@ -51,7 +51,8 @@ def issued_to_client(authority: trustme.CA, name: str) -> trustme.LeafCert:
 
 def put_broker_files(keystore: Path, truststore: Path, authority: trustme.CA, host: str = "localhost") -> None:
     """Write a broker's certificate and whom it trusts, as Kafka reads them."""
-    broker = authority.issue_cert(host)
+    # A broker that runs takes a new certificate only if it is of the same name.
+    broker = authority.issue_cert(host, common_name=host, organization_name="tests", organization_unit_name="brokers")
     key = serialization.load_pem_private_key(broker.private_key_pem.bytes(), None)
     for_kafka = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
