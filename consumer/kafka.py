@@ -1,7 +1,6 @@
 """How this service's Kafka clients are made: addresses, security, and the settings that correctness rests on."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,10 +8,10 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.helpers import create_ssl_context
 
 from consumer.config import KafkaConfig, SecurityConfig
 from consumer.header_names import let_header_names_be_any_bytes
+from consumer.tls import CertificateFiles, Logger, RenewingContext
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """The producers' own limit; the broker's is the one that counts, and topics are checked against it at start."""
@@ -27,23 +26,22 @@ BATCH_BYTES = 512 * 1024
 """How much of one partition a producer puts into one batch."""
 
 
-class UnusableFiles(Exception):
-    """The certificate files of ``kafka.security`` cannot be used: one line for the user."""
-
-
 class KafkaClients:
     """Makes the clients of one member. Nothing is connected until a client is started.
 
-    Raises `UnusableFiles`.
+    Certificate files are read again when they have changed, for every new connection; ``log`` is told. Raises
+    `UnusableFiles`.
     """
 
-    def __init__(self, config: KafkaConfig, client_id: str = "clawdstrike-alerting") -> None:
+    def __init__(
+        self, config: KafkaConfig, client_id: str = "clawdstrike-alerting", *, log: Logger | None = None
+    ) -> None:
         let_header_names_be_any_bytes()
         self.config = config
         self._common_settings: dict[str, Any] = {
             "bootstrap_servers": config.bootstrap_servers,
             "client_id": client_id,
-            **_security(config.security),
+            **_security(config.security, log),
         }
 
     def member(self, group_id: str) -> AIOKafkaConsumer:
@@ -94,16 +92,11 @@ class KafkaClients:
         return AIOKafkaAdminClient(**self._common_settings)
 
 
-def _security(security: SecurityConfig) -> dict[str, Any]:
+def _security(security: SecurityConfig, log: Logger | None) -> dict[str, Any]:
     settings: dict[str, Any] = {"security_protocol": security.protocol}
     if security.protocol in ("SSL", "SASL_SSL"):
-        try:
-            settings["ssl_context"] = create_ssl_context(
-                cafile=security.ca_file, certfile=security.cert_file, keyfile=security.key_file
-            )
-        except OSError as error:  # of which ssl.SSLError is one
-            reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-            raise UnusableFiles(f"kafka.security: the certificate files cannot be used: {reason or error}") from error
+        files = CertificateFiles(ca_file=security.ca_file, cert_file=security.cert_file, key_file=security.key_file)
+        settings["ssl_context"] = RenewingContext(files, log)
     if security.protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
         settings["sasl_mechanism"] = security.mechanism
         settings["sasl_plain_username"] = security.username

@@ -89,7 +89,6 @@ class Task(OwnedPartition):
         self.store = Store()
         self._owing: list[str] = []
         self._written_at: float | None = None
-        self._restored_at = 0.0
         self._with = surroundings
         self._sink: Sink
         self._counts: Counter[str] = Counter()
@@ -150,7 +149,6 @@ class Task(OwnedPartition):
     async def _fill(self, alerts: Iterable[Alert]) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
         now = self._with.clock.moment()
-        self._restored_at = now.monotonic
 
         def as_of_now() -> Iterator[Alert]:
             for found in alerts:
