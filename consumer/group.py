@@ -13,7 +13,13 @@ from typing import Generic, Protocol, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import IllegalOperation, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    IllegalOperation,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+)
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
@@ -22,6 +28,7 @@ from consumer.owned import OwnedPartition, Remedies
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
+from consumer.unreadable import UnreadablePartitions, UnreadableRecords, unreadable
 from providers.retry import Backoff
 
 TICK_SECONDS = 1.0
@@ -101,7 +108,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._group: asyncio.TaskGroup | None = None
         self._losses: deque[float] = deque(maxlen=INSTANCE_ID_LOSSES)
         self._fault: asyncio.Future[None] | None = None
-        self._troubled: set[TopicPartition] = set()
+        self._troubles: dict[TopicPartition, Exception] = {}
+        self._unreadable = UnreadablePartitions()
         self._fetched: set[TopicPartition] = set()
         self._releasing = asyncio.Lock()
         self._is_leaving = False
@@ -118,12 +126,23 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         return self._tasks
 
     @property
-    def has_failing_checkpoints(self) -> bool:
-        """Whether a task was closed by trouble, and the one in its place has not committed a checkpoint yet."""
-        return any(
-            partition not in self._tasks or not self._tasks[partition].has_checkpointed
-            for partition in self._troubled & (self.assigned or frozenset())
-        )
+    def troubles(self) -> Mapping[int, str]:
+        """What is wrong with some of the assigned partitions.
+
+        A task's trouble ends when the task in its place has committed a checkpoint, an unreadable batch's when it was
+        passed.
+        """
+        troubles = {}
+        for partition in sorted(self.assigned or ()):
+            task = self._tasks.get(partition)
+            if partition in self._unreadable.errors:
+                error = self._unreadable.errors[partition]
+                troubles[partition.partition] = (
+                    f"the records from offset {error.offset} on cannot be read: {error.reason}"
+                )
+            elif partition in self._troubles and (task is None or not task.has_checkpointed):
+                troubles[partition.partition] = f"its task failed: {self._troubles[partition]!r}"
+        return troubles
 
     async def progress(self) -> Mapping[int, tuple[int, int]]:
         """Of every partition of the group, whoever owns it: the committed offset (0 without one) and the end.
@@ -212,7 +231,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
-        self._troubled &= self.assigned
+        self._troubles = {one: error for one, error in self._troubles.items() if one in self.assigned}
+        self._unreadable.keep(self.assigned)
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
         if self._sender is not None:
             everything = self._consumer.partitions_for_topic(self._topic) or partitions
@@ -313,7 +333,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
                 remedies = remedies.after(error)
                 self._metrics.task_trouble()
-                self._troubled.add(partition)
+                self._troubles[partition] = error
                 self._log.error(
                     "task_trouble",
                     partition=partition.partition,
@@ -327,8 +347,18 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     async def _fetch(self) -> None:
         while True:
             self.turned_at = self._clock.monotonic()
+            self._retry_unreadable()
+            readable = self._readable()
+            if readable is None:
+                await asyncio.sleep(FETCH_TIMEOUT_MS / 1000)
+                continue
             try:
-                batches = await self._consumer.getmany(timeout_ms=FETCH_TIMEOUT_MS, max_records=FETCH_RECORDS)
+                batches = await self._consumer.getmany(
+                    *readable, timeout_ms=FETCH_TIMEOUT_MS, max_records=FETCH_RECORDS
+                )
+            except (UnreadableRecords, RecordTooLargeError) as error:
+                self._cannot_read(unreadable(error))
+                continue
             except OffsetOutOfRangeError as error:
                 await self._position_lost(error)
                 continue
@@ -341,7 +371,35 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             for partition, task, records in owned:
                 if task is not None:
                     await task.decide(records)
+                    if self._unreadable.passed(partition, task.position):
+                        self._log.info("partition_readable", partition=partition.partition)
                 self._fetched.discard(partition)
+
+    def _readable(self) -> Iterable[TopicPartition] | None:
+        """The partitions to fetch from: none of them stands for all, None for none at all.
+
+        One that cannot be read is left out rather than paused: pauses are the tasks' own.
+        """
+        waiting = self._unreadable.waiting
+        return (((self.assigned or frozenset()) - waiting) or None) if waiting else ()
+
+    def _cannot_read(self, error: UnreadableRecords) -> None:
+        """The partition stands still, its task goes on: what it owes is told, and what is behind is no peace."""
+        self._unreadable.failed(error, self._clock.monotonic())
+        self._metrics.task_trouble()
+        self._log.error(
+            "partition_unreadable", partition=error.partition.partition, offset=error.offset, error=error.reason
+        )
+        # The call that failed has passed over what it had taken of the others; all that it gave before is decided.
+        for partition, task in self._tasks.items():
+            if task.is_running:
+                self._consumer.seek(partition, task.position)
+
+    def _retry_unreadable(self) -> None:
+        for partition in self._unreadable.due(self._clock.monotonic()):
+            task = self._tasks.get(partition)
+            if task is not None and task.is_running:
+                self._consumer.seek(partition, task.position)  # what was fetched then is thrown away
 
     async def _position_lost(self, error: OffsetOutOfRangeError) -> None:
         """The broker has removed records that were not decided yet: the task is built again, and restores."""

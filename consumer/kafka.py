@@ -13,6 +13,7 @@ from aiokafka.helpers import create_ssl_context
 
 from consumer.config import KafkaConfig, SecurityConfig
 from consumer.header_names import let_header_names_be_any_bytes
+from consumer.unreadable import name_what_cannot_be_read
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """The producers' own limit; the broker's is the one that counts, and topics are checked against it at start."""
@@ -43,6 +44,7 @@ class KafkaClients:
 
     def __init__(self, config: KafkaConfig, client_id: str = "clawdstrike-alerting") -> None:
         let_header_names_be_any_bytes()
+        name_what_cannot_be_read()
         self.config = config
         self._common_settings: dict[str, Any] = {
             "bootstrap_servers": config.bootstrap_servers,

@@ -130,9 +130,13 @@ class MemberRunner(ABC, Generic[T]):
             restored=sum(task.is_running for task in tasks.values()),
             stuck=(),
             refused_routes=(),
-            failing_checkpoints=member is not None and member.has_failing_checkpoints,
+            troubles=_sentences(member.troubles) if member is not None else (),
             loop_age=self._clock.monotonic() - member.turned_at if member is not None else 0.0,
         )
+
+
+def _sentences(troubles: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(f"partition {partition}: {trouble}" for partition, trouble in troubles.items())
 
 
 async def _sleep_unless(stopping: asyncio.Event, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """Reading a task's state back (design section 6.2)."""
 
+import asyncio
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -11,6 +12,10 @@ from state.records import CHECKPOINT_KEY, Position, decode_alert, decode_positio
 
 TELL_RECORDS = 100_000
 """How many records are read between two lines about the progress."""
+
+SILENT_SECONDS = 30.0
+"""A state partition that gives nothing for so long does not answer. Its task gives up its place among those that are
+restored, and tries again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
     """Read a state partition from its beginning to its end.
 
     To be called after the task's producer was initialised: no transaction is open then, and the end is the real one.
-    Raises `CorruptState`, and what the consumer raises.
+    Raises `CorruptState`, TimeoutError if the partition does not answer, and what the consumer raises.
     """
     async with started(clients.reader()) as reader:
         values = await _read(reader, TopicPartition(topic, partition), log)
@@ -39,19 +44,29 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
 async def _read(reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger) -> dict[bytes, bytes]:
     """The last value of each key; only these are ever decoded."""
     reader.assign([partition])
-    end = (await reader.end_offsets([partition]))[partition]
-    beginning = (await reader.beginning_offsets([partition]))[partition]
-    reader.seek(partition, beginning)
-    values: dict[bytes, bytes] = {}
-    told = position = beginning
-    # The position passes over transaction markers and aborted records; the offset of the last record does not.
-    while (position := await reader.position(partition)) < end:
-        for record in (await reader.getmany(partition, timeout_ms=500)).get(partition, ()):
-            if record.value is None:
-                values.pop(record.key, None)
-            else:
-                values[record.key] = record.value
-        if position - told >= TELL_RECORDS:
-            told = position
-            log.info("partition_restoring", done=position - beginning, of=end - beginning)
+    position: int | None = None
+    try:
+        async with asyncio.timeout(SILENT_SECONDS) as silence:
+            end = (await reader.end_offsets([partition]))[partition]
+            beginning = (await reader.beginning_offsets([partition]))[partition]
+            reader.seek(partition, beginning)
+            values: dict[bytes, bytes] = {}
+            told = position = beginning
+            while position < end:
+                for record in (await reader.getmany(partition, timeout_ms=500)).get(partition, ()):
+                    if record.value is None:
+                        values.pop(record.key, None)
+                    else:
+                        values[record.key] = record.value
+                # It passes over transaction markers and aborted records; the offset of the last record does not.
+                before, position = position, await reader.position(partition)
+                if position > before:
+                    silence.reschedule(asyncio.get_running_loop().time() + SILENT_SECONDS)
+                if position - told >= TELL_RECORDS:
+                    told = position
+                    log.info("partition_restoring", done=position - beginning, of=end - beginning)
+    except TimeoutError:
+        where = "" if position is None else f" at offset {position} of {end}"
+        name = f"{partition.topic}-{partition.partition}"
+        raise TimeoutError(f"{name} has given nothing for {SILENT_SECONDS:g} s{where}") from None
     return values

@@ -17,7 +17,8 @@ class PipelineHealth:
 
     ``joined``: it is in its group. ``proved``: a proof was accepted recently enough to send (it needs none without
     partitions). ``partitions``: how many are assigned to it; ``restored``: how many of these decide. ``stuck``: what is
-    wrong with the progress of the whole group, a sentence for each partition. ``loop_age``: seconds since its fetching
+    wrong with the progress of the whole group, a sentence for each partition. ``troubles``: what is wrong with single
+    partitions of this member, a sentence for each. ``loop_age``: seconds since its fetching
     loop turned.
     """
 
@@ -28,7 +29,7 @@ class PipelineHealth:
     restored: int
     stuck: tuple[str, ...]
     refused_routes: tuple[str, ...]
-    failing_checkpoints: bool
+    troubles: tuple[str, ...]
     loop_age: float
 
 
@@ -73,8 +74,7 @@ def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
         yield f"{pipeline.restored} of {pipeline.partitions} partitions are restored"
     for route in pipeline.refused_routes:
         yield f"the provider refuses route {route}"
-    if pipeline.failing_checkpoints:
-        yield "checkpoints fail"
+    yield from pipeline.troubles
 
 
 def _not_well(pipeline: PipelineHealth, stalled_after: float) -> Iterator[str]:

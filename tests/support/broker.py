@@ -3,7 +3,9 @@
 import asyncio
 import atexit
 import contextlib
+import io
 import os
+import tarfile
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -40,6 +42,9 @@ class KafkaContainer:
     and forwards to `behind_proxy`: that listener advertises the proxy, so that all of a client's connections pass it.
     """
 
+    data = "/tmp/kraft-combined-logs"
+    """The folder of its logs, in the container."""
+
     def __init__(self, **settings: str) -> None:
         self.port, self.proxy_port, self.behind_proxy = free_port(), free_port(), free_port()
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
@@ -64,6 +69,7 @@ class KafkaContainer:
             "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": (
                 "HOST:PLAINTEXT,PROXIED:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"
             ),
+            "KAFKA_LOG_DIRS": self.data,
             "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
             "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
             "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "5",
@@ -127,6 +133,20 @@ class KafkaContainer:
         find = f"find / -xdev -path '*/{topic}-[0-9]*/*.log' -exec stat -c %s {{}} + 2>/dev/null"
         output = self._container.exec(["sh", "-c", find]).output.decode()
         return sum(map(int, output.split()))
+
+    def flip_bit(self, topic: str, partition: int, value: bytes) -> None:
+        """Flip one bit of this value in the log of a partition, as a bad disk does. To be called while it is stopped."""
+        path = f"{self.data}/{topic}-{partition}/00000000000000000000.log"
+        container = self._container.get_wrapped_container()
+        chunks, _ = container.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            (entry,) = archive.getmembers()
+            log = bytearray(archive.extractfile(entry).read())  # type: ignore[union-attr]
+        log[log.index(value)] ^= 1
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.addfile(entry, io.BytesIO(log))
+        container.put_archive(path.rpartition("/")[0], packed.getvalue())
 
     def logs(self, lines: int = 50) -> str:
         """The last lines that Kafka wrote."""

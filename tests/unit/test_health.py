@@ -20,7 +20,7 @@ WELL = PipelineHealth(
     restored=3,
     stuck=(),
     refused_routes=(),
-    failing_checkpoints=False,
+    troubles=(),
     loop_age=0.1,
 )
 
@@ -52,7 +52,7 @@ def test_before_any_pipeline_has_started_nothing_is_well() -> None:
         (but(proved=False), True, False, False),
         (but(restored=2), True, False, False),
         (but(refused_routes=("by_guard:secret_leak",)), True, False, False),
-        (but(failing_checkpoints=True), True, False, False),
+        (but(troubles=("partition 2: its task failed: KafkaError()",)), True, False, False),
         (but(stuck=("partition 2 has had a lag of 7 without progress",)), True, True, False),
         # More members than partitions: the one without has nothing to prove, and is well.
         (but(proved=False, partitions=0, restored=0), True, True, True),
@@ -101,7 +101,7 @@ async def test_well_is_200(path: str) -> None:
 
 
 async def test_trouble_is_503_with_the_reasons_of_each_pipeline() -> None:
-    pipelines = [WELL, but(name="opsgenie", failing_checkpoints=True)]
+    pipelines = [WELL, but(name="opsgenie", troubles=("partition 1: its task failed: KafkaError()",))]
     async with _served(pipelines) as session:
         async with session.get("/readyz") as response:
             assert response.status == 503
@@ -109,9 +109,9 @@ async def test_trouble_is_503_with_the_reasons_of_each_pipeline() -> None:
         async with session.get("/healthz") as response:
             assert response.status == 200
     assert told["status"] == "failing"
-    assert told["reasons"] == ["opsgenie: checkpoints fail"]
+    assert told["reasons"] == ["opsgenie: partition 1: its task failed: KafkaError()"]
     assert told["pipelines"]["pagerduty"]["reasons"] == []
-    assert told["pipelines"]["opsgenie"]["reasons"] == ["opsgenie: checkpoints fail"]
+    assert told["pipelines"]["opsgenie"]["reasons"] == ["opsgenie: partition 1: its task failed: KafkaError()"]
     assert told["pipelines"]["opsgenie"]["restored"] == 3
 
 
