@@ -126,6 +126,14 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         return self._tasks
 
     @property
+    def is_restoring(self) -> bool:
+        """Whether a task is on its way to run, and not for the second time."""
+        return any(
+            partition not in self._troubles and not self._runs(self._tasks, partition)
+            for partition in self.assigned or ()
+        )
+
+    @property
     def troubles(self) -> Mapping[int, str]:
         """What is wrong with some of the assigned partitions.
 
@@ -231,6 +239,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
+        self.turned_at = self._clock.monotonic()  # a loop that waited for this may turn again
         self._troubles = {one: error for one, error in self._troubles.items() if one in self.assigned}
         self._unreadable.keep(self.assigned)
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])

@@ -8,11 +8,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from consumer.config import KafkaConfig, SecurityConfig
 from consumer.header_names import let_header_names_be_any_bytes
+from consumer.rebootstrap import BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
 from consumer.unreadable import name_what_cannot_be_read
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -55,7 +57,7 @@ class KafkaClients:
     def member(self, group_id: str) -> AIOKafkaConsumer:
         """A group member, not subscribed yet; it never commits by itself and never resets a position silently."""
         config = self.config
-        return AIOKafkaConsumer(
+        consumer = AIOKafkaConsumer(
             **self._common_settings,
             group_id=group_id,
             group_instance_id=config.group_instance_id,
@@ -68,10 +70,12 @@ class KafkaClients:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
+        Rebootstrap.of(consumer._client, self._bootstrap_client)
+        return consumer
 
     def reader(self) -> AIOKafkaConsumer:
         """A consumer without a group, for reading a partition from its beginning to its end."""
-        return AIOKafkaConsumer(
+        consumer = AIOKafkaConsumer(
             **self._common_settings,
             group_id=None,
             enable_auto_commit=False,
@@ -79,10 +83,12 @@ class KafkaClients:
             isolation_level="read_committed",
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
+        Rebootstrap.of(consumer._client, self._bootstrap_client)
+        return consumer
 
     def transactional(self, transactional_id: str, *, compress: bool = False) -> AIOKafkaProducer:
         """A producer whose start fences every earlier one with this id (KIP-98)."""
-        return AIOKafkaProducer(
+        producer = AIOKafkaProducer(
             **self._common_settings,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_SECONDS * 1000,
@@ -90,6 +96,8 @@ class KafkaClients:
             max_batch_size=BATCH_BYTES,
             compression_type="zstd" if compress else None,
         )
+        Rebootstrap.of(producer.client, self._bootstrap_client)
+        return producer
 
     def producer(self) -> AIOKafkaProducer:
         """An idempotent producer without transactions."""
@@ -97,7 +105,20 @@ class KafkaClients:
 
     def admin(self) -> AIOKafkaAdminClient:
         """An admin client."""
-        return AIOKafkaAdminClient(**self._common_settings)
+        admin = AIOKafkaAdminClient(**self._common_settings)
+        Rebootstrap.of(admin._client, self._bootstrap_client)
+        return admin
+
+    async def bootstrap_answers(self) -> bool:
+        """Whether the bootstrap addresses lead to a broker that answers now, over connections of their own."""
+        try:
+            async with asyncio.timeout(BOOTSTRAP_SECONDS), bootstrapped(self._bootstrap_client()):
+                return True
+        except (KafkaError, OSError, TimeoutError):
+            return False
+
+    def _bootstrap_client(self) -> AIOKafkaClient:
+        return AIOKafkaClient(**self._common_settings)
 
 
 def _security(security: SecurityConfig) -> dict[str, Any]:

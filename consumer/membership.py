@@ -19,6 +19,7 @@ from consumer.proof import Proofs
 from consumer.server.health import PipelineHealth
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
+from consumer.standstill import Standstill
 from providers.retry import Backoff
 
 RESTORES_AT_A_TIME = 4
@@ -40,6 +41,7 @@ class MemberRunner(ABC, Generic[T]):
         self._log = log.bind(provider=name)
         self._member: GroupMember[T] | None = None
         self._proofs: Proofs | None = None
+        self._standstill = Standstill()
         retry = config.delivery.retry
         self._backoff = Backoff(
             retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, random.random
@@ -47,6 +49,14 @@ class MemberRunner(ABC, Generic[T]):
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            await self._run(stopping)
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    async def _run(self, stopping: asyncio.Event) -> None:
         failures = 0
         while not stopping.is_set():
             started = self._clock.monotonic()
@@ -68,6 +78,17 @@ class MemberRunner(ABC, Generic[T]):
             await self._run_member(admin, stopping)
         finally:
             await admin.close()
+
+    async def _watch(self) -> None:
+        """Look at every proof (it is fresh for longer than between two looks), and ask Kafka while there is none."""
+        while True:
+            member, proofs = self._member, self._proofs
+            has_work = member is not None and bool(member.assigned) and not member.is_restoring
+            self._standstill.observe(waits=has_work and proofs is not None and not proofs.is_fresh)
+            if self._standstill.is_time_to_ask(self._clock.monotonic()):
+                answered = await self._clients.bootstrap_answers()
+                self._standstill.asked(self._clock.monotonic(), answered=answered)
+            await asyncio.sleep(self._config.kafka.session_timeout / 3)
 
     @abstractmethod
     async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
@@ -131,7 +152,10 @@ class MemberRunner(ABC, Generic[T]):
             stuck=(),
             refused_routes=(),
             troubles=_sentences(member.troubles) if member is not None else (),
-            loop_age=self._clock.monotonic() - member.turned_at if member is not None else 0.0,
+            loop_age=self._clock.monotonic() - member.turned_at
+            if member is not None and member.assigned is not None
+            else 0.0,
+            standstill=self._standstill.seconds(self._clock.monotonic()),
         )
 
 

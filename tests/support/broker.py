@@ -135,7 +135,7 @@ class KafkaContainer:
         return sum(map(int, output.split()))
 
     def flip_bit(self, topic: str, partition: int, value: bytes) -> None:
-        """Flip one bit of this value in the log of a partition, as a bad disk does. To be called while it is stopped."""
+        """Flip one bit of this value in the log of a partition, as a bad disk does. Only while Kafka is stopped."""
         path = f"{self.data}/{topic}-{partition}/00000000000000000000.log"
         container = self._container.get_wrapped_container()
         chunks, _ = container.get_archive(path)
