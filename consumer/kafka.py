@@ -145,7 +145,7 @@ async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]
         await consumer.start()
         yield consumer
     finally:
-        await to_the_end(consumer.stop())
+        await to_the_end(stop_consumer(consumer))
 
 
 async def start_producer(producer: AIOKafkaProducer) -> None:
@@ -166,21 +166,28 @@ async def close_producer(producer: AIOKafkaProducer, timeout: float = 5.0) -> No
     await to_the_end(_close_producer(producer, timeout))
 
 
-async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float) -> None:
-    """Stop a group member within ``timeout`` seconds and leave its group. Raises TimeoutError and aiokafka's errors.
+async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None) -> None:
+    """Stop a consumer within ``timeout`` seconds; a group member leaves its group.
 
-    Whatever is raised, nothing of it goes on: a stop that was cut off cannot be asked for again (aiokafka 0.14).
+    Raises TimeoutError and aiokafka's errors. Whatever is raised, nothing of it goes on: a stop that was cut off cannot
+    be asked for again (aiokafka 0.14).
     """
+    stopping = asyncio.ensure_future(consumer.stop())
     try:
-        async with asyncio.timeout(timeout):
-            await consumer.stop()
-    except (TimeoutError, KafkaError):
-        if consumer._coordinator is not None:
-            await consumer._coordinator._stop_heartbeat_task()
-        if consumer._fetcher is not None:
-            await consumer._fetcher.close()
-        await consumer._client.close()
-        raise
+        await asyncio.wait([stopping], timeout=timeout)
+        if not stopping.done():
+            raise TimeoutError(f"the consumer has not stopped within {timeout} s")
+        if not stopping.cancelled():
+            stopping.result()
+            return
+        # The fetcher waits for tasks that it has cancelled: one that was about to fetch again after an error cancels
+        # the stop, and with it whoever asked for it. What is left is closed here.
+    finally:
+        if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
+            stopping.cancel()
+            await asyncio.wait([stopping])
+            await _end_tasks_of(consumer._coordinator, consumer._fetcher)
+            await consumer._client.close()
 
 
 async def to_the_end(closing: Coroutine[Any, Any, None]) -> None:
@@ -204,12 +211,12 @@ async def _close_producer(producer: AIOKafkaProducer, timeout: float) -> None:
 
 
 async def _end_tasks_of(*owners: object) -> None:
-    """Cancel every task that runs a method of one of these objects, and wait for its end."""
+    """Cancel every task that runs a method of one of these objects (None: of nothing), and wait for its end."""
     left = []
     for task in asyncio.all_tasks():
         frame = getattr(task.get_coro(), "cr_frame", None)
         owner = frame.f_locals.get("self") if frame is not None else None
-        if owner is not None and any(owner is one for one in owners):
+        if owner is not None and any(owner is one for one in owners) and task is not asyncio.current_task():
             task.cancel()
             left.append(task)
     await asyncio.gather(*left, return_exceptions=True)
