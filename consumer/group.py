@@ -27,6 +27,7 @@ from consumer.kafka import stop_consumer, to_the_end
 from consumer.owned import OwnedPartition, Remedies
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
+from consumer.silence import SILENT_SECONDS, Silence
 from consumer.source import Source
 from consumer.unreadable import UnreadablePartitions, UnreadableRecords, unreadable
 from providers.retry import Backoff
@@ -110,6 +111,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._fault: asyncio.Future[None] | None = None
         self._troubles: dict[TopicPartition, Exception] = {}
         self._unreadable = UnreadablePartitions()
+        self._silence = Silence()
+        self._listened_at = 0.0
         self._fetched: set[TopicPartition] = set()
         self._releasing = asyncio.Lock()
         self._is_leaving = False
@@ -140,7 +143,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         A task's trouble ends when the task in its place has committed a checkpoint, an unreadable batch's when it was
         passed.
         """
-        troubles = {}
+        troubles, silent = {}, self._silence.silent(self._clock.monotonic())
         for partition in sorted(self.assigned or ()):
             task = self._tasks.get(partition)
             if partition in self._unreadable.errors:
@@ -150,6 +153,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 )
             elif partition in self._troubles and (task is None or not task.has_checkpointed):
                 troubles[partition.partition] = f"its task failed: {self._troubles[partition]!r}"
+            elif partition in silent:
+                troubles[partition.partition] = f"no fetch has been answered for {silent[partition]:.0f} s"
         return troubles
 
     async def progress(self) -> Mapping[int, tuple[int, int]]:
@@ -357,6 +362,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         while True:
             self.turned_at = self._clock.monotonic()
             self._retry_unreadable()
+            self._listen()
             readable = self._readable()
             if readable is None:
                 await asyncio.sleep(FETCH_TIMEOUT_MS / 1000)
@@ -403,6 +409,19 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         for partition, task in self._tasks.items():
             if task.is_running:
                 self._consumer.seek(partition, task.position)
+
+    def _listen(self) -> None:
+        """Whether the fetches of the partitions are answered, once a second."""
+        now = self._clock.monotonic()
+        if now < self._listened_at + TICK_SECONDS:
+            return
+        self._listened_at = now
+        silent = self._silence.silent(now)
+        left_out = self._consumer.paused() | self._unreadable.waiting
+        fetched = [tp for tp, task in self._tasks.items() if task.is_running and tp not in left_out]
+        self._silence.observe({tp: self._consumer.last_poll_timestamp(tp) for tp in fetched}, now)
+        for partition in self._silence.silent(now).keys() - silent.keys():
+            self._log.error("partition_silent", partition=partition.partition, seconds=SILENT_SECONDS)
 
     def _retry_unreadable(self) -> None:
         for partition in self._unreadable.due(self._clock.monotonic()):

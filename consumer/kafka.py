@@ -30,6 +30,9 @@ COMPRESSED_REQUEST_BYTES = 256 * 1024 * 1024
 FETCH_WAIT_MS = 100
 """How long the broker may wait for records: whatever else is asked on the same connection waits as long (the ends)."""
 
+METADATA_SECONDS = 60.0
+"""Between two looks, of a client that is not in trouble, at which topics, partitions and brokers there are."""
+
 BATCH_BYTES = 512 * 1024
 """How much of one partition a producer puts into one batch."""
 
@@ -64,6 +67,7 @@ class KafkaClients:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
+            metadata_max_age_ms=int(METADATA_SECONDS * 1000),
             session_timeout_ms=int(config.session_timeout * 1000),
             heartbeat_interval_ms=int(config.session_timeout * 1000 / 5),
             rebalance_timeout_ms=int(config.rebalance_timeout * 1000),
@@ -81,6 +85,7 @@ class KafkaClients:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
+            metadata_max_age_ms=int(METADATA_SECONDS * 1000),
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
         Rebootstrap.of(consumer._client, self._bootstrap_client)
@@ -105,7 +110,7 @@ class KafkaClients:
 
     def admin(self) -> AIOKafkaAdminClient:
         """An admin client."""
-        admin = AIOKafkaAdminClient(**self._common_settings)
+        admin = AIOKafkaAdminClient(**self._common_settings, metadata_max_age_ms=int(METADATA_SECONDS * 1000))
         Rebootstrap.of(admin._client, self._bootstrap_client)
         return admin
 

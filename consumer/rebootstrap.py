@@ -16,8 +16,12 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError
 
+CONNECT_SECONDS = 15.0
+"""For a connection to be set up, with its authentication (KIP-601). The client's own limit is the one of a request,
+40 s, and while one connection is being set up no other is."""
+
 KNOWN_BROKERS_SECONDS = 15.0
-"""For the known brokers, all together, to give their metadata. One behind a firewall that drops would take 40 s."""
+"""For the known brokers, all together, to give their metadata."""
 
 BOOTSTRAP_SECONDS = 10.0
 """For the bootstrap addresses to lead to a broker that gives its metadata."""
@@ -33,18 +37,25 @@ class Rebootstrap:
         self,
         client: AIOKafkaClient,
         fresh: Callable[[], AIOKafkaClient],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._client = client
         self._fresh = fresh
         self._clock = clock
         self._ask_known_brokers = client._metadata_update
+        self._connect = client._get_conn
         self._asked_at: float | None = None
 
     @classmethod
-    def of(cls, client: AIOKafkaClient, fresh: Callable[[], AIOKafkaClient]) -> None:
+    def of(
+        cls,
+        client: AIOKafkaClient,
+        fresh: Callable[[], AIOKafkaClient],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Let this client find its way back; ``fresh`` makes another one that knows the bootstrap addresses only."""
-        client._metadata_update = cls(client, fresh).update
+        way = cls(client, fresh, clock)
+        client._metadata_update, client._get_conn = way.update, way.connection
 
     async def update(self, cluster: ClusterMetadata, topics: Collection[str] | None) -> bool:
         """Renew the metadata in ``cluster``, in place of the client's own method; whether that was possible."""
@@ -55,6 +66,15 @@ class Rebootstrap:
         except TimeoutError:
             pass  # nor does a broker answer that accepts connections and says nothing
         return await self._ask_bootstrap(cluster, topics)
+
+    async def connection(self, node: int, **options: Any) -> Any:
+        """A connection to this broker, None if there is none, in place of the client's own method."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await self._connect(node, **options)
+        except TimeoutError:
+            self._client.force_metadata_update()  # it may have moved
+            return None
 
     async def _ask_bootstrap(self, cluster: ClusterMetadata, topics: Collection[str] | None) -> bool:
         now = self._clock()

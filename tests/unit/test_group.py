@@ -22,6 +22,7 @@ from consumer.clock import Clock
 from consumer.group import GroupMember
 from consumer.owned import Remedies
 from consumer.proof import NotOwner, Proofs
+from consumer.silence import SILENT_SECONDS
 from consumer.source import Source
 from consumer.unreadable import RETRY_SECONDS, UnreadableRecords
 from providers.retry import Backoff
@@ -38,6 +39,13 @@ class Consumer:
         self.asked: list[set[TopicPartition]] = []
         self.positions = {A: 0, B: 0}
         self.refusal: Exception | None = None
+        self.answered: dict[TopicPartition, int | None] = {A: None, B: None}
+
+    def paused(self) -> set[TopicPartition]:
+        return set()
+
+    def last_poll_timestamp(self, partition: TopicPartition) -> int | None:
+        return self.answered[partition]
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int, max_records: int
@@ -318,3 +326,16 @@ async def test_only_what_has_not_failed_yet_is_being_restored() -> None:
         assert setting.member.is_restoring
         await setting.member.on_partitions_revoked([A, B])
         assert not setting.member.is_restoring
+
+
+async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        fetching = group.create_task(setting.member._fetch())
+        for second in range(1 + int(SILENT_SECONDS)):
+            setting.now += 1.0
+            setting.consumer.answered[B] = second
+            asked = len(setting.consumer.asked)
+            setting.consumer.batches.put_nowait({})
+            await wait_until(lambda asked=asked: len(setting.consumer.asked) > asked, "it turns", poll=0.0)  # type: ignore[misc]
+        assert setting.member.troubles == {0: "no fetch has been answered for 60 s"}
+        fetching.cancel()
