@@ -44,29 +44,34 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
 async def _read(reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger) -> dict[bytes, bytes]:
     """The last value of each key; only these are ever decoded."""
     reader.assign([partition])
-    position: int | None = None
     try:
-        async with asyncio.timeout(SILENT_SECONDS) as silence:
+        async with asyncio.timeout(SILENT_SECONDS):
             end = (await reader.end_offsets([partition]))[partition]
             beginning = (await reader.beginning_offsets([partition]))[partition]
-            reader.seek(partition, beginning)
-            values: dict[bytes, bytes] = {}
-            told = position = beginning
-            while position < end:
-                for record in (await reader.getmany(partition, timeout_ms=500)).get(partition, ()):
-                    if record.value is None:
-                        values.pop(record.key, None)
-                    else:
-                        values[record.key] = record.value
-                # It passes over transaction markers and aborted records; the offset of the last record does not.
-                before, position = position, await reader.position(partition)
-                if position > before:
-                    silence.reschedule(asyncio.get_running_loop().time() + SILENT_SECONDS)
-                if position - told >= TELL_RECORDS:
-                    told = position
-                    log.info("partition_restoring", done=position - beginning, of=end - beginning)
     except TimeoutError:
-        where = "" if position is None else f" at offset {position} of {end}"
-        name = f"{partition.topic}-{partition.partition}"
-        raise TimeoutError(f"{name} has given nothing for {SILENT_SECONDS:g} s{where}") from None
+        raise _silent(partition, "its bounds are unknown") from None
+    reader.seek(partition, beginning)
+    values: dict[bytes, bytes] = {}
+    told = position = furthest = beginning
+    clock = asyncio.get_running_loop().time
+    heard_at = clock()
+    # The position passes over transaction markers and aborted records; the offset of the last record does not.
+    while (position := await reader.position(partition)) < end:
+        for record in (await reader.getmany(partition, timeout_ms=500)).get(partition, ()):
+            if record.value is None:
+                values.pop(record.key, None)
+            else:
+                values[record.key] = record.value
+        if position > furthest:
+            furthest, heard_at = position, clock()
+        elif clock() - heard_at > SILENT_SECONDS:
+            raise _silent(partition, f"it is read up to {position} of {end}")
+        if position - told >= TELL_RECORDS:
+            told = position
+            log.info("partition_restoring", done=position - beginning, of=end - beginning)
     return values
+
+
+def _silent(partition: TopicPartition, where: str) -> TimeoutError:
+    name = f"{partition.topic}-{partition.partition}"
+    return TimeoutError(f"{name} has given nothing for {SILENT_SECONDS:g} s: {where}")
