@@ -13,31 +13,20 @@ from typing import Generic, Protocol, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
-    IllegalOperation,
-    KafkaError,
-    NoOffsetForPartitionError,
-    OffsetOutOfRangeError,
-    RecordTooLargeError,
-)
+from aiokafka.errors import IllegalOperation, KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.fetching import Fetching
 from consumer.kafka import stop_consumer, to_the_end
 from consumer.owned import OwnedPartition, Remedies
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
-from consumer.silence import SILENT_SECONDS, Silence
 from consumer.source import Source
-from consumer.unreadable import UnreadablePartitions, UnreadableRecords, unreadable
 from providers.retry import Backoff
 
 TICK_SECONDS = 1.0
 """Between two looks at the clock and at the ends of the partitions."""
-
-FETCH_TIMEOUT_MS = 1000
-FETCH_RECORDS = 1000
-"""At a time. The rest of a backlog stays as the broker sent it, not as objects."""
 
 STOP_SECONDS = 10.0
 """For leaving the group, which waits for a broker that may be gone."""
@@ -110,23 +99,30 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._losses: deque[float] = deque(maxlen=INSTANCE_ID_LOSSES)
         self._fault: asyncio.Future[None] | None = None
         self._troubles: dict[TopicPartition, Exception] = {}
-        self._unreadable = UnreadablePartitions()
-        self._silence = Silence()
-        self._listened_at = 0.0
-        self._fetched: set[TopicPartition] = set()
         self._releasing = asyncio.Lock()
         self._is_leaving = False
         self.assigned: frozenset[TopicPartition] | None = None
         """The partitions of this member; None while it is not in the group."""
         self.ends: Mapping[TopicPartition, int] = {}
         """The ends of the partitions as they were last seen."""
-        self.turned_at = clock.monotonic()
-        """When the fetching loop last turned, by the monotonic clock."""
+        self._fetching = Fetching(
+            consumer,
+            tasks=lambda: self._tasks,
+            position_lost=self._position_lost,
+            metrics=metrics,
+            clock=clock,
+            log=log,
+        )
 
     @property
     def tasks(self) -> Mapping[TopicPartition, T]:
         """The tasks of the assigned partitions, restored or not."""
         return self._tasks
+
+    @property
+    def loop_age(self) -> float:
+        """Seconds since the fetching loop last turned; 0 while the member waits for its group, which holds it up."""
+        return self._clock.monotonic() - self._fetching.turned_at if self.assigned is not None else 0.0
 
     @property
     def is_restoring(self) -> bool:
@@ -143,18 +139,13 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         A task's trouble ends when the task in its place has committed a checkpoint, an unreadable batch's when it was
         passed.
         """
-        troubles, silent = {}, self._silence.silent(self._clock.monotonic())
+        troubles = {}
         for partition in sorted(self.assigned or ()):
-            task = self._tasks.get(partition)
-            if partition in self._unreadable.errors:
-                error = self._unreadable.errors[partition]
-                troubles[partition.partition] = (
-                    f"the records from offset {error.offset} on cannot be read: {error.reason}"
-                )
-            elif partition in self._troubles and (task is None or not task.has_checkpointed):
-                troubles[partition.partition] = f"its task failed: {self._troubles[partition]!r}"
-            elif partition in silent:
-                troubles[partition.partition] = f"no fetch has been answered for {silent[partition]:.0f} s"
+            task, trouble = self._tasks.get(partition), self._fetching.trouble(partition)
+            if trouble is None and partition in self._troubles and (task is None or not task.has_checkpointed):
+                trouble = f"its task failed: {self._troubles[partition]!r}"
+            if trouble is not None:
+                troubles[partition.partition] = trouble
         return troubles
 
     async def progress(self) -> Mapping[int, tuple[int, int]]:
@@ -183,7 +174,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 self._consumer.subscribe([self._topic], listener=self)
                 loops: list[asyncio.Task[None]] = []
                 if await self._join(stopping):
-                    loops = [group.create_task(loop()) for loop in (self._fetch, self._prove, self._tick, self._watch)]
+                    loops = [
+                        group.create_task(loop()) for loop in (self._fetching.run, self._prove, self._tick, self._watch)
+                    ]
                     await stopping.wait()
                 self._is_leaving = True
                 await self._leave(grace)
@@ -244,9 +237,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
-        self.turned_at = self._clock.monotonic()  # a loop that waited for this may turn again
         self._troubles = {one: error for one, error in self._troubles.items() if one in self.assigned}
-        self._unreadable.keep(self.assigned)
+        self._fetching.assigned(self.assigned)
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
         if self._sender is not None:
             everything = self._consumer.partitions_for_topic(self._topic) or partitions
@@ -358,80 +350,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             source.pause()
             await asyncio.sleep(self._backoff.wait(failures))
 
-    async def _fetch(self) -> None:
-        while True:
-            self.turned_at = self._clock.monotonic()
-            self._retry_unreadable()
-            self._listen()
-            readable = self._readable()
-            if readable is None:
-                await asyncio.sleep(FETCH_TIMEOUT_MS / 1000)
-                continue
-            try:
-                batches = await self._consumer.getmany(
-                    *readable, timeout_ms=FETCH_TIMEOUT_MS, max_records=FETCH_RECORDS
-                )
-            except (UnreadableRecords, RecordTooLargeError) as error:
-                self._cannot_read(unreadable(error))
-                continue
-            except OffsetOutOfRangeError as error:
-                await self._position_lost(error)
-                continue
-            except NoOffsetForPartitionError:
-                continue  # looked up before the assignment's seek; the task sets its position itself
-            # The consumer's position is behind these records now, and the tasks' are not before each is decided.
-            self._fetched = set(batches)
-            # A batch belongs to the task that was there when it was fetched, not to one built meanwhile.
-            owned = [(partition, self._tasks.get(partition), records) for partition, records in batches.items()]
-            for partition, task, records in owned:
-                if task is not None:
-                    await task.decide(records)
-                    if self._unreadable.passed(partition, task.position):
-                        self._log.info("partition_readable", partition=partition.partition)
-                self._fetched.discard(partition)
-
-    def _readable(self) -> Iterable[TopicPartition] | None:
-        """The partitions to fetch from: none of them stands for all, None for none at all.
-
-        One that cannot be read is left out rather than paused: pauses are the tasks' own.
-        """
-        waiting = self._unreadable.waiting
-        return (((self.assigned or frozenset()) - waiting) or None) if waiting else ()
-
-    def _cannot_read(self, error: UnreadableRecords) -> None:
-        """The partition stands still, its task goes on: what it owes is told, and what is behind is no peace."""
-        self._unreadable.failed(error, self._clock.monotonic())
-        self._metrics.task_trouble()
-        self._log.error(
-            "partition_unreadable", partition=error.partition.partition, offset=error.offset, error=error.reason
-        )
-        # The call that failed has passed over what it had taken of the others; all that it gave before is decided.
-        for partition, task in self._tasks.items():
-            if task.is_running:
-                self._consumer.seek(partition, task.position)
-
-    def _listen(self) -> None:
-        """Whether the fetches of the partitions are answered, once a second."""
-        now = self._clock.monotonic()
-        if now < self._listened_at + TICK_SECONDS:
-            return
-        self._listened_at = now
-        silent = self._silence.silent(now)
-        left_out = self._consumer.paused() | self._unreadable.waiting
-        fetched = [tp for tp, task in self._tasks.items() if task.is_running and tp not in left_out]
-        self._silence.observe({tp: self._consumer.last_poll_timestamp(tp) for tp in fetched}, now)
-        for partition in self._silence.silent(now).keys() - silent.keys():
-            self._log.error("partition_silent", partition=partition.partition, seconds=SILENT_SECONDS)
-
-    def _retry_unreadable(self) -> None:
-        for partition in self._unreadable.due(self._clock.monotonic()):
-            task = self._tasks.get(partition)
-            if task is not None and task.is_running:
-                self._consumer.seek(partition, task.position)  # what was fetched then is thrown away
-
-    async def _position_lost(self, error: OffsetOutOfRangeError) -> None:
+    async def _position_lost(self, lost: Mapping[TopicPartition, int]) -> None:
         """The broker has removed records that were not decided yet: the task is built again, and restores."""
-        lost: Mapping[TopicPartition, int] = error.args[0]
         for partition in lost:
             keeper, task = self._keepers.get(partition), self._tasks.get(partition)
             if keeper is not None and task is not None and task.is_running:
@@ -477,7 +397,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 for partition, task in running.items():
                     if task.is_running:
                         position = await self._consumer.position(partition)
-                        if partition not in self._fetched:
+                        if not self._fetching.has_in_hand(partition):
                             task.advance(position)
         except (KafkaError, TimeoutError) as error:
             self._log.warning("ends_unknown", error=repr(error))

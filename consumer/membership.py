@@ -152,9 +152,7 @@ class MemberRunner(ABC, Generic[T]):
             stuck=(),
             refused_routes=(),
             troubles=_sentences(member.troubles) if member is not None else (),
-            loop_age=self._clock.monotonic() - member.turned_at
-            if member is not None and member.assigned is not None
-            else 0.0,
+            loop_age=member.loop_age if member is not None else 0.0,
             standstill=self._standstill.seconds(self._clock.monotonic()),
         )
 

@@ -13,7 +13,6 @@ from aiokafka.errors import (
     GroupLoadInProgressError,
     IllegalStateError,
     KafkaError,
-    OffsetOutOfRangeError,
     RecordTooLargeError,
 )
 from aiokafka.structs import OffsetAndMetadata
@@ -184,7 +183,7 @@ async def test_a_position_does_not_pass_what_was_fetched_and_is_not_decided() ->
     async with _assigned({A: _runs, B: _runs}) as (setting, group):
         (first,), (second,) = setting.of(A), setting.of(B)
         first.deciding.clear()
-        fetching = group.create_task(setting.member._fetch())
+        fetching = group.create_task(setting.member._fetching.run())
         setting.consumer.batches.put_nowait({A: [1, 2, 3], B: [1, 2]})
         await wait_until(lambda: setting.consumer.positions == {A: 3, B: 2}, "both are fetched", poll=0.001)
         await setting.member._look_at_ends(setting.member.tasks)
@@ -215,7 +214,7 @@ async def test_a_lost_position_builds_nothing_of_a_partition_that_was_released_m
     async with _assigned({A: _runs, B: _runs}) as (setting, _):
         (lost,) = setting.of(B)
         lost.closing.clear()
-        losing = asyncio.create_task(setting.member._position_lost(OffsetOutOfRangeError({B: 7})))
+        losing = asyncio.create_task(setting.member._position_lost({B: 7}))
         await wait_until(lambda: not lost.is_running, "its task is ended", poll=0.001)
         releasing = asyncio.create_task(setting.member.on_partitions_revoked([A, B]))
         await asyncio.sleep(0)
@@ -259,7 +258,7 @@ async def test_one_partition_that_cannot_be_read_stands_still_and_the_others_go_
     async with _assigned({A: _runs, B: _runs}) as (setting, group):
         (first,), (second,) = setting.of(A), setting.of(B)
         consumer, member = setting.consumer, setting.member
-        fetching = group.create_task(member._fetch())
+        fetching = group.create_task(member._fetching.run())
         consumer.batches.put_nowait({A: [1, 2], B: [1]})
         await wait_until(lambda: (first.position, second.position) == (2, 1), "both are decided", poll=0.001)
         # By then the client has passed over records of both that it gave to nobody.
@@ -281,7 +280,9 @@ async def test_one_partition_that_cannot_be_read_stands_still_and_the_others_go_
         consumer.batches.put_nowait({B: [3]})
         consumer.batches.put_nowait({A: [3]})  # another leader has it
         await wait_until(lambda: (first.position, second.position) == (3, 3), "both are decided", poll=0.001)
-        assert member.troubles == {}
+        setting.now += 1.0
+        consumer.batches.put_nowait({})
+        await wait_until(lambda: member.troubles == {}, "it is well again", poll=0.001)
         assert len(setting.made) == 2
         fetching.cancel()
 
@@ -289,7 +290,7 @@ async def test_one_partition_that_cannot_be_read_stands_still_and_the_others_go_
 async def test_a_member_that_can_read_nothing_of_all_it_has_stays_and_tries_again() -> None:
     async with _assigned({A: _runs, B: _runs}) as (setting, group):
         consumer = setting.consumer
-        fetching = group.create_task(setting.member._fetch())
+        fetching = group.create_task(setting.member._fetching.run())
         consumer.batches.put_nowait(_corrupt(A, 0))
         consumer.batches.put_nowait(RecordTooLargeError("… %s=%s … %s", B, 0, 1024))
         await wait_until(lambda: set(setting.member.troubles) == {0, 1}, "both are in trouble", poll=0.001)
@@ -304,13 +305,13 @@ async def test_a_member_that_can_read_nothing_of_all_it_has_stays_and_tries_agai
 
 async def test_what_could_not_be_read_is_the_next_owners_when_it_is_revoked() -> None:
     async with _assigned({A: _runs, B: _runs}) as (setting, group):
-        fetching = group.create_task(setting.member._fetch())
+        fetching = group.create_task(setting.member._fetching.run())
         setting.consumer.batches.put_nowait(_corrupt(A, 0))
         await wait_until(lambda: setting.member.troubles, "it is in trouble", poll=0.001)
         await setting.member.on_partitions_revoked([A, B])
         assert setting.member.troubles == {}
         await setting.member.on_partitions_assigned([B])
-        assert setting.member._readable() == ()
+        assert setting.member._fetching._readable() == ()
         fetching.cancel()
 
 
@@ -330,7 +331,7 @@ async def test_only_what_has_not_failed_yet_is_being_restored() -> None:
 
 async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
     async with _assigned({A: _runs, B: _runs}) as (setting, group):
-        fetching = group.create_task(setting.member._fetch())
+        fetching = group.create_task(setting.member._fetching.run())
         for second in range(1 + int(SILENT_SECONDS)):
             setting.now += 1.0
             setting.consumer.answered[B] = second
