@@ -14,7 +14,7 @@ from aiokafka.helpers import create_ssl_context
 
 from consumer.config import KafkaConfig, SecurityConfig
 from consumer.header_names import let_header_names_be_any_bytes
-from consumer.rebootstrap import BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
+from consumer.rebootstrap import BOOTSTRAP_REQUEST_SECONDS, BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
 from consumer.unreadable import name_what_cannot_be_read
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -123,7 +123,7 @@ class KafkaClients:
             return False
 
     def _bootstrap_client(self) -> AIOKafkaClient:
-        return AIOKafkaClient(**self._common_settings)
+        return AIOKafkaClient(**self._common_settings, request_timeout_ms=int(BOOTSTRAP_REQUEST_SECONDS * 1000))
 
 
 def _security(security: SecurityConfig) -> dict[str, Any]:

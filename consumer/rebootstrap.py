@@ -16,15 +16,18 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError
 
-CONNECT_SECONDS = 15.0
+CONNECT_SECONDS = 10.0
 """For a connection to be set up, with its authentication (KIP-601). The client's own limit is the one of a request,
 40 s, and while one connection is being set up no other is."""
 
-KNOWN_BROKERS_SECONDS = 15.0
-"""For the known brokers, all together, to give their metadata."""
+KNOWN_BROKERS_SECONDS = 25.0
+"""For the known brokers, all together and in any order, to give their metadata: one or two may hang."""
 
-BOOTSTRAP_SECONDS = 10.0
-"""For the bootstrap addresses to lead to a broker that gives its metadata."""
+BOOTSTRAP_SECONDS = 20.0
+"""For the bootstrap addresses, in any order, to lead to a broker that gives its metadata."""
+
+BOOTSTRAP_REQUEST_SECONDS = 5.0
+"""For each of them to be connected to, and to answer."""
 
 INTERVAL_SECONDS = 5.0
 """Between two times that one client asks the bootstrap addresses."""
