@@ -3,7 +3,9 @@
 import asyncio
 import atexit
 import contextlib
+import io
 import os
+import tarfile
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping
@@ -45,6 +47,9 @@ class KafkaContainer:
     ``listeners`` are more of them, by name with their protocol (`servers_of` says where they are); ``folder`` is seen
     as `FOLDER` in the container.
     """
+
+    data = "/tmp/kraft-combined-logs"
+    """The folder of its logs, in the container."""
 
     def __init__(
         self, *, listeners: Mapping[str, str] | None = None, folder: Path | None = None, **settings: str
@@ -89,6 +94,7 @@ class KafkaContainer:
             "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": (
                 "HOST:PLAINTEXT,PROXIED:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT" + "".join(protocols)
             ),
+            "KAFKA_LOG_DIRS": self.data,
             "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
             "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
             "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "5",
@@ -152,6 +158,20 @@ class KafkaContainer:
         find = f"find / -xdev -path '*/{topic}-[0-9]*/*.log' -exec stat -c %s {{}} + 2>/dev/null"
         output = self._container.exec(["sh", "-c", find]).output.decode()
         return sum(map(int, output.split()))
+
+    def flip_bit(self, topic: str, partition: int, value: bytes) -> None:
+        """Flip one bit of this value in the log of a partition, as a bad disk does. Only while Kafka is stopped."""
+        path = f"{self.data}/{topic}-{partition}/00000000000000000000.log"
+        container = self._container.get_wrapped_container()
+        chunks, _ = container.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            (entry,) = archive.getmembers()
+            log = bytearray(archive.extractfile(entry).read())  # type: ignore[union-attr]
+        log[log.index(value)] ^= 1
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.addfile(entry, io.BytesIO(log))
+        container.put_archive(path.rpartition("/")[0], packed.getvalue())
 
     def logs(self, lines: int = 50) -> str:
         """The last lines that Kafka wrote."""

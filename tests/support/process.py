@@ -146,6 +146,12 @@ class Service:
         except (OSError, TimeoutError, aiohttp.ClientError):
             return 0, {}
 
+    async def status(self, path: str) -> int:
+        """The status of one of its pages, such as ``/healthz``."""
+        url = f"http://127.0.0.1:{self.lines('service_started')[0]['port']}{path}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status
+
     async def metric(self, name: str, **labels: str) -> float:
         """The value of one series of its metrics; 0 if it is not there."""
         return next(iter(await self._series(name, labels)), 0.0)
