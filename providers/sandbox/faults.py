@@ -178,11 +178,11 @@ class Faults:
         self._ids = itertools.count(1)
         self._armed: dict[int, ArmedFault] = {}
 
-    def add(self, fault: Fault) -> ArmedFault:
-        """Put a fault in force, behind those that are."""
+    def add(self, fault: Fault, *, first: bool = False) -> ArmedFault:
+        """Put a fault in force, behind those that are, or before them."""
         armed = ArmedFault(next(self._ids), fault, lambda id: self._armed.pop(id, None))
         if fault.times != 0:
-            self._armed[armed.id] = armed
+            self._armed = {armed.id: armed, **self._armed} if first else {**self._armed, armed.id: armed}
         return armed
 
     def clear(self) -> None:

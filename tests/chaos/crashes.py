@@ -17,9 +17,10 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from providers.sandbox import ArmedFault, Delay, Fault
-from tests.chaos.account import Account, Finding, Reader, take_account
+from tests.chaos.account import Account, Finding, take_account
 from tests.chaos.crashing import CODE
 from tests.chaos.members import Members
+from tests.chaos.reader import Reader
 from tests.chaos.run import Row
 from tests.chaos.setting import Setting, make_world
 from tests.support.events import encode, event, session_end

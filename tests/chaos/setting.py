@@ -14,7 +14,10 @@ from tests.support.proxy import KafkaProxy, kafka_proxy
 from tests.support.service import API_KEY, ROUTING_KEY, World
 
 SECRET_KEY = "e" * 32
-"""The routing key of the guard `secret_leak`: a route of its own, which can be refused without the other."""
+"""The routing key of the guard `secret_leak`: a route of its own, which can be refused without the others."""
+
+SHARED_KEY = "f" * 32
+"""The routing key of two other guards: two routes, one integration."""
 
 SESSION_SECONDS = 4.0
 REBALANCE_SECONDS = 15.0
@@ -38,7 +41,8 @@ class Node(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """A run's surroundings. ``proxied_servers`` is where members bootstrap that go through the proxies."""
+    """A run's surroundings. ``proxied_servers`` is where members bootstrap that go through the proxies; ``per_second``
+    is the rate of each key that they are configured with, None without a limit."""
 
     nodes: Sequence[Node]
     proxies: Sequence[KafkaProxy]
@@ -46,6 +50,7 @@ class Setting:
     world: World
     providers: Sequence[str]
     proxied_servers: str
+    per_second: float | None = None
 
 
 @contextlib.contextmanager
@@ -99,7 +104,9 @@ async def make_world(
         "pagerduty": {
             "routing_key": ROUTING_KEY,
             "api_endpoint": sandbox_url,
-            "routing": {"by_guard": {"secret_leak": SECRET_KEY}},
+            "routing": {
+                "by_guard": {"secret_leak": SECRET_KEY, "egress_allowlist": SHARED_KEY, "shell_command": SHARED_KEY}
+            },
             **life,
         },
         "opsgenie": {"api_key": API_KEY, "api_endpoint": sandbox_url, **life},

@@ -1,0 +1,291 @@
+"""The troubles that stay: each begins before a phase's traffic and is there until its end, several at a time.
+
+Each is a context: what it has done is told to the account when it leaves (`Scene.happened`). `LASTING` has all by name.
+"""
+
+import asyncio
+import contextlib
+import math
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.errors import KafkaError
+
+from providers.sandbox import Answer, Fault, Hang
+from tests.chaos.account import ENDING
+from tests.chaos.faults import MISSED_SECONDS, SKEWED, Scene
+from tests.chaos.happened import Hidden, Refusal, Window
+from tests.chaos.members import Odd
+from tests.chaos.setting import SHARED_KEY
+from tests.support.events import encode, event
+from tests.support.kafka import admin, transactional, unique
+from tests.support.service import API_KEY
+
+ONE_IN = 20
+SESSIONS = 4000
+"""More than there are in a phase."""
+
+YEAR_SECONDS = 365 * 86400.0
+NOTICED_SECONDS = 60.0
+"""Until partitions that were added are noticed, or a stable offset that does not move (design-2, section 15)."""
+RESTORED_KEY_SECONDS = 15.0
+"""Until a key that works again is found out: one check every 10 s (design-2, section 13), and a moment."""
+TRANSACTION_MS = 900_000
+"""The longest that a broker lets a transaction stay open, by default."""
+SHORT_TRANSACTION_SECONDS = 10.0
+LAST_TRY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """A kind of trouble that stays. ``seconds`` is how long a phase of it alone is.
+
+    ``until_judged``: it is still there when the account of the phase is taken.
+    """
+
+    name: str
+    context: Callable[[Scene], AbstractAsyncContextManager[None]]
+    seconds: float = 40.0
+    until_judged: bool = False
+
+
+def refused(status: int | None, first: int) -> Callable[[Scene], AbstractAsyncContextManager[None]]:
+    """One alert in twenty is refused for ever (None: never answered); of every second of these only the end is.
+
+    ``first`` is the number of the first session; those of kinds that come together must differ.
+    """
+
+    @contextlib.asynccontextmanager
+    async def context(scene: Scene) -> AsyncIterator[None]:
+        effect = Hang() if status is None else Answer(status=status, body="<html>blocked</html>")
+        faults: list[Fault] = []
+        for only_ends, begin in ((False, first), (True, first + ONE_IN)):
+            numbers = range(begin, SESSIONS, 2 * ONE_IN)
+            sessions = frozenset(f"{scene.prefix}{number}" for number in numbers)
+            scene.happened.refusals.append(Refusal(sessions, status, only_ends))
+            pattern = re.compile(f"[:-]{scene.prefix}(?:{'|'.join(map(str, numbers))})$")
+            actions = ENDING.values() if only_ends else (None,)
+            faults += [Fault(effect, dedup_key_pattern=pattern, action=action) for action in actions]
+        armed = [scene.setting.sandbox.faults.add(fault, first=True) for fault in faults]
+        try:
+            yield
+        finally:
+            if not any(one.hits for one in armed):
+                scene.members.trouble.append(f"nothing was refused with {status}")
+            for one in armed:
+                one.remove()
+
+    return context
+
+
+def revoked(
+    provider: str, key: str, *, malformed: bool = False
+) -> Callable[[Scene], AbstractAsyncContextManager[None]]:
+    """One integration's key is not known any more; at least one member has to say that it is not ready."""
+
+    @contextlib.asynccontextmanager
+    async def context(scene: Scene) -> AsyncIterator[None]:
+        keys, begun = scene.setting.sandbox.keys(provider), time.time()
+        keys.revoke(key, malformed=malformed)
+        try:
+            yield
+            if await _all_ready(scene):
+                scene.members.trouble.append(f"a key of {provider} is revoked, and all members say that they are ready")
+        finally:
+            keys.restore(key)
+            scene.happened.windows.append(Window(begun, time.time() + RESTORED_KEY_SECONDS, provider, key))
+
+    return context
+
+
+@contextlib.asynccontextmanager
+async def wrong_clock(scene: Scene) -> AsyncIterator[None]:
+    """One member's clock is wrong, by a minute or a year or what lies between, ahead or behind."""
+    members = scene.members
+    sign, seconds = scene.chance.choice((-1, 1)), math.exp(scene.chance.uniform(math.log(60), math.log(YEAR_SECONDS)))
+    members.odd = Odd(SKEWED, {"CHAOS_SKEW_SECONDS": f"{sign * seconds:.0f}"})
+    print(f"    a clock is {sign * seconds / 3600:+.1f} h off", flush=True)
+    try:
+        right = members.running[0]
+        await members.start()
+        await members.end(right)
+        await members.ready()
+        yield
+    finally:
+        begun, members.odd = time.time(), None
+        for odd in members.odd_ones():
+            await members.start()
+            await members.end(odd)
+        scene.happened.windows.append(Window(begun, time.time() + MISSED_SECONDS))
+
+
+@contextlib.asynccontextmanager
+async def open_transaction(scene: Scene) -> AsyncIterator[None]:
+    """Another producer's transaction in a partition stays open: what comes behind it is hidden until it ends."""
+    partition = scene.chance.randrange(scene.traffic.partitions or 1)
+    transaction = await _Transaction.begin(scene, unique("foreign"), partition)
+    try:
+        yield
+        if time.time() - transaction.begun > NOTICED_SECONDS * 1.5 and await _all_ready(scene):
+            text = f"partition {partition} was hidden for a minute, and all members say that they are ready"
+            scene.members.trouble.append(text)
+    finally:
+        await transaction.end(scene)
+
+
+@contextlib.asynccontextmanager
+async def transactions_back_to_back(scene: Scene) -> AsyncIterator[None]:
+    """Another producer writes one transaction after the other into a partition, each open for ten seconds."""
+    partition, name = scene.chance.randrange(scene.traffic.partitions or 1), unique("foreign")
+
+    async def write() -> None:
+        while True:
+            transaction = await _Transaction.begin(scene, name, partition)
+            try:
+                await asyncio.sleep(SHORT_TRANSACTION_SECONDS)
+            finally:
+                await transaction.end(scene)
+
+    writing = asyncio.create_task(write())
+    try:
+        yield
+    finally:
+        writing.cancel()
+        await asyncio.wait([writing])
+        if not writing.cancelled():
+            scene.members.trouble.append(f"transactions back to back ended with {writing.exception()!r}")
+
+
+@dataclass
+class _Transaction:
+    """An open transaction of somebody else, with one record that is about nothing."""
+
+    name: str
+    partition: int
+    begun: float
+    producer: AIOKafkaProducer
+
+    @classmethod
+    async def begin(cls, scene: Scene, name: str, partition: int) -> "_Transaction":
+        end = time.monotonic() + LAST_TRY_SECONDS
+        while True:
+            producer = _foreign(scene, name)
+            try:
+                async with asyncio.timeout(20):
+                    await producer.start()
+                    await producer.begin_transaction()
+                    value = encode(event(allowed=True, severity="info"))
+                    begun = time.time()
+                    await producer.send_and_wait(scene.setting.world.events, value, partition=partition)
+                return cls(name, partition, begun, producer)
+            except (KafkaError, TimeoutError):  # a broker is away
+                await _stopped(producer)
+                if time.monotonic() > end:
+                    raise
+
+    async def end(self, scene: Scene) -> None:
+        """Commit or abort. If the broker has another idea of it, the next initialisation of its name ends it."""
+        with contextlib.suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(10):
+                if scene.chance.random() < 0.5:
+                    await self.producer.commit_transaction()
+                else:
+                    await self.producer.abort_transaction()
+        await _stopped(self.producer)
+        end = time.monotonic() + LAST_TRY_SECONDS
+        while True:
+            successor = _foreign(scene, self.name)
+            try:
+                async with asyncio.timeout(20):
+                    await successor.start()
+                break
+            except (KafkaError, TimeoutError):
+                if time.monotonic() > end:
+                    raise
+            finally:
+                await _stopped(successor)
+        scene.happened.hidden.append(Hidden(self.partition, self.begun, time.time()))
+
+
+def _foreign(scene: Scene, name: str) -> AIOKafkaProducer:
+    return transactional(scene.setting.world.bootstrap_servers, name, transaction_timeout_ms=TRANSACTION_MS)
+
+
+async def _stopped(producer: AIOKafkaProducer) -> None:
+    with contextlib.suppress(KafkaError, TimeoutError):
+        async with asyncio.timeout(10):
+            await producer.stop()
+
+
+@contextlib.asynccontextmanager
+async def partition_added(scene: Scene) -> AsyncIterator[None]:
+    """In the middle of it the state topics grow by one partition, then the events topic. Keys stay where they are."""
+    growing = asyncio.create_task(_grow(scene, scene.chance.uniform(4, 8)))
+    try:
+        yield
+        await growing
+    except (TimeoutError, AssertionError) as error:
+        scene.members.trouble.append(f"no partition could be added: {error}")
+    finally:
+        growing.cancel()
+        await asyncio.wait([growing])
+
+
+async def _grow(scene: Scene, after: float) -> None:
+    await asyncio.sleep(after)
+    world, count = scene.setting.world, scene.reader.partitions + 1
+    async with scene.members.none_starts():
+        begun, end = time.time(), time.monotonic() + LAST_TRY_SECONDS
+        for topic in (*(world.state(provider) for provider in scene.setting.providers), world.events):
+            while not await _has_partitions(scene, topic, count):
+                if time.monotonic() > end:
+                    raise TimeoutError(f"{topic} cannot get {count} partitions")
+                await asyncio.sleep(0.2)
+        noticed = time.time() + NOTICED_SECONDS + MISSED_SECONDS
+        scene.happened.windows.append(Window(begun, noticed, partition=count - 1))
+        scene.reader.partitions = scene.traffic.partitions = count
+
+
+async def _has_partitions(scene: Scene, topic: str, count: int) -> bool:
+    """Whether a topic has so many partitions, each with a leader; if it has fewer, it is told to grow."""
+    try:
+        async with admin(scene.setting.world.bootstrap_servers) as client:
+            there = await _partitions(client, topic)
+            if len(there) < count:
+                await client.create_partitions({topic: NewPartitions(count)})
+                there = await _partitions(client, topic)
+            return len(there) == count and all(partition["leader"] >= 0 for partition in there)
+    except KafkaError:  # a broker is away
+        return False
+
+
+async def _partitions(client: AIOKafkaAdminClient, topic: str) -> list[Mapping[str, int]]:
+    (described,) = await client.describe_topics([topic])
+    found: list[Mapping[str, int]] = described["partitions"]
+    return found
+
+
+async def _all_ready(scene: Scene) -> bool:
+    return all(status == 200 for status, _ in [await member.health() for member in scene.members.running])
+
+
+_KINDS = (
+    Lasting("a clock up to a year off", wrong_clock),
+    Lasting("one in 20 refused: 503", refused(503, 1), until_judged=True),
+    Lasting("one in 20 refused: 403", refused(403, 4), until_judged=True),
+    Lasting("one in 20 refused: 400", refused(400, 7), until_judged=True),
+    Lasting("one in 20 refused: no answer", refused(None, 10), until_judged=True),
+    Lasting("a route's key revoked", revoked("pagerduty", SHARED_KEY)),
+    Lasting("OpsGenie's key malformed", revoked("opsgenie", API_KEY, malformed=True)),
+    Lasting("a transaction stays open", open_transaction, seconds=130.0),
+    Lasting("transactions back to back", transactions_back_to_back),
+    Lasting("a partition added", partition_added, seconds=100.0),
+)
+
+LASTING: Mapping[str, Lasting] = {kind.name: kind for kind in _KINDS}
+"""In the order in which they have to begin: one waits until a member is ready, which under another it cannot be."""
