@@ -62,7 +62,7 @@ class Bench:
     name: str
 
     def __post_init__(self) -> None:
-        self.members = Members(self.world.document, self.setting.proxied_servers, self.folder)
+        self.members = Members(self.world.document, self.setting.proxied, self.folder)
         self.reader = Reader(self.world, ["pagerduty"])
         self._played = 0
 

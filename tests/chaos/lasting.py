@@ -38,6 +38,8 @@ RESTORED_KEY_SECONDS = 15.0
 TRANSACTION_MS = 900_000
 """The longest that a broker lets a transaction stay open, by default."""
 SHORT_TRANSACTION_SECONDS = 10.0
+READ_AGAIN_SECONDS = 15.0
+"""So long after the old certificate was refused it is looked whether anybody has shown it."""
 LAST_TRY_SECONDS = 60.0
 
 
@@ -270,6 +272,40 @@ async def _partitions(client: AIOKafkaAdminClient, topic: str) -> list[Mapping[s
     return found
 
 
+@contextlib.asynccontextmanager
+async def certificates_change(scene: Scene) -> AsyncIterator[None]:
+    """The members' certificate is replaced; a few seconds later the old one is refused, and connections are cut."""
+    revoking = asyncio.create_task(_revoke_certificate(scene, scene.chance.uniform(4, 8)))
+    try:
+        yield
+        await revoking
+    finally:
+        revoking.cancel()
+        await asyncio.wait([revoking])
+
+
+async def _revoke_certificate(scene: Scene, after: float) -> None:
+    certificates, proxies = scene.setting.certificates, scene.setting.proxies
+    old = certificates.name
+    await asyncio.to_thread(certificates.change)
+    await asyncio.sleep(after)
+    begun = time.time()
+    for proxy in proxies:
+        proxy.revoked.add(old)
+        proxy.cut()
+    await asyncio.sleep(0.5)
+    for proxy in proxies:
+        proxy.restore()
+    scene.happened.windows.append(Window(begun, time.time() + MISSED_SECONDS))
+    await asyncio.sleep(READ_AGAIN_SECONDS)
+    for proxy in proxies:
+        if proxy.turned_away:
+            scene.members.trouble.append(
+                f"{len(proxy.turned_away)} times a certificate was shown that had been replaced"
+            )
+            proxy.turned_away.clear()
+
+
 async def _all_ready(scene: Scene) -> bool:
     return all(status == 200 for status, _ in [await member.health() for member in scene.members.running])
 
@@ -285,6 +321,7 @@ _KINDS = (
     Lasting("a transaction stays open", open_transaction, seconds=130.0),
     Lasting("transactions back to back", transactions_back_to_back),
     Lasting("a partition added", partition_added, seconds=100.0),
+    Lasting("certificates replaced", certificates_change),
 )
 
 LASTING: Mapping[str, Lasting] = {kind.name: kind for kind in _KINDS}

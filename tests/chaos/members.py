@@ -28,12 +28,12 @@ class Odd:
 
 
 class Members:
-    """All processes of a run. Every second one reaches Kafka through the proxies.
+    """All processes of a run. Every second one reaches Kafka through the proxies, as ``proxied`` says.
 
     As long as there is an ``odd``, one of those that run is it: dies it, the next that is started takes its place.
     """
 
-    def __init__(self, document: Mapping[str, Any], proxied_servers: str, folder: Path) -> None:
+    def __init__(self, document: Mapping[str, Any], proxied: Mapping[str, Any], folder: Path) -> None:
         self.document = document
         self.running: list[Service] = []
         self.trouble: list[str] = []
@@ -41,7 +41,7 @@ class Members:
         self._is_odd: set[Service] = set()
         self._may_start = asyncio.Lock()
         self._told: set[str] = set()
-        self._proxied_servers = proxied_servers
+        self._proxied = proxied
         self._folder = folder
         self._numbers = itertools.count(1)
         self._all: list[Service] = []
@@ -78,7 +78,7 @@ class Members:
             module, environment = odd.module, odd.environment
         document = merged(self.document, **sections)
         if number % 2 == 0 if proxied is None else proxied:
-            document = merged(document, kafka={"bootstrap_servers": self._proxied_servers})
+            document = merged(document, kafka=self._proxied)
         text = yaml.safe_dump(document)
         path = self._folder / f"member-{number}.yaml"
         path.write_text(text)

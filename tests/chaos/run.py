@@ -54,7 +54,7 @@ class Run:
         self.setting = setting
         self.seed = seed
         self.size = members
-        self.members = Members(setting.world.document, setting.proxied_servers, folder)
+        self.members = Members(setting.world.document, setting.proxied, folder)
         world = setting.world
         self.traffic = Traffic(world.bootstrap_servers, world.events, per_second, partitions=world.partitions)
         self.reader = Reader(world, setting.providers)

@@ -147,7 +147,7 @@ def _columns(members: tuple[Having, ...]) -> str:
 async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_second: float) -> Soak:
     """Two members, this load for so long."""
     result, chance = Soak(segments=len(where.providers) * where.world.partitions), random.Random(f"{seed}/soak")
-    members = Members(where.world.document, where.proxied_servers, folder)
+    members = Members(where.world.document, where.proxied, folder)
     traffic = Traffic(where.world.bootstrap_servers, where.world.events, per_second, HABITS)
     reader = Reader(where.world, where.providers)
     scene = Scene(where, members, 2, chance, traffic, reader, "p-")
