@@ -43,6 +43,9 @@ class Hidden:
     begun: float
     over: float
 
+    def __str__(self) -> str:
+        return f"partition {self.partition} hidden"
+
 
 @dataclass(slots=True)
 class Happened:

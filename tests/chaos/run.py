@@ -91,9 +91,10 @@ class Run:
 
         return await self._phase(kind.name, strikes)
 
-    async def lasting(self, kind: Lasting) -> Row:
-        """One trouble that stays, for its time, and no other fault."""
-        return await self._phase(kind.name, lambda struck: asyncio.sleep(kind.seconds), [kind])
+    async def lasting(self, name: str, kinds: Sequence[Lasting]) -> Row:
+        """These troubles that stay, as long as the one that takes longest, and no other fault."""
+        seconds = max(kind.seconds for kind in kinds)
+        return await self._phase(name, lambda struck: asyncio.sleep(seconds), kinds)
 
     async def together(
         self, seconds: float, kinds: Sequence[Kind] | None = None, lasting: Sequence[Lasting] = ()
@@ -152,12 +153,13 @@ class Run:
 
     async def _trim(self, struck: "_Struck") -> None:
         """Back to as many members as there shall be."""
-        begun = time.time()
+        begun, before = time.time(), list(self.members.running)
         while len(self.members.running) < self.size:
             await self.members.start()
         while len(self.members.running) > self.size:
             await self.members.end(self.members.running[0])
-        struck.happened.windows.append(Window(begun, time.time() + MISSED_SECONDS))
+        if before != self.members.running:
+            struck.happened.windows.append(Window(begun, time.time() + MISSED_SECONDS))
 
     def _may_owe(self, happened: Happened) -> Collection[str]:
         """The sessions whose alerts are refused, or have been in an earlier phase and wait for their next attempt."""
@@ -242,6 +244,7 @@ class Run:
         times = len(struck.windows) + len(struck.lasting)
         row = Row(name, times, account, recovery, longest, late, punctuality.longest, trouble)
         told = [f"{begun - started:+.1f}…{over - started:+.1f} {kind.name}" for kind, begun, over in struck.log]
+        told += [f"{one.begun - started:+.1f}…{one.over - started:+.1f} {one}" for one in happened.hidden]
         print(f"  {name}: {'; '.join([*struck.lasting, *told])}; quiet after {quiet:.1f} s", flush=True)
         print(
             f"    {late.judged} pages with nothing in the way, the longest wait of any {late.longest:.1f} s", flush=True

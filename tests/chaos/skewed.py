@@ -1,13 +1,15 @@
 """The service with a wall clock that is wrong and jumps: `python -m tests.chaos.skewed run --config FILE`.
 
 It is CHAOS_SKEW_SECONDS off, and as much off to the other side from CHAOS_JUMP_AFTER seconds on (if that is given).
-What it sends to Kafka has that clock too; the monotonic clocks are the machine's.
+What it sends to Kafka has that clock too (the compiled part of the client would ask the system); the monotonic clocks
+are the machine's.
 """
 
 import os
 import sys
 import time
 
+os.environ["AIOKAFKA_NO_EXTENSIONS"] = "1"
 _skew = float(os.environ["CHAOS_SKEW_SECONDS"])
 _jump_at = time.monotonic() + float(os.environ.get("CHAOS_JUMP_AFTER", "inf"))
 _time, _clock_gettime = time.time, time.clock_gettime
