@@ -227,9 +227,10 @@ async def partition_added(scene: Scene) -> AsyncIterator[None]:
     growing = asyncio.create_task(_grow(scene, scene.chance.uniform(4, 8)))
     try:
         yield
-        await growing
-    except (TimeoutError, AssertionError) as error:
-        scene.members.trouble.append(f"no partition could be added: {error}")
+        try:
+            await growing
+        except (TimeoutError, AssertionError) as error:
+            scene.members.trouble.append(f"no partition could be added: {error}")
     finally:
         growing.cancel()
         await asyncio.wait([growing])

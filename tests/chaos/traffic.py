@@ -91,6 +91,9 @@ class Traffic:
                     break
                 event_id = str(fields["event_id"]) if fields is not None else ""
                 value = encode(fields) if fields is not None else b"{not json"
+                while partition is not None and partition not in await producer.partitions_for(self.topic):
+                    await producer.client.force_metadata_update()  # it was added just now
+                    await asyncio.sleep(0.05)
                 future = await producer.send(self.topic, value, key=session.encode(), partition=partition)
                 sending.add(future)
                 future.add_done_callback(lambda done, event_id=event_id: self._sent(done, event_id))
