@@ -23,7 +23,7 @@ SKEWED = "tests.chaos.skewed"
 @dataclass
 class Scene:
     """What faults strike at, and the dice they throw. ``prefix`` is what the names of the phase's sessions begin with,
-    ``happened`` what the account is told afterwards."""
+    ``happened`` what the account is told afterwards; in a phase that ``is_calm`` no fault strikes that passes."""
 
     setting: Setting
     members: Members
@@ -33,6 +33,7 @@ class Scene:
     reader: Reader
     prefix: str = ""
     happened: Happened = field(default_factory=Happened)
+    is_calm: bool = False
 
     def a_member(self) -> Service | None:
         """One of the members, if one runs."""

@@ -17,11 +17,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.errors import KafkaError
 
 from providers.sandbox import Answer, Fault, Hang
-from tests.chaos.account import ENDING
+from tests.chaos.account import ENDING, dedup_key, session_of
 from tests.chaos.faults import MISSED_SECONDS, SKEWED, Scene
 from tests.chaos.happened import Hidden, Refusal, Window
 from tests.chaos.members import Odd
-from tests.chaos.setting import SHARED_KEY
+from tests.chaos.setting import QUIET_SECONDS, SHARED_KEY
 from tests.support.events import encode, event
 from tests.support.kafka import admin, transactional, unique
 from tests.support.service import API_KEY
@@ -37,7 +37,11 @@ RESTORED_KEY_SECONDS = 15.0
 """Until a key that works again is found out: one check every 10 s (design-2, section 13), and a moment."""
 TRANSACTION_MS = 900_000
 """The longest that a broker lets a transaction stay open, by default."""
+SEEN_FIRST_SECONDS = 8.0
+"""So long a problem can be read before a transaction hides the rest of it."""
 SHORT_TRANSACTION_SECONDS = 10.0
+RESOLVED_SECONDS = QUIET_SECONDS + 2 * SHORT_TRANSACTION_SECONDS
+"""After so long what is quiet is resolved, where each record may be read ten seconds later than it was written."""
 READ_AGAIN_SECONDS = 15.0
 """So long after the old certificate was refused it is looked whether anybody has shown it."""
 TRY_SECONDS, LAST_TRY_SECONDS = 20.0, 90.0
@@ -131,33 +135,85 @@ async def wrong_clock(scene: Scene) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def open_transaction(scene: Scene) -> AsyncIterator[None]:
-    """Another producer's transaction in a partition stays open: what comes behind it is hidden until it ends."""
-    partition, begun = scene.chance.randrange(scene.traffic.partitions or 1), time.time()
-    async with _transaction(scene, unique("foreign"), partition):
+    """Another producer's transaction in a partition stays open: what comes behind it is hidden until it ends.
+
+    One session there goes on being denied all the time: its alert is live, and what can be read of it is quiet.
+    """
+    partition, over = scene.chance.randrange(scene.traffic.partitions or 1), asyncio.Event()
+
+    async def write() -> None:
+        await _passed(over, SEEN_FIRST_SECONDS)
+        async with _transaction(scene, unique("foreign"), partition):
+            await over.wait()
+
+    begun = time.time()
+    scene.traffic.endless.add(partition)
+    async with _beside(scene, "the open transaction", write, over):
         yield
-        if time.time() - begun > NOTICED_SECONDS * 1.5 and await _all_ready(scene):
+        scene.traffic.endless.discard(partition)
+        if time.time() - begun > SEEN_FIRST_SECONDS + 1.5 * NOTICED_SECONDS and await _all_ready(scene):
             text = f"partition {partition} was hidden for a minute, and all members say that they are ready"
             scene.members.trouble.append(text)
 
 
 @contextlib.asynccontextmanager
 async def transactions_back_to_back(scene: Scene) -> AsyncIterator[None]:
-    """Another producer writes one transaction after the other into a partition, each open for ten seconds."""
+    """Another producer writes one transaction after the other into a partition, each open for ten seconds.
+
+    What is quiet there has to be resolved all the same.
+    """
     partition, name = scene.chance.randrange(scene.traffic.partitions or 1), unique("foreign")
+    over = asyncio.Event()
 
     async def write() -> None:
-        while True:
+        while not over.is_set():
             async with _transaction(scene, name, partition):
-                await asyncio.sleep(SHORT_TRANSACTION_SECONDS)
+                await _passed(over, SHORT_TRANSACTION_SECONDS)
 
-    writing = asyncio.create_task(write())
+    async with _beside(scene, "transactions back to back", write, over):
+        yield
+        if scene.is_calm and (left := await _still_open(scene, partition, time.time() - RESOLVED_SECONDS)):
+            text = f"{len(left)} alerts of partition {partition} are open that have long been quiet, {left[:3]}"
+            scene.members.trouble.append(text)
+
+
+async def _still_open(scene: Scene, partition: int, since: float) -> list[str]:
+    """The alerts of this phase and partition that are open although nothing has come since then."""
+    reader = scene.reader
+    await reader.read_on()
+    last: dict[str, float] = {}
+    for one in reader.events:
+        if one.partition == partition and one.guard is not None:
+            for provider in reader.providers:
+                last[dedup_key(provider, one)] = one.sent
+    return [
+        key
+        for provider in reader.providers
+        for key, alert in reader.open_alerts(provider).items()
+        if (alert.session_id or "").startswith(scene.prefix) and last.get(key, since) < since
+        if scene.happened.refusal(session_of(key, provider)) is None
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _beside(
+    scene: Scene, what: str, act: Callable[[], Awaitable[None]], over: asyncio.Event
+) -> AsyncIterator[None]:
+    """Something that goes on beside the block, and ends when ``over`` is set at the block's end."""
+    acting = asyncio.ensure_future(act())
     try:
         yield
     finally:
-        writing.cancel()
-        await asyncio.wait([writing])
-        if not writing.cancelled():
-            scene.members.trouble.append(f"transactions back to back ended with {writing.exception()!r}")
+        over.set()
+        await asyncio.wait([acting])
+        if (error := acting.exception()) is not None:
+            scene.members.trouble.append(f"{what}: {error!r}")
+
+
+async def _passed(over: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until it is over."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), seconds)
 
 
 @contextlib.asynccontextmanager
@@ -224,16 +280,9 @@ async def _stopped(producer: AIOKafkaProducer) -> None:
 @contextlib.asynccontextmanager
 async def partition_added(scene: Scene) -> AsyncIterator[None]:
     """In the middle of it the state topics grow by one partition, then the events topic. Keys stay where they are."""
-    growing = asyncio.create_task(_grow(scene, scene.chance.uniform(4, 8)))
-    try:
+    after = scene.chance.uniform(4, 8)
+    async with _beside(scene, "no partition could be added", lambda: _grow(scene, after), asyncio.Event()):
         yield
-        try:
-            await growing
-        except (TimeoutError, AssertionError) as error:
-            scene.members.trouble.append(f"no partition could be added: {error}")
-    finally:
-        growing.cancel()
-        await asyncio.wait([growing])
 
 
 async def _grow(scene: Scene, after: float) -> None:
@@ -273,13 +322,10 @@ async def _partitions(client: AIOKafkaAdminClient, topic: str) -> list[Mapping[s
 @contextlib.asynccontextmanager
 async def certificates_change(scene: Scene) -> AsyncIterator[None]:
     """The members' certificate is replaced; a few seconds later the old one is refused, and connections are cut."""
-    revoking = asyncio.create_task(_revoke_certificate(scene, scene.chance.uniform(4, 8)))
-    try:
+    after = scene.chance.uniform(4, 8)
+    what = "certificates could not be replaced"
+    async with _beside(scene, what, lambda: _revoke_certificate(scene, after), asyncio.Event()):
         yield
-        await revoking
-    finally:
-        revoking.cancel()
-        await asyncio.wait([revoking])
 
 
 async def _revoke_certificate(scene: Scene, after: float) -> None:
@@ -317,7 +363,7 @@ _KINDS = (
     Lasting("a route's key revoked", revoked("pagerduty", SHARED_KEY)),
     Lasting("OpsGenie's key malformed", revoked("opsgenie", API_KEY, malformed=True)),
     Lasting("a transaction stays open", open_transaction, seconds=130.0),
-    Lasting("transactions back to back", transactions_back_to_back),
+    Lasting("transactions back to back", transactions_back_to_back, seconds=75.0),
     Lasting("a partition added", partition_added, seconds=100.0),
     Lasting("certificates replaced", certificates_change),
 )

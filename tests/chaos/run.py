@@ -5,7 +5,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.chaos.account import Account, Finding, session_of, take_account, trace
@@ -94,7 +94,7 @@ class Run:
     async def lasting(self, name: str, kinds: Sequence[Lasting]) -> Row:
         """These troubles that stay, as long as the one that takes longest, and no other fault."""
         seconds = max(kind.seconds for kind in kinds)
-        return await self._phase(name, lambda struck: asyncio.sleep(seconds), kinds)
+        return await self._phase(name, lambda struck: asyncio.sleep(seconds), kinds, is_calm=True)
 
     async def together(
         self, seconds: float, kinds: Sequence[Kind] | None = None, lasting: Sequence[Lasting] = ()
@@ -126,11 +126,13 @@ class Run:
             self.setting, self.members, self.size, chance, self.traffic, self.reader, struck.prefix, struck.happened
         )
 
-    async def _phase(self, name: str, strikes: "Strikes", lasting: Sequence[Lasting] = ()) -> Row:
+    async def _phase(
+        self, name: str, strikes: "Strikes", lasting: Sequence[Lasting] = (), *, is_calm: bool = False
+    ) -> Row:
         self._phases += 1
         prefix = f"p{self._phases}"
         struck, punctuality = _Struck(f"{prefix}-"), Punctuality()
-        scene = self._scene(f"{name}/lasting", struck)
+        scene = replace(self._scene(f"{name}/lasting", struck), is_calm=is_calm)
         async with punctuality.watched(), contextlib.AsyncExitStack() as until_judged:
             async with contextlib.AsyncExitStack() as during:
                 for one in lasting:

@@ -108,3 +108,14 @@ def test_a_session_stays_in_its_partition_while_partitions_are_added() -> None:
 def test_without_partitions_the_client_chooses_them() -> None:
     events = Traffic("", "")._events("p1", random.Random(1))
     assert {partition for _, partition, _ in islice(events, 300)} == {None}
+
+
+def test_a_session_that_does_not_end_is_in_its_partition_and_denied_again_and_again() -> None:
+    traffic = Traffic("", "", partitions=6, endless={4})
+    events = list(islice(traffic._events("p1", random.Random(1)), 3000))
+    mine = [(partition, fields) for session, partition, fields in events if session == "p1-endless-4"]
+    denied = [fields for _, fields in mine if fields is not None and not fields["decision"]["allowed"]]
+    assert {partition for partition, _ in mine} == {4}
+    assert len(denied) > 50
+    assert not [fields for _, fields in mine if fields is not None and fields["event_type"] == "session_end"]
+    assert len({session for session, _, _ in events}) > 50

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import sys
 import time
 import zlib
 from collections.abc import AsyncIterator
@@ -50,7 +51,8 @@ class Traffic:
     """A generator of events, the same ones for the same seed. ``acked`` is when the broker confirmed each event id.
 
     A session's events stay in the partition that it begins in, of those that there are then; without ``partitions``
-    the client chooses it by the record's key.
+    the client chooses it by the record's key. In each partition of ``endless`` there is one session that goes on being
+    denied as long as the traffic flows.
     """
 
     servers: str
@@ -58,6 +60,7 @@ class Traffic:
     per_second: float = 40.0
     habits: Habits = Habits()
     partitions: int | None = None
+    endless: set[int] = field(default_factory=set)
     acked: dict[str, float] = field(default_factory=dict)
     failed: int = 0
 
@@ -112,10 +115,13 @@ class Traffic:
 
     def _events(self, prefix: str, chance: random.Random):  # type: ignore[no-untyped-def]
         habits = self.habits
-        sessions: list[_Session] = []
+        sessions = [
+            _Session(f"{prefix}-endless-{partition}", (chance.choice(GUARDS),), sys.maxsize, False, False, partition)
+            for partition in sorted(self.endless)
+        ]
         number = 0
         while True:
-            if len(sessions) < habits.sessions:
+            if len(sessions) < habits.sessions + len(self.endless):
                 number += 1
                 guards = tuple(chance.sample(GUARDS, chance.choice((1, 1, 2, 3))))
                 ends = chance.random() < ENDS
