@@ -18,9 +18,10 @@ from pathlib import Path
 from tests.chaos.crashes import enumerate_crashes, rows_of
 from tests.chaos.faults import CATALOG
 from tests.chaos.lasting import BAD_HOURS, LASTING, in_order
-from tests.chaos.run import Row, Run, table
+from tests.chaos.run import Run
 from tests.chaos.setting import Node, brokers, setting
 from tests.chaos.soak import STATE_CONFIGS, soak
+from tests.chaos.table import Row, table
 
 TOGETHER_SECONDS = 60.0
 LASTING_TOGETHER = (2, 5)

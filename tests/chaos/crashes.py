@@ -21,8 +21,8 @@ from tests.chaos.account import Account, Finding, take_account
 from tests.chaos.crashing import CODE
 from tests.chaos.members import Members
 from tests.chaos.reader import Reader
-from tests.chaos.run import Row
 from tests.chaos.setting import Setting, make_world
+from tests.chaos.table import Row
 from tests.support.events import encode, event, session_end
 from tests.support.kafka import running
 from tests.support.process import Service

@@ -12,18 +12,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-from aiokafka.errors import KafkaError
-
 from providers.sandbox import Answer, Fault, Hang
 from tests.chaos.account import ENDING, dedup_key, session_of
 from tests.chaos.faults import MISSED_SECONDS, SKEWED, Scene
-from tests.chaos.happened import Hidden, Refusal, Window
+from tests.chaos.foreign import transaction
+from tests.chaos.growth import grow
+from tests.chaos.happened import Refusal, Window
 from tests.chaos.members import Odd
 from tests.chaos.setting import QUIET_SECONDS, SHARED_KEY
-from tests.support.events import encode, event
-from tests.support.kafka import admin, transactional, unique
+from tests.support.kafka import unique
 from tests.support.service import API_KEY
 
 ONE_IN = 20
@@ -31,12 +28,10 @@ SESSIONS = 4000
 """More than there are in a phase."""
 
 YEAR_SECONDS = 365 * 86400.0
-NOTICED_SECONDS = 60.0
-"""Until partitions that were added are noticed, or a stable offset that does not move (design-2, section 15)."""
+STANDS_STILL_SECONDS = 60.0
+"""Until a stable offset that does not move is noticed (design-2, section 15)."""
 RESTORED_KEY_SECONDS = 15.0
 """Until a key that works again is found out: one check every 10 s (design-2, section 13), and a moment."""
-TRANSACTION_MS = 900_000
-"""The longest that a broker lets a transaction stay open, by default."""
 SEEN_FIRST_SECONDS = 8.0
 """So long a problem can be read before a transaction hides the rest of it."""
 SHORT_TRANSACTION_SECONDS = 10.0
@@ -44,7 +39,6 @@ RESOLVED_SECONDS = QUIET_SECONDS + 2 * SHORT_TRANSACTION_SECONDS
 """After so long what is quiet is resolved, where each record may be read ten seconds later than it was written."""
 READ_AGAIN_SECONDS = 15.0
 """So long after the old certificate was refused it is looked whether anybody has shown it."""
-TRY_SECONDS, LAST_TRY_SECONDS = 20.0, 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +90,9 @@ def revoked(
 
     @contextlib.asynccontextmanager
     async def context(scene: Scene) -> AsyncIterator[None]:
+        if provider not in scene.setting.providers:
+            yield
+            return
         keys, begun = scene.setting.sandbox.keys(provider), time.time()
         keys.revoke(key, malformed=malformed)
         try:
@@ -143,7 +140,7 @@ async def open_transaction(scene: Scene) -> AsyncIterator[None]:
 
     async def write() -> None:
         await _passed(over, SEEN_FIRST_SECONDS)
-        async with _transaction(scene, unique("foreign"), partition):
+        async with transaction(scene, unique("foreign"), partition):
             await over.wait()
 
     begun = time.time()
@@ -151,7 +148,7 @@ async def open_transaction(scene: Scene) -> AsyncIterator[None]:
     async with _beside(scene, "the open transaction", write, over):
         yield
         scene.traffic.endless.discard(partition)
-        if time.time() - begun > SEEN_FIRST_SECONDS + 1.5 * NOTICED_SECONDS and await _all_ready(scene):
+        if time.time() - begun > SEEN_FIRST_SECONDS + 1.5 * STANDS_STILL_SECONDS and await _all_ready(scene):
             text = f"partition {partition} was hidden for a minute, and all members say that they are ready"
             scene.members.trouble.append(text)
 
@@ -167,7 +164,7 @@ async def transactions_back_to_back(scene: Scene) -> AsyncIterator[None]:
 
     async def write() -> None:
         while not over.is_set():
-            async with _transaction(scene, name, partition):
+            async with transaction(scene, name, partition):
                 await _passed(over, SHORT_TRANSACTION_SECONDS)
 
     async with _beside(scene, "transactions back to back", write, over):
@@ -217,106 +214,11 @@ async def _passed(over: asyncio.Event, seconds: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _transaction(scene: Scene, name: str, partition: int) -> AsyncIterator[None]:
-    """A transaction of somebody else, open for the length of the block, with one record that is about nothing.
-
-    At its end it is committed or aborted. If the broker has another idea of it, the next initialisation of its name,
-    behind which nothing of it is open, ends it.
-    """
-    begun, commits = time.time(), scene.chance.random() < 0.5
-    value = encode(event(allowed=True, severity="info"))
-
-    async def open_one(producer: AIOKafkaProducer) -> None:
-        await producer.begin_transaction()
-        await producer.send_and_wait(scene.setting.world.events, value, partition=partition)
-
-    async def nothing(producer: AIOKafkaProducer) -> None:
-        pass
-
-    try:
-        async with _initialised(scene, name, open_one) as producer:
-            yield
-            with contextlib.suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(TRY_SECONDS):
-                    await (producer.commit_transaction if commits else producer.abort_transaction)()
-    finally:
-        async with _initialised(scene, name, nothing):
-            scene.happened.hidden.append(Hidden(partition, begun, time.time()))
-
-
-@contextlib.asynccontextmanager
-async def _initialised(
-    scene: Scene, name: str, then: Callable[[AIOKafkaProducer], Awaitable[None]]
-) -> AsyncIterator[AIOKafkaProducer]:
-    """A transactional producer that has done something; tried again with another one while a broker is away."""
-    servers, end = scene.setting.world.bootstrap_servers, time.monotonic() + LAST_TRY_SECONDS
-    while True:
-        producer = transactional(servers, name, transaction_timeout_ms=TRANSACTION_MS)
-        try:
-            async with asyncio.timeout(TRY_SECONDS):
-                await producer.start()
-                await then(producer)
-            break
-        except (KafkaError, TimeoutError):
-            await _stopped(producer)
-            if time.monotonic() > end:
-                raise
-            await asyncio.sleep(0.2)
-        except BaseException:
-            await _stopped(producer)
-            raise
-    try:
-        yield producer
-    finally:
-        await _stopped(producer)
-
-
-async def _stopped(producer: AIOKafkaProducer) -> None:
-    with contextlib.suppress(KafkaError, TimeoutError):
-        async with asyncio.timeout(TRY_SECONDS):
-            await producer.stop()
-
-
-@contextlib.asynccontextmanager
 async def partition_added(scene: Scene) -> AsyncIterator[None]:
     """In the middle of it the state topics grow by one partition, then the events topic. Keys stay where they are."""
     after = scene.chance.uniform(4, 8)
-    async with _beside(scene, "no partition could be added", lambda: _grow(scene, after), asyncio.Event()):
+    async with _beside(scene, "no partition could be added", lambda: grow(scene, after), asyncio.Event()):
         yield
-
-
-async def _grow(scene: Scene, after: float) -> None:
-    await asyncio.sleep(after)
-    world, count = scene.setting.world, scene.reader.partitions + 1
-    async with scene.members.none_starts():
-        begun, end = time.time(), time.monotonic() + LAST_TRY_SECONDS
-        for topic in (*(world.state(provider) for provider in scene.setting.providers), world.events):
-            while not await _has_partitions(scene, topic, count):
-                if time.monotonic() > end:
-                    raise TimeoutError(f"{topic} cannot get {count} partitions")
-                await asyncio.sleep(0.2)
-        noticed = time.time() + NOTICED_SECONDS + MISSED_SECONDS
-        scene.happened.windows.append(Window(begun, noticed, partition=count - 1))
-        scene.reader.partitions = scene.traffic.partitions = count
-
-
-async def _has_partitions(scene: Scene, topic: str, count: int) -> bool:
-    """Whether a topic has so many partitions, each with a leader; if it has fewer, it is told to grow."""
-    try:
-        async with admin(scene.setting.world.bootstrap_servers) as client:
-            there = await _partitions(client, topic)
-            if len(there) < count:
-                await client.create_partitions({topic: NewPartitions(count)})
-                there = await _partitions(client, topic)
-            return len(there) == count and all(partition["leader"] >= 0 for partition in there)
-    except KafkaError:  # a broker is away
-        return False
-
-
-async def _partitions(client: AIOKafkaAdminClient, topic: str) -> list[Mapping[str, int]]:
-    (described,) = await client.describe_topics([topic])
-    found: list[Mapping[str, int]] = described["partitions"]
-    return found
 
 
 @contextlib.asynccontextmanager

@@ -9,8 +9,9 @@ import pytest
 from tests.chaos.crashes import enumerate_crashes, rows_of
 from tests.chaos.faults import CATALOG
 from tests.chaos.lasting import in_order
-from tests.chaos.run import Row, Run, table
+from tests.chaos.run import Run
 from tests.chaos.setting import brokers, setting
+from tests.chaos.table import Row, table
 
 SEED = 20
 TOGETHER_SECONDS = 25.0
