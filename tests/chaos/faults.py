@@ -8,6 +8,8 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+import docker.errors  # type: ignore[import-untyped]
+
 from providers.sandbox import Answer, Delay, Drop, Fault, Hang, LandLate, LoseAnswer
 from providers.sandbox.faults import Effect
 from tests.chaos.happened import Happened
@@ -18,6 +20,7 @@ from tests.chaos.traffic import Traffic
 from tests.support.process import Service
 
 SKEWED = "tests.chaos.skewed"
+PAUSE_TRIES = 10
 
 
 @dataclass
@@ -162,9 +165,16 @@ async def all_brokers_restart(scene: Scene) -> None:
 
 async def broker_pause(scene: Scene) -> None:
     """A broker freezes, for less or for more than a session."""
-    node = scene.chance.choice(scene.setting.nodes)
-    await asyncio.to_thread(node.pause)
-    await asyncio.sleep(SESSION_SECONDS * scene.chance.uniform(0.5, 2))
+    node, seconds = scene.chance.choice(scene.setting.nodes), SESSION_SECONDS * scene.chance.uniform(0.5, 2)
+    for attempt in range(PAUSE_TRIES):
+        try:
+            await asyncio.to_thread(node.pause)
+            break
+        except docker.errors.APIError:  # "unable to freeze", on a machine that is busy
+            if attempt + 1 == PAUSE_TRIES:
+                raise
+            await asyncio.sleep(0.5)
+    await asyncio.sleep(seconds)
     await asyncio.to_thread(node.unpause)
 
 
