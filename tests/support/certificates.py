@@ -1,5 +1,6 @@
 """Certificates for tests: authorities, what they issue, and files that are replaced as whoever renews them does."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,3 +60,24 @@ def put_broker_files(keystore: Path, truststore: Path, authority: trustme.CA, ho
     )
     keystore.write_bytes(for_kafka + b"".join(pem.bytes() for pem in broker.cert_chain_pems))
     truststore.write_bytes(authority.cert_pem.bytes())
+
+
+class Authority:
+    """A certificate authority whose certificate is in a folder; ``ca_file`` is what others trust."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ca_file = folder / "ca.pem"
+        self._authority = trustme.CA()
+        self.ca_file.write_bytes(self._authority.cert_pem.bytes())
+
+    def issue(self, name: str, cert_file: Path, key_file: Path) -> None:
+        """Write a new key, and a certificate of this common name; files that are there are replaced, each at once."""
+        issued = self._authority.issue_cert("127.0.0.1", common_name=name)
+        for file, content in (
+            (key_file, issued.private_key_pem.bytes()),
+            (cert_file, b"".join(pem.bytes() for pem in issued.cert_chain_pems)),
+        ):
+            new = file.with_name(f".{file.name}.new")
+            new.write_bytes(content)
+            os.replace(new, file)
