@@ -378,19 +378,21 @@ class TaskOutbox:
         return alert
 
     def _give_up(self, now: float) -> None:
-        """Dead-letter what has been owed for too long, if it has been tried."""
+        """Dead-letter what has been owed for too long, if it or its route has been tried in vain."""
         if self._pipeline.give_up_seconds <= 0:
             return
         overdue: list[str] = []
         for dedup_key, moment in islice(self._give_up_at.items(), _LOOKED_AT):
             if moment > now or len(overdue) == _GIVEN_UP_AT_A_TIME:
                 break
-            if dedup_key in self._tried and not self._delivery.is_busy(self, dedup_key):
+            if not self._delivery.is_busy(self, dedup_key):
                 overdue.append(dedup_key)
         for dedup_key in overdue:
             alert = self._store.get(dedup_key)
-            if alert is not None and alert.owed is not None:
-                reason = self._reasons.get(dedup_key, "")
+            if alert is None or alert.owed is None:
+                continue
+            if dedup_key in self._tried or self._delivery.is_down(self._route(alert)):
+                reason = self._reasons.get(dedup_key, "not tried: nothing leaves through the route")
                 self._dead_letter_owed(alert, alert.owed, "given_up", reason, retryable=True)
                 self._delivery.changed(self, dedup_key)
 

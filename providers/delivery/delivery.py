@@ -27,8 +27,8 @@ from providers.retry import Backoff
 OWN_BACKOFF_SECONDS: Final = 600.0
 """How far the backoff of an alert grows that fails while its route accepts others."""
 
-ACCESS_STATUSES: Final = frozenset({401, 402, 403, 405, 407, 451})
-"""Rejections of somebody between us and the provider, which may take the alert another time."""
+ACCESS_STATUSES: Final = frozenset({403, 405})
+"""Rejections of somebody between us and the provider, who may take the alert another time."""
 
 MAX_OWED_BYTES: Final = 256 * 1024 * 1024
 """Of records that are kept because they are owed, for all tasks of a member."""
@@ -111,7 +111,6 @@ class Delivery:
         self._on_the_wire: dict[Alert, asyncio.Task[Answer | None]] = {}
         self._checks: set[asyncio.Task[None]] = set()
         self._timers: dict[Integration, asyncio.TimerHandle] = {}
-        self._held: set[Integration] = set()
         self._crowded: OrderedDict[Integration, None] = OrderedDict()
         self._in_flight = 0
         self._withdrawing: set[Outbox] = set()
@@ -143,6 +142,11 @@ class Delivery:
 
     def _is_busy(self, alert: Alert) -> bool:
         return alert in self._on_the_wire or alert in self._integration_of(alert).suspects
+
+    def is_down(self, route: str) -> bool:
+        """Whether nothing but probes and checks leaves through the route."""
+        integration = self._route(route)
+        return integration.refusal is not None or integration.breaker.is_open
 
     def has_room(self, route: str, size: int) -> bool:
         """Whether one more trigger of that many bytes may be owed through this route."""
@@ -186,10 +190,10 @@ class Delivery:
             self._set_timer(integration, now)
 
     def wake(self) -> None:
-        """Something has changed that may let requests leave."""
-        held, self._held = self._held, set()
-        for integration in held:
-            self._pump(integration)
+        """Something has changed that may let requests leave; also the clock may have gone on while timers stood still."""
+        for integration in self._integrations:
+            if integration.has_waiting:
+                self._pump(integration)
 
     async def withdraw(self, outbox: Outbox, grace: float) -> None:
         """Stop sending for this outbox: wait up to ``grace`` seconds for its requests, then cut them off."""
@@ -279,7 +283,6 @@ class Delivery:
         self._check_if_due(integration, now)
         while True:
             if not self._may_send():
-                self._held.add(integration)
                 integration.limiter.set_waiting(False, now)
                 break
             if not self._has_place(integration):

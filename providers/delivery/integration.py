@@ -110,6 +110,11 @@ class Integration:
         """How many alerts wait."""
         return sum(len(queue) for queue in self._queues.values())
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anything waits."""
+        return any(len(queue) for queue in self._queues.values())
+
     def waiting(self) -> Iterator[Entry]:
         """All that wait, in no order."""
         for queue in self._queues.values():
@@ -260,7 +265,7 @@ class Integration:
             due += [max(at, held_until) for at in unparked]
             if held_until > now and len(self):
                 due.append(held_until)
-            if not self.limiter.has_token(now) and any(len(queue) for queue in self._queues.values()):
+            if not self.limiter.has_token(now) and self.has_waiting:
                 due.append(max(held_until, self.limiter.next_at(now)))
         check = self.check_due()
         if check is not None and not self.is_checking:

@@ -49,6 +49,23 @@ async def all_told(member: Member, provider: str, *, but: int = 0) -> None:
     await wait_until(lambda: member.metric("owed", pipeline=provider, partition="0") == but, f"only {but} are owed")
 
 
+class Moving:
+    """Clocks that a test moves forward together; what is due then is looked at with the next proofs."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        system = Clock.system()
+        self.clock = Clock(lambda: system.wall() + self._ahead, lambda: system.monotonic() + self._ahead)
+
+    async def to(self, seconds: float, member: Member, provider: str) -> None:
+        """So long after the beginning, and two proofs later."""
+        self._ahead = seconds
+        before = member.metric("proofs_total", pipeline=provider, result="accepted")
+        await wait_until(
+            lambda: member.metric("proofs_total", pipeline=provider, result="accepted") >= before + 2, "proved"
+        )
+
+
 # rejected
 
 
@@ -136,12 +153,12 @@ async def test_a_rejected_resolve_ends_the_alert_without_a_dead_letter(
 ) -> None:
     world = await world_of(provider, broker, sandbox)
     close = "resolve" if provider == "pagerduty" else "close"
-    sandbox.faults.add(Fault(Answer(status=400), action=close, times=1))
+    sandbox.faults.add(Fault(Answer(status=400), action=close, dedup_key=dedup_key(provider), times=1))
     async with running_member(world.config) as member:
         await send(world, event(), session_end())
         await requests(sandbox, 1, action=close, status=400)
-        again = event()
-        await send(world, again)
+        await wait_until(lambda: _alerts(member, provider) == 0, "the rejection is believed")
+        await send(world, event())
         await requests(sandbox, 2, action=trigger(provider), status=202)
     assert "resolve_rejected" in member.output.getvalue()
     assert await dead_letters(world) == []
@@ -153,47 +170,108 @@ async def test_a_rejected_resolve_ends_the_alert_without_a_dead_letter(
 
 
 @PROVIDERS
+@pytest.mark.parametrize("malformed", [False, True])
 async def test_a_revoked_key_is_said_in_the_health_and_nothing_is_lost_once_it_is_restored(
-    provider: str, broker: Broker, sandbox: Sandbox
+    malformed: bool, provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await world_of(provider, broker, sandbox)
-    key, status = {"pagerduty": (ROUTING_KEY, 400), "opsgenie": (API_KEY, 401)}[provider]
-    sandbox.keys(provider).revoke(key)
+    key = {"pagerduty": ROUTING_KEY, "opsgenie": API_KEY}[provider]
     async with running_member(world.config) as member:
-        await send(world, event(), event(session="sess-2"), event(session="sess-2"))
-        await requests(sandbox, 4, status=status)
+        await send(world, event(session="told"))
+        await incidents(sandbox, 1, provider)
+        sandbox.keys(provider).revoke(key, malformed=malformed)
+        await send(world, event(), event(session="sess-2"), event(session="sess-2"), session_end("told"))
         await route_is(member, provider, ("default",))
         assert readiness([member.runners[provider].health()]) == [f"{provider}: the provider refuses route default"]
         assert member.metric("route_refused", pipeline=provider, route="default") == 1
-        assert member.metric("owed", pipeline=provider, partition="0") == 2
-        assert await group_offset(world, provider) in (None, 0)
+        await all_told(member, provider, but=2)
+        assert await group_offset(world, provider) in (None, 0, 1)
         sandbox.keys(provider).restore(key)
-        await incidents(sandbox, 2, provider)
+        await incidents(sandbox, 3, provider)
         await route_is(member, provider, ())
         assert readiness([member.runners[provider].health()]) == []
         assert member.metric("route_refused", pipeline=provider, route="default") == 0
+        await sandbox.wait_for(lambda: len(sandbox.open_incidents()) == 2)
     assert await dead_letters(world) == []
-    assert [incident.triggers for incident in sandbox.incidents()] == [1, 1]
-    assert await group_offset(world, provider) == 3
+    assert [incident.triggers for incident in sandbox.incidents()] == [1, 1, 1]
+    assert await group_offset(world, provider) == 5
 
 
 @PROVIDERS
-async def test_a_refusal_of_the_route_is_no_fault_of_the_alert(provider: str, broker: Broker, sandbox: Sandbox) -> None:
+async def test_a_key_that_is_revoked_at_start_is_said_before_there_is_any_event(
+    provider: str, broker: Broker, sandbox: Sandbox
+) -> None:
     world = await world_of(provider, broker, sandbox)
-    statuses = [401, 402, 403, 404]
-    for status in statuses:
-        sandbox.faults.add(Fault(Answer(status=status), times=1))
-    last = sandbox.faults.add(Fault(Answer(status=405)))
+    key = {"pagerduty": ROUTING_KEY, "opsgenie": API_KEY}[provider]
+    sandbox.keys(provider).revoke(key)
     async with running_member(world.config) as member:
-        await send(world, event())
-        await requests(sandbox, 1, status=405)
         await route_is(member, provider, ("default",))
-        last.remove()
+        await send(world, event())
+        await all_told(member, provider, but=1)
+        sandbox.keys(provider).restore(key)
         await incidents(sandbox, 1, provider)
         await route_is(member, provider, ())
-    assert [entry.status for entry in sandbox.requests()][:5] == [*statuses, 405]
+    assert told(sandbox.requests()) == [(trigger(provider), 202)], "only a check has found it out"
     assert await dead_letters(world) == []
-    assert await group_offset(world, provider) == 1
+
+
+@PROVIDERS
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 413, 418, 422, 451])
+async def test_whatever_a_provider_says_to_everything_is_no_fault_of_the_alerts(
+    status: int, provider: str, broker: Broker, sandbox: Sandbox
+) -> None:
+    world = await world_of(provider, broker, sandbox)
+    async with running_member(world.config) as member:
+        await member.restored(1, provider)
+        fault = sandbox.faults.add(Fault(Answer(status=status, body="who are you?")))
+        await send(world, *(event(session=f"s{number}") for number in range(10)))
+        await route_is(member, provider, ("default",))
+        await all_told(member, provider, but=10)
+        fault.remove()
+        await incidents(sandbox, 10, provider, timeout=30)
+        await route_is(member, provider, ())
+    assert await dead_letters(world) == []
+    assert await group_offset(world, provider) == 10
+
+
+@PROVIDERS
+async def test_without_checks_at_most_two_rejections_are_believed(
+    provider: str, broker: Broker, sandbox: Sandbox
+) -> None:
+    world = await world_of(provider, broker, sandbox, delivery={"route_check": 0})
+    fault = sandbox.faults.add(Fault(Answer(status=400, body="who are you?")))
+    async with running_member(world.config) as member:
+        await send(world, *(event(session=f"s{number}") for number in range(10)))
+        await route_is(member, provider, ("default",))
+        await all_told(member, provider, but=8)
+        fault.remove()
+        await incidents(sandbox, 8, provider)
+        await route_is(member, provider, ())
+    assert len(await dead_letters(world)) == 2
+    assert sandbox.requests(checks=True) == sandbox.requests()
+
+
+@PROVIDERS
+async def test_actions_on_aliases_that_are_not_there_are_rejected_actions_and_hold_nobody_up(
+    provider: str, broker: Broker, sandbox: Sandbox
+) -> None:
+    world = await world_of(provider, broker, sandbox)
+    close = "resolve" if provider == "pagerduty" else "close"
+    for number in range(6):
+        sandbox.faults.add(Fault(Answer(status=404), action=close, dedup_key=dedup_key(provider, f"s{number}")))
+    async with running_member(world.config) as member:
+        await send(world, *(event(session=f"s{number}") for number in range(6)))
+        await incidents(sandbox, 6, provider)
+        await send(world, *(session_end(f"s{number}") for number in range(6)))
+        await requests(sandbox, 6, action=close, status=404)
+        before = time.monotonic()
+        await send(world, event(session="worst", severity="critical"))
+        await incidents(sandbox, 7, provider)
+        assert time.monotonic() - before < 5
+        await wait_until(lambda: _alerts(member, provider) == 1, "the rejections are believed")
+        assert member.runners[provider].health().refused_routes == ()
+    assert len(sandbox.requests(action=close)) == 6
+    assert await dead_letters(world) == []
 
 
 # outage
@@ -273,7 +351,7 @@ async def test_slow_answers_are_waited_for_and_not_asked_for_twice(
     provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await world_of(provider, broker, sandbox)
-    sandbox.faults.add(Fault(Delay(1.0)))
+    sandbox.faults.add(Fault(Delay(1.0), action=trigger(provider)))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(5)))
         await requests(sandbox, 5, status=202)
@@ -289,7 +367,7 @@ async def test_a_trigger_that_lands_after_its_time_out_opens_no_second_incident(
 ) -> None:
     """And its resolve waits for it: otherwise the late trigger would open what nobody resolves."""
     world = await world_of(provider, broker, sandbox, delivery={"timeout_seconds": 1})
-    sandbox.faults.add(Fault(LandLate(1.6), times=1))
+    sandbox.faults.add(Fault(LandLate(1.6), action=trigger(provider), times=1))
     async with running_member(world.config):
         await send(world, event(), session_end())
         await sandbox.wait_for(lambda: len(sandbox.incidents()) == 1 and sandbox.incidents()[0].triggers == 2)
@@ -306,60 +384,41 @@ async def test_retry_after_is_obeyed_by_all_alerts_of_the_route(
     provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await world_of(provider, broker, sandbox)
-    sandbox.faults.add(Fault(Answer(status=429, headers={"Retry-After": "2"}), times=1))
-    async with running_member(world.config):
+    throttle = Answer(status=429, headers={"Retry-After": "100"})
+    sandbox.faults.add(Fault(throttle, action=trigger(provider), times=1))
+    moving = Moving()
+    async with running_member(world.config, clock=moving.clock) as member:
         await send(world, event())
         (throttled,) = await requests(sandbox, 1, status=429)
         await send(world, event(session="sess-2"))
+        await all_told(member, provider, but=2)
+        for seconds in (61.0, 98.0):  # longer than any pause of ours, and not as long as the provider asked for
+            await moving.to(seconds, member, provider)
+            assert len(sandbox.requests(checks=True, after=throttled.number)) == 0
+        await moving.to(101.0, member, provider)
         await incidents(sandbox, 2, provider)
-    assert throttled.answered_monotonic is not None
-    later = sandbox.requests(after=throttled.number)
-    assert len(later) == 2
-    # The provider's two seconds begin with its answer; it is read a moment later.
-    assert all(entry.monotonic - throttled.answered_monotonic >= 2.0 for entry in later)
+    assert len(sandbox.requests()) == 3
     assert await dead_letters(world) == []
     assert await group_offset(world, provider) == 2
 
 
-async def test_without_retry_after_pagerduty_is_left_alone_for_thirty_seconds(broker: Broker, sandbox: Sandbox) -> None:
-    ahead = 0.0
-
-    def monotonic() -> float:
-        return time.monotonic() + ahead
-
-    # What has to be looked at after the clock was moved is looked at after each proof, every two seconds here.
-    world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=429), times=1))
-    async with running_member(world.config, clock=Clock(Clock.system().wall, monotonic)) as member:
-
-        async def proved_twice() -> None:
-            before = member.metric("proofs_total", pipeline="pagerduty", result="accepted")
-            await wait_until(
-                lambda: member.metric("proofs_total", pipeline="pagerduty", result="accepted") >= before + 2, "proved"
-            )
-
-        await send(world, event())
-        await wait_until(lambda: _unavailable(member) == 1, "the answer is read")
-        ahead = 24.0
-        await proved_twice()
-        assert len(sandbox.requests()) == 1
-        ahead = 31.0
-        await incidents(sandbox, 1)
-    assert told(sandbox.requests()) == [("trigger", 429), ("trigger", 202)]
-
-
-async def test_without_retry_after_opsgenie_is_left_alone_for_the_period_that_it_names(
-    broker: Broker, sandbox: Sandbox
+@PROVIDERS
+async def test_after_a_429_the_key_is_left_alone_for_a_while_whatever_period_is_named(
+    provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:
-    world = await make_world(broker.bootstrap_servers, sandbox.url, opsgenie={})
+    world = await world_of(provider, broker, sandbox)
     headers = {"X-RateLimit-State": "THROTTLED", "X-RateLimit-Period-In-Sec": "1"}
-    sandbox.faults.add(Fault(Answer(status=429, headers=headers), times=1))
-    async with running_member(world.config):
+    sandbox.faults.add(Fault(Answer(status=429, headers=headers), action=trigger(provider), times=1))
+    moving = Moving()
+    async with running_member(world.config, clock=moving.clock) as member:
         await send(world, event())
-        await incidents(sandbox, 1, "opsgenie")
-    throttled, accepted = sandbox.requests()
-    assert throttled.answered_monotonic is not None
-    assert accepted.monotonic - throttled.answered_monotonic >= 1.0
+        await requests(sandbox, 1, status=429)
+        await moving.to(29.0, member, provider)
+        assert len(sandbox.requests()) == 1
+        await moving.to(61.0, member, provider)
+        await incidents(sandbox, 1, provider)
+    assert told(sandbox.requests()) == [(trigger(provider), 429), (trigger(provider), 202)]
+    assert await dead_letters(world) == []
 
 
 # one route and the others
@@ -479,7 +538,7 @@ async def test_what_is_owed_for_too_long_is_dead_lettered_with_its_story(
         anew = event(severity="high")
         await send(world, anew)
         await incidents(sandbox, 1, provider)
-    attempts = sandbox.requests(status=503)
+    attempts = sandbox.requests(status=503, action=trigger(provider))
     assert letter.record.value == encode(highest)
     assert (letter.record.offset, letter.event_id) == (2, highest["event_id"])
     assert (letter.stage, letter.error_class, letter.retryable) == ("deliver", "given_up", True)
@@ -509,7 +568,7 @@ async def test_a_resolve_is_repeated_until_it_is_answered(provider: str, broker:
     world = await world_of(provider, broker, sandbox, delivery={"timeout_seconds": 0.7})
     close = "resolve" if provider == "pagerduty" else "close"
     for effect in (Answer(status=500), Hang(), LoseAnswer(), Drop()):
-        sandbox.faults.add(Fault(effect, action=close, times=1))
+        sandbox.faults.add(Fault(effect, action=close, dedup_key=dedup_key(provider), times=1))
     async with running_member(world.config) as member:
         await send(world, event(), session_end())
         await requests(sandbox, 1, action=close, status=202)
@@ -526,10 +585,10 @@ async def test_a_violation_while_its_resolve_is_unanswered_leaves_an_open_incide
     """The resolve may land behind the trigger: so that is said once more, when it no longer can."""
     world = await world_of(provider, broker, sandbox, delivery={"timeout_seconds": 1})
     close = "resolve" if provider == "pagerduty" else "close"
-    sandbox.faults.add(Fault(LandLate(1.4), action=close, times=1))
+    sandbox.faults.add(Fault(LandLate(1.4), action=close, dedup_key=dedup_key(provider), times=1))
     async with running_member(world.config) as member:
         await send(world, event(), session_end())
-        await requests(sandbox, 1, action=close)
+        await requests(sandbox, 1, action=close, dedup_key=dedup_key(provider))
         again = event()
         await send(world, again)
         await requests(sandbox, 3, action=trigger(provider), status=202)
