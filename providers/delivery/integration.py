@@ -34,7 +34,7 @@ _FORGIVE_SECONDS: Final = 60.0
 _QUICK_PROBES: Final = 5
 """Alerts that have not failed and are tried at once when a key is refused: it may be refused for some alerts only."""
 
-_BEHIND_SECONDS: Final = 2.0
+_BEHIND_SECONDS: Final = 1.0
 """Between two alerts that have failed before, where the last of these has failed again."""
 
 _MOST_BEHIND: Final = 64
