@@ -12,6 +12,7 @@ from functools import partial
 from random import random
 from time import monotonic
 from typing import Final
+from weakref import WeakSet
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.breaker import Breaker, BreakerSettings
@@ -113,7 +114,10 @@ class Delivery:
         self._timers: dict[Integration, asyncio.TimerHandle] = {}
         self._crowded: OrderedDict[Integration, None] = OrderedDict()
         self._in_flight = 0
-        self._withdrawing: set[Outbox] = set()
+        self._looks = 0
+        self._is_giving = False
+        self._withdrawn: WeakSet[Outbox] = WeakSet()
+        self._unpaid_bytes = 0
         self._is_closed = False
 
     # what is seen from outside
@@ -167,13 +171,12 @@ class Delivery:
         alert = (outbox, dedup_key)
         if alert in self._on_the_wire:
             return  # it is asked when the answer has come
+        owed_bytes = self._owed_bytes()
         integration = self._ask(alert)
         if integration is None:
             return
-        if alert in integration.suspects:
-            return
         if is_new:
-            self._keep_to_budget(integration)
+            self._keep_to_budget(integration, self._owed_bytes() - owed_bytes)
         self._pump(integration)
 
     def may_resolve_again(self, outbox: Outbox) -> None:
@@ -187,7 +190,7 @@ class Delivery:
         now = self._clock()
         for integration in self._integrations:
             integration.limiter.set_share(share, now)
-            self._set_timer(integration, now)
+            self._pump(integration)
 
     def wake(self) -> None:
         """Something has changed that may let requests leave; also the clock may have gone on while timers stood still."""
@@ -196,23 +199,21 @@ class Delivery:
                 self._pump(integration)
 
     async def withdraw(self, outbox: Outbox, grace: float) -> None:
-        """Stop sending for this outbox: wait up to ``grace`` seconds for its requests, then cut them off."""
-        self._withdrawing.add(outbox)
-        try:
-            self._forget(outbox)
-            mine = [task for (owner, _), task in self._on_the_wire.items() if owner is outbox]
-            if mine and grace > 0:
-                await asyncio.wait(mine, timeout=grace)
-            for task in mine:
-                task.cancel()
-            if mine:
-                await asyncio.wait(mine)
-        finally:
-            self._withdrawing.discard(outbox)
+        """Send nothing more for this outbox: wait up to ``grace`` seconds for its requests, then cut them off.
 
-    def _forget(self, outbox: Outbox) -> None:
-        for integration in {*self._where.pop(outbox, {}).values()}:
+        It is for good: whatever a task still finds out after that, another owns its partition by then.
+        """
+        self._withdrawn.add(outbox)
+        self._where.pop(outbox, None)
+        for integration in self._integrations:
             integration.forget(outbox)
+        mine = [task for (owner, _), task in self._on_the_wire.items() if owner is outbox]
+        if mine and grace > 0:
+            await asyncio.wait(mine, timeout=grace)
+        for task in mine:
+            task.cancel()
+        if mine:
+            await asyncio.wait(mine)
 
     async def close(self) -> None:
         """Cut off whatever is on the wire; nothing leaves any more."""
@@ -238,7 +239,7 @@ class Delivery:
     def _ask(self, alert: Alert) -> Integration | None:
         """Ask what the alert has to say, and let that wait for its turn; where, if anywhere."""
         outbox, dedup_key = alert
-        if outbox in self._withdrawing:
+        if outbox in self._withdrawn or alert in self._on_the_wire:
             return None
         pending, now = outbox.pending(dedup_key), self._clock()
         where = self._where.setdefault(outbox, {})
@@ -257,13 +258,18 @@ class Delivery:
             integration.put(outbox, dedup_key, pending, now)
         return integration
 
-    def _keep_to_budget(self, integration: Integration) -> None:
-        """One leaves for one that comes, where that is too much for its route or for the member."""
-        while integration.owes_too_much and self._make_room(integration):
-            pass
-        while self._owed_bytes() > self._max_owed_bytes:
+    def _keep_to_budget(self, integration: Integration, size: int) -> None:
+        """One leaves for one that comes, where that is too much for its route; as much as comes, where it is too much for
+        the member. Who has to stay for a while leaves for one that comes later."""
+        must_go = integration.has_come()
+        while must_go and self._make_room(integration):
+            must_go = integration.has_gone()
+        self._unpaid_bytes += size
+        while (owed := self._owed_bytes()) > self._max_owed_bytes and self._unpaid_bytes > 0:
             if not self._make_room(max(self._integrations, key=lambda one: one.owed_bytes)):
-                break
+                return
+            self._unpaid_bytes -= owed - self._owed_bytes()
+        self._unpaid_bytes = 0
 
     def _make_room(self, integration: Integration) -> bool:
         for alert in integration.least_owed():
@@ -305,7 +311,7 @@ class Delivery:
         dispatch = entry.outbox.take(entry.dedup_key, entry.pending.route)
         if dispatch is None:
             return
-        integration.started(self._clock())
+        integration.started(entry, self._clock())
         self._in_flight += 1
         task = asyncio.create_task(self._deliver(integration, dispatch))
         self._on_the_wire[alert] = task
@@ -359,7 +365,7 @@ class Delivery:
         sent_at: float,
         task: "asyncio.Task[Answer | None]",
     ) -> None:
-        integration.in_flight -= 1
+        integration.finished(entry)
         self._in_flight -= 1
         alert = (entry.outbox, entry.dedup_key)
         del self._on_the_wire[alert]
@@ -373,12 +379,25 @@ class Delivery:
                 self._settle(integration, entry, dispatch, answer, sent_at)
             else:
                 self._ask(alert)  # withheld: it has its place again
-        self._pump(integration)
-        for _ in range(min(_CROWDED_AT_A_TIME, len(self._crowded))):
-            if self._in_flight >= self._max_in_flight:
-                break
+        if self._crowded:  # those that had to wait for a place have waited longer
+            self._crowded[integration] = None
+            self._looks = len(self._crowded)
+            if not self._is_giving:
+                self._give_places()
+        else:
+            self._pump(integration)
+
+    def _give_places(self) -> None:
+        """Let those that had to wait for a place have one, each in its turn; many of them, others run in between."""
+        self._is_giving = False
+        for _ in range(_CROWDED_AT_A_TIME):
+            if not (self._looks and self._crowded) or self._in_flight >= self._max_in_flight or self._is_closed:
+                return
+            self._looks -= 1
             crowded, _ = self._crowded.popitem(last=False)
             self._pump(crowded)
+        self._is_giving = True
+        asyncio.get_running_loop().call_soon(self._give_places)
 
     # what comes of it
 
@@ -386,10 +405,12 @@ class Delivery:
         self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Answer, sent_at: float
     ) -> None:
         now = self._clock()
-        suspect = Suspect(entry, dispatch, answer, now) if isinstance(answer, Rejected | RouteRefused) else None
+        suspect = (
+            Suspect(entry, dispatch, answer, sent_at, now) if isinstance(answer, Rejected | RouteRefused) else None
+        )
         match answer:
             case Accepted():
-                self._accepted(integration, sent_at, now)
+                self._accepted(integration, entry, sent_at, now)
                 self._tell(entry, dispatch, answer)
             case Rejected(is_plain=True):
                 self._tell(entry, dispatch, answer)
@@ -398,7 +419,7 @@ class Delivery:
                 if integration.check_interval:
                     self._suspect(integration, suspect)
                 elif integration.believes_rejection():
-                    self._own_fault(suspect)
+                    self._own_fault(integration, suspect)
                 else:
                     self._refuse(integration, answer.reason, by_check=False)
                     self._routes_fault(integration, suspect)
@@ -407,35 +428,36 @@ class Delivery:
                 if integration.is_own_trouble(entry) and integration.check_interval:
                     self._suspect(integration, suspect)  # it alone may be answered so
                 elif integration.is_own_trouble(entry) or sent_at <= integration.accepted_at:
-                    self._own_fault(suspect)
+                    self._own_fault(integration, suspect)
                 else:
                     self._refuse(integration, reason, by_check=False)
                     self._routes_fault(integration, suspect)
             case Throttled(reason=reason, retry_after=retry_after):
-                if integration.throttled(entry, retry_after, now):
+                if integration.throttled(entry, retry_after, sent_at, now):
                     self._ask((entry.outbox, entry.dedup_key))
                 else:
-                    self._fail(integration, entry, dispatch, Unavailable(429, reason, retry_after))
+                    self._fail(integration, entry, dispatch, Unavailable(429, reason, retry_after), sent_at)
             case Unavailable():
-                self._fail(integration, entry, dispatch, answer)
+                self._fail(integration, entry, dispatch, answer, sent_at)
 
-    def _accepted(self, integration: Integration, sent_at: float, now: float) -> None:
-        suspects = integration.accepted(sent_at, now)
+    def _accepted(self, integration: Integration, entry: Entry, sent_at: float, now: float) -> None:
+        suspects = integration.accepted(entry, sent_at, now)
         if integration.works():
             self._observer.works(integration.routes)
         for suspect in suspects:
-            self._own_fault(suspect)
+            self._own_fault(integration, suspect)
 
-    def _fail(self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Unavailable) -> None:
+    def _fail(
+        self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Unavailable, sent_at: float
+    ) -> None:
         """It is still owed, and tried again after its backoff, which grows further while its route accepts others."""
-        now = self._clock()
-        integration.failed(entry, now, answer.retry_after)
-        retry = integration.note_failure(entry, now)
-        longest = OWN_BACKOFF_SECONDS if integration.is_own_trouble(entry) else None
-        wait = self._backoff.wait(entry.pending.failures + 1, longest)
-        if not integration.breaker.is_open:
-            wait = max(wait, answer.retry_after or 0.0)
+        now, retry_after = self._clock(), answer.retry_after or 0.0
+        retry = integration.note_failure(entry, sent_at)
+        integration.failed(entry, now, retry_after)
+        wait = self._backoff.wait(entry.pending.failures + 1, OWN_BACKOFF_SECONDS if retry.others_accepted else None)
         retry.not_before = now + wait
+        if integration.breaker.probes.asked_until < now + retry_after:  # else all wait for it
+            retry.not_before = now + max(wait, retry_after)
         self._tell(entry, dispatch, answer)
 
     def _tell(self, entry: Entry, dispatch: Dispatch, outcome: Outcome) -> None:
@@ -446,24 +468,26 @@ class Delivery:
         self._ask(alert)
 
     def _suspect(self, integration: Integration, suspect: Suspect) -> None:
+        if suspect.entry.outbox in self._withdrawn:
+            return  # it is owed, and its next owner finds out whose fault it is
         integration.suspect(suspect)
         self._ask((suspect.entry.outbox, suspect.entry.dedup_key))
 
-    def _own_fault(self, suspect: Suspect) -> None:
+    def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key works: the notification itself is rejected."""
         answer, entry = suspect.answer, suspect.entry
         if isinstance(answer, RouteRefused) or answer.status in ACCESS_STATUSES:
-            integration = self._integration_of((entry.outbox, entry.dedup_key))
-            self._fail(integration, entry, suspect.dispatch, Unavailable(answer.status, answer.reason))
+            failed = Unavailable(answer.status, answer.reason)
+            self._fail(integration, entry, suspect.dispatch, failed, suspect.sent_at)
         else:
             self._tell(entry, suspect.dispatch, answer)
 
     def _routes_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key does not work: the notification stays owed, in its place."""
-        entry, answer, now = suspect.entry, suspect.answer, self._clock()
-        integration.note_failure(entry, now)
+        entry, answer = suspect.entry, suspect.answer
+        integration.note_failure(entry, suspect.sent_at)
         self._tell(entry, suspect.dispatch, RouteRefused(answer.status, answer.reason))
-        integration.forgive((entry.outbox, entry.dedup_key), now)
+        integration.forgive((entry.outbox, entry.dedup_key), self._clock())
 
     def _refuse(self, integration: Integration, reason: str, *, by_check: bool) -> None:
         if integration.refuse(reason, self._clock(), by_check=by_check):
@@ -474,7 +498,7 @@ class Delivery:
     def _check_if_due(self, integration: Integration, now: float) -> None:
         due = integration.check_due()
         if due is None:
-            if integration.refusal is not None and not integration.owed and integration.works():
+            if integration.refusal is not None and integration.is_idle and integration.works():
                 self._observer.works(integration.routes)  # nothing is known of it any more, and nobody waits for it
             return
         if due > now or integration.is_checking:
@@ -505,7 +529,7 @@ class Delivery:
                 if refusal is not None and (refusal.by_check or not integration.owed) and integration.works():
                     self._observer.works(integration.routes)
                 for suspect in suspects:
-                    self._own_fault(suspect)
+                    self._own_fault(integration, suspect)
             case Rejected(reason=reason) | RouteRefused(reason=reason):
                 if sent_at <= integration.accepted_at:
                     return  # something was accepted after it had left

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from providers.answer import Rejected, RouteRefused
-from providers.delivery.breaker import Breaker
+from providers.delivery.breaker import Breaker, Probes
 from providers.delivery.outbox import Dispatch, Lane, Outbox, Pending
 from providers.delivery.queue import Entry, Queue, Retry
 from providers.limiter import KeyLimiter
@@ -27,6 +27,18 @@ _TRIES: Final = 100
 FORGIVEN: Final = 5
 """Of the alerts that have opened a breaker, so many are tried again in their own turn, once it has closed: they are the
 worst there were, and each costs the others one request."""
+
+_FORGIVE_SECONDS: Final = 60.0
+"""Between two times at least: a breaker that opens again and again was opened by alerts that always fail."""
+
+_QUICK_PROBES: Final = 5
+"""Alerts that have not failed and are tried at once when a key is refused: it may be refused for some alerts only."""
+
+_BEHIND_SECONDS: Final = 1.0
+"""Between two alerts that have failed before, where the last of these has failed again."""
+
+_MOST_BEHIND: Final = 64
+"""So many of them are on the wire at most, while they are accepted."""
 
 _THROTTLES: Final = 2
 """Answers 429 to one alert in a row, after which something may throttle that alert alone."""
@@ -53,6 +65,7 @@ class Suspect:
     entry: Entry
     dispatch: Dispatch
     answer: Rejected | RouteRefused
+    sent_at: float
     answered_at: float
 
 
@@ -62,6 +75,7 @@ class Refusal:
 
     reason: str
     by_check: bool
+    probes: Probes
 
 
 @dataclass(slots=True, eq=False)
@@ -97,8 +111,12 @@ class Integration:
     _resolving: OrderedDict[Outbox, Queue] = field(default_factory=OrderedDict)
     _forgiven: dict[Alert, int] = field(default_factory=dict)
     _rejected: int = 0
-    _probe_at: float = float("-inf")
     _turn: int = 0
+    _behind_in_flight: int = 0
+    _window: int = 1
+    _forgave_at: float = float("-inf")
+    _behind_at: float = float("-inf")
+    _unpaid: int = 0
     _doubts_throttling: bool = False
 
     @property
@@ -179,6 +197,7 @@ class Integration:
             self.owed -= queue.count
             self.owed_bytes -= queue.bytes
         self._resolving.pop(outbox, None)
+        self.breaker.forget(lambda alert: alert[0] is outbox)
         for alert in [alert for alert in self.suspects if alert[0] is outbox]:
             del self.suspects[alert]
         for alert in [alert for alert in self._forgiven if alert[0] is outbox]:
@@ -197,10 +216,10 @@ class Integration:
     def take(self, now: float) -> Entry | None:
         """What leaves next, taken out of its queue; None if nothing may at this moment."""
         entry = None
-        if not self.awaiting and self._queues and self.breaker.allows(now, self.in_flight) and self._is_let(now):
+        if not self.awaiting and self._queues:
             for queue in self._queues.values():
                 queue.unpark(now)
-            entry = self._probe() if self.breaker.is_open or self.refusal is not None else self._next()
+            entry = self._probe(now) if self._is_probing else self._next(now)
         is_held_up = entry is not None and not self.limiter.has_token(now)
         self.limiter.set_waiting(is_held_up, now)
         if entry is None or is_held_up:
@@ -208,24 +227,45 @@ class Integration:
         entry.queue.remove(entry.dedup_key)
         return entry
 
-    def started(self, now: float) -> None:
+    def started(self, entry: Entry, now: float) -> None:
         """What was taken is on the wire: it has its token, and the next one has its turn."""
         self.limiter.take(now)
+        if entry.is_behind:
+            self._behind_in_flight += 1
+            self._behind_at = now
+        for probes in self._probing:
+            probes.left(now, is_fresh=not entry.is_behind)
         self._turn += 1
         self.in_flight += 1
 
-    def _is_let(self, now: float) -> bool:
-        """Whether a refusal lets an alert try: of one that a check has found out, only a check says that it is over."""
-        if self.refusal is None:
-            return True
-        return not self.refusal.by_check and self.in_flight == 0 and now >= self._probe_at
+    def finished(self, entry: Entry) -> None:
+        """It is on the wire no more."""
+        self.in_flight -= 1
+        if entry.is_behind:
+            self._behind_in_flight -= 1
 
-    def _next(self) -> Entry | None:
+    @property
+    def _is_probing(self) -> bool:
+        return self.breaker.is_open or self.refusal is not None
+
+    @property
+    def _probing(self) -> Sequence[Probes]:
+        """What has to allow a probe: an open breaker, and a refusal."""
+        probing = [self.breaker.probes] if self.breaker.is_open else []
+        if self.refusal is not None:
+            probing.append(self.refusal.probes)
+        return probing
+
+    def _next(self, now: float) -> Entry | None:
         for lane in _TURNS[self._turn % len(_TURNS)]:
             entry = self._first_resolve() if lane is Lane.RESOLVE else self._first(lane)
             if entry is not None:
                 return entry
-        return self._first_behind()
+        # What has failed before is let go by and by, or a few that always fail would use up what others need: so many at
+        # a time as have lately been accepted.
+        if self._behind_in_flight < self._window or now >= self._behind_at + _BEHIND_SECONDS:
+            return self._first_behind()
+        return None
 
     def _first(self, lane: Lane) -> Entry | None:
         heads = (head for queue in self._queues.values() if (head := queue.head(lane)) is not None)
@@ -246,71 +286,103 @@ class Integration:
         behind = (entry for queue in self._queues.values() if (entry := queue.behind()) is not None)
         return min(behind, key=_rank_behind, default=None)
 
-    def _probe(self) -> Entry | None:
-        """The alert with the fewest failures, a trigger before others; of these the least severe, as it may fail too,
-        and then goes behind all that have not."""
+    def _probe(self, now: float) -> Entry | None:
+        """What may leave while it is not known whether the provider takes anything; of a refusal that a check has found
+        out, only a check says that it is over."""
+        if self.refusal is not None and self.refusal.by_check:
+            return None
+        for is_fresh in (True, False):
+            if all(probes.allows(now, self.in_flight, is_fresh=is_fresh) for probes in self._probing):
+                entry = self._first_fresh() if is_fresh else self._first_behind()
+                if entry is not None:
+                    return entry
+        return None
+
+    def _first_fresh(self) -> Entry | None:
+        """An alert that has not failed, a trigger before others; of these the least severe, as it may fail too, and then
+        goes behind all that have not."""
         for lane in (Lane.NEW, Lane.AGAIN, Lane.ACKNOWLEDGE):
             tails = (tail for queue in self._queues.values() if (tail := queue.tail(lane)) is not None)
             entry = min(tails, key=_rank_of_probe, default=None)
             if entry is not None:
                 return entry
-        return self._first_resolve() or self._first_behind()
+        return self._first_resolve()
 
     def next_due(self, now: float) -> float | None:
         """When something may leave, or is to be checked, that is not now; None if no time will change that."""
         due: list[float] = []
         if self._queues:
-            unparked = [at for queue in self._queues.values() if (at := queue.next_unparked) is not None]
-            held_until = max(self.breaker.probe_at or 0.0, self._probe_at if self.refusal is not None else 0.0)
-            due += [max(at, held_until) for at in unparked]
-            if held_until > now and len(self):
-                due.append(held_until)
-            if not self.limiter.has_token(now) and self.has_waiting:
-                due.append(max(held_until, self.limiter.next_at(now)))
+            held_until = self._held_until(now)
+            due += [max(at, held_until) for queue in self._queues.values() if (at := queue.next_unparked) is not None]
+            if self.has_waiting:
+                due += [held_until, self._behind_at + _BEHIND_SECONDS]
+                if not self.limiter.has_token(now):
+                    due.append(max(held_until, self.limiter.next_at(now)))
         check = self.check_due()
         if check is not None and not self.is_checking:
             due.append(max(check, self.limiter.next_at(now)) if not self.limiter.has_token(now) else check)
         return min((at for at in due if now < at < math.inf), default=None)
 
+    def _held_until(self, now: float) -> float:
+        """Before when no probe leaves; no time at all if anything may leave."""
+        probing = self._probing
+        if not probing:
+            return -math.inf
+        if self.refusal is not None and self.refusal.by_check:
+            return math.inf
+        if self.in_flight:
+            return max(probes.due_beside() for probes in probing)
+        has_fresh = any(queue.has_fresh for queue in self._queues.values())
+        return max(probes.due(has_fresh=has_fresh) for probes in probing)
+
     # what answers say
 
-    def accepted(self, sent_at: float, now: float) -> list[Suspect]:
-        """The provider took a request that had left at ``sent_at``; gives the suspects that had been answered by then:
+    def accepted(self, entry: Entry, sent_at: float, now: float) -> list[Suspect]:
+        """The provider took what had left at ``sent_at``; gives the suspects that had been answered by then:
         the key works, so it is their own fault."""
         self.accepted_at = self.worked_at = self.heard_at = now
         self._rejected = 0
+        if entry.is_behind:
+            self._window = min(_MOST_BEHIND, max(1, 2 * self._window))
         opened_by = self.breaker.opened_by[:FORGIVEN]
         self.breaker.succeeded()
-        for alert in opened_by:
-            self.forgive(alert, now)
+        if opened_by and now >= self._forgave_at + _FORGIVE_SECONDS:
+            self._forgave_at = now
+            for alert in opened_by:
+                self.forgive(alert, now)
         return self._released(lambda suspect: suspect.answered_at <= sent_at)
 
     def failed(self, entry: Entry, now: float, retry_after: float | None = None) -> None:
-        """An outage answer. It counts for the breaker if nothing has been accepted since the alert's first failure."""
-        self.note_failure(entry, now)
+        """An outage answer (`note_failure`). It counts for the breaker if nothing has been accepted since the alert's
+        first failure."""
         if not self.is_own_trouble(entry):
             self.breaker.failed((entry.outbox, entry.dedup_key), now, retry_after or 0.0)
 
     def is_own_trouble(self, entry: Entry) -> bool:
-        """Whether the provider has taken something since the alert first failed."""
+        """Whether the provider has taken something since a request of the alert left that then failed."""
         retry = entry.queue.retries.get(entry.dedup_key)
         return retry is not None and self.worked_at > retry.first_failed
 
-    def note_failure(self, entry: Entry, now: float) -> Retry:
-        """The alert has failed. One that has failed before this process knew of it has done so for ever."""
+    def note_failure(self, entry: Entry, sent_at: float) -> Retry:
+        """A request of the alert has failed that left at ``sent_at``: what was accepted while it hung shows as much as
+        what was accepted afterwards. One that has failed before this process knew of it has done so for ever."""
         retries = entry.queue.retries
         retry = retries.get(entry.dedup_key)
         if retry is None:
-            retry = retries[entry.dedup_key] = Retry(-math.inf if entry.pending.failures else now)
+            retry = retries[entry.dedup_key] = Retry(-math.inf if entry.pending.failures else sent_at, sent_at)
+        if entry.is_behind:
+            self._window //= 2
+        retry.others_accepted = self.worked_at > retry.last_failed
+        retry.last_failed = sent_at
         return retry
 
-    def throttled(self, entry: Entry, retry_after: float | None, now: float) -> bool:
+    def throttled(self, entry: Entry, retry_after: float | None, sent_at: float, now: float) -> bool:
         """An answer 429. Whether it is the integration's: it then lets nothing leave for a while.
 
         Something may throttle that alert alone, and it would hold up all others for ever. So after some of them in a row
         the key is checked, and what is then throttled once more has a trouble of its own.
         """
-        retry = self.note_failure(entry, now)
+        retry = self.note_failure(entry, sent_at)
         retry.throttled += 1
         if retry.throttled > _THROTTLES and self.is_own_trouble(entry):
             return False
@@ -319,11 +391,14 @@ class Integration:
         return True
 
     def forgive(self, alert: Alert, now: float) -> None:
-        """What the alert has failed so far was the route's fault: it has its own turn again, until it fails once more."""
+        """What the alert has failed so far was the route's fault: it has its own turn again, until it fails once more.
+
+        Only once: it could be the alert that makes the route look faulty, and would be tried before all others for ever.
+        """
         outbox, dedup_key = alert
         queue = self._queues.get(outbox)
         entry = queue.get(dedup_key) if queue is not None else None
-        if queue is not None and entry is not None and entry.is_behind:
+        if queue is not None and entry is not None and entry.is_behind and alert not in self._forgiven:
             self._forgiven[alert] = entry.pending.failures
             queue.put(dedup_key, entry.pending, is_behind=False, now=now)
 
@@ -331,15 +406,24 @@ class Integration:
 
     def refuse(self, reason: str, now: float, *, by_check: bool) -> bool:
         """The provider refuses the key. Whether that is news."""
-        is_news = self.refusal is None
-        self.refusal = Refusal(reason, by_check or (self.refusal is not None and self.refusal.by_check))
-        self._probe_at = now + self.recovery_seconds
-        return is_news
+        before = self.refusal
+        probes = before.probes if before is not None else self._new_probes()
+        probes.failed(now)
+        self.refusal = Refusal(reason, by_check or (before is not None and before.by_check), probes)
+        return before is None
+
+    def _new_probes(self) -> Probes:
+        return Probes(self.recovery_seconds, quick=_QUICK_PROBES, fresh_seconds=self.recovery_seconds)
 
     def works(self) -> bool:
         """The provider takes the key. Whether that is news."""
         is_news, self.refusal = self.refusal is not None, None
         return is_news
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, and nothing is on the wire."""
+        return not (self.in_flight or self.suspects or any(self._queues.values()))
 
     def suspect(self, suspect: Suspect) -> None:
         """It waits for the next check."""
@@ -378,10 +462,21 @@ class Integration:
 
     # room
 
-    @property
-    def owes_too_much(self) -> bool:
-        """Whether more triggers are owed than may be."""
-        return self.may_owe is not None and self.owed > self.may_owe
+    def has_come(self) -> bool:
+        """One more trigger has come to be owed. Whether one has to go for it, or for one that came before.
+
+        What a take-over has brought is more than may be owed through no fault of what comes now: it stays.
+        """
+        if self.may_owe is None or self.owed <= self.may_owe:
+            self._unpaid = 0
+            return False
+        self._unpaid += 1
+        return True
+
+    def has_gone(self) -> bool:
+        """One has gone for another. Whether one more has to."""
+        self._unpaid -= 1
+        return self._unpaid > 0 and self.may_owe is not None and self.owed > self.may_owe
 
     def has_room(self) -> bool:
         """Whether one more trigger may be owed."""

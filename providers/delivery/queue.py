@@ -19,9 +19,12 @@ _SPARE = 1000
 
 @dataclass(slots=True)
 class Retry:
-    """What has failed of an alert, by the monotonic clock. ``throttled`` counts the answers 429 in a row."""
+    """What has failed of an alert: when its first and last request that failed had left, by the monotonic clock, and
+    whether its route has accepted others since the one before. ``throttled`` counts the answers 429 in a row."""
 
     first_failed: float
+    last_failed: float
+    others_accepted: bool = False
     not_before: float = 0.0
     throttled: int = 0
 
@@ -146,6 +149,11 @@ class Queue:
             if (entry := self._top(heap)) is not None:
                 return entry
         return None
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether some of those whose turn it may be have not failed."""
+        return any(self.head(lane) is not None for lane in Lane)
 
     def behind(self) -> Entry | None:
         """Of those that have failed, the one that has failed the least; a trigger before others, the worst first."""

@@ -4,16 +4,21 @@ The loop's time is a number (tests/support/loop), so that waiting costs nothing 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import gc
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
-from providers.delivery import Delivery, Dispatch, Offer
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.delivery.breaker import BreakerSettings
+from providers.delivery.delivery import Delivery, RouteLimits
+from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
 from providers.notification import Notification, Resolve
 from providers.provider import Request
+from providers.rate import Rate
 from providers.retry import Backoff
 from state.violation import Severity, Violation
 from tests.support.loop import VirtualLoop
@@ -24,10 +29,15 @@ DOWN = Unavailable(503, "down")
 class Provider:
     name = "simulated"
     key_limit = 255
+    documented_rate = Rate(1.5, 30)
 
-    def __init__(self, routes: Sequence[str], requests: int) -> None:
+    def __init__(self, routes: Sequence[str], requests: int, keys: Mapping[str, str]) -> None:
         self.routes = routes
         self._requests = requests
+        self._keys = keys
+
+    def integration_of(self, route: str) -> str:
+        return self._keys.get(route, route)
 
     def route_of(self, violation: Violation) -> str:
         return self.routes[0]
@@ -40,50 +50,80 @@ class Provider:
             for number in range(self._requests)
         ]
 
+    def check(self, route: str) -> Request:
+        return Request("POST", f"{route}/check")
+
     def classify(self, status: int, headers: Any, body: bytes) -> Answer:
         raise NotImplementedError
 
 
 @dataclass(eq=False)
 class Outbox:
-    """Owes what the test has put into ``owed``, until it is answered for good; offers again as a task does."""
+    """Owes what the test has put into ``owed``, until it is accepted or rejected; counts attempts as a task does."""
 
     setting: "Setting"
-    owed: dict[str, Offer] = field(default_factory=dict)
-    answers: list[tuple[str, Answer, int]] = field(default_factory=list)
+    owed: dict[str, Pending] = field(default_factory=dict)
+    answers: list[tuple[str, Outcome]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    stays: set[str] = field(default_factory=set)
+    resolves: bool = True
+    answered: Callable[[str], None] = lambda dedup_key: None
 
     def owe(
-        self, key: str, severity: Severity = Severity.HIGH, *, since: float = 0.0, route: str = "default"
+        self,
+        key: str,
+        severity: Severity = Severity.HIGH,
+        *,
+        since: float = 0.0,
+        route: str = "default",
+        lane: Lane = Lane.NEW,
+        failures: int = 0,
+        size: int = 0,
+        not_before: float = 0.0,
+        is_new: bool = False,
     ) -> "Outbox":
-        offer = Offer(self, key, route, severity, since)
-        self.owed[key] = offer
-        with self.setting.loop.running():
-            self.setting.delivery.offer(offer)
-        self.setting.loop.settle()
+        self.owed[key] = Pending(route, lane, severity, since, failures, not_before, size)
+        self.changed(key, is_new=is_new)
         return self
 
-    def dispatch(self, dedup_key: str, route: str) -> Dispatch | None:
+    def changed(self, key: str, *, is_new: bool = False) -> None:
+        with self.setting.loop.running():
+            self.setting.delivery.changed(self, key, is_new=is_new)
+        self.setting.loop.settle()
+
+    # what delivery asks
+
+    def pending(self, dedup_key: str) -> Pending | None:
+        return self.owed.get(dedup_key)
+
+    def may_resolve(self) -> bool:
+        return self.resolves
+
+    def take(self, dedup_key: str, route: str) -> Dispatch | None:
         self.asked.append(dedup_key)
-        offer = self.owed.get(dedup_key)
-        if offer is None or offer.route != route:
+        pending = self.owed.get(dedup_key)
+        if pending is None or pending.route != route:
             return None
-        return Dispatch(dedup_key, route, Resolve(dedup_key), offer)
+        return Dispatch(dedup_key, route, Resolve(dedup_key), pending)
 
-    def answered(self, dispatch: Dispatch, answer: Answer, failures: int) -> None:
-        self.answers.append((dispatch.dedup_key, answer, failures))
-        if isinstance(answer, Accepted | Rejected):
-            self.owed.pop(dispatch.dedup_key, None)
-        elif (offer := self.owed.get(dispatch.dedup_key)) is not None:
-            at = self.setting.delivery.retry_at(failures)
-            self.setting.retries.append(at - self.setting.loop.time())
-            self.setting.delivery.offer(
-                Offer(self, offer.dedup_key, offer.route, offer.severity, offer.since, not_before=at)
-            )
+    def told(self, dispatch: Dispatch, outcome: Outcome) -> None:
+        dedup_key = dispatch.dedup_key
+        self.answers.append((dedup_key, outcome))
+        pending = self.owed.get(dedup_key)
+        if isinstance(outcome, Accepted | Rejected):
+            if pending is dispatch.token:
+                del self.owed[dedup_key]
+        elif pending is not None:
+            self.owed[dedup_key] = replace(pending, failures=pending.failures + 1)
+        self.answered(dedup_key)
 
-    def withheld(self, dedup_key: str) -> None:
-        if (offer := self.owed.get(dedup_key)) is not None:
-            self.setting.delivery.offer(offer)
+    def make_room(self, dedup_key: str) -> bool:
+        if dedup_key in self.stays:
+            return False
+        del self.owed[dedup_key]
+        self.dropped.append(dedup_key)
+        return True
 
 
 class Setting:
@@ -93,9 +133,13 @@ class Setting:
         self,
         *,
         routes: Sequence[str] = ("default",),
+        keys: Mapping[str, str] | None = None,
         max_in_flight: int = 100,
         requests: int = 1,
         random: Callable[[], float] = lambda: 1.0,
+        threshold: int = 1000,
+        limits: RouteLimits | None = None,
+        max_owed_bytes: int = 1 << 30,
     ) -> None:
         self.loop = VirtualLoop()
         self.may_send = True
@@ -103,16 +147,22 @@ class Setting:
         self.waiting: dict[str, asyncio.Future[Answer]] = {}
         self.observed: list[tuple[str, Answer, float]] = []
         self.faults: list[tuple[str, BaseException]] = []
-        self.retries: list[float] = []
+        self.follow_ups: list[tuple[str, Rejected]] = []
+        self.refusals: list[tuple[str, tuple[str, ...]]] = []
+        self.checks: list[Answer] = []
         self.delivery = Delivery(
-            provider=Provider(routes, requests),  # type: ignore[arg-type]
+            provider=Provider(routes, requests, keys or {}),
             sender=self,
             timeout=30.0,
             may_send=lambda: self.may_send,
             backoff=Backoff(1.0, 8.0, 2.0, random),
             max_in_flight=max_in_flight,
             observer=self,
+            breaker=BreakerSettings(threshold, 30.0),
+            limits=dict.fromkeys(routes, limits or RouteLimits()),
+            max_owed_bytes=max_owed_bytes,
             clock=self.loop.time,
+            chance=lambda: 0.5,
         )
         self.outbox = Outbox(self)
 
@@ -126,13 +176,33 @@ class Setting:
         finally:
             del self.waiting[name]
 
+    # what delivery tells
+
     def answered(self, dispatch: Dispatch, answer: Answer, seconds: float) -> None:
         self.observed.append((dispatch.dedup_key, answer, seconds))
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         self.faults.append((dispatch.dedup_key, error))
 
+    def follow_up_rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
+        self.follow_ups.append((dispatch.dedup_key, answer))
+
+    def checked(self, route: str, answer: Answer) -> None:
+        self.checks.append(answer)
+
+    def refused(self, routes: tuple[str, ...], reason: str) -> None:
+        self.refusals.append(("refused", routes))
+
+    def works(self, routes: tuple[str, ...]) -> None:
+        self.refusals.append(("works", routes))
+
     # what a test does
+
+    def start(self) -> "Setting":
+        with self.loop.running():
+            self.delivery.start()
+        self.loop.settle()
+        return self
 
     def answer(self, name: str, answer: Answer | None = None) -> None:
         self.waiting[name].set_result(answer or Accepted())
@@ -209,11 +279,11 @@ def test_different_alerts_go_at_the_same_time_and_an_alert_one_request_at_a_time
 
 def test_it_is_known_what_is_on_the_wire(setting: Setting) -> None:
     setting.outbox.owe("a")
-    assert setting.delivery.is_on_the_wire(setting.outbox, "a")
-    assert not setting.delivery.is_on_the_wire(setting.outbox, "b")
-    assert not setting.delivery.is_on_the_wire(Outbox(setting), "a")
+    assert setting.delivery.is_busy(setting.outbox, "a")
+    assert not setting.delivery.is_busy(setting.outbox, "b")
+    assert not setting.delivery.is_busy(Outbox(setting), "a")
     setting.answer("a")
-    assert not setting.delivery.is_on_the_wire(setting.outbox, "a")
+    assert not setting.delivery.is_busy(setting.outbox, "a")
 
 
 def test_no_more_than_max_in_flight_are_on_the_wire() -> None:
@@ -251,27 +321,29 @@ def test_a_route_that_hangs_does_not_starve_another() -> None:
     assert setting.taken() == ["team/page"]
 
 
-def test_a_retry_after_pauses_its_route_only() -> None:
+def test_a_429_pauses_its_key_only_for_as_long_as_it_asks_at_least() -> None:
     setting = Setting(routes=("default", "team"), max_in_flight=8)
     setting.outbox.owe("a")
     setting.taken()
-    setting.answer("a", Unavailable(429, "slow down", retry_after=20.0))
+    setting.answer("a", Throttled("slow down", retry_after=80.0))
     setting.outbox.owe("b", Severity.CRITICAL).owe("c", route="team")
     assert setting.taken() == ["team/c"]
-    setting.loop.advance(19.9)
+    setting.loop.advance(79.9)
     assert setting.taken() == []
     setting.loop.advance(0.2)
-    assert sorted(setting.taken()) == ["a", "b"]
+    assert setting.taken() == ["b", "a"], "it has gone back to its place, without a failure"
+    assert setting.outbox.answers == []
 
 
-def test_a_refused_route_says_so_until_it_is_answered() -> None:
+def test_a_refused_route_says_so_until_something_is_accepted() -> None:
     setting = Setting(routes=("default", "team"), max_in_flight=8)
     setting.outbox.owe("a", route="team")
     setting.answer("team/a", RouteRefused(403, "revoked"))
-    assert {route.name: route.refused for route in setting.delivery.routes} == {"default": None, "team": "revoked"}
-    setting.loop.advance(1.0)
+    assert setting.delivery.refused_routes == ["team"]
+    setting.loop.advance(30.0)
     setting.answer("team/a")
-    assert all(route.refused is None for route in setting.delivery.routes)
+    assert setting.delivery.refused_routes == []
+    assert setting.refusals == [("refused", ("team",)), ("works", ("team",))]
 
 
 def test_a_route_that_is_not_configured_any_more_is_served_by_the_first() -> None:
@@ -289,36 +361,45 @@ def test_what_fails_is_tried_again_with_backoff() -> None:
     for failures, wait in enumerate([1.0, 2.0, 4.0, 8.0], start=1):
         assert setting.taken() == ["a"]
         setting.answer("a", DOWN)
-        assert setting.outbox.answers[-1] == ("a", DOWN, failures)
+        assert setting.outbox.answers[-1] == ("a", DOWN)
+        assert setting.outbox.owed["a"].failures == failures
         setting.loop.advance(wait - 0.01)
         assert setting.taken() == []
         setting.loop.advance(0.02)
 
 
 def test_the_backoff_is_jittered_by_the_random_it_was_given() -> None:
-    chances = iter([0.5, 0.25, 0.0])
+    chances = iter([0.5, 0.75, 0.5])
     setting = Setting(random=lambda: next(chances))
     setting.outbox.owe("a")
-    for wait in (0.5, 0.5, 0.0):
+    assert setting.taken() == ["a"]
+    for wait in (0.5, 1.5, 2.0):
         setting.answer("a", DOWN)
-        setting.loop.advance(wait)
-    assert setting.retries == pytest.approx([0.5, 0.5, 0.0])
-    assert setting.taken() == ["a"] * 4
+        setting.loop.advance(wait - 0.01)
+        assert setting.taken() == []
+        setting.loop.advance(0.02)
+        assert setting.taken() == ["a"]
 
 
-def test_failures_are_counted_in_a_row_and_for_each_alert() -> None:
-    setting = Setting()
-    setting.outbox.owe("a").owe("b")
+def test_the_backoff_of_each_alert_is_its_own_and_begins_anew_when_it_has_been_told(setting: Setting) -> None:
+    setting.outbox.owe("a")
     setting.answer("a", DOWN)
-    setting.answer("b", RouteRefused(401, "key"))
     setting.loop.advance(1.0)
     setting.answer("a", DOWN)
-    setting.answer("b")
     setting.outbox.owe("b")
+    setting.taken()
     setting.answer("b", DOWN)
-    assert [(key, failures) for key, _, failures in setting.outbox.answers] == [
-        ("a", 1), ("b", 1), ("a", 2), ("b", 0), ("b", 1),
-    ]  # fmt: skip
+    setting.loop.advance(1.01)
+    assert setting.taken() == ["b"], "after one second, while a waits for two"
+    setting.answer("b")
+    setting.loop.advance(1.0)
+    assert setting.taken() == ["a"]
+    setting.answer("a")
+    setting.outbox.owe("a")
+    setting.taken()
+    setting.answer("a", DOWN)
+    setting.loop.advance(1.01)
+    assert setting.taken() == ["a"]
 
 
 def test_every_answer_is_told_to_the_observer_with_its_time(setting: Setting) -> None:
@@ -332,8 +413,8 @@ def test_a_notification_that_cannot_be_said_is_rejected_and_reported_and_holds_n
     setting.outbox.owe("broken").owe("a")
     ((key, error),) = setting.faults
     assert (key, str(error)) == ("broken", "a fault of ours")
-    ((key, answer, failures),) = setting.outbox.answers
-    assert (key, failures) == ("broken", 0)
+    ((key, answer),) = setting.outbox.answers
+    assert key == "broken"
     assert isinstance(answer, Rejected)
     assert answer.status == 0
     assert "a fault of ours" not in answer.reason, "an exception's text may hold anything"
@@ -398,7 +479,7 @@ def test_withdraw_waits_for_what_is_on_the_wire(setting: Setting) -> None:
     assert not withdrawal.done()
     setting.answer("a")
     assert withdrawal.done()
-    assert setting.outbox.answers == [("a", Accepted(), 0)]
+    assert setting.outbox.answers == [("a", Accepted())]
 
 
 def test_withdraw_cuts_off_what_is_not_answered_in_time(setting: Setting) -> None:
@@ -427,7 +508,7 @@ def test_withdraw_takes_what_waits_out_of_the_queues() -> None:
     assert setting.taken() == []
 
 
-def test_what_is_offered_again_by_an_answer_that_comes_while_it_withdraws_does_not_leave(setting: Setting) -> None:
+def test_what_is_owed_again_by_an_answer_that_comes_while_it_withdraws_does_not_leave(setting: Setting) -> None:
     setting.outbox.owe("a")
     withdrawal = withdraw(setting, setting.outbox, 5.0)
     setting.answer("a", DOWN)
@@ -448,16 +529,7 @@ def test_withdraw_of_one_outbox_leaves_the_others_alone() -> None:
     assert setting.taken() == ["y"], "the room that has become free"
     setting.answer("x")
     setting.answer("y")
-    assert [key for key, _, _ in other.answers] == ["x", "y"]
-
-
-def test_after_withdraw_the_failures_are_forgotten(setting: Setting) -> None:
-    setting.outbox.owe("a")
-    setting.answer("a", DOWN)
-    withdraw(setting, setting.outbox, 0)
-    setting.outbox.owe("a")
-    setting.answer("a", DOWN)
-    assert [failures for _, _, failures in setting.outbox.answers] == [1, 1]
+    assert [key for key, _ in other.answers] == ["x", "y"]
 
 
 def test_what_is_cut_off_before_it_has_begun_leaves_nothing_behind(setting: Setting) -> None:
@@ -467,8 +539,7 @@ def test_what_is_cut_off_before_it_has_begun_leaves_nothing_behind(setting: Sett
     assert withdrawal.done()
     assert setting.taken() == []
     assert setting.delivery.in_flight == 0
-    assert [route.in_flight for route in setting.delivery.routes] == [0]
-    setting.outbox.owe("a")
+    Outbox(setting).owe("a")
     assert setting.taken() == ["a"]
 
 
@@ -481,3 +552,218 @@ def test_close_cuts_off_everything_and_no_timer_is_left(setting: Setting) -> Non
     setting.may_send = True
     setting.loop.advance(60.0)
     assert (setting.taken(), setting.delivery.in_flight) == ([], 0)
+
+
+# what was wrong once
+
+
+def test_what_an_answer_sets_off_about_the_same_alert_does_not_make_two_requests_of_it(setting: Setting) -> None:
+    def operator_takes_it(dedup_key: str) -> None:
+        setting.outbox.answered = lambda dedup_key: None
+        setting.outbox.owed[dedup_key] = Pending("default", Lane.ACKNOWLEDGE, Severity.HIGH, 0.0)
+        setting.delivery.changed(setting.outbox, dedup_key)
+
+    setting.outbox.answered = operator_takes_it
+    setting.outbox.owe("a")
+    setting.taken()
+    setting.answer("a")
+    assert setting.taken() == ["a"]
+    assert setting.delivery.in_flight == 1
+    setting.answer("a")
+    assert (setting.taken(), setting.delivery.in_flight, setting.loop.errors) == ([], 0, [])
+
+
+def test_after_withdraw_nothing_of_this_outbox_ever_leaves(setting: Setting) -> None:
+    withdraw(setting, setting.outbox, 0)
+    setting.outbox.owe("a", is_new=True)
+    setting.loop.advance(60.0)
+    assert setting.taken() == []
+
+
+def test_a_rejection_that_comes_while_it_withdraws_is_no_suspect() -> None:
+    setting = Setting(limits=RouteLimits(check_interval=3600.0))
+    setting.outbox.owe("a")
+    withdrawal = withdraw(setting, setting.outbox, 5.0)
+    setting.answer("a", Rejected(403, "who?"))
+    assert withdrawal.done()
+    setting.outbox.owe("a")
+    setting.loop.advance(60.0)
+    assert setting.outbox.answers == []
+    assert [name for name in setting.taken() if name != "check"] == ["a"]
+
+
+def test_an_outbox_that_was_withdrawn_is_let_go_whatever_it_has_been_through() -> None:
+    setting = Setting(routes=("default", "team", "other"), threshold=2, limits=RouteLimits(check_interval=3600.0))
+    for key, answer in {"a": None, "b": DOWN, "c": DOWN, "d": DOWN, "e": Rejected(400, "no")}.items():
+        for route in ("default", "team", "other"):
+            name = f"{route}/{key}".removeprefix("default/")
+            setting.outbox.owe(f"{key}", route=route)
+            if name in setting.waiting:
+                setting.answer(name, answer)
+    setting.outbox.owe("f", lane=Lane.RESOLVE).owe("g", route="team")
+    gone = weakref.ref(setting.outbox)
+    withdraw(setting, setting.outbox, 0)
+    setting.outbox = Outbox(setting)
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("places", [1, 2, 3])
+def test_a_place_that_becomes_free_goes_to_the_one_that_has_waited_for_it(places: int) -> None:
+    routes = ("default", "r1", "r2", "r3")
+    setting = Setting(routes=routes, max_in_flight=places)
+    for number in range(5):
+        for route in routes:
+            setting.outbox.owe(f"{route} {number}", route=route)
+    left = setting.taken()
+    for _ in range(8):
+        setting.answer(next(iter(setting.waiting)))
+        left += setting.taken()
+    assert {name.split("/")[0] if "/" in name else "default" for name in left[:8]} == set(routes)
+
+
+def test_places_are_given_however_many_that_wait_for_one_have_nothing_to_say_any_more() -> None:
+    routes = ("default", *(f"r{number}" for number in range(60)))
+    setting = Setting(routes=routes, max_in_flight=1)
+    setting.outbox.owe("a")
+    for route in routes[1:]:
+        setting.outbox.owe(route, route=route)
+    for route in routes[1:-1]:
+        del setting.outbox.owed[route]
+        setting.outbox.changed(route)
+    assert setting.taken() == ["a"]
+    setting.answer("a")
+    assert setting.taken() == ["r59/r59"]
+
+
+def test_a_larger_share_lets_what_waits_leave_at_once() -> None:
+    setting = Setting(limits=RouteLimits(Rate(1.5, 30)))
+    with setting.loop.running():
+        setting.delivery.set_share(0.0)
+    setting.outbox.owe("a")
+    setting.loop.advance(10.0)
+    assert setting.taken() == []
+    with setting.loop.running():
+        setting.delivery.set_share(1.0)
+    assert setting.taken() == ["a"]
+
+
+def test_a_refusal_does_not_end_while_resolves_wait_and_their_key_is_not_checked() -> None:
+    setting = Setting()
+    for number in range(5):
+        setting.outbox.owe(f"{number}", lane=Lane.RESOLVE)
+    for _ in range(200):
+        for name in list(setting.waiting):
+            setting.answer(name, Rejected(400, "no"))
+        setting.loop.advance(0.1)
+    assert setting.refusals == [("refused", ("default",))]
+    assert len(setting.taken()) <= 5 + 5
+
+
+# budgets
+
+
+def room(may_owe: int | None = None, max_owed_bytes: int = 1 << 30, routes: Sequence[str] = ("default",)) -> Setting:
+    setting = Setting(routes=routes, limits=RouteLimits(may_owe=may_owe), max_owed_bytes=max_owed_bytes)
+    return setting.held()
+
+
+def test_one_leaves_for_one_that_comes_the_least_severe_of_these_the_longest_owed() -> None:
+    setting = room(3)
+    outbox = setting.outbox
+    outbox.owe("high", since=1.0, is_new=True).owe("low, old", Severity.LOW, since=2.0, is_new=True)
+    outbox.owe("low, new", Severity.LOW, since=3.0, is_new=True)
+    outbox.owe("critical", Severity.CRITICAL, since=4.0, is_new=True)
+    assert outbox.dropped == ["low, old"]
+    outbox.owe("another", Severity.CRITICAL, since=5.0, is_new=True)
+    assert outbox.dropped == ["low, old", "low, new"]
+    outbox.owe("info", Severity.INFO, since=6.0, is_new=True)
+    assert outbox.dropped[2:] == ["info"]
+
+
+def test_a_take_over_drops_nothing_and_what_comes_after_it_takes_one_place_each() -> None:
+    setting = room(3)
+    for number in range(10):
+        setting.outbox.owe(f"{number}", since=float(number))
+    assert setting.outbox.dropped == []
+    setting.outbox.owe("new", since=20.0, is_new=True)
+    assert setting.outbox.dropped == ["0"]
+    setting.outbox.owe("newer", since=21.0, is_new=True)
+    assert setting.outbox.dropped == ["0", "1"]
+
+
+def test_what_may_not_go_now_goes_for_one_that_comes_later() -> None:
+    setting = room(2)
+    outbox = setting.outbox
+    outbox.stays.update("ab")
+    outbox.owe("a", since=1.0, is_new=True).owe("b", since=2.0, is_new=True)
+    outbox.stays.update("c")
+    outbox.owe("c", since=3.0, is_new=True)
+    assert (outbox.dropped, len(outbox.owed)) == ([], 3)
+    outbox.stays.clear()
+    outbox.owe("d", since=4.0, is_new=True)
+    assert outbox.dropped == ["a", "b"]
+
+
+def test_what_is_on_the_wire_never_makes_room_and_nothing_worse_goes_in_its_place() -> None:
+    setting = Setting(limits=RouteLimits(may_owe=2))
+    setting.outbox.owe("a", Severity.LOW, is_new=True).owe("b", Severity.LOW, is_new=True)
+    assert setting.taken() == ["a", "b"]
+    setting.held()
+    setting.outbox.owe("c", Severity.CRITICAL, is_new=True)
+    assert setting.outbox.dropped == []
+    setting.outbox.owe("d", Severity.CRITICAL, is_new=True)
+    assert setting.outbox.dropped == []
+
+
+def test_over_the_bytes_the_route_that_owes_most_gives() -> None:
+    setting = room(max_owed_bytes=1000, routes=("default", "team"))
+    outbox = setting.outbox
+    outbox.owe("a", size=300, since=1.0, is_new=True).owe("b", size=400, since=2.0, is_new=True)
+    outbox.owe("c", Severity.LOW, route="team", size=200, is_new=True)
+    assert outbox.dropped == []
+    outbox.owe("d", Severity.LOW, route="team", size=200, since=3.0, is_new=True)
+    assert outbox.dropped == ["a"], "although others are less severe: theirs is the route that owes least"
+
+
+def test_a_take_over_of_more_bytes_than_there_is_room_for_drops_nothing() -> None:
+    setting = room(max_owed_bytes=1000)
+    for number in range(10):
+        setting.outbox.owe(f"{number}", size=300, since=float(number))
+    assert setting.outbox.dropped == []
+    setting.outbox.owe("new", size=250, since=20.0, is_new=True)
+    assert setting.outbox.dropped == ["0"], "as much as has come"
+
+
+def test_room_is_by_route_and_by_bytes() -> None:
+    setting = room(2, 1000, routes=("default", "team"))
+    setting.outbox.owe("a", size=100).owe("b", size=100)
+    assert not setting.delivery.has_room("default", 1)
+    assert setting.delivery.has_room("team", 800)
+    assert not setting.delivery.has_room("team", 801)
+
+
+# follow-ups
+
+
+def test_a_rejected_follow_up_is_told_and_its_notification_is_accepted() -> None:
+    setting = Setting(requests=3, limits=RouteLimits(check_interval=3600.0)).start()
+    assert setting.taken() == ["check"]
+    setting.outbox.owe("a")
+    setting.answer("a")
+    setting.answer("a/1", Rejected(404, "no priority"))
+    setting.answer("a/2", Rejected(400, "no note"))
+    assert setting.outbox.answers == [("a", Accepted())]
+    assert setting.follow_ups == [("a", Rejected(404, "no priority")), ("a", Rejected(400, "no note"))]
+    assert setting.taken() == ["a", "a/1", "a/2"], "nobody is checked"
+
+
+def test_each_request_takes_a_token() -> None:
+    setting = Setting(requests=2, limits=RouteLimits(Rate(1.0, 3)))
+    setting.outbox.owe("a").owe("b")
+    setting.answer("a")
+    setting.answer("b")
+    assert setting.taken() == ["a", "b", "a/1"]
+    setting.outbox.owe("c", Severity.CRITICAL)
+    setting.loop.advance(1.01)
+    assert setting.taken() == ["b/1"], "what has begun goes before what has not"
