@@ -2,17 +2,18 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from consumer.config import KafkaConfig, SecurityConfig
 from consumer.header_names import let_header_names_be_any_bytes
+from consumer.watermarks import Watermarks, all_watermarks
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """The producers' own limit; the broker's is the one that counts, and topics are checked against it at start."""
@@ -26,6 +27,9 @@ COMPRESSED_REQUEST_BYTES = 256 * 1024 * 1024
 
 FETCH_WAIT_MS = 100
 """How long the broker may wait for records: whatever else is asked on the same connection waits as long (the ends)."""
+
+METADATA_MAX_AGE_MS = 30_000
+"""How old what is known of topics and leaders may be: partitions that are added have to be noticed within a minute."""
 
 BATCH_BYTES = 512 * 1024
 """How much of one partition a producer puts into one batch."""
@@ -60,6 +64,7 @@ class KafkaClients:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
             session_timeout_ms=int(config.session_timeout * 1000),
             heartbeat_interval_ms=int(config.session_timeout * 1000 / 5),
             rebalance_timeout_ms=int(config.rebalance_timeout * 1000),
@@ -67,14 +72,15 @@ class KafkaClients:
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
 
-    def reader(self) -> AIOKafkaConsumer:
-        """A consumer without a group, for reading a partition from its beginning to its end."""
+    def reader(self, *, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
+        """A consumer without a group, for reading partitions from one offset to another."""
         return AIOKafkaConsumer(
             **self._common_settings,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
-            isolation_level="read_committed",
+            isolation_level=isolation_level,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
 
@@ -92,6 +98,12 @@ class KafkaClients:
     def producer(self) -> AIOKafkaProducer:
         """An idempotent producer without transactions."""
         return AIOKafkaProducer(**self._common_settings, enable_idempotence=True, max_request_size=MAX_REQUEST_BYTES)
+
+    async def watermarks(
+        self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, Watermarks]:
+        """How far these partitions reach, as their leaders say. Raises KafkaError if one is not told."""
+        return await all_watermarks(consumer, partitions)
 
     def admin(self) -> AIOKafkaAdminClient:
         """An admin client."""

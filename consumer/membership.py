@@ -13,12 +13,15 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group import GroupMember, InstanceIdTaken, Sender
+from consumer.growth import Growth
 from consumer.kafka import KafkaClients
 from consumer.owned import OwnedPartition, Remedies
+from consumer.progress import GroupPosition
 from consumer.proof import Proofs
 from consumer.server.health import PipelineHealth
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
+from consumer.topics import follower_of
 from providers.retry import Backoff
 
 RESTORES_AT_A_TIME = 4
@@ -40,6 +43,7 @@ class MemberRunner(ABC, Generic[T]):
         self._log = log.bind(provider=name)
         self._member: GroupMember[T] | None = None
         self._proofs: Proofs | None = None
+        self._growth: Growth | None = None
         retry = config.delivery.retry
         self._backoff = Backoff(
             retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, random.random
@@ -59,7 +63,7 @@ class MemberRunner(ABC, Generic[T]):
                 self._log.error("member_failed", error=repr(error), failures=failures)
                 await _sleep_unless(stopping, self._backoff.wait(failures))
             finally:
-                self._member = self._proofs = None
+                self._member = self._proofs = self._growth = None
 
     async def _run_with_admin(self, stopping: asyncio.Event) -> None:
         admin = self._clients.admin()
@@ -78,6 +82,7 @@ class MemberRunner(ABC, Generic[T]):
         *,
         topic: str,
         group_id: str,
+        follower: str,
         start_from: StartFrom,
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
@@ -86,8 +91,10 @@ class MemberRunner(ABC, Generic[T]):
         metrics: PipelineMetrics,
         make_task: Callable[[Source, Remedies], T],
     ) -> GroupMember[T]:
+        """``follower`` is the topic that must have as many partitions as ``topic``."""
         kafka = self._config.kafka
         self._proofs = proofs
+        self._growth = Growth(admin, follower_of(self._config, follower), self._log)
         self._member = GroupMember(
             consumer=consumer,
             admin=admin,
@@ -103,6 +110,7 @@ class MemberRunner(ABC, Generic[T]):
             metrics=metrics,
             clock=self._clock,
             log=self._log,
+            growth=self._growth,
         )
         return self._member
 
@@ -114,8 +122,8 @@ class MemberRunner(ABC, Generic[T]):
         assigned = member.assigned if member is not None else None
         return assigned is not None and any(tp.partition == partition for tp in assigned)
 
-    async def group_progress(self) -> Mapping[int, tuple[int, int]]:
-        """Of every partition of the group: the committed offset and the end. Raises KafkaError."""
+    async def group_progress(self) -> Mapping[int, GroupPosition]:
+        """Of every partition, how far the group has come; nothing while this is not a member. Raises KafkaError."""
         return await self._member.progress() if self._member is not None else {}
 
     def health(self) -> PipelineHealth:
@@ -131,6 +139,8 @@ class MemberRunner(ABC, Generic[T]):
             stuck=(),
             refused_routes=(),
             failing_checkpoints=member is not None and member.has_failing_checkpoints,
+            held_back=member.held_back if member is not None else (),
+            outgrown=self._growth.outgrown if self._growth is not None else (),
             loop_age=self._clock.monotonic() - member.turned_at if member is not None else 0.0,
         )
 

@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka import KafkaClients, started
+from consumer.settled import settled_end
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, Position, decode_alert, decode_position
 
@@ -24,11 +25,11 @@ class Restored:
 async def restore(clients: KafkaClients, topic: str, partition: int, log: FilteringBoundLogger) -> Restored:
     """Read a state partition from its beginning to its end.
 
-    To be called after the task's producer was initialised: no transaction is open then, and the end is the real one.
-    Raises `CorruptState`, and what the consumer raises.
+    To be called after the task's producer was initialised: no transaction of an owner is open then, and the end is the
+    real one. Raises `CorruptState`, what `settled_end` and what the consumer raises.
     """
     async with started(clients.reader()) as reader:
-        values = await _read(reader, TopicPartition(topic, partition), log)
+        values = await _read(clients, reader, TopicPartition(topic, partition), log)
     position = values.pop(CHECKPOINT_KEY, None)
     return Restored(
         [decode_alert(key, value) for key, value in values.items()],
@@ -36,10 +37,12 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
     )
 
 
-async def _read(reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger) -> dict[bytes, bytes]:
+async def _read(
+    clients: KafkaClients, reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger
+) -> dict[bytes, bytes]:
     """The last value of each key; only these are ever decoded."""
     reader.assign([partition])
-    end = (await reader.end_offsets([partition]))[partition]
+    end = await settled_end(clients, reader, partition, log)
     beginning = (await reader.beginning_offsets([partition]))[partition]
     reader.seek(partition, beginning)
     values: dict[bytes, bytes] = {}

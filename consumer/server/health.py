@@ -18,7 +18,8 @@ class PipelineHealth:
     ``joined``: it is in its group. ``proved``: a proof was accepted recently enough to send (it needs none without
     partitions). ``partitions``: how many are assigned to it; ``restored``: how many of these decide. ``stuck``: what is
     wrong with the progress of the whole group, a sentence for each partition. ``loop_age``: seconds since its fetching
-    loop turned.
+    loop turned. ``held_back``: of which of its partitions something has been hidden for too long, a sentence for each.
+    ``outgrown``: which topics have to follow an input that has got more partitions, a sentence for each.
     """
 
     name: str
@@ -30,6 +31,8 @@ class PipelineHealth:
     refused_routes: tuple[str, ...]
     failing_checkpoints: bool
     loop_age: float
+    held_back: tuple[str, ...] = ()
+    outgrown: tuple[str, ...] = ()
 
 
 def liveness(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> list[str]:
@@ -75,6 +78,8 @@ def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
         yield f"the provider refuses route {route}"
     if pipeline.failing_checkpoints:
         yield "checkpoints fail"
+    yield from pipeline.held_back
+    yield from pipeline.outgrown
 
 
 def _not_well(pipeline: PipelineHealth, stalled_after: float) -> Iterator[str]:
