@@ -78,6 +78,15 @@ def test_a_patient_caller_waits_longer_for_the_loop() -> None:
     assert heartbeat_reason([pipeline], stalled_after=STALLED_SECONDS + 2) is None
 
 
+@pytest.mark.parametrize("field", ["held_back", "outgrown"])
+def test_what_is_hidden_and_what_has_to_grow_is_told_and_not_vouched_for(field: str) -> None:
+    pipelines = [but(**{field: ("partition 3: so it is", "partition 5: too")})]
+    reasons = ["pagerduty: partition 3: so it is", "pagerduty: partition 5: too"]
+    assert readiness(pipelines) == reasons
+    assert heartbeat_reason(pipelines) == "; ".join(reasons)
+    assert liveness(pipelines) == []
+
+
 # --- over HTTP
 
 
