@@ -62,7 +62,7 @@ async def test_what_an_open_transaction_hides_is_no_quiet_and_everybody_is_told(
         await service.said("transaction_ended")
         await service.restored()
         await wait_until(lambda: _lag_is(0, service), "all is decided", poll=0.2)
-        await sandbox.wait_for(lambda: len(sandbox.requests(action="ping")) > len(pings) + 1, 4 * PING_SECONDS)
+        await sandbox.wait_for(lambda: len(sandbox.requests(action="ping")) > len(pings) + 1, 20 + 4 * PING_SECONDS)
         (incident,) = sandbox.incidents()
         assert incident.open
 
