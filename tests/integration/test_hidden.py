@@ -6,6 +6,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from consumer.kafka import KafkaClients
+from consumer.reading import read_alerts
 from consumer.watermarks import Watermarks, all_watermarks, each_watermarks
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
@@ -74,6 +76,30 @@ async def test_a_restore_waits_for_a_transaction_that_hides_the_last_checkpoints
             await group_reaches(world, 4)
             assert _alerts(member) == 3
     assert told(sandbox.requests()) == [("trigger", 202)] * 3
+
+
+async def test_the_list_of_alerts_says_what_it_does_not_show(broker: Broker, sandbox: Sandbox) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    partition = TopicPartition(world.state(), 0)
+    async with running_member(world.config), running(transactional(broker.bootstrap_servers, unique("x"))) as foreign:
+        await send(world, event(session="first"))
+        await incidents(sandbox, 1)
+        await group_reaches(world, 1)
+        clients = KafkaClients(world.config.kafka)
+        alerts, wrong = await read_alerts(clients, [partition])
+        assert ([alert.dedup_key for alert in alerts], wrong) == (["forbidden_path:first"], [])
+        await foreign.begin_transaction()
+        written = await foreign.send_and_wait(world.state(), b"{}", key=b"foreign", partition=0)
+        await send(world, event(session="second"))
+        await incidents(sandbox, 2)
+        await group_reaches(world, 2)
+        alerts, wrong = await read_alerts(clients, [partition])
+        assert [alert.dedup_key for alert in alerts] == ["forbidden_path:first"]
+        assert wrong == [
+            f"topic {world.state()}, partition 0: another producer's transaction is open at offset {written.offset}, "
+            "and what has changed since is not shown"
+        ]
+        await foreign.abort_transaction()
 
 
 async def test_the_lag_counts_what_cannot_be_read_yet(broker: Broker, sandbox: Sandbox) -> None:
