@@ -10,10 +10,7 @@ from consumer.kafka import KafkaClients
 POLL_SECONDS = 0.25
 """Between two looks at whether the transaction has ended."""
 
-TELL_SECONDS = 10.0
-"""Between two lines that say what is waited for."""
-
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 5.0
 """For a transaction to end, before the task gives up its place among those that are restored and tries again later."""
 
 
@@ -33,18 +30,15 @@ async def settled_end(
     """
     found = (await clients.watermarks(reader, [partition]))[partition]
     end, loop = found.high, asyncio.get_running_loop()
-    begun = loop.time()
-    told = begun - TELL_SECONDS
+    deadline = loop.time() + WAIT_SECONDS
+    if found.stable < end:
+        log.warning("restore_waits_for_transaction", topic=partition.topic, offset=found.stable, end=end)
     while (stable := found.stable) < end:
-        now = loop.time()
-        if now - begun >= WAIT_SECONDS:
+        if loop.time() > deadline:
             raise HiddenState(
                 f"{partition.topic}-{partition.partition}: another producer's transaction is open at offset {stable}, "
                 f"and the state is not known before it ends; the partition reaches to {end}"
             )
-        if now - told >= TELL_SECONDS:
-            told = now
-            log.error("restore_waits_for_transaction", topic=partition.topic, offset=stable, end=end)
         await asyncio.sleep(POLL_SECONDS)
         found = (await clients.watermarks(reader, [partition]))[partition]
     return end

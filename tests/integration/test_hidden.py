@@ -64,9 +64,7 @@ async def test_a_restore_waits_for_a_transaction_that_hides_the_last_checkpoints
             await incidents(sandbox, 2)
             await group_reaches(world, 2)
         async with running_member(world.config) as member:
-            await wait_until(
-                lambda: "restore_waits_for_transaction" in member.output.getvalue(), "it waits, and says so"
-            )
+            await wait_until(lambda: "HiddenState" in member.output.getvalue(), "it waits, and says so")
             health = member.runners["pagerduty"].health()
             assert (health.partitions, health.restored) == (1, 0)
             await foreign.abort_transaction()
