@@ -20,11 +20,23 @@ def _steady_wall() -> Callable[[], float]:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """One moment by both clocks, in seconds."""
+
+    wall: float
+    monotonic: float
+
+
+@dataclass(frozen=True, slots=True)
 class Clock:
     """``wall`` is seconds since the epoch; ``monotonic`` is seconds that never run back, for waits and proofs."""
 
     wall: Callable[[], float]
     monotonic: Callable[[], float]
+
+    def moment(self) -> Moment:
+        """This moment by both clocks."""
+        return Moment(self.wall(), self.monotonic())
 
     @classmethod
     def system(cls) -> "Clock":

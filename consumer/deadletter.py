@@ -2,9 +2,13 @@
 
 Ours come behind the headers of the original and begin with ``alerting.topic``. A dead letter that was processed again
 has older ones of ours among its original headers: the last ``alerting.topic`` is where the original ends.
+
+Where the topic does not take the original, the dead letter is *cut*: it holds as much as there is room for, and says
+what it lacks, so that nobody takes a part for the whole (design-2 section 15).
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,8 +24,29 @@ _LAST_RESORT: Final = 4
 _BATCH_OVERHEAD: Final = 100
 """Bytes, at most, that a batch of one record has around its key, value and headers."""
 
-_CUT: Final = "…"
+_MAX_LENGTH_BYTES: Final = 4
+"""Bytes, at most, that the length of a longer field takes more than that of an empty one."""
+
+_ELLIPSIS: Final = "…"
 _MAX_ECHO: Final = 120  # characters of an unreadable header in an error
+
+
+Encoded = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+"""Key, value and headers of a Kafka record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What the original was of which a dead letter holds only a part.
+
+    The bytes of its key and its value (None without one), how many headers it had, and the SHA-256 of its value in
+    hexadecimal digits: by that, and by its place, the original can be told where somebody still has it.
+    """
+
+    key_bytes: int | None
+    value_bytes: int | None
+    header_count: int
+    value_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +57,7 @@ class DeadLetter:
     ``error_class`` is a word for filters and metrics, ``error`` the text for people. ``retryable`` says whether a
     replay can help. ``attempts`` counts requests, from ``first_attempt`` to ``last_attempt`` (seconds since the epoch;
     None without any). ``occurrences`` were counted into it, at offsets from ``first_offset`` to ``last_offset``.
+    ``cut`` says that ``record`` is only a part of the original.
     """
 
     record: Record
@@ -47,34 +73,44 @@ class DeadLetter:
     occurrences: int
     first_offset: int
     last_offset: int
+    cut: Cut | None = None
 
-    def encode(self, limit: int | None = None) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]:
+    def encode(self, limit: int | None = None) -> Encoded:
         """Key, value and headers for Kafka, as a batch at most ``limit`` bytes (the topic's ``max.message.bytes``).
 
-        To fit, our own headers give way: first the error text is shortened, then headers are left out, the most
-        useful last; topic, partition, offset and provider go together. The original is never cut. If it is over the
-        limit alone, so is the result, without any header of ours: see ``encoded_size``.
+        To fit, our own headers give way first: the error text is shortened, then headers are left out, the most useful
+        last; topic, partition, offset and provider stay. If the original does not fit beside these, it is cut. Only
+        where not even these and what a cut one says fit (less than a kilobyte), is the result larger than ``limit``.
         """
         record = self.record
-        original = list(record.headers)
         ours = self._our_headers()
-        if limit is None:
-            return record.key, record.value, original + ours
-        room = limit - encoded_size(record.key, record.value, original)
-        resort = ours[:_LAST_RESORT]
-        room -= sum(map(_header_size, resort))
+        whole = record.key, record.value, [*record.headers, *ours]
+        if limit is None or encoded_size(*whole) <= limit:
+            return whole
+        place, facts = ours[:_LAST_RESORT], ours[_LAST_RESORT:]
+        room = limit - encoded_size(record.key, record.value, [*record.headers, *place])
         if room < 0:
-            # Without its place a letter is worth little, but one that the broker refuses would be tried for ever.
-            return record.key, record.value, original
-        kept = resort
-        for header in ours[_LAST_RESORT:]:
-            if header[0] == "alerting.error":
-                header = _shortened(header, room)
-            size = _header_size(header)
-            if size <= room:
-                kept.append(header)
-                room -= size
-        return record.key, record.value, original + kept
+            return self._encode_cut(place, facts, limit)
+        return record.key, record.value, [*record.headers, *place, *_fitting_facts(facts, room)]
+
+    def is_cut_at(self, limit: int) -> bool:
+        """Whether this limit leaves room only for a part of the original."""
+        record = self.record
+        place = self._our_headers()[:_LAST_RESORT]
+        return encoded_size(record.key, record.value, [*record.headers, *place]) > limit
+
+    def _encode_cut(self, place: Headers, facts: Headers, limit: int) -> Encoded:
+        """As much of the original as fits, the value's beginning the last: nothing else takes more than half of what
+        room there is for it."""
+        record = self.record
+        ours = [*place, *_cut_headers(_cut_of(record))]
+        ours += _fitting_facts(facts, (limit - encoded_size(None, None, ours)) // 2)
+        room = limit - encoded_size(None, None, ours)
+        key = _begin(record.key, room // 2)
+        room -= len(key or b"") + _MAX_LENGTH_BYTES
+        headers = _fitting(record.headers, room // 2)
+        value = _begin(record.value, room - sum(map(_header_size, headers)))
+        return key, value, [*headers, *ours]
 
     def _our_headers(self) -> list[tuple[str, bytes | None]]:
         """All of our headers, the most useful first; what is None has none."""
@@ -136,6 +172,7 @@ def decode(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLett
             occurrences=int(ours.get("occurrences", 1)),
             first_offset=int(ours.get("first_offset", offset)),
             last_offset=int(ours.get("last_offset", offset)),
+            cut=_decode_cut(ours) if "cut" in ours else None,
         )
     except KeyError as missing:
         raise ValueError(f"no dead letter: it has no header {_OURS}{missing.args[0]}") from None
@@ -147,6 +184,60 @@ def encoded_size(key: bytes | None, value: bytes | None, headers: Headers) -> in
     """Bytes, at most, of an uncompressed batch with this record alone: what ``max.message.bytes`` bounds."""
     size = _BATCH_OVERHEAD + _field_size(len(key or b"")) + _field_size(len(value or b""))
     return size + sum(map(_header_size, headers))
+
+
+def _cut_of(record: Record) -> Cut:
+    key, value = record.key, record.value
+    return Cut(
+        key_bytes=None if key is None else len(key),
+        value_bytes=None if value is None else len(value),
+        header_count=len(record.headers),
+        value_sha256=None if value is None else hashlib.sha256(value).hexdigest(),
+    )
+
+
+def _cut_headers(cut: Cut) -> Iterator[tuple[str, bytes | None]]:
+    facts = {
+        "cut": "true",
+        "key_bytes": cut.key_bytes,
+        "value_bytes": cut.value_bytes,
+        "header_count": cut.header_count,
+        "value_sha256": cut.value_sha256,
+    }
+    return ((_OURS + name, _encoded(str(fact))) for name, fact in facts.items() if fact is not None)
+
+
+def _decode_cut(ours: Mapping[str, bytes]) -> Cut:
+    return Cut(
+        key_bytes=int(ours["key_bytes"]) if "key_bytes" in ours else None,
+        value_bytes=int(ours["value_bytes"]) if "value_bytes" in ours else None,
+        header_count=int(ours.get("header_count", 0)),
+        value_sha256=ours["value_sha256"].decode() if "value_sha256" in ours else None,
+    )
+
+
+def _fitting_facts(facts: Headers, room: int) -> list[tuple[str, bytes | None]]:
+    """Those of our headers that fit into so many bytes together; the error text, the last of them, is shortened."""
+    *others, error = facts
+    fitting = _fitting(others, room)
+    room -= sum(map(_header_size, fitting))
+    return fitting + _fitting([_shortened(error, room)], room)
+
+
+def _fitting(headers: Headers, room: int) -> list[tuple[str, bytes | None]]:
+    """Those of these headers that fit into so many bytes together."""
+    fitting = []
+    for header in headers:
+        size = _header_size(header)
+        if size <= room:
+            fitting.append(header)
+            room -= size
+    return fitting
+
+
+def _begin(content: bytes | None, room: int) -> bytes | None:
+    """As much of it as adds at most so many bytes to a batch."""
+    return None if content is None else content[: max(0, room - _MAX_LENGTH_BYTES)]
 
 
 def _header_size(header: tuple[str, bytes | None]) -> int:
@@ -163,10 +254,10 @@ def _shortened(header: tuple[str, bytes | None], room: int) -> tuple[str, bytes 
     """The header with as much of its text as fits; unchanged if not even its beginning does."""
     excess = _header_size(header) - room
     text = header[1] or b""
-    keep = len(text) - excess - len(_CUT.encode())
+    keep = len(text) - excess - len(_ELLIPSIS.encode())
     if excess <= 0 or keep <= 0:
         return header
-    return header[0], text[:keep].decode(errors="ignore").encode() + _CUT.encode()
+    return header[0], text[:keep].decode(errors="ignore").encode() + _ELLIPSIS.encode()
 
 
 def _encoded(text: str) -> bytes:

@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from consumer.deadletter import DeadLetter, Headers, decode
+from state.alert import EARLIEST
 from state.violation import HEADER_OVERHEAD, Record
 
 KIND: Final = "alerting.kind"
@@ -110,6 +111,8 @@ def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, ti
         raise MalformedFeedback(f"unreadable command: {type(error).__name__}") from None
     if not isinstance(by, str):
         raise MalformedFeedback("unreadable command: by is no text")
+    if timestamp >= EARLIEST * 1000:
+        at = min(at, timestamp / 1000)  # a clock that is ahead must not let a command end what comes after it
     return Command(kind, provider, dedup_key, at, by[:_MAX_NAME])
 
 
@@ -133,6 +136,8 @@ def _replay(key: bytes | None, value: bytes | None, headers: Headers, replay_id:
         letter = decode(key, value, letter_headers)
     except ValueError as error:
         raise MalformedFeedback(str(error)) from None
+    if letter.cut is not None:
+        raise MalformedFeedback("a dead letter that was cut is only a part of its event, and cannot be decided again")
     record = letter.record
     if not 0 <= record.partition < 2**31 or not 0 <= record.offset < 2**63:
         raise MalformedFeedback("a dead letter of no place")

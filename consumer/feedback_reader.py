@@ -54,6 +54,8 @@ class FeedbackReader:
         self._inboxes: list[TaskInbox] = []
         self._placed: list[TaskInbox] = []
         """Those that have had everything before what is read next; an inbox that has just arrived has not."""
+        self._full: list[TaskInbox] = []
+        """Those that take nothing for now. The others go on; once they have room, they arrive again."""
         self._has_arrival = asyncio.Event()
 
     def attach(self, inbox: TaskInbox) -> None:
@@ -63,7 +65,7 @@ class FeedbackReader:
 
     def detach(self, inbox: TaskInbox) -> None:
         """Hand this task nothing any more."""
-        for inboxes in (self._inboxes, self._placed):
+        for inboxes in (self._inboxes, self._placed, self._full):
             if inbox in inboxes:
                 inboxes.remove(inbox)
 
@@ -119,7 +121,8 @@ class FeedbackReader:
                 if self._has_arrival.is_set():
                     self._has_arrival.clear()
                     await self._go_back(consumer, partitions)
-                if any(inbox.is_full for inbox in self._inboxes):
+                self._leave_full_ones_behind()
+                if not self._placed:
                     await asyncio.sleep(ROOM_SECONDS)
                     continue
                 await self._hand_over(consumer, partitions)
@@ -127,6 +130,14 @@ class FeedbackReader:
                 if known is not None and len(known) != len(partitions):
                     self._has_arrival.set()  # begin again with all of them
                     return
+
+    def _leave_full_ones_behind(self) -> None:
+        for inbox in [inbox for inbox in self._placed if inbox.is_full]:
+            self._placed.remove(inbox)
+            self._full.append(inbox)
+        for inbox in [inbox for inbox in self._full if inbox.has_room_again]:
+            self._full.remove(inbox)
+            self._has_arrival.set()
 
     async def _partitions(self) -> Sequence[TopicPartition]:
         (described,) = await self._admin.describe_topics([self._topic])
@@ -137,7 +148,8 @@ class FeedbackReader:
     async def _go_back(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
         """To what the task that has had least has not had yet."""
         consumer.pause(*partitions)
-        inboxes = list(self._inboxes)  # one that arrives meanwhile has its turn after this
+        # One that arrives meanwhile has its turn after this.
+        inboxes = [inbox for inbox in self._inboxes if inbox not in self._full]
         for tp in partitions:
             beginning, end = await self._bounds(consumer, tp, inboxes)
             for inbox in inboxes:

@@ -10,15 +10,16 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidTimestampError
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
-from consumer.checkpoint import commit_transaction, send_dead_letters
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE
 from consumer.kafka import KafkaClients
-from consumer.owned import OwnedPartition, Remedies
+from consumer.letterbox import Letterbox
+from consumer.owned import MAX_WAITING_BYTES, OwnedPartition
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
@@ -26,14 +27,37 @@ from consumer.repartition import Forward, Repartition, partition_of
 from consumer.restore import restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
+from consumer.transaction import Refused, commit_transaction
 from state.records import CHECKPOINT_KEY, Position, encode_position
 from state.violation import size_of
 
-MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""Of records that wait for the next checkpoint, before the partition is paused."""
-
 AHEAD_SECONDS = 1800.0
 """A topic refuses timestamps of more than an hour ahead of its broker's clock, unless it is told otherwise."""
+
+RESTAMP_SECONDS = 600.0
+"""For so long after a refused timestamp all forwarded records have that of their forwarding."""
+
+
+class Stamps:
+    """Whether forwarded records keep their timestamps: a topic can take those of another only within bounds.
+
+    They lose nothing by it that counts: the time of an event is that of the event itself, or an earlier one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._renewed_until = 0.0
+
+    @property
+    def are_renewed(self) -> bool:
+        """Whether records are stamped anew."""
+        return self._clock.monotonic() < self._renewed_until
+
+    def refused(self) -> bool:
+        """One was refused. Returns whether the next ones will be others."""
+        was_renewed = self.are_renewed
+        self._renewed_until = self._clock.monotonic() + RESTAMP_SECONDS
+        return not was_renewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +71,8 @@ class StageSurroundings:
     restores: asyncio.Semaphore
     metrics: PipelineMetrics
     clock: Clock
-    dead_letter_limit: int
+    letterbox: Letterbox
+    stamps: Stamps
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +87,7 @@ class _Cut:
 class Forwarder(OwnedPartition):
     """One partition of the engine's events: how far it is forwarded, and what the next checkpoint will forward."""
 
-    def __init__(
-        self, source: Source, surroundings: StageSurroundings, remedies: Remedies, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, source: Source, surroundings: StageSurroundings, log: FilteringBoundLogger) -> None:
         super().__init__(
             source,
             group_id=surroundings.stage.group_id,
@@ -73,21 +96,18 @@ class Forwarder(OwnedPartition):
             restores=surroundings.restores,
             commit_interval=surroundings.stage.pipeline.commit_interval,
             progress=Progress(0.0),
-            remedies=remedies,
             metrics=surroundings.metrics,
             clock=surroundings.clock,
             log=log,
         )
         self._with = surroundings
-        self._producer: AIOKafkaProducer | None = None
         self._forwards: list[tuple[int, FetchedRecord]] = []
-        self._waiting_bytes = 0
-        self._is_paused = False
+        self._forward_bytes = 0
 
     # own, restore
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
-        self._producer = producer
+        pass  # each transaction asks for it
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         topic, partition = self._with.stage.positions_topic, self.source.partition.partition
@@ -95,12 +115,12 @@ class Forwarder(OwnedPartition):
         await self._go_on(committed, restored.position)
         self._log.info("partition_restored", position=self.position)
 
-    def _restored(self) -> None:
+    async def _restored(self) -> None:
         pass
 
     # decide
 
-    def _decide(self, records: Sequence[FetchedRecord]) -> None:
+    async def _decide(self, records: Sequence[FetchedRecord]) -> None:
         stage, partitions = self._with.stage, self._with.partitions
         counts: Counter[str] = Counter()
         for record in records:
@@ -113,7 +133,7 @@ class Forwarder(OwnedPartition):
                 counts["ignored"] += 1
             elif isinstance(decision, Forward):
                 self._forwards.append((partition_of(decision.key, partitions), record))
-                self._waiting_bytes += size_of(record.key, record.value, record.headers)
+                self._forward_bytes += size_of(record.key, record.value, record.headers)
             elif decision is TOMBSTONE:
                 counts["tombstone"] += 1
             else:
@@ -124,9 +144,8 @@ class Forwarder(OwnedPartition):
             self._metrics.events(outcome, count)
         if self._forwards:
             self._urgent.set()
-        if self._waiting_bytes > MAX_WAITING_BYTES and not self._is_paused:
-            self._is_paused = True
-            self.source.pause()
+        if self._forward_bytes > MAX_WAITING_BYTES:
+            self._hold_back("waiting")
 
     def tick(self) -> None:
         """Nothing: here nothing comes of time."""
@@ -139,8 +158,7 @@ class Forwarder(OwnedPartition):
             return
         cut = self._cut()
         started = self._clock.monotonic()
-        assert self._producer is not None
-        await commit_transaction(self._producer, lambda: self._send(cut))
+        await self._transact(lambda: self._write(cut))
         seconds = self._clock.monotonic() - started
         self._checkpointed = cut.position.offset
         self.committed = OffsetAndMetadata(cut.position.offset, MARK)
@@ -158,16 +176,19 @@ class Forwarder(OwnedPartition):
         """All of this at one moment, without an await between."""
         partition = self.source.partition
         cut = _Cut(self._forwards, self._dead_letters, Position(partition.topic, partition.partition, self.position))
-        self._forwards, self._dead_letters, self._waiting_bytes = [], [], 0
-        if self._is_paused and self.is_running:
-            self._is_paused = False
-            self.source.resume()
+        self._forwards, self._dead_letters, self._forward_bytes = [], [], 0
+        self._let_go("waiting")
         return cut
 
-    async def _send(self, cut: _Cut) -> None:
-        producer, stage = self._producer, self._with.stage
+    async def _write(self, cut: _Cut) -> None:
+        producer = self._producer
         assert producer is not None
-        limit = self._remedies.dead_letter_limit(self._with.dead_letter_limit)
+        await commit_transaction(producer, lambda: self._send(cut, producer))
+
+    async def _send(self, cut: _Cut, producer: AIOKafkaProducer) -> None:
+        stage = self._with.stage
+        # First what can be refused: then nothing else has been sent for nothing.
+        await self._with.letterbox.post(producer, cut.dead_letters)
         sends: list[Awaitable[object]] = []
         for partition, record in cut.forwards:
             sends.append(
@@ -180,17 +201,19 @@ class Forwarder(OwnedPartition):
                     headers=list(record.headers),
                 )
             )
-        sends += await send_dead_letters(producer, stage.pipeline.dlq_topic, cut.dead_letters, limit)
         position = encode_position(cut.position)
         sends.append(
             await producer.send(stage.positions_topic, position, CHECKPOINT_KEY, self.source.partition.partition)
         )
-        await asyncio.gather(*sends)
+        try:
+            await asyncio.gather(*sends)
+        except InvalidTimestampError as error:
+            raise Refused(error, is_mended=self._with.stamps.refused()) from error
 
     def _timestamp(self, record: FetchedRecord) -> int | None:
         """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""
         ahead = record.timestamp > (self._clock.wall() + AHEAD_SECONDS) * 1000
-        return None if ahead or self._remedies.restamp else record.timestamp
+        return None if ahead or self._with.stamps.are_renewed else record.timestamp
 
     # close
 

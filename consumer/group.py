@@ -20,11 +20,12 @@ from consumer.clock import Clock
 from consumer.ends import AskWatermarks, PartitionEnds
 from consumer.growth import Growth
 from consumer.kafka import stop_consumer, to_the_end
-from consumer.owned import OwnedPartition, Remedies
+from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
+from consumer.transaction import Refused
 from consumer.watermarks import all_watermarks, each_watermarks
 from providers.retry import Backoff
 
@@ -81,7 +82,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         proofs: Proofs,
         sender: Sender | None,
         backoff: Backoff,
-        make_task: Callable[[Source, Remedies], T],
+        make_task: Callable[[Source], T],
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -142,8 +143,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     @property
     def has_failing_checkpoints(self) -> bool:
-        """Whether a task was closed by trouble, and the one in its place has not committed a checkpoint yet."""
-        return any(
+        """Whether Kafka does not take a task's checkpoint; or a task was closed by trouble, and the one in its place
+        has not committed any yet."""
+        return any(task.is_refused for task in self._tasks.values()) or any(
             partition not in self._tasks or not self._tasks[partition].has_checkpointed
             for partition in self._troubled & (self.assigned or frozenset())
         )
@@ -324,10 +326,10 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     async def _keep(self, partition: TopicPartition) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
         source = Source(self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock)
-        failures, remedies = 0, Remedies()
+        failures = 0
         # What was released meanwhile is kept by nobody, or by another.
         while self._keepers.get(partition) is asyncio.current_task():
-            task = self._tasks[partition] = self._make_task(source, remedies)
+            task = self._tasks[partition] = self._make_task(source)
             started = self._clock.monotonic()
             try:
                 await task.run()
@@ -338,9 +340,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             except Exception as error:
                 # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback. (That no
                 # transaction is open is what a producer says that has been fenced while one was.)
-                expected = isinstance(error, KafkaError | IllegalOperation | TimeoutError | OSError)
+                expected = isinstance(error, KafkaError | IllegalOperation | Refused | TimeoutError | OSError)
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
-                remedies = remedies.after(error)
                 self._metrics.task_trouble()
                 self._troubled.add(partition)
                 self._log.error(

@@ -23,8 +23,9 @@ CAPACITY = 500
 class TaskInbox:
     """The feedback of one task.
 
-    ``waits`` says of a dedup key that its request is on the wire, ``has_room`` that the task takes more to owe;
-    ``changed`` is told of an alert that feedback has changed, ``decided`` of a replay that was decided like an event.
+    ``waits`` says of a dedup key that its request is on the wire, ``has_room`` of a replay that its route takes more to
+    owe; ``changed`` is told of an alert that feedback has changed, ``ended`` of one that it has ended, ``decided`` of a
+    replay that was decided like an event.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class TaskInbox:
         log: FilteringBoundLogger,
         is_running: Callable[[], bool],
         waits: Callable[[str], bool],
-        has_room: Callable[[], bool],
+        has_room: Callable[[Replay], bool],
         changed: Callable[[Alert], None],
+        ended: Callable[[str], None],
         decided: Callable[[Decision], None],
     ) -> None:
         self._pipeline = pipeline
@@ -52,6 +54,7 @@ class TaskInbox:
         self._waits = waits
         self._has_room = has_room
         self._changed = changed
+        self._ended = ended
         self._decided = decided
         self._waiting: deque[tuple[int, int, Feedback]] = deque()
         self._handed: dict[int, int] = {}
@@ -76,6 +79,11 @@ class TaskInbox:
     def is_full(self) -> bool:
         """Whether it is to be handed nothing more for now."""
         return self._is_running() and len(self._waiting) >= CAPACITY
+
+    @property
+    def has_room_again(self) -> bool:
+        """Whether one that was full may be handed more."""
+        return len(self._waiting) <= CAPACITY // 2
 
     def hand(self, partition: int, feedback: Iterable[tuple[int, Feedback | None]], position: int) -> None:
         """Records of a partition with their offsets, in order (None: not readable); the reader is at ``position`` now.
@@ -132,7 +140,7 @@ class TaskInbox:
     def _take(self, feedback: Feedback) -> bool:
         """Take one record; False if it has to wait."""
         if isinstance(feedback, Replay):
-            if not self._has_room():
+            if not self._has_room(feedback):
                 return False
             self._replay(feedback)
             return True
@@ -145,25 +153,27 @@ class TaskInbox:
         return True
 
     def _command(self, command: Command, alert: Alert) -> None:
-        after = acknowledge(alert) if command.kind is Kind.ACKNOWLEDGE else over(alert)
+        is_acknowledge = command.kind is Kind.ACKNOWLEDGE
+        fields = {"command": command.kind.value, "dedup_key": command.dedup_key, "by": command.by, "at": command.at}
+        # What an operator has seen is what there was then: nothing that came later is acknowledged or ended by it.
+        if command.at < (alert.first_seen if is_acknowledge else alert.last_seen):
+            self._metrics.feedback(command.kind.value, "ignored")
+            self._log.warning("command_ignored", reason="it has come back", status=alert.status.value, **fields)
+            return
+        after = acknowledge(alert) if is_acknowledge else over(alert)
         result = "ignored" if after is alert else "applied"
         self._metrics.feedback(command.kind.value, result)
-        self._log.info(
-            f"command_{result}",
-            command=command.kind.value,
-            dedup_key=command.dedup_key,
-            by=command.by,
-            at=command.at,
-            status=after.status.value,
-        )
-        if after is not alert:
+        self._log.info(f"command_{result}", status=after.status.value if after is not None else "gone", **fields)
+        if after is None:
+            self._ended(alert.dedup_key)
+        elif after is not alert:
             self._store.put(after)
             self._changed(after)
 
     def _replay(self, replay: Replay) -> None:
         record = replay.record
         try:
-            decision = self._pipeline.replay(replay, self._store, self._clock.wall())
+            decision = self._pipeline.replay(replay, self._store, self._clock.moment())
         except Exception as error:  # as with an event: neither stop nor lose it
             self._log.error("decision_failed", offset=record.offset, replay=replay.replay_id, exc_info=error)
             decision = self._pipeline.undecidable(record, error)

@@ -21,10 +21,6 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 TRANSACTION_TIMEOUT_SECONDS = 60
 """After which the broker aborts a transaction whose producer is silent; a commit is given up after 30 s."""
 
-
-COMPRESSED_REQUEST_BYTES = 256 * 1024 * 1024
-"""The same of a producer that compresses: what the broker takes is bounded after compression, this before."""
-
 FETCH_WAIT_MS = 100
 """How long the broker may wait for records: whatever else is asked on the same connection waits as long (the ends)."""
 
@@ -84,15 +80,15 @@ class KafkaClients:
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
 
-    def transactional(self, transactional_id: str, *, compress: bool = False) -> AIOKafkaProducer:
-        """A producer whose start fences every earlier one with this id (KIP-98)."""
+    def transactional(self, transactional_id: str, *, batch_bytes: int = BATCH_BYTES) -> AIOKafkaProducer:
+        """A producer whose start fences every earlier one with this id (KIP-98). Only a record that is larger alone
+        makes a batch larger than ``batch_bytes``."""
         return AIOKafkaProducer(
             **self._common_settings,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_SECONDS * 1000,
-            max_request_size=COMPRESSED_REQUEST_BYTES if compress else MAX_REQUEST_BYTES,
-            max_batch_size=BATCH_BYTES,
-            compression_type="zstd" if compress else None,
+            max_request_size=MAX_REQUEST_BYTES,
+            max_batch_size=batch_bytes,
         )
 
     def producer(self) -> AIOKafkaProducer:

@@ -15,13 +15,14 @@ from consumer.config import Config
 from consumer.group import GroupMember, InstanceIdTaken, Sender
 from consumer.growth import Growth
 from consumer.kafka import KafkaClients
-from consumer.owned import OwnedPartition, Remedies
+from consumer.letterbox import Letterbox
+from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
 from consumer.proof import Proofs
 from consumer.server.health import PipelineHealth
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
-from consumer.topics import follower_of
+from consumer.topics import ask_max_bytes, follower_of
 from providers.retry import Backoff
 
 RESTORES_AT_A_TIME = 4
@@ -34,13 +35,24 @@ class MemberRunner(ABC, Generic[T]):
     """Keeps one member running. Everything that can go wrong with Kafka ends in building the member anew."""
 
     def __init__(
-        self, name: str, config: Config, *, clients: KafkaClients, clock: Clock, log: FilteringBoundLogger
+        self,
+        name: str,
+        config: Config,
+        *,
+        clients: KafkaClients,
+        dead_letter_limit: int,
+        clock: Clock,
+        log: FilteringBoundLogger,
     ) -> None:
         self.name = name
         self._config = config
         self._clients = clients
         self._clock = clock
         self._log = log.bind(provider=name)
+        dlq = config.kafka.topics.dlq
+        self._letterbox = Letterbox(
+            dlq, dead_letter_limit, ask_limit=lambda: ask_max_bytes(clients, dlq), clock=clock, log=self._log
+        )
         self._member: GroupMember[T] | None = None
         self._proofs: Proofs | None = None
         self._growth: Growth | None = None
@@ -89,7 +101,7 @@ class MemberRunner(ABC, Generic[T]):
         proofs: Proofs,
         sender: Sender | None,
         metrics: PipelineMetrics,
-        make_task: Callable[[Source, Remedies], T],
+        make_task: Callable[[Source], T],
     ) -> GroupMember[T]:
         """``follower`` is the topic that must have as many partitions as ``topic``."""
         kafka = self._config.kafka

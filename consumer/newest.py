@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from aiokafka import TopicPartition
 
 from consumer.kafka import KafkaClients, started
-
-EARLIEST_SECONDS = 1_420_070_400.0
-"""2015 began then. What is earlier is no time of a record: 0, or seconds that were taken for milliseconds."""
+from state.alert import EARLIEST
 
 AHEAD_SECONDS = 3600.0
 """A timestamp that is further ahead of this host is none that anything could follow from."""
@@ -44,6 +42,6 @@ async def newest_time(clients: KafkaClients, partition: TopicPartition, now: flo
 def last_time(timestamps: Sequence[int], now: float) -> float | None:
     """The last of these (milliseconds, in the order of their records) that can be a time, in seconds."""
     for timestamp in reversed(timestamps):
-        if EARLIEST_SECONDS <= timestamp / 1000 <= now + AHEAD_SECONDS:
+        if EARLIEST <= timestamp / 1000 <= now + AHEAD_SECONDS:
             return timestamp / 1000
     return None

@@ -3,8 +3,8 @@
 from structlog.typing import FilteringBoundLogger
 
 from consumer.server.metrics import PipelineMetrics
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
-from providers.delivery import Dispatch
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.delivery.outbox import Dispatch
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
 
 _DONE = {"trigger": "alert_triggered", "acknowledge": "alert_acknowledged", "resolve": "alert_resolved"}
@@ -38,13 +38,48 @@ class DeliveryObserver:
                 log.error("notification_rejected", status=status, error=reason, **fields)
             case RouteRefused(status=status, reason=reason):
                 result = "refused"
-                log.error("route_refused", status=status, error=reason, **fields)
+                log.error("key_refused", status=status, error=reason, **fields)
+            case Throttled(reason=reason):
+                result = "throttled"
+                log.warning("provider_throttles", error=reason, retry_after=answer.retry_after, **fields)
             case Unavailable(status=status, reason=reason):
                 result = "unavailable"
                 log.warning(
                     "provider_unavailable", status=status, error=reason, retry_after=answer.retry_after, **fields
                 )
         self._metrics.notification(dispatch.route, action, result, seconds)
+
+    def follow_up_rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
+        """A further request of an accepted notification (a priority, a note) was rejected."""
+        self._log.error(
+            "follow_up_rejected",
+            dedup_key=dispatch.dedup_key,
+            route=dispatch.route,
+            status=answer.status,
+            error=answer.reason,
+        )
+        self._metrics.follow_up_rejected(dispatch.route)
+
+    def checked(self, route: str, answer: Answer) -> None:
+        """The key of the route was checked."""
+        match answer:
+            case Accepted():
+                self._log.debug("route_checked", route=route, result="accepted")
+                self._metrics.route_check(route, "accepted")
+            case Rejected(status=status, reason=reason) | RouteRefused(status=status, reason=reason):
+                self._log.error("route_checked", route=route, result="refused", status=status, error=reason)
+                self._metrics.route_check(route, "refused")
+            case Throttled(reason=reason) | Unavailable(reason=reason):
+                self._log.warning("route_checked", route=route, result="unavailable", error=reason)
+                self._metrics.route_check(route, "unavailable")
+
+    def refused(self, routes: tuple[str, ...], reason: str) -> None:
+        """The provider refuses these routes, which share a key, from now on."""
+        self._log.error("route_refused", routes=list(routes), error=reason)
+
+    def works(self, routes: tuple[str, ...]) -> None:
+        """The provider takes these routes again."""
+        self._log.info("route_works", routes=list(routes))
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         """A notification could not be made into requests: a fault of this program."""

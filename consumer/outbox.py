@@ -1,40 +1,60 @@
-"""What a task owes the provider: what may leave now, and what follows from the answers (design sections 6 and 8)."""
+"""What a task owes the provider: what may leave now, and what follows from the answers (design sections 6, 8 and 13)."""
 
-from collections.abc import Callable
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter
-from consumer.event import violation_of
+from consumer.event import SecurityEvent, violation_of
+from consumer.feedback import Replay
 from consumer.pipeline import Pipeline
 from consumer.progress import Progress
 from consumer.server.metrics import PipelineMetrics
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
-from providers.delivery import Delivery, Dispatch, Offer
+from providers.answer import Accepted, Rejected, RouteRefused, Unavailable
+from providers.delivery.delivery import Delivery
+from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
 from providers.notification import Acknowledge, Resolve, Story, Trigger
 from state.alert import (
+    EARLIEST,
     Alert,
     Due,
     Owed,
     acknowledge_answered,
+    attempted,
     due,
-    is_given_up,
+    is_new_problem,
+    needs_room,
+    overflowed,
     resolve_answered,
     trigger_accepted,
     trigger_attempted,
     trigger_refused,
 )
 from state.store import Store
-from state.violation import Violation
+from state.violation import Record, Violation
+
+LEAST_RUN_SECONDS: Final = 600.0
+"""A task that has taken over gives up, and forgets, nothing before it has run for so long (design section 14)."""
+
+SLICE: Final = 200
+"""Alerts that are looked at before others get a turn."""
+
+_GIVEN_UP_AT_A_TIME: Final = 500
+_LOOKED_AT: Final = 20_000
+"""Overdue triggers that are looked at in a second for those that may be given up."""
 
 
 class TaskOutbox:
-    """One task's side of delivery.
+    """One task's side of delivery (`providers.delivery.outbox.Outbox`).
 
-    It keeps the moments before which something must not leave: after a failure, and while an earlier request may still
-    land (design section 6.7). These are by the monotonic clock and die with the task; a restored task waits anew.
+    It keeps the moments before which something must not leave because an earlier request may still land (design section
+    6.7). These are by the monotonic clock and die with the task; a restored task waits anew.
     """
 
     def __init__(
@@ -63,77 +83,140 @@ class TaskOutbox:
         self._dead_letter = dead_letter
         self._notified = notified
         self._settled = settled
-        self._since = clock.wall()
         self._inherited_end = 0
         self._inherited_until = 0.0
-        self._not_before: dict[str, float] = {}
-        self._unsettled_until: dict[str, float] = {}
-        self._closing_until: dict[str, float] = {}  # of alerts that are gone: a resolve of theirs may still land
-        self._parked: set[str] = set()
+        self._unsettled = _Moments()  # until when an earlier request of the alert may still land
+        self._closing = _Moments()  # the same of alerts that are gone: a resolve of theirs may still land
+        self._repeats = _Moments()  # when a trigger is to be said once more
+        self._give_up_at: OrderedDict[str, float] = OrderedDict()
+        self._tried: set[str] = set()
+        self._gated: set[str] = set()
+        self._violations: dict[str, tuple[Record, Violation]] = {}
         self._reasons: dict[str, str] = {}  # why what is owed was not accepted when it was last tried
 
-    def restored(self, end: int) -> None:
-        """The store has been restored: everything it owes is offered, and earlier requests may still land.
+    async def restored(self, dedup_keys: Iterable[str], end: int, written_at: float | None) -> None:
+        """The store has been restored: what these alerts owe is offered, and earlier requests may still land.
 
         Of alerts that the state did not hold as well: what an earlier owner had decided lies below ``end``, the end of
-        the input at the take-over.
+        the input at the take-over. ``written_at`` is when the last checkpoint was written, by the clock of its owner.
         """
-        settled = self._inherited_until = self._clock.monotonic() + self._pipeline.timeout_seconds
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        settled = self._inherited_until = now + self._pipeline.timeout_seconds
         self._inherited_end = end
-        self._unsettled_until = dict.fromkeys(self._store.keys(), settled)
-        for dedup_key in dict.fromkeys([*self._store.owing, *self._store.resolving(), *self._store.acknowledging()]):
+        known = wall if written_at is None else min(wall, written_at)
+        for index, dedup_key in enumerate(dedup_keys):
+            if index % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
             alert = self._store.get(dedup_key)
-            assert alert is not None
-            if alert.owed is not None and alert.owed.repeat:
-                self._not_before[dedup_key] = settled
-            self._offer(alert)
+            if alert is None:
+                continue
+            if alert.owed is not None:
+                if alert.owed.repeat:
+                    self._repeats.set(dedup_key, settled)
+                self._give_up_at[dedup_key] = now + self._left(known - alert.owed.since)
+            self._delivery.changed(self, dedup_key)
 
-    def owes(self, alert: Alert, *, is_new: bool) -> None:
-        """The alert owes something; ``is_new`` if it is something that may leave at once, whatever failed before."""
-        if is_new:
-            self._not_before.pop(alert.dedup_key, None)
-            alert = self._still_unsettled(alert)
-        self._offer(alert)
+    def _left(self, age: float) -> float:
+        """For how many seconds a restored trigger is owed at least, if it was that old when it was last written down.
 
-    def _still_unsettled(self, alert: Alert) -> Alert:
+        Not before this task has run for a while: no clock of an earlier owner, nor this one's, is trusted to say it.
+        """
+        give_up = self._pipeline.give_up_seconds
+        least = max(LEAST_RUN_SECONDS, self._pipeline.policy.quiet_seconds or 0.0)
+        return min(give_up, max(least, give_up - age))
+
+    def owes(self, alert: Alert, *, event: SecurityEvent | None = None, is_new: bool = False) -> None:
+        """What the alert owes may have changed. ``is_new``: a trigger has come to be owed, which may leave at once
+        whatever failed before. ``event`` is the one in the record that is owed now, if that is news."""
+        dedup_key, owed = alert.dedup_key, alert.owed
+        if event is not None and owed is not None:
+            self._violations[dedup_key] = (owed.record, event.violation())
+        if is_new and owed is not None:
+            if needs_room(alert) and not self._delivery.has_room(self._route(alert), owed.record.size):
+                self._put_or_drop(alert, overflowed(alert))
+                is_new = False
+            else:
+                self._give_up_at[dedup_key] = self._clock.monotonic() + self._pipeline.give_up_seconds
+                self._give_up_at.move_to_end(dedup_key)
+                self._tried.discard(dedup_key)
+                self._still_unsettled(alert, owed)
+        self._delivery.changed(self, dedup_key, is_new=is_new)
+
+    def _still_unsettled(self, alert: Alert, owed: Owed) -> None:
         """An alert that begins where an earlier request with its key may still land."""
-        dedup_key, owed, now = alert.dedup_key, alert.owed, self._clock.monotonic()
-        may_land_until = max(self._closing_until.get(dedup_key, 0.0), self._unsettled_until.get(dedup_key, 0.0))
+        dedup_key, now = alert.dedup_key, self._clock.monotonic()
+        may_land_until = max(self._closing.get(dedup_key), self._unsettled.get(dedup_key))
         if alert.told is None and not alert.unsettled and now < may_land_until:
-            alert = replace(alert, unsettled=True)
-            self._store.put(alert)
-        elif owed is not None and owed.first_offset < self._inherited_end and now < self._inherited_until:
-            self._unsettled_until.setdefault(dedup_key, self._inherited_until)
-        return alert
+            self._store.put(replace(alert, unsettled=True))
+        elif self._may_be_inherited(owed, now):
+            self._unsettled.set(dedup_key, max(self._inherited_until, self._unsettled.get(dedup_key)))
+
+    def _may_be_inherited(self, owed: Owed, now: float) -> bool:
+        """Whether an earlier owner may have sent it a moment ago."""
+        return owed.first_offset < self._inherited_end and now < self._inherited_until
 
     def tick(self) -> None:
-        """Offer again what could not leave when its turn came; forget what has been settled."""
+        """What the passing of time brings, once a second."""
         now = self._clock.monotonic()
-        self._give_up()
-        if self._unsettled_until:
-            self._unsettled_until = {key: at for key, at in self._unsettled_until.items() if at > now}
-        if self._closing_until:
-            self._closing_until = {key: at for key, at in self._closing_until.items() if at > now}
-        if self._parked and self._progress.is_caught_up(now):
-            parked, self._parked = self._parked, set()
-            for dedup_key in parked:
-                alert = self._store.get(dedup_key)
-                if alert is not None:
-                    self._offer(alert)
+        self._give_up(now)
+        for moments in (self._unsettled, self._closing):
+            moments.forget_before(now)
+        if self.may_resolve():
+            gated, self._gated = self._gated, set()
+            for dedup_key in gated:
+                self._delivery.changed(self, dedup_key)
+            self._delivery.may_resolve_again(self)
 
     # delivery's questions
 
-    def dispatch(self, dedup_key: str, route: str) -> Dispatch | None:
+    def pending(self, dedup_key: str) -> Pending | None:
+        """What the alert has to say next."""
+        alert = self._store.get(dedup_key)
+        what = due(alert) if alert is not None else None
+        if alert is None or what is None:
+            self._forget(dedup_key)
+            return None
+        owed = alert.owed
+        if what is Due.TRIGGER and owed is not None:
+            try:
+                self._violation(dedup_key, owed)
+            except ValueError as error:  # a record from the state that this version cannot read: loudly
+                routes = self._pipeline.provider.routes
+                self._dead_letter_owed(alert, owed, "undecodable", str(error), routes[0], retryable=False)
+                return self.pending(dedup_key)
+            return Pending(
+                self._route(alert),
+                Lane.NEW if is_new_problem(alert) else Lane.AGAIN,
+                owed.severity,
+                owed.since,
+                owed.attempts,
+                self._repeats.get(dedup_key) if owed.repeat else 0.0,
+                owed.record.size,
+            )
+        self._violations.pop(dedup_key, None)
+        route, severity, since = self._route(alert), alert.highest, alert.decided
+        if what is Due.ACKNOWLEDGE:
+            return Pending(route, Lane.ACKNOWLEDGE, severity, since, alert.failed)
+        not_before, is_held = self._unsettled.get(dedup_key), self._store.is_held(dedup_key)
+        return Pending(route, Lane.RESOLVE, severity, since, alert.failed, not_before, is_ready=is_held)
+
+    def may_resolve(self) -> bool:
+        """Whether resolves may leave at this moment: the task is caught up, and no earlier owner's request may land."""
+        now = self._clock.monotonic()
+        return now >= self._inherited_until and self._progress.is_caught_up(now)
+
+    def take(self, dedup_key: str, route: str) -> Dispatch | None:
         """What is to be sent for this alert through this route now."""
         alert = self._store.get(dedup_key)
-        if alert is None:
-            return None
-        match due(alert):
+        match due(alert) if alert is not None else None:
             case Due.TRIGGER:
+                assert alert is not None
                 return self._trigger(alert, route)
             case Due.RESOLVE:
-                if not self._may_resolve(alert):
-                    self._parked.add(dedup_key)
+                if not self._store.is_held(dedup_key) or self._clock.monotonic() < self._unsettled.get(dedup_key):
+                    return None  # the next checkpoint says so, or has said since
+                if not self.may_resolve():
+                    self._gated.add(dedup_key)
                     return None
                 return Dispatch(dedup_key, route, Resolve(dedup_key), alert)
             case Due.ACKNOWLEDGE:
@@ -141,135 +224,113 @@ class TaskOutbox:
             case None:
                 return None
 
-    def answered(self, dispatch: Dispatch, answer: Answer, failures: int) -> None:
+    def told(self, dispatch: Dispatch, outcome: Outcome) -> None:
         """What the provider's answer makes of the alert."""
-        dedup_key = dispatch.dedup_key
+        dedup_key, now = dispatch.dedup_key, self._clock.monotonic()
         self._reasons.pop(dedup_key, None)
-        if failures:
-            self._not_before[dedup_key] = self._delivery.retry_at(failures)
-        else:
-            self._not_before.pop(dedup_key, None)
-        if isinstance(answer, Unavailable) and answer.unknown:
-            self._unsettled_until[dedup_key] = self._clock.monotonic() + self._pipeline.timeout_seconds
+        if isinstance(outcome, Unavailable) and outcome.unknown:
+            self._unsettled.set(dedup_key, now + self._pipeline.timeout_seconds)
         alert = self._store.get(dedup_key)
         if alert is None:
             return  # forgotten meanwhile
         match dispatch.notification:
             case Trigger():
-                after = self._trigger_answered(alert, dispatch, answer)
+                after = self._trigger_told(alert, dispatch, outcome)
             case Acknowledge():
-                after = self._acknowledge_answered(alert, answer)
+                after = self._acknowledge_told(alert, outcome)
             case Resolve():
-                after = self._resolve_answered(alert, dispatch, answer)
-        if after is None:
-            if alert.unsettled:
-                self._closing_until[dedup_key] = self._clock.monotonic() + self._pipeline.timeout_seconds
-            self._store.drop(dedup_key)
-            self._not_before.pop(dedup_key, None)
-        elif after is not alert:
-            self._store.put(after)
-        self._settled()  # what has waited for this answer is decided before the alert is offered again
-        current = self._store.get(dedup_key)
-        if current is not None and due(current) is not None:
-            self._offer(current)
+                after = self._resolve_told(alert, dispatch, outcome)
+        if after is None and alert.unsettled:
+            self._closing.set(dedup_key, now + self._pipeline.timeout_seconds)
+        self._put_or_drop(alert, after)
+        self._settled()  # what has waited for this answer is decided before delivery asks what is pending
 
-    def withheld(self, dedup_key: str) -> None:
-        """It was not sent after all: offer it again."""
-        alert = self._store.get(dedup_key)
-        if alert is not None:
-            self._offer(alert)
+    def make_room(self, dedup_key: str) -> bool:
+        """The route owes too much: dead-letter the trigger that this alert owes, unless it may still land, or repeats."""
+        alert, now = self._store.get(dedup_key), self._clock.monotonic()
+        owed = alert.owed if alert is not None else None
+        if alert is None or owed is None or owed.repeat or now < self._unsettled.get(dedup_key):
+            return False
+        if self._may_be_inherited(owed, now):
+            return False
+        reason = self._reasons.pop(dedup_key, "not tried yet")
+        self._bury(dedup_key, owed, "overflow", f"the route owes too much; {reason}", retryable=True)
+        self._put_or_drop(alert, overflowed(self._possibly_told(alert, owed)))
+        return True
 
-    # what may leave
+    def has_room_for(self, replay: Replay) -> bool:
+        """Whether a replayed dead letter may come to be owed: it waits for room, and takes nobody's."""
+        try:
+            route = self._pipeline.provider.route_of(violation_of(replay.original))
+        except ValueError:
+            return True  # it will not be owed
+        return self._delivery.has_room(route, replay.record.size)
 
-    def _offer(self, alert: Alert) -> None:
-        owed, what = alert.owed, due(alert)
-        if owed is not None:
-            try:
-                route = self._route(alert, violation_of(owed.record))
-            except ValueError as error:
-                self._undeliverable(alert, owed, str(error))
-                return
-            severity, since = owed.severity, owed.since
-        elif what is not None:
-            route, severity, since = self._route(alert, None), alert.highest, alert.decided
-        else:
-            return
-        self._delivery.offer(
-            Offer(
-                self,
-                alert.dedup_key,
-                route,
-                severity,
-                since,
-                is_resolve=what is Due.RESOLVE,
-                not_before=self._not_before.get(alert.dedup_key, 0.0),
-            )
-        )
+    # what leaves
 
-    def _route(self, alert: Alert, violation: Violation | None) -> str:
+    def _violation(self, dedup_key: str, owed: Owed) -> Violation:
+        """What the owed record says, decoded once. Raises ValueError if it holds no event."""
+        known = self._violations.get(dedup_key)
+        if known is not None and known[0] is owed.record:
+            return known[1]
+        violation = violation_of(owed.record)
+        self._violations[dedup_key] = (owed.record, violation)
+        return violation
+
+    def _route(self, alert: Alert) -> str:
         """The alert's own route; before it has one, that of the violation."""
-        provider = self._pipeline.provider
+        provider, owed = self._pipeline.provider, alert.owed
         if alert.route is not None:
             if alert.route in provider.routes:
                 return alert.route
             self._log.warning("route_unknown", dedup_key=alert.dedup_key, route=alert.route)
-        elif violation is not None:
-            return provider.route_of(violation)
+        elif owed is not None:
+            return provider.route_of(self._violation(alert.dedup_key, owed))
         return provider.routes[0]
 
-    def _trigger(self, alert: Alert, route: str) -> Dispatch | None:
-        owed = alert.owed
+    def _trigger(self, alert: Alert, route: str) -> Dispatch:
+        owed, told = alert.owed, alert.told
         assert owed is not None
-        violation = violation_of(owed.record)
-        if self._route(alert, violation) != route:
-            return None  # it has been offered to another route since
-        told = alert.told
-        story = Story(alert.occurrences, alert.first_seen, alert.last_seen, alert.highest)
         trigger = Trigger(
             alert.dedup_key,
-            violation,
+            self._violation(alert.dedup_key, owed),
             owed.severity,
-            story,
+            Story(alert.occurrences, alert.first_seen, alert.last_seen, alert.highest),
             again=told is not None,
             raised=told is not None and owed.severity > told.severity,
         )
         return Dispatch(alert.dedup_key, route, trigger, owed)
 
-    def _may_resolve(self, alert: Alert) -> bool:
-        now = self._clock.monotonic()
-        return (
-            self._store.is_held(alert.dedup_key)
-            and self._progress.is_caught_up(now)
-            and now >= self._unsettled_until.get(alert.dedup_key, 0.0)
-        )
-
     # what follows
 
-    def _trigger_answered(self, alert: Alert, dispatch: Dispatch, answer: Answer) -> Alert | None:
-        sent: Owed = dispatch.token
-        now = self._clock.wall()
-        match answer:
+    def _trigger_told(self, alert: Alert, dispatch: Dispatch, outcome: Outcome) -> Alert | None:
+        dedup_key, sent, now = alert.dedup_key, dispatch.token, self._clock.wall()
+        match outcome:
             case Accepted(date=date):
                 self._urgent()
                 self._notified()
-                self._metrics.accepted(now - sent.record.timestamp / 1000)
+                if EARLIEST <= sent.record.timestamp / 1000 <= now:
+                    self._metrics.accepted(now - sent.record.timestamp / 1000)
                 after = trigger_accepted(alert, sent, dispatch.route, date, now)
-                if after.owed is not None and after.owed.repeat:
-                    self._not_before[alert.dedup_key] = self._clock.monotonic() + self._pipeline.timeout_seconds
+                self._tried.discard(dedup_key)
+                if after.owed is not None:
+                    moment = self._clock.monotonic()
+                    if after.owed.repeat:
+                        self._repeats.set(dedup_key, moment + self._pipeline.timeout_seconds)
+                    self._give_up_at[dedup_key] = moment + self._pipeline.give_up_seconds
+                    self._give_up_at.move_to_end(dedup_key)
                 return after
             case Rejected(status=status, reason=reason):
                 after = trigger_attempted(alert, dispatch.route, False, now)
-                return self._refused(after, sent, dispatch, f"rejected_{status}", reason, retryable=False)
+                return self._refused(after, sent, f"rejected_{status}", reason, dispatch.route)
             case Unavailable(reason=reason) | RouteRefused(reason=reason):
-                unknown = isinstance(answer, Unavailable) and answer.unknown
-                after = trigger_attempted(alert, dispatch.route, unknown, now)
-                self._reasons[alert.dedup_key] = reason
-                if after.owed is not None and is_given_up(after.owed, now, self._pipeline.give_up_seconds):
-                    return self._refused(after, sent, dispatch, "given_up", reason, retryable=True)
-                return after
+                self._reasons[dedup_key] = reason
+                self._tried.add(dedup_key)
+                unknown = isinstance(outcome, Unavailable) and outcome.unknown
+                return trigger_attempted(alert, dispatch.route, unknown, now)
 
-    def _acknowledge_answered(self, alert: Alert, answer: Answer) -> Alert:
-        match answer:
+    def _acknowledge_told(self, alert: Alert, outcome: Outcome) -> Alert:
+        match outcome:
             case Accepted():
                 self._urgent()
                 self._notified()
@@ -279,10 +340,10 @@ class TaskOutbox:
                 self._log.error("acknowledge_rejected", dedup_key=alert.dedup_key, status=status, error=reason)
                 return acknowledge_answered(alert, accepted=False)
             case _:
-                return alert
+                return attempted(alert) if alert.acknowledging else alert
 
-    def _resolve_answered(self, alert: Alert, dispatch: Dispatch, answer: Answer) -> Alert | None:
-        match answer:
+    def _resolve_told(self, alert: Alert, dispatch: Dispatch, outcome: Outcome) -> Alert | None:
+        match outcome:
             case Accepted():
                 self._urgent()
                 self._notified()
@@ -292,58 +353,85 @@ class TaskOutbox:
                 self._log.error("resolve_rejected", dedup_key=alert.dedup_key, status=status, error=reason)
                 return resolve_answered(alert, dispatch.token)
             case _:
-                return alert
+                if alert is not dispatch.token:
+                    return alert
+                self._urgent()  # it may leave again once a checkpoint holds it with this attempt
+                return attempted(alert)
 
-    def _refused(
-        self, alert: Alert, sent: Owed, dispatch: Dispatch, error_class: str, error: str, *, retryable: bool
-    ) -> Alert | None:
-        assert isinstance(dispatch.notification, Trigger)
-        after, dead = trigger_refused(self._possibly_told(alert, sent, dispatch.route), sent)
-        event_id = dispatch.notification.violation.event_id
-        self._dead_letter(self._pipeline.undelivered(dead, error_class, error, event_id, retryable=retryable))
-        self._urgent()
+    def _refused(self, alert: Alert, sent: Owed, error_class: str, error: str, route: str) -> Alert | None:
+        after, dead = trigger_refused(self._possibly_told(alert, sent, route), sent, self._clock.wall())
+        self._bury(alert.dedup_key, dead, error_class, error, retryable=False)
         return after
 
-    def _possibly_told(self, alert: Alert, owed: Owed, route: str) -> Alert:
+    def _possibly_told(self, alert: Alert, owed: Owed, route: str | None = None) -> Alert:
         """An earlier owner may have sent what it had decided, and have died before it could say so."""
         if alert.route is None and owed.first_offset < self._inherited_end:
-            return replace(alert, route=route)
+            return replace(alert, route=route or self._route(alert))
         return alert
 
-    def _give_up(self) -> None:
-        """Dead-letter what has been owed for too long, also where the breaker lets nothing be tried."""
-        now, seconds = self._clock.wall(), self._pipeline.give_up_seconds
-        oldest = self._store.oldest_owed_since()
-        if seconds <= 0 or oldest is None or now - oldest < seconds:
+    def _give_up(self, now: float) -> None:
+        """Dead-letter what has been owed for too long, if it has been tried."""
+        if self._pipeline.give_up_seconds <= 0:
             return
-        for dedup_key in self._store.owing:
+        overdue: list[str] = []
+        for dedup_key, moment in islice(self._give_up_at.items(), _LOOKED_AT):
+            if moment > now or len(overdue) == _GIVEN_UP_AT_A_TIME:
+                break
+            if dedup_key in self._tried and not self._delivery.is_busy(self, dedup_key):
+                overdue.append(dedup_key)
+        for dedup_key in overdue:
             alert = self._store.get(dedup_key)
-            if alert is None or alert.owed is None or self._delivery.is_on_the_wire(self, dedup_key):
-                continue
-            # Restored, it is tried at least once, or as long again.
-            if is_given_up(alert.owed, now, seconds) or now - max(alert.owed.since, self._since) >= seconds:
-                reason = self._reasons.pop(dedup_key, "never tried: the route was held back all the time")
+            if alert is not None and alert.owed is not None:
+                reason = self._reasons.get(dedup_key, "")
                 self._dead_letter_owed(alert, alert.owed, "given_up", reason, retryable=True)
+                self._delivery.changed(self, dedup_key)
 
-    def _undeliverable(self, alert: Alert, owed: Owed, error: str) -> None:
-        """A record from the state that this version cannot read any more: a dead letter, loudly."""
-        self._dead_letter_owed(alert, owed, "undecodable", error, retryable=False)
+    def _dead_letter_owed(
+        self, alert: Alert, owed: Owed, error_class: str, error: str, route: str | None = None, *, retryable: bool
+    ) -> None:
+        after, dead = trigger_refused(self._possibly_told(alert, owed, route), owed, self._clock.wall())
+        self._bury(alert.dedup_key, dead, error_class, error, retryable=retryable)
+        self._put_or_drop(alert, after)
 
-    def _dead_letter_owed(self, alert: Alert, owed: Owed, error_class: str, error: str, *, retryable: bool) -> None:
-        violation = _violation(owed)
-        event_id = violation.event_id if violation is not None else None
-        after, dead = trigger_refused(self._possibly_told(alert, owed, self._route(alert, violation)), owed)
+    def _bury(self, dedup_key: str, dead: Owed, error_class: str, error: str, *, retryable: bool) -> None:
+        known = self._violations.get(dedup_key)
+        event_id = known[1].event_id if known is not None and known[0] is dead.record else None
         self._dead_letter(self._pipeline.undelivered(dead, error_class, error, event_id, retryable=retryable))
-        if after is None:
-            self._store.drop(alert.dedup_key)
-        else:
-            self._store.put(after)
-            self._offer(after)
         self._urgent()
 
+    def _put_or_drop(self, before: Alert, after: Alert | None) -> None:
+        if after is None:
+            self._store.drop(before.dedup_key)
+        elif after is not before:
+            self._store.put(after)
+        if after is None or after.owed is None:
+            self._forget(before.dedup_key)
 
-def _violation(owed: Owed) -> Violation | None:
-    try:
-        return violation_of(owed.record)
-    except ValueError:
-        return None
+    def _forget(self, dedup_key: str) -> None:
+        """The alert owes no trigger any more."""
+        self._give_up_at.pop(dedup_key, None)
+        self._tried.discard(dedup_key)
+        self._violations.pop(dedup_key, None)
+        self._reasons.pop(dedup_key, None)
+        self._repeats.drop(dedup_key)
+
+
+class _Moments:
+    """A moment for some dedup keys, by the monotonic clock, later ones set later; 0 for all others."""
+
+    def __init__(self) -> None:
+        self._moments: OrderedDict[str, float] = OrderedDict()
+
+    def get(self, dedup_key: str) -> float:
+        return self._moments.get(dedup_key, 0.0)
+
+    def set(self, dedup_key: str, moment: float) -> None:
+        self._moments[dedup_key] = moment
+        self._moments.move_to_end(dedup_key)
+
+    def drop(self, dedup_key: str) -> None:
+        self._moments.pop(dedup_key, None)
+
+    def forget_before(self, now: float) -> None:
+        while self._moments and next(iter(self._moments.values())) <= now:
+            self._moments.popitem(last=False)

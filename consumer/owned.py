@@ -6,22 +6,22 @@ the first step. What a task does with its records, and what it commits, is its k
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter
-from consumer.kafka import KafkaClients, close_producer, start_producer
+from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_producer
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
+from consumer.transaction import Refused
 from state.records import Position
 
 PROGRESS_SECONDS = 5.0
@@ -33,30 +33,20 @@ INIT_TIMEOUT_SECONDS = 30.0
 SLICE = 256
 """Records that are decided before others get a turn."""
 
+LEAST_BATCH_BYTES = 16 * 1024
+"""A topic that does not take batches of this size does not take a record."""
 
-@dataclass(frozen=True, slots=True)
-class Remedies:
-    """What a task does otherwise than the one before it, which the broker refused a record."""
+MENDS = 30
+"""So often in a row a refused transaction is written otherwise at once; halving gets from any size to the least."""
 
-    compress: bool = False
-    """A dead letter can be larger than its topic takes although the input, compressed, took it."""
-    shorten: bool = False
-    """Compressed by us it can still be larger: then the headers of ours are left out of what is too large for them."""
-    restamp: bool = False
-    """A topic can take the timestamps of another only within bounds."""
+REFUSED_SECONDS = (1.0, 30.0)
+"""The first wait, and the longest, before what nobody here can mend is tried again."""
 
-    def after(self, error: Exception) -> "Remedies":
-        """What helps against this error as well."""
-        match error:
-            case MessageSizeTooLargeError():
-                return replace(self, compress=True, shorten=self.compress)
-            case InvalidTimestampError():
-                return replace(self, restamp=True)
-        return self
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""Of dead letters that wait for a checkpoint, before the partition is paused."""
 
-    def dead_letter_limit(self, topic_limit: int) -> int | None:
-        """The bytes that a dead letter is cut to, of a topic with this limit; None if nothing needs to be cut."""
-        return None if self.compress and not self.shorten else topic_limit
+_DEAD_LETTERS = "dead letters"
+"""Why a partition is paused for which somebody has to do something."""
 
 
 class OwnedPartition(ABC):
@@ -72,7 +62,6 @@ class OwnedPartition(ABC):
         restores: asyncio.Semaphore,
         commit_interval: float,
         progress: Progress,
-        remedies: Remedies,
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -87,14 +76,18 @@ class OwnedPartition(ABC):
         self._proofs = proofs
         self._restores = restores
         self._commit_interval = commit_interval
-        self._remedies = remedies
         self._metrics = metrics
         self._clock = clock
         self._log = log
         self._is_running = False
-        self._is_closing = False
         self._urgent = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._closing = asyncio.Event()
+        self._producer: AIOKafkaProducer | None = None
+        self._batch_bytes = BATCH_BYTES
+        self._refusals = 0
+        self._holds: set[str] = set()
+        self._waiting_bytes = 0
         self._dead_letters: list[DeadLetter] = []
         self._checkpointed: int | None = None
         self._has_had_owners = False
@@ -103,34 +96,44 @@ class OwnedPartition(ABC):
     @property
     def is_running(self) -> bool:
         """Whether it is restored and decides."""
-        return self._is_running and not self._is_closing
+        return self._is_running and not self._closing.is_set()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether Kafka will not take what is to be checkpointed, however it is written."""
+        return self._refusals > MENDS
 
     @property
     def has_checkpointed(self) -> bool:
         """Whether it has committed a checkpoint since it was restored."""
         return self._checkpointed is not None
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is fetched, because too many dead letters wait to be written."""
+        return _DEAD_LETTERS in self._holds
+
     # what a kind of task says
 
     @abstractmethod
     def _owns(self, producer: AIOKafkaProducer) -> None:
-        """The partition is owned; checkpoints go through this producer."""
+        """The partition is owned; checkpoints go through this producer, until another is named."""
 
     @abstractmethod
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         """Read back what the last checkpoint held, and say where to go on (`_go_on`)."""
 
     @abstractmethod
-    def _restored(self) -> None:
+    async def _restored(self) -> None:
         """Everything is restored; records are about to come."""
 
     @abstractmethod
-    def _decide(self, records: Sequence[FetchedRecord]) -> None:
-        """Decide these records in order."""
+    async def _decide(self, records: Sequence[FetchedRecord]) -> None:
+        """Decide these records in order; others get their turn where that takes long."""
 
     @abstractmethod
     async def _commit(self) -> None:
-        """Commit what has changed. Raises what the producer raises; the task is over then."""
+        """Commit what has changed, by `_transact`. Raises what that raises; the task is over then."""
 
     @abstractmethod
     async def _withdraw(self, grace: float) -> None:
@@ -147,36 +150,54 @@ class OwnedPartition(ABC):
 
         Raises `NotOwner` if the group refuses the first proof, and whatever else goes wrong: the task is over then.
         """
-        partition = self.source.partition.partition
-        producer = self._clients.transactional(f"{self._group_id}-{partition}", compress=self._remedies.compress)
         try:
-            committed = await self._own(producer)
-            self._owns(producer)
+            committed = await self._own()
             async with self._restores:
                 await self._restore(committed)
             self.committed = committed
             self._is_running = True
-            self._restored()
+            await self._restored()
             self.source.start_at(self.position)
             await self._checkpoints()
         finally:
             self._is_running = False
-            self._is_closing = True
+            self._closing.set()
             try:
                 await self._withdraw(0)
             finally:
-                await close_producer(producer)
+                if self._producer is not None:
+                    await close_producer(self._producer)
 
-    async def _own(self, producer: AIOKafkaProducer) -> OffsetAndMetadata:
+    async def _own(self) -> OffsetAndMetadata:
         """Initialise the producer, then the first proof: the group's offset as it is (design section 6.1)."""
-        async with asyncio.timeout(INIT_TIMEOUT_SECONDS):
-            await start_producer(producer)
+        producer = await self._start_producer()
         committed = await self.source.group_offset()
         self._has_had_owners = committed is not None  # each begins with a commit
         if committed is None:
             committed = OffsetAndMetadata(await self.source.start_offset(self._clients), MARK)
         await self._proofs.prove({self.source.partition: committed})
+        self._owns(producer)
         return committed
+
+    async def _own_anew(self) -> None:
+        """Another producer in the place of one that is broken, then a proof: what it writes is an owner's.
+
+        Its initialisation ends the transaction that was open, and fences whoever has initialised since. If that was
+        a new owner, the proof is refused, and this task is over.
+        """
+        assert self._producer is not None
+        assert self.committed is not None
+        await close_producer(self._producer)
+        producer = await self._start_producer()
+        await self._proofs.prove({self.source.partition: self.committed})
+        self._owns(producer)
+
+    async def _start_producer(self) -> AIOKafkaProducer:
+        transactional_id = f"{self._group_id}-{self.source.partition.partition}"
+        self._producer = producer = self._clients.transactional(transactional_id, batch_bytes=self._batch_bytes)
+        async with asyncio.timeout(INIT_TIMEOUT_SECONDS):
+            await start_producer(producer)
+        return producer
 
     async def _go_on(self, committed: OffsetAndMetadata, checkpointed: Position | None) -> None:
         """Set the position: the checkpoint's, unless an operator has set another, or it is lost (section 6.2)."""
@@ -200,14 +221,83 @@ class OwnedPartition(ABC):
                     await self._urgent.wait()
             except TimeoutError:
                 pass  # mere progress
+            await self._before_checkpoint()
             await self._checkpoint()
             await asyncio.sleep(self._commit_interval)
+
+    async def _before_checkpoint(self) -> None:
+        """What is to be in it and takes long: others get their turn meanwhile."""
 
     async def _checkpoint(self, *, is_last: bool = False) -> None:
         async with self._lock:
             # Behind one that failed none may follow: what it held is not in memory any more as it is in Kafka.
-            if self._is_running and self._is_closing == is_last:
+            if self._is_running and self._closing.is_set() == is_last:
                 await self._commit()
+
+    async def _transact(self, commit: Callable[[], Awaitable[None]]) -> None:
+        """Let ``commit`` commit one transaction; while the broker refuses a record of it, again.
+
+        Nothing of a refused one is committed, and what it was to hold is still known, so the task need not be built
+        again: that would send all that was accepted since the last checkpoint once more. What can be written
+        otherwise is, at once. Where that does not help, the task goes on deciding and sending, and tries again and
+        again, until somebody has mended what keeps Kafka from taking it.
+        """
+        while True:
+            try:
+                await commit()
+            except Refused as refused:
+                if self._closing.is_set():
+                    raise  # the next owner decides it again
+                wait = self._wait_after(refused)
+                await self._own_anew()
+                if wait and await self._closes_within(wait):
+                    raise
+            else:
+                if self.is_refused:
+                    self._log.info("checkpoint_taken", refusals=self._refusals)
+                self._refusals = 0
+                self._waiting_bytes = sum(letter.record.size for letter in self._dead_letters)
+                self._let_go(_DEAD_LETTERS)
+                return
+
+    def _wait_after(self, refused: Refused) -> float:
+        """Seconds to wait before it is tried again: none if it will be written otherwise."""
+        is_mended = refused.is_mended
+        if not is_mended and isinstance(refused.error, MessageSizeTooLargeError):
+            is_mended = self._batch_bytes > LEAST_BATCH_BYTES
+            self._batch_bytes = max(LEAST_BATCH_BYTES, self._batch_bytes // 2)
+        if is_mended and self._refusals < MENDS:
+            self._refusals += 1
+            self._log.warning("checkpoint_refused", error=str(refused), again_in=0)
+            return 0.0
+        self._refusals = max(MENDS, self._refusals) + 1
+        first, longest = REFUSED_SECONDS
+        wait = min(longest, first * 2.0 ** min(10, self._refusals - MENDS - 1))
+        self._log.error("checkpoint_refused", error=str(refused), again_in=wait)
+        return wait
+
+    async def _closes_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # pause
+
+    def _hold_back(self, reason: str) -> None:
+        """Fetch nothing for now. There can be several reasons at a time, each of which is let go by itself."""
+        if not self._holds:
+            self.source.pause()
+        self._holds.add(reason)
+
+    def _let_go(self, reason: str) -> None:
+        """For this reason it may go on."""
+        if reason in self._holds:
+            self._holds.remove(reason)
+            if not self._holds and self.is_running:
+                self.source.resume()
 
     # decide
 
@@ -216,7 +306,7 @@ class OwnedPartition(ABC):
         for start in range(0, len(records), SLICE):
             if not self.is_running:
                 return
-            self._decide(records[start : start + SLICE])
+            await self._decide(records[start : start + SLICE])
             await asyncio.sleep(0)
 
     def advance(self, position: int) -> None:
@@ -232,6 +322,11 @@ class OwnedPartition(ABC):
     def _take_dead_letter(self, dead_letter: DeadLetter) -> None:
         """The next checkpoint will hold it."""
         self._dead_letters.append(dead_letter)
+        self._waiting_bytes += dead_letter.record.size
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            if not self.is_paused:
+                self._log.error("partition_paused", waiting_bytes=self._waiting_bytes, reason="dead letters wait")
+            self._hold_back(_DEAD_LETTERS)
         self._metrics.dead_letter(dead_letter.stage, dead_letter.error_class)
         self._log.warning(
             "dead_letter",
@@ -253,7 +348,7 @@ class OwnedPartition(ABC):
         """
         if not self.is_running:
             return
-        self._is_closing = True
+        self._closing.set()
         await self._withdraw(grace)
         try:
             await self._checkpoint(is_last=True)

@@ -4,17 +4,19 @@ A `Pipeline` is everything that the events of one provider have in common, whate
 task does what was decided.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
+from consumer.clock import Moment
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE, Decoder, InputRecord, Poison, SecurityEvent
 from consumer.feedback import Replay
 from consumer.filter import End
 from consumer.keys import KeyTemplate
 from providers.provider import Provider
-from state.alert import Alert, Occurrence, Outcome, Owed, Policy, occurred, over
+from state.alert import Alert, Occurrence, Outcome, Owed, Policy, event_time, occurred
 from state.store import Store
 from state.violation import Record
 
@@ -36,18 +38,22 @@ class FetchedRecord(InputRecord, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an event that concerns somebody came to: ``alerts`` owe something new, as they are now in the store."""
+    """What an event that concerns somebody came to.
+
+    ``alert`` owes something because of it, as it is now in the store; ``event`` is the event if its record is what is
+    owed. ``ends`` are the dedup keys of alerts whose threat is over: there can be very many, so the caller ends them.
+    """
 
     outcome: Outcome | None = None
-    alerts: tuple[Alert, ...] = ()
-    ended: tuple[Alert, ...] = ()
+    alert: Alert | None = None
+    event: SecurityEvent | None = None
+    ends: Sequence[str] | None = None
     dead_letter: DeadLetter | None = None
     tombstone: bool = False
 
 
 _SUPPRESSED = Decision(Outcome.SUPPRESSED)
 _TOMBSTONE = Decision(tombstone=True)
-_NOTHING_ENDED = Decision()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,8 @@ class Pipeline:
     commit_interval: float
     max_owed: int
 
-    def decide(self, record: FetchedRecord, store: Store, now: float) -> Decision | None:
-        """Decide one record to the end; None if it concerns nobody, which is what most do.
-
-        ``now`` is wall-clock seconds since the epoch.
-        """
+    def decide(self, record: FetchedRecord, store: Store, now: Moment) -> Decision | None:
+        """Decide one record to the end; None if it concerns nobody, which is what most do."""
         event = self.decoder.decode(record)
         if event is None:
             return None
@@ -82,12 +85,14 @@ class Pipeline:
             return _TOMBSTONE
         return Decision(dead_letter=self.poison(event, record))
 
-    def _alert(self, event: SecurityEvent, record: FetchedRecord, store: Store, now: float) -> Decision:
-        if self.max_event_age is not None and now - event.time > self.max_event_age:
-            return Decision(dead_letter=self._stale(event, record, now))
+    def _alert(self, event: SecurityEvent, record: FetchedRecord, store: Store, now: Moment) -> Decision:
+        if self.max_event_age is not None:
+            age = now.wall - event_time(event.time, record.timestamp, now.wall)
+            if age > self.max_event_age:
+                return Decision(dead_letter=self._stale(event, record, age))
         return self._occurred(event, _kept(record), store, now, is_replay=False)
 
-    def replay(self, replay: Replay, store: Store, now: float) -> Decision | None:
+    def replay(self, replay: Replay, store: Store, now: Moment) -> Decision | None:
         """Decide a dead letter again, like an event of now; None if it is not alertable any more.
 
         Only what alerts is replayed: the end of an alert says something about its own time, not about now.
@@ -99,28 +104,24 @@ class Pipeline:
             return None
         return self._occurred(event, replay.record, store, now, is_replay=True)
 
-    def _occurred(self, event: SecurityEvent, record: Record, store: Store, now: float, *, is_replay: bool) -> Decision:
+    def _occurred(
+        self, event: SecurityEvent, record: Record, store: Store, now: Moment, *, is_replay: bool
+    ) -> Decision:
         template = self.template
         dedup_key = template.render(event)
         session_id = _session(event) if "session_id" in template.fields else None
         occurrence = Occurrence(event.severity, event.time, record, is_replay)
-        alert, outcome = occurred(store.get(dedup_key), dedup_key, session_id, occurrence, now, self.policy)
-        store.put(alert)
-        return _SUPPRESSED if outcome is Outcome.SUPPRESSED else Decision(outcome, (alert,))
+        alert, outcome = occurred(store.get(dedup_key), dedup_key, session_id, occurrence, now.wall, self.policy)
+        store.hear(alert, now.monotonic)
+        if outcome is Outcome.SUPPRESSED:
+            return _SUPPRESSED
+        is_owed = alert.owed is not None and alert.owed.record is record
+        return Decision(outcome, alert, event if is_owed else None)
 
     def _end(self, event: SecurityEvent, store: Store) -> Decision:
         if event.ends is End.SESSION:
-            ending = store.of_session(_session(event))
-        else:
-            alert = store.get(self.template.render(event))
-            ending = [alert] if alert is not None else []
-        ended = []
-        for alert in ending:
-            resolving = over(alert)
-            if resolving is not alert:
-                store.put(resolving)
-                ended.append(resolving)
-        return Decision(ended=tuple(ended)) if ended else _NOTHING_ENDED
+            return Decision(ends=[alert.dedup_key for alert in store.of_session(_session(event))])
+        return Decision(ends=[self.template.render(event)])
 
     # what is dead-lettered, and why
 
@@ -129,8 +130,8 @@ class Pipeline:
         text = f"{poison.path}: {poison.reason}" if poison.path else poison.reason
         return self._undecided(_kept(record), "decode", poison.error_class, text, poison.event_id, retryable=False)
 
-    def _stale(self, event: SecurityEvent, record: FetchedRecord, now: float) -> DeadLetter:
-        text = f"{now - event.time:.0f} s old, more than the {self.max_event_age:.0f} s of max_event_age"
+    def _stale(self, event: SecurityEvent, record: FetchedRecord, age: float) -> DeadLetter:
+        text = f"{age:.0f} s old, more than the {self.max_event_age:.0f} s of max_event_age"
         return self._undecided(_kept(record), "stale", "stale", text, event.event_id, retryable=True)
 
     def undecidable(self, record: FetchedRecord, error: Exception) -> Decision:

@@ -45,6 +45,7 @@ class Skipped(Enum):
     POISON = "poison"
     REPLAYED = "replayed before"
     NO_TASK = "not of an input of this configuration"
+    CUT = "cut"
     UNREADABLE = "unreadable"
 
 
@@ -78,6 +79,8 @@ class Plan:
             return Skipped.UNREADABLE
         if not self.selection.has(stored):
             return Skipped.FILTERED
+        if letter.cut is not None:
+            return Skipped.CUT
         if letter.stage == POISON_STAGE and not self.poison:
             return Skipped.POISON
         if self.inputs.get(letter.provider) != letter.record.topic:

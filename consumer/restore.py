@@ -1,5 +1,6 @@
 """Reading a task's state back (design section 6.2)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,10 +17,14 @@ TELL_RECORDS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What the last checkpoint held: the alerts, and the position (None: there has been no checkpoint)."""
+    """What the last checkpoint held: the alerts, and the position (None: there has been no checkpoint).
 
-    alerts: list[Alert]
+    ``written_at`` is when that was written, in seconds since the epoch by the clock of its owner; None if nothing was.
+    """
+
+    alerts: Iterable[Alert]
     position: Position | None
+    written_at: float | None = None
 
 
 async def restore(clients: KafkaClients, topic: str, partition: int, log: FilteringBoundLogger) -> Restored:
@@ -29,23 +34,25 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
     real one. Raises `CorruptState`, what `settled_end` and what the consumer raises.
     """
     async with started(clients.reader()) as reader:
-        values = await _read(clients, reader, TopicPartition(topic, partition), log)
+        values, written_at = await _read(clients, reader, TopicPartition(topic, partition), log)
     position = values.pop(CHECKPOINT_KEY, None)
     return Restored(
         [decode_alert(key, value) for key, value in values.items()],
         decode_position(position) if position is not None else None,
+        written_at,
     )
 
 
 async def _read(
     clients: KafkaClients, reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger
-) -> dict[bytes, bytes]:
-    """The last value of each key; only these are ever decoded."""
+) -> tuple[dict[bytes, bytes], float | None]:
+    """The last value of each key, and when the last checkpoint was written; only these values are ever decoded."""
     reader.assign([partition])
     end = await settled_end(clients, reader, partition, log)
     beginning = (await reader.beginning_offsets([partition]))[partition]
     reader.seek(partition, beginning)
     values: dict[bytes, bytes] = {}
+    written_at = None
     told = position = beginning
     # The position passes over transaction markers and aborted records; the offset of the last record does not.
     while (position := await reader.position(partition)) < end:
@@ -54,7 +61,9 @@ async def _read(
                 values.pop(record.key, None)
             else:
                 values[record.key] = record.value
+            if record.key == CHECKPOINT_KEY:
+                written_at = record.timestamp / 1000
         if position - told >= TELL_RECORDS:
             told = position
             log.info("partition_restoring", done=position - beginning, of=end - beginning)
-    return values
+    return values, written_at

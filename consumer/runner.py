@@ -10,13 +10,12 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.config import Config
-from consumer.config.service import RateLimit
+from consumer.config.service import RateLimit, RouteSettings
 from consumer.feedback_reader import FeedbackReader
-from consumer.forwarder import Forwarder, StageSurroundings
+from consumer.forwarder import Forwarder, StageSurroundings, Stamps
 from consumer.kafka import KafkaClients
 from consumer.membership import RESTORES_AT_A_TIME, MemberRunner
 from consumer.observer import DeliveryObserver
-from consumer.owned import Remedies
 from consumer.pipeline import Pipeline
 from consumer.progress import PEACE_SECONDS
 from consumer.proof import Proofs
@@ -26,9 +25,10 @@ from consumer.server.metrics import STAGE_OUTCOMES, Metrics, PartitionState, Pip
 from consumer.source import Source
 from consumer.task import Surroundings, Task
 from consumer.upstream import Upstream
-from providers.breaker import BreakerSettings
-from providers.delivery import Delivery
+from providers.delivery.breaker import BreakerSettings
+from providers.delivery.delivery import Delivery, RouteLimits
 from providers.http import HttpSender
+from providers.provider import Provider
 from providers.rate import Rate
 
 
@@ -49,32 +49,41 @@ class PipelineRunner(MemberRunner[Task]):
         log: FilteringBoundLogger,
         peace_seconds: float = PEACE_SECONDS,
     ) -> None:
-        super().__init__(pipeline.provider.name, config, clients=clients, clock=clock, log=log)
+        super().__init__(
+            pipeline.provider.name, config, clients=clients, dead_letter_limit=dead_letter_limit, clock=clock, log=log
+        )
         self.pipeline = pipeline
         self.stage = stage
-        self._sender = sender
-        self._dead_letter_limit = dead_letter_limit
         self._peace_seconds = peace_seconds
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
-        self._delivery: Delivery | None = None
-
-    async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
-        config, pipeline, clock = self._config, self.pipeline, self._clock
-        consumer = self._clients.member(pipeline.group_id)
         breaker = config.delivery.circuit_breaker
-        proofs = Proofs(consumer, config.kafka.session_timeout, clock)
-        delivery = Delivery(
+        # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
+        self._delivery = Delivery(
             provider=pipeline.provider,
-            sender=self._sender,
+            sender=sender,
             timeout=pipeline.timeout_seconds,
-            may_send=lambda: proofs.is_fresh,
+            may_send=lambda: self._proofs is not None and self._proofs.is_fresh,
             backoff=self._backoff,
             max_in_flight=config.delivery.max_in_flight,
             observer=DeliveryObserver(self._metrics, self._log),
             breaker=BreakerSettings(breaker.failure_threshold, breaker.recovery_seconds),
-            rate=_rate(config.delivery.rate_limit, pipeline.provider.documented_rate),
+            limits=route_limits(config, pipeline.provider),
+            max_owed_bytes=config.delivery.max_owed_bytes,
             clock=clock.monotonic,
         )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
+        self._delivery.start()
+        try:
+            await super().run(stopping)
+        finally:
+            await self._delivery.close()
+
+    async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
+        config, pipeline, clock = self._config, self.pipeline, self._clock
+        consumer = self._clients.member(pipeline.group_id)
+        proofs = Proofs(consumer, config.kafka.session_timeout, clock)
         feedback = FeedbackReader(
             clients=self._clients,
             admin=admin,
@@ -87,19 +96,19 @@ class PipelineRunner(MemberRunner[Task]):
         surroundings = Surroundings(
             pipeline=pipeline,
             clients=self._clients,
-            delivery=delivery,
+            delivery=self._delivery,
             proofs=proofs,
             restores=asyncio.Semaphore(RESTORES_AT_A_TIME),
             metrics=self._metrics,
             clock=clock,
-            dead_letter_limit=self._dead_letter_limit,
+            letterbox=self._letterbox,
             peace_seconds=self._peace_seconds,
             feedback=feedback,
             upstream=upstream,
         )
 
-        def make_task(source: Source, remedies: Remedies) -> Task:
-            return Task(source, surroundings, remedies, self._log.bind(partition=source.partition.partition))
+        def make_task(source: Source) -> Task:
+            return Task(source, surroundings, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
             topic=pipeline.input_topic,
@@ -110,17 +119,12 @@ class PipelineRunner(MemberRunner[Task]):
             consumer=consumer,
             admin=admin,
             proofs=proofs,
-            sender=delivery,
+            sender=self._delivery,
             metrics=self._metrics,
             make_task=make_task,
         )
-        self._delivery = delivery
-        try:
-            async with feedback.reading(), _running(upstream):
-                await member.run(stopping, config.delivery.shutdown_grace)
-        finally:
-            self._delivery = None
-            await delivery.close()
+        async with feedback.reading(), _running(upstream):
+            await member.run(stopping, config.delivery.shutdown_grace)
 
     def _upstream(self, proofs: Proofs) -> Upstream:
         assert self.stage is not None
@@ -137,16 +141,19 @@ class PipelineRunner(MemberRunner[Task]):
 
     def health(self) -> PipelineHealth:
         """How the pipeline is at this moment."""
-        routes = self._delivery.routes if self._delivery is not None else ()
-        return replace(super().health(), refused_routes=tuple(one.name for one in routes if one.refused is not None))
+        tasks = self._member.tasks if self._member is not None else {}
+        return replace(
+            super().health(),
+            refused_routes=tuple(self._delivery.refused_routes),
+            paused=tuple(sorted(tp.partition for tp, task in tasks.items() if task.is_paused)),
+        )
 
     def _state(self) -> PipelineState:
         member, delivery, now = self._member, self._delivery, self._clock.wall()
-        if member is None or delivery is None:
-            return PipelineState()
         partitions = []
-        for partition, task in sorted(member.tasks.items()):
-            store, end = task.store, member.ends.get(partition)
+        tasks, ends = (member.tasks, member.ends) if member is not None else ({}, {})
+        for partition, task in sorted(tasks.items()):
+            store, end = task.store, ends.get(partition)
             since = store.oldest_owed_since()
             partitions.append(
                 PartitionState(
@@ -156,13 +163,16 @@ class PipelineRunner(MemberRunner[Task]):
                     oldest_owed_age=now - since if since is not None else 0.0,
                     lag=max(0, end - task.position) if end is not None and task.is_running else None,
                     is_running=task.is_running,
+                    is_paused=task.is_paused,
                     hidden=task.progress.hidden_seconds(self._clock.monotonic()) if task.is_running else None,
                 )
             )
         return PipelineState(
             partitions=tuple(partitions),
-            refused_routes=tuple(route.name for route in delivery.routes if route.refused is not None),
-            queued={route.name: len(route) for route in delivery.routes},
+            routes=tuple(self.pipeline.provider.routes),
+            refused_routes=tuple(delivery.refused_routes),
+            open_breakers=tuple(delivery.open_breakers()),
+            queued=dict(delivery.waiting()),
             in_flight=delivery.in_flight,
         )
 
@@ -182,10 +192,9 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
-        super().__init__(stage.name, config, clients=clients, clock=clock, log=log)
+        super().__init__(stage.name, config, clients=clients, dead_letter_limit=dead_letter_limit, clock=clock, log=log)
         self._stage = stage
         self._partitions = partitions
-        self._dead_letter_limit = dead_letter_limit
         self._metrics = metrics.pipeline(self.name, (), self._state, STAGE_OUTCOMES)
 
     async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
@@ -200,11 +209,12 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             restores=asyncio.Semaphore(RESTORES_AT_A_TIME),
             metrics=self._metrics,
             clock=self._clock,
-            dead_letter_limit=self._dead_letter_limit,
+            letterbox=self._letterbox,
+            stamps=Stamps(self._clock),
         )
 
-        def make_task(source: Source, remedies: Remedies) -> Forwarder:
-            return Forwarder(source, surroundings, remedies, self._log.bind(partition=source.partition.partition))
+        def make_task(source: Source) -> Forwarder:
+            return Forwarder(source, surroundings, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
             topic=stage.input_topic,
@@ -249,6 +259,29 @@ async def _running(upstream: Upstream | None) -> AsyncIterator[None]:
     finally:
         watching.cancel()
         await asyncio.wait((watching,))
+
+
+def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:
+    """What the configuration says of each route: its own settings or those of another with the same key, else those of
+    ``delivery``, else the provider's."""
+    delivery = config.delivery
+    own: dict[str, RouteSettings] = {}
+    for route, given in config.sections[provider.name].routes.items():
+        before = own.get(integration := provider.integration_of(route), RouteSettings())
+        own[integration] = RouteSettings(
+            rate_limit=before.rate_limit or given.rate_limit,
+            route_check=given.route_check if before.route_check is None else before.route_check,
+        )
+    limits = {}
+    for route in provider.routes:
+        settings = own.get(provider.integration_of(route), RouteSettings())
+        rate = _rate(settings.rate_limit or delivery.rate_limit, provider.documented_rate)
+        may_owe = None
+        if rate is not None and delivery.give_up_after:
+            may_owe = min(delivery.max_owed, max(1, int(rate.requests_per_second * delivery.give_up_after)))
+        check = delivery.route_check if settings.route_check is None else settings.route_check
+        limits[route] = RouteLimits(rate, check, may_owe)
+    return limits
 
 
 def _rate(limit: RateLimit, documented: Rate) -> Rate | None:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
+from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from structlog.typing import FilteringBoundLogger
 
@@ -16,6 +17,7 @@ from consumer.kafka import KafkaClients
 from consumer.membership import MemberRunner
 from consumer.pipeline import Pipeline
 from consumer.progress import PEACE_SECONDS
+from consumer.rights import try_dead_letters
 from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.server.app import create_app, serving
 from consumer.server.health import heartbeat_reason
@@ -137,7 +139,11 @@ def _heartbeats(
 async def _await_topics(
     config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger
 ) -> TopicReport | None:
-    """The topics as they are, once Kafka answers; None if the service is to stop before that."""
+    """The topics as they are, once Kafka answers; None if the service is to stop before that.
+
+    Raises `StartupError` if it cannot be waited for, if they are not as they must be, or without the right to write
+    dead letters.
+    """
 
     def unreachable(reason: str, seconds_left: float) -> None:
         log.warning(
@@ -147,7 +153,13 @@ async def _await_topics(
             seconds_left=round(seconds_left),
         )
 
-    asking = asyncio.create_task(when_kafka_answers(clients, lambda admin: check_topics(admin, config), unreachable))
+    async def look(admin: AIOKafkaAdminClient) -> TopicReport:
+        report = await check_topics(admin, config)
+        if not report.problems and (untried := await try_dead_letters(clients)):
+            log.warning("dead_letters_untried", topic=config.kafka.topics.dlq, error=untried)
+        return report
+
+    asking = asyncio.create_task(when_kafka_answers(clients, look, unreachable))
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait((asking, stop), return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()

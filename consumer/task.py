@@ -6,20 +6,23 @@ what has become of both is committed by checkpoints.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from time import perf_counter
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
 from consumer.checkpoint import Checkpoint, Sink
-from consumer.clock import Clock
+from consumer.clock import Clock, Moment
 from consumer.feedback_reader import FeedbackReader
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients
-from consumer.outbox import TaskOutbox
-from consumer.owned import OwnedPartition, Remedies
+from consumer.letterbox import Letterbox
+from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
+from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
@@ -27,13 +30,25 @@ from consumer.restore import restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
 from consumer.upstream import Upstream
-from providers.delivery import Delivery
-from state.alert import Alert, Due, Outcome, due, is_forgotten, is_quiet, over
+from providers.delivery.delivery import Delivery
+from state.alert import Alert, Due, Outcome, due, over, restored
 from state.records import Position
-from state.store import Store
+from state.store import Cut, Store
 
-MAX_OWED_BYTES = 64 * 1024 * 1024
-"""Of records that are kept because they are owed, before the partition is paused (design section 9)."""
+ENDED_AT_A_TIME = 10_000
+"""Alerts that quiet and forgetting end for each checkpoint, so that none takes too long (design section 16)."""
+
+_ENDED_IN_A_TURN = 256
+
+_SLICE_SECONDS = 0.01
+"""For which something goes on before others get a turn."""
+
+_FORGOTTEN_AT_A_TIME = 1_000
+_OUTCOME_OF_STAGE = {"stale": "stale", "decide": "internal_error"}
+"""What an event came to that is dead-lettered; of any other stage it is poison."""
+
+_NOT_FORGOTTEN = 100
+"""Alerts in a row that are not to be forgotten, after which the others are looked at another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,7 @@ class Surroundings:
     restores: asyncio.Semaphore
     metrics: PipelineMetrics
     clock: Clock
-    dead_letter_limit: int
+    letterbox: Letterbox
     peace_seconds: float
     feedback: FeedbackReader | None = None
     """None: this member takes no feedback."""
@@ -58,9 +73,7 @@ class Surroundings:
 class Task(OwnedPartition):
     """One partition of one pipeline: its alerts, what they owe, its transactional producer."""
 
-    def __init__(
-        self, source: Source, surroundings: Surroundings, remedies: Remedies, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, source: Source, surroundings: Surroundings, log: FilteringBoundLogger) -> None:
         super().__init__(
             source,
             group_id=surroundings.pipeline.group_id,
@@ -73,15 +86,16 @@ class Task(OwnedPartition):
                 quiet_seconds=surroundings.pipeline.policy.quiet_seconds,
                 before=surroundings.upstream,
             ),
-            remedies=remedies,
             metrics=surroundings.metrics,
             clock=surroundings.clock,
             log=log,
         )
         self.store = Store()
-        self._is_paused = False
+        self._owing: list[str] = []
+        self._written_at: float | None = None
+        self._restored_at = 0.0
         self._with = surroundings
-        self._sink: Sink | None = None
+        self._sink: Sink
         self._counts: Counter[str] = Counter()
         self._feedback_checkpointed: Mapping[int, int] = {}
         self._outbox = TaskOutbox(
@@ -105,9 +119,10 @@ class Task(OwnedPartition):
             metrics=surroundings.metrics,
             log=log,
             is_running=lambda: self.is_running,
-            waits=lambda dedup_key: surroundings.delivery.is_on_the_wire(self._outbox, dedup_key),
-            has_room=lambda: not self._is_overloaded(),
+            waits=lambda dedup_key: surroundings.delivery.is_busy(self._outbox, dedup_key),
+            has_room=self._outbox.has_room_for,
             changed=self._changed_by_feedback,
+            ended=self._ended_by_feedback,
             decided=self._replayed,
         )
 
@@ -115,39 +130,58 @@ class Task(OwnedPartition):
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
         pipeline, partition = self._with.pipeline, self.source.partition.partition
-        limit = self._remedies.dead_letter_limit(self._with.dead_letter_limit)
-        self._sink = Sink(producer, pipeline.state_topic, partition, pipeline.dlq_topic, limit)
+        self._sink = Sink(producer, pipeline.state_topic, partition, self._with.letterbox)
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
-        partition = self.source.partition
-        started = self._with.clock.monotonic()
-        restored = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
-        self.store.restore(restored.alerts)
-        if restored.position is not None:
-            self._inbox.start(restored.position.feedback)
+        partition, clock = self.source.partition, self._with.clock
+        started = clock.monotonic()
+        found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
+        await self._fill(found.alerts)
+        self._written_at = found.written_at
+        if found.position is not None:
+            self._inbox.start(found.position.feedback)
         elif self._with.feedback is not None:
             self._inbox.start(await self._with.feedback.ends())
-        await self._go_on(committed, restored.position)
+        await self._go_on(committed, found.position)
         self._log.info(
             "partition_restored",
             alerts=len(self.store),
             owed=self.store.owed_count,
             position=self.position,
-            seconds=round(self._with.clock.monotonic() - started, 3),
+            seconds=round(clock.monotonic() - started, 3),
         )
 
-    def _restored(self) -> None:
-        self._outbox.restored(self._inherited_end)
+    async def _fill(self, alerts: Iterable[Alert]) -> None:
+        """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
+        now = self._with.clock.moment()
+        self._restored_at = now.monotonic
+
+        def as_of_now() -> Iterator[Alert]:
+            for found in alerts:
+                alert = restored(found, now.wall)
+                if due(alert) is not None:
+                    self._owing.append(alert.dedup_key)
+                yield alert
+
+        turn = perf_counter()
+        for _ in self.store.restore(as_of_now(), now.monotonic):
+            if perf_counter() - turn > _SLICE_SECONDS:
+                await asyncio.sleep(0)
+                turn = perf_counter()
+
+    async def _restored(self) -> None:
+        owing, self._owing = self._owing, []
+        await self._outbox.restored(owing, self._inherited_end, self._written_at)
         if self._with.feedback is not None:
             self._with.feedback.attach(self._inbox)
 
     # decide
 
-    def _decide(self, records: Sequence[FetchedRecord]) -> None:
-        decide, store, now = self._with.pipeline.decide, self.store, self._with.clock.wall()
-        before = self._counts.copy()
+    async def _decide(self, records: Sequence[FetchedRecord]) -> None:
+        decide, store, now = self._with.pipeline.decide, self.store, self._with.clock.moment()
+        before, turn = self._counts.copy(), perf_counter()
         concerned = 0
-        for record in records:
+        for number, record in enumerate(records, 1):
             try:
                 decision = decide(record, store, now)
             except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
@@ -155,80 +189,151 @@ class Task(OwnedPartition):
                 decision = self._with.pipeline.undecidable(record, error)
             if decision is not None:
                 concerned += 1
-                self._apply(decision)
+                if decision.ends is not None:
+                    self._passed(record.offset)  # a checkpoint may come in between
+                    if not await self._end(decision.ends):
+                        records = records[: number - 1]
+                        break
+                else:
+                    self._apply(decision)
+            if perf_counter() - turn > _SLICE_SECONDS:
+                self._passed(record.offset + 1)
+                await asyncio.sleep(0)
+                if not self.is_running:
+                    records = records[:number]
+                    break
+                now, turn = self._with.clock.moment(), perf_counter()
+        if not records:
+            return
         self._passed(records[-1].offset + 1)
         self._with.metrics.events("ignored", len(records) - concerned)
         for outcome, count in (self._counts - before).items():
             self._with.metrics.events(outcome, count)
-        if self._is_overloaded():
-            self._pause()
 
     def _apply(self, decision: Decision) -> None:
         counts = self._counts
         if decision.outcome is Outcome.SUPPRESSED:
             counts["suppressed"] += 1
-        elif decision.outcome is not None:
+        elif decision.outcome is not None and decision.alert is not None:
             counts[decision.outcome.value] += 1
-            for alert in decision.alerts:
-                self._outbox.owes(alert, is_new=decision.outcome is Outcome.TRIGGERED)
+            if decision.outcome is Outcome.TRIGGERED:
+                self._outbox.owes(decision.alert, event=decision.event, is_new=True)
+            elif decision.event is not None:  # else what is owed says the same as before
+                self._outbox.owes(decision.alert, event=decision.event)
         elif decision.dead_letter is not None:
-            counts["stale" if decision.dead_letter.stage == "stale" else "poison"] += 1
+            counts[_OUTCOME_OF_STAGE.get(decision.dead_letter.stage, "poison")] += 1
             self._take_dead_letter(decision.dead_letter)
         elif decision.tombstone:
             counts["tombstone"] += 1
+
+    async def _end(self, dedup_keys: Sequence[str]) -> bool:
+        """An event says that the threat is over of these alerts, of which there can be very many.
+
+        False if the task closes meanwhile: its next owner decides the event again, and ends those that are left.
+        """
+        turn = perf_counter()
+        for dedup_key in dedup_keys:
+            alert = self.store.get(dedup_key)
+            if alert is not None and self._over(alert):
+                self._counts["ended"] += 1
+            if perf_counter() - turn > _SLICE_SECONDS:
+                await asyncio.sleep(0)
+                if not self.is_running:
+                    return False
+                turn = perf_counter()
+        return True
+
+    def _over(self, alert: Alert) -> bool:
+        """The threat is over. Whether that is news."""
+        after = over(alert)
+        if after is alert:
+            return False
+        if after is None:
+            self.store.drop(alert.dedup_key)
         else:
-            counts["ended"] += len(decision.ended)
-            if decision.ended:
-                self._urgent.set()
+            self.store.put(after)
+        self._outbox.owes(alert if after is None else after)
+        self._urgent.set()
+        return True
 
     def _replayed(self, decision: Decision) -> None:
         """A dead letter was decided again, like an event (but it is none of the input's)."""
         self._urgent.set()
         if decision.dead_letter is not None:
             self._take_dead_letter(decision.dead_letter)
-        for alert in decision.alerts:
-            self._outbox.owes(alert, is_new=decision.outcome is Outcome.TRIGGERED)
+        if decision.alert is not None:
+            is_new = decision.outcome is Outcome.TRIGGERED
+            self._outbox.owes(decision.alert, event=decision.event, is_new=is_new)
 
     def _changed_by_feedback(self, alert: Alert) -> None:
         self._urgent.set()
-        self._outbox.owes(alert, is_new=False)
+        self._outbox.owes(alert)
 
-    def _is_overloaded(self) -> bool:
-        return self.store.owed_count > self._with.pipeline.max_owed or self.store.owed_bytes > MAX_OWED_BYTES
+    def _ended_by_feedback(self, dedup_key: str) -> None:
+        self._urgent.set()
+        self.store.drop(dedup_key)
 
     def _notified(self) -> None:
         self._counts["notified"] += 1
 
-    def _pause(self) -> None:
-        if not self._is_paused:
-            self._is_paused = True
-            self.source.pause()
-            self._log.error("partition_paused", owed=self.store.owed_count, owed_bytes=self.store.owed_bytes)
-
     # time
 
     def tick(self) -> None:
-        """What the passing of time brings: quiet, forgetting, resolves that had to wait, the end of a pause."""
+        """What the passing of time brings: quiet, forgetting, resolves that had to wait."""
         if not self.is_running:
             return
-        now, policy = self._with.clock.wall(), self._with.pipeline.policy
-        if policy.quiet_seconds is not None and self.progress.is_peace(self._with.clock.monotonic()):
-            for alert in list(self.store.longest_quiet(now - policy.quiet_seconds)):
-                if is_quiet(alert, now, policy):
-                    self.store.put(over(alert))
-                    self._counts["quiet"] += 1
-                    self._urgent.set()
-        for alert in list(self.store.longest_quiet(now - policy.forget_seconds)):
-            if is_forgotten(alert, now, policy):
-                self.store.drop(alert.dedup_key)
-                self._log.info("alert_forgotten", dedup_key=alert.dedup_key)
+        now = self._with.clock.moment()
+        if self._quiet(now.monotonic, 1):
+            self._urgent.set()  # the next checkpoint holds what is over
+        self._forget(now)
         self._outbox.tick()
         self._inbox.work()
-        limit, size_limit = self._with.pipeline.max_owed, MAX_OWED_BYTES
-        if self._is_paused and self.store.owed_count < limit * 0.9 and self.store.owed_bytes < size_limit * 0.9:
-            self._is_paused = False
-            self.source.resume()
-            self._log.info("partition_resumed", owed=self.store.owed_count)
+
+    def _quiet(self, now: float, at_most: int) -> list[Alert]:
+        """Alerts that are over because nothing has occurred for long enough, and would have been seen.
+
+        Quiet is counted from the last occurrence that this task has decided, by the monotonic clock: no wall clock can
+        make a live problem look over (design section 14).
+        """
+        seconds = self._with.pipeline.policy.quiet_seconds
+        if seconds is None or not self.progress.is_peace(now):
+            return []
+        return list(islice(self.store.longest_quiet(now - seconds), at_most))
+
+    async def _before_checkpoint(self) -> None:
+        """End what is quiet, at most so much that one checkpoint can hold it."""
+        count = 0
+        while self.is_running and self.store.changes < ENDED_AT_A_TIME:
+            quiet = self._quiet(self._with.clock.monotonic(), _ENDED_IN_A_TURN)
+            for alert in quiet:
+                self._over(alert)
+            count += len(quiet)
+            if len(quiet) < _ENDED_IN_A_TURN:
+                break
+            await asyncio.sleep(0)
+        self._counts["quiet"] += count
+        self._with.metrics.events("quiet", count)
+
+    def _forget(self, now: Moment) -> None:
+        """Drop alerts that owe nothing and of which nothing has been heard for very long.
+
+        What was restored is as old as it was when it was last written down, and this task has run for a while: neither
+        an earlier owner's clock nor this one's is trusted to say more.
+        """
+        policy = self._with.pipeline.policy
+        least = max(LEAST_RUN_SECONDS, policy.quiet_seconds or 0.0)
+        kept = 0
+        heard_before = now.monotonic - min(least, policy.forget_seconds)
+        for alert in list(islice(self.store.longest_quiet(heard_before), _FORGOTTEN_AT_A_TIME)):
+            heard = self.store.heard(alert.dedup_key)
+            age = now.monotonic - heard
+            if heard == self._restored_at:
+                age += max(0.0, min(self._written_at or now.wall, now.wall) - alert.decided)
+            if due(alert) is None and age >= policy.forget_seconds:
+                self.store.drop(alert.dedup_key)
+                self._log.info("alert_forgotten", dedup_key=alert.dedup_key)
+            elif (kept := kept + 1) == _NOT_FORGOTTEN:
+                break
 
     # checkpoints
 
@@ -238,7 +343,6 @@ class Task(OwnedPartition):
         is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
         if not self.store.has_changes and not self._dead_letters and is_here:
             return
-        assert self._sink is not None
         # The cut: all of this at one moment, without an await between.
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
         counts, self._counts = self._counts, Counter()
@@ -251,7 +355,7 @@ class Task(OwnedPartition):
         owed = self.store.owed_count
 
         started = self._with.clock.monotonic()
-        await checkpoint.commit(self._sink)
+        await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
         self._checkpointed, self._feedback_checkpointed = position, feedback
         self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
@@ -267,9 +371,17 @@ class Task(OwnedPartition):
             changed=len(checkpoint.cut.changes),
             seconds=round(seconds, 4),
         )
-        for dedup_key, alert in checkpoint.cut.changes:
+        await self._let_resolves_leave(checkpoint.cut)
+
+    async def _let_resolves_leave(self, cut: Cut) -> None:
+        """The state holds the intent now: what is still as it was in the cut may leave (design section 6.6)."""
+        turn = perf_counter()
+        for dedup_key, alert in cut.changes:
             if alert is not None and self.store.get(dedup_key) is alert and due(alert) is Due.RESOLVE:
-                self._outbox.owes(alert, is_new=False)
+                self._outbox.owes(alert)
+            if perf_counter() - turn > _SLICE_SECONDS:
+                await asyncio.sleep(0)
+                turn = perf_counter()
 
     # close
 

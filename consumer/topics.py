@@ -12,10 +12,16 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, UnsupportedVersionError, for_code
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnsupportedVersionError,
+    for_code,
+)
 
 from consumer.config import Config, needs_repartition
-from consumer.kafka import BATCH_BYTES, MAX_REQUEST_BYTES
+from consumer.kafka import BATCH_BYTES, MAX_REQUEST_BYTES, KafkaClients, to_the_end
 from consumer.keys import KeyTemplate
 
 DEFAULT_PARTITIONS = 6
@@ -46,6 +52,9 @@ _SETTLE_SECONDS = 0.1
 _SETTLE_LOOKS = 150
 _CONFIG_LOOKS = 20
 """How often a topic that was just created is looked for, and its configs, which the user may have no right to see."""
+
+_ASK_SECONDS = 5.0
+"""For asking about one topic in the middle of work."""
 
 _POLICY, _MAX_BYTES, _RETENTION = "cleanup.policy", "max.message.bytes", "retention.ms"
 _KAFKA_RETENTION_MS = 7 * 24 * _HOUR_MS
@@ -285,6 +294,20 @@ async def _configs_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
             if not error_code:
                 found[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
     return found
+
+
+async def ask_max_bytes(clients: KafkaClients, topic: str) -> int | None:
+    """The ``max.message.bytes`` of a topic at this moment, None if the broker does not tell it, or not in time."""
+    admin = clients.admin()
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            await admin.start()
+            limit = _Seen({}, await _configs_of(admin, [topic])).max_bytes(topic)
+    except (KafkaError, OSError, TimeoutError):
+        return None
+    finally:
+        await to_the_end(admin.close())
+    return None if limit is None else min(limit, MAX_REQUEST_BYTES)
 
 
 async def _settled(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], created: Sequence[str]) -> _Seen:

@@ -1,4 +1,4 @@
-"""What a provider's answer means (design section 9).
+"""What a provider's answer means (design section 13).
 
 A provider classifies an answer; what follows from it is decided elsewhere (delivery, the alert's transitions).
 """
@@ -15,18 +15,31 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The provider will never take this notification. ``reason`` is its text, without secrets, bounded."""
+    """The provider does not take this notification, as it is or at all. ``reason`` is its text, without secrets, bounded.
+
+    Whether the notification or the route is at fault, no text tells for sure: a check of the route decides, unless
+    ``is_plain`` (the answer is about the alert alone, as a 404 to an action on an alias is).
+    """
+
+    status: int
+    reason: str
+    is_plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRefused:
+    """The key of the route is wrong, by a known text of the provider: it is no fault of the notification."""
 
     status: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class RouteRefused:
-    """The key, the plan or the address of the route is wrong: it is no fault of the notification."""
+class Throttled:
+    """Too many requests with this key: nothing may leave through it for a while, ``retry_after`` seconds if it said so."""
 
-    status: int
     reason: str
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +56,4 @@ class Unavailable:
     unknown: bool = False
 
 
-Answer = Accepted | Rejected | RouteRefused | Unavailable
+Answer = Accepted | Rejected | RouteRefused | Throttled | Unavailable

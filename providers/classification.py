@@ -15,20 +15,19 @@ from urllib.parse import quote
 
 import orjson
 
-from providers.answer import Accepted, Rejected, RouteRefused, Unavailable
+from providers.answer import Accepted, Rejected, Throttled, Unavailable
 from providers.text import one_line, shorten
 
-ROUTE_STATUSES: Final = frozenset({401, 402, 403, 404, 405})
-"""The key, the plan or the address is wrong: the route's fault, not the notification's."""
+THROTTLED: Final = 429
 
-OUTAGE_STATUSES: Final = frozenset({408, 425, 429})
+OUTAGE_STATUSES: Final = frozenset({408, 425})
 """The 4xx that say "later", not "never"."""
 
 UNKNOWN_STATUSES: Final = frozenset({408, 504})
 """Somebody stopped waiting for the request; it may still land."""
 
 MAX_RETRY_AFTER: Final = 3600.0
-"""Seconds. No provider can silence a route for longer, whatever it asks for."""
+"""Seconds. No provider can silence anything for longer, whatever it asks for."""
 
 REASON_LIMIT: Final = 500
 """Characters of a provider's text that are kept as the reason of an answer."""
@@ -43,13 +42,13 @@ def accepted(headers: Mapping[str, str]) -> Accepted:
 
 def classify_status(
     status: int, headers: Mapping[str, str], reason: str, now: float
-) -> Rejected | RouteRefused | Unavailable:
+) -> Rejected | Throttled | Unavailable:
     """What a status means that is not the documented success.
 
     ``now`` is seconds since the epoch, for a ``Retry-After`` that is a date when the answer has none of its own.
     """
-    if status in ROUTE_STATUSES:
-        return RouteRefused(status, reason)
+    if status == THROTTLED:
+        return Throttled(reason, retry_after(headers, now))
     if 400 <= status < 500 and status not in OUTAGE_STATUSES:
         return Rejected(status, reason)
     if 200 <= status < 300:

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from providers.answer import Accepted, Answer, RouteRefused
-from providers.classification import Reasons, accepted, classify_status
-from providers.notify import Sender
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.classification import THROTTLED, Reasons, accepted, classify_status
+from providers.notify import NO_SUCH_ALERT, Sender
 from providers.opsgenie.provider import authorization
 from providers.opsgenie.settings import HeartbeatSettings, OpsGenieSettings
 from providers.provider import Request
@@ -88,11 +88,11 @@ class Heartbeat:
     async def _look(self) -> None:
         """Warn of a name that OpsGenie does not know: it accepts the pings all the same, and would never call."""
         answer = await self._sender.send(self._exists, self._classifier(200), self._timeout)
-        if isinstance(answer, RouteRefused) and answer.status == 404:
+        if isinstance(answer, Rejected) and answer.status == NO_SUCH_ALERT:
             self._log.warning("heartbeat_unknown", heartbeat=self._name)
         elif not isinstance(answer, Accepted):
             self._log.warning(
-                "heartbeat_check_failed", heartbeat=self._name, status=answer.status, reason=answer.reason
+                "heartbeat_check_failed", heartbeat=self._name, status=_status(answer), reason=answer.reason
             )
 
     async def _turn(self) -> None:
@@ -106,7 +106,7 @@ class Heartbeat:
             self._log.debug("heartbeat_pinged", heartbeat=self._name)
             self._on_ping("accepted")
         else:
-            self._log.warning("heartbeat_failed", heartbeat=self._name, status=answer.status, reason=answer.reason)
+            self._log.warning("heartbeat_failed", heartbeat=self._name, status=_status(answer), reason=answer.reason)
             self._on_ping("failed")
 
     def _why_not(self) -> str | None:
@@ -122,3 +122,7 @@ class Heartbeat:
             return classify_status(status, headers, self._reasons.read(status, body), self._now())
 
         return classify
+
+
+def _status(answer: Rejected | RouteRefused | Throttled | Unavailable) -> int | None:
+    return THROTTLED if isinstance(answer, Throttled) else answer.status

@@ -1,11 +1,14 @@
 """How one notification is said: its requests one after another, until one is not accepted."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from dataclasses import replace
+from typing import Final, Protocol
 
-from providers.answer import Accepted, Answer
+from providers.answer import Accepted, Answer, Rejected
 from providers.notification import Notification
 from providers.provider import Provider, Request
+
+NO_SUCH_ALERT: Final = 404
 
 Classify = Callable[[int, Mapping[str, str], bytes], Answer]
 """Status, headers and body of an answer to what it means, as `Provider.classify`."""
@@ -26,18 +29,35 @@ async def deliver(
     notification: Notification,
     timeout: float,
     permit: Callable[[], Awaitable[bool]] | None = None,
+    answered: Callable[[Answer], None] = lambda answer: None,
+    follow_up_rejected: Callable[[Rejected], None] = lambda answer: None,
 ) -> Answer | None:
     """Say the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
 
-    The answer is that of the last request, or of the first that was not accepted. Tried again, the notification begins
-    with its first request: all of them are idempotent, or at worst counted once more. ``permit`` is awaited immediately
-    before each request (rate, ownership); where it says no, nothing more leaves, and there is no answer.
+    The answer is that of the last request, or of the first that was not accepted; ``answered`` is told of each. A rejected follow-up (``priority``,
+    ``notes``) is told to ``follow_up_rejected``, and the notification is accepted: the statement itself was. Tried
+    again, it begins with its first request: all of them are idempotent, or at worst counted once more. ``permit`` is
+    awaited immediately before each request (rate, ownership); where it says no, nothing more leaves, and there is no
+    answer.
     """
-    answer: Answer = Accepted()
+    said: Answer | None = None
     for request in provider.requests(route, notification):
         if permit is not None and not await permit():
             return None
-        answer = await sender.send(request, provider.classify, timeout)
-        if not isinstance(answer, Accepted):
-            break
+        answer = await ask(sender, provider, request, timeout)
+        answered(answer)
+        if isinstance(answer, Rejected) and said is not None:
+            follow_up_rejected(answer)
+        elif isinstance(answer, Accepted):
+            said = answer
+        else:
+            return answer
+    return said or Accepted()
+
+
+async def ask(sender: Sender, provider: Provider, request: Request, timeout: float) -> Answer:
+    """Make one request of a provider; ``timeout`` is in seconds."""
+    answer = await sender.send(request, provider.classify, timeout)
+    if request.is_action and isinstance(answer, Rejected) and answer.status == NO_SUCH_ALERT:
+        return replace(answer, is_plain=True)
     return answer

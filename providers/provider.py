@@ -13,12 +13,14 @@ from state.violation import Violation
 @dataclass(frozen=True, slots=True)
 class Request:
     """One idempotent HTTP request. ``body`` is JSON or None; secrets stand in ``headers`` or ``body`` only,
-    which therefore do not show in its repr. ``url`` is already percent-encoded."""
+    which therefore do not show in its repr. ``url`` is already percent-encoded. ``is_action`` says that it acts on an
+    alert which it names: a 404 means then that there is no such alert."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
+    is_action: bool = False
 
 
 class Provider(Protocol):
@@ -34,14 +36,26 @@ class Provider(Protocol):
     """How many characters a dedup key may have."""
 
     documented_rate: Rate
-    """What the provider takes through one route."""
+    """What the provider takes through one integration key."""
+
+    def integration_of(self, route: str) -> str:
+        """What the routes with the same key and address have in common: a digest, which tells nothing of the key."""
+        ...
 
     def route_of(self, violation: Violation) -> str:
         """The route that a first trigger of this violation goes through."""
         ...
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
-        """The requests of one notification, in order; it is accepted when the last one is."""
+        """The requests of one notification, in order.
+
+        The first one makes the statement; those that follow it up (a priority, a note) may be rejected.
+        """
+        ...
+
+    def check(self, route: str) -> Request:
+        """A request that shows whether the key of a route works, and notifies nobody (design section 13, "The route
+        check"): it ends an alert that cannot exist, by 128 random bits made for this request."""
         ...
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:

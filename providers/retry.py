@@ -17,8 +17,11 @@ class Backoff:
     multiplier: float
     random: Callable[[], float]
 
-    def wait(self, failures: int) -> float:
-        """How many seconds to wait after that many failures in a row (at least one)."""
+    def wait(self, failures: int, at_most: float | None = None) -> float:
+        """How many seconds to wait after that many failures in a row (at least one).
+
+        The wait grows to ``at_most`` seconds, by default to the configured maximum.
+        """
         # The exponent is bounded so that a long outage cannot overflow a float.
-        ceiling = min(self.maximum, self.initial * self.multiplier ** min(failures - 1, 64))
-        return self.random() * ceiling
+        ceiling = self.initial * self.multiplier ** min(failures - 1, 64)
+        return self.random() * min(self.maximum if at_most is None else at_most, ceiling)

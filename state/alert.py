@@ -13,6 +13,9 @@ from enum import Enum
 
 from state.violation import Record, Severity
 
+EARLIEST = 1_420_070_400.0
+"""2015-01-01 in seconds since the epoch: a time before it is none (0, or seconds where milliseconds are meant)."""
+
 
 class Status(Enum):
     """What an alert is; an alert that is gone is no alert."""
@@ -95,7 +98,9 @@ class Alert:
     clock. ``route`` is None until a trigger may have reached the provider. ``has``: a trigger was accepted since the
     alert last was resolving. ``unsettled``: a resolve may still be under way whose answer is not known.
     ``acknowledging``: somebody has taken the alert here, and the provider is owed an acknowledge.
-    ``session_id`` is the session in the dedup key, where the key template names one.
+    ``session_id`` is the session in the dedup key, where the key template names one. ``failed`` counts the attempts of
+    the acknowledge or resolve that is due (those of a trigger are in ``owed``). ``overflow`` is the severity of a trigger
+    that was dead-lettered because its route owed too much: the alert counts on, and is told again when there is room.
     """
 
     dedup_key: str
@@ -112,6 +117,8 @@ class Alert:
     unsettled: bool = False
     owed: Owed | None = None
     acknowledging: bool = False
+    failed: int = 0
+    overflow: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +140,16 @@ def occurred(
     policy: Policy,
 ) -> tuple[Alert, Outcome]:
     """An alertable event with this dedup key has been decided."""
-    severity, record = occurrence.severity, occurrence.record
-    # Event time is the smallest of the event's timestamp, the record's, and now (design section 8, "Time").
-    time = min(occurrence.time, now) if record.timestamp < 0 else min(occurrence.time, record.timestamp / 1000, now)
+    severity, time = occurrence.severity, event_time(occurrence.time, occurrence.record.timestamp, now)
     if alert is None:
         fresh = Alert(dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=_owe(occurrence, now))
         return fresh, Outcome.TRIGGERED
 
     told, owed_before = alert.told, alert.owed
+    # A clock that was ahead, here or at an earlier owner, must keep nothing from being told again.
+    if told is not None and told.at > now:
+        told = replace(told, at=now)
+    last_seen = alert.last_seen if alert.last_seen <= now else now
     owed: Owed | None
     outcome, status, unsettled = Outcome.TRIGGERED, alert.status, alert.unsettled
     if status is Status.RESOLVING:
@@ -154,7 +163,7 @@ def occurred(
         or severity > told.severity
         or (
             status is Status.OPEN
-            and (now - told.at >= policy.renotify_seconds or time - alert.last_seen > policy.window_seconds)
+            and (now - told.at >= policy.renotify_seconds or time - last_seen > policy.window_seconds)
         )
     ):
         owed = _owe(occurrence, now)
@@ -169,7 +178,7 @@ def occurred(
         alert.session_id,
         alert.occurrences + 1,
         alert.first_seen if alert.first_seen <= time else time,
-        alert.last_seen if alert.last_seen >= time else time,
+        last_seen if last_seen >= time else time,
         now,
         alert.highest if alert.highest >= severity else severity,
         alert.route,
@@ -178,17 +187,43 @@ def occurred(
         unsettled,
         owed,
         alert.acknowledging,
+        alert.failed if status is alert.status else 0,
+        alert.overflow,
     ), outcome
 
 
-def over(alert: Alert) -> Alert:
-    """The threat is over: quiet for long enough, or an event that says so. A trigger still owed goes first."""
+def restored(alert: Alert, now: float) -> Alert:
+    """The alert as a new owner takes it: times that lie in the future are now (an earlier owner's clock was ahead)."""
+    told, owed = alert.told, alert.owed
+    if told is not None and told.at > now:
+        told = replace(told, at=now)
+    if owed is not None and owed.since > now:
+        owed = replace(owed, since=now)
+    if told is alert.told and owed is alert.owed and alert.decided <= now and alert.last_seen <= now:
+        return alert
+    return replace(
+        alert,
+        first_seen=min(alert.first_seen, now),
+        last_seen=min(alert.last_seen, now),
+        decided=min(alert.decided, now),
+        told=told,
+        owed=owed,
+    )
+
+
+def over(alert: Alert) -> Alert | None:
+    """The threat is over: quiet for long enough, or an event that says so. A trigger still owed goes first.
+
+    None: the alert is gone, for nothing of it can have reached the provider (its trigger was dead-lettered unsent).
+    """
     if alert.status is Status.RESOLVING:
         return alert
     owed = alert.owed
     if owed is not None and owed.repeat:
         owed = None  # it was to keep the incident open
-    return replace(alert, status=Status.RESOLVING, has=False, owed=owed, acknowledging=False)
+    if owed is None and alert.route is None:
+        return None
+    return replace(alert, status=Status.RESOLVING, has=False, owed=owed, acknowledging=False, failed=0)
 
 
 def acknowledge(alert: Alert) -> Alert:
@@ -203,20 +238,6 @@ def acknowledged_elsewhere(alert: Alert) -> Alert:
     if alert.status is not Status.OPEN:
         return alert
     return replace(alert, status=Status.ACKNOWLEDGED, acknowledging=False)
-
-
-def is_quiet(alert: Alert, now: float, policy: Policy) -> bool:
-    """Whether nothing has occurred for so long that the alert is over; true only means so when caught up."""
-    return (
-        policy.quiet_seconds is not None
-        and alert.status is not Status.RESOLVING
-        and now - alert.decided >= policy.quiet_seconds
-    )
-
-
-def is_forgotten(alert: Alert, now: float, policy: Policy) -> bool:
-    """Whether the alert owes nothing and nothing has been heard of it for so long that it is dropped."""
-    return alert.owed is None and now - alert.decided >= policy.forget_seconds
 
 
 def due(alert: Alert) -> Due | None:
@@ -246,6 +267,7 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
         has=not resolving,
         unsettled=unsettled,
         owed=left,
+        overflow=None,
     )
 
 
@@ -261,10 +283,13 @@ def trigger_attempted(alert: Alert, route: str, unknown: bool, now: float) -> Al
     return replace(alert, route=route if unknown and alert.route is None else alert.route, owed=owed)
 
 
-def trigger_refused(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
+def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
     """The trigger that was ``sent`` was rejected, or is given up: the alert afterwards, and what to dead-letter.
 
     What was counted in meanwhile goes into the dead letter, unless it is of higher severity and so was never sent.
+
+    Where the provider has the alert, this was an update of it: it counts as told at its severity until it is due to be
+    told again, or each further event would be one more dead letter.
 
     Where the provider may have an incident without our knowing, the alert is not gone, as design section 8 has it:
     the next event triggers anew all the same, but the end of the threat is told, so that no incident stays open.
@@ -279,10 +304,38 @@ def trigger_refused(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
         dead = replace(sent, attempts=attempts[0], first_attempt=attempts[1], last_attempt=attempts[2])
     # Where a resolve may still land, what the provider has cannot be known, and no trigger is left to be repeated.
     if left is not None or (alert.has and not alert.unsettled):
-        return replace(alert, owed=left), dead
+        told = alert.told
+        if alert.has and told is not None:
+            told = Told(max(told.severity, sent.severity), now, told.date)
+        return replace(alert, owed=left, told=told), dead
     if alert.route is None:
         return None, dead  # nothing that could have arrived has been sent
     return replace(alert, owed=None, told=None, has=False), dead
+
+
+def overflowed(alert: Alert) -> Alert | None:
+    """The trigger that the alert owes leaves to make room: dead-lettered, or never owed because there was none.
+
+    The alert stays, marked, and counts on. None: it was only to be told before its end.
+    """
+    assert alert.owed is not None
+    if alert.status is Status.RESOLVING and alert.route is None:
+        return None
+    severity = alert.owed.severity
+    if alert.overflow is not None and alert.overflow > severity:
+        severity = alert.overflow
+    return replace(alert, owed=None, overflow=severity)
+
+
+def needs_room(alert: Alert) -> bool:
+    """Whether what the alert owes may only be owed if its route has room: a trigger of it was dead-lettered for want of
+    room before, and this one is not worse."""
+    return alert.owed is not None and alert.overflow is not None and alert.owed.severity <= alert.overflow
+
+
+def attempted(alert: Alert) -> Alert:
+    """An attempt to send the acknowledge or resolve that is due has not been accepted."""
+    return replace(alert, failed=alert.failed + 1)
 
 
 def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
@@ -302,12 +355,28 @@ def acknowledge_answered(alert: Alert, accepted: bool) -> Alert:
     """
     if not alert.acknowledging:
         return alert
-    return replace(alert, status=Status.ACKNOWLEDGED if accepted else alert.status, acknowledging=False)
+    return replace(alert, status=Status.ACKNOWLEDGED if accepted else alert.status, acknowledging=False, failed=0)
 
 
-def is_given_up(owed: Owed, now: float, give_up_seconds: float) -> bool:
-    """Whether a trigger has been owed for longer than ``delivery.give_up_after`` (0: never given up)."""
-    return give_up_seconds > 0 and owed.attempts > 0 and now - owed.since >= give_up_seconds
+def is_new_problem(alert: Alert) -> bool:
+    """Whether the trigger that the alert owes tells something new: a problem the provider may not have, or a worse one.
+
+    One that is owed after a resolve which may have landed is new to the provider.
+    """
+    owed, told = alert.owed, alert.told
+    assert owed is not None
+    return not alert.has or alert.unsettled or owed.repeat or told is None or owed.severity > told.severity
+
+
+def event_time(time: float, timestamp: int, now: float) -> float:
+    """When an event occurred, in seconds since the epoch: the smallest of its own ``time``, that of its record
+    (``timestamp``, in milliseconds) and ``now``; one that cannot be true counts as absent (design section 14)."""
+    earliest = now
+    if EARLIEST <= time < earliest:
+        earliest = time
+    if EARLIEST <= timestamp / 1000 < earliest:
+        earliest = timestamp / 1000
+    return earliest
 
 
 def _owe(occurrence: Occurrence, now: float) -> Owed:

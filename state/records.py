@@ -67,6 +67,10 @@ def encode_alert(alert: Alert) -> bytes:
         value["owed"] = _owed_to_json(alert.owed)
     if alert.acknowledging:
         value["acknowledging"] = True
+    if alert.failed:
+        value["failed"] = alert.failed
+    if alert.overflow is not None:
+        value["overflow"] = int(alert.overflow)
     return orjson.dumps(value)
 
 
@@ -77,7 +81,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
         get = json.get
         if json["v"] != _VERSION:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
-        told, owed = get("told"), get("owed")
+        told, owed, overflow = get("told"), get("owed"), get("overflow")
         return Alert(
             key.decode(),
             _STATUS[json["status"]],
@@ -93,6 +97,8 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             get("unsettled", False),
             _owed_from_json(owed) if owed else None,
             get("acknowledging", False),
+            get("failed", 0),
+            _SEVERITY[overflow] if overflow is not None else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error

@@ -98,7 +98,7 @@ def _pipeline(config: Config, name: str, section: PagerDutySection | OpsGenieSec
     yield from _end(section.auto_resolve, template)
     match section:
         case PagerDutySection():
-            yield "routes", ", ".join(section.routes())
+            yield "routes", ", ".join(section.routing_keys())
         case OpsGenieSection():
             yield "routes", "default"
             yield from _opsgenie(section)

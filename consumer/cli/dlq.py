@@ -21,6 +21,7 @@ from consumer.cli.terminal import complain, moment, plain, show_facts, show_json
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.config.durations import seconds
+from consumer.deadletter import DeadLetter
 from consumer.kafka import KafkaClients
 from consumer.letters import Selection, StoredLetter, replay_group, stored_letters
 from consumer.reading import bounds
@@ -38,7 +39,11 @@ _COLUMNS = {
     "event_id": "EVENT ID",
     "error": "ERROR",
 }
-_HINTS = {Skipped.POISON: "--poison replays them", Skipped.REPLAYED: "--again replays them once more"}
+_HINTS = {
+    Skipped.POISON: "--poison replays them",
+    Skipped.REPLAYED: "--again replays them once more",
+    Skipped.CUT: "only a part of each is here",
+}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -186,10 +191,16 @@ def _show_list(args: argparse.Namespace, letters: Sequence[StoredLetter]) -> Non
     if args.json:
         show_json([_facts(stored) for stored in letters])
     elif letters:
-        rows = [_facts(stored) for stored in letters]
+        rows = [{**_facts(stored), "error": _told_error(stored)} for stored in letters]
         show_table(list(_COLUMNS.values()), ([_cell(row.get(name)) for name in _COLUMNS] for row in rows))
     else:
         print("no dead letters")
+
+
+def _told_error(stored: StoredLetter) -> object:
+    """The error, behind a word that the letter is only a part of the original: that must not be overlooked."""
+    error = _facts(stored)["error"]
+    return f"(cut) {error}" if stored.letter is not None and stored.letter.cut is not None else error
 
 
 def _cell(value: object) -> object:
@@ -255,6 +266,21 @@ def _facts(stored: StoredLetter) -> dict[str, Any]:
         "first_attempt": moment(letter.first_attempt),
         "last_attempt": moment(letter.last_attempt),
         "replay_of": stored.history,
+        **_lacks(letter),
+    }
+
+
+def _lacks(letter: DeadLetter) -> dict[str, Any]:
+    """What a letter that was cut says of the whole original."""
+    cut = letter.cut
+    if cut is None:
+        return {"cut": False}
+    return {
+        "cut": True,
+        "original_key_bytes": cut.key_bytes,
+        "original_value_bytes": cut.value_bytes,
+        "original_headers": cut.header_count,
+        "original_value_sha256": cut.value_sha256,
     }
 
 

@@ -8,7 +8,7 @@ import uuid
 from typing import Any, Final
 
 from consumer.config import Config, ConfigError, load_config
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.http import HttpSender, create_session
 from providers.notification import Notification, Resolve, Story, Trigger
 from providers.notify import deliver
@@ -105,7 +105,9 @@ def _told(answer: Answer, args: argparse.Namespace) -> str:
         case Rejected(status=status, reason=reason):
             return f"{what}: rejected, HTTP {status}: {reason}"
         case RouteRefused(status=status, reason=reason):
-            return f"{what}: the route is refused (its key, the plan or the address), HTTP {status}: {reason}"
+            return f"{what}: the key is refused, HTTP {status}: {reason}"
+        case Throttled(reason=reason):
+            return f"{what}: too many requests: {reason}"
         case Unavailable(status=None, reason=reason):
             return f"{what}: no answer: {reason}"
         case Unavailable(status=status, reason=reason):

@@ -11,6 +11,7 @@ from consumer.cli.ending import with_configuration
 from consumer.cli.terminal import complain
 from consumer.config import Config
 from consumer.kafka import KafkaClients
+from consumer.rights import try_dead_letters
 from consumer.startup import when_kafka_answers
 from consumer.topics import (
     DEFAULT_PARTITIONS,
@@ -65,12 +66,16 @@ def _count(text: str) -> int:
 
 
 async def _run(args: argparse.Namespace, config: Config) -> int:
-    return await when_kafka_answers(KafkaClients(config.kafka), lambda admin: _act(args, config, admin))
+    clients = KafkaClients(config.kafka)
+    return await when_kafka_answers(clients, lambda admin: _act(args, config, clients, admin))
 
 
-async def _act(args: argparse.Namespace, config: Config, admin: AIOKafkaAdminClient) -> int:
+async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, admin: AIOKafkaAdminClient) -> int:
     if args.action == "check":
-        return _tell(config, await check_topics(admin, config))
+        code = _tell(config, await check_topics(admin, config))
+        if code == 0 and (untried := await try_dead_letters(clients)):
+            complain([f"topic {config.kafka.topics.dlq}: whether it can be written to is not known: {untried}"])
+        return code
     creation = await create_topics(admin, config, args.partitions, args.replication_factor)
     how = f"created, replication factor {creation.replication_factor}"
     return _tell(config, creation.report, dict.fromkeys(creation.created, how))

@@ -4,13 +4,13 @@ A provider's own settings are declared beside the provider; here they get what t
 same problem, and when a problem is over.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
 
 from consumer.config.kafka import KafkaConfig
-from consumer.config.service import DeliveryConfig, LogConfig, ServerConfig, WebhooksConfig
+from consumer.config.service import DeliveryConfig, LogConfig, RouteSettings, ServerConfig, WebhooksConfig
 from consumer.keys import KeyTemplate, check_text_template
 from providers.opsgenie.settings import HeartbeatSettings, OpsGenieSettings
 from providers.pagerduty.settings import Image, ImageSource, Link, PagerDutySettings
@@ -102,22 +102,46 @@ class ImageTemplate(Image):
     alt: TextTemplate | None = None
 
 
+def _check_routes(settings: Mapping[str, RouteSettings], keys: Mapping[str, str]) -> None:
+    """Raises ValueError for settings of a route that is not there, and for two rates of one of ``keys`` (by route)."""
+    for route in settings:
+        if route not in keys:
+            raise ValueError(f"routes: there is no route {route}, only {', '.join(keys)}")
+    for index, (route, given) in enumerate(settings.items()):
+        for other, its in list(settings.items())[:index]:
+            if keys[route] == keys[other] and None is not given.rate_limit != its.rate_limit is not None:
+                raise ValueError(f"routes: {other} and {route} have one key, and so one rate: give both the same")
+
+
 class PagerDutySection(PagerDutySettings):
     """``exporters.alerting.pagerduty``: the provider's settings and the pipeline's."""
 
     links: tuple[LinkTemplate, ...] = ()
     images: tuple[ImageTemplate, ...] = ()
     client_url: TextTemplate | None = None
+    routes: dict[NonEmpty, RouteSettings] = {}
     deduplication: PagerDutyDeduplication = PagerDutyDeduplication()
     auto_resolve: AutoResolve = AutoResolve()
+
+    @model_validator(mode="after")
+    def _routes_have_one_rate(self) -> Self:
+        keys = {route: key.get_secret_value() for route, key in self.routing_keys().items()}
+        _check_routes(self.routes, keys)
+        return self
 
 
 class OpsGenieSection(OpsGenieSettings):
     """``exporters.alerting.opsgenie``: the provider's settings and the pipeline's."""
 
+    routes: dict[NonEmpty, RouteSettings] = {}
     deduplication: OpsGenieDeduplication = OpsGenieDeduplication()
     auto_resolve: AutoResolve = AutoResolve()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
+
+    @model_validator(mode="after")
+    def _routes_exist(self) -> Self:
+        _check_routes(self.routes, {"default": ""})
+        return self
 
 
 class AlertingConfig(Settings):

@@ -38,17 +38,27 @@ class CircuitBreaker(Settings):
 
 
 class RateLimit(Settings):
-    """The token bucket of each route; None is the provider's documented rate, 0 requests per second is no limit."""
+    """The token bucket of each integration key; None is the provider's documented rate, 0 requests per second is no
+    limit."""
 
     requests_per_second: float | None = Field(default=None, ge=0)
     burst_size: int | None = Field(default=None, ge=1)
 
 
+class RouteSettings(Settings):
+    """What is set for one route by its name (``default``, ``by_guard:…``, …); None is as ``delivery`` says."""
+
+    rate_limit: RateLimit | None = None
+    route_check: Duration | None = None
+
+
 class DeliveryConfig(Settings):
     """How notifications are delivered and decisions are committed. Durations are in seconds.
 
-    ``give_up_after`` 0 means never; ``max_event_age`` None means that no event is too old; ``max_event_bytes`` bounds
-    key, value and headers together.
+    ``give_up_after`` 0 means never; ``route_check`` is how long a route may be idle before its key is checked, 0 for
+    never. ``max_owed`` is of triggers, for each integration key, and ``max_owed_bytes`` of their records, for all tasks of
+    a member. ``max_event_age`` None means that no event is too old; ``max_event_bytes`` bounds key, value and headers
+    together.
     """
 
     timeout_seconds: float = Field(default=30.0, gt=0)
@@ -57,7 +67,9 @@ class DeliveryConfig(Settings):
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     rate_limit: RateLimit = RateLimit()
     max_in_flight: int = Field(default=256, ge=1)
+    route_check: Duration = 3600.0
     max_owed: int = Field(default=10000, ge=1)
+    max_owed_bytes: int = Field(default=256 << 20, ge=1)
     commit_interval_ms: int = Field(default=100, ge=1)
     max_event_age: PositiveDuration | None = None
     max_event_bytes: int = Field(default=262144, ge=1, le=_LARGEST_EVENT)

@@ -18,8 +18,9 @@ class PipelineHealth:
     ``joined``: it is in its group. ``proved``: a proof was accepted recently enough to send (it needs none without
     partitions). ``partitions``: how many are assigned to it; ``restored``: how many of these decide. ``stuck``: what is
     wrong with the progress of the whole group, a sentence for each partition. ``loop_age``: seconds since its fetching
-    loop turned. ``held_back``: of which of its partitions something has been hidden for too long, a sentence for each.
-    ``outgrown``: which topics have to follow an input that has got more partitions, a sentence for each.
+    loop turned. ``paused``: the partitions that fetch nothing because dead letters cannot be written. ``held_back``: of
+    which of its partitions something has been hidden for too long, a sentence for each. ``outgrown``: which topics have
+    to follow an input that has got more partitions, a sentence for each.
     """
 
     name: str
@@ -31,6 +32,7 @@ class PipelineHealth:
     refused_routes: tuple[str, ...]
     failing_checkpoints: bool
     loop_age: float
+    paused: tuple[int, ...] = ()
     held_back: tuple[str, ...] = ()
     outgrown: tuple[str, ...] = ()
 
@@ -78,6 +80,8 @@ def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
         yield f"the provider refuses route {route}"
     if pipeline.failing_checkpoints:
         yield "checkpoints fail"
+    for partition in pipeline.paused:
+        yield f"partition {partition} is paused: its dead letters cannot be written"
     yield from pipeline.held_back
     yield from pipeline.outgrown
 

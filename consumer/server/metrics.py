@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 PREFIX = "clawdstrike_alerting"
 
 OUTCOMES = (
-    "ignored", "triggered", "counted", "suppressed", "ended", "quiet", "poison", "stale", "tombstone"
+    "ignored", "triggered", "counted", "suppressed", "ended", "quiet", "poison", "stale", "internal_error", "tombstone"
 )  # fmt: skip
 """What can become of an event (``quiet`` is the end of an alert without one)."""
 
@@ -22,7 +22,8 @@ STAGE_OUTCOMES = ("ignored", "forwarded", "poison", "tombstone")
 
 ACTIONS = ("trigger", "acknowledge", "resolve")
 FEEDBACK = ("acknowledge", "resolve", "replay", "malformed")
-RESULTS = ("accepted", "rejected", "refused", "unavailable")
+RESULTS = ("accepted", "rejected", "refused", "throttled", "unavailable")
+CHECKS = ("accepted", "refused", "unavailable")
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 
@@ -43,6 +44,7 @@ class PartitionState:
     alerts: dict[str, int] = field(default_factory=dict)
     owed: int | None = None
     oldest_owed_age: float | None = None
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,9 @@ class PipelineState:
     """What one pipeline of this member is like now. ``proof_age`` is None while nothing has been proved."""
 
     partitions: tuple[PartitionState, ...] = ()
+    routes: tuple[str, ...] = ()
     refused_routes: tuple[str, ...] = ()
+    open_breakers: tuple[str, ...] = ()
     queued: dict[str, int] = field(default_factory=dict)
     in_flight: int | None = None
 
@@ -67,6 +71,18 @@ class Metrics:
             f"{PREFIX}_notifications",
             "Notifications by route, action and the provider's answer",
             ["pipeline", "route", "action", "result"],
+            registry=registry,
+        )
+        self._follow_ups = Counter(
+            f"{PREFIX}_follow_ups_rejected",
+            "Further requests of accepted notifications (priority, note) that were rejected",
+            ["pipeline", "route"],
+            registry=registry,
+        )
+        self._route_checks = Counter(
+            f"{PREFIX}_route_checks",
+            "Checks of a route's key by answer",
+            ["pipeline", "route", "result"],
             registry=registry,
         )
         self._notification_seconds = Histogram(
@@ -125,6 +141,9 @@ class Metrics:
             for action in ACTIONS:
                 for result in RESULTS:
                     self._notifications.labels(name, route, action, result)
+            self._follow_ups.labels(name, route)
+            for result in CHECKS:
+                self._route_checks.labels(name, route, result)
         self.registry.register(_StateCollector(name, state))
         return PipelineMetrics(self, name, outcomes)
 
@@ -160,6 +179,14 @@ class PipelineMetrics:
             counter = self._notified[key] = self._metrics._notifications.labels(self._name, *key)
         counter.inc()
         self._answered.observe(seconds)
+
+    def follow_up_rejected(self, route: str) -> None:
+        """A further request of an accepted notification was rejected."""
+        self._metrics._follow_ups.labels(self._name, route).inc()
+
+    def route_check(self, route: str, result: str) -> None:
+        """The key of a route was checked: ``accepted``, ``refused`` or ``unavailable``."""
+        self._metrics._route_checks.labels(self._name, route, result).inc()
 
     def accepted(self, seconds: float) -> None:
         """A trigger was accepted that long after its record was produced."""
@@ -216,6 +243,11 @@ class _StateCollector(Collector):
         running = GaugeMetricFamily(
             f"{PREFIX}_task_running", "1 while the task is restored and decides", labels=["pipeline", "partition"]
         )
+        paused = GaugeMetricFamily(
+            f"{PREFIX}_partition_paused",
+            "1 while nothing is fetched because dead letters cannot be written",
+            labels=["pipeline", "partition"],
+        )
         for partition in state.partitions:
             labels = [self._pipeline, str(partition.partition)]
             for status, count in partition.alerts.items():
@@ -225,19 +257,28 @@ class _StateCollector(Collector):
             if partition.oldest_owed_age is not None:
                 age.add_metric(labels, partition.oldest_owed_age)
             running.add_metric(labels, int(partition.is_running))
+            paused.add_metric(labels, int(partition.is_paused))
             if partition.lag is not None:
                 lag.add_metric(labels, partition.lag)
             if partition.hidden is not None:
                 hidden.add_metric(labels, partition.hidden)
-        queued = GaugeMetricFamily(f"{PREFIX}_queued", "Notifications that wait", labels=["pipeline", "route"])
+        queued = GaugeMetricFamily(
+            f"{PREFIX}_queued",
+            "Notifications that wait, by the first of the routes that share a key",
+            labels=["pipeline", "route"],
+        )
         for route, count in state.queued.items():
             queued.add_metric([self._pipeline, route], count)
         refused = GaugeMetricFamily(
             f"{PREFIX}_route_refused", "1 while the provider refuses the route", labels=["pipeline", "route"]
         )
-        for route in state.queued:
+        breaker = GaugeMetricFamily(
+            f"{PREFIX}_breaker_open", "1 while only probes leave through the route", labels=["pipeline", "route"]
+        )
+        for route in state.routes:
             refused.add_metric([self._pipeline, route], int(route in state.refused_routes))
+            breaker.add_metric([self._pipeline, route], int(route in state.open_breakers))
         in_flight = GaugeMetricFamily(f"{PREFIX}_in_flight", "Notifications on the wire", labels=["pipeline"])
         if state.in_flight is not None:
             in_flight.add_metric([self._pipeline], state.in_flight)
-        return (alerts, owed, age, lag, hidden, running, queued, refused, in_flight)
+        return (alerts, owed, age, lag, hidden, running, paused, queued, refused, breaker, in_flight)

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
-from providers.answer import Answer, Unavailable
-from providers.classification import Reasons, accepted, classify_status, header, seconds_of
+from providers.answer import Answer, RouteRefused, Throttled
+from providers.classification import Reasons, accepted, classify_status, header, json_object, seconds_of
+from providers.integration import digest, random_name
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.opsgenie.payload import ACTOR, Payloads, action
 from providers.opsgenie.settings import OpsGenieSettings
@@ -38,6 +39,7 @@ class OpsGenie:
         self._alerts = f"{settings.api_endpoint.rstrip('/')}/v2/alerts"
         self._headers = authorization(settings)
         self._payloads = Payloads(settings)
+        self._integration = digest(self._alerts, settings.api_key.get_secret_value())
         self._reasons = Reasons([settings.api_key.get_secret_value()])
         self._changes_priority = _JSM_PATH not in settings.api_endpoint
         self._now = now
@@ -78,16 +80,36 @@ class OpsGenie:
 
     def _act(self, dedup_key: str, what: str, body: Mapping[str, Any], *, method: str = "POST") -> Request:
         url = f"{self._alerts}/{path_segment(dedup_key)}/{what}?identifierType=alias"
-        return Request(method, url, self._headers, body)
+        return Request(method, url, self._headers, body, is_action=True)
+
+    def integration_of(self, route: str) -> str:
+        """A digest of the API key and the address."""
+        return self._integration
+
+    def check(self, route: str) -> Request:
+        """The close of an alert that cannot exist: a read would pass with keys that may not create."""
+        return self._act(random_name(), "close", action(f"Checked by {ACTOR}"))
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-        """What an HTTP answer means: 202 is accepted, whatever the body says."""
+        """What an HTTP answer means: 202 is accepted, whatever the body says.
+
+        A wrong key is answered by 401, or by 422 when it has not even the form of one.
+        """
         if status == 202:
             return accepted(headers)
-        answer = classify_status(status, headers, self._reasons.read(status, body), self._now())
-        if isinstance(answer, Unavailable) and status == 429 and answer.retry_after is None:
+        reason = self._reasons.read(status, body)
+        if status == 401 or _refuses_key(body):
+            return RouteRefused(status, reason)
+        answer = classify_status(status, headers, reason, self._now())
+        if isinstance(answer, Throttled) and answer.retry_after is None:
             return replace(answer, retry_after=seconds_of(header(headers, "X-RateLimit-Period-In-Sec")))
         return answer
+
+
+def _refuses_key(body: bytes) -> bool:
+    """By the message alone: ``errors`` can quote what the event said."""
+    said = json_object(body)
+    return said is not None and "key format is not valid" in str(said.get("message")).lower()
 
 
 def authorization(settings: OpsGenieSettings) -> Mapping[str, str]:

@@ -5,12 +5,12 @@ https://developer.pagerduty.com/docs/events-api-v2-overview
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
-from providers.answer import Answer, RouteRefused, Unavailable
+from providers.answer import Answer, RouteRefused
 from providers.classification import Reasons, accepted, classify_status, error_list, json_object
-from providers.notification import Notification
+from providers.integration import digest, random_name
+from providers.notification import Notification, Resolve
 from providers.pagerduty.payload import Payloads
 from providers.pagerduty.settings import PagerDutySettings
 from providers.provider import Request
@@ -18,9 +18,6 @@ from providers.rate import Rate
 from state.violation import Violation
 
 DEFAULT_ROUTE: Final = "default"
-
-THROTTLED_SECONDS: Final = 30.0
-"""How long to wait after a 429: PagerDuty documents no ``Retry-After``, and its limit is one of a rolling minute."""
 
 
 class PagerDuty:
@@ -32,11 +29,12 @@ class PagerDuty:
 
     name = "pagerduty"
     key_limit = 255
-    documented_rate = Rate(1.5, 30)  # with a full burst, 120 in any minute
+    documented_rate = Rate(1.5, 30)  # with a full burst, 120 in any minute for each integration key
 
     def __init__(self, settings: PagerDutySettings, *, now: Callable[[], float] = time.time) -> None:
-        self._keys = {route: key.get_secret_value() for route, key in settings.routes().items()}
+        self._keys = {route: key.get_secret_value() for route, key in settings.routing_keys().items()}
         self._url = f"{settings.api_endpoint.rstrip('/')}/v2/enqueue"
+        self._integrations = {route: digest(self._url, key) for route, key in self._keys.items()}
         self._payloads = Payloads(settings)
         self._reasons = Reasons(self._keys.values())
         self._now = now
@@ -62,6 +60,15 @@ class PagerDuty:
         key = self._keys.get(route) or self._keys[DEFAULT_ROUTE]
         return (Request("POST", self._url, body=self._payloads.body(key, notification)),)
 
+    def integration_of(self, route: str) -> str:
+        """A digest of the integration key and the address."""
+        return self._integrations.get(route) or self._integrations[DEFAULT_ROUTE]
+
+    def check(self, route: str) -> Request:
+        """The resolve of an incident that cannot exist: PagerDuty accepts it if the integration key is one."""
+        (request,) = self.requests(route, Resolve(random_name()))
+        return request
+
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         """What an HTTP answer means: 202 is accepted, a 400 about the routing key is the route's fault."""
         if status == 202:
@@ -69,10 +76,7 @@ class PagerDuty:
         reason = self._reasons.read(status, body)
         if status == 400 and _refuses_routing_key(body):
             return RouteRefused(status, reason)
-        answer = classify_status(status, headers, reason, self._now())
-        if isinstance(answer, Unavailable) and status == 429 and answer.retry_after is None:
-            return replace(answer, retry_after=THROTTLED_SECONDS)
-        return answer
+        return classify_status(status, headers, reason, self._now())
 
 
 def _refuses_routing_key(body: bytes) -> bool:

@@ -93,7 +93,7 @@ class PagerDutySettings(Settings):
     client_url: NonEmpty | None = None
     change_events: ChangeEvents = ChangeEvents()
 
-    def routes(self) -> dict[str, SecretStr]:
+    def routing_keys(self) -> dict[str, SecretStr]:
         """The routing key of every route by the route's name (``default``, ``by_guard:secret_leak``, …),
         ``default`` first, then in the order of precedence."""
         routing = self.routing

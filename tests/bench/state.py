@@ -15,6 +15,7 @@ from state.violation import Severity
 from tests.bench.load import dedup_key, session_id
 from tests.bench.service import configuration
 from tests.support.kafka import running
+from tests.support.letterbox import large_letterbox
 
 CHECKPOINT_ALERTS = 10_000
 
@@ -24,7 +25,7 @@ async def write_open_alerts(document: dict[str, Any], count: int) -> None:
     config = configuration(document)
     topics = config.kafka.topics
     producer: AIOKafkaProducer = KafkaClients(config.kafka).transactional(f"{config.kafka.group('pagerduty')}-0")
-    sink = Sink(producer, config.kafka.state_topic("pagerduty"), 0, topics.dlq, 2 << 20)
+    sink = Sink(producer, config.kafka.state_topic("pagerduty"), 0, large_letterbox(topics.dlq))
     alerts = list(_open_alerts(count))
     async with running(producer):
         for start in range(0, count, CHECKPOINT_ALERTS):

@@ -1,7 +1,9 @@
 """The commands ``alerts`` and ``dlq`` on a broker: what they show, what they do, and that hostile text stays text."""
 
 import asyncio
+import hashlib
 import json
+import random
 import sys
 import time
 from pathlib import Path
@@ -226,6 +228,30 @@ async def test_dead_letters_are_listed_filtered_and_shown(
     assert "value" in await commands.done("dlq", "show", "0/0")
     poison = next(one for one in await commands.json("dlq", "list") if one["stage"] == "decode")
     assert (await commands.json("dlq", "show", poison["id"]))["value_base64"] == "/wA="
+
+
+async def test_a_dead_letter_that_was_cut_says_what_it_lacks_and_is_not_replayed(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    value = random.Random(7).randbytes(60_000)
+    async with running_member(world.config, dead_letter_limit=20_000):
+        await produce(world.bootstrap_servers, world.events, [value], key=b"sess-1", headers=[("trace", b"1")])
+        await first_dead_letters(world, 1)
+    _, row = (await commands.done("dlq", "list")).splitlines()
+    assert "(cut)" in row
+    shown = await commands.json("dlq", "show", "0/0")
+    assert {name: fact for name, fact in shown.items() if "cut" in name or "original" in name} == {
+        "cut": True,
+        "original_key_bytes": 6,
+        "original_value_bytes": 60_000,
+        "original_headers": 1,
+        "original_value_sha256": hashlib.sha256(value).hexdigest(),
+    }
+    assert "original value sha256" in await commands.done("dlq", "show", "0/0")
+    out = await commands.done("dlq", "replay", "--poison")
+    assert out == "0 dead letters replayed; skipped: 1 cut (only a part of each is here)\n"
 
 
 async def test_replay_shows_what_it_would_do_then_does_it_once(

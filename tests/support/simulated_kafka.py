@@ -4,7 +4,7 @@ A commit waits until the test says what comes of it. Nothing of a transaction is
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import SimpleNamespace
@@ -12,6 +12,8 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.deadletter import DeadLetter, decode
@@ -39,8 +41,10 @@ class Sent:
 class Kafka:
     """What is committed: the last value of every key of the state topic, and the dead letters."""
 
-    def __init__(self, state_topic: str) -> None:
+    def __init__(self, state_topic: str, now: Callable[[], float] = lambda: 0.0) -> None:
         self.state_topic = state_topic
+        self.now = now
+        self.written_at = 0.0
         self.state: dict[bytes, bytes | None] = {}
         self.dead_letters: list[DeadLetter] = []
         self.waiting: tuple[Producer, asyncio.Future[None]] | None = None
@@ -48,6 +52,7 @@ class Kafka:
 
     def apply(self, sent: Sequence[Sent]) -> None:
         """All of a transaction at once."""
+        self.written_at = self.now()
         for record in sent:
             if record.topic == self.state_topic:
                 assert record.key is not None
@@ -71,7 +76,7 @@ class Kafka:
 
     # the factory of clients, as a task sees it
 
-    def transactional(self, transactional_id: str, *, compress: bool) -> "Producer":
+    def transactional(self, transactional_id: str, *, batch_bytes: int) -> "Producer":
         return Producer(self)
 
     def reader(self) -> "Reader":
@@ -117,6 +122,14 @@ class Producer:
         done.set_result(None)
         return done
 
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0}
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[None]":
+        for record in MemoryRecords(bytes(batch._build())).next_batch():
+            done = await self.send(topic, record.value, record.key, partition, record.headers)
+        return done
+
     async def commit_transaction(self) -> None:
         self._check()
         assert self._is_open
@@ -138,7 +151,10 @@ class Reader:
     """A consumer that reads the state partition from its beginning to its end."""
 
     def __init__(self, kafka: Kafka) -> None:
-        self._records = [SimpleNamespace(key=key, value=value) for key, value in kafka.state.items()]
+        self._records = [
+            SimpleNamespace(key=key, value=value, timestamp=int(kafka.written_at * 1000))
+            for key, value in kafka.state.items()
+        ]
         self._position = 0
 
     async def start(self) -> None:

@@ -1,9 +1,10 @@
 """The life of alerts, simulated: the real task, outbox, delivery, store and records; a simulated provider and Kafka.
 
 A *walk* is a list of steps, each a name and a small number that chooses among what is possible; a step that is not
-possible does nothing, so any part of a walk is a walk, and a failing one shrinks by leaving steps out. After every step
-the promises of design section 5 are checked as ``alert_model.py`` checks them, and at the end everything is delivered
-and committed, and here and the provider must agree.
+possible does nothing, so any part of a walk is a walk, and a failing one shrinks by leaving steps out. The member's
+wall clock may be wrong by a year, its key may be revoked for a while, and in a *tight* simulation its route may owe one
+trigger only. After every step the promises of design section 5 are checked as ``alert_model.py`` checks them, and at
+the end everything is delivered and committed, and here and the provider must agree.
 
 Time is a number (`VirtualLoop`). A request is *on the wire* until it is answered, times out or breaks off; it *lands*
 when the provider takes it, which may be before that, never, or, with ``late``, up to ``TIMEOUT`` afterwards.
@@ -13,7 +14,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -24,13 +25,13 @@ from consumer.event import Decoder
 from consumer.filter import EndRules, Filter
 from consumer.keys import KeyTemplate
 from consumer.outbox import TaskOutbox
-from consumer.owned import Remedies
 from consumer.pipeline import Pipeline
 from consumer.progress import FRESH_SECONDS
 from consumer.source import MARK
 from consumer.task import Surroundings, Task
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
-from providers.delivery import Delivery, Dispatch
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.delivery.delivery import Delivery, RouteLimits
+from providers.delivery.outbox import Dispatch
 from providers.notification import Notification, Resolve, Trigger
 from providers.provider import Request
 from providers.retry import Backoff
@@ -38,6 +39,7 @@ from state.alert import Alert, Policy, Status, due
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
 from tests.support.events import encode, event, session_end
+from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs
 
@@ -55,9 +57,14 @@ Step = tuple[str, int]
 WEIGHTS = {
     "event": 10, "end": 4, "flap": 5, "decide": 10, "tick": 8, "wait": 4, "calm": 2, "resolve": 4,
     "land": 6, "answer": 10, "reject": 3, "outage": 2, "throttle": 1, "refuse": 1, "break": 3, "late": 4,
-    "commit": 10, "commit_fails": 3, "crash": 3, "hand_over": 1, "proof": 1,
+    "commit": 10, "commit_fails": 3, "crash": 3, "hand_over": 1, "proof": 1, "revoke": 2, "clock": 1,
 }  # fmt: skip
 NUMBERS = 8
+
+SKEWS = (0.0, 2700.0, -2700.0, 31_536_000.0, -31_536_000.0, 40.0, -40.0, 0.0)
+"""By how many seconds the wall clock of the member may be wrong."""
+
+CHECK = 40.0
 
 
 class BrokenPromise(AssertionError):
@@ -71,9 +78,9 @@ def random_walk(seed: object, length: int = 60) -> list[Step]:
     return [(name, chance.randrange(NUMBERS)) for name in names]
 
 
-def simulate(walk: Iterable[Step], *, late: bool = False) -> None:
+def simulate(walk: Iterable[Step], *, late: bool = False, tight: bool = False) -> None:
     """Take the walk to its end and on to rest. Raises `BrokenPromise`."""
-    simulation = Simulation(late=late)
+    simulation = Simulation(late=late, tight=tight)
     try:
         for name, number in walk:
             simulation.step(name, number)
@@ -136,14 +143,16 @@ _LEAVING: ContextVar[Dispatch] = ContextVar("leaving")
 class Simulation:
     """One partition of one pipeline, its provider, its Kafka, and what has happened to every event."""
 
-    def __init__(self, *, late: bool = False) -> None:
+    def __init__(self, *, late: bool = False, tight: bool = False) -> None:
         self.trace: list[str] = []
         self._late = late
+        self._limits = RouteLimits(check_interval=CHECK, may_owe=1 if tight else None)
         self._loop = VirtualLoop()
-        self._clock = Clock(wall=lambda: EPOCH + self._loop.time(), monotonic=self._loop.time)
+        self._skew = 0.0
+        self._clock = Clock(wall=lambda: self._true_time() + self._skew, monotonic=self._loop.time)
         self._provider = _Provider()
         self._pipeline = self._make_pipeline()
-        self._kafka = Kafka(self._pipeline.state_topic)
+        self._kafka = Kafka(self._pipeline.state_topic, self._clock.wall)
         self._input = Input(self._pipeline.input_topic, MARK)
         self._proofs = Proofs()
         self._broken: str | None = None
@@ -157,6 +166,10 @@ class Simulation:
         self._dead: set[int] = set()
         self._waiting: set[int] = set()
         self._letters = 0
+        self._key_works = True
+        self._overflowed: set[str] = set()
+        self._own_fault: set[str] = set()  # keys of which a notification was rejected while the route's key worked
+        self._last_end: dict[str, float] = {}
         self._admitted: set[str] = set()  # keys that a person has to look after: a rejected resolve
         self._dead_keys: set[str] = set()
         self._unpromised: set[str] = set()  # keys about which a request has landed late
@@ -179,7 +192,9 @@ class Simulation:
             backoff=Backoff(1.0, 4.0, 2.0, lambda: 0.75),
             max_in_flight=8,
             observer=self,
+            limits={"default": self._limits},
             clock=self._loop.time,
+            chance=lambda: 0.5,
         )
         self._surroundings = Surroundings(
             pipeline=self._pipeline,
@@ -189,16 +204,21 @@ class Simulation:
             restores=asyncio.Semaphore(4),
             metrics=_Nothing(),  # type: ignore[arg-type]
             clock=self._clock,
-            dead_letter_limit=1_000_000,
+            letterbox=large_letterbox("dlq"),
             peace_seconds=PEACE,
         )
+        with self._loop.running():
+            self._delivery.start()
         self._keeper = self._loop.create_task(self._keep())
         self._loop.settle()
         self._look()
 
+    def _true_time(self) -> float:
+        return EPOCH + self._loop.time()
+
     async def _keep(self) -> None:
         while True:
-            task = Task(self._input, self._surroundings, Remedies(), _Log(self._break))  # type: ignore[arg-type]
+            task = Task(self._input, self._surroundings, _Log(self._break))  # type: ignore[arg-type]
             self._memory = Memory(task, -1)
             _watch(task._outbox)
             try:
@@ -245,12 +265,13 @@ class Simulation:
         offset = len(self._input.records)
         self._key_of[offset] = f"forbidden_path:{session}"
         self._severity_of[offset] = SEVERITY_BY_LABEL[severity]
-        self._produce(event(session=session, severity=severity, at=self._clock.wall(), event_id=f"e{offset}"))
+        self._produce(event(session=session, severity=severity, at=self._true_time(), event_id=f"e{offset}"))
         self._say(f"event {offset}: {session} {severity}")
 
     def _step_end(self, number: int) -> None:
         session = "s2" if number == 0 else "s1"
         self._say(f"event {len(self._input.records)}: end of {session}")
+        self._last_end[f"forbidden_path:{session}"] = self._loop.time()
         self._produce(session_end(session))
 
     def _step_flap(self, number: int) -> None:
@@ -260,7 +281,7 @@ class Simulation:
         self._step_decide(2 * len(self._input.records))
 
     def _produce(self, fields: dict[str, Any]) -> None:
-        records, now = self._input.records, self._clock.wall()
+        records, now = self._input.records, self._true_time()
         records.append(Record(self._pipeline.input_topic, 0, len(records), int(now * 1000) + 1, b"k", encode(fields)))
         self._produced_at.append(self._loop.time())
 
@@ -298,8 +319,7 @@ class Simulation:
         for _ in range(3):
             self._loop.settle()
             for request in [request for request in self._wire if request.is_trigger]:
-                self._land(request)
-                self._answer(request, Accepted(self._clock.wall()))
+                self._accept(request)
             self._loop.settle()
             self._look()
             self._step_tick()
@@ -315,13 +335,31 @@ class Simulation:
 
     def _step_answer(self, number: int) -> None:
         if (request := self._pick(number)) is not None:
-            self._land(request)
-            self._answer(request, Accepted(self._clock.wall()))
+            self._accept(request, number)
+
+    def _accept(self, request: OnTheWire, number: int = 0) -> None:
+        self._land(request)
+        if request.landed:
+            self._answer(request, Accepted(self._true_time()))
+        else:  # the key is not one: the provider says so in words that are known, or others
+            refusals = (Rejected(400, "no"), RouteRefused(400, "Invalid routing key"), Rejected(403, "who?"))
+            self._answer(request, refusals[number % len(refusals)])
+
+    def _step_revoke(self, number: int) -> None:
+        """The key is revoked, or put right; not so soon that no check has seen it."""
+        if self._key_works or not any(one.suspects for one in self._delivery._integrations):
+            self._key_works = not self._key_works
+            self._say(f"the key {'works' if self._key_works else 'is revoked'}")
+
+    def _step_clock(self, number: int) -> None:
+        self._skew = SKEWS[number]
+        self._say(f"the wall clock is off by {self._skew:g} s")
 
     def _step_reject(self, number: int) -> None:
         # What was accepted once is not rejected when repeated.
         request = self._pick(number, lambda request: not request.landed and not (request.covers and self._has(request)))
-        if request is not None:
+        if request is not None and self._key_works:
+            self._own_fault.add(request.key)
             if not request.is_trigger:
                 self._admitted.add(request.key)
             self._answer(request, Rejected(400, "no"))
@@ -333,10 +371,10 @@ class Simulation:
         self._answer(self._pick(number), Unavailable(503, "down"))
 
     def _step_throttle(self, number: int) -> None:
-        self._answer(self._pick(number, lambda request: not request.landed), Unavailable(429, "slow", retry_after=3.0))
+        self._answer(self._pick(number, lambda request: not request.landed), Throttled("slow", retry_after=3.0))
 
     def _step_refuse(self, number: int) -> None:
-        self._answer(self._pick(number, lambda request: not request.landed), RouteRefused(403, "key"))
+        self._answer(self._pick(number, lambda request: not request.landed), RouteRefused(400, "Invalid routing key"))
 
     def _step_break(self, number: int) -> None:
         if (request := self._pick(number)) is not None:
@@ -393,6 +431,9 @@ class Simulation:
 
     async def send(self, request: Request, classify: object, timeout: float) -> Answer:
         """What delivery calls to make a request (`providers.notify.Sender`)."""
+        if request.url.endswith("/check"):
+            self._say(f"check: {'accepted' if self._key_works else 'refused'}")
+            return Accepted() if self._key_works else Rejected(400, "no")
         dispatch = _LEAVING.get()
         covers: frozenset[int] = frozenset()
         if isinstance(dispatch.notification, Trigger):
@@ -424,11 +465,21 @@ class Simulation:
         if not leaving.is_trigger:
             alert = leaving.dispatch.token
             held = self._committed().get(leaving.key)
-            if held != alert or alert.status is not Status.RESOLVING or alert.owed is not None:
+            if (
+                held is None
+                or _timeless(held) != _timeless(alert)
+                or alert.status is not Status.RESOLVING
+                or alert.owed is not None
+            ):
                 self._break("a resolve without its intent committed", f"{leaving}: {held}")
             undecided = range(self._memory.task.position, len(self._produced_at))
-            if any(self._produced_at[offset] <= self._loop.time() - FRESH_SECONDS for offset in undecided):
+            now = self._loop.time()
+            if any(self._produced_at[offset] <= now - FRESH_SECONDS for offset in undecided):
                 self._break("a resolve from a task that is not caught up", str(leaving))
+            decided = [offset for offset in self._events_of(leaving.key) if offset < self._memory.task.position]
+            last = max((self._produced_at[offset] for offset in decided), default=0.0)
+            if self._last_end.get(leaving.key, 0.0) < last and now - last < QUIET:
+                self._break("no live problem is resolved", f"{leaving}: an event {now - last:.1f} s ago")
 
     def _cut_off(self, request: OnTheWire) -> None:
         if self._late and not request.landed:
@@ -436,7 +487,7 @@ class Simulation:
             self._adrift.append(request)
 
     def _land(self, request: OnTheWire | None) -> None:
-        if request is None or request.landed:
+        if request is None or request.landed or not self._key_works:
             return
         request.landed = True
         self._say(f"lands: {request}")
@@ -463,6 +514,18 @@ class Simulation:
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         self._break("a fault", repr(error))
 
+    def follow_up_rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
+        pass
+
+    def checked(self, route: str, answer: Answer) -> None:
+        self._say(f"checked: {type(answer).__name__}")
+
+    def refused(self, routes: tuple[str, ...], reason: str) -> None:
+        self._say("refused")
+
+    def works(self, routes: tuple[str, ...]) -> None:
+        self._say("works")
+
     # what must be true
 
     def _look(self) -> None:
@@ -485,6 +548,12 @@ class Simulation:
         covers = self._offsets(key, letter.first_offset, letter.last_offset)
         self._dead.update(covers)
         self._dead_keys.add(key)
+        if letter.error_class.startswith("rejected") and key not in self._own_fault:
+            self._break("a revoked key costs no dead letter", f"{letter.error_class}: {covers}")
+        if letter.error_class == "given_up":
+            owed_for = self._loop.time() - min(self._produced_at[offset] for offset in covers)
+            if owed_for < GIVE_UP:
+                self._break("nothing is given up early", f"after {owed_for:.1f} s: {covers}")
         if letter.occurrences != len(covers):
             self._break("a dead letter counts its occurrences", f"{letter.occurrences}, not {len(covers)}: {covers}")
 
@@ -504,9 +573,12 @@ class Simulation:
         for offset in candidates - memory.owed - self._told - memory.dying:
             key = self._key_of[offset]
             alert = store.get(key)
-            if key in self._open:
+            if key in self._overflowed and (alert is None or not alert.has):
+                self._seen.add(offset)  # an earlier one is dead-lettered, and this one was counted into its alert
+            elif key in self._open:
                 self._seen.add(offset)
-                if self._severity_of[offset] > self._open[key] and key not in self._unpromised:
+                excused = self._unpromised | self._overflowed
+                if self._severity_of[offset] > self._open[key] and key not in excused:
                     self._break("a higher severity is told", f"event {offset}")
             elif key in self._unpromised and alert is not None:
                 # Closed by a request that landed late: to be opened again, or over by now.
@@ -533,6 +605,9 @@ class Simulation:
     def rest(self) -> None:
         """Let everything be delivered and committed; then here and the provider agree. Raises `BrokenPromise`."""
         self._say("rest")
+        while not self._key_works:
+            self.step("tick", 0)
+            self.step("revoke", 0)
         for _ in range(200):
             if self._handing_over is None and not self._proofs.is_fresh:
                 self.step("proof", 0)
@@ -570,14 +645,19 @@ class Simulation:
     def _check_rest(self) -> None:
         here = {alert.dedup_key for alert in self._alerts()}
         # Nothing has been told: kept for its end, because a trigger that was rejected may have landed before.
-        untold = {alert.dedup_key for alert in self._alerts() if alert.told is None and alert.route is not None}
+        untold = {
+            alert.dedup_key
+            for alert in self._alerts()
+            if alert.overflow is not None or (alert.told is None and alert.route is not None)
+        }
         if only_here := here - self._open.keys() - (untold & self._dead_keys):
             self._break("what is open here is open at the provider", str(only_here))
         if orphans := self._open.keys() - here - self._admitted:
             self._break("what is open at the provider is open here", str(orphans))
         if missing := self._key_of.keys() - self._accounted():
             self._break("no alertable event is lost", str(sorted(missing)))
-        if self._committed() != {alert.dedup_key: alert for alert in self._alerts()}:
+        committed = {key: _timeless(alert) for key, alert in self._committed().items()}
+        if committed != {alert.dedup_key: _timeless(alert) for alert in self._alerts()}:
             self._break("the state topic holds what the task knows", str(self._committed()))
 
     def _committed(self) -> dict[str, Alert]:
@@ -587,6 +667,9 @@ class Simulation:
             for key, value in state.items()
             if value is not None and key != CHECKPOINT_KEY
         }
+
+    def _events_of(self, key: str) -> list[int]:
+        return [offset for offset, its_key in self._key_of.items() if its_key == key]
 
     def _offsets(self, key: str, first: int, last: int) -> list[int]:
         return [offset for offset, its_key in self._key_of.items() if its_key == key and first <= offset <= last]
@@ -607,7 +690,9 @@ class Simulation:
                 key = simulation._key_of[letter.record.offset]
                 dying = simulation._offsets(key, letter.first_offset, letter.last_offset)
                 simulation._memory.dying.update(dying)
-                simulation._say(f"dead letter: {dying}")
+                simulation._say(f"dead letter: {dying} {letter.error_class}")
+                if letter.error_class == "overflow":
+                    simulation._overflowed.add(key)
                 return letter
 
         return WatchedPipeline(
@@ -629,15 +714,28 @@ class Simulation:
 
 def _watch(outbox: TaskOutbox) -> None:
     """Let the sender know which dispatch a request belongs to: the coroutine that makes it inherits the context."""
-    dispatch = outbox.dispatch
+    take = outbox.take
 
     def watched(dedup_key: str, route: str) -> Dispatch | None:
-        leaving = dispatch(dedup_key, route)
+        leaving = take(dedup_key, route)
         if leaving is not None:
             _LEAVING.set(leaving)
         return leaving
 
-    outbox.dispatch = watched  # type: ignore[method-assign]
+    outbox.take = watched  # type: ignore[method-assign]
+
+
+def _timeless(alert: Alert) -> Alert:
+    """The alert without the times that a new owner may take for others, if they lie in its future."""
+    told, owed = alert.told, alert.owed
+    return replace(
+        alert,
+        first_seen=0.0,
+        last_seen=0.0,
+        decided=0.0,
+        told=replace(told, at=0.0) if told is not None else None,
+        owed=replace(owed, since=0.0) if owed is not None else None,
+    )
 
 
 class _Provider:
@@ -650,9 +748,15 @@ class _Provider:
     def route_of(self, violation: Violation) -> str:
         return "default"
 
+    def integration_of(self, route: str) -> str:
+        return "key"
+
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         assert isinstance(notification, Trigger | Resolve)
         return (Request("POST", "https://simulated"),)
+
+    def check(self, route: str) -> Request:
+        return Request("POST", "https://simulated/check")
 
     def classify(self, status: int, headers: object, body: bytes) -> Answer:
         raise NotImplementedError

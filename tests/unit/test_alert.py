@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from state import alert as rules
 from state.alert import (
     Alert,
     Due,
@@ -11,13 +12,17 @@ from state.alert import (
     Outcome,
     Policy,
     Status,
+    acknowledge,
+    acknowledge_answered,
+    attempted,
     due,
-    is_forgotten,
-    is_given_up,
-    is_quiet,
+    event_time,
+    is_new_problem,
+    needs_room,
     occurred,
-    over,
+    overflowed,
     resolve_answered,
+    restored,
     trigger_accepted,
     trigger_attempted,
     trigger_refused,
@@ -50,6 +55,13 @@ def told(severity: Severity = Severity.HIGH, at: float = T0) -> Alert:
     alert, _ = occurs(None, severity=severity, at=at)
     assert alert.owed is not None
     return trigger_accepted(alert, alert.owed, "default", None, at)
+
+
+def over(alert: Alert) -> Alert:
+    """What is over, and not gone at once."""
+    after = rules.over(alert)
+    assert after is not None
+    return after
 
 
 def resolving(alert: Alert | None = None) -> Alert:
@@ -136,17 +148,6 @@ def test_an_acknowledged_alert_suppresses_whatever_is_not_of_higher_severity(lat
 
 
 @pytest.mark.parametrize("status", [Status.OPEN, Status.ACKNOWLEDGED])
-def test_quiet_runs_on_the_wall_clock_from_the_last_decision(status: Status) -> None:
-    alert = replace(told(), status=status)
-    assert not is_quiet(alert, T0 + 1799, POLICY)
-    assert is_quiet(alert, T0 + 1800, POLICY)
-    slow_engine, _ = occurs(alert, at=T0 - 90_000, now=T0 + 1000)
-    assert not is_quiet(slow_engine, T0 + 2799, POLICY), "an old event time does not make it look over"
-    assert not is_quiet(alert, T0 + 1e9, replace(POLICY, quiet_seconds=None))
-    assert not is_quiet(resolving(), T0 + 1e9, POLICY)
-
-
-@pytest.mark.parametrize("status", [Status.OPEN, Status.ACKNOWLEDGED])
 def test_when_the_threat_is_over_the_alert_is_resolving_through_its_own_route(status: Status) -> None:
     alert = over(replace(told(), status=status, route="by_guard:secret_leak"))
     assert (alert.status, due(alert), alert.route) == (Status.RESOLVING, Due.RESOLVE, "by_guard:secret_leak")
@@ -230,7 +231,7 @@ def test_a_repeat_that_is_on_the_wire_when_the_threat_ends_is_not_owed_any_more(
     assert due(alert) is Due.RESOLVE
     after = trigger_accepted(alert, repeat, "default", None, T0 + 31)
     assert due(after) is Due.RESOLVE
-    refused, dead = trigger_refused(alert, repeat)
+    refused, dead = trigger_refused(alert, repeat, T0)
     assert refused is not None
     assert (due(refused), dead) == (Due.RESOLVE, repeat)
 
@@ -270,7 +271,7 @@ def test_a_higher_severity_that_came_while_the_request_was_on_the_wire_is_owed()
 def test_a_rejected_trigger_of_an_alert_the_provider_has_leaves_it_open() -> None:
     alert, _ = occurs(told(), at=T0 + 301, offset=9)
     assert alert.owed is not None
-    after, dead = trigger_refused(alert, alert.owed)
+    after, dead = trigger_refused(alert, alert.owed, T0)
     assert after is not None
     assert (after.status, after.owed) == (Status.OPEN, None)
     assert dead.record.offset == 9
@@ -279,16 +280,16 @@ def test_a_rejected_trigger_of_an_alert_the_provider_has_leaves_it_open() -> Non
 def test_a_rejected_trigger_that_cannot_have_arrived_ends_the_alert() -> None:
     alert = occurs(None)[0]
     assert alert.owed is not None
-    assert trigger_refused(alert, alert.owed) == (None, alert.owed)
+    assert trigger_refused(alert, alert.owed, T0) == (None, alert.owed)
     attempted = trigger_attempted(alert, "default", unknown=False, now=T0 + 1)
     assert attempted.owed is not None
-    assert trigger_refused(attempted, attempted.owed) == (None, attempted.owed)
+    assert trigger_refused(attempted, attempted.owed, T0) == (None, attempted.owed)
 
 
 def test_what_may_be_open_at_the_provider_is_resolved_although_its_last_trigger_was_rejected() -> None:
     renotified = over(occurs(told(), at=T0 + 10_000)[0])
     assert renotified.owed is not None
-    after, _ = trigger_refused(renotified, renotified.owed)
+    after, _ = trigger_refused(renotified, renotified.owed, T0)
     assert after is not None
     assert due(after) is Due.RESOLVE
 
@@ -300,7 +301,7 @@ def test_what_may_be_open_at_the_provider_is_told_anew_by_the_next_event_and_res
     else:
         alert = trigger_attempted(occurs(None)[0], "default", unknown=True, now=T0 + 1)
     assert alert.owed is not None
-    after, dead = trigger_refused(alert, alert.owed)
+    after, dead = trigger_refused(alert, alert.owed, T0)
     assert dead == alert.owed
     assert after is not None
     assert (after.status, due(after), after.told) == (Status.OPEN, None, None)
@@ -313,11 +314,11 @@ def test_a_dead_letter_takes_what_was_counted_meanwhile_but_not_a_higher_severit
     sent = alert.owed
     assert sent is not None
     counted, _ = occurs(alert, offset=2)
-    after, dead = trigger_refused(counted, sent)
+    after, dead = trigger_refused(counted, sent, T0)
     assert after is None
     assert (dead.record.offset, dead.first_offset, dead.last_offset, dead.occurrences) == (1, 1, 2, 2)
     raised, _ = occurs(alert, severity=Severity.CRITICAL, offset=3)
-    after, dead = trigger_refused(raised, sent)
+    after, dead = trigger_refused(raised, sent, T0)
     assert after is not None
     assert after.owed is not None
     assert (after.owed.record.offset, dead.record.offset) == (3, 1)
@@ -333,19 +334,132 @@ def test_an_attempt_is_counted_and_fixes_the_route_only_where_it_may_still_land(
     assert (twice.owed.attempts, twice.owed.first_attempt, twice.owed.last_attempt) == (2, T0 + 1, T0 + 5)
 
 
-def test_a_trigger_is_given_up_only_after_an_attempt_and_never_with_zero() -> None:
-    alert, _ = occurs(None)
+# a rejected update
+
+
+@pytest.mark.parametrize("severity", [Severity.HIGH, Severity.CRITICAL])
+def test_a_rejected_update_counts_as_told_at_its_severity_until_it_is_due_again(severity: Severity) -> None:
+    alert, _ = occurs(told(), severity=severity, at=T0 + 301, offset=9)
     assert alert.owed is not None
-    assert not is_given_up(alert.owed, T0 + 1e9, 86_400)
-    attempted = trigger_attempted(alert, "default", False, T0).owed
-    assert attempted is not None
-    assert not is_given_up(attempted, T0 + 86_399, 86_400)
-    assert is_given_up(attempted, T0 + 86_400, 86_400)
-    assert not is_given_up(attempted, T0 + 1e9, 0)
+    after, _ = trigger_refused(alert, alert.owed, T0 + 302)
+    assert after is not None
+    assert after.told is not None
+    assert (after.told.severity, after.told.at) == (severity, T0 + 302)
+    for later in range(10):
+        after, outcome = occurs(after, severity=severity, at=T0 + 303 + later)
+        assert outcome is Outcome.SUPPRESSED, "one dead letter, not ten"
+    assert occurs(replace(after, last_seen=T0 + 3902), severity=severity, at=T0 + 3902)[1] is Outcome.TRIGGERED
 
 
-def test_forgotten_when_nothing_is_owed_and_nothing_was_heard() -> None:
-    assert is_forgotten(told(), T0 + 604_800, POLICY)
-    assert is_forgotten(resolving(), T0 + 604_800, POLICY)
-    assert not is_forgotten(told(), T0 + 604_799, POLICY)
-    assert not is_forgotten(occurs(None)[0], T0 + 1e9, POLICY), "what is owed is not forgotten"
+# too much is owed
+
+
+def test_what_leaves_to_make_room_stays_marked_and_counts_on() -> None:
+    alert = overflowed(occurs(None)[0])
+    assert alert is not None
+    assert (alert.status, alert.owed, alert.overflow, due(alert)) == (Status.OPEN, None, Severity.HIGH, None)
+    again, outcome = occurs(alert, at=T0 + 1, offset=5)
+    assert (outcome, again.occurrences, needs_room(again)) == (Outcome.TRIGGERED, 2, True)
+    worse, _ = occurs(alert, severity=Severity.CRITICAL, at=T0 + 1)
+    assert not needs_room(worse), "a worse one is not kept back"
+    without_room = overflowed(again)
+    assert without_room is not None
+    assert (without_room.occurrences, without_room.owed, without_room.overflow) == (2, None, Severity.HIGH)
+    assert again.owed is not None
+    assert trigger_accepted(again, again.owed, "default", None, T0 + 2).overflow is None
+
+
+def test_the_end_of_an_alert_that_cannot_have_reached_anybody_is_told_to_nobody() -> None:
+    unsent = overflowed(occurs(None)[0])
+    assert unsent is not None
+    assert rules.over(unsent) is None
+    assert overflowed(over(occurs(None)[0])) is None
+    sent = overflowed(trigger_attempted(occurs(None)[0], "default", unknown=True, now=T0))
+    assert sent is not None
+    assert due(over(sent)) is Due.RESOLVE
+
+
+# what is new
+
+
+def test_what_ranks_as_a_new_problem() -> None:
+    new = occurs(None)[0]
+    again = occurs(told(), at=T0 + 301)[0]
+    raised = occurs(told(), severity=Severity.CRITICAL, at=T0 + 1)[0]
+    back = occurs(resolving(), at=T0 + 1)[0]
+    assert back.owed is not None
+    repeat = trigger_accepted(back, back.owed, "default", None, T0 + 2)
+    assert [is_new_problem(alert) for alert in (new, again, raised, back, repeat)] == [True, False, True, True, True]
+
+
+# attempts of what has no record
+
+
+def test_attempts_of_an_acknowledge_or_resolve_are_counted_until_it_is_answered() -> None:
+    acknowledging = attempted(attempted(acknowledge(told())))
+    assert acknowledging.failed == 2
+    assert acknowledge_answered(acknowledging, accepted=True).failed == 0
+    assert over(acknowledging).failed == 0
+    failing = attempted(resolving())
+    assert failing.failed == 1
+    assert occurs(failing, at=T0 + 1)[0].failed == 0
+
+
+# time
+
+
+DAY, YEAR = 86_400.0, 31_536_000.0
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "time", "expected"),
+    [
+        (int(T0 * 1000), T0, T0),
+        (int((T0 - 5) * 1000), T0, T0 - 5),
+        (0, T0 - 1, T0 - 1),
+        (-1, T0 - 1, T0 - 1),
+        (int(T0), T0 - 1, T0 - 1),  # seconds
+        (int((T0 + YEAR) * 1000), T0 - 1, T0 - 1),
+        (int(T0 * 1000), 0.0, T0),
+        (int(T0 * 1000), T0 / 1000, T0),
+        (int((T0 + YEAR) * 1000), T0 + YEAR, T0 + 10),
+        (0, 0.0, T0 + 10),
+        (1_420_070_399_999, T0, T0),
+        (1_420_070_400_000, T0, 1_420_070_400.0),
+    ],
+)
+def test_a_time_that_cannot_be_one_counts_as_absent(timestamp: int, time: float, expected: float) -> None:
+    assert event_time(time, timestamp, T0 + 10) == expected
+
+
+@pytest.mark.parametrize("timestamp", [0, -1, 1, int(T0), 2**62])
+def test_two_events_apart_are_told_twice_whatever_the_records_say(timestamp: int) -> None:
+    alert: Alert | None = None
+    outcomes = []
+    for moment in (T0, T0 + 6):
+        occurrence = Occurrence(Severity.HIGH, moment, replace(record(), timestamp=timestamp))
+        alert, outcome = occurred(alert, "key", None, occurrence, moment, replace(POLICY, window_seconds=3))
+        outcomes.append(outcome)
+        if alert.owed is not None:
+            alert = trigger_accepted(alert, alert.owed, "default", None, moment)
+    assert outcomes == [Outcome.TRIGGERED, Outcome.TRIGGERED]
+
+
+def test_a_clock_that_was_ahead_keeps_nothing_from_being_told_again() -> None:
+    ahead = told(at=T0 + YEAR)
+    alert, outcome = occurs(ahead, at=T0)
+    assert outcome is Outcome.SUPPRESSED
+    assert alert.told is not None
+    assert (alert.told.at, alert.last_seen, alert.decided) == (T0, T0, T0)
+    assert occurs(alert, at=T0 + 301)[1] is Outcome.TRIGGERED
+    assert occurs(replace(alert, last_seen=T0 + 3599), at=T0 + 3600)[1] is Outcome.TRIGGERED
+
+
+def test_restored_times_in_the_future_are_now() -> None:
+    ahead = occurs(told(at=T0 + YEAR), at=T0 + YEAR + 301)[0]
+    now = restored(ahead, T0)
+    assert now.told is not None
+    assert now.owed is not None
+    assert (now.first_seen, now.last_seen, now.decided, now.told.at, now.owed.since) == (T0, T0, T0, T0, T0)
+    past = occurs(told(), at=T0 + 301)[0]
+    assert restored(past, T0 + 400) is past, "what needs no change stays the alert that the checkpoint holds"

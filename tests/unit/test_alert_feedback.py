@@ -1,7 +1,5 @@
 """What operators and replays make of an alert: the feedback rows of design section 8, and how they are kept."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,7 +99,7 @@ def test_what_is_over_owes_no_acknowledge_and_is_not_acknowledged_by_a_late_answ
 def test_a_trigger_that_is_rejected_takes_the_acknowledge_with_it() -> None:
     alert = acknowledge(occurs(None))
     assert alert.owed is not None
-    assert trigger_refused(alert, alert.owed)[0] is None
+    assert trigger_refused(alert, alert.owed, T0)[0] is None
 
 
 def test_an_acknowledged_alert_is_suppressed_and_can_be_resolved() -> None:
@@ -205,10 +203,3 @@ def test_what_an_old_version_wrote_is_read() -> None:
 
 
 # the store
-
-
-def test_the_store_knows_who_owes_an_acknowledge() -> None:
-    store = Store()
-    store.put(acknowledge(told()))
-    store.put(replace(told(), dedup_key="other"))
-    assert store.acknowledging() == ["key"]

@@ -19,20 +19,20 @@ WALKS = st.lists(st.tuples(st.sampled_from(sorted(WEIGHTS)), st.integers(0, NUMB
 SEARCH = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
-def check(walk: Sequence[Step], *, late: bool) -> None:
+def check(walk: Sequence[Step], *, late: bool, tight: bool = False) -> None:
     """Take the walk; if it breaks a promise, show the shortest that breaks one."""
     try:
-        simulate(walk, late=late)
+        simulate(walk, late=late, tight=tight)
     except BrokenPromise:
-        short = shortest(walk, lambda shorter: _breaks(shorter, late))
-        print(f"simulate({short}, late={late})")
-        simulate(short, late=late)
+        short = shortest(walk, lambda shorter: _breaks(shorter, late, tight))
+        print(f"simulate({short}, late={late}, tight={tight})")
+        simulate(short, late=late, tight=tight)
         raise
 
 
-def _breaks(walk: Sequence[Step], late: bool) -> bool:
+def _breaks(walk: Sequence[Step], late: bool, tight: bool) -> bool:
     try:
-        simulate(walk, late=late)
+        simulate(walk, late=late, tight=tight)
     except BrokenPromise:
         return True
     return False
@@ -48,6 +48,12 @@ def test_every_promise_is_kept(first: int) -> None:
 def test_whatever_lands_late_nothing_is_lost_and_both_sides_agree_in_the_end(first: int) -> None:
     for seed in range(first, first + CHUNK):
         check(random_walk(("late", seed)), late=True)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_a_route_that_may_owe_one_trigger_only_loses_none(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("tight", seed)), late=bool(seed % 2), tight=True)
 
 
 @given(WALKS)

@@ -17,7 +17,8 @@ from consumer.checkpoint import Checkpoint, Sink
 from consumer.outbox import TaskOutbox
 from consumer.progress import Progress
 from consumer.task import Task
-from providers.delivery import Delivery
+from providers.delivery.delivery import Delivery
+from providers.delivery.integration import Integration
 from state import alert as rules
 from state.alert import Alert, Occurrence, Outcome, Owed, Policy, Status
 from state.records import encode_alert
@@ -40,6 +41,9 @@ STATE = "the state topic holds what the task knows"
 MISCOUNTED = "a dead letter counts its occurrences"
 TWO_AT_A_TIME = "two requests at a time about one alert"
 UNPROVED = "a request without a fresh proof"
+REVOKED = "a revoked key costs no dead letter"
+LIVE = "no live problem is resolved"
+EARLY = "nothing is given up early"
 
 
 # A mutant may leave coroutines behind that end in an error when they are collected.
@@ -104,27 +108,27 @@ def suppresses_higher_severities(
     return after, outcome
 
 
-def stays_open_when_rejected(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
-    after, dead = rules.trigger_refused(alert, sent)
+def stays_open_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
+    after, dead = rules.trigger_refused(alert, sent, now)
     return (replace(alert, owed=None) if after is None else after), dead
 
 
-def lets_go_when_rejected(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
-    after, dead = rules.trigger_refused(alert, sent)
+def lets_go_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
+    after, dead = rules.trigger_refused(alert, sent, now)
     return (None if after is not None and after.owed is None and after.told is None else after), dead
 
 
-def takes_no_inheritance(outbox: TaskOutbox, alert: Alert, owed: Owed, route: str) -> Alert:
+def takes_no_inheritance(outbox: TaskOutbox, alert: Alert, owed: Owed, route: str | None = None) -> Alert:
     return alert
 
 
-def counts_as_told_when_rejected(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
-    after, dead = rules.trigger_refused(alert, sent)
+def counts_as_told_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
+    after, dead = rules.trigger_refused(alert, sent, now)
     return (replace(after, told=alert.told) if after is not None else None), dead
 
 
-def drops_what_is_left(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
-    after, _ = rules.trigger_refused(alert, sent)
+def drops_what_is_left(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
+    after, _ = rules.trigger_refused(alert, sent, now)
     return (replace(after, owed=None) if after is not None and alert.has else None), sent
 
 
@@ -137,14 +141,14 @@ def repeats_nothing(alert: Alert, sent: Owed, *args: Any) -> Alert:
     return replace(after, owed=None) if after.owed is not None and after.owed.repeat else after
 
 
-def still_has_it_when_resolving(alert: Alert) -> Alert:
+def still_has_it_when_resolving(alert: Alert) -> Alert | None:
     after = rules.over(alert)
-    return after if after is alert else replace(after, has=alert.has)
+    return after if after is None or after is alert else replace(after, has=alert.has)
 
 
-def over_forgets_what_is_owed(alert: Alert) -> Alert:
+def over_forgets_what_is_owed(alert: Alert) -> Alert | None:
     after = rules.over(alert)
-    return after if after is alert else replace(after, owed=None)
+    return after if after is None or after is alert else replace(after, owed=None)
 
 
 def without_what_is_owed(alert: Alert) -> bytes:
@@ -167,23 +171,67 @@ async def takes_a_failure_for_success(checkpoint: Checkpoint, sink: Sink) -> Non
 
 
 _send, _commit = Checkpoint._send, Checkpoint.commit
-_offer, _pump, _look_back = Delivery.offer, Delivery._pump, Task._restore
+_changed, _pump, _look_back = Delivery.changed, Delivery._pump, Task._restore
 
 
-def offers_what_is_on_the_wire(delivery: Delivery, offer: Any) -> None:
-    kept = delivery._on_the_wire.pop((offer.outbox, offer.dedup_key), None)
-    _offer(delivery, offer)
+def asks_about_what_is_on_the_wire(delivery: Delivery, outbox: Any, dedup_key: str, *, is_new: bool = False) -> None:
+    kept = delivery._on_the_wire.pop((outbox, dedup_key), None)
+    _changed(delivery, outbox, dedup_key, is_new=is_new)
     if kept is not None:
-        delivery._on_the_wire.setdefault((offer.outbox, offer.dedup_key), kept)
+        delivery._on_the_wire.setdefault((outbox, dedup_key), kept)
 
 
-def sends_without_proof(delivery: Delivery) -> None:
+def sends_without_proof(delivery: Delivery, integration: Integration) -> None:
     delivery._may_send = lambda: True
-    _pump(delivery)
+    _pump(delivery, integration)
 
 
-def resolves_at_once(outbox: TaskOutbox, alert: Alert) -> bool:
-    return outbox._store.is_held(alert.dedup_key) and outbox._progress.is_caught_up(outbox._clock.monotonic())
+def resolves_at_once(outbox: TaskOutbox) -> bool:
+    return outbox._progress.is_caught_up(outbox._clock.monotonic())
+
+
+async def offers_nothing(outbox: TaskOutbox, *args: Any) -> None:
+    pass
+
+
+# the rules of section 13
+
+
+def believes_every_rejection(delivery: Delivery, integration: Integration, suspect: Any) -> None:
+    delivery._own_fault(suspect)
+
+
+def never_works_again(integration: Integration) -> bool:
+    return False
+
+
+def buries_no_overflow(
+    outbox: TaskOutbox, dedup_key: str, dead: Owed, error_class: str, *args: Any, **more: Any
+) -> None:
+    if error_class != "overflow":
+        _bury(outbox, dedup_key, dead, error_class, *args, **more)
+
+
+def loses_what_it_makes_room_by(alert: Alert) -> None:
+    return None
+
+
+_bury, _make_room, _left = TaskOutbox._bury, TaskOutbox.make_room, TaskOutbox._left
+
+
+# the rules of section 14
+
+
+def quiet_by_the_wall_clock(task: Task, now: float, at_most: int) -> list[Alert]:
+    seconds = task._with.pipeline.policy.quiet_seconds
+    if seconds is None or not task.progress.is_peace(now):
+        return []
+    wall = task._with.clock.wall()
+    return [alert for alert in task.store.longest_quiet(1e18) if wall - alert.decided >= seconds][:at_most]
+
+
+def gives_up_by_the_wall_clock(outbox: TaskOutbox, age: float) -> float:
+    return outbox._pipeline.give_up_seconds - age
 
 
 async def restores_no_position(task: Task, committed: Any) -> None:
@@ -193,16 +241,20 @@ async def restores_no_position(task: Task, committed: Any) -> None:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A rule weakened, and the promises that this breaks; ``late`` if only with requests that land late."""
+    """A rule weakened, and the promises that this breaks; ``late`` if only with requests that land late, ``tight`` if
+    only where the route may owe little."""
 
     rule: str
     mutate: Callable[[pytest.MonkeyPatch], None]
     breaks: frozenset[str]
     late: bool = False
+    tight: bool = False
 
 
-def mutant(rule: str, target: Any, name: str, value: object, *breaks: str, late: bool = False) -> Mutant:
-    return Mutant(rule, lambda patch: patch.setattr(target, name, value), frozenset(breaks), late)
+def mutant(
+    rule: str, target: Any, name: str, value: object, *breaks: str, late: bool = False, tight: bool = False
+) -> Mutant:
+    return Mutant(rule, lambda patch: patch.setattr(target, name, value), frozenset(breaks), late, tight)
 
 
 OUTBOX, PIPELINE, TASK = consumer.outbox, consumer.pipeline, consumer.task
@@ -240,25 +292,36 @@ MUTANTS = [
     mutant("a failed checkpoint counts as committed", Checkpoint, "commit", takes_a_failure_for_success,
            OFFSET, STATE, LOST, NO_INTENT),
     mutant("the position passes what is not decided", Task, "_restore", restores_no_position, LOST, OFFSET),
-    mutant("a resolving alert still counts as the provider's", PIPELINE, "over", still_has_it_when_resolving,
+    mutant("a resolving alert still counts as the provider's", TASK, "over", still_has_it_when_resolving,
            ONLY_HERE),
-    mutant("a trigger that is owed is not told before the resolve", PIPELINE, "over", over_forgets_what_is_owed,
+    mutant("a trigger that is owed is not told before the resolve", TASK, "over", over_forgets_what_is_owed,
            LOST, OFFSET),
-    mutant("two requests at a time about an alert", Delivery, "offer", offers_what_is_on_the_wire, TWO_AT_A_TIME),
-    mutant("a restored task offers nothing", TaskOutbox, "restored", always(None), OWED),
+    mutant("two requests at a time about an alert", Delivery, "changed", asks_about_what_is_on_the_wire,
+           TWO_AT_A_TIME),
+    mutant("a restored task offers nothing", TaskOutbox, "restored", offers_nothing, OWED),
     mutant("requests leave without proof", Delivery, "_pump", sends_without_proof, UNPROVED),
     # only with requests that land late
     mutant("a trigger after an unknown resolve is not repeated", OUTBOX, "trigger_accepted", repeats_nothing,
            ONLY_HERE, late=True),
-    mutant("a resolve leaves while a trigger may still land", TaskOutbox, "_may_resolve", resolves_at_once,
-           ORPHAN, late=True),
+    mutant("a resolve leaves while a trigger of a dead owner may still land", TaskOutbox, "may_resolve",
+           resolves_at_once, ORPHAN, late=True),
+    # delivery in a bad hour
+    mutant("a rejection is believed without a check", Delivery, "_suspect", believes_every_rejection, REVOKED),
+    mutant("a refusal never ends", Integration, "works", never_works_again, OWED),
+    mutant("what makes room is not dead-lettered", TaskOutbox, "_bury", buries_no_overflow, LOST, OFFSET, tight=True),
+    mutant("what makes room is forgotten", OUTBOX, "overflowed", loses_what_it_makes_room_by, ORPHAN, LOST, OFFSET,
+           tight=True),
+    # time
+    mutant("quiet is read from the wall clock", Task, "_quiet", quiet_by_the_wall_clock, LIVE),
+    mutant("how long something is owed is read from the wall clock", TaskOutbox, "_left", gives_up_by_the_wall_clock,
+           EARLY),
 ]  # fmt: skip
 
 
-def broken_by(walk: list[Step], late: bool) -> str | None:
+def broken_by(walk: list[Step], mutant: Mutant) -> str | None:
     """The promise that the walk breaks."""
     try:
-        simulate(walk, late=late)
+        simulate(walk, late=mutant.late, tight=mutant.tight)
     except BrokenPromise as broken:
         return str(broken).partition(":")[0]
     return None
@@ -270,8 +333,8 @@ def walks_until_found(mutant: Mutant) -> int | None:
         walk = random_walk(seed)
         with pytest.MonkeyPatch.context() as patch:
             mutant.mutate(patch)
-            broken = broken_by(walk, mutant.late)
-        if broken in mutant.breaks and broken_by(walk, mutant.late) is None:
+            broken = broken_by(walk, mutant)
+        if broken in mutant.breaks and broken_by(walk, mutant) is None:
             return seed + 1
     return None
 

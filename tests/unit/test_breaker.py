@@ -2,6 +2,7 @@
 
 from providers.breaker import Breaker, BreakerSettings
 from providers.route import Debt, Route
+
 from state.violation import Severity
 
 SETTINGS = BreakerSettings(failure_threshold=3, recovery_seconds=30)

@@ -1,5 +1,6 @@
 """Dead letters: the original byte for byte, and what became of it (design section 9)."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.deadletter import DeadLetter, decode, encoded_size
+from consumer.deadletter import Cut, DeadLetter, decode, encoded_size
 from state.violation import Record
 
 RECORD = Record(
@@ -94,24 +95,74 @@ def test_reads_back_as_it_was(letter: DeadLetter) -> None:
     assert decode(*letter.encode()) == letter
 
 
+PLACE = 4  # of our headers: topic, partition, offset, provider
+
+
 @given(DEAD_LETTERS, st.data())
-def test_keeps_to_the_limit_and_never_cuts_the_original(letter: DeadLetter, data: st.DataObject) -> None:
+def test_the_original_is_whole_wherever_it_fits_beside_its_place(letter: DeadLetter, data: st.DataObject) -> None:
     record = letter.record
-    alone = encoded_size(record.key, record.value, record.headers)
-    limit = data.draw(st.integers(alone, encoded_size(*letter.encode()) + 10))
-    key, value, headers = letter.encode(limit)
-    assert encoded_size(key, value, headers) <= limit
-    assert (key, value) == (record.key, record.value)
-    assert tuple(headers[: len(record.headers)]) == record.headers
-    if len(headers) > len(record.headers):
-        cut = decode(key, value, headers)
-        assert cut.record.headers == record.headers
-        assert (cut.record.topic, cut.record.partition, cut.record.offset) == (
-            record.topic,
-            record.partition,
-            record.offset,
+    ours = letter.encode()[2][len(record.headers) :]
+    needed = encoded_size(record.key, record.value, [*record.headers, *ours[:PLACE]])
+    limit = data.draw(st.integers(needed, encoded_size(*letter.encode()) + 10))
+    encoded = letter.encode(limit)
+    assert encoded_size(*encoded) <= limit
+    read = decode(*encoded)
+    timestamp = read.record.timestamp  # is among what may be left out
+    assert read.record == replace(record, timestamp=timestamp)
+    assert (read.provider, read.cut) == (letter.provider, None)
+    assert not letter.is_cut_at(limit)
+
+
+@given(DEAD_LETTERS, st.data())
+@example(
+    dead_letter(replace(RECORD, key=b"k" * 70_000, value=b"v" * 70_000, headers=(("h", b"h" * 70_000),) * 3)), None
+)
+def test_cut_to_any_limit_it_fits_reads_back_and_says_what_it_lacks(
+    letter: DeadLetter, data: st.DataObject | None
+) -> None:
+    record = letter.record
+    ours = letter.encode()[2][len(record.headers) :]
+    needed = encoded_size(record.key, record.value, [*record.headers, *ours[:PLACE]])
+    limits = [0, 1, 1000, 20_000, needed - 1] if data is None else [data.draw(st.integers(0, needed - 1))]
+    least = encoded_size(*letter.encode(0))
+    for limit in (limit for limit in limits if limit < needed):
+        encoded = letter.encode(limit)
+        assert letter.is_cut_at(limit)
+        assert encoded_size(*encoded) <= max(limit, least)
+        read = decode(*encoded)
+        assert read.cut == Cut(
+            key_bytes=None if record.key is None else len(record.key),
+            value_bytes=None if record.value is None else len(record.value),
+            header_count=len(record.headers),
+            value_sha256=None if record.value is None else hashlib.sha256(record.value).hexdigest(),
         )
-        assert cut.provider == letter.provider
+        part = read.record
+        assert (part.topic, part.partition, part.offset) == (record.topic, record.partition, record.offset)
+        assert read.provider == letter.provider
+        assert _is_beginning(part.key, record.key)
+        assert _is_beginning(part.value, record.value)
+        rest = iter(record.headers)
+        assert all(header in rest for header in part.headers)  # in their order
+
+
+def _is_beginning(part: bytes | None, whole: bytes | None) -> bool:
+    return part is whole if part is None or whole is None else whole.startswith(part)
+
+
+def test_what_a_cut_one_needs_is_less_than_a_kilobyte() -> None:
+    longest = "t" * 249  # that Kafka allows a topic's name to be
+    record = replace(RECORD, topic=longest, partition=2**31 - 1, offset=2**63 - 1, key=b"k" * 10**6, value=b"v" * 10**6)
+    assert encoded_size(*dead_letter(record).encode(0)) < 1000
+
+
+def test_cut_the_value_has_what_room_there_is() -> None:
+    letter = dead_letter(replace(RECORD, key=b"k" * 90_000, value=b"v" * 60_000))
+    read = decode(*letter.encode(20_000))
+    assert read.record.value is not None
+    assert len(read.record.value) > 9_000
+    assert read.record.key is not None
+    assert len(read.record.key) > 9_000
+    assert (read.record.headers, read.error) == (RECORD.headers, letter.error)
 
 
 @given(RECORDS)
@@ -151,7 +202,7 @@ def test_in_need_the_place_and_the_provider_are_what_is_kept() -> None:
         first_offset=42,
         last_offset=42,
     )
-    assert letter.encode(needed - 1)[2] == list(RECORD.headers)
+    assert decode(*letter.encode(needed - 1)).cut is not None
 
 
 def test_a_dead_letter_of_a_dead_letter_keeps_both_stories() -> None:

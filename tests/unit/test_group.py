@@ -14,7 +14,6 @@ from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
 from consumer.group import GroupMember
-from consumer.owned import Remedies
 from consumer.progress import Progress
 from consumer.proof import NotOwner, Proofs
 from consumer.source import Source
@@ -113,7 +112,7 @@ class Setting:
         self.consumer = Consumer()
         self.made: list[Task] = []
 
-        def make(source: Source, remedies: Remedies) -> Task:
+        def make(source: Source) -> Task:
             self.made.append(Task(source.partition, lives[source.partition]))
             return self.made[-1]
 

@@ -36,6 +36,7 @@ class World:
         self.decided: list[Decision] = []
         self.counted: list[tuple[str, str]] = []
         self.on_the_wire: set[str] = set()
+        self.ended: list[str] = []
         self.has_room = self.is_running = True
         pipeline: Any = SimpleNamespace(
             provider=SimpleNamespace(name="pagerduty"),
@@ -54,8 +55,9 @@ class World:
             log=log,
             is_running=lambda: self.is_running,
             waits=self.on_the_wire.__contains__,
-            has_room=lambda: self.has_room,
+            has_room=lambda replay: self.has_room,
             changed=self.changed.append,
+            ended=self.ended.append,
             decided=self.decided.append,
         )
 

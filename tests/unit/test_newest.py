@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.newest import AHEAD_SECONDS, EARLIEST_SECONDS, last_time
+from consumer.newest import AHEAD_SECONDS, last_time
+from state.alert import EARLIEST
 
 NOW = 1_790_000_000.0
 
@@ -28,4 +29,4 @@ def test_the_last_that_can_be_one(timestamps: list[int], time: float | None) -> 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1)), st.floats(0, 4e9))
 def test_it_is_never_one_that_cannot_be(timestamps: list[int], now: float) -> None:
     found = last_time(timestamps, now)
-    assert found is None or EARLIEST_SECONDS <= found <= now + AHEAD_SECONDS
+    assert found is None or EARLIEST <= found <= now + AHEAD_SECONDS

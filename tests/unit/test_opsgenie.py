@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.notification import Acknowledge, Notification, Resolve, Story, Trigger
 from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import OpsGenieSettings
@@ -344,6 +344,8 @@ def test_a_request_does_not_show_its_key() -> None:
     assert API_KEY not in repr(provider)
 
 
+KEY_FORMAT = b'{"message":"Key format is not valid!","took":0.001,"requestId":"1"}'
+QUOTED = b'{"message":"Request body is not processable","errors":{"message":"Key format is not valid!"}}'
 FIELDS = b'{"message":"Request body is not processable","errors":{"message":"must not be empty"},"took":0.1}'
 
 
@@ -357,9 +359,12 @@ FIELDS = b'{"message":"Request body is not processable","errors":{"message":"mus
         (400, b"Invalid routing key", Rejected(400, "Invalid routing key")),
         (422, FIELDS, Rejected(422, "Request body is not processable; message: must not be empty")),
         *((status, b"", Rejected(status, f"HTTP {status}")) for status in (406, 409, 410, 413, 415)),
-        *((status, b'{"message":"no"}', RouteRefused(status, "no")) for status in (401, 402, 403, 404, 405)),
+        (401, b'{"message":"no"}', RouteRefused(401, "no")),
+        *((status, KEY_FORMAT, RouteRefused(status, "Key format is not valid!")) for status in (400, 401, 403, 422)),
+        (422, QUOTED, Rejected(422, "Request body is not processable; message: Key format is not valid!")),
+        *((status, b'{"message":"no"}', Rejected(status, "no")) for status in (402, 403, 404, 405)),
         (408, b"", Unavailable(408, "HTTP 408", unknown=True)),
-        (429, b"", Unavailable(429, "HTTP 429")),
+        (429, b"", Throttled("HTTP 429")),
         (500, b"[1]", Unavailable(500, "[1]")),
         (504, b"", Unavailable(504, "HTTP 504", unknown=True)),
     ],
@@ -379,13 +384,13 @@ def test_what_an_answer_means(status: int, body: bytes, expected: Answer) -> Non
     ],
 )
 def test_a_throttled_answer_says_when_to_come_back(headers: dict[str, str], seconds: float | None) -> None:
-    assert opsgenie().classify(429, headers, b"") == Unavailable(429, "HTTP 429", retry_after=seconds)
+    assert opsgenie().classify(429, headers, b"") == Throttled("HTTP 429", retry_after=seconds)
 
 
 def test_a_reason_never_repeats_the_key() -> None:
     for body in (f"key {API_KEY} is wrong".encode(), b'{"message":"%s"}' % API_KEY.encode()):
         answer = opsgenie().classify(403, {}, body)
-        assert isinstance(answer, RouteRefused)
+        assert isinstance(answer, Rejected)
         assert API_KEY not in answer.reason
         assert "[secret]" in answer.reason
 

@@ -1,35 +1,79 @@
 """What is the same for every kind of task: which checkpoints there are, and which there are not."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
+import consumer.owned
 from consumer.clock import Clock
-from consumer.owned import OwnedPartition, Remedies
+from consumer.kafka import BATCH_BYTES
+from consumer.owned import LEAST_BATCH_BYTES, MAX_WAITING_BYTES, MENDS, OwnedPartition
 from consumer.progress import Progress
+from consumer.proof import NotOwner
 from consumer.source import MARK
-from tests.support.simulated_kafka import Input, Kafka, Proofs
+from consumer.transaction import Refused
+from state.violation import Record
+from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
 from tests.support.waiting import wait_until
+from tests.unit.test_deadletter import dead_letter
+
+
+class _Kafka(Kafka):
+    """Notes the producers that are made of it."""
+
+    def __init__(self, state_topic: str) -> None:
+        super().__init__(state_topic)
+        self.batch_bytes: list[int] = []
+
+    def transactional(self, transactional_id: str, *, batch_bytes: int) -> Producer:
+        self.batch_bytes.append(batch_bytes)
+        return super().transactional(transactional_id, batch_bytes=batch_bytes)
+
+
+class _Proofs(Proofs):
+    """Counts the proofs, and refuses them when the test says so."""
+
+    count = 0
+    refusal: Exception | None = None
+
+    async def prove(self, offsets: object) -> None:
+        self.count += 1
+        if self.refusal is not None:
+            raise self.refusal
+
+
+class _Input(Input):
+    """Knows whether it is paused."""
+
+    is_paused = False
+
+    def pause(self) -> None:
+        self.is_paused = True
+
+    def resume(self) -> None:
+        self.is_paused = False
 
 
 class _Kind(OwnedPartition):
     """A task that has something to commit whenever it is asked, and is told by the test what comes of it."""
 
     def __init__(self) -> None:
+        self.kafka, self.proofs, self.input = _Kafka("state"), _Proofs(), _Input("events", MARK)
         super().__init__(
-            Input("events", MARK),  # type: ignore[arg-type]
+            self.input,  # type: ignore[arg-type]
             group_id="group",
-            clients=Kafka("state"),  # type: ignore[arg-type]
-            proofs=Proofs(),  # type: ignore[arg-type]
+            clients=self.kafka,  # type: ignore[arg-type]
+            proofs=self.proofs,  # type: ignore[arg-type]
             restores=asyncio.Semaphore(),
             commit_interval=0.0,
             progress=Progress(),
-            remedies=Remedies(),
-            metrics=None,  # type: ignore[arg-type]
+            metrics=SimpleNamespace(dead_letter=lambda *_: None),  # type: ignore[arg-type]
             clock=Clock.system(),
             log=structlog.get_logger(),
         )
@@ -41,16 +85,23 @@ class _Kind(OwnedPartition):
     async def _restore(self, committed: Any) -> None:
         pass
 
-    def _restored(self) -> None:
+    async def _restored(self) -> None:
         self._urgent.set()
 
-    def _decide(self, records: Sequence[Any]) -> None:
+    async def _decide(self, records: Sequence[Any]) -> None:
         pass
 
     async def _commit(self) -> None:
         self._urgent.clear()
+        await self._transact(self._write)
+
+    async def _write(self) -> None:
         self.commits.append(asyncio.get_running_loop().create_future())
         await self.commits[-1]
+
+    def letter(self, size: int) -> None:
+        """Take a dead letter of so many bytes."""
+        self._take_dead_letter(dead_letter(Record("events", 0, 0, 0, None, b"v" * size)))
 
     async def _withdraw(self, grace: float) -> None:
         self._urgent.set()  # as a request does that is answered while the task closes
@@ -100,3 +151,111 @@ async def test_behind_a_checkpoint_that_failed_there_is_no_last_one(end: Callabl
     await asyncio.wait([running])
     assert len(task.commits) == 1
     assert not task.is_running
+
+
+# a checkpoint that the broker refuses
+
+
+@asynccontextmanager
+async def _running() -> AsyncIterator[tuple[_Kind, "asyncio.Task[None]"]]:
+    """A task whose first commit has begun."""
+    task = _Kind()
+    running = asyncio.create_task(task.run())
+    try:
+        await _committing(1, task)
+        yield task, running
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def _mended() -> Refused:
+    return Refused(MessageSizeTooLargeError(), topic="dlq", is_mended=True)
+
+
+def _not_mended() -> Refused:
+    return Refused(TopicAuthorizationFailedError("dlq"), topic="dlq")
+
+
+async def test_what_will_be_written_otherwise_is_at_once_by_another_producer_and_an_owner() -> None:
+    async with _running() as (task, running):
+        first, proofs = task.kafka.producer, task.proofs.count
+        task.commits[0].set_exception(_mended())
+        await _committing(2, task)
+        assert task.kafka.producer is not first
+        assert task.proofs.count == proofs + 1
+        assert (task.is_running, task.is_refused) == (True, False)
+        task.commits[1].set_result(None)
+        await _turns()
+        assert not running.done()
+
+
+async def test_what_nobody_here_can_mend_is_tried_again_and_the_task_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer.owned, "REFUSED_SECONDS", (0.01, 0.02))
+    async with _running() as (task, running):
+        for number in range(5):
+            task.commits[number].set_exception(_not_mended())
+            await _committing(number + 2, task)
+            assert (task.is_running, task.is_refused) == (True, True)
+        task.letter(MAX_WAITING_BYTES)
+        assert not task.input.is_paused
+        task.letter(1)
+        assert task.input.is_paused  # what waits to be written must not grow for ever
+        task._dead_letters.clear()
+        task.commits[5].set_result(None)
+        await _turns()
+        assert not task.is_refused
+        assert not task.input.is_paused
+        assert not running.done()
+
+
+async def test_a_state_record_that_is_refused_is_written_in_smaller_batches() -> None:
+    async with _running() as (task, _):
+        for number in range(6):
+            task.commits[number].set_exception(Refused(MessageSizeTooLargeError()))
+            if number < 5:
+                await _committing(number + 2, task)
+        sizes = [BATCH_BYTES >> number for number in range(6)]
+        await wait_until(lambda: task.is_refused, "it is in trouble: it is the record itself")
+        assert task.kafka.batch_bytes[:6] == sizes
+        assert sizes[-1] == LEAST_BATCH_BYTES
+
+
+async def test_mending_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer.owned, "REFUSED_SECONDS", (60.0, 60.0))
+    async with _running() as (task, _):
+        for number in range(MENDS):
+            task.commits[number].set_exception(_mended())
+            await _committing(number + 2, task)
+        task.commits[MENDS].set_exception(_mended())
+        await wait_until(lambda: task.is_refused, "it is in trouble")
+        assert len(task.commits) == MENDS + 1
+
+
+async def test_who_is_no_owner_any_more_writes_nothing_again() -> None:
+    async with _running() as (task, running):
+        task.proofs.refusal = NotOwner("somebody else is")
+        task.commits[0].set_exception(_mended())
+        await asyncio.wait([running])
+        assert isinstance(running.exception(), NotOwner)
+        assert len(task.commits) == 1
+
+
+async def test_a_task_that_is_closed_while_it_waits_ends_without_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer.owned, "REFUSED_SECONDS", (60.0, 60.0))
+    async with _running() as (task, running):
+        task.commits[0].set_exception(_not_mended())
+        await wait_until(lambda: task.is_refused, "it is in trouble")
+        await asyncio.wait_for(task.drain(1.0), 5)
+        await asyncio.wait([running], timeout=5)
+        assert isinstance(running.exception(), Refused)
+        assert len(task.commits) == 1
+
+
+async def test_a_last_checkpoint_that_is_refused_is_left_to_the_next_owner() -> None:
+    async with _running() as (task, _):
+        draining = asyncio.create_task(task.drain(1.0))
+        await _turns()
+        task.commits[0].set_exception(_mended())
+        await asyncio.wait_for(draining, 5)
+        assert len(task.commits) == 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.notification import Acknowledge, Notification, Resolve, Story, Trigger
 from providers.pagerduty.payload import REQUEST_LIMIT
 from providers.pagerduty.provider import PagerDuty
@@ -305,10 +305,10 @@ BAD_EVENT = b'{"status":"invalid event","message":"Event object is invalid","err
         (413, b"too large", Rejected(413, "too large")),
         (422, b"no", Rejected(422, "no")),
         (418, b"teapot", Rejected(418, "teapot")),
-        *((status, b"who?", RouteRefused(status, "who?")) for status in (401, 402, 403, 404, 405)),
+        *((status, b"who?", Rejected(status, "who?")) for status in (401, 402, 403, 404, 405)),
         (408, b"", Unavailable(408, "HTTP 408", unknown=True)),
         (425, b"", Unavailable(425, "HTTP 425")),
-        (429, b"slow down", Unavailable(429, "slow down", retry_after=30)),
+        (429, b"slow down", Throttled("slow down")),
         (500, b"oops", Unavailable(500, "oops")),
         (503, b"", Unavailable(503, "HTTP 503")),
         (504, b"", Unavailable(504, "HTTP 504", unknown=True)),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.build import build_pipelines, build_repartition
+from consumer.clock import Moment
 from consumer.config import parse_config
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE
@@ -120,7 +121,7 @@ def test_events_of_one_dedup_key_are_forwarded_to_one_key(values: list[tuple[str
         made = event(session=session, tenant=tenant, resource=resource)
         record = Record("clawdstrike.events", 0, 0, 0, None, encode(made))
         decision, store = stage.decide(record), Store()
-        stage.pipeline.decide(record, store, 2e9)
+        stage.pipeline.decide(record, store, Moment(2e9, 0.0))
         if isinstance(decision, Forward):
             (dedup_key,) = store.keys()
             assert to.setdefault(dedup_key, decision) == decision

@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from providers.route import Debt, Route
+
 from state.violation import Severity
 
 OUTBOX = object()

@@ -1,0 +1,529 @@
+"""Delivery: it asks for the next thing that may leave, sends it, and tells what came of it (design section 13).
+
+A `Delivery` serves one pipeline for as long as the process runs. What is owed lives with the tasks (`Outbox`); order,
+retries, probes, rates, and whose fault a refusal is are kept here. Whatever is lost here is offered again from there.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import random
+from time import monotonic
+from typing import Final
+
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.delivery.breaker import Breaker, BreakerSettings
+from providers.delivery.integration import Alert, Integration, Suspect
+from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
+from providers.delivery.queue import Entry
+from providers.limiter import KeyLimiter
+from providers.notify import Sender, ask, deliver
+from providers.provider import Provider
+from providers.rate import Rate
+from providers.retry import Backoff
+
+OWN_BACKOFF_SECONDS: Final = 600.0
+"""How far the backoff of an alert grows that fails while its route accepts others."""
+
+ACCESS_STATUSES: Final = frozenset({401, 402, 403, 405, 407, 451})
+"""Rejections of somebody between us and the provider, which may take the alert another time."""
+
+MAX_OWED_BYTES: Final = 256 * 1024 * 1024
+"""Of records that are kept because they are owed, for all tasks of a member."""
+
+_CROWDED_AT_A_TIME: Final = 16
+"""Integrations that are looked at when a place on the wire becomes free."""
+
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks for a token: the member's share, and with it the rate, can change meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteLimits:
+    """What the configuration says of one route.
+
+    ``rate`` None is no limit; ``check_interval`` is in seconds, 0 for no checks; ``may_owe`` is how many triggers may be
+    owed (None: any number).
+    """
+
+    rate: Rate | None = None
+    check_interval: float = 0.0
+    may_owe: int | None = None
+
+
+class Delivery:
+    """Sends what is owed, as fast as integrations, provider and ``max_in_flight`` allow.
+
+    ``may_send`` is asked immediately before every request; while it says no, nothing leaves (design section 6.5), and
+    `wake` is to be called when that may have changed. ``limits`` are those of each route; of routes that share a key, the
+    first one's.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        sender: Sender,
+        timeout: float,
+        may_send: Callable[[], bool],
+        backoff: Backoff,
+        max_in_flight: int,
+        observer: Observer,
+        breaker: BreakerSettings | None = None,
+        limits: Mapping[str, RouteLimits] | None = None,
+        max_owed_bytes: int = MAX_OWED_BYTES,
+        clock: Callable[[], float] = monotonic,
+        chance: Callable[[], float] = random,
+    ) -> None:
+        self._provider = provider
+        self._sender = sender
+        self._timeout = timeout
+        self._may_send = may_send
+        self._backoff = backoff
+        self._observer = observer
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self._max_owed_bytes = max_owed_bytes
+        settings, given, now = breaker or BreakerSettings(), limits or {}, clock()
+        routes: dict[str, list[str]] = {}
+        for route in provider.routes:
+            routes.setdefault(provider.integration_of(route), []).append(route)
+        self._integrations: list[Integration] = []
+        self._by_route: dict[str, Integration] = {}
+        for names in routes.values():
+            limit = given.get(names[0], RouteLimits())
+            limiter = KeyLimiter(limit.rate, random=chance, now=now)
+            limiter.set_share(1.0, now)
+            integration = Integration(
+                tuple(names),
+                limiter,
+                Breaker(settings),
+                settings.recovery_seconds,
+                limit.check_interval,
+                limit.may_owe,
+            )
+            self._integrations.append(integration)
+            self._by_route.update(dict.fromkeys(names, integration))
+        self._default = self._integrations[0]
+        self._where: dict[Outbox, dict[str, Integration]] = {}
+        self._on_the_wire: dict[Alert, asyncio.Task[Answer | None]] = {}
+        self._checks: set[asyncio.Task[None]] = set()
+        self._timers: dict[Integration, asyncio.TimerHandle] = {}
+        self._held: set[Integration] = set()
+        self._crowded: OrderedDict[Integration, None] = OrderedDict()
+        self._in_flight = 0
+        self._withdrawing: set[Outbox] = set()
+        self._is_closed = False
+
+    # what is seen from outside
+
+    @property
+    def in_flight(self) -> int:
+        """Notifications on the wire."""
+        return self._in_flight
+
+    @property
+    def refused_routes(self) -> Sequence[str]:
+        """The routes whose key the provider refuses, in the order of the configuration."""
+        return [route for one in self._integrations if one.refusal is not None for route in one.routes]
+
+    def waiting(self) -> Mapping[str, int]:
+        """How many alerts wait for each integration, by the name of its first route."""
+        return {integration.route: len(integration) for integration in self._integrations}
+
+    def open_breakers(self) -> Sequence[str]:
+        """The routes that nothing but probes leaves through."""
+        return [route for one in self._integrations if one.breaker.is_open for route in one.routes]
+
+    def is_busy(self, outbox: Outbox, dedup_key: str) -> bool:
+        """Whether a notification about this alert is on the wire, or waits for the check of its key."""
+        return self._is_busy((outbox, dedup_key))
+
+    def _is_busy(self, alert: Alert) -> bool:
+        return alert in self._on_the_wire or alert in self._integration_of(alert).suspects
+
+    def has_room(self, route: str, size: int) -> bool:
+        """Whether one more trigger of that many bytes may be owed through this route."""
+        return self._route(route).has_room() and self._owed_bytes() + size <= self._max_owed_bytes
+
+    def _owed_bytes(self) -> int:
+        return sum(integration.owed_bytes for integration in self._integrations)
+
+    # what tasks tell
+
+    def start(self) -> None:
+        """Check the keys of all routes, now and whenever they have been idle for long."""
+        for integration in self._integrations:
+            self._pump(integration)
+
+    def changed(self, outbox: Outbox, dedup_key: str, *, is_new: bool = False) -> None:
+        """What the alert has to say may have changed; ``is_new``: a trigger has come to be owed."""
+        alert = (outbox, dedup_key)
+        if alert in self._on_the_wire:
+            return  # it is asked when the answer has come
+        integration = self._ask(alert)
+        if integration is None:
+            return
+        if alert in integration.suspects:
+            return
+        if is_new:
+            self._keep_to_budget(integration)
+        self._pump(integration)
+
+    def may_resolve_again(self, outbox: Outbox) -> None:
+        """The task's resolves, which had to wait, may leave."""
+        for integration in self._integrations:
+            if integration.may_resolve_again(outbox):
+                self._pump(integration)
+
+    def set_share(self, share: float) -> None:
+        """This member has that part (0 to 1) of the pipeline's partitions, and may use that part of the rates."""
+        now = self._clock()
+        for integration in self._integrations:
+            integration.limiter.set_share(share, now)
+            self._set_timer(integration, now)
+
+    def wake(self) -> None:
+        """Something has changed that may let requests leave."""
+        held, self._held = self._held, set()
+        for integration in held:
+            self._pump(integration)
+
+    async def withdraw(self, outbox: Outbox, grace: float) -> None:
+        """Stop sending for this outbox: wait up to ``grace`` seconds for its requests, then cut them off."""
+        self._withdrawing.add(outbox)
+        try:
+            self._forget(outbox)
+            mine = [task for (owner, _), task in self._on_the_wire.items() if owner is outbox]
+            if mine and grace > 0:
+                await asyncio.wait(mine, timeout=grace)
+            for task in mine:
+                task.cancel()
+            if mine:
+                await asyncio.wait(mine)
+        finally:
+            self._withdrawing.discard(outbox)
+
+    def _forget(self, outbox: Outbox) -> None:
+        for integration in {*self._where.pop(outbox, {}).values()}:
+            integration.forget(outbox)
+
+    async def close(self) -> None:
+        """Cut off whatever is on the wire; nothing leaves any more."""
+        self._is_closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        tasks = [*self._on_the_wire.values(), *self._checks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # what waits
+
+    def _route(self, name: str) -> Integration:
+        # An alert may remember a route that the configuration no longer has: the provider falls back to its default.
+        return self._by_route.get(name, self._default)
+
+    def _integration_of(self, alert: Alert) -> Integration:
+        return self._where.get(alert[0], {}).get(alert[1], self._default)
+
+    def _ask(self, alert: Alert) -> Integration | None:
+        """Ask what the alert has to say, and let that wait for its turn; where, if anywhere."""
+        outbox, dedup_key = alert
+        if outbox in self._withdrawing:
+            return None
+        pending, now = outbox.pending(dedup_key), self._clock()
+        where = self._where.setdefault(outbox, {})
+        before = where.get(dedup_key)
+        integration = self._route(pending.route) if pending is not None else None
+        if before is not None and before is not integration:
+            before.put(outbox, dedup_key, None, now)
+            before.suspects.pop(alert, None)
+            del where[dedup_key]
+        if integration is None:
+            return None
+        where[dedup_key] = integration
+        if alert in integration.suspects:
+            integration.owe(outbox, dedup_key, pending)
+        else:
+            integration.put(outbox, dedup_key, pending, now)
+        return integration
+
+    def _keep_to_budget(self, integration: Integration) -> None:
+        """One leaves for one that comes, where that is too much for its route or for the member."""
+        while integration.owes_too_much and self._make_room(integration):
+            pass
+        while self._owed_bytes() > self._max_owed_bytes:
+            if not self._make_room(max(self._integrations, key=lambda one: one.owed_bytes)):
+                break
+
+    def _make_room(self, integration: Integration) -> bool:
+        for alert in integration.least_owed():
+            outbox, dedup_key = alert
+            if not self._is_busy(alert) and outbox.make_room(dedup_key):
+                self._ask(alert)
+                return True
+        return False
+
+    # what leaves
+
+    def _pump(self, integration: Integration) -> None:
+        """Let everything leave through this integration that is ready and has a place."""
+        if self._is_closed:
+            return
+        now = self._clock()
+        self._check_if_due(integration, now)
+        while True:
+            if not self._may_send():
+                self._held.add(integration)
+                integration.limiter.set_waiting(False, now)
+                break
+            if not self._has_place(integration):
+                self._crowded[integration] = None
+                break
+            entry = integration.take(now)
+            if entry is None:
+                break
+            self._start(integration, entry)
+        self._set_timer(integration, now)
+
+    def _has_place(self, integration: Integration) -> bool:
+        """Whether one more may be on the wire: one integration takes at most as many places as it leaves free, so that a
+        key that hangs cannot take them all from the others."""
+        free = self._max_in_flight - self._in_flight
+        return free > 0 and (len(self._integrations) == 1 or integration.in_flight < max(1, free))
+
+    def _start(self, integration: Integration, entry: Entry) -> None:
+        alert = (entry.outbox, entry.dedup_key)
+        dispatch = entry.outbox.take(entry.dedup_key, entry.pending.route)
+        if dispatch is None:
+            return
+        integration.started(self._clock())
+        self._in_flight += 1
+        task = asyncio.create_task(self._deliver(integration, dispatch))
+        self._on_the_wire[alert] = task
+        # A callback and not the coroutine's own end: a task that is cancelled before its first step never runs.
+        task.add_done_callback(partial(self._delivered, integration, entry, dispatch, self._clock()))
+
+    async def _deliver(self, integration: Integration, dispatch: Dispatch) -> Answer | None:
+        is_first = True
+
+        async def permit() -> bool:
+            nonlocal is_first
+            if not is_first:  # the first has its token by being taken
+                await self._take_token(integration)
+            is_first = False
+            return self._may_send()
+
+        return await deliver(
+            self._sender,
+            self._provider,
+            dispatch.route,
+            dispatch.notification,
+            self._timeout,
+            permit,
+            partial(self._heard, integration),
+            partial(self._observer.follow_up_rejected, dispatch),
+        )
+
+    def _heard(self, integration: Integration, answer: Answer) -> None:
+        """Tell the limiter of an answer that says nothing of its limit; one that did not come at all is none."""
+        if not isinstance(answer, Throttled) and not (isinstance(answer, Unavailable) and answer.status is None):
+            integration.limiter.answered(self._clock())
+
+    async def _take_token(self, integration: Integration) -> None:
+        """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun."""
+        limiter = integration.limiter
+        integration.awaiting += 1
+        try:
+            while not limiter.has_token(self._clock()):
+                await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, limiter.next_at(self._clock()) - self._clock())))
+            limiter.take(self._clock())
+        finally:
+            integration.awaiting -= 1
+            if not integration.awaiting:
+                self._set_timer(integration, self._clock(), at_once=True)
+
+    def _delivered(
+        self,
+        integration: Integration,
+        entry: Entry,
+        dispatch: Dispatch,
+        sent_at: float,
+        task: "asyncio.Task[Answer | None]",
+    ) -> None:
+        integration.in_flight -= 1
+        self._in_flight -= 1
+        alert = (entry.outbox, entry.dedup_key)
+        del self._on_the_wire[alert]
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:  # a fault of ours, of this notification only: a dead letter, loudly, and on
+                self._observer.failed(dispatch, error)
+                self._tell(entry, dispatch, Rejected(0, f"internal error: {type(error).__name__}"))
+            elif (answer := task.result()) is not None:
+                self._observer.answered(dispatch, answer, self._clock() - sent_at)
+                self._settle(integration, entry, dispatch, answer, sent_at)
+            else:
+                self._ask(alert)  # withheld: it has its place again
+        self._pump(integration)
+        for _ in range(min(_CROWDED_AT_A_TIME, len(self._crowded))):
+            if self._in_flight >= self._max_in_flight:
+                break
+            crowded, _ = self._crowded.popitem(last=False)
+            self._pump(crowded)
+
+    # what comes of it
+
+    def _settle(
+        self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Answer, sent_at: float
+    ) -> None:
+        now = self._clock()
+        suspect = Suspect(entry, dispatch, answer, now) if isinstance(answer, Rejected | RouteRefused) else None
+        match answer:
+            case Accepted():
+                self._accepted(integration, sent_at, now)
+                self._tell(entry, dispatch, answer)
+            case Rejected(is_plain=True):
+                self._tell(entry, dispatch, answer)
+            case Rejected():
+                assert suspect is not None
+                if integration.check_interval:
+                    self._suspect(integration, suspect)
+                elif integration.believes_rejection():
+                    self._own_fault(suspect)
+                else:
+                    self._refuse(integration, answer.reason, by_check=False)
+                    self._routes_fault(integration, suspect)
+            case RouteRefused(reason=reason):
+                assert suspect is not None
+                if integration.is_own_trouble(entry) and integration.check_interval:
+                    self._suspect(integration, suspect)  # it alone may be answered so
+                elif integration.is_own_trouble(entry) or sent_at <= integration.accepted_at:
+                    self._own_fault(suspect)
+                else:
+                    self._refuse(integration, reason, by_check=False)
+                    self._routes_fault(integration, suspect)
+            case Throttled(reason=reason, retry_after=retry_after):
+                if integration.throttled(entry, retry_after, now):
+                    self._ask((entry.outbox, entry.dedup_key))
+                else:
+                    self._fail(integration, entry, dispatch, Unavailable(429, reason, retry_after))
+            case Unavailable():
+                self._fail(integration, entry, dispatch, answer)
+
+    def _accepted(self, integration: Integration, sent_at: float, now: float) -> None:
+        suspects = integration.accepted(sent_at, now)
+        if integration.works():
+            self._observer.works(integration.routes)
+        for suspect in suspects:
+            self._own_fault(suspect)
+
+    def _fail(self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Unavailable) -> None:
+        """It is still owed, and tried again after its backoff, which grows further while its route accepts others."""
+        now = self._clock()
+        integration.failed(entry, now, answer.retry_after)
+        retry = integration.note_failure(entry, now)
+        longest = OWN_BACKOFF_SECONDS if integration.is_own_trouble(entry) else None
+        wait = self._backoff.wait(entry.pending.failures + 1, longest)
+        if not integration.breaker.is_open:
+            wait = max(wait, answer.retry_after or 0.0)
+        retry.not_before = now + wait
+        self._tell(entry, dispatch, answer)
+
+    def _tell(self, entry: Entry, dispatch: Dispatch, outcome: Outcome) -> None:
+        alert = (entry.outbox, entry.dedup_key)
+        if isinstance(outcome, Accepted | Rejected):
+            self._integration_of(alert).settled(*alert)
+        entry.outbox.told(dispatch, outcome)
+        self._ask(alert)
+
+    def _suspect(self, integration: Integration, suspect: Suspect) -> None:
+        integration.suspect(suspect)
+        self._ask((suspect.entry.outbox, suspect.entry.dedup_key))
+
+    def _own_fault(self, suspect: Suspect) -> None:
+        """The key works: the notification itself is rejected."""
+        answer, entry = suspect.answer, suspect.entry
+        if isinstance(answer, RouteRefused) or answer.status in ACCESS_STATUSES:
+            integration = self._integration_of((entry.outbox, entry.dedup_key))
+            self._fail(integration, entry, suspect.dispatch, Unavailable(answer.status, answer.reason))
+        else:
+            self._tell(entry, suspect.dispatch, answer)
+
+    def _routes_fault(self, integration: Integration, suspect: Suspect) -> None:
+        """The key does not work: the notification stays owed, in its place."""
+        entry, answer, now = suspect.entry, suspect.answer, self._clock()
+        integration.note_failure(entry, now)
+        self._tell(entry, suspect.dispatch, RouteRefused(answer.status, answer.reason))
+        integration.forgive((entry.outbox, entry.dedup_key), now)
+
+    def _refuse(self, integration: Integration, reason: str, *, by_check: bool) -> None:
+        if integration.refuse(reason, self._clock(), by_check=by_check):
+            self._observer.refused(integration.routes, reason)
+
+    # the check of a key
+
+    def _check_if_due(self, integration: Integration, now: float) -> None:
+        due = integration.check_due()
+        if due is None:
+            if integration.refusal is not None and not integration.owed and integration.works():
+                self._observer.works(integration.routes)  # nothing is known of it any more, and nobody waits for it
+            return
+        if due > now or integration.is_checking:
+            return
+        integration.is_checking = True
+        check = asyncio.create_task(self._check(integration))
+        self._checks.add(check)
+        check.add_done_callback(self._checks.discard)
+
+    async def _check(self, integration: Integration) -> None:
+        """Check the key: it takes a token, and waits for no proof, as it is about no alert."""
+        try:
+            await self._take_token(integration)
+            sent_at = integration.checked_at = self._clock()
+            answer = await ask(self._sender, self._provider, self._provider.check(integration.route), self._timeout)
+            self._heard(integration, answer)
+        finally:
+            integration.is_checking = False
+        self._observer.checked(integration.route, answer)
+        self._checked(integration, answer, sent_at)
+        self._pump(integration)
+
+    def _checked(self, integration: Integration, answer: Answer, sent_at: float) -> None:
+        now, refusal = self._clock(), integration.refusal
+        match answer:
+            case Accepted():
+                suspects = integration.check_accepted(sent_at, now)
+                if refusal is not None and (refusal.by_check or not integration.owed) and integration.works():
+                    self._observer.works(integration.routes)
+                for suspect in suspects:
+                    self._own_fault(suspect)
+            case Rejected(reason=reason) | RouteRefused(reason=reason):
+                if sent_at <= integration.accepted_at:
+                    return  # something was accepted after it had left
+                self._refuse(integration, reason, by_check=True)
+                for suspect in integration.check_refused():
+                    self._routes_fault(integration, suspect)
+            case Throttled(retry_after=retry_after):
+                integration.limiter.throttled(now, retry_after)
+            case Unavailable():
+                pass  # asked again in a while
+
+    # time
+
+    def _set_timer(self, integration: Integration, now: float, *, at_once: bool = False) -> None:
+        """Come back when something may leave, or is to be checked."""
+        timer = self._timers.pop(integration, None)
+        if timer is not None:
+            timer.cancel()
+        if self._is_closed:
+            return
+        due = now if at_once else integration.next_due(now)
+        if due is not None:
+            loop = asyncio.get_running_loop()
+            self._timers[integration] = loop.call_later(max(0.0, due - now), self._pump, integration)
