@@ -73,7 +73,7 @@ async def test_a_restore_waits_for_a_transaction_that_hides_the_last_checkpoints
             await incidents(sandbox, 3)
             await group_reaches(world, 4)
             assert _alerts(member) == 3
-    assert told(sandbox.requests()) == [("trigger", 202)] * 3
+    assert told(sandbox.requests(action="trigger")) == [("trigger", 202)] * 3
 
 
 async def test_the_list_of_alerts_says_what_it_does_not_show(broker: Broker, sandbox: Sandbox) -> None:
@@ -113,9 +113,9 @@ async def test_the_lag_counts_what_cannot_be_read_yet(broker: Broker, sandbox: S
             await wait_until(lambda: _partition(member, "hidden_seconds") > 0, "so long has it been open")
             progress = await member.runners["pagerduty"].group_progress()
             assert (progress[0].stable, progress[0].end) == (1, 6)
-            assert len(sandbox.requests()) == 1
+            assert len(sandbox.requests(action="trigger")) == 1
             await foreign.commit_transaction()
-        await requests(sandbox, 2, status=202)
+        await requests(sandbox, 2, action="trigger", status=202)
         await wait_until(lambda: _partition(member, "lag") == 0, "all is decided")
         await wait_until(lambda: _partition(member, "hidden_seconds") == 0, "nothing is hidden")
 
