@@ -1,7 +1,7 @@
 """Looking, once a second, at how far the partitions of a member reach: for lag, for peace, for what is hidden."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -85,15 +85,15 @@ class PartitionEnds:
         self._log_unknown({partition for partition in silent if running[partition].is_running})
         self._log_standing()
 
-    def held_back(self) -> Iterator[str]:
-        """Of each partition whose stable offset stands still, a sentence that says so."""
-        now = self._clock.monotonic()
-        for partition, found in sorted(self._standing().items()):
-            yield (
-                f"partition {partition.partition}: another producer's transaction has been open at offset "
-                f"{found.offset} for {now - found.since:.0f} s; the {found.end - found.offset} records from there on "
-                "cannot be read"
-            )
+    def trouble(self, partition: TopicPartition) -> str | None:
+        """What is hidden of this partition, if its stable offset stands still."""
+        if (found := self._standing().get(partition)) is None:
+            return None
+        return (
+            f"another producer's transaction has been open at offset {found.offset} for "
+            f"{self._clock.monotonic() - found.since:.0f} s; the {found.end - found.offset} records from there on "
+            "cannot be read"
+        )
 
     def _standing(self) -> Mapping[TopicPartition, HeldBack]:
         now = self._clock.monotonic()

@@ -13,11 +13,12 @@ from typing import Generic, Protocol, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import IllegalOperation, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import IllegalOperation, KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.ends import AskWatermarks, PartitionEnds
+from consumer.fetching import Fetching
 from consumer.growth import Growth
 from consumer.kafka import stop_consumer, to_the_end
 from consumer.owned import OwnedPartition
@@ -31,10 +32,6 @@ from providers.retry import Backoff
 
 TICK_SECONDS = 1.0
 """Between two looks at the clock."""
-
-FETCH_TIMEOUT_MS = 1000
-FETCH_RECORDS = 1000
-"""At a time. The rest of a backlog stays as the broker sent it, not as objects."""
 
 STOP_SECONDS = 10.0
 """For leaving the group, which waits for a broker that may be gone."""
@@ -109,22 +106,27 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._group: asyncio.TaskGroup | None = None
         self._losses: deque[float] = deque(maxlen=INSTANCE_ID_LOSSES)
         self._fault: asyncio.Future[None] | None = None
-        self._troubled: set[TopicPartition] = set()
-        self._fetched: set[TopicPartition] = set()
+        self._troubles: dict[TopicPartition, Exception] = {}
         self._releasing = asyncio.Lock()
         self._is_leaving = False
         self.assigned: frozenset[TopicPartition] | None = None
         """The partitions of this member; None while it is not in the group."""
+        self._fetching = Fetching(
+            consumer,
+            tasks=lambda: self._tasks,
+            position_lost=self._position_lost,
+            metrics=metrics,
+            clock=clock,
+            log=log,
+        )
         self._ends = PartitionEnds(
             consumer,
             running=self._running,
-            in_hand=lambda partition: partition in self._fetched,
+            in_hand=self._fetching.has_in_hand,
             clock=clock,
             log=log,
             ask=ask_watermarks,
         )
-        self.turned_at = clock.monotonic()
-        """When the fetching loop last turned, by the monotonic clock."""
 
     @property
     def tasks(self) -> Mapping[TopicPartition, T]:
@@ -137,18 +139,39 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         return self._ends.high
 
     @property
-    def held_back(self) -> tuple[str, ...]:
-        """Of which of the assigned partitions something is hidden for too long: a sentence for each."""
-        return tuple(self._ends.held_back())
+    def loop_age(self) -> float:
+        """Seconds since the fetching loop last turned; 0 while the member waits for its group, which holds it up."""
+        return self._clock.monotonic() - self._fetching.turned_at if self.assigned is not None else 0.0
 
     @property
-    def has_failing_checkpoints(self) -> bool:
-        """Whether Kafka does not take a task's checkpoint; or a task was closed by trouble, and the one in its place
-        has not committed any yet."""
-        return any(task.is_refused for task in self._tasks.values()) or any(
-            partition not in self._tasks or not self._tasks[partition].has_checkpointed
-            for partition in self._troubled & (self.assigned or frozenset())
+    def is_restoring(self) -> bool:
+        """Whether a task is on its way to run, and not for the second time."""
+        return any(
+            partition not in self._troubles and not self._runs(self._tasks, partition)
+            for partition in self.assigned or ()
         )
+
+    @property
+    def troubles(self) -> Mapping[int, str]:
+        """What is wrong with some of the assigned partitions.
+
+        A task's trouble ends when the task in its place has committed a checkpoint, an unreadable batch's when it was
+        passed, that of what is hidden when the transaction ends.
+        """
+        troubles = {}
+        for partition in sorted(self.assigned or ()):
+            task, trouble = self._tasks.get(partition), self._fetching.trouble(partition)
+            if trouble is None and task is not None and task.is_refused:
+                trouble = "Kafka does not take its checkpoints"
+            if trouble is None and task is not None and task.is_paused:
+                trouble = "it is paused: its dead letters cannot be written"
+            if trouble is None and partition in self._troubles and (task is None or not task.has_checkpointed):
+                trouble = f"its task failed: {self._troubles[partition]!r}"
+            if trouble is None:
+                trouble = self._ends.trouble(partition)
+            if trouble is not None:
+                troubles[partition.partition] = trouble
+        return troubles
 
     async def progress(self) -> Mapping[int, GroupPosition]:
         """Of every partition of the group, whoever owns it, how far the group has come (0 without a commit).
@@ -181,7 +204,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 self._consumer.subscribe([self._topic], listener=self)
                 loops: list[asyncio.Task[None]] = []
                 if await self._join(stopping):
-                    work = (self._fetch, self._prove, self._tick, self._ends.run, self._grow, self._watch)
+                    work = (self._fetching.run, self._prove, self._tick, self._ends.run, self._grow, self._watch)
                     loops = [group.create_task(loop()) for loop in work]
                     await stopping.wait()
                 self._is_leaving = True
@@ -243,7 +266,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
-        self._troubled &= self.assigned
+        self._troubles = {one: error for one, error in self._troubles.items() if one in self.assigned}
+        self._fetching.assigned(self.assigned)
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
         if self._sender is not None:
             everything = self._consumer.partitions_for_topic(self._topic) or partitions
@@ -343,7 +367,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 expected = isinstance(error, KafkaError | IllegalOperation | Refused | TimeoutError | OSError)
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
                 self._metrics.task_trouble()
-                self._troubled.add(partition)
+                self._troubles[partition] = error
                 self._log.error(
                     "task_trouble",
                     partition=partition.partition,
@@ -354,28 +378,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             source.pause()
             await asyncio.sleep(self._backoff.wait(failures))
 
-    async def _fetch(self) -> None:
-        while True:
-            self.turned_at = self._clock.monotonic()
-            try:
-                batches = await self._consumer.getmany(timeout_ms=FETCH_TIMEOUT_MS, max_records=FETCH_RECORDS)
-            except OffsetOutOfRangeError as error:
-                await self._position_lost(error)
-                continue
-            except NoOffsetForPartitionError:
-                continue  # looked up before the assignment's seek; the task sets its position itself
-            # The consumer's position is behind these records now, and the tasks' are not before each is decided.
-            self._fetched = set(batches)
-            # A batch belongs to the task that was there when it was fetched, not to one built meanwhile.
-            owned = [(partition, self._tasks.get(partition), records) for partition, records in batches.items()]
-            for partition, task, records in owned:
-                if task is not None:
-                    await task.decide(records)
-                self._fetched.discard(partition)
-
-    async def _position_lost(self, error: OffsetOutOfRangeError) -> None:
+    async def _position_lost(self, lost: Mapping[TopicPartition, int]) -> None:
         """The broker has removed records that were not decided yet: the task is built again, and restores."""
-        lost: Mapping[TopicPartition, int] = error.args[0]
         for partition in lost:
             keeper, task = self._keepers.get(partition), self._tasks.get(partition)
             if keeper is not None and task is not None and task.is_running:

@@ -1,18 +1,20 @@
 """How this service's Kafka clients are made: addresses, security, and the settings that correctness rests on."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.helpers import create_ssl_context
 
 from consumer.config import KafkaConfig, SecurityConfig
 from consumer.header_names import let_header_names_be_any_bytes
+from consumer.rebootstrap import BOOTSTRAP_REQUEST_SECONDS, BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
+from consumer.tls import CertificateFiles, Logger, RenewingContext
+from consumer.unreadable import name_what_cannot_be_read
 from consumer.watermarks import Watermarks, all_watermarks
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -24,72 +26,79 @@ TRANSACTION_TIMEOUT_SECONDS = 60
 FETCH_WAIT_MS = 100
 """How long the broker may wait for records: whatever else is asked on the same connection waits as long (the ends)."""
 
-METADATA_MAX_AGE_MS = 30_000
-"""How old what is known of topics and leaders may be: partitions that are added have to be noticed within a minute."""
+METADATA_SECONDS = 30.0
+"""Between two looks, of a client that is not in trouble, at which topics, partitions and brokers there are: what is
+added has to be noticed within a minute."""
 
 BATCH_BYTES = 512 * 1024
 """How much of one partition a producer puts into one batch."""
 
 
-class UnusableFiles(Exception):
-    """The certificate files of ``kafka.security`` cannot be used: one line for the user."""
-
-
 class KafkaClients:
     """Makes the clients of one member. Nothing is connected until a client is started.
 
-    Raises `UnusableFiles`.
+    Certificate files are read again when they have changed, for every new connection; ``log`` is told. Raises
+    `UnusableFiles`.
     """
 
-    def __init__(self, config: KafkaConfig, client_id: str = "clawdstrike-alerting") -> None:
+    def __init__(
+        self, config: KafkaConfig, client_id: str = "clawdstrike-alerting", *, log: Logger | None = None
+    ) -> None:
         let_header_names_be_any_bytes()
+        name_what_cannot_be_read()
         self.config = config
         self._common_settings: dict[str, Any] = {
             "bootstrap_servers": config.bootstrap_servers,
             "client_id": client_id,
-            **_security(config.security),
+            **_security(config.security, log),
         }
 
     def member(self, group_id: str) -> AIOKafkaConsumer:
         """A group member, not subscribed yet; it never commits by itself and never resets a position silently."""
         config = self.config
-        return AIOKafkaConsumer(
+        consumer = AIOKafkaConsumer(
             **self._common_settings,
             group_id=group_id,
             group_instance_id=config.group_instance_id,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+            metadata_max_age_ms=int(METADATA_SECONDS * 1000),
             session_timeout_ms=int(config.session_timeout * 1000),
             heartbeat_interval_ms=int(config.session_timeout * 1000 / 5),
             rebalance_timeout_ms=int(config.rebalance_timeout * 1000),
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
+        Rebootstrap.of(consumer._client, self._bootstrap_client)
+        return consumer
 
     def reader(self, *, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
         """A consumer without a group, for reading partitions from one offset to another."""
-        return AIOKafkaConsumer(
+        consumer = AIOKafkaConsumer(
             **self._common_settings,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level=isolation_level,
-            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+            metadata_max_age_ms=int(METADATA_SECONDS * 1000),
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
+        Rebootstrap.of(consumer._client, self._bootstrap_client)
+        return consumer
 
     def transactional(self, transactional_id: str, *, batch_bytes: int = BATCH_BYTES) -> AIOKafkaProducer:
         """A producer whose start fences every earlier one with this id (KIP-98). Only a record that is larger alone
         makes a batch larger than ``batch_bytes``."""
-        return AIOKafkaProducer(
+        producer = AIOKafkaProducer(
             **self._common_settings,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_SECONDS * 1000,
             max_request_size=MAX_REQUEST_BYTES,
             max_batch_size=batch_bytes,
         )
+        Rebootstrap.of(producer.client, self._bootstrap_client)
+        return producer
 
     def producer(self) -> AIOKafkaProducer:
         """An idempotent producer without transactions."""
@@ -103,19 +112,27 @@ class KafkaClients:
 
     def admin(self) -> AIOKafkaAdminClient:
         """An admin client."""
-        return AIOKafkaAdminClient(**self._common_settings)
+        admin = AIOKafkaAdminClient(**self._common_settings, metadata_max_age_ms=int(METADATA_SECONDS * 1000))
+        Rebootstrap.of(admin._client, self._bootstrap_client)
+        return admin
+
+    async def bootstrap_answers(self) -> bool:
+        """Whether the bootstrap addresses lead to a broker that answers now, over connections of their own."""
+        try:
+            async with asyncio.timeout(BOOTSTRAP_SECONDS), bootstrapped(self._bootstrap_client()):
+                return True
+        except (KafkaError, OSError, TimeoutError):
+            return False
+
+    def _bootstrap_client(self) -> AIOKafkaClient:
+        return AIOKafkaClient(**self._common_settings, request_timeout_ms=int(BOOTSTRAP_REQUEST_SECONDS * 1000))
 
 
-def _security(security: SecurityConfig) -> dict[str, Any]:
+def _security(security: SecurityConfig, log: Logger | None) -> dict[str, Any]:
     settings: dict[str, Any] = {"security_protocol": security.protocol}
     if security.protocol in ("SSL", "SASL_SSL"):
-        try:
-            settings["ssl_context"] = create_ssl_context(
-                cafile=security.ca_file, certfile=security.cert_file, keyfile=security.key_file
-            )
-        except OSError as error:  # of which ssl.SSLError is one
-            reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-            raise UnusableFiles(f"kafka.security: the certificate files cannot be used: {reason or error}") from error
+        files = CertificateFiles(ca_file=security.ca_file, cert_file=security.cert_file, key_file=security.key_file)
+        settings["ssl_context"] = RenewingContext(files, log)
     if security.protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
         settings["sasl_mechanism"] = security.mechanism
         settings["sasl_plain_username"] = security.username
@@ -130,7 +147,7 @@ async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]
         await consumer.start()
         yield consumer
     finally:
-        await to_the_end(consumer.stop())
+        await to_the_end(stop_consumer(consumer))
 
 
 async def start_producer(producer: AIOKafkaProducer) -> None:
@@ -151,21 +168,28 @@ async def close_producer(producer: AIOKafkaProducer, timeout: float = 5.0) -> No
     await to_the_end(_close_producer(producer, timeout))
 
 
-async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float) -> None:
-    """Stop a group member within ``timeout`` seconds and leave its group. Raises TimeoutError and aiokafka's errors.
+async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None) -> None:
+    """Stop a consumer within ``timeout`` seconds; a group member leaves its group.
 
-    Whatever is raised, nothing of it goes on: a stop that was cut off cannot be asked for again (aiokafka 0.14).
+    Raises TimeoutError and aiokafka's errors. Whatever is raised, nothing of it goes on: a stop that was cut off cannot
+    be asked for again (aiokafka 0.14).
     """
+    stopping = asyncio.ensure_future(consumer.stop())
     try:
-        async with asyncio.timeout(timeout):
-            await consumer.stop()
-    except (TimeoutError, KafkaError):
-        if consumer._coordinator is not None:
-            await consumer._coordinator._stop_heartbeat_task()
-        if consumer._fetcher is not None:
-            await consumer._fetcher.close()
-        await consumer._client.close()
-        raise
+        await asyncio.wait([stopping], timeout=timeout)
+        if not stopping.done():
+            raise TimeoutError(f"the consumer has not stopped within {timeout} s")
+        if not stopping.cancelled():
+            stopping.result()
+            return
+        # The fetcher waits for tasks that it has cancelled: one that was about to fetch again after an error cancels
+        # the stop, and with it whoever asked for it. What is left is closed here.
+    finally:
+        if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
+            stopping.cancel()
+            await asyncio.wait([stopping])
+            await _end_tasks_of(consumer._coordinator, consumer._fetcher)
+            await consumer._client.close()
 
 
 async def to_the_end(closing: Coroutine[Any, Any, None]) -> None:
@@ -189,12 +213,12 @@ async def _close_producer(producer: AIOKafkaProducer, timeout: float) -> None:
 
 
 async def _end_tasks_of(*owners: object) -> None:
-    """Cancel every task that runs a method of one of these objects, and wait for its end."""
+    """Cancel every task that runs a method of one of these objects (None: of nothing), and wait for its end."""
     left = []
     for task in asyncio.all_tasks():
         frame = getattr(task.get_coro(), "cr_frame", None)
         owner = frame.f_locals.get("self") if frame is not None else None
-        if owner is not None and any(owner is one for one in owners):
+        if owner is not None and any(owner is one for one in owners) and task is not asyncio.current_task():
             task.cancel()
             left.append(task)
     await asyncio.gather(*left, return_exceptions=True)

@@ -7,18 +7,20 @@ Our own lines and those of libraries (``logging``) take the same way: a level, a
 import json
 import logging
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TextIO, cast
+from functools import partial
+from typing import Any, Final, Literal, cast
 from urllib.parse import quote
 
 import orjson
 import structlog
 from aiokafka.errors import KafkaError
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from consumer.log_lines import LEVELS, Level, Lines
 
 REDACTED: Final = "[secret]"
 
@@ -38,7 +40,7 @@ _REMEMBERED = 256
 """So many different texts of libraries are known at a time."""
 
 _DEPTH = 6
-_LEVELS: Final[Mapping[str, int]] = {
+_LEVELS: Final[Mapping[Level, int]] = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warning": logging.WARNING,
@@ -49,17 +51,15 @@ _OURS = ("timestamp", "level")
 
 
 def configure_log(
-    level: Literal["debug", "info", "warning", "error"],
+    level: Level,
     format: Literal["json", "console"],
     secrets: frozenset[str],
-    stream: TextIO,
+    lines: Lines,
 ) -> FilteringBoundLogger:
-    """The log of this process on ``stream``; warnings and worse of libraries go there too.
+    """The log of this process, written by ``lines``; warnings and worse of libraries go there too.
 
-    None of ``secrets`` is written, whatever it stands in. A stream that fails is no reason to stop paging: the line
-    is lost. Called again, it takes the place of the log before.
+    None of ``secrets`` is written, whatever it stands in. Called again, it takes the place of the log before.
     """
-    write = _Lines(stream)
     tidy = _Tidy(secrets, multiline=format == "json")
     processors: list[Processor] = [
         structlog.processors.add_log_level,
@@ -68,22 +68,21 @@ def configure_log(
         tidy,
         _as_json if format == "json" else _as_text,
     ]
-    _take_over_logging(_LibraryHandler(processors, write), max(logging.WARNING, _LEVELS[level]))
-    logger = structlog.wrap_logger(
-        write, processors, structlog.make_filtering_bound_logger(_LEVELS[level]), cache_logger_on_first_use=False
-    )
+    _take_over_logging(_LibraryHandler(processors, lines), max(logging.WARNING, _LEVELS[level]))
+    bound = structlog.make_filtering_bound_logger(_LEVELS[level])
+    logger = structlog.wrap_logger(_Levels(lines), processors, bound, cache_logger_on_first_use=False)
     return cast(FilteringBoundLogger, logger.bind())
 
 
 @contextmanager
-def quiet(library: str) -> Iterator[list[str]]:
-    """Let a library log nothing within the block; the messages that it would have logged are in the list."""
+def quiet(library: str) -> Iterator[list[logging.LogRecord]]:
+    """Let a library log nothing within the block; what it would have logged is in the list."""
     logger = logging.getLogger(library)
     keeper = _Keeper()
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(keeper)
     try:
-        yield keeper.messages
+        yield keeper.records
     finally:
         logger.removeHandler(keeper)
         logger.propagate = propagate
@@ -198,25 +197,19 @@ def _readable(value: Any) -> str:
 # where lines come from and go to
 
 
-class _Lines:
-    """Writes lines to a stream, whole, from any thread. As structlog's innermost logger it has a method per level."""
+class _Levels:
+    """structlog's innermost logger: a method for each level, which takes a finished line."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
+    def __init__(self, lines: Lines) -> None:
+        self.debug = partial(lines, "debug")
+        self.info = self.msg = self.log = partial(lines, "info")
+        self.warning = self.warn = partial(lines, "warning")
+        self.error = self.critical = self.exception = partial(lines, "error")
 
-    def __call__(self, line: str) -> None:
-        try:
-            with self._lock:
-                try:
-                    self._stream.write(line + "\n")
-                except UnicodeEncodeError:
-                    self._stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
-                self._stream.flush()
-        except (OSError, ValueError):
-            pass  # the other end is gone, or the stream is closed; there is nowhere to say so
 
-    debug = info = warning = warn = error = critical = exception = msg = log = __call__
+def _level_of(record: logging.LogRecord) -> Level:
+    """The highest of our levels that the record reaches; libraries have their own between them."""
+    return next((level for level in reversed(LEVELS) if record.levelno >= _LEVELS[level]), "debug")
 
 
 class _LibraryHandler(logging.Handler):
@@ -225,10 +218,10 @@ class _LibraryHandler(logging.Handler):
     Its next line has as ``repeated`` how often it was said meanwhile.
     """
 
-    def __init__(self, processors: Iterable[Processor], write: _Lines) -> None:
+    def __init__(self, processors: Iterable[Processor], lines: Lines) -> None:
         super().__init__()
         self._processors = tuple(processors)
-        self._write = write
+        self._lines = lines
         self._said: dict[tuple[object, ...], _Said] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -251,7 +244,7 @@ class _LibraryHandler(logging.Handler):
             line["exc_info"] = record.exc_info
         for process in self._processors:
             line = process(None, name, line)
-        self._write(line)
+        self._lines(_level_of(record), line)
 
 
 @dataclass(slots=True)
@@ -265,10 +258,10 @@ class _Said:
 class _Keeper(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
-        self.messages: list[str] = []
+        self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(_message(record))
+        self.records.append(record)
 
 
 def _message(record: logging.LogRecord) -> str:

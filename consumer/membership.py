@@ -22,6 +22,7 @@ from consumer.proof import Proofs
 from consumer.server.health import PipelineHealth
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
+from consumer.standstill import Standstill
 from consumer.topics import ask_max_bytes, follower_of
 from providers.retry import Backoff
 
@@ -56,6 +57,7 @@ class MemberRunner(ABC, Generic[T]):
         self._member: GroupMember[T] | None = None
         self._proofs: Proofs | None = None
         self._growth: Growth | None = None
+        self._standstill = Standstill()
         retry = config.delivery.retry
         self._backoff = Backoff(
             retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, random.random
@@ -63,6 +65,14 @@ class MemberRunner(ABC, Generic[T]):
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            await self._run(stopping)
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    async def _run(self, stopping: asyncio.Event) -> None:
         failures = 0
         while not stopping.is_set():
             started = self._clock.monotonic()
@@ -84,6 +94,17 @@ class MemberRunner(ABC, Generic[T]):
             await self._run_member(admin, stopping)
         finally:
             await admin.close()
+
+    async def _watch(self) -> None:
+        """Look at every proof (it is fresh for longer than between two looks), and ask Kafka while there is none."""
+        while True:
+            member, proofs = self._member, self._proofs
+            has_work = member is not None and bool(member.assigned) and not member.is_restoring
+            self._standstill.observe(waits=has_work and proofs is not None and not proofs.is_fresh)
+            if self._standstill.is_time_to_ask(self._clock.monotonic()):
+                answered = await self._clients.bootstrap_answers()
+                self._standstill.asked(self._clock.monotonic(), answered=answered)
+            await asyncio.sleep(self._config.kafka.session_timeout / 3)
 
     @abstractmethod
     async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
@@ -150,11 +171,15 @@ class MemberRunner(ABC, Generic[T]):
             restored=sum(task.is_running for task in tasks.values()),
             stuck=(),
             refused_routes=(),
-            failing_checkpoints=member is not None and member.has_failing_checkpoints,
-            held_back=member.held_back if member is not None else (),
+            troubles=_sentences(member.troubles) if member is not None else (),
             outgrown=self._growth.outgrown if self._growth is not None else (),
-            loop_age=self._clock.monotonic() - member.turned_at if member is not None else 0.0,
+            loop_age=member.loop_age if member is not None else 0.0,
+            standstill=self._standstill.seconds(self._clock.monotonic()),
         )
+
+
+def _sentences(troubles: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(f"partition {partition}: {trouble}" for partition, trouble in troubles.items())
 
 
 async def _sleep_unless(stopping: asyncio.Event, seconds: float) -> None:

@@ -110,6 +110,7 @@ class TaskOutbox:
             alert = self._store.get(dedup_key)
             if alert is None:
                 continue
+            self._unsettled.set(dedup_key, settled)
             if alert.owed is not None:
                 if alert.owed.repeat:
                     self._repeats.set(dedup_key, settled)
@@ -197,13 +198,19 @@ class TaskOutbox:
         route, severity, since = self._route(alert), alert.highest, alert.decided
         if what is Due.ACKNOWLEDGE:
             return Pending(route, Lane.ACKNOWLEDGE, severity, since, alert.failed)
-        not_before, is_held = self._unsettled.get(dedup_key), self._store.is_held(dedup_key)
+        not_before, is_held = self._not_resolved_before(dedup_key), self._store.is_held(dedup_key)
         return Pending(route, Lane.RESOLVE, severity, since, alert.failed, not_before, is_ready=is_held)
 
+    def _not_resolved_before(self, dedup_key: str) -> float:
+        """Until when an earlier request may land, by the monotonic clock: this task's, or another owner's before it."""
+        unsettled = self._unsettled.get(dedup_key)
+        if self._store.is_unheard(dedup_key):
+            return max(unsettled, self._inherited_until)
+        return unsettled
+
     def may_resolve(self) -> bool:
-        """Whether resolves may leave at this moment: the task is caught up, and no earlier owner's request may land."""
-        now = self._clock.monotonic()
-        return now >= self._inherited_until and self._progress.is_caught_up(now)
+        """Whether resolves may leave at this moment, because the task is caught up."""
+        return self._progress.is_caught_up(self._clock.monotonic())
 
     def take(self, dedup_key: str, route: str) -> Dispatch | None:
         """What is to be sent for this alert through this route now."""
@@ -213,7 +220,8 @@ class TaskOutbox:
                 assert alert is not None
                 return self._trigger(alert, route)
             case Due.RESOLVE:
-                if not self._store.is_held(dedup_key) or self._clock.monotonic() < self._unsettled.get(dedup_key):
+                now = self._clock.monotonic()
+                if not self._store.is_held(dedup_key) or now < self._not_resolved_before(dedup_key):
                     return None  # the next checkpoint says so, or has said since
                 if not self.may_resolve():
                     self._gated.add(dedup_key)
@@ -240,7 +248,7 @@ class TaskOutbox:
                 after = self._acknowledge_told(alert, outcome)
             case Resolve():
                 after = self._resolve_told(alert, dispatch, outcome)
-        if after is None and alert.unsettled:
+        if after is None and (alert.unsettled or now < self._unsettled.get(dedup_key)):
             self._closing.set(dedup_key, now + self._pipeline.timeout_seconds)
         self._put_or_drop(alert, after)
         self._settled()  # what has waited for this answer is decided before delivery asks what is pending

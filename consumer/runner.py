@@ -141,12 +141,7 @@ class PipelineRunner(MemberRunner[Task]):
 
     def health(self) -> PipelineHealth:
         """How the pipeline is at this moment."""
-        tasks = self._member.tasks if self._member is not None else {}
-        return replace(
-            super().health(),
-            refused_routes=tuple(self._delivery.refused_routes),
-            paused=tuple(sorted(tp.partition for tp, task in tasks.items() if task.is_paused)),
-        )
+        return replace(super().health(), refused_routes=tuple(self._delivery.refused_routes))
 
     def _state(self) -> PipelineState:
         member, delivery, now = self._member, self._delivery, self._clock.wall()

@@ -21,6 +21,7 @@ from consumer.rights import try_dead_letters
 from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.server.app import create_app, serving
 from consumer.server.health import heartbeat_reason
+from consumer.server.log_metrics import DroppedLines, LogCollector
 from consumer.server.metrics import PREFIX, Metrics
 from consumer.startup import StartupError, when_kafka_answers
 from consumer.topics import TopicReport, check_topics
@@ -36,15 +37,16 @@ async def run_service(
     *,
     clock: Clock | None = None,
     peace_seconds: float = PEACE_SECONDS,
+    dropped_lines: DroppedLines = dict,
 ) -> None:
-    """Run until ``stopping`` is set, then drain and leave.
+    """Run until ``stopping`` is set, then drain and leave. ``dropped_lines`` counts what of the log was not written.
 
     Raises `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be;
     `ServerError` if the port is taken; `InstanceIdTaken`.
     """
     clock = clock or Clock.system()
     pipelines = build_pipelines(config)
-    clients = KafkaClients(config.kafka)
+    clients = KafkaClients(config.kafka, log=log)
     report = await _await_topics(config, clients, stopping, log)
     if report is None:
         return
@@ -52,6 +54,7 @@ async def run_service(
     ProcessCollector(registry=registry)
     tasks = Gauge(f"{PREFIX}_asyncio_tasks", "Coroutines that run or wait in the event loop", registry=registry)
     tasks.set_function(lambda: len(asyncio.all_tasks()))
+    registry.register(LogCollector(dropped_lines))
     metrics = Metrics(registry)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(create_session(config.delivery.max_in_flight * len(pipelines)))

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from consumer.config import KafkaConfig
 from consumer.kafka import KafkaClients
 from consumer.log import quiet
+from consumer.unreachable import Unreachable, why
 
 T = TypeVar("T")
 
@@ -33,25 +36,44 @@ async def when_kafka_answers(
     """
     config, loop = clients.config, asyncio.get_running_loop()
     deadline = loop.time() + config.startup_timeout
+    known: Unreachable | None = None
     with quiet("aiokafka") as told:
         while True:
+            told.clear()
             admin = clients.admin()
             try:
                 async with asyncio.timeout_at(deadline):
                     await admin.start()
                     return await act(admin)
             except (KafkaError, OSError, TimeoutError) as error:
-                # What the client logs says more than what it raises.
-                reason = " ".join((told[-1] if told else str(error) or type(error).__name__).split())
                 left = deadline - loop.time()
+                known = _newer(known, why(told, config.security, partial(_address, admin)), cut_off=left <= 0)
+                reason = known.text if known is not None else " ".join(str(error).split()) or "no answer"
                 if left <= RETRY_SECONDS:
-                    raise StartupError(
-                        f"kafka.bootstrap_servers: {config.bootstrap_servers} did not answer within "
-                        f"{config.startup_timeout:g} s (kafka.startup_timeout): {reason}"
-                    ) from error
+                    raise StartupError(_given_up(config, known, reason)) from error
                 unreachable(reason, left)
             finally:
                 with suppress(KafkaError, OSError, TimeoutError):
                     async with asyncio.timeout(CLOSE_SECONDS):
                         await admin.close()
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _newer(known: Unreachable | None, new: Unreachable | None, *, cut_off: bool) -> Unreachable | None:
+    """The reason after one more attempt. One that the deadline has cut off may not have come to its real one."""
+    if known is None or new is None:
+        return new or known
+    return known if cut_off and new.certainty < known.certainty else new
+
+
+def _address(admin: AIOKafkaAdminClient, node: int) -> str | None:
+    """Where the cluster says that one of its brokers is."""
+    broker = admin._client.cluster.broker_metadata(node)
+    return None if broker is None else f"{broker.host}:{broker.port} (as broker {node} is advertised)"
+
+
+def _given_up(config: KafkaConfig, known: Unreachable | None, reason: str) -> str:
+    waited = f"within {config.startup_timeout:g} s (kafka.startup_timeout)"
+    if known is not None and known.setting != "kafka.bootstrap_servers":
+        return f"{known.setting}: not accepted by {config.bootstrap_servers} {waited}: {reason}"
+    return f"kafka.bootstrap_servers: {config.bootstrap_servers} did not answer {waited}: {reason}"

@@ -93,7 +93,6 @@ class Task(OwnedPartition):
         self.store = Store()
         self._owing: list[str] = []
         self._written_at: float | None = None
-        self._restored_at = 0.0
         self._with = surroundings
         self._sink: Sink
         self._counts: Counter[str] = Counter()
@@ -154,7 +153,6 @@ class Task(OwnedPartition):
     async def _fill(self, alerts: Iterable[Alert]) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
         now = self._with.clock.moment()
-        self._restored_at = now.monotonic
 
         def as_of_now() -> Iterator[Alert]:
             for found in alerts:
@@ -327,7 +325,7 @@ class Task(OwnedPartition):
         for alert in list(islice(self.store.longest_quiet(heard_before), _FORGOTTEN_AT_A_TIME)):
             heard = self.store.heard(alert.dedup_key)
             age = now.monotonic - heard
-            if heard == self._restored_at:
+            if self.store.is_unheard(alert.dedup_key):
                 age += max(0.0, min(self._written_at or now.wall, now.wall) - alert.decided)
             if due(alert) is None and age >= policy.forget_seconds:
                 self.store.drop(alert.dedup_key)

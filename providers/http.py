@@ -4,23 +4,29 @@ The texts of errors are made here and not taken from exceptions, which repeat ad
 password.
 """
 
+import asyncio
 import ssl
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
-from typing import Final
+from typing import Final, cast
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from providers.answer import Answer, Rejected, Unavailable
+from providers.http_head import KeepingHandler, KeptResponse, UnreadableHead
 from providers.notify import Classify
 from providers.provider import Request
 
 MAX_ANSWER: Final = 64 * 1024
 """Bytes of an answer's body that are read; the rest is left, with its connection."""
+
+MAX_FIELD: Final = 64 * 1024
+"""Bytes of one header field, or of the status line, that are read as they should be; proxies add long ones."""
 
 CONNECT_SECONDS: Final = 10.0
 """The longest wait for a connection with TLS, or half the request's time-out if that is less."""
@@ -48,13 +54,19 @@ def create_session(max_in_flight: int) -> aiohttp.ClientSession:
     aiohttp asks the environment, in two threads, for every request (five times the cost of the request itself);
     `HttpSender` asks once for each provider.
     """
+    connector = aiohttp.TCPConnector(
+        limit=max_in_flight,
+        limit_per_host=0,
+        ttl_dns_cache=_DNS_SECONDS,
+        keepalive_timeout=_KEEPALIVE_SECONDS,
+    )
+    # There is no public way to say which protocol a connection has.
+    connector._factory = cast("partial[ResponseHandler]", partial(KeepingHandler, loop=asyncio.get_running_loop()))
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=max_in_flight,
-            limit_per_host=0,
-            ttl_dns_cache=_DNS_SECONDS,
-            keepalive_timeout=_KEEPALIVE_SECONDS,
-        ),
+        connector=connector,
+        response_class=KeptResponse,
+        max_line_size=MAX_FIELD,
+        max_field_size=MAX_FIELD,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={
             "User-Agent": f"clawdstrike-alerting/{version('clawdstrike-alerting')}",
@@ -90,9 +102,9 @@ class HttpSender:
     async def send(self, request: Request, classify: Classify, timeout: float) -> Answer:
         """Make one request; ``timeout`` is in seconds, from here to the end of the answer.
 
-        An answer with a status is classified by it, even if its body breaks off. Without one it is `Unavailable`, and
-        ``unknown`` unless the request has certainly not been sent. Redirects are not followed. Raises nothing but
-        CancelledError, which drops the connection.
+        An answer with a status is classified by it, even if the rest of it breaks off or cannot be read. Without one it
+        is `Unavailable`, and ``unknown`` unless the request has certainly not been sent. Redirects are not followed.
+        Raises nothing but CancelledError, which drops the connection.
         """
         try:
             body = None if request.body is None else orjson.dumps(request.body)
@@ -117,6 +129,9 @@ class HttpSender:
                 proxy=proxy,
             ) as response:
                 await _read(response, content)
+        except UnreadableHead as error:
+            head = error.head
+            return classify(head.status, head.headers, head.body[:MAX_ANSWER])
         except Exception as error:  # what it is cannot be listed, and none may end the delivery of all other alerts
             if response is None:
                 return _no_answer(error, host, timeout)

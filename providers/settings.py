@@ -4,6 +4,7 @@ A message of these checks never contains the value it is about: it may be a secr
 """
 
 import ipaddress
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -34,12 +35,16 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+# What the providers' pages show is the address of a call; the calls' own part of it begins with the version.
+_OF_A_CALL = re.compile(r"/+v2(?:/+(?:enqueue|change|alerts|heartbeats)(?:/.*)?)?/*", re.IGNORECASE | re.DOTALL)
+
+
 def check_endpoint(url: str) -> str:
     """The base address of an API, without a trailing slash; a path prefix is kept.
 
     Raises:
-        ValueError: not an http(s) address, plain http to another machine, or one that carries credentials,
-            a query or a fragment (paths are appended to it).
+        ValueError: not an http(s) address, plain http to another machine, one that carries credentials, a query or a
+            fragment, or that of a call (paths are appended to it).
     """
     malformed = "must be an address such as https://api.example.com"
     # urlsplit drops line breaks and tabs silently; an address with them is a mistake, not a spelling.
@@ -58,6 +63,11 @@ def check_endpoint(url: str) -> str:
         raise ValueError("must not contain a query or a fragment")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError("must be https, except on loopback")
+    # From the right: a prefix may have such a part too.
+    for at in reversed([match.start() for match in re.finditer(r"/+v2(?=/|\Z)", parts.path, re.IGNORECASE)]):
+        if _OF_A_CALL.fullmatch(parts.path, at):
+            base = f"{parts.scheme}://{parts.netloc}{parts.path[:at]}"
+            raise ValueError(f"must be the base address, to which the path of each call is added: {base}")
     return url.rstrip("/")
 
 

@@ -1,16 +1,18 @@
 """Templates over an event for what people see: the addresses and texts of links and images.
 
 Unlike a dedup key (``consumer/keys.py``) the result need not be unique, but the values are just as untrusted: in an
-address they are percent-encoded, so that they can change neither its host nor its structure.
+address they are percent-encoded, so that they can change neither its host nor its structure. Only a value with which an
+address begins is taken as it is, and what comes of it has to be a plain https address.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 from urllib.parse import quote
 
 from providers.text import one_line, shorten
+from providers.web_address import https_address
 from state.violation import Violation
 
 LACKING: Final = "default"
@@ -81,15 +83,26 @@ class Template:
 
     def text(self, violation: Violation) -> str:
         """The template as text for people: one line."""
-        return self._render(violation, str)
+        return self._head + self._render(self._pieces, violation, str)
 
-    def address(self, violation: Violation) -> str:
-        """The template as an address: every value is percent-encoded, also ``/``."""
-        return self._render(violation, _encoded)
+    @property
+    def begins_with_value(self) -> bool:
+        """Whether a placeholder is the whole of it, or its beginning."""
+        return not self._head and bool(self._pieces)
 
-    def _render(self, violation: Violation, form: Callable[[str], str]) -> str:
-        parts = [self._head]
-        for get, literal in self._pieces:
+    def address(self, violation: Violation) -> str | None:
+        """The template as an address: every value is percent-encoded, also ``/``.
+
+        A value with which it begins is taken as it is. Then the result is None unless it is an absolute https address.
+        """
+        if not self.begins_with_value:
+            return self._head + self._render(self._pieces, violation, _encoded)
+        (get, literal), *pieces = self._pieces
+        return https_address(f"{get(violation) or LACKING}{literal}{self._render(pieces, violation, _encoded)}")
+
+    def _render(self, pieces: Sequence[tuple[_Getter, str]], violation: Violation, form: Callable[[str], str]) -> str:
+        parts: list[str] = []
+        for get, literal in pieces:
             parts.append(form(shorten(one_line(get(violation) or LACKING), VALUE_LIMIT)))
             parts.append(literal)
         return "".join(parts)

@@ -105,6 +105,10 @@ class Store:
         """When something was last heard of the alert by this task, by the monotonic clock."""
         return self._heard.get(dedup_key, self._restored_at)
 
+    def is_unheard(self, dedup_key: str) -> bool:
+        """Whether the alert was restored, and nothing has been heard of it since."""
+        return dedup_key not in self._heard
+
     def longest_quiet(self, heard_before: float) -> Iterator[Alert]:
         """The alerts of which nothing has been heard since that moment or longer, by the monotonic clock, longest first;
         none that is resolving.

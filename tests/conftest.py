@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.broker import IMAGE, Broker, KafkaContainer, docker_trouble, embedded, kafka_container
+from tests.support.secured import SecuredKafka, secured_container
 
 _SAID = pytest.StashKey[str]()
 _TROUBLE = pytest.StashKey[str | None]()
@@ -47,6 +48,14 @@ def own_kafka(request: pytest.FixtureRequest) -> Iterator[KafkaContainer]:
     _skip_without_docker(request.config, "a broker that can be killed")
     # A killed broker is let in again when its old session has ended: 9 s by default.
     with kafka_container(broker_session_timeout_ms="3000", broker_heartbeat_interval_ms="500") as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="module")
+def secured_kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """An Apache Kafka that wants passwords and certificates; for tests that are marked `real_kafka`."""
+    _skip_without_docker(request.config, "a broker with passwords and certificates")
+    with secured_container(tmp_path_factory.mktemp("secured")) as kafka:
         yield kafka
 
 

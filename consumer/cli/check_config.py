@@ -16,6 +16,7 @@ from consumer.config import (
     needs_repartition,
 )
 from consumer.keys import KeyTemplate
+from providers.template import Template
 
 Line = tuple[str, str]
 """What is told, and what is so; the first is empty where the one above goes on."""
@@ -99,6 +100,7 @@ def _pipeline(config: Config, name: str, section: PagerDutySection | OpsGenieSec
     match section:
         case PagerDutySection():
             yield "routes", ", ".join(section.routing_keys())
+            yield from _taken_as_they_are(section)
         case OpsGenieSection():
             yield "routes", "default"
             yield from _opsgenie(section)
@@ -134,6 +136,19 @@ def _end(ends: AutoResolve, template: KeyTemplate) -> Iterator[Line]:
     for rule in ends.on_events:
         given = rule.model_dump(exclude_none=True)
         yield "", f"by events with {', '.join(f'{key} {_spelled(value)}' for key, value in given.items())}"
+
+
+def _taken_as_they_are(section: PagerDutySection) -> Iterator[Line]:
+    """The addresses that begin with a placeholder, and what becomes of them."""
+    addresses = [
+        *((f"links.{number}.href", link.href, "link") for number, link in enumerate(section.links)),
+        *((f"images.{number}.src", image.src, "image") for number, image in enumerate(section.images)),
+        *((f"images.{number}.href", image.href, "link") for number, image in enumerate(section.images)),
+        ("client_url", section.client_url, "link"),
+    ]
+    for name, text, what in addresses:
+        if text and Template(text).begins_with_value:
+            yield name, f"{text}: as the event has it, if that makes an absolute https address, else no {what}"
 
 
 def _opsgenie(section: OpsGenieSection) -> Iterator[Line]:

@@ -6,13 +6,19 @@ from pathlib import Path
 from consumer.cli.terminal import complain
 from consumer.config import Config, ConfigError, load_config
 from consumer.group import InstanceIdTaken
-from consumer.kafka import UnusableFiles
 from consumer.server.app import ServerError
 from consumer.startup import StartupError
+from consumer.tls import UnusableFiles
 
 
 class UsageError(Exception):
     """The arguments do not fit the configuration: one line for the user, exit code 2."""
+
+
+_MISTAKES = (ConfigError, UsageError, UnusableFiles)
+_FAILURES = (StartupError, ServerError, InstanceIdTaken)
+ENDINGS = (*_MISTAKES, *_FAILURES)
+"""What ends a command with one line for the user, and no traceback."""
 
 
 def with_configuration(path: Path, act: Callable[[Config], int]) -> int:
@@ -22,9 +28,9 @@ def with_configuration(path: Path, act: Callable[[Config], int]) -> int:
         if not config.pipelines:
             raise UsageError("exporters.alerting: no provider is configured and enabled")
         return act(config)
-    except (ConfigError, UsageError, UnusableFiles) as error:
+    except _MISTAKES as error:
         complain(str(error).splitlines())
         return 2
-    except (StartupError, ServerError, InstanceIdTaken) as error:
+    except _FAILURES as error:
         complain(str(error).splitlines())
         return 1

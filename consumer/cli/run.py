@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import os
 import signal
 import sys
 from functools import partial
@@ -12,9 +13,11 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.cli.ending import with_configuration
+from consumer.cli.ending import ENDINGS, with_configuration
+from consumer.cli.terminal import complain
 from consumer.config import Config, secrets_of
 from consumer.log import configure_log
+from consumer.log_lines import ThreadedLines
 from consumer.service import run_service
 
 
@@ -30,9 +33,33 @@ def main(args: argparse.Namespace) -> int:
     return with_configuration(args.config, _main)
 
 
+LAST_LINES_SECONDS = 2.0
+"""How long the end waits until the log is written; somebody who does not read it does not hold it up."""
+
+
 def _main(config: Config) -> int:
-    asyncio.run(_run(config))
-    return 0
+    lines = ThreadedLines(_stderr(), encoding=sys.stderr.encoding if sys.stderr else "utf-8")
+    log = configure_log(config.log.level, config.log.format, secrets_of(config), lines)
+    lines.start(
+        lambda dropped: log.warning("log_lines_dropped", count=sum(dropped.values()), levels=dict(dropped.items()))
+    )
+    failure = ""
+    try:
+        asyncio.run(_run(config, log, lines))
+    except ENDINGS:
+        raise
+    except Exception as error:  # a fault of ours
+        log.error("service_failed", exc_info=error)
+        failure = f"the service has failed ({type(error).__name__}): its log says where"
+    finally:
+        lines.close(LAST_LINES_SECONDS)
+    if failure:
+        complain([failure])
+    return int(bool(failure))
+
+
+def _stderr() -> int:
+    return sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
 
 
 def _note_background_error(log: FilteringBoundLogger, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -47,12 +74,13 @@ GC_THRESHOLDS = (20_000, 50, 100)
 """Alerts are long-lived and hold no cycles: with Python's defaults, looking for some takes a sixth of the time."""
 
 
-async def _run(config: Config) -> None:
+async def _run(config: Config, log: FilteringBoundLogger, lines: ThreadedLines) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
-    log = configure_log(config.log.level, config.log.format, secrets_of(config), sys.stderr)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(partial(_note_background_error, log))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await run_service(config, stopping, log)
+    # A terminal that is closed, or somebody who hopes that the configuration is read again: no reason to stop paging.
+    loop.add_signal_handler(signal.SIGHUP, partial(log.warning, "signal_ignored", signal="SIGHUP"))
+    await run_service(config, stopping, log, dropped_lines=lines.dropped)

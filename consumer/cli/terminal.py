@@ -12,10 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from consumer.log_lines import write_within
 from providers.story import utc
 
 _WIDE = 10_000
 """Columns of what is no terminal: nothing is cut or wrapped for a pipe."""
+
+UNREAD_SECONDS = 2.0
+"""How long a complaint waits for somebody who reads it."""
 
 
 def plain(text: str) -> str:
@@ -60,10 +64,18 @@ def show_json(value: Any) -> None:
 
 
 def complain(lines: Iterable[str]) -> None:
-    """Lines on stderr, after all that was said on stdout."""
+    """Lines on stderr, after all that was said on stdout. A stderr that nobody reads is not waited for to the end."""
     sys.stdout.flush()
-    for line in lines:
-        print(plain(line), file=sys.stderr)
+    text = "".join(f"{plain(line)}\n" for line in lines)
+    if sys.stderr is None:  # it was closed by whoever started this process
+        return
+    try:
+        descriptor = sys.stderr.fileno()
+    except OSError:  # it is no file
+        sys.stderr.write(text)
+        return
+    sys.stderr.flush()
+    write_within(descriptor, text.encode(sys.stderr.encoding, "backslashreplace"), UNREAD_SECONDS)
 
 
 def _console() -> Console:

@@ -34,6 +34,10 @@ def _check_servers(servers: str) -> str:
         host, colon, port = server.rpartition(":")
         if not colon or not host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
             raise ValueError("must be host:port, or several with commas between them")
+        try:
+            host.encode("idna")  # as it is looked up
+        except UnicodeError:
+            raise ValueError("must be host:port, and one of the hosts can be no name of one") from None
     return ",".join(split)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from consumer.config.problem import Location
+from providers.opsgenie.settings import is_jira_service_management
 
 _BOOL = TypeAdapter(bool)
 
@@ -21,16 +22,36 @@ def _is_on(value: Any) -> bool:
         return False
 
 
+def _anyhow(tree: Any) -> bool:
+    return True
+
+
+def _alerts_go_to_jira(tree: Any) -> bool:
+    endpoint = _at(tree, ("exporters", "alerting", "opsgenie", "api_endpoint"))
+    return isinstance(endpoint, str) and is_jira_service_management(endpoint)
+
+
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
-    """One setting, and for which values it needs what is not built."""
+    """One setting, for which values it needs what is not built, and with which other settings (``within``: their tree).
+
+    ``together`` says in the message what these other settings are.
+    """
 
     path: str
     refused: Callable[[Any], bool]
+    within: Callable[[Any], bool] = _anyhow
+    together: str = ""
 
 
 UNBUILT: Sequence[Unbuilt] = (
     Unbuilt("exporters.alerting.pagerduty.change_events.enabled", _is_on),
+    Unbuilt(
+        "exporters.alerting.opsgenie.heartbeat.enabled",
+        _is_on,
+        within=_alerts_go_to_jira,
+        together=" with an api_endpoint of Jira Service Management",
+    ),
     Unbuilt("webhooks.enabled", _is_on),
 )
 
@@ -40,11 +61,14 @@ def unbuilt_settings(tree: Any, table: Sequence[Unbuilt] = UNBUILT) -> Iterator[
     does not come into being, and all of them are told at once."""
     for setting in table:
         location = tuple(setting.path.split("."))
-        value = tree
-        for key in location:
-            if not isinstance(value, dict) or key not in value:
-                break
-            value = value[key]
-        else:
-            if setting.refused(value):
-                yield location, "not available in this version"
+        if setting.refused(_at(tree, location)) and setting.within(tree):
+            yield location, f"not available in this version{setting.together}"
+
+
+def _at(tree: Any, location: Location) -> Any:
+    """What stands in the tree at this place; None where nothing does."""
+    for key in location:
+        if not isinstance(tree, dict):
+            return None
+        tree = tree.get(key)
+    return tree

@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP: ``/healthz``, ``/readyz``, ``/metrics``."""
+"""Health and metrics over HTTP: ``/healthz``, ``/readyz``, ``/readyz/traffic``, ``/metrics``."""
 
 import os
 import socket
@@ -9,10 +9,11 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from consumer.server.health import PipelineHealth, liveness, readiness
+from consumer.server.health import PipelineHealth, liveness, readiness, takes_traffic
 
 SHUTDOWN_SECONDS = 1.0
 """So long are answers on their way waited for at the end."""
@@ -27,17 +28,16 @@ class ServerError(Exception):
 def create_app(health: Health, registry: CollectorRegistry) -> web.Application:
     """The application; ``health`` is asked at each request for the state of every pipeline.
 
-    ``/healthz`` and ``/readyz`` answer 200 or 503, with the reasons as JSON; ``/metrics`` in the format that is asked
-    for.
+    ``/healthz`` (to be started again?), ``/readyz`` (do pages get through?) and ``/readyz/traffic`` (the readiness
+    probe of a pod) answer 200 or 503, with the reasons as JSON; ``/metrics`` in the format that is asked for.
     """
 
-    async def healthz(_: web.Request) -> web.Response:
-        pipelines = health()
-        return _verdict(liveness(pipelines), pipelines)
+    def verdict(ask: Callable[[Sequence[PipelineHealth]], list[str]]) -> Handler:
+        async def answer(_: web.Request) -> web.Response:
+            pipelines = health()
+            return _verdict(ask(pipelines), pipelines)
 
-    async def readyz(_: web.Request) -> web.Response:
-        pipelines = health()
-        return _verdict(readiness(pipelines), pipelines)
+        return answer
 
     async def metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
@@ -46,7 +46,14 @@ def create_app(health: Health, registry: CollectorRegistry) -> web.Application:
         return response
 
     app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    app.add_routes(
+        [
+            web.get("/healthz", verdict(liveness)),
+            web.get("/readyz", verdict(readiness)),
+            web.get("/readyz/traffic", verdict(takes_traffic)),
+            web.get("/metrics", metrics),
+        ]
+    )
     return app
 
 

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 STALLED_SECONDS = 120.0
-"""A fetching loop that has not turned for so long is stuck: a rebalance may hold it up for the rebalance time-out (60 s
-by default), and a restart that makes another rebalance would only prolong it."""
+"""A fetching loop of a member that is in its group and has not turned for so long is stuck."""
+
+STANDSTILL_SECONDS = 300.0
+"""So long may a member be without a proof although Kafka answers, before a restart is worth its rebalance."""
 
 _NOT_STARTED = "no pipeline has started yet"
 _NOT_JOINED = "not in its consumer group"
@@ -17,10 +19,11 @@ class PipelineHealth:
 
     ``joined``: it is in its group. ``proved``: a proof was accepted recently enough to send (it needs none without
     partitions). ``partitions``: how many are assigned to it; ``restored``: how many of these decide. ``stuck``: what is
-    wrong with the progress of the whole group, a sentence for each partition. ``loop_age``: seconds since its fetching
-    loop turned. ``paused``: the partitions that fetch nothing because dead letters cannot be written. ``held_back``: of
-    which of its partitions something has been hidden for too long, a sentence for each. ``outgrown``: which topics have
-    to follow an input that has got more partitions, a sentence for each.
+    wrong with the progress of the whole group, a sentence for each partition. ``troubles``: what is wrong with single
+    partitions of this member, a sentence for each. ``loop_age``: seconds since its fetching loop turned, 0 while it
+    waits for its group. ``standstill``: seconds for which Kafka has answered while a member with partitions had no
+    proof, and neither a rebalance nor a restore was under way.
+    ``outgrown``: which topics have to follow an input that has got more partitions, a sentence for each.
     """
 
     name: str
@@ -30,15 +33,17 @@ class PipelineHealth:
     restored: int
     stuck: tuple[str, ...]
     refused_routes: tuple[str, ...]
-    failing_checkpoints: bool
+    troubles: tuple[str, ...]
     loop_age: float
-    paused: tuple[int, ...] = ()
-    held_back: tuple[str, ...] = ()
+    standstill: float = 0.0
     outgrown: tuple[str, ...] = ()
 
 
 def liveness(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> list[str]:
-    """Why the process should be looked at or started again; empty if it is alive."""
+    """Why the process should be started again; empty if it is alive.
+
+    Only what a restart can mend. An outage of Kafka is not among that: restarts would prolong it.
+    """
     return _all(pipelines, lambda pipeline: _not_alive(pipeline, stalled_after))
 
 
@@ -48,6 +53,15 @@ def readiness(pipelines: Sequence[PipelineHealth]) -> list[str]:
     A partition that is stuck is not among them: it may be another member's.
     """
     return _all(pipelines, _not_ready)
+
+
+def takes_traffic(pipelines: Sequence[PipelineHealth]) -> list[str]:
+    """Why the process should get no requests, and a rolling update should not go on; empty if it may.
+
+    It has started: that is all. What is wrong with Kafka, a provider or a partition is wrong for every member, and
+    another pod instead of this one would page nobody sooner.
+    """
+    return _all(pipelines, lambda pipeline: iter(()))
 
 
 def heartbeat_reason(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> str | None:
@@ -63,10 +77,10 @@ def _all(pipelines: Sequence[PipelineHealth], ask: Callable[[PipelineHealth], It
 
 
 def _not_alive(pipeline: PipelineHealth, stalled_after: float) -> Iterator[str]:
-    if not pipeline.joined:
-        yield _NOT_JOINED
     if pipeline.loop_age > stalled_after:
         yield _stalled(pipeline)
+    if pipeline.standstill >= STANDSTILL_SECONDS:
+        yield f"it has had no proof of ownership for {pipeline.standstill:.0f} s although Kafka answers"
 
 
 def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
@@ -78,11 +92,7 @@ def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
         yield f"{pipeline.restored} of {pipeline.partitions} partitions are restored"
     for route in pipeline.refused_routes:
         yield f"the provider refuses route {route}"
-    if pipeline.failing_checkpoints:
-        yield "checkpoints fail"
-    for partition in pipeline.paused:
-        yield f"partition {partition} is paused: its dead letters cannot be written"
-    yield from pipeline.held_back
+    yield from pipeline.troubles
     yield from pipeline.outgrown
 
 

@@ -1,6 +1,7 @@
 """The settings of OpsGenie, or Jira Service Management, that the provider itself needs (design section 11)."""
 
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -24,6 +25,16 @@ Teams = Annotated[tuple[NonEmpty, ...], BeforeValidator(_as_list)]
 """Names of teams; a single one may be given without a list."""
 
 Action = Annotated[str, Field(min_length=1, max_length=50)]
+
+
+def is_jira_service_management(api_endpoint: str) -> bool:
+    """Whether a base address is that of Jira Service Management, which has fewer calls for integrations."""
+    try:
+        parts = urlsplit(api_endpoint)
+        host = parts.hostname or ""
+    except ValueError:  # it is no address at all
+        return False
+    return "/jsm/ops" in parts.path or host == "atlassian.com" or host.endswith(".atlassian.com")
 
 
 class Recipient(Settings):

@@ -32,13 +32,22 @@ _ROOM_FOR_CUTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """A link or an image: its addresses and its texts, by the names of their fields."""
+    """A link or an image: its addresses and its texts, by the names of their fields.
+
+    The first address is what it is about: without it there is none.
+    """
 
     addresses: tuple[tuple[str, Template], ...]
     texts: tuple[tuple[str, Template], ...]
 
-    def render(self, violation: Violation) -> dict[str, str]:
-        rendered = {name: template.address(violation) for name, template in self.addresses}
+    def render(self, violation: Violation) -> dict[str, str] | None:
+        rendered: dict[str, str] = {}
+        for name, template in self.addresses:
+            address = template.address(violation)
+            if address is not None:
+                rendered[name] = address
+            elif not rendered:
+                return None
         for name, template in self.texts:
             rendered[name] = shorten(template.text(violation), FIELD_LIMIT)
         return rendered
@@ -104,17 +113,17 @@ class Payloads:
             "payload": payload,
             "client": self._client,
         }
-        if self._client_url is not None:
-            body["client_url"] = self._client_url.address(violation)
-        if self._links:
-            body["links"] = _rendered(self._links, violation)
-        if self._images:
-            body["images"] = _rendered(self._images, violation)
+        if self._client_url is not None and (client_url := self._client_url.address(violation)) is not None:
+            body["client_url"] = client_url
+        if links := _rendered(self._links, violation):
+            body["links"] = links
+        if images := _rendered(self._images, violation):
+            body["images"] = images
         return _shrunk(body)
 
 
 def _rendered(addresses: Sequence[_Address], violation: Violation) -> list[dict[str, str]]:
-    return [address.render(violation) for address in addresses]
+    return [rendered for address in addresses if (rendered := address.render(violation)) is not None]
 
 
 def _details(trigger: Trigger) -> dict[str, Any]:

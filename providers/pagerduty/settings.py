@@ -34,8 +34,8 @@ RoutingKey = Annotated[ApiKey, AfterValidator(_check_routing_key)]
 
 
 def _check_image_source(src: str) -> str:
-    if not src.startswith("https://"):
-        raise ValueError("must begin with https://")
+    if not src.startswith(("https://", "{")):
+        raise ValueError("must begin with https://, or with a placeholder")
     return src
 
 

@@ -6,12 +6,24 @@ A request's way is in `providers.sandbox.app`: read, journal, fault, apply, answ
 
 from providers.sandbox.app import running_sandbox
 from providers.sandbox.call import Call, Moment, Reply
-from providers.sandbox.faults import Answer, ArmedFault, Delay, Drop, Fault, Faults, Hang, LandLate, LoseAnswer
+from providers.sandbox.faults import (
+    AddHeaders,
+    Answer,
+    ArmedFault,
+    Delay,
+    Drop,
+    Fault,
+    Faults,
+    Hang,
+    LandLate,
+    LoseAnswer,
+)
 from providers.sandbox.incidents import Incident
 from providers.sandbox.journal import Entry
 from providers.sandbox.sandbox import Sandbox, Settings
 
 __all__ = [
+    "AddHeaders",
     "Answer",
     "ArmedFault",
     "Call",

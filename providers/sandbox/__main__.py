@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         opsgenie_keys=_keys(options.opsgenie_key),
         pagerduty_rate=options.pagerduty_rate,
         opsgenie_rate=options.opsgenie_rate,
+        count_refused=options.count_refused,
         heartbeats=frozenset(options.heartbeat),
         latency=options.latency,
         keep_requests=0 if options.light else options.keep_requests,
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--opsgenie-key", action="append", default=[], help="a known API key; default: all")
     parser.add_argument("--pagerduty-rate", type=int, help="calls a minute and key; default: any number")
     parser.add_argument("--opsgenie-rate", type=int, help="calls a minute and key; default: any number")
+    parser.add_argument("--count-refused", action="store_true", help="calls answered 429 count in that minute too")
     parser.add_argument("--heartbeat", action="append", default=[], help="name of a heartbeat that exists")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer")
     parser.add_argument("--keep-requests", type=int, help="how many requests are remembered; default: all")

@@ -4,12 +4,14 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from providers.sandbox.call import Call, Received, Reply
 from providers.sandbox.control import PREFIX, Control
-from providers.sandbox.faults import Answer, Delay, Drop, Effect, Hang, LandLate, LoseAnswer
+from providers.sandbox.faults import AddHeaders, Answer, Delay, Drop, Effect, Hang, LandLate, LoseAnswer
 from providers.sandbox.journal import Entry
 from providers.sandbox.latency import Latency
 from providers.sandbox.sandbox import Sandbox, Settings
@@ -48,9 +50,9 @@ class App:
             return _cut(request)
         await self._latency.pass_by()
         self._sandbox.answered(entry, reply.status)
-        return web.Response(
-            status=reply.status, body=reply.body, headers={"Content-Type": reply.content_type, **reply.headers}
-        )
+        headers = CIMultiDict({"Content-Type": reply.content_type})
+        headers.extend(reply.headers)
+        return web.Response(status=reply.status, body=reply.body, headers=headers)
 
     async def close(self) -> None:
         """Give up what has not landed yet."""
@@ -76,6 +78,12 @@ class App:
                 self._late.add(task)
                 task.add_done_callback(self._late.discard)
                 return await asyncio.shield(task)
+            case AddHeaders(headers):
+                reply = self._sandbox.apply(call, entry)
+                more: CIMultiDict[str] = CIMultiDict(reply.headers)
+                for name, value in headers:
+                    more.add(name, value)
+                return replace(reply, headers=more)
             case Hang():
                 await asyncio.get_running_loop().create_future()
             case LoseAnswer():

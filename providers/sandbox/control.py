@@ -44,6 +44,7 @@ class _CloseAsked(_Asked):
 class _KeysAsked(_Asked):
     provider: ProviderName
     revoke: Annotated[list[str], Field(default_factory=list)]
+    malformed: bool = False
     restore: Annotated[list[str], Field(default_factory=list)]
 
 
@@ -101,7 +102,7 @@ class Control:
         asked = _KeysAsked.model_validate_json(body)
         keys = self._sandbox.keys(asked.provider)
         for key in asked.revoke:
-            keys.revoke(key)
+            keys.revoke(key, malformed=asked.malformed)
         for key in asked.restore:
             keys.restore(key)
         return {}

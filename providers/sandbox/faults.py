@@ -2,10 +2,12 @@
 
 import itertools
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from providers.sandbox.call import Call, Reply
@@ -74,13 +76,27 @@ class LoseAnswer:
     kind: Literal["lose_answer"] = "lose_answer"
 
 
-Effect = Answer | Delay | LandLate | Hang | Drop | LoseAnswer
+@dataclass(frozen=True, slots=True)
+class AddHeaders:
+    """The request takes effect, and its documented answer has these headers more, as proxies on the way add them.
+
+    A name may come twice, and may be one that the answer has already (two ``Content-Length``).
+    """
+
+    __pydantic_config__ = STRICT
+    headers: tuple[tuple[str, str], ...]
+    kind: Literal["add_headers"] = "add_headers"
+
+
+Effect = Answer | Delay | LandLate | Hang | Drop | LoseAnswer | AddHeaders
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What happens to the requests that fit every criterion given.
 
+    ``dedup_key_pattern`` is searched for in the dedup key or alias, ``text`` in the body as JSON (a gateway that reads
+    along): so one alert can be refused for ever. ``target_type`` is what the path names (``alias``: an action on one).
     The first ``skip`` of them pass, then ``times`` are struck (None: all, until the fault is removed). With
     ``chance``, each is struck with that probability, by a generator of ``seed``: the same every time.
     """
@@ -91,6 +107,9 @@ class Fault:
     key: str | None = field(default=None, kw_only=True)
     action: str | None = field(default=None, kw_only=True)
     dedup_key: str | None = field(default=None, kw_only=True)
+    dedup_key_pattern: re.Pattern[str] | None = field(default=None, kw_only=True)
+    text: re.Pattern[str] | None = field(default=None, kw_only=True)
+    target_type: str | None = field(default=None, kw_only=True)
     times: int | None = field(default=None, kw_only=True)
     skip: int = field(default=0, kw_only=True)
     chance: float | None = field(default=None, kw_only=True)
@@ -104,6 +123,9 @@ class Fault:
             and self.key in (None, call.key)
             and self.action in (None, call.action)
             and self.dedup_key in (None, call.dedup_key)
+            and self.target_type in (None, call.target_type)
+            and (self.dedup_key_pattern is None or self.dedup_key_pattern.search(call.dedup_key or "") is not None)
+            and (self.text is None or self.text.search(orjson.dumps(call.body).decode()) is not None)
         )
 
 
@@ -142,7 +164,7 @@ class ArmedFault:
 
     def as_json(self) -> dict[str, Any]:
         """For the control interface."""
-        return {"id": self.id, "hits": self.hits, "fault": FAULT_JSON.dump_python(self.fault)}
+        return {"id": self.id, "hits": self.hits, "fault": FAULT_JSON.dump_python(self.fault, mode="json")}
 
 
 class Faults:
@@ -156,11 +178,11 @@ class Faults:
         self._ids = itertools.count(1)
         self._armed: dict[int, ArmedFault] = {}
 
-    def add(self, fault: Fault) -> ArmedFault:
-        """Put a fault in force, behind those that are."""
+    def add(self, fault: Fault, *, first: bool = False) -> ArmedFault:
+        """Put a fault in force, behind those that are, or before them."""
         armed = ArmedFault(next(self._ids), fault, lambda id: self._armed.pop(id, None))
         if fault.times != 0:
-            self._armed[armed.id] = armed
+            self._armed = {armed.id: armed, **self._armed} if first else {**self._armed, armed.id: armed}
         return armed
 
     def clear(self) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from providers.sandbox.call import Call, Moment
+from providers.sandbox.keys import WINDOW
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +103,17 @@ class Journal:
             and action in (None, entry.action)
             and status in (None, entry.status)
         ]
+
+    def busiest_minute(self, provider: str, key: str) -> int:
+        """The most requests with a key, of those that are remembered, in any rolling minute."""
+        most = 0
+        minute: deque[float] = deque()
+        for entry in self.entries(provider, key=key):
+            while minute and minute[0] <= entry.monotonic - WINDOW:
+                minute.popleft()
+            minute.append(entry.monotonic)
+            most = max(most, len(minute))
+        return most
 
     def counts(self) -> dict[str, Any]:
         """How many were received, answered (by provider, action and status), not answered, and met a fault."""

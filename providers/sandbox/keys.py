@@ -10,26 +10,38 @@ WINDOW = 60.0
 class Keys:
     """Which keys are known: those of a given set, or every one that is not revoked.
 
-    ``calls_a_minute`` bounds each key's calls in any rolling minute; a call that is turned away does not count.
+    ``calls_a_minute`` bounds each key's calls in any rolling minute; one that is turned away counts only with
+    ``count_refused``: some limiters count what they refuse, so that whoever does not wait is never let in again.
     """
 
-    def __init__(self, known: Iterable[str] | None = None, calls_a_minute: int | None = None) -> None:
+    def __init__(
+        self,
+        known: Iterable[str] | None = None,
+        calls_a_minute: int | None = None,
+        *,
+        count_refused: bool = False,
+    ) -> None:
         self._known = None if known is None else frozenset(known)
         self._calls_a_minute = calls_a_minute
-        self._revoked: set[str] = set()
+        self._count_refused = count_refused
+        self._revoked: dict[str, bool] = {}
         self._calls: dict[str, deque[float]] = {}
 
     def knows(self, key: str) -> bool:
         """Whether an integration has this key."""
         return key not in self._revoked and (self._known is None or key in self._known)
 
-    def revoke(self, key: str) -> None:
-        """From now on no integration has this key."""
-        self._revoked.add(key)
+    def is_malformed(self, key: str) -> bool:
+        """Whether it was revoked as one that cannot be a key at all."""
+        return self._revoked.get(key, False)
+
+    def revoke(self, key: str, *, malformed: bool = False) -> None:
+        """From now on no integration has this key; ``malformed``: it does not even look like one (OpsGenie says so)."""
+        self._revoked[key] = malformed
 
     def restore(self, key: str) -> None:
         """Undo `revoke`."""
-        self._revoked.discard(key)
+        self._revoked.pop(key, None)
 
     def admit(self, key: str, monotonic: float) -> bool:
         """Count a call of this key, unless the last minute is full."""
@@ -38,10 +50,10 @@ class Keys:
         calls = self._calls.setdefault(key, deque())
         while calls and calls[0] <= monotonic - WINDOW:
             calls.popleft()
-        if len(calls) >= self._calls_a_minute:
-            return False
-        calls.append(monotonic)
-        return True
+        admitted = len(calls) < self._calls_a_minute
+        if admitted or self._count_refused:
+            calls.append(monotonic)
+        return admitted
 
     def reset(self) -> None:
         """Nothing is revoked, nothing was called."""

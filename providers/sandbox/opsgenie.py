@@ -101,6 +101,8 @@ class OpsGenie:
 
     def answer(self, call: Call, now: Moment) -> Reply:
         """The documented answer; what was accepted has taken effect, as far as it could."""
+        if call.key is not None and self.keys.is_malformed(call.key):
+            return _failure(422, "Key format is not valid!")
         if call.key is None or not self.keys.knows(call.key):
             return _failure(401, "Could not authenticate")
         if not self.keys.admit(call.key, now.monotonic):

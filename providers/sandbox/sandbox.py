@@ -20,6 +20,7 @@ class Settings:
 
     ``pagerduty_keys``, ``opsgenie_keys``: the keys that are known (None: all of the right form).
     ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: any).
+    ``count_refused``: calls that were answered 429 count in that minute too.
     ``heartbeats``: the names of the heartbeats that exist.
     ``latency``: seconds between a request's effect and its answer.
     ``keep_requests``, ``keep_ended``: how many requests and ended incidents are remembered (None: all).
@@ -31,6 +32,7 @@ class Settings:
     opsgenie_keys: frozenset[str] | None = None
     pagerduty_rate: int | None = None
     opsgenie_rate: int | None = None
+    count_refused: bool = False
     heartbeats: frozenset[str] = frozenset()
     latency: float = 0.0
     keep_requests: int | None = None
@@ -51,9 +53,10 @@ class Sandbox:
         self.faults = Faults(lambda call: self._incidents.was_told(call.provider, call.event_id))
         self.journal = Journal(settings.keep_requests)
         self._incidents = Incidents(keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0)
-        self.pagerduty = PagerDuty(Keys(settings.pagerduty_keys, settings.pagerduty_rate), self._incidents)
+        counting = {"count_refused": settings.count_refused}
+        self.pagerduty = PagerDuty(Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting), self._incidents)
         self.opsgenie = OpsGenie(
-            Keys(settings.opsgenie_keys, settings.opsgenie_rate),
+            Keys(settings.opsgenie_keys, settings.opsgenie_rate, **counting),
             self._incidents,
             heartbeats=settings.heartbeats,
             jsm_full=settings.jsm_full,
@@ -75,6 +78,10 @@ class Sandbox:
     ) -> list[Entry]:
         """The requests received, in order, that fit all that is given; ``after`` is the number of an entry."""
         return self.journal.entries(provider, key=key, dedup_key=dedup_key, action=action, status=status, after=after)
+
+    def busiest_minute(self, provider: str, key: str) -> int:
+        """How many requests came with a key in the rolling minute that had the most, refused ones included."""
+        return self.journal.busiest_minute(provider, key)
 
     def incidents(self, provider: str | None = None, *, dedup_key: str | None = None) -> list[Incident]:
         """The incidents and alerts, in the order of their opening."""

@@ -9,6 +9,7 @@ from typing import Any
 from consumer.cli.run import GC_THRESHOLDS
 from consumer.kafka import KafkaClients
 from consumer.log import configure_log
+from consumer.log_lines import StreamLines
 from consumer.restore import restore as read_back
 from state.store import Store
 from tests.bench import bare
@@ -56,7 +57,7 @@ async def into_store(meter: Meter, *, document: dict[str, Any], count: int, trac
     """Read a state topic back into a store, as a task does."""
     gc.set_threshold(*GC_THRESHOLDS)
     config = configuration(document)
-    log = configure_log("error", "json", frozenset(), sys.stderr)
+    log = configure_log("error", "json", frozenset(), StreamLines(sys.stderr))
     store = Store()
     gc.collect()
     before = resident_bytes()

@@ -16,6 +16,7 @@ from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
 from consumer.kafka import KafkaClients
 from consumer.log import configure_log
+from consumer.log_lines import StreamLines
 from consumer.runner import PipelineRunner
 from consumer.server.metrics import PREFIX, Metrics
 from providers.http import HttpSender, create_session
@@ -84,7 +85,7 @@ async def running_service(document: dict[str, Any]) -> AsyncIterator[Service]:
     stopping = asyncio.Event()
     (pipeline,) = build_pipelines(config)
     with open(os.devnull, "w") as nowhere:  # noqa: ASYNC230
-        log = configure_log("info", "json", secrets_of(config), nowhere)
+        log = configure_log("info", "json", secrets_of(config), StreamLines(nowhere))
         async with create_session(config.delivery.max_in_flight) as session:
             runner = PipelineRunner(
                 pipeline,

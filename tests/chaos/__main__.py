@@ -1,12 +1,14 @@
-"""``python -m tests.chaos [--minutes 30] [--seed N] [--brokers 3]``: every fault alone, every crash, then all together.
+"""``python -m tests.chaos [--minutes 30] [--seed N] [--brokers 3]``: every crash, every fault alone, the troubles that
+stay, then all together.
 
-Exit code 1 if anything is lost, doubled, wrongly resolved or stuck. A seed gives the same traffic and the same faults
-in the same order; when exactly they strike depends on the machine.
+Exit code 1 if anything is lost, doubled, wrongly resolved, late or stuck. A seed gives the same traffic and the same
+faults in the same order; when exactly they strike depends on the machine.
 """
 
 import argparse
 import asyncio
 import logging
+import random
 import sys
 import tempfile
 import time
@@ -15,11 +17,15 @@ from pathlib import Path
 
 from tests.chaos.crashes import enumerate_crashes, rows_of
 from tests.chaos.faults import CATALOG
-from tests.chaos.run import Row, Run, table
+from tests.chaos.lasting import BAD_HOURS, LASTING, in_order
+from tests.chaos.run import Run
 from tests.chaos.setting import Node, brokers, setting
 from tests.chaos.soak import STATE_CONFIGS, soak
+from tests.chaos.table import Row, table
 
 TOGETHER_SECONDS = 60.0
+LASTING_TOGETHER = (2, 5)
+"""So many troubles that stay, from and to, are there at a time in a phase of all faults together."""
 
 
 def main() -> int:
@@ -58,10 +64,15 @@ async def _run(options: argparse.Namespace, nodes: Sequence[Node], folder: Path,
                 return rows
         run = Run(where, folder, seed=options.seed, members=options.members, per_second=options.per_second)
         async with run.going():
-            for name in options.only or ([] if options.together else CATALOG):
-                await run.alone(CATALOG[name], options.times)
+            for name in options.only or ([] if options.together else [*CATALOG, *BAD_HOURS]):
+                if name in CATALOG:
+                    await run.alone(CATALOG[name], options.times)
+                else:
+                    await run.lasting(name, in_order(BAD_HOURS.get(name, [name])))
+            chance = random.Random(f"{options.seed}/lasting")
             while time.monotonic() < until and not options.only:
-                await run.together(TOGETHER_SECONDS)
+                chosen = chance.sample(list(LASTING), chance.randint(*LASTING_TOGETHER))
+                await run.together(TOGETHER_SECONDS, lasting=in_order(chosen))
         rows += run.rows
     return rows
 
@@ -74,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--per-second", type=float, help="events (40, in a soak 2000)")
     parser.add_argument("--times", type=int, default=2, help="how often each fault strikes alone")
-    parser.add_argument("--only", action="append", choices=list(CATALOG), help="only this fault, alone; repeatable")
+    parser.add_argument(
+        "--only", action="append", choices=[*CATALOG, *LASTING, *BAD_HOURS], help="only this, alone; repeatable"
+    )
     parser.add_argument("--crashes", action="store_true", help="only the crashes at every step")
     parser.add_argument("--together", action="store_true", help="only phases of all faults together")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="a steady load for so long instead")

@@ -4,26 +4,19 @@ It is read from outside: the input, the history of the state topics (nothing in 
 dead letters, the group's offsets, and the sandbox. None of it is what the service says of itself in its log.
 """
 
-import asyncio
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from consumer.deadletter import DeadLetter
-from consumer.deadletter import decode as decode_dead_letter
 from providers.sandbox import Entry, Incident, Sandbox
-from state.alert import Alert, Status
-from state.records import CHECKPOINT_KEY, decode_alert
+from state.alert import Alert
+from tests.chaos.happened import REJECTING, Happened, Refusal
+from tests.chaos.reader import Event, Reader
 from tests.chaos.setting import QUIET_SECONDS, TIMEOUT_SECONDS
-from tests.support.kafka import group_offsets, running
-from tests.support.service import World
-
-ALERTABLE = ("high", "critical")
 
 UNDECIDED_SECONDS = 6.0
 """A resolve may leave although an event came in less than 5 s before (design section 6), and takes a moment."""
@@ -31,6 +24,7 @@ UNDECIDED_SECONDS = 6.0
 LANDED_LATE = "a request that had timed out landed late"
 LANDED_UNSEEN = "a trigger of a member that died landed, and was rejected when repeated"
 SHARED_ID = "two members had one group_instance_id"
+END_REJECTED = "the request that ends it is rejected for ever"
 
 OPENING = {"pagerduty": "trigger", "opsgenie": "create"}
 ENDING = {"pagerduty": "resolve", "opsgenie": "close"}
@@ -38,8 +32,8 @@ ENDING = {"pagerduty": "resolve", "opsgenie": "close"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that must not be, or (`cause` given) what is excused: the two exceptions of design section 5.3, and an
-    incident that nobody here could know of."""
+    """Something that must not be, or (`cause` given) what is excused: the two exceptions of design section 5.3, an
+    incident that nobody here could know of, and one whose end is rejected for ever."""
 
     kind: str
     provider: str
@@ -50,18 +44,6 @@ class Finding:
     def __str__(self) -> str:
         cause = f" [{self.cause}]" if self.cause is not None else ""
         return f"{self.kind}: {self.provider} {self.dedup_key}: {self.text}{cause}"
-
-
-@dataclass(slots=True)
-class Event:
-    """One record of the input that is about an alert: an alertable event, or (no guard) the end of its session."""
-
-    event_id: str
-    guard: str | None
-    session: str
-    partition: int
-    offset: int
-    sent: float
 
 
 @dataclass(slots=True)
@@ -94,112 +76,15 @@ class Account:
         return Counter(finding.cause for finding in self.findings if finding.cause is not None)
 
 
-class Reader:
-    """What is in the topics, read on from where it was last read."""
-
-    def __init__(self, world: World, providers: Sequence[str]) -> None:
-        self.providers = providers
-        self.events: list[Event] = []
-        self.poison: list[tuple[int, int]] = []
-        self.dead_letters: list[DeadLetter] = []
-        self.history: dict[str, dict[str, list[Alert | None]]] = {one: defaultdict(list) for one in providers}
-        self.ends: dict[TopicPartition, int] = {}
-        self._positions: dict[TopicPartition, int] = {}
-        # The world reads its configuration anew for each name.
-        self._servers, self._input, self._dlq = world.bootstrap_servers, world.events, world.dlq
-        self._groups = {one: world.group(one) for one in providers}
-        self._state_of = {world.state(one): one for one in providers}
-        self._partitions = [
-            *(TopicPartition(topic, n) for topic in (self._input, *self._state_of) for n in range(world.partitions)),
-            TopicPartition(self._dlq, 0),
-        ]
-
-    async def read_on(self) -> None:
-        """Read everything that has been committed since."""
-        partitions = self._partitions
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            fetch_max_wait_ms=50,
-        )
-        async with running(consumer):
-            consumer.assign(partitions)
-            for partition in partitions:
-                consumer.seek(partition, self._positions.get(partition, 0))
-            ends = await consumer.end_offsets(partitions)
-            self.ends = {tp: end for tp, end in ends.items() if tp.topic == self._input}
-            while behind := [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
-                # Few at a time: the sandbox and the proxies answer in the same event loop.
-                for tp, records in (await consumer.getmany(*behind, timeout_ms=200, max_records=500)).items():
-                    for record in records:
-                        self._take(record)
-                    self._positions[tp] = records[-1].offset + 1
-                await asyncio.sleep(0)
-            self._positions = {tp: await consumer.position(tp) for tp in partitions}
-
-    def _take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
-        if record.topic == self._input:
-            self._take_event(record)
-        elif record.topic == self._dlq:
-            self.dead_letters.append(decode_dead_letter(record.key, record.value, record.headers))
-        elif record.key != CHECKPOINT_KEY:
-            alert = None if record.value is None else decode_alert(record.key, record.value)
-            self.history[self._state_of[record.topic]][record.key.decode()].append(alert)
-
-    def _take_event(self, record: "ConsumerRecord[bytes, bytes]") -> None:
-        if b'"allowed":true' in record.value and b'"session_end"' not in record.value:
-            return  # most are; it is about no alert
-        try:
-            fields = orjson.loads(record.value)
-        except orjson.JSONDecodeError:
-            self.poison.append((record.partition, record.offset))
-            return
-        decision, session = fields["decision"], fields["session"]["id"]
-        guard = None
-        if not decision["allowed"] and decision["severity"] in ALERTABLE:
-            guard = decision["guard"]
-        elif fields["event_type"] != "session_end":
-            return
-        self.events.append(
-            Event(fields["event_id"], guard, session, record.partition, record.offset, record.timestamp / 1000)
-        )
-
-    async def is_quiet(self) -> str | None:
-        """What is still to be done, None if nothing is: offsets at the end, nothing owed, nothing being resolved."""
-        await self.read_on()
-        for provider in self.providers:
-            try:
-                offsets = await group_offsets(self._servers, self._groups[provider])
-            except KafkaError as error:
-                return f"{provider}: {error!r}"
-            for partition, end in self.ends.items():
-                offset = offsets[partition].offset if partition in offsets else 0
-                if offset != end and end > 0:
-                    return f"{provider}: partition {partition.partition} is committed up to {offset} of {end}"
-            for key, alert in self.open_alerts(provider).items():
-                if alert.owed is not None or alert.status is Status.RESOLVING:
-                    return f"{provider}: {key} is {alert.status.value}, owes {alert.owed}"
-        return None
-
-    def open_alerts(self, provider: str) -> dict[str, Alert]:
-        """The alerts as the last checkpoints have them."""
-        return {key: last for key, alerts in self.history[provider].items() if (last := alerts[-1]) is not None}
-
-
 def take_account(
     reader: Reader,
     sandbox: Sandbox,
     acked: Mapping[str, float],
     prefix: str,
-    *,
-    shared: Sequence[tuple[float, float]] = (),
+    happened: Happened | None = None,
 ) -> Account:
-    """The account of all sessions whose name begins with ``prefix``.
-
-    ``shared`` is from when to when two members used one ``group_instance_id``: each may be the owner for Kafka then,
-    and what the other had sent is still on the wire.
-    """
+    """The account of all sessions whose name begins with ``prefix``."""
+    happened = happened or Happened()
     account = Account()
     ends: dict[str, list[Event]] = defaultdict(list)
     for event in reader.events:
@@ -220,12 +105,12 @@ def take_account(
                 entries[entry.dedup_key].append(entry)
         account.alertable += sum(map(len, produced.values()))
         account.incidents += sum(map(len, incidents.values()))
-        dead: Counter[str] = Counter()
+        letters: dict[str, list[DeadLetter]] = defaultdict(list)
         for letter in reader.dead_letters:
             if letter.provider == provider and letter.stage != "decode":
                 fields = orjson.loads(letter.record.value or b"")
                 event = Event("", fields["decision"]["guard"], fields["session"]["id"], 0, 0, 0)
-                dead[dedup_key(provider, event)] += letter.occurrences
+                letters[dedup_key(provider, event)].append(letter)
         for key in produced.keys() | incidents.keys() | reader.history[provider].keys():
             if not _is_of(key, provider, prefix):
                 continue
@@ -237,9 +122,10 @@ def take_account(
                 history=reader.history[provider].get(key, []),
                 incidents=incidents.get(key, []),
                 entries=entries.get(key, []),
-                dead=dead[key],
+                letters=letters.get(key, []),
                 acked=acked,
-                shared=shared,
+                shared=happened.shared,
+                refusal=happened.refusal(session_of(key, provider)),
             )
             account.findings += problem.findings()
     account.findings += _dead_letter_findings(reader)
@@ -252,6 +138,11 @@ def dedup_key(provider: str, event: Event) -> str:
     if provider == "pagerduty":
         return f"{event.guard}:{event.session}"
     return f"clawdstrike-{event.guard}-{event.session}"
+
+
+def session_of(key: str, provider: str) -> str:
+    """The session in a key by the default template. (No generated guard or session has its separator.)"""
+    return key.partition(":")[2] if provider == "pagerduty" else key.split("-", 2)[2]
 
 
 def _is_of(key: str, provider: str, prefix: str) -> bool:
@@ -289,14 +180,32 @@ class _Problem:
     history: Sequence[Alert | None]
     incidents: list[Incident]
     entries: list[Entry]
-    dead: int
+    letters: Sequence[DeadLetter]
     acked: Mapping[str, float]
     shared: Sequence[tuple[float, float]]
+    refusal: Refusal | None
+
+    @property
+    def dead(self) -> int:
+        """How many events are in dead letters."""
+        return sum(letter.occurrences for letter in self.letters)
+
+    @property
+    def owes(self) -> bool:
+        """Whether it is owed still, which only what is refused may be when everything else is quiet."""
+        last = self.history[-1] if self.history else None
+        return self.refusal is not None and last is not None and last.owed is not None
+
+    @property
+    def end_is_rejected(self) -> bool:
+        """Whether no request can end its incident, which then is not known here any more."""
+        return self.refusal is not None and self.refusal.only_ends and self.refusal.rejects
 
     def findings(self) -> Iterator[Finding]:
         """What must not be."""
         yield from self._events_counted()
         yield from self._events_told()
+        yield from self._dead_letters_right()
         yield from self._extra_incidents()
         yield from self._wrong_resolves()
         yield from self._open_at_both()
@@ -317,10 +226,18 @@ class _Problem:
 
     def _events_told(self) -> Iterator[Finding]:
         told = [life for life in lives(self.history) if life.was_told]
-        if len(self.incidents) < len(told):
+        if len(self.incidents) < (bool(told) if self.end_is_rejected else len(told)):
             yield self._finding("lost", f"told {len(told)} times, the provider has had {len(self.incidents)} incidents")
-        if self.events and not told and not self.dead:
+        if self.events and not told and not self.dead and not self.owes:
             yield self._finding("lost", f"{len(self.events)} events, nobody was told, no dead letter")
+
+    def _dead_letters_right(self) -> Iterator[Finding]:
+        """A dead letter is of what a provider has rejected, and never because its key is not known there."""
+        is_rejected = any(entry.fault is not None and entry.status in REJECTING for entry in self.entries)
+        for letter in self.letters:
+            if letter.stage == "deliver" and not is_rejected:
+                text = f"{letter.error_class}, {letter.attempts} attempts: {letter.error}"
+                yield self._finding("dead_letter", f"what nobody rejected is a dead letter: {text}")
 
     def _extra_incidents(self) -> Iterator[Finding]:
         by_id = {event.event_id: event for event in self.events}
@@ -397,8 +314,10 @@ class _Problem:
             cause = LANDED_LATE if self._was_opened_late(is_open[0]) else None
             if cause is None and self._landed_before_a_rejection():
                 cause = LANDED_UNSEEN
+            if cause is None and self.end_is_rejected:
+                cause = END_REJECTED
             yield self._finding("open_sets", f"incident {is_open[0].number} is open, the state has no alert", cause)
-        elif known is not None and not is_open and not (known.told is None and self.dead):
+        elif known is not None and not is_open and not (known.told is None and (self.dead or self.owes)):
             # (One whose trigger was rejected is kept for its end where the provider might have had it.)
             cause = None
             if self.incidents and (last := self.incidents[-1]).resolved_at is not None:
@@ -470,31 +389,3 @@ def trace(reader: Reader, sandbox: Sandbox, provider: str, key: str) -> str:
         for one in sandbox.incidents(provider, dedup_key=key)
     ]
     return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """How long the first event of a problem waited for its request to take effect."""
-
-    known: float
-    told: float
-
-
-def waits(reader: Reader, sandbox: Sandbox, acked: Mapping[str, float], prefix: str) -> list[Wait]:
-    """The waits of all problems of the sessions whose name begins with ``prefix``."""
-    first: dict[tuple[str, str], float] = {}
-    for provider in reader.providers:
-        for event in reader.events:
-            if event.guard is not None and event.session.startswith(prefix):
-                first.setdefault((provider, dedup_key(provider, event)), acked.get(event.event_id, event.sent))
-    told: dict[tuple[str, str], float] = {}
-    for entry in sandbox.requests():
-        if entry.applied and entry.provider is not None and entry.dedup_key is not None:
-            told.setdefault((entry.provider, entry.dedup_key), entry.at)
-    return [Wait(known, told[problem]) for problem, known in first.items() if problem in told]
-
-
-def recovery_seconds(waits: Sequence[Wait], begun: float, over: float) -> float:
-    """How long after a fault was over the last problem was told that was late because of it, as far as can be seen."""
-    late = [one.told - over for one in waits if begun - 1 <= one.known <= over + 20 and one.told - one.known > 1.5]
-    return max(0.0, *late) if late else 0.0

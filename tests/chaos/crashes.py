@@ -17,11 +17,12 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from providers.sandbox import ArmedFault, Delay, Fault
-from tests.chaos.account import Account, Finding, Reader, take_account
+from tests.chaos.account import Account, Finding, take_account
 from tests.chaos.crashing import CODE
 from tests.chaos.members import Members
-from tests.chaos.run import Row
+from tests.chaos.reader import Reader
 from tests.chaos.setting import Setting, make_world
+from tests.chaos.table import Row
 from tests.support.events import encode, event, session_end
 from tests.support.kafka import running
 from tests.support.process import Service
@@ -61,7 +62,7 @@ class Bench:
     name: str
 
     def __post_init__(self) -> None:
-        self.members = Members(self.world.document, self.setting.proxied_servers, self.folder)
+        self.members = Members(self.world.document, self.setting.proxied, self.folder)
         self.reader = Reader(self.world, ["pagerduty"])
         self._played = 0
 

@@ -6,25 +6,37 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import docker.errors  # type: ignore[import-untyped]
 
 from providers.sandbox import Answer, Delay, Drop, Fault, Hang, LandLate, LoseAnswer
 from providers.sandbox.faults import Effect
-from tests.chaos.members import MAIN, Members
-from tests.chaos.setting import SECRET_KEY, SESSION_SECONDS, TIMEOUT_SECONDS, Setting
+from tests.chaos.happened import Happened
+from tests.chaos.members import Members
+from tests.chaos.reader import Reader
+from tests.chaos.setting import REBALANCE_SECONDS, SECRET_KEY, SESSION_SECONDS, TIMEOUT_SECONDS, Setting
+from tests.chaos.traffic import Traffic
 from tests.support.process import Service
 
 SKEWED = "tests.chaos.skewed"
+PAUSE_TRIES = 10
 
 
 @dataclass
 class Scene:
-    """What faults strike at, and the dice they throw."""
+    """What faults strike at, and the dice they throw. ``prefix`` is what the names of the phase's sessions begin with,
+    ``happened`` what the account is told afterwards; in a phase that ``is_calm`` no fault strikes that passes."""
 
     setting: Setting
     members: Members
     size: int
     chance: random.Random
+    traffic: Traffic
+    reader: Reader
+    prefix: str = ""
+    happened: Happened = field(default_factory=Happened)
+    is_calm: bool = False
 
     def a_member(self) -> Service | None:
         """One of the members, if one runs."""
@@ -36,11 +48,17 @@ Strike = Callable[[Scene], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault."""
+    """A kind of fault. ``recovery``: for so many seconds after it pages may still be late because of it.
+
+    ``provider`` and ``key`` are whose pages it is in the way of; None: of all.
+    """
 
     name: str
     lane: str
     strike: Strike
+    recovery: float
+    provider: str | None = None
+    key: str | None = None
 
 
 async def kill(scene: Scene) -> None:
@@ -147,9 +165,16 @@ async def all_brokers_restart(scene: Scene) -> None:
 
 async def broker_pause(scene: Scene) -> None:
     """A broker freezes, for less or for more than a session."""
-    node = scene.chance.choice(scene.setting.nodes)
-    await asyncio.to_thread(node.pause)
-    await asyncio.sleep(SESSION_SECONDS * scene.chance.uniform(0.5, 2))
+    node, seconds = scene.chance.choice(scene.setting.nodes), SESSION_SECONDS * scene.chance.uniform(0.5, 2)
+    for attempt in range(PAUSE_TRIES):
+        try:
+            await asyncio.to_thread(node.pause)
+            break
+        except docker.errors.APIError:  # "unable to freeze", on a machine that is busy
+            if attempt + 1 == PAUSE_TRIES:
+                raise
+            await asyncio.sleep(0.5)
+    await asyncio.sleep(seconds)
     await asyncio.to_thread(node.unpause)
 
 
@@ -194,8 +219,10 @@ def _provider(effect: Effect, *, part: float = 1.0, action: str | None = None, u
     async def strike(scene: Scene) -> None:
         fault = Fault(effect, chance=part, seed=scene.chance.randrange(10**6), action=action, untold=untold)
         armed = scene.setting.sandbox.faults.add(fault)
-        await asyncio.sleep(scene.chance.uniform(1, 4) + TIMEOUT_SECONDS / 2)
-        armed.remove()
+        try:
+            await asyncio.sleep(scene.chance.uniform(1, 4) + TIMEOUT_SECONDS / 2)
+        finally:
+            armed.remove()
 
     return strike
 
@@ -211,37 +238,57 @@ async def refused_key(scene: Scene) -> None:
 MEMBERS, KAFKA, PROVIDER = "members", "kafka", "provider"
 TWINS = "one instance id twice"
 
+MISSED_SECONDS = SESSION_SECONDS + REBALANCE_SECONDS
+"""Until a member is missed, and then those that have not noticed yet are no longer waited for."""
+PROBED_SECONDS = TIMEOUT_SECONDS + 3
+"""Until a provider that works again is found out by a probe."""
+SILENT_SECONDS = 60.0 + PROBED_SECONDS
+"""So long nothing leaves through a key that was answered 429 (design-2, section 13)."""
+
+
+def _members(name: str, strike: Strike) -> Kind:
+    return Kind(name, MEMBERS, strike, MISSED_SECONDS)
+
+
+def _kafka(name: str, strike: Strike) -> Kind:
+    return Kind(name, KAFKA, strike, MISSED_SECONDS)
+
+
+def _at_provider(name: str, strike: Strike, recovery: float = PROBED_SECONDS, **whose: str) -> Kind:
+    return Kind(name, PROVIDER, strike, recovery, **whose)
+
+
 _KINDS = (
-    Kind("kill -9", MEMBERS, kill),
-    Kind("kill -9 all", MEMBERS, kill_all),
-    Kind("rolling update", MEMBERS, replace),
-    Kind("SIGSTOP > session", MEMBERS, freeze),
-    Kind("SIGSTOP < session", MEMBERS, freeze_shortly),
-    Kind("rebalance storm", MEMBERS, storm),
-    Kind(TWINS, MEMBERS, twins),
-    Kind("clock jumps", MEMBERS, jump),
-    Kind("broker killed", KAFKA, broker_kill),
-    Kind("broker restarted", KAFKA, broker_restart),
-    Kind("all brokers restarted", KAFKA, all_brokers_restart),
-    Kind("broker paused", KAFKA, broker_pause),
-    Kind("connections cut", KAFKA, cut),
-    Kind("connections stalled", KAFKA, stall),
-    Kind("coordinator cut off", KAFKA, no_coordinator),
-    Kind("slow network", KAFKA, slow_network),
-    Kind("503", PROVIDER, _provider(Answer(status=503))),
-    Kind("503 after applying", PROVIDER, _provider(Answer(status=503, applied=True), part=0.5)),
-    Kind("429", PROVIDER, _provider(Answer(status=429))),
-    Kind("429 Retry-After", PROVIDER, _provider(Answer(status=429, headers={"Retry-After": "1"}), part=0.5)),
-    Kind("hang", PROVIDER, _provider(Hang(), part=0.4)),
-    Kind("drop before applying", PROVIDER, _provider(Drop(), part=0.5)),
-    Kind("drop after applying", PROVIDER, _provider(LoseAnswer(), part=0.5)),
-    Kind("slow", PROVIDER, _provider(Delay(1.5), part=0.5)),
-    Kind("too slow", PROVIDER, _provider(Delay(3.0), part=0.4)),
-    Kind("lands late", PROVIDER, _provider(LandLate(3.0), part=0.4)),
-    Kind("rejected triggers", PROVIDER, _provider(Answer(status=413), part=0.3, action="trigger", untold=True)),
-    Kind("key refused", PROVIDER, refused_key),
+    _members("kill -9", kill),
+    _members("kill -9 all", kill_all),
+    _members("rolling update", replace),
+    _members("SIGSTOP > session", freeze),
+    _members("SIGSTOP < session", freeze_shortly),
+    _members("rebalance storm", storm),
+    _members(TWINS, twins),
+    _members("clock jumps", jump),
+    _kafka("broker killed", broker_kill),
+    _kafka("broker restarted", broker_restart),
+    _kafka("all brokers restarted", all_brokers_restart),
+    _kafka("broker paused", broker_pause),
+    _kafka("connections cut", cut),
+    _kafka("connections stalled", stall),
+    _kafka("coordinator cut off", no_coordinator),
+    _kafka("slow network", slow_network),
+    _at_provider("503", _provider(Answer(status=503))),
+    _at_provider("503 after applying", _provider(Answer(status=503, applied=True), part=0.5)),
+    _at_provider("429", _provider(Answer(status=429)), SILENT_SECONDS),
+    _at_provider(
+        "429 Retry-After", _provider(Answer(status=429, headers={"Retry-After": "1"}), part=0.5), SILENT_SECONDS
+    ),
+    _at_provider("hang", _provider(Hang(), part=0.4)),
+    _at_provider("drop before applying", _provider(Drop(), part=0.5)),
+    _at_provider("drop after applying", _provider(LoseAnswer(), part=0.5)),
+    _at_provider("slow", _provider(Delay(1.5), part=0.5)),
+    _at_provider("too slow", _provider(Delay(3.0), part=0.4)),
+    _at_provider("lands late", _provider(LandLate(3.0), part=0.4)),
+    _at_provider("rejected triggers", _provider(Answer(status=413), part=0.3, action="trigger", untold=True)),
+    _at_provider("key refused", refused_key, provider="pagerduty", key=SECRET_KEY),
 )
 
 CATALOG: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
-
-__all__ = ["CATALOG", "KAFKA", "MAIN", "MEMBERS", "PROVIDER", "TWINS", "Kind", "Scene"]

@@ -6,7 +6,8 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,32 @@ from tests.support.waiting import wait_until
 MAIN = "consumer.cli.main"
 
 
-class Members:
-    """All processes of a run. Every second one reaches Kafka through the proxies."""
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """What one of the members has that the others have not: what is run in it, in which environment."""
 
-    def __init__(self, document: Mapping[str, Any], proxied_servers: str, folder: Path) -> None:
+    module: str
+    environment: Mapping[str, str]
+
+
+class Members:
+    """All processes of a run. Every second one reaches Kafka through the proxies, as ``proxied`` says.
+
+    As long as there is an ``odd``, one of those that run is it: dies it, the next that is started takes its place.
+    """
+
+    def __init__(self, document: Mapping[str, Any], proxied: Mapping[str, Any], folder: Path) -> None:
         self.document = document
         self.running: list[Service] = []
         self.trouble: list[str] = []
+        self.odd: Odd | None = None
+        self._is_odd: set[Service] = set()
+        self._may_start = asyncio.Lock()
         self._told: set[str] = set()
-        self._proxied_servers = proxied_servers
+        self._proxied = proxied
         self._folder = folder
         self._numbers = itertools.count(1)
+        self._all: list[Service] = []
         self._watching: dict[Service, asyncio.Task[None]] = {}
 
     async def start(
@@ -44,10 +60,25 @@ class Members:
 
         One that is ``watched`` is one of the members that are kept running, and must not end by itself.
         """
+        async with self._may_start:
+            return await self._start(module, proxied, watched, environment, sections)
+
+    async def _start(
+        self,
+        module: str,
+        proxied: bool | None,
+        watched: bool,
+        environment: Mapping[str, str] | None,
+        sections: Mapping[str, Any],
+    ) -> Service:
         number = next(self._numbers)
+        odd = self.odd
+        is_odd = odd is not None and watched and module == MAIN and not self.odd_ones()
+        if odd is not None and is_odd:
+            module, environment = odd.module, odd.environment
         document = merged(self.document, **sections)
         if number % 2 == 0 if proxied is None else proxied:
-            document = merged(document, kafka={"bootstrap_servers": self._proxied_servers})
+            document = merged(document, kafka=self._proxied)
         text = yaml.safe_dump(document)
         path = self._folder / f"member-{number}.yaml"
         path.write_text(text)
@@ -60,10 +91,30 @@ class Members:
             env={**os.environ, **(environment or {})},
         )
         service = Service(process, f"member-{number}", _secrets(text))
+        self._all.append(service)
         if watched:
             self.running.append(service)
+            if is_odd:
+                self._is_odd.add(service)
             self._watching[service] = asyncio.create_task(self._watch(service))
         return service
+
+    def odd_ones(self) -> list[Service]:
+        """Those that run and are, or were to be, the odd one."""
+        return [service for service in self.running if service in self._is_odd]
+
+    @contextlib.asynccontextmanager
+    async def none_starts(self) -> AsyncIterator[None]:
+        """For the length of the block none is started, and those that were have looked at the topics."""
+        async with self._may_start:
+            self._all = [service for service in self._all if service.process.returncode is None]
+
+            def have_looked() -> bool:
+                alive = (service for service in self._all if service.process.returncode is None)
+                return all(service.lines("service_started") for service in alive)
+
+            await wait_until(have_looked, "all members have started", timeout=90.0, poll=0.1)
+            yield
 
     async def _watch(self, service: Service) -> None:
         code = await service.process.wait()

@@ -1,40 +1,30 @@
-"""A run: phases of traffic and faults, each of which ends in a quiet moment and an account."""
+"""A run: phases of traffic, faults and troubles that stay, each of which ends in a quiet moment and an account."""
 
 import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.chaos.account import Account, Finding, Reader, recovery_seconds, take_account, trace, waits
-from tests.chaos.faults import CATALOG, TWINS, Kind, Scene
+from tests.chaos.account import Account, Finding, session_of, take_account, trace
+from tests.chaos.faults import CATALOG, MISSED_SECONDS, TWINS, Kind, Scene
+from tests.chaos.happened import Happened, Refusal, Window
+from tests.chaos.lasting import Lasting
+from tests.chaos.lateness import lateness, pages, recovery_seconds, waits
 from tests.chaos.members import Members
-from tests.chaos.setting import Setting
+from tests.chaos.punctuality import Punctuality
+from tests.chaos.reader import Reader
+from tests.chaos.setting import QUIET_SECONDS, Setting
+from tests.chaos.table import Row
 from tests.chaos.traffic import Traffic
 from tests.support.waiting import wait_until
 
 WARM_SECONDS, TAIL_SECONDS = 2.0, 1.0
 QUIET_TIMEOUT_SECONDS = 120.0
-
-
-@dataclass
-class Row:
-    """One line of the table. ``recovery``: after the end of a fault, of what was late because of it; ``longest``: how
-    long the first event of a problem has waited, faults included."""
-
-    name: str
-    times: int
-    account: Account
-    recovery: float
-    longest: float = 0.0
-    trouble: list[str] = field(default_factory=list)
-
-    @property
-    def failures(self) -> list[str]:
-        """Everything that must not be."""
-        return [*(str(one) for one in self.account.findings if one.cause is None), *self.trouble]
+ENDED_TIMEOUT_SECONDS = 2 * QUIET_SECONDS + 30.0
+"""Until all that is quiet is resolved: quiet begins anew at a take-over."""
 
 
 class Run:
@@ -44,11 +34,13 @@ class Run:
         self.setting = setting
         self.seed = seed
         self.size = members
-        self.members = Members(setting.world.document, setting.proxied_servers, folder)
-        self.traffic = Traffic(setting.world.bootstrap_servers, setting.world.events, per_second)
-        self.reader = Reader(setting.world, setting.providers)
+        self.members = Members(setting.world.document, setting.proxied, folder)
+        world = setting.world
+        self.traffic = Traffic(world.bootstrap_servers, world.events, per_second, partitions=world.partitions)
+        self.reader = Reader(world, setting.providers)
         self.rows: list[Row] = []
         self._phases = 0
+        self._refusals: list[Refusal] = []
         self._folder = folder
 
     @contextlib.asynccontextmanager
@@ -59,85 +51,166 @@ class Run:
                 await self.members.start()
             await self.members.ready()
             yield
+            end = await self._close_books()
             await self.members.check_running()
             await self.members.end_all()
-            if self.members.trouble:
-                self.rows.append(Row("the end", 1, Account(), 0.0, trouble=list(self.members.trouble)))
+            end.trouble += self.members.trouble
+            if end.failures or self._refusals:
+                self.rows.append(end)
         finally:
             await self.members.kill_all()
 
     async def alone(self, kind: Kind, times: int = 2) -> Row:
         """One kind of fault, so many times, with pauses of random length."""
-        scene = self._scene(kind.name)
 
         async def strikes(struck: "_Struck") -> None:
+            scene = self._scene(kind.name, struck)
             for _ in range(times):
                 await struck.by(kind, scene)
                 await asyncio.sleep(scene.chance.uniform(0.5, 4))
 
         return await self._phase(kind.name, strikes)
 
-    async def together(self, seconds: float, kinds: Sequence[Kind] | None = None) -> Row:
-        """All lanes at once, each with one random fault after the other, for so long."""
+    async def lasting(self, name: str, kinds: Sequence[Lasting]) -> Row:
+        """These troubles that stay, as long as the one that takes longest, and no other fault."""
+        seconds = max(kind.seconds for kind in kinds)
+        return await self._phase(name, lambda struck: asyncio.sleep(seconds), kinds, is_calm=True)
+
+    async def together(
+        self, seconds: float, kinds: Sequence[Kind] | None = None, lasting: Sequence[Lasting] = ()
+    ) -> Row:
+        """All lanes at once, each with one random fault after the other, so long, under these troubles that stay."""
         name = f"together {self._phases + 1}"
         kinds = list(CATALOG.values()) if kinds is None else list(kinds)
-        until = asyncio.get_running_loop().time() + seconds
+        clock = asyncio.get_running_loop().time
 
-        async def lane(lane: str, struck: "_Struck") -> None:
-            scene = self._scene(f"{name}/{lane}")
+        async def lane(lane: str, struck: "_Struck", until: float) -> None:
+            scene = self._scene(f"{name}/{lane}", struck)
             mine = [kind for kind in kinds if kind.lane == lane]
-            while asyncio.get_running_loop().time() < until:
+            while clock() < until:
                 await asyncio.sleep(scene.chance.uniform(0.2, 3))
                 await struck.by(scene.chance.choice(mine), scene)
 
         async def strikes(struck: "_Struck") -> None:
+            until = clock() + seconds
             async with asyncio.TaskGroup() as group:
                 for one in {kind.lane for kind in kinds}:
-                    group.create_task(lane(one, struck))
+                    group.create_task(lane(one, struck, until))
+                group.create_task(asyncio.sleep(seconds))
 
-        return await self._phase(name, strikes)
+        return await self._phase(name, strikes, lasting)
 
-    def _scene(self, what: str) -> Scene:
-        return Scene(self.setting, self.members, self.size, random.Random(f"{self.seed}/{what}"))
+    def _scene(self, what: str, struck: "_Struck") -> Scene:
+        chance = random.Random(f"{self.seed}/{what}")
+        return Scene(
+            self.setting, self.members, self.size, chance, self.traffic, self.reader, struck.prefix, struck.happened
+        )
 
-    async def _phase(self, name: str, strikes) -> Row:  # type: ignore[no-untyped-def]
+    async def _phase(
+        self, name: str, strikes: "Strikes", lasting: Sequence[Lasting] = (), *, is_calm: bool = False
+    ) -> Row:
         self._phases += 1
-        prefix, struck = f"p{self._phases}", _Struck()
-        async with self.traffic.flowing(prefix, f"{self.seed}/{name}"):
-            await asyncio.sleep(WARM_SECONDS)
-            await strikes(struck)
-            while len(self.members.running) < self.size:
-                await self.members.start()
-            while len(self.members.running) > self.size:
-                await self.members.end(self.members.running[0])
-            await asyncio.sleep(TAIL_SECONDS)
-        self.setting.sandbox.faults.clear()
-        row = await self._account(name, f"{prefix}-", struck)
+        prefix = f"p{self._phases}"
+        struck, punctuality = _Struck(f"{prefix}-"), Punctuality()
+        scene = replace(self._scene(f"{name}/lasting", struck), is_calm=is_calm)
+        async with punctuality.watched(), contextlib.AsyncExitStack() as until_judged:
+            async with contextlib.AsyncExitStack() as during:
+                for one in lasting:
+                    await (until_judged if one.until_judged else during).enter_async_context(one.context(scene))
+                    struck.lasting.append(one.name)
+                async with self.traffic.flowing(prefix, f"{self.seed}/{name}"):
+                    await asyncio.sleep(WARM_SECONDS)
+                    await strikes(struck)
+                    await self._trim(struck)
+                    await asyncio.sleep(TAIL_SECONDS)
+            row = await self._account(name, struck, punctuality)
+        # What the troubles that have just ended had to say of it.
+        row.trouble += self.members.trouble
+        self.members.trouble = []
+        self._refusals += struck.happened.refusals
+        for failure in row.failures:
+            print(f"    FAILED {failure}", flush=True)
         self.rows.append(row)
         return row
 
-    async def _account(self, name: str, prefix: str, struck: "_Struck") -> Row:
-        started = time.time()
-        stuck: list[Finding] = []
+    async def _trim(self, struck: "_Struck") -> None:
+        """Back to as many members as there shall be."""
+        begun, before = time.time(), list(self.members.running)
+        while len(self.members.running) < self.size:
+            await self.members.start()
+        while len(self.members.running) > self.size:
+            await self.members.end(self.members.running[0])
+        if before != self.members.running:
+            struck.happened.windows.append(Window(begun, time.time() + MISSED_SECONDS))
+
+    def _may_owe(self, happened: Happened) -> Collection[str]:
+        """The sessions whose alerts are refused, or have been in an earlier phase and wait for their next attempt."""
+        return {session for refusal in (*self._refusals, *happened.refusals) for session in refusal.sessions}
+
+    async def _quiet(self, happened: Happened) -> list[Finding]:
+        """Wait until all is told, resolved and committed; returns what is not."""
         answer: str | None = "nothing was looked at"
+        may_owe = self._may_owe(happened)
 
         async def is_quiet() -> bool:
             nonlocal answer
-            answer = await self.reader.is_quiet()
+            answer = await self.reader.is_quiet(may_owe)
             return answer is None
 
         try:
             await wait_until(is_quiet, "everything is quiet", timeout=QUIET_TIMEOUT_SECONDS, poll=0.5)
             await self.members.ready()
         except AssertionError as error:
-            stuck.append(Finding("stuck", "", "", f"{answer or error}"))
+            return [Finding("stuck", "", "", f"{answer or error}")]
+        return []
+
+    async def _close_books(self) -> Row:
+        """At the very end: all that was quiet is resolved, and what was refused and is not any more is not lost."""
+        happened, started = Happened(self._refusals), time.time()
+        may_owe = self._may_owe(happened)
+        left: list[str] = []
+
+        async def all_ended() -> bool:
+            await self.reader.read_on()
+            left[:] = [
+                f"{provider} {key} is {alert.status.value}"
+                for provider in self.reader.providers
+                for key, alert in self.reader.open_alerts(provider).items()
+                if alert.session_id not in may_owe
+            ]
+            return not left
+
+        row = Row("the end", 0, Account(), 0.0)
+        try:
+            await wait_until(all_ended, "all is resolved", timeout=ENDED_TIMEOUT_SECONDS, poll=1.0)
+        except AssertionError:
+            row.account.findings.append(Finding("never_resolved", "", "", f"{len(left)} alerts, {left[:3]}"))
+        account = take_account(self.reader, self.setting.sandbox, self.traffic.acked, "p", happened)
+        row.account.findings += [
+            one for one in account.findings if one.provider and session_of(one.dedup_key, one.provider) in may_owe
+        ]
+        waiting = sum(
+            alert.owed is not None
+            for provider in self.reader.providers
+            for alert in self.reader.open_alerts(provider).values()
+        )
+        print(
+            f"  the end: all is resolved after {time.time() - started:.1f} s, {waiting} refused ones wait", flush=True
+        )
+        for failure in row.failures:
+            print(f"    FAILED {failure}", flush=True)
+        return row
+
+    async def _account(self, name: str, struck: "_Struck", punctuality: Punctuality) -> Row:
+        started, prefix, happened = time.time(), struck.prefix, struck.happened
+        stuck = await self._quiet(happened)
         quiet = time.time() - started
+        happened.shared = struck.by_kind(TWINS)
+        happened.windows += [*struck.in_the_way(), *punctuality.windows]
         for _ in range(10):
             # An alert may just be ending by quiet: the provider has heard of it, its last checkpoint has not been read.
             await self.reader.read_on()
-            account = take_account(
-                self.reader, self.setting.sandbox, self.traffic.acked, prefix, shared=struck.by_kind(TWINS)
-            )
+            account = take_account(self.reader, self.setting.sandbox, self.traffic.acked, prefix, happened)
             if not account.count("open_sets"):
                 break
             await asyncio.sleep(1)
@@ -148,14 +221,20 @@ class Run:
         told_after = waits(self.reader, self.setting.sandbox, self.traffic.acked, prefix)
         recovery = max((recovery_seconds(told_after, *window) for window in struck.windows), default=0.0)
         longest = max((one.told - one.known for one in told_after), default=0.0)
-        row = Row(name, len(struck.windows), account, recovery, longest, trouble)
-        told = "; ".join(f"{begun - started:+.1f}…{over - started:+.1f} {kind}" for kind, begun, over in struck.log)
-        print(f"  {name}: {told}; quiet after {quiet:.1f} s", flush=True)
-        for failure in row.failures:
-            print(f"    FAILED {failure}", flush=True)
-        for number, finding in enumerate(one for one in account.findings if one.dedup_key in self.known(one.provider)):
-            found = trace(self.reader, self.setting.sandbox, finding.provider, finding.dedup_key)
-            (self._folder / f"trace-{prefix}{number}.txt").write_text(f"{finding}\n{found}\n")
+        found = pages(self.reader, self.setting.sandbox, self.traffic.acked, prefix, happened)
+        late = lateness(found, happened.windows, self.setting.per_second)
+        times = len(struck.windows) + len(struck.lasting)
+        row = Row(name, times, account, recovery, longest, late, punctuality.longest, trouble)
+        told = [f"{begun - started:+.1f}…{over - started:+.1f} {kind.name}" for kind, begun, over in struck.log]
+        told += [f"{one.begun - started:+.1f}…{one.over - started:+.1f} {one}" for one in happened.hidden]
+        print(f"  {name}: {'; '.join([*struck.lasting, *told])}; quiet after {quiet:.1f} s", flush=True)
+        print(
+            f"    {late.judged} pages with nothing in the way, the longest wait of any {late.longest:.1f} s", flush=True
+        )
+        findings = (*account.findings, *late.findings)
+        for number, finding in enumerate(one for one in findings if one.dedup_key in self.known(one.provider)):
+            text = trace(self.reader, self.setting.sandbox, finding.provider, finding.dedup_key)
+            (self._folder / f"trace-{prefix}{number}.txt").write_text(f"{finding}\n{text}\n")
         return row
 
     def known(self, provider: str) -> Collection[str]:
@@ -163,11 +242,14 @@ class Run:
         return self.reader.history.get(provider, {}).keys()
 
 
+@dataclass
 class _Struck:
-    """Which faults struck when."""
+    """Which faults struck when in a phase, and what else there was. ``prefix`` is that of its sessions."""
 
-    def __init__(self) -> None:
-        self.log: list[tuple[str, float, float]] = []
+    prefix: str
+    lasting: list[str] = field(default_factory=list)
+    log: list[tuple[Kind, float, float]] = field(default_factory=list)
+    happened: Happened = field(default_factory=Happened)
 
     @property
     def windows(self) -> list[tuple[float, float]]:
@@ -175,55 +257,16 @@ class _Struck:
 
     def by_kind(self, name: str) -> list[tuple[float, float]]:
         """When faults of this kind struck."""
-        return [(begun, over) for kind, begun, over in self.log if kind == name]
+        return [(begun, over) for kind, begun, over in self.log if kind.name == name]
+
+    def in_the_way(self) -> list[Window]:
+        """When they were in the way of whose pages, the time that recovering may take included."""
+        return [Window(begun, over + kind.recovery, kind.provider, kind.key) for kind, begun, over in self.log]
 
     async def by(self, kind: Kind, scene: Scene) -> None:
         begun = time.time()
         await kind.strike(scene)
-        self.log.append((kind.name, begun, time.time()))
+        self.log.append((kind, begun, time.time()))
 
 
-def table(rows: Sequence[Row]) -> str:
-    """All rows, and their sum."""
-    head = (
-        "fault",
-        "times",
-        "events",
-        "incidents",
-        "lost",
-        "extra",
-        "excused",
-        "wrong resolves",
-        "other",
-        "recovery",
-        "longest wait",
-    )
-    lines = [head, *(_line(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
-
-
-def _line(row: Row) -> tuple[str, ...]:
-    account = row.account
-    known = ("lost", "extra", "wrong_resolve")
-    other = len([one for one in account.findings if one.cause is None and one.kind not in known]) + len(row.trouble)
-    excused = ", ".join(f"{count} {cause}" for cause, count in account.excused().items())
-    return (
-        row.name,
-        str(row.times),
-        str(account.alertable),
-        str(account.incidents),
-        str(account.count("lost")),
-        str(account.count("extra")),
-        excused or "0",
-        str(account.count("wrong_resolve")),
-        str(other),
-        f"{row.recovery:.1f} s",
-        f"{row.longest:.1f} s",
-    )
+Strikes = Callable[[_Struck], Awaitable[object]]

@@ -2,19 +2,26 @@
 
 import asyncio
 import contextlib
+import ssl
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from providers.sandbox import Sandbox, running_sandbox
 from tests.support.broker import kafka_container
+from tests.support.certificates import Authority
 from tests.support.cluster import REPLICATION, kafka_cluster
 from tests.support.kafka import COMPACTED, create_topic, unique
 from tests.support.proxy import KafkaProxy, kafka_proxy
 from tests.support.service import API_KEY, ROUTING_KEY, World
 
 SECRET_KEY = "e" * 32
-"""The routing key of the guard `secret_leak`: a route of its own, which can be refused without the other."""
+"""The routing key of the guard `secret_leak`: a route of its own, which can be refused without the others."""
+
+SHARED_KEY = "f" * 32
+"""The routing key of two other guards: two routes, one integration."""
 
 SESSION_SECONDS = 4.0
 REBALANCE_SECONDS = 15.0
@@ -36,16 +43,58 @@ class Node(Protocol):
     def unpause(self) -> None: ...
 
 
+@dataclass
+class Certificates:
+    """What the members show to the proxies: one certificate after the other, in the same two files."""
+
+    authority: Authority
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """The common name of the present one."""
+        return f"member-{self.number}"
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Where the certificate and its key are."""
+        return self.authority.folder / "member.pem", self.authority.folder / "member.key"
+
+    def change(self) -> None:
+        """Replace the files by a new key and its certificate, of another name."""
+        self.number += 1
+        self.authority.issue(self.name, *self.files)
+
+    def context_of_proxies(self) -> ssl.SSLContext:
+        """By which the proxies are known, and ask for a certificate."""
+        files = self.authority.folder / "proxy.pem", self.authority.folder / "proxy.key"
+        self.authority.issue("proxy", *files)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*files)
+        context.load_verify_locations(self.authority.ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    @property
+    def security(self) -> Mapping[str, str]:
+        """The configuration's section."""
+        cert_file, key_file = map(str, self.files)
+        return {"protocol": "SSL", "ca_file": str(self.authority.ca_file), "cert_file": cert_file, "key_file": key_file}
+
+
 @dataclass(frozen=True)
 class Setting:
-    """A run's surroundings. ``proxied_servers`` is where members bootstrap that go through the proxies."""
+    """A run's surroundings. ``proxied`` is how members reach Kafka that go through the proxies, by TLS; ``per_second``
+    is the rate of each key that they are configured with, None without a limit."""
 
     nodes: Sequence[Node]
     proxies: Sequence[KafkaProxy]
     sandbox: Sandbox
     world: World
     providers: Sequence[str]
-    proxied_servers: str
+    proxied: Mapping[str, Any]
+    certificates: Certificates
+    per_second: float | None = None
 
 
 @contextlib.contextmanager
@@ -71,14 +120,23 @@ async def setting(
     """Proxies, a sandbox, new topics."""
     servers = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
     async with contextlib.AsyncExitStack() as stack:
-        proxies = [await stack.enter_async_context(kafka_proxy(node.proxy_port, node.behind_proxy)) for node in nodes]
+        certificates = Certificates(Authority(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))))
+        certificates.change()
+        context = certificates.context_of_proxies()
+        proxies = [
+            await stack.enter_async_context(kafka_proxy(node.proxy_port, node.behind_proxy, ssl_context=context))
+            for node in nodes
+        ]
         sandbox = await stack.enter_async_context(running_sandbox())
         world = await make_world(
             servers, sandbox.url, providers, partitions, min(len(nodes), REPLICATION), state_configs
         )
         world.document["kafka"]["session_timeout"] = f"{session_seconds}s"
-        proxied = ",".join(f"127.0.0.1:{node.proxy_port}" for node in nodes)
-        yield Setting(nodes, proxies, sandbox, world, providers, proxied)
+        proxied = {
+            "bootstrap_servers": ",".join(f"127.0.0.1:{node.proxy_port}" for node in nodes),
+            "security": certificates.security,
+        }
+        yield Setting(nodes, proxies, sandbox, world, providers, proxied, certificates)
 
 
 async def make_world(
@@ -99,7 +157,9 @@ async def make_world(
         "pagerduty": {
             "routing_key": ROUTING_KEY,
             "api_endpoint": sandbox_url,
-            "routing": {"by_guard": {"secret_leak": SECRET_KEY}},
+            "routing": {
+                "by_guard": {"secret_leak": SECRET_KEY, "egress_allowlist": SHARED_KEY, "shell_command": SHARED_KEY}
+            },
             **life,
         },
         "opsgenie": {"api_key": API_KEY, "api_endpoint": sandbox_url, **life},

@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaError
 
-from tests.chaos.account import Account, Reader, take_account
+from tests.chaos.account import Account, take_account
 from tests.chaos.faults import CATALOG, Kind, Scene
 from tests.chaos.having import Having, having
 from tests.chaos.members import Members
+from tests.chaos.reader import Reader
 from tests.chaos.setting import SESSION_SECONDS, Setting
 from tests.chaos.traffic import Habits, Traffic
 from tests.support.broker import KafkaContainer
@@ -146,10 +147,10 @@ def _columns(members: tuple[Having, ...]) -> str:
 async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_second: float) -> Soak:
     """Two members, this load for so long."""
     result, chance = Soak(segments=len(where.providers) * where.world.partitions), random.Random(f"{seed}/soak")
-    members = Members(where.world.document, where.proxied_servers, folder)
+    members = Members(where.world.document, where.proxied, folder)
     traffic = Traffic(where.world.bootstrap_servers, where.world.events, per_second, HABITS)
     reader = Reader(where.world, where.providers)
-    scene = Scene(where, members, 2, chance)
+    scene = Scene(where, members, 2, chance, traffic, reader, "p-")
     kinds: list[Kind] = []
     try:
         for _ in range(2):

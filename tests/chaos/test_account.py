@@ -1,11 +1,18 @@
 """The account finds what it is there for: each kind of finding, from made-up data, without a broker."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
+from consumer.deadletter import DeadLetter
 from providers.sandbox import Entry, Incident, Sandbox
-from state.alert import Alert, Status, Told
-from state.violation import Severity
-from tests.chaos.account import Event, Reader, take_account
+from state.alert import Alert, Owed, Status, Told
+from state.violation import Record, Severity
+from tests.chaos.account import take_account
+from tests.chaos.happened import Happened, Refusal
+from tests.chaos.reader import Event, Reader
+from tests.support.events import encode, event
 from tests.support.service import World
 
 KEY = "g:p-1"
@@ -27,16 +34,23 @@ def _alert(occurrences: int = 1, first_seen: float = NOW) -> Alert:
 
 def _kinds(
     events: list[Event],
-    history: list[Alert | None],
+    history: Sequence[Alert | None],
     incidents: list[tuple[str, float, float | None]],
     *,
     resolves: tuple[float, ...] = (),
     late: float = 0.0,
+    refusal: Refusal | None = None,
+    letters: Sequence[DeadLetter] = (),
+    refused_with: Sequence[tuple[int | None, str | None]] = (),
 ) -> list[tuple[str, bool]]:
-    """The kinds of what is found, and whether it is excused; incidents are (opened by, opened at, resolved at)."""
+    """The kinds of what is found, and whether it is excused; incidents are (opened by, opened at, resolved at).
+
+    ``refused_with`` are triggers that were not taken: the status, and the sandbox's fault (None: its own answer).
+    """
     reader = Reader(World("", 1, {}), ["pagerduty"])
     reader.events = events
-    reader.history["pagerduty"][KEY] = history
+    reader.history["pagerduty"][KEY] = list(history)
+    reader.dead_letters = list(letters)
     sandbox = _Told(
         [
             Incident(
@@ -50,10 +64,14 @@ def _kinds(
             )
             for index, (event_id, opened, resolved) in enumerate(incidents)
         ],
-        [_resolve(number, at, "land_late" if late else None) for number, at in enumerate(resolves)],
+        [
+            *(_resolve(number, at, "land_late" if late else None) for number, at in enumerate(resolves)),
+            *(_refused_trigger(number, status, fault) for number, (status, fault) in enumerate(refused_with, 100)),
+        ],
     )
     acked = {event.event_id: event.sent for event in events}
-    findings = take_account(reader, sandbox, acked, "p-").findings
+    happened = Happened([] if refusal is None else [refusal])
+    findings = take_account(reader, sandbox, acked, "p-", happened).findings
     return [(finding.kind, finding.cause is not None) for finding in findings]
 
 
@@ -77,6 +95,28 @@ def _resolve(number: int, at: float, fault: str | None) -> Entry:
         **{"key": "k", "dedup_key": KEY, "action": "resolve", "event_id": None, "body": None, "applied": True},
         fault=fault,
     )
+
+
+def _refused_trigger(number: int, status: int | None, fault: str | None) -> Entry:
+    return replace(_resolve(number, NOW, fault), action="trigger", applied=False, status=status)
+
+
+def _letter(error_class: str = "rejected", occurrences: int = 1, offset: int = 0) -> DeadLetter:
+    record = Record("t", 0, offset, int(NOW * 1000), b"p-1", encode(event(guard="g", session="p-1")))
+    return DeadLetter(
+        **{"record": record, "provider": "pagerduty", "stage": "deliver", "event_id": "e0", "error": "400"},
+        **{"error_class": error_class, "retryable": False, "attempts": 1, "first_attempt": NOW, "last_attempt": NOW},
+        **{"occurrences": occurrences, "first_offset": 0, "last_offset": 0},
+    )
+
+
+def _refusal(status: int | None, *, only_ends: bool = False, session: str = "p-1") -> Refusal:
+    return Refusal({session}, status, only_ends)
+
+
+OWED = Owed(Record("t", 0, 0, 0, b"", b""), Severity.HIGH, NOW, 0, 10, occurrences=2)
+OWING = replace(ALERT, occurrences=2, told=None, has=False, owed=OWED)
+RESOLVING = replace(ALERT, status=Status.RESOLVING)
 
 
 def test_what_is_right_is_not_found() -> None:
@@ -132,3 +172,56 @@ def test_a_second_incident_of_the_same_episode() -> None:
     events = _events(NOW, NOW + 2)
     incidents = [("e0", NOW, NOW + 3), ("e1", NOW + 4, None)]
     assert ("extra", False) in _kinds(events, [_alert(2)], incidents, resolves=(NOW + 3,))
+
+
+@pytest.mark.parametrize("status", [503, 403, None])
+def test_what_is_refused_for_ever_may_be_owed_and_nothing_else_may(status: int | None) -> None:
+    events, refused = _events(NOW, NOW + 1), [(status, "answer" if status else "hang")]
+    assert _kinds(events, [OWING], [], refusal=_refusal(status), refused_with=refused) == []
+    found = _kinds(events, [OWING], [], refusal=_refusal(status, session="p-2"), refused_with=refused)
+    assert {kind for kind, _ in found} == {"lost", "open_sets"}
+
+
+@pytest.mark.parametrize("status", [503, 403, None])
+def test_what_is_refused_for_ever_is_no_dead_letter_and_not_forgotten(status: int | None) -> None:
+    events, refused = _events(NOW, NOW + 1), [(status, "answer" if status else "hang")]
+    told = {"refusal": _refusal(status), "refused_with": refused}
+    assert _kinds(events, [], [], letters=[_letter("given_up", 2)], **told) == [("dead_letter", False)]
+    assert _kinds(events, [OWING, None], [], **told) == [("lost", False)]
+    assert _kinds(events, [replace(OWING, occurrences=1)], [], **told) == [("lost", False)]
+
+
+def test_what_is_rejected_for_ever_is_in_dead_letters_each_event_of_it() -> None:
+    told = {"refusal": _refusal(400), "refused_with": [(400, "answer")] * 2}
+    events = _events(NOW, NOW + 1)
+    assert _kinds(events, [], [], letters=[_letter(), _letter(offset=10)], **told) == []
+    assert _kinds(events, [], [], letters=[_letter(occurrences=2)], **told) == []
+    found = _kinds(events, [], [], letters=[_letter(), _letter()], **told)
+    assert found == [("dead_letter_twice", False)]
+    assert _kinds(events, [], [], letters=[_letter(occurrences=1)], **told) == [("lost", False)]
+    assert _kinds(events, [], [], **told) == [("lost", False), ("lost", False)]
+
+
+def test_a_revoked_key_costs_no_dead_letter() -> None:
+    letters, unknown_key = [_letter()], [(400, None)]
+    found = _kinds(_events(NOW), [], [], letters=letters, refused_with=unknown_key)
+    assert found == [("dead_letter", False)]
+    assert _kinds(_events(NOW), [], [], letters=letters, refused_with=[(413, "answer")]) == []
+    assert _kinds(_events(NOW), [ALERT], [("e0", NOW + 9, None)], refused_with=unknown_key) == []
+
+
+def test_an_end_that_is_refused_for_ever_stays_owed_and_one_that_is_rejected_is_believed() -> None:
+    events, incidents = _events(NOW, end=NOW + 3), [("e0", NOW, None)]
+    assert _kinds(events, [ALERT, RESOLVING], incidents, refusal=_refusal(503, only_ends=True)) == []
+    found = _kinds(events, [ALERT, RESOLVING, None], incidents, refusal=_refusal(503, only_ends=True))
+    assert found == [("open_sets", False)]
+    found = _kinds(events, [ALERT, RESOLVING, None], incidents, refusal=_refusal(400, only_ends=True))
+    assert found == [("open_sets", True)]
+
+
+def test_after_a_rejected_end_the_next_life_is_told_into_the_same_incident() -> None:
+    events, incidents = _events(NOW, NOW + 9, end=NOW + 3), [("e0", NOW, None)]
+    history = [ALERT, RESOLVING, None, _alert(first_seen=NOW + 9)]
+    assert _kinds(events, history, incidents, refusal=_refusal(400, only_ends=True)) == []
+    assert _kinds(events, history, incidents, refusal=_refusal(503, only_ends=True)) == [("lost", False)]
+    assert ("lost", False) in _kinds(events, history, [], refusal=_refusal(400, only_ends=True))

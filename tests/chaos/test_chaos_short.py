@@ -8,8 +8,10 @@ import pytest
 
 from tests.chaos.crashes import enumerate_crashes, rows_of
 from tests.chaos.faults import CATALOG
-from tests.chaos.run import Row, Run, table
+from tests.chaos.lasting import in_order
+from tests.chaos.run import Run
 from tests.chaos.setting import brokers, setting
+from tests.chaos.table import Row, table
 
 SEED = 20
 TOGETHER_SECONDS = 25.0
@@ -35,6 +37,18 @@ async def test_members_that_die_and_freeze_a_broker_that_is_killed_and_everythin
                 for name in ("SIGSTOP > session", "broker killed"):
                     await run.alone(CATALOG[name], 1)
                 await run.together(TOGETHER_SECONDS)
+            _assert_nothing_went_wrong(run.rows)
+
+
+BAD_HOUR = ("one in 20 refused: 503", "one in 20 refused: 400", "a route's key revoked", "a clock up to a year off")
+
+
+async def test_what_stays_wrong_for_long_costs_nobody_else_a_page(tmp_path: Path) -> None:
+    with brokers(1) as nodes:
+        async with setting(nodes, providers=["pagerduty", "opsgenie"]) as where:
+            run = Run(where, tmp_path, seed=SEED, members=3, per_second=30)
+            async with run.going():
+                await run.lasting("a bad hour", in_order(BAD_HOUR))
             _assert_nothing_went_wrong(run.rows)
 
 

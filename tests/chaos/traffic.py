@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import random
+import sys
 import time
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -41,16 +43,24 @@ class _Session:
     left: int
     ends: bool
     goes_on: bool
+    partition: int | None
 
 
 @dataclass
 class Traffic:
-    """A generator of events, the same ones for the same seed. ``acked`` is when the broker confirmed each event id."""
+    """A generator of events, the same ones for the same seed. ``acked`` is when the broker confirmed each event id.
+
+    A session's events stay in the partition that it begins in, of those that there are then; without ``partitions``
+    the client chooses it by the record's key. In each partition of ``endless`` there is one session that goes on being
+    denied as long as the traffic flows.
+    """
 
     servers: str
     topic: str
     per_second: float = 40.0
     habits: Habits = Habits()
+    partitions: int | None = None
+    endless: set[int] = field(default_factory=set)
     acked: dict[str, float] = field(default_factory=dict)
     failed: int = 0
 
@@ -75,7 +85,7 @@ class Traffic:
         clock = asyncio.get_running_loop().time
         due = clock()
         try:
-            for session, fields in self._events(prefix, chance):
+            for session, partition, fields in self._events(prefix, chance):
                 due += chance.expovariate(self.per_second)
                 if (ahead := due - clock()) > LEAD_SECONDS:
                     with contextlib.suppress(TimeoutError):
@@ -84,7 +94,10 @@ class Traffic:
                     break
                 event_id = str(fields["event_id"]) if fields is not None else ""
                 value = encode(fields) if fields is not None else b"{not json"
-                future = await producer.send(self.topic, value, key=session.encode())
+                while partition is not None and partition not in await producer.partitions_for(self.topic):
+                    await producer.client.force_metadata_update()  # it was added just now
+                    await asyncio.sleep(0.05)
+                future = await producer.send(self.topic, value, key=session.encode(), partition=partition)
                 sending.add(future)
                 future.add_done_callback(lambda done, event_id=event_id: self._sent(done, event_id))
                 future.add_done_callback(sending.discard)
@@ -102,39 +115,43 @@ class Traffic:
 
     def _events(self, prefix: str, chance: random.Random):  # type: ignore[no-untyped-def]
         habits = self.habits
-        sessions: list[_Session] = []
+        sessions = [
+            _Session(f"{prefix}-endless-{partition}", (chance.choice(GUARDS),), sys.maxsize, False, False, partition)
+            for partition in sorted(self.endless)
+        ]
         number = 0
         while True:
-            if len(sessions) < habits.sessions:
+            if len(sessions) < habits.sessions + len(self.endless):
                 number += 1
                 guards = tuple(chance.sample(GUARDS, chance.choice((1, 1, 2, 3))))
                 ends = chance.random() < ENDS
+                name = f"{prefix}-{number}"
                 started = _Session(
-                    f"{prefix}-{number}",
+                    name,
                     guards,
                     chance.randint(*habits.actions),
                     ends,
                     ends and chance.random() < GOES_ON,
+                    None if self.partitions is None else zlib.crc32(name.encode()) % self.partitions,
                 )
                 sessions.append(started)
-                yield (
-                    started.name,
-                    event(session=started.name, allowed=True, event_type="session_start", guard="engine"),
-                )
+                begun = event(session=name, allowed=True, event_type="session_start", guard="engine")
+                yield name, started.partition, begun
                 continue
             session = chance.choice(sessions)
             if chance.random() < habits.poison:
-                yield session.name, None
+                yield session.name, session.partition, None
             elif session.left > 0:
                 session.left -= 1
-                yield session.name, _action(session, chance, habits)
+                yield session.name, session.partition, _action(session, chance, habits)
             elif session.ends:
                 session.ends = False
-                yield session.name, session_end(session.name)
+                yield session.name, session.partition, session_end(session.name)
             else:
                 sessions.remove(session)
                 if session.goes_on:
-                    yield session.name, event(session=session.name, guard=session.guards[0], severity="high")
+                    once_more = event(session=session.name, guard=session.guards[0], severity="high")
+                    yield session.name, session.partition, once_more
 
 
 def _action(session: _Session, chance: random.Random, habits: Habits) -> dict[str, object]:

@@ -5,11 +5,11 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumer.config import Config
-from consumer.kafka import KafkaClients, close_producer, stop_consumer
+from consumer.kafka import KafkaClients, close_producer, started, stop_consumer
 from tests.support.broker import Broker
 from tests.support.kafka import create_topic, unique
 from tests.support.proxy import KafkaProxy
@@ -83,3 +83,27 @@ async def test_a_group_member_that_is_given_up_leaves_no_tasks(
     with contextlib.suppress(TimeoutError, KafkaError):
         await stop_consumer(consumer, timeout=0.3)
     assert of_the_client() == []
+
+
+async def test_a_reader_whose_broker_is_gone_ends_without_ending_who_reads(broker: Broker, proxy: KafkaProxy) -> None:
+    """aiokafka waits for tasks that it has cancelled; the cancellation is theirs, not ours."""
+    topic = unique("gone")
+    await create_topic(broker.bootstrap_servers, topic)
+    config = Config.model_validate({"kafka": {"bootstrap_servers": broker.kafka.proxied_servers}})
+    for waited in (0.05, 0.1, 0.15, 0.2):  # the client sleeps between two attempts to fetch
+        proxy.restore()
+
+        async def read(waited: float = waited) -> str:
+            async with started(KafkaClients(config.kafka).reader()) as reader:
+                reader.assign([TopicPartition(topic, 0)])
+                await reader.seek_to_beginning()
+                await reader.getmany(timeout_ms=100)
+                proxy.cut()
+                await asyncio.sleep(waited)
+            return "goes on"
+
+        reading = asyncio.create_task(read())
+        await asyncio.wait([reading])
+        assert not reading.cancelled()
+        assert reading.result() == "goes on"
+        assert of_the_client() == []

@@ -458,7 +458,7 @@ async def test_a_stage_that_stands_still_is_no_peace(
             await send(world, event())
             await asyncio.sleep(1)
         assert sandbox.open_incidents()
-        assert member.runners[STAGE].health().failing_checkpoints
+        assert member.runners[STAGE].health().troubles
         stands_still = False
         await wait_until(lambda: _suppressed([member]) == 16, "what was held up is suppressed", timeout=20)
         assert sandbox.open_incidents()

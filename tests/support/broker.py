@@ -3,12 +3,15 @@
 import asyncio
 import atexit
 import contextlib
+import io
 import os
+import tarfile
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from aiokafka.client import AIOKafkaClient
@@ -25,6 +28,8 @@ from testcontainers.core.container import DockerContainer
 IMAGE = "apache/kafka:4.1.1"
 READY_SECONDS = 90.0
 TOOLS = "/opt/kafka/bin"
+FOLDER = "/mnt/of-the-test"
+_FIRST_OWN_PORT = 9101
 
 T = TypeVar("T")
 
@@ -38,18 +43,40 @@ class KafkaContainer:
 
     Clients reach it at `bootstrap_servers`, or at `proxied_servers` when a proxy of the test listens at `proxy_port`
     and forwards to `behind_proxy`: that listener advertises the proxy, so that all of a client's connections pass it.
+
+    ``listeners`` are more of them, by name with their protocol (`servers_of` says where they are); ``folder`` is seen
+    as `FOLDER` in the container.
     """
 
-    def __init__(self, **settings: str) -> None:
+    data = "/tmp/kraft-combined-logs"
+    """The folder of its logs, in the container."""
+
+    def __init__(
+        self, *, listeners: Mapping[str, str] | None = None, folder: Path | None = None, **settings: str
+    ) -> None:
         self.port, self.proxy_port, self.behind_proxy = free_port(), free_port(), free_port()
+        self._listeners = dict(listeners or {})
+        self._ports = {name: free_port() for name in self._listeners}
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self.proxied_servers = f"127.0.0.1:{self.proxy_port}"
         container = DockerContainer(IMAGE).with_envs(**self._environment(settings))
         bound: dict[str, Any] = {"9092/tcp": ("127.0.0.1", self.port), "9095/tcp": ("127.0.0.1", self.behind_proxy)}
+        for inside, port in enumerate(self._ports.values(), _FIRST_OWN_PORT):
+            bound[f"{inside}/tcp"] = ("127.0.0.1", port)
         container.ports = bound
+        if folder is not None:
+            container.with_volume_mapping(str(folder), FOLDER, "ro")
         self._container = container
 
+    def servers_of(self, listener: str) -> str:
+        """The bootstrap servers of one of the listeners that were asked for."""
+        return f"localhost:{self._ports[listener]}"
+
     def _environment(self, settings: dict[str, str]) -> dict[str, str]:
+        own = self._listeners
+        inside = [f",{name}://:{port}" for port, name in enumerate(own, _FIRST_OWN_PORT)]
+        outside = [f",{name}://{self.servers_of(name)}" for name in own]
+        protocols = [f",{name}:{protocol}" for name, protocol in own.items()]
         return {
             "CLUSTER_ID": "5L6g3nShT-eMCtK--X86sw",
             "KAFKA_NODE_ID": "1",
@@ -57,13 +84,17 @@ class KafkaContainer:
             "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9094",
             "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
             "KAFKA_INTER_BROKER_LISTENER_NAME": "INTERNAL",
-            "KAFKA_LISTENERS": "HOST://:9092,PROXIED://:9095,INTERNAL://localhost:9093,CONTROLLER://localhost:9094",
+            "KAFKA_LISTENERS": (
+                "HOST://:9092,PROXIED://:9095,INTERNAL://localhost:9093,CONTROLLER://localhost:9094" + "".join(inside)
+            ),
             "KAFKA_ADVERTISED_LISTENERS": (
                 f"HOST://{self.bootstrap_servers},PROXIED://{self.proxied_servers},INTERNAL://localhost:9093"
+                + "".join(outside)
             ),
             "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": (
-                "HOST:PLAINTEXT,PROXIED:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"
+                "HOST:PLAINTEXT,PROXIED:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT" + "".join(protocols)
             ),
+            "KAFKA_LOG_DIRS": self.data,
             "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
             "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
             "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "5",
@@ -128,6 +159,20 @@ class KafkaContainer:
         output = self._container.exec(["sh", "-c", find]).output.decode()
         return sum(map(int, output.split()))
 
+    def flip_bit(self, topic: str, partition: int, value: bytes) -> None:
+        """Flip one bit of this value in the log of a partition, as a bad disk does. Only while Kafka is stopped."""
+        path = f"{self.data}/{topic}-{partition}/00000000000000000000.log"
+        container = self._container.get_wrapped_container()
+        chunks, _ = container.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            (entry,) = archive.getmembers()
+            log = bytearray(archive.extractfile(entry).read())  # type: ignore[union-attr]
+        log[log.index(value)] ^= 1
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.addfile(entry, io.BytesIO(log))
+        container.put_archive(path.rpartition("/")[0], packed.getvalue())
+
     def logs(self, lines: int = 50) -> str:
         """The last lines that Kafka wrote."""
         return str(self._container.get_wrapped_container().logs(tail=lines), errors="replace")
@@ -178,9 +223,11 @@ def docker_trouble() -> str | None:
 
 
 @contextlib.contextmanager
-def kafka_container(**settings: str) -> Iterator[KafkaContainer]:
+def kafka_container(
+    *, listeners: Mapping[str, str] | None = None, folder: Path | None = None, **settings: str
+) -> Iterator[KafkaContainer]:
     """Apache Kafka in a container of its own, with these broker settings on top; removed afterwards, and at exit."""
-    kafka = KafkaContainer(**settings)
+    kafka = KafkaContainer(listeners=listeners, folder=folder, **settings)
     atexit.register(kafka.remove)
     try:
         kafka.create()

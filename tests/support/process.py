@@ -32,6 +32,8 @@ END_SECONDS = 45.0
 
 Line = Mapping[str, Any]
 
+_LINE_BYTES = 1 << 22
+
 
 def merged(document: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     """The document with these changes, as in `merged(world.document, kafka={"session_timeout": "3s"})`."""
@@ -51,20 +53,48 @@ def towards(document: Mapping[str, Any], url: str) -> dict[str, Any]:
     return merged(document, exporters={"alerting": endpoints})
 
 
-class Service:
-    """A process that runs the service. `output` is what it has written to stderr, `log` the same as JSON."""
+async def series(port: int, name: str, labels: Mapping[str, str]) -> list[float]:
+    """The values of all series of the metrics at a port that have this name and these labels."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
+        text = await response.text()
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    wanted = f"clawdstrike_alerting_{name}"
+    return [one.value for one in samples if one.name == wanted and labels.items() <= one.labels.items()]
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str, secrets: frozenset[str]) -> None:
+
+class Service:
+    """A process that runs the service. `output` is what it has written to stderr, `log` the same as JSON.
+
+    With ``unread``, the end of a pipe that is its stderr, nobody reads that before `listen`.
+    """
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, name: str, secrets: frozenset[str], unread: int | None = None
+    ) -> None:
         self.process = process
         self.name = name
         self.output: list[str] = []
         self.log: list[Line] = []
         self._secrets = secrets
-        self._reading = asyncio.create_task(self._read())
+        self._unread = unread
+        self._reading = asyncio.create_task(self._read(process.stderr))
 
-    async def _read(self) -> None:
-        assert self.process.stderr is not None
-        while line := (await self.process.stderr.readline()).decode():
+    async def listen(self) -> None:
+        """Begin to read what nobody has read."""
+        assert self._unread is not None
+        reader = asyncio.StreamReader(limit=_LINE_BYTES)
+        pipe, self._unread = os.fdopen(self._unread, "rb", buffering=0), None
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        self._reading = asyncio.create_task(self._read(reader))
+
+    def close(self) -> None:
+        """Close the pipe that nobody has read."""
+        if self._unread is not None:
+            os.close(self._unread)
+            self._unread = None
+
+    async def _read(self, stderr: asyncio.StreamReader | None) -> None:
+        while stderr is not None and (line := (await stderr.readline()).decode()):
             self.output.append(line.rstrip("\n"))
             with contextlib.suppress(orjson.JSONDecodeError):
                 self.log.append(orjson.loads(line))
@@ -116,6 +146,12 @@ class Service:
         except (OSError, TimeoutError, aiohttp.ClientError):
             return 0, {}
 
+    async def status(self, path: str) -> int:
+        """The status of one of its pages, such as ``/healthz``."""
+        url = f"http://127.0.0.1:{self.lines('service_started')[0]['port']}{path}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status
+
     async def metric(self, name: str, **labels: str) -> float:
         """The value of one series of its metrics; 0 if it is not there."""
         return next(iter(await self._series(name, labels)), 0.0)
@@ -125,12 +161,7 @@ class Service:
         return sum(await self._series(name, labels))
 
     async def _series(self, name: str, labels: Mapping[str, str]) -> list[float]:
-        port = self.lines("service_started")[0]["port"]
-        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
-            text = await response.text()
-        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-        wanted = f"clawdstrike_alerting_{name}"
-        return [one.value for one in samples if one.name == wanted and labels.items() <= one.labels.items()]
+        return await series(self.lines("service_started")[0]["port"], name, labels)
 
     # what is done to it
 
@@ -196,9 +227,14 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def service_process(document: Mapping[str, Any], folder: Path, name: str = "service") -> AsyncIterator[Service]:
-    """The service with this configuration; at the end of the block it is ended, unless the test has done so."""
-    service = await _start(document, folder, name)
+async def service_process(
+    document: Mapping[str, Any], folder: Path, name: str = "service", *, unread: bool = False
+) -> AsyncIterator[Service]:
+    """The service with this configuration; at the end of the block it is ended, unless the test has done so.
+
+    If ``unread``, nobody reads what it writes until the test calls `Service.listen`.
+    """
+    service = await _start(document, folder, name, unread=unread)
     try:
         yield service
         if service.process.returncode is None:
@@ -211,6 +247,7 @@ async def service_process(document: Mapping[str, Any], folder: Path, name: str =
         with contextlib.suppress(ProcessLookupError):
             service.process.kill()
         await service.ended()
+        service.close()
 
 
 async def run_to_end(document: Mapping[str, Any] | str, folder: Path, *, within: float = 30.0) -> tuple[int, list[str]]:
@@ -232,19 +269,22 @@ async def run_to_end(document: Mapping[str, Any] | str, folder: Path, *, within:
     return code, [line for line in service.output if not line.startswith("{")]
 
 
-async def _start(document: Mapping[str, Any] | str, folder: Path, name: str) -> Service:
+async def _start(document: Mapping[str, Any] | str, folder: Path, name: str, *, unread: bool = False) -> Service:
     text = document if isinstance(document, str) else yaml.safe_dump(dict(document))
     path = folder / f"{name}.yaml"
     path.write_text(text)
+    pipe = os.pipe() if unread else None
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *("run", "--config", str(path)),
         stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        limit=1 << 22,
+        stderr=pipe[1] if pipe else asyncio.subprocess.PIPE,
+        limit=_LINE_BYTES,
         cwd=ROOT,
     )
-    return Service(process, name, _secrets(text))
+    if pipe:
+        os.close(pipe[1])
+    return Service(process, name, _secrets(text), pipe[0] if pipe else None)
 
 
 def _secrets(text: str) -> frozenset[str]:

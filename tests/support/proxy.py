@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import enum
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 _SIZE_AND_API = struct.Struct(">ih")
+
+
+SHUTDOWN_SECONDS = 0.2
 
 
 class Api(enum.IntEnum):
@@ -38,11 +42,15 @@ class KafkaProxy:
     """Forwards connections to a broker; can hold them up, and close and refuse them, all or only coordination.
 
     What is held is neither answered nor refused, as behind a firewall that drops; it passes when `restore` is called.
+    Where clients come by TLS and show certificates, those of the common names ``revoked`` are turned away;
+    ``turned_away`` are theirs, in order.
     """
 
     broker_host: str
     broker_port: int
     delay_seconds: float = 0.0
+    revoked: set[str] = field(default_factory=set)
+    turned_away: list[str] = field(default_factory=list)
     _connections: set[_Connection] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _all_open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,7 +88,7 @@ class KafkaProxy:
         self._tasks.add(task)
         connection = None
         try:
-            if self._refusing:
+            if self._refusing or self._is_revoked(client_writer):
                 return
             broker_reader, broker_writer = await asyncio.open_connection(self.broker_host, self.broker_port)
             connection = _Connection(client_writer, broker_writer)
@@ -96,6 +104,12 @@ class KafkaProxy:
             if connection is not None:
                 self._connections.discard(connection)
                 connection.broker.close()
+
+    def _is_revoked(self, client: asyncio.StreamWriter) -> bool:
+        shown = client.get_extra_info("peercert") or {}
+        names = [value for part in shown.get("subject", ()) for name, value in part if name == "commonName"]
+        self.turned_away += (revoked := [name for name in names if name in self.revoked])
+        return bool(revoked)
 
     async def _requests(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         while True:
@@ -130,10 +144,17 @@ class KafkaProxy:
 
 
 @contextlib.asynccontextmanager
-async def kafka_proxy(listen_port: int, broker_port: int, *, host: str = "127.0.0.1") -> AsyncIterator[KafkaProxy]:
-    """A proxy at `listen_port`, which the broker's listener at `broker_port` advertises as its own address."""
+async def kafka_proxy(
+    listen_port: int, broker_port: int, *, host: str = "127.0.0.1", ssl_context: ssl.SSLContext | None = None
+) -> AsyncIterator[KafkaProxy]:
+    """A proxy at `listen_port`, which the broker's listener at `broker_port` advertises as its own address.
+
+    With a context clients come to it by TLS; from it to the broker they go in the clear.
+    """
     proxy = KafkaProxy(host, broker_port)
-    server = await asyncio.start_server(proxy.serve, host, listen_port)
+    # A client that is cut off does not say goodbye, and is not waited for.
+    tls = {} if ssl_context is None else {"ssl": ssl_context, "ssl_shutdown_timeout": SHUTDOWN_SECONDS}
+    server = await asyncio.start_server(proxy.serve, host, listen_port, **tls)
     try:
         yield proxy
     finally:

@@ -17,6 +17,7 @@ from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
 from consumer.kafka import KafkaClients
 from consumer.log import configure_log
+from consumer.log_lines import StreamLines
 from consumer.pipeline import Pipeline
 from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.server.metrics import Metrics
@@ -148,7 +149,7 @@ class Member:
 
     async def run(self) -> None:
         """Run until stopped."""
-        log = configure_log("debug", "json", secrets_of(self.config), self.output)
+        log = configure_log("debug", "json", secrets_of(self.config), StreamLines(self.output))
         metrics = Metrics(self.registry)
         async with create_session(64) as session, asyncio.TaskGroup() as group:
             for pipeline in build_pipelines(self.config):

@@ -307,6 +307,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("kafka.bootstrap_servers", "kafka", "must be host:port"),
     ("kafka.bootstrap_servers", "kafka:99999", "must be host:port"),
     ("kafka.bootstrap_servers", "kafka:9092,", "must be host:port"),
+    ("kafka.bootstrap_servers", "a..b:9092", "must be host:port, and one of the hosts can be no name of one"),
+    ("kafka.bootstrap_servers", f"{'x' * 64}:9092", "can be no name of one"),
     ("kafka.group_id", "", "must not be empty"),
     ("kafka.group_id", ["a"], "must be text"),
     ("kafka.event_key", "session", "must be a placeholder"),
@@ -439,6 +441,38 @@ def test_refused_endpoints(url: str, message: str) -> None:
     assert "hunter2" not in problem
 
 
+@pytest.mark.parametrize("path", [f"{PD}.api_endpoint", f"{OG}.api_endpoint"])
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://events.pagerduty.com/v2/enqueue", "https://events.pagerduty.com"),
+        ("https://events.pagerduty.com/v2/enqueue/", "https://events.pagerduty.com"),
+        ("https://events.eu.pagerduty.com//V2//Enqueue//", "https://events.eu.pagerduty.com"),
+        ("https://events.pagerduty.com/v2/change/enqueue", "https://events.pagerduty.com"),
+        ("https://events.pagerduty.com/v2", "https://events.pagerduty.com"),
+        ("https://api.opsgenie.com/v2/", "https://api.opsgenie.com"),
+        ("https://api.opsgenie.com/v2/alerts", "https://api.opsgenie.com"),
+        ("https://api.opsgenie.com/v2/alerts/an-alias/close", "https://api.opsgenie.com"),
+        ("https://api.opsgenie.com/v2/heartbeats/clawdstrike/ping", "https://api.opsgenie.com"),
+        (
+            "https://api.atlassian.com/jsm/ops/integration/v2/alerts",
+            "https://api.atlassian.com/jsm/ops/integration",
+        ),
+        ("https://proxy.example:8443/v2/alerts/x/v2/enqueue", "https://proxy.example:8443/v2/alerts/x"),
+        ("http://127.0.0.1:9999/v2/alerts", "http://127.0.0.1:9999"),
+    ],
+)
+def test_the_address_of_a_call_is_refused_with_the_base_that_is_meant(path: str, url: str, base: str) -> None:
+    message = f"must be the base address, to which the path of each call is added: {base}"
+    assert problems(text_of(path, url)) == [f"{path}: {message}"]
+    assert parse(text_of(path, base if "/v2" not in base else "https://proxy.example/x")).pipelines
+
+
+@pytest.mark.parametrize("url", ["https://proxy.example/v2/pagerduty", "https://proxy.example/v20", "https://v2"])
+def test_a_prefix_of_a_proxy_may_have_a_version(url: str) -> None:
+    assert parse(text_of(f"{PD}.api_endpoint", url)).pipelines == ["pagerduty"]
+
+
 def test_topics_must_be_different() -> None:
     (problem,) = problems("kafka: {topics: {events: a.pagerduty, state: a}}")
     assert problem == "kafka.topics: one topic would have two purposes: a.pagerduty"
@@ -454,7 +488,7 @@ def test_a_certificate_needs_its_key() -> None:
     assert secrets_of(parse(text_of(path, sasl))) == {"p"}
 
 
-@pytest.mark.parametrize("path", [setting.path for setting in UNBUILT])
+@pytest.mark.parametrize("path", [setting.path for setting in UNBUILT if not setting.together])
 def test_what_is_not_built_is_refused_when_it_is_set(path: str) -> None:
     value: Any = True if path.endswith("enabled") else "a-topic" if "topics" in path else {}
     assert problems(text_of(path, value)) == [f"{path}: not available in this version"]
@@ -463,6 +497,28 @@ def test_what_is_not_built_is_refused_when_it_is_set(path: str) -> None:
 def test_what_is_not_built_can_be_off() -> None:
     assert not parse("webhooks: {enabled: false}").webhooks.enabled
     assert list(unbuilt_settings({"webhooks": None, "delivery": []})) == []
+
+
+JIRA = ("https://api.atlassian.com/jsm/ops/integration", "https://proxy.example/jsm/ops/x/", "https://a.atlassian.com")
+
+
+@pytest.mark.parametrize("endpoint", JIRA)
+def test_the_heartbeat_of_jira_service_management_is_refused(endpoint: str) -> None:
+    assert problems(text_of(OG, {"api_endpoint": endpoint, "heartbeat": {"enabled": True}})) == [
+        f"{OG}.heartbeat.enabled: not available in this version with an api_endpoint of Jira Service Management"
+    ]
+
+
+@pytest.mark.parametrize("endpoint", [None, "https://api.eu.opsgenie.com", "https://notatlassian.com"])
+def test_the_heartbeat_of_opsgenie_is_not(endpoint: str | None) -> None:
+    section = {"heartbeat": {"enabled": True}, **({"api_endpoint": endpoint} if endpoint else {})}
+    assert parse(text_of(OG, section)).pipelines == ["opsgenie"]
+    assert parse(text_of(OG, {"api_endpoint": JIRA[0], "heartbeat": {"enabled": False}})).pipelines == ["opsgenie"]
+
+
+def test_an_address_that_is_none_is_told_beside_its_heartbeat() -> None:
+    told = problems(text_of(OG, {"api_endpoint": "https://[", "heartbeat": {"enabled": True}}))
+    assert told == [f"{OG}.api_endpoint: must be an address such as https://api.example.com"]
 
 
 # --- the text itself
@@ -698,6 +754,24 @@ def test_check_config_says_that_the_repartition_stage_is_needed(capsys: pytest.C
     assert "needed: the dedup key lacks {session_id}, kafka.event_key" in out
     assert "group clawdstrike-alerting.pagerduty-repartition" in out
     assert "on_session_end is ignored" in out
+
+
+def test_check_config_says_what_becomes_of_addresses_that_begin_with_a_placeholder() -> None:
+    section = {
+        "links": [{"href": "https://x.example/{guard}"}, {"href": "{label.runbook_url}"}],
+        "images": [{"src": "{label.graph}", "href": "{label.board}/{guard}"}],
+        "client_url": "{label.console}",
+    }
+    said: list[str] = []
+    command.check_config(parse(text_of(PD, section)), said.append)
+    told = [line.split(maxsplit=1) for line in said if "as the event has it" in line]
+    condition = "as the event has it, if that makes an absolute https address, else no"
+    assert told == [
+        ["links.1.href", f"{{label.runbook_url}}: {condition} link"],
+        ["images.0.src", f"{{label.graph}}: {condition} image"],
+        ["images.0.href", f"{{label.board}}/{{guard}}: {condition} link"],
+        ["client_url", f"{{label.console}}: {condition} link"],
+    ]
 
 
 def test_check_config_tells_problems_on_stderr(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

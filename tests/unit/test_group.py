@@ -9,14 +9,21 @@ from typing import Any
 import pytest
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import GroupLoadInProgressError, IllegalStateError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    GroupLoadInProgressError,
+    IllegalStateError,
+    KafkaError,
+    RecordTooLargeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
 from consumer.group import GroupMember
 from consumer.progress import Progress
 from consumer.proof import NotOwner, Proofs
+from consumer.silence import SILENT_SECONDS
 from consumer.source import Source
+from consumer.unreadable import RETRY_SECONDS, UnreadableRecords
 from consumer.watermarks import Watermarks
 from providers.retry import Backoff
 from tests.support.waiting import wait_until
@@ -28,12 +35,25 @@ class Consumer:
     """A consumer that is assigned what the test says."""
 
     def __init__(self) -> None:
-        self.batches: asyncio.Queue[Mapping[TopicPartition, Sequence[Any]]] = asyncio.Queue()
+        self.batches: asyncio.Queue[Mapping[TopicPartition, Sequence[Any]] | Exception] = asyncio.Queue()
+        self.asked: list[set[TopicPartition]] = []
         self.positions = {A: 0, B: 0}
         self.refusal: Exception | None = None
+        self.answered: dict[TopicPartition, int | None] = {A: None, B: None}
 
-    async def getmany(self, timeout_ms: int, max_records: int) -> Mapping[TopicPartition, Sequence[Any]]:
+    def paused(self) -> set[TopicPartition]:
+        return set()
+
+    def last_poll_timestamp(self, partition: TopicPartition) -> int | None:
+        return self.answered[partition]
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int
+    ) -> Mapping[TopicPartition, Sequence[Any]]:
+        self.asked.append(set(partitions))
         batches = await self.batches.get()
+        if isinstance(batches, Exception):
+            raise batches
         for partition, records in batches.items():
             self.positions[partition] += len(records)
         return batches
@@ -52,7 +72,7 @@ class Consumer:
         pass
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        pass
+        self.positions[partition] = offset
 
 
 async def _watermarks(
@@ -66,7 +86,8 @@ class Task:
 
     def __init__(self, partition: TopicPartition, life: Callable[["Task"], Awaitable[None]]) -> None:
         self.partition = partition
-        self.is_running = False
+        self.is_running = self.is_refused = self.is_paused = False
+        self.has_checkpointed = False
         self.committed: OffsetAndMetadata | None = None
         self.position = 0
         self.deciding, self.draining, self.closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -101,6 +122,10 @@ async def _runs(task: Task) -> None:
     await asyncio.Event().wait()
 
 
+async def _starts(task: Task) -> None:
+    await asyncio.Event().wait()
+
+
 async def _fails(task: Task) -> None:
     raise KafkaError("trouble")
 
@@ -116,7 +141,8 @@ class Setting:
             self.made.append(Task(source.partition, lives[source.partition]))
             return self.made[-1]
 
-        clock = Clock.system()
+        self.now = 0.0
+        clock = Clock(lambda: self.now, lambda: self.now)
         self.member: GroupMember[Any] = GroupMember(
             consumer=self.consumer,  # type: ignore[arg-type]
             admin=None,  # type: ignore[arg-type]
@@ -163,7 +189,7 @@ async def test_a_position_does_not_pass_what_was_fetched_and_is_not_decided() ->
     async with _assigned({A: _runs, B: _runs}) as (setting, group):
         (first,), (second,) = setting.of(A), setting.of(B)
         first.deciding.clear()
-        fetching = group.create_task(setting.member._fetch())
+        fetching = group.create_task(setting.member._fetching.run())
         setting.consumer.batches.put_nowait({A: [1, 2, 3], B: [1, 2]})
         await wait_until(lambda: setting.consumer.positions == {A: 3, B: 2}, "both are fetched", poll=0.001)
         await setting.member._ends.look()
@@ -194,7 +220,7 @@ async def test_a_lost_position_builds_nothing_of_a_partition_that_was_released_m
     async with _assigned({A: _runs, B: _runs}) as (setting, _):
         (lost,) = setting.of(B)
         lost.closing.clear()
-        losing = asyncio.create_task(setting.member._position_lost(OffsetOutOfRangeError({B: 7})))
+        losing = asyncio.create_task(setting.member._position_lost({B: 7}))
         await wait_until(lambda: not lost.is_running, "its task is ended", poll=0.001)
         releasing = asyncio.create_task(setting.member.on_partitions_revoked([A, B]))
         await asyncio.sleep(0)
@@ -228,3 +254,95 @@ async def test_a_coordinator_that_does_not_give_the_offsets_is_no_group_without_
         await source.group_offset()
     assert await source.group_offset() is None
     assert await source.group_offset() == OffsetAndMetadata(5, "m")
+
+
+def _corrupt(partition: TopicPartition, offset: int) -> UnreadableRecords:
+    return UnreadableRecords(partition, offset, "Invalid CRC")
+
+
+async def test_one_partition_that_cannot_be_read_stands_still_and_the_others_go_on() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        (first,), (second,) = setting.of(A), setting.of(B)
+        consumer, member = setting.consumer, setting.member
+        fetching = group.create_task(member._fetching.run())
+        consumer.batches.put_nowait({A: [1, 2], B: [1]})
+        await wait_until(lambda: (first.position, second.position) == (2, 1), "both are decided", poll=0.001)
+        # By then the client has passed over records of both that it gave to nobody.
+        consumer.positions = {A: 3, B: 7}
+        consumer.batches.put_nowait(_corrupt(A, 2))
+        await wait_until(lambda: len(consumer.asked) == 3, "the other is fetched", poll=0.001)
+        assert consumer.positions == {A: 2, B: 1}
+        assert consumer.asked == [set(), set(), {B}]
+        assert member.troubles == {0: "the records from offset 2 on cannot be read: Invalid CRC"}
+        assert first.is_running  # what it owes is told
+        setting.now += RETRY_SECONDS
+        consumer.batches.put_nowait({B: [2]})
+        await wait_until(lambda: len(consumer.asked) == 4, "both are fetched again", poll=0.001)
+        assert consumer.asked[-1] == set()
+        consumer.batches.put_nowait(_corrupt(A, 2))
+        await wait_until(lambda: len(consumer.asked) == 5, "the other is fetched", poll=0.001)
+        assert consumer.asked[-1] == {B}
+        setting.now += RETRY_SECONDS
+        consumer.batches.put_nowait({B: [3]})
+        consumer.batches.put_nowait({A: [3]})  # another leader has it
+        await wait_until(lambda: (first.position, second.position) == (3, 3), "both are decided", poll=0.001)
+        setting.now += 1.0
+        consumer.batches.put_nowait({})
+        await wait_until(lambda: member.troubles == {}, "it is well again", poll=0.001)
+        assert len(setting.made) == 2
+        fetching.cancel()
+
+
+async def test_a_member_that_can_read_nothing_of_all_it_has_stays_and_tries_again() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        consumer = setting.consumer
+        fetching = group.create_task(setting.member._fetching.run())
+        consumer.batches.put_nowait(_corrupt(A, 0))
+        consumer.batches.put_nowait(RecordTooLargeError("… %s=%s … %s", B, 0, 1024))
+        await wait_until(lambda: set(setting.member.troubles) == {0, 1}, "both are in trouble", poll=0.001)
+        asked = len(consumer.asked)
+        await asyncio.sleep(0)
+        assert len(consumer.asked) == asked
+        setting.now += RETRY_SECONDS
+        await wait_until(lambda: len(consumer.asked) > asked, "both are fetched again", poll=0.01)
+        assert consumer.asked[-1] == set()
+        fetching.cancel()
+
+
+async def test_what_could_not_be_read_is_the_next_owners_when_it_is_revoked() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        fetching = group.create_task(setting.member._fetching.run())
+        setting.consumer.batches.put_nowait(_corrupt(A, 0))
+        await wait_until(lambda: setting.member.troubles, "it is in trouble", poll=0.001)
+        await setting.member.on_partitions_revoked([A, B])
+        assert setting.member.troubles == {}
+        await setting.member.on_partitions_assigned([B])
+        assert setting.member._fetching._readable() == ()
+        fetching.cancel()
+
+
+async def test_only_what_has_not_failed_yet_is_being_restored() -> None:
+    async with _assigned({A: _runs, B: _fails}) as (setting, _):
+        await wait_until(lambda: setting.member.troubles, "one has failed", poll=0.001)
+        assert setting.member.troubles == {1: "its task failed: KafkaError('trouble')"}
+        assert not setting.member.is_restoring
+    setting = Setting({A: _starts, B: _starts})
+    async with asyncio.TaskGroup() as group:
+        setting.member._group = group
+        await setting.member.on_partitions_assigned([A, B])
+        assert setting.member.is_restoring
+        await setting.member.on_partitions_revoked([A, B])
+        assert not setting.member.is_restoring
+
+
+async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        fetching = group.create_task(setting.member._fetching.run())
+        for second in range(1 + int(SILENT_SECONDS)):
+            setting.now += 1.0
+            setting.consumer.answered[B] = second
+            asked = len(setting.consumer.asked)
+            setting.consumer.batches.put_nowait({})
+            await wait_until(lambda asked=asked: len(setting.consumer.asked) > asked, "it turns", poll=0.0)  # type: ignore[misc]
+        assert setting.member.troubles == {0: "no fetch has been answered for 60 s"}
+        fetching.cancel()

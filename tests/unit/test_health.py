@@ -10,7 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from consumer.server.app import ServerError, create_app, serving
-from consumer.server.health import STALLED_SECONDS, PipelineHealth, heartbeat_reason, liveness, readiness
+from consumer.server.health import (
+    STALLED_SECONDS,
+    STANDSTILL_SECONDS,
+    PipelineHealth,
+    heartbeat_reason,
+    liveness,
+    readiness,
+    takes_traffic,
+)
 
 WELL = PipelineHealth(
     name="pagerduty",
@@ -20,7 +28,7 @@ WELL = PipelineHealth(
     restored=3,
     stuck=(),
     refused_routes=(),
-    failing_checkpoints=False,
+    troubles=(),
     loop_age=0.1,
 )
 
@@ -39,20 +47,23 @@ def test_all_is_well() -> None:
 
 
 def test_before_any_pipeline_has_started_nothing_is_well() -> None:
-    assert liveness([]) == readiness([]) == ["no pipeline has started yet"]
+    assert liveness([]) == readiness([]) == takes_traffic([]) == ["no pipeline has started yet"]
     assert heartbeat_reason([]) == "no pipeline has started yet"
 
 
 @pytest.mark.parametrize(
     ("pipeline", "alive", "ready", "vouched"),
     [
-        (but(joined=False, proved=False, partitions=0, restored=0), False, False, False),
+        # Kafka is away, or a rebalance takes its time: a restart helps nobody.
+        (but(joined=False, proved=False, partitions=0, restored=0), True, False, False),
+        (but(proved=False, standstill=STANDSTILL_SECONDS - 1), True, False, False),
+        (but(proved=False, standstill=STANDSTILL_SECONDS), False, False, False),
         (but(loop_age=STALLED_SECONDS + 1), False, True, False),
         (but(loop_age=STALLED_SECONDS), True, True, True),
         (but(proved=False), True, False, False),
         (but(restored=2), True, False, False),
         (but(refused_routes=("by_guard:secret_leak",)), True, False, False),
-        (but(failing_checkpoints=True), True, False, False),
+        (but(troubles=("partition 2: its task failed: KafkaError()",)), True, False, False),
         (but(stuck=("partition 2 has had a lag of 7 without progress",)), True, True, False),
         # More members than partitions: the one without has nothing to prove, and is well.
         (but(proved=False, partitions=0, restored=0), True, True, True),
@@ -62,6 +73,7 @@ def test_what_each_trouble_means(pipeline: PipelineHealth, alive: bool, ready: b
     assert (liveness([pipeline]) == []) is alive
     assert (readiness([pipeline]) == []) is ready
     assert (heartbeat_reason([pipeline]) is None) is vouched
+    assert takes_traffic([pipeline]) == []  # it would be the same in every other pod
 
 
 def test_one_pipeline_in_trouble_is_enough_and_is_named() -> None:
@@ -78,10 +90,9 @@ def test_a_patient_caller_waits_longer_for_the_loop() -> None:
     assert heartbeat_reason([pipeline], stalled_after=STALLED_SECONDS + 2) is None
 
 
-@pytest.mark.parametrize("field", ["held_back", "outgrown"])
-def test_what_is_hidden_and_what_has_to_grow_is_told_and_not_vouched_for(field: str) -> None:
-    pipelines = [but(**{field: ("partition 3: so it is", "partition 5: too")})]
-    reasons = ["pagerduty: partition 3: so it is", "pagerduty: partition 5: too"]
+def test_what_has_to_grow_is_told_and_not_vouched_for() -> None:
+    pipelines = [but(outgrown=("topic state has 1 partitions", "topic positions too"))]
+    reasons = ["pagerduty: topic state has 1 partitions", "pagerduty: topic positions too"]
     assert readiness(pipelines) == reasons
     assert heartbeat_reason(pipelines) == "; ".join(reasons)
     assert liveness(pipelines) == []
@@ -102,7 +113,7 @@ async def _served(
         yield session
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz/traffic"])
 async def test_well_is_200(path: str) -> None:
     async with _served([WELL]) as session, session.get(path) as response:
         assert response.status == 200
@@ -110,17 +121,18 @@ async def test_well_is_200(path: str) -> None:
 
 
 async def test_trouble_is_503_with_the_reasons_of_each_pipeline() -> None:
-    pipelines = [WELL, but(name="opsgenie", failing_checkpoints=True)]
+    pipelines = [WELL, but(name="opsgenie", troubles=("partition 1: its task failed: KafkaError()",))]
     async with _served(pipelines) as session:
         async with session.get("/readyz") as response:
             assert response.status == 503
             told = await response.json()
-        async with session.get("/healthz") as response:
-            assert response.status == 200
+        for path in ("/healthz", "/readyz/traffic"):
+            async with session.get(path) as response:
+                assert response.status == 200
     assert told["status"] == "failing"
-    assert told["reasons"] == ["opsgenie: checkpoints fail"]
+    assert told["reasons"] == ["opsgenie: partition 1: its task failed: KafkaError()"]
     assert told["pipelines"]["pagerduty"]["reasons"] == []
-    assert told["pipelines"]["opsgenie"]["reasons"] == ["opsgenie: checkpoints fail"]
+    assert told["pipelines"]["opsgenie"]["reasons"] == ["opsgenie: partition 1: its task failed: KafkaError()"]
     assert told["pipelines"]["opsgenie"]["restored"] == 3
 
 

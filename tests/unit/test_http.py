@@ -8,15 +8,21 @@ from contextlib import asynccontextmanager
 import aiohttp
 import orjson
 import pytest
-from aiohttp import web
+from aiohttp import client_proto, web
+from aiohttp.http_parser import HttpResponseParserPy
+from hypothesis import given
+from hypothesis import strategies as st
 from yarl import URL
 
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.http import MAX_ANSWER, NEVER_SENT, HttpSender, create_session, environment_proxy
+from providers.http_head import read_head
 from providers.notification import Story, Trigger
 from providers.notify import deliver
 from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import OpsGenieSettings
+from providers.pagerduty.provider import PagerDuty
+from providers.pagerduty.settings import PagerDutySettings
 from providers.provider import Request
 from state.violation import Severity, Violation
 
@@ -141,7 +147,8 @@ async def test_no_answer_in_time_may_still_land() -> None:
         (_saying(), "127.0.0.1 closed the connection without an answer"),
         (_saying(b"HTTP/1.1 20"), "127.0.0.1 closed the connection without an answer"),
         (_saying(b"\x16\x03\x01 garbage\r\n\r\n"), "127.0.0.1 did not answer in HTTP"),
-        (_saying(b"HTTP/1.1 202 OK\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"), "127.0.0.1 did not answer in HTTP"),
+        (_saying(b"SMTP/1.1 202 OK\r\n\r\n"), "127.0.0.1 did not answer in HTTP"),
+        (_saying(b"HTTP/1.1 2O2 OK\r\n\r\n"), "127.0.0.1 did not answer in HTTP"),
     ],
 )
 async def test_an_answer_that_is_none_may_still_land(talk: Talk, reason: str) -> None:
@@ -231,6 +238,134 @@ async def test_the_status_decides_when_the_body_cannot_be_read(talk: Talk) -> No
     async with _talking(talk) as url:
         assert await _send(url, seen, timeout=0.5) == Accepted()
     assert seen.body in (b"", b"{")
+
+
+_DATE = b"Date: Thu, 26 Nov 2026 03:00:00 GMT\r\n"
+
+
+@pytest.fixture(params=["C", "Python"])
+def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both parsers of aiohttp: the one in C, and the one where its wheel has none."""
+    if request.param == "Python":
+        monkeypatch.setattr("aiohttp.client_proto.HttpResponseParser", HttpResponseParserPy)
+    else:
+        assert client_proto.HttpResponseParser is not HttpResponseParserPy
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"X: " + b"x" * 9_000 + b"\r\n",
+        b"X: " + b"x" * 60_000 + b"\r\n",
+        b"X: " + b"x" * 80_000 + b"\r\n",
+        b"".join(b"X-%d: x\r\n" % number for number in range(300)),
+        b"Content-Length: 2\r\n",
+        b"Content-Length: 3\r\n",
+        b"Content-Length: two\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Content-Type: text/plain\r\nContent-Type: text/plain\r\n",
+        b"Server: a\r\nServer: b\r\n",
+        b"X: a\x00b\r\n",
+        b"no field\r\n",
+        b" : nameless\r\n",
+    ],
+    ids=lambda fields: fields[:24].decode().strip(),
+)
+@pytest.mark.usefixtures("_parser")
+async def test_whatever_a_proxy_makes_of_the_head_the_status_decides(fields: bytes) -> None:
+    asked = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        await _request(reader)
+        asked += 1
+        writer.write(b"HTTP/1.1 202 Accepted\r\n" + _DATE + b"Content-Length: 2\r\n" + fields + b"\r\n{}")
+        await writer.drain()
+
+    pagerduty = PagerDuty(PagerDutySettings.model_validate({"routing_key": "0" * 32}))
+    async with _talking(talk) as url, create_session(4) as session:
+        sender = HttpSender(session, proxy_of=lambda url: None)
+        answer = await sender.send(Request("POST", url, HEADERS, BODY), pagerduty.classify, 5.0)
+    assert asked == 1
+    assert answer == Accepted(date=1795662000.0)
+
+
+@pytest.mark.usefixtures("_parser")
+async def test_what_a_refusal_says_is_read_behind_a_head_that_cannot_be() -> None:
+    twice = b"Content-Length: 22\r\n" * 2
+    seen = _Seen()
+    async with _talking(_saying(b"HTTP/1.1 400 Bad Request\r\n" + twice + b"\r\nInvalid routing key ok")) as url:
+        assert await _send(url, seen) == Rejected(400, "")
+    assert seen.body == b"Invalid routing key ok"
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        _saying(b"HTTP/1.1 202 Accepted\r\n"),
+        _saying(b"HTTP/1.1 202 Accepted\r\nX: ", reset=True),
+        _saying(b"HTTP/1.1 202 Accepted\r\nX: ", hang=True),
+        _saying(
+            b"HTTP/1.1 103 Early Hints\r\nX: x\r\n\r\nHTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n", b": x\r\n\r\n"
+        ),
+    ],
+)
+@pytest.mark.usefixtures("_parser")
+async def test_the_status_decides_when_the_head_breaks_off(talk: Talk) -> None:
+    seen = _Seen()
+    async with _talking(talk) as url:
+        assert await _send(url, seen, timeout=0.5) == Accepted()
+
+
+@pytest.mark.usefixtures("_parser")
+async def test_a_connection_is_used_again_and_each_answer_stands_for_itself() -> None:
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        for status in (202, 400, 202):
+            await _request(reader)
+            writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % status)
+        await _request(reader)
+        writer.write(b"HTTP/1.1 nonsense\r\n\r\n")
+
+    async with _talking(talk) as url, create_session(4) as session:
+        sender = HttpSender(session, proxy_of=lambda url: None)
+        request = Request("POST", url, HEADERS, BODY)
+        answers = [await sender.send(request, _Seen(), 5.0) for _ in range(4)]
+    unread = Unavailable(None, "127.0.0.1 did not answer in HTTP", unknown=True)
+    assert answers == [Accepted(), Rejected(400, ""), Accepted(), unread]
+    assert connections == 1
+
+
+def test_a_head_is_read_field_by_field() -> None:
+    head = read_head(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 Slow down\nRetry-After: 7 \r\nX: a\r\nx: b\r\nb\xe4d: x\r\n"
+        b"Y: \xe4\r\nDate: \tnow\r\n\r\nbody\r\n\r\n"
+    )
+    assert head is not None
+    assert (head.status, dict(head.headers), head.body) == (429, {"Retry-After": "7", "Date": "now"}, b"body\r\n\r\n")
+
+
+@pytest.mark.parametrize("received", [b"", b"HTTP/1.1 202", b"HTTP/1.1 202 OK", b"HTTP/1.1 100 Continue\r\n", b"\r\n"])
+def test_without_a_whole_status_line_there_is_no_head(received: bytes) -> None:
+    assert read_head(received) is None
+
+
+def test_half_a_field_is_none() -> None:
+    head = read_head(b"HTTP/1.1 503 Away\r\nDate: now\r\nRetry-After: 36")
+    assert head is not None
+    assert dict(head.headers) == {"Date": "now"}
+
+
+@given(received=st.binary() | st.binary().map(lambda rest: b"HTTP/1.1 202 OK\r\n" + rest))
+def test_any_bytes_make_a_head_or_none(received: bytes) -> None:
+    head = read_head(received)
+    assert head is not None or not received.startswith(b"HTTP/1.1 202 OK\r\n")
+    if head is not None:
+        assert 200 <= head.status <= 999
+        assert all(name.isascii() and value.isprintable() for name, value in head.headers.items())
 
 
 async def test_an_endless_body_is_read_to_a_limit() -> None:

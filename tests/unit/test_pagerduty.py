@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -274,6 +275,101 @@ def test_an_unknown_placeholder_is_an_error_at_start() -> None:
     for href in ("https://x.example/{nope}", "https://x.example/{guard"):
         with pytest.raises(ValueError, match=r"placeholder|brace"):
             pagerduty(links=[{"href": href}])
+
+
+RUNBOOK = "https://wiki.example/run?a=1&b=%20#step-2"
+PICTURE = "https://img.example/x.png"
+
+
+def addresses(label: str | None) -> Any:
+    """The links, images and client_url of a page whose addresses begin with this label."""
+    provider = pagerduty(
+        links=[{"href": "{label.url}", "text": "Runbook"}, {"href": "{label.url}/{reason}"}],
+        images=[
+            {"src": "{label.url}", "href": "{label.url}", "alt": "a"},
+            {"src": PICTURE, "href": "{label.url}"},
+        ],
+        client_url="{label.url}",
+    )
+    labels = {} if label is None else {"url": label}
+    body = body_of(provider, trigger(violation(reason="a/b c", labels=labels)))
+    check_rules(body)
+    return {name: body[name] for name in ("links", "images", "client_url") if name in body}
+
+
+def test_an_address_that_begins_with_a_placeholder_is_taken_as_it_is() -> None:
+    assert addresses(RUNBOOK) == {
+        "links": [{"href": RUNBOOK, "text": "Runbook"}, {"href": f"{RUNBOOK}/a%2Fb%20c"}],
+        "images": [{"src": RUNBOOK, "href": RUNBOOK, "alt": "a"}, {"src": PICTURE, "href": RUNBOOK}],
+        "client_url": RUNBOOK,
+    }
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        None,
+        "",
+        "default",
+        "/run",
+        "//wiki.example/run",
+        "http://wiki.example/run",
+        "javascript:alert(1)//https://wiki.example",
+        "javascript:https://wiki.example/",
+        "data:text/html,x",
+        " https://wiki.example/run",
+        "https://wiki.example/run\n",
+        "https://wiki.example/\x00",
+        "https://wiki.example/\u202egnp.exe",
+        "https://wiki.example/a b",
+        "https://wiki.example/<script>",
+        'https://wiki.example/"onclick="x',
+        "https://evil.example\\@wiki.example/run",
+        "https://wiki.example@evil.example/",
+        "https://user:secret@wiki.example/",
+        "https://",
+        "https:///run",
+        "https://?a",
+        "https://wiki.example:port/",
+        "https://wik\u0456.example/",
+        "https://wiki.example/%zz",
+        "https://wiki.example/a#b#c",
+        "https://wiki.example/" + "a" * 3000,
+        "https://wiki.example/" + "\u00e4" * 1000,
+        "https://wiki.example/\ud800",
+    ],
+)
+def test_without_an_https_address_there_is_no_link(label: str | None) -> None:
+    assert addresses(label) == {"images": [{"src": PICTURE}]}
+
+
+def test_letters_beyond_ascii_are_encoded_in_such_an_address() -> None:
+    assert addresses("https://wiki.example/\u00dcberblick?q=\u00e4")["client_url"] == (
+        "https://wiki.example/%C3%9Cberblick?q=%C3%A4"
+    )
+
+
+def test_only_what_an_address_begins_with_is_taken_as_it_is() -> None:
+    provider = pagerduty(links=[{"href": "{label.url}{label.url}"}, {"href": "https://x.example/{label.url}"}])
+    body = body_of(provider, trigger(violation(labels={"url": "https://wiki.example/"})))
+    encoded = "https%3A%2F%2Fwiki.example%2F"
+    assert body["links"] == [
+        {"href": f"https://wiki.example/{encoded}"},
+        {"href": f"https://x.example/{encoded}"},
+    ]
+
+
+@given(st.text() | st.text().map("https://".__add__) | st.text().map("https://a.example/".__add__))
+def test_any_label_makes_a_plain_https_address_or_none(label: str) -> None:
+    address = addresses(label).get("client_url")
+    if address is None:
+        return
+    parts = urlsplit(address)
+    assert address.isascii()
+    assert address.isprintable()
+    assert len(address) <= 2048
+    assert (parts.scheme, parts.username, parts.password) == ("https", None, None)
+    assert parts.hostname
 
 
 NO_KEY = b"Invalid routing key"

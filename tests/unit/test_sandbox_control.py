@@ -141,6 +141,8 @@ async def test_a_person_closes_an_incident(client: Client, sandbox: Sandbox) -> 
 async def test_keys_are_revoked_and_restored_over_http(client: Client) -> None:
     await client.call("POST", "/_sandbox/keys", {"provider": "opsgenie", "revoke": ["g"]})
     assert await client.alert() == 401
+    await client.call("POST", "/_sandbox/keys", {"provider": "opsgenie", "revoke": ["g"], "malformed": True})
+    assert await client.alert() == 422
     await client.call("POST", "/_sandbox/keys", {"provider": "opsgenie", "restore": ["g"]})
     assert await client.alert() == 202
 
@@ -155,6 +157,9 @@ async def test_faults_are_scripted_over_http(client: Client) -> None:
     assert [(one["id"], one["hits"]) for one in answer["faults"]] == [(armed["id"], 1)]
     assert (await client.call("DELETE", f"/_sandbox/faults/{armed['id']}"))[0] == 200
     assert (await client.call("DELETE", f"/_sandbox/faults/{armed['id']}"))[0] == 404
+    pattern = {"effect": {"kind": "add_headers", "headers": [["Via", "x"]]}, "dedup_key_pattern": "^k1$"}
+    status, armed = await client.call("POST", "/_sandbox/faults", pattern)
+    assert (status, armed["fault"]["dedup_key_pattern"]) == (200, "^k1$")
     assert await client.event("trigger") == 202
     for kind in ("hang", "drop", "lose_answer"):
         assert (await client.call("POST", "/_sandbox/faults", {"effect": {"kind": kind}}))[0] == 200
@@ -173,6 +178,7 @@ async def test_faults_are_scripted_over_http(client: Client) -> None:
         {"effect": {"kind": "answer"}},
         {"effect": {"kind": "hang", "seconds": 1}},
         {"effect": {"kind": "hang"}, "route": KEY},
+        {"effect": {"kind": "hang"}, "dedup_key_pattern": "("},
     ],
 )
 async def test_a_fault_that_is_not_understood_is_refused(client: Client, fault: dict[str, Any]) -> None:

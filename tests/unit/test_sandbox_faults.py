@@ -1,6 +1,7 @@
 """Every fault of the sandbox: what the client saw, and what took effect."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +10,7 @@ import aiohttp
 import pytest
 
 from providers.sandbox import (
+    AddHeaders,
     Answer,
     Delay,
     Drop,
@@ -193,6 +195,10 @@ async def test_lost_answer_is_of_a_request_that_took_effect(client: Client) -> N
         ({"action": "trigger"}, [500, 500, 500]),
         ({"action": "resolve"}, [202, 202, 202]),
         ({"dedup_key": "k2"}, [202, 500, 202]),
+        ({"dedup_key_pattern": re.compile("^k[13]$")}, [500, 202, 500]),
+        ({"dedup_key_pattern": re.compile("^k$")}, [202, 202, 202]),
+        ({"text": re.compile('"dedup_key":"k3"')}, [202, 202, 500]),
+        ({"target_type": "alias"}, [202, 202, 202]),
         ({"times": 2}, [500, 500, 202]),
         ({"times": 1, "skip": 1}, [202, 500, 202]),
         ({"times": 0}, [202, 202, 202]),
@@ -235,3 +241,52 @@ async def test_chance_is_the_same_for_the_same_seed(client: Client) -> None:
     assert set(first) == {202, 500}
     assert await seen(1) == first
     assert await seen(2) != first
+
+
+async def test_one_alert_is_refused_for_ever_and_the_others_never(client: Client) -> None:
+    client.sandbox.faults.add(Fault(Answer(status=503), dedup_key_pattern=re.compile("^k1$")))
+    for _ in range(3):
+        assert [await client.trigger(key) for key in ("k1", "k10", "k2")] == [503, 202, 202]
+    assert {incident.dedup_key for incident in client.sandbox.incidents()} == {"k10", "k2"}
+
+
+async def test_what_an_alert_quotes_can_be_refused_on_the_way(client: Client) -> None:
+    client.sandbox.faults.add(Fault(Answer(status=403), text=re.compile("/etc/shadow")))
+    assert await client.trigger("k1", event_id="read /etc/shadow") == 403
+    assert await client.trigger("k1", event_id="read /etc/hosts") == 202
+
+
+async def test_actions_on_an_alias_can_be_answered_404(client: Client) -> None:
+    client.sandbox.faults.add(Fault(Answer(status=404), target_type="alias"))
+    headers = {"Authorization": "GenieKey g"}
+
+    async def post(path: str, body: dict[str, Any]) -> int:
+        async with client.http.post(client.sandbox.url + path, json=body, headers=headers) as answer:
+            return answer.status
+
+    assert await post("/v2/alerts", {"message": "m", "alias": "a"}) == 202
+    [alert] = client.sandbox.incidents("opsgenie")
+    assert await post("/v2/alerts/a/close?identifierType=alias", {}) == 404
+    assert await post(f"/v2/alerts/{alert.id}/close?identifierType=id", {}) == 202
+
+
+async def test_an_answer_can_have_headers_that_proxies_add(client: Client) -> None:
+    client.sandbox.faults.add(Fault(AddHeaders((("Via", "p" * 9000), ("Via", "q")))))
+    async with aiohttp.ClientSession(max_field_size=65536) as http:
+        body = {"routing_key": KEY, "event_action": "resolve", "dedup_key": "k"}
+        async with http.post(client.sandbox.url + "/v2/enqueue", json=body) as answer:
+            assert (answer.status, answer.headers.getall("Via")) == (202, ["p" * 9000, "q"])
+    [entry] = client.sandbox.requests()
+    assert (entry.status, entry.applied, entry.fault) == (202, True, "add_headers")
+
+
+async def test_an_answer_can_have_its_length_twice(client: Client) -> None:
+    answer = b'{"routing_key":"' + KEY.encode() + b'","event_action":"resolve","dedup_key":"k"}'
+    head = f"POST /v2/enqueue HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(answer)}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(client.sandbox.url.rpartition(":")[2]))
+    client.sandbox.faults.add(Fault(AddHeaders((("Content-Length", "64"), ("Content-Length", "64")))))
+    writer.write(head.encode() + answer)
+    head_received, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head_received.lower().count(b"content-length: 64") == 2
+    assert len(body) == 64

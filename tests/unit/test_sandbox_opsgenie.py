@@ -309,3 +309,16 @@ async def test_calls_over_the_rate_are_throttled_as_documented() -> None:
             assert answer.headers["X-RateLimit-Period-In-Sec"] == "60"
             assert "Retry-After" not in answer.headers
         assert [one.dedup_key for one in sandbox.incidents()] == ["a"]
+
+
+async def test_a_revoked_key_is_unknown_or_of_the_wrong_form(client: Client) -> None:
+    keys = client.sandbox.keys("opsgenie")
+    keys.revoke("key-1")
+    status, answer = await client.create(alert())
+    assert (status, answer["message"]) == (401, "Could not authenticate")
+    keys.revoke("key-1", malformed=True)
+    for status, answer in (await client.create(alert()), await client.call("POST", "/v2/alerts/a/close", {})):
+        assert (status, answer["message"]) == (422, "Key format is not valid!")
+    assert client.sandbox.incidents() == []
+    keys.restore("key-1")
+    assert (await client.create(alert()))[0] == 202

@@ -1,0 +1,185 @@
+"""Where the lines of the log go: to whoever reads them, and nobody else waits for that.
+
+A pipe holds 64 KiB. If what is behind it reads no more (a log collector that hangs, a terminal that was stopped), a
+write waits, and whoever wrote waits with it. So lines are written by a thread of their own, and dropped when too many
+wait.
+"""
+
+import os
+import select
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, Protocol, TextIO
+
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: Final[tuple[Level, ...]] = ("debug", "info", "warning", "error")
+
+ROOM: Final = 10_000
+"""So many lines wait to be written; what comes then is dropped."""
+
+ROOM_FOR_TROUBLE: Final = 1_000
+"""So many more warnings and errors wait; their room is never taken by other lines."""
+
+CHARACTERS: Final = 16 << 20
+"""So many characters wait at most, and a tenth more of warnings and errors."""
+
+_BATCH_BYTES = 1 << 16
+_ATOMIC_BYTES = 4096  # PIPE_BUF: so much a pipe that has room takes at once
+_DIRECT_SECONDS = 1.0
+
+
+class Lines(Protocol):
+    """What takes the lines of a log, whole and without their line break, from any thread."""
+
+    def __call__(self, level: Level, line: str) -> None:
+        """Take one line."""
+        ...
+
+
+class StreamLines:
+    """Writes each line to a stream at once, and waits for it. A line that cannot be written is lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def __call__(self, level: Level, line: str) -> None:
+        """Write one line."""
+        try:
+            with self._lock:
+                try:
+                    self._stream.write(line + "\n")
+                except UnicodeEncodeError:
+                    self._stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
+                self._stream.flush()
+        except (OSError, ValueError):
+            pass  # the other end is gone, or the stream is closed; there is nowhere to say so
+
+
+class ThreadedLines:
+    """Lets a thread write the lines to a file descriptor. Who says something waits for nobody.
+
+    What finds no room is dropped, counted, and told of by ``tell`` once half of the room is free again: it is called
+    in that thread, with how many lines of each level were dropped since it was called last, and may log.
+    """
+
+    def __init__(self, descriptor: int, *, encoding: str = "utf-8", room: int = ROOM) -> None:
+        self._descriptor = descriptor
+        self._encoding = encoding
+        self._room = room
+        # Reentrant: a collected object may warn, and so log, at any moment, also within the blocks below.
+        self._changed = threading.Condition(threading.RLock())
+        self._waiting: deque[tuple[Level, str]] = deque()
+        self._characters = 0
+        self._dropped: Counter[Level] = Counter()
+        self._untold: Counter[Level] = Counter()
+        self._state: Literal["open", "closing", "ended", "abandoned"] = "open"
+        self._tell: Callable[[Mapping[Level, int]], None] = lambda dropped: None
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def start(self, tell: Callable[[Mapping[Level, int]], None]) -> None:
+        """Begin to write; what was said before has waited."""
+        self._tell = tell
+        self._thread.start()
+
+    def __call__(self, level: Level, line: str) -> None:
+        """Let one line be written, or drop it."""
+        with self._changed:
+            if self._state != "ended":
+                if self._state == "abandoned" or not self._has_room(level, line):
+                    self._dropped[level] += 1
+                    self._untold[level] += 1
+                    return
+                self._waiting.append((level, line))
+                self._characters += len(line)
+                self._changed.notify()
+                return
+        write_within(self._descriptor, self._encoded(line), _DIRECT_SECONDS)
+
+    def dropped(self) -> Mapping[Level, int]:
+        """How many lines of each level were not written, since the start."""
+        with self._changed:
+            return {level: self._dropped[level] for level in LEVELS}
+
+    def close(self, seconds: float) -> bool:
+        """Write what waits, for at most so many seconds; False if that was not enough, and the rest is lost.
+
+        What is said afterwards is written at once, or lost with the rest.
+        """
+        with self._changed:
+            self._state = "closing"
+            self._changed.notify()
+        self._thread.join(seconds)
+        with self._changed:
+            self._state = "abandoned" if self._thread.is_alive() else "ended"
+            return self._state == "ended"
+
+    def _has_room(self, level: Level, line: str) -> bool:
+        lines, characters = self._room, CHARACTERS
+        if level in ("warning", "error"):
+            lines, characters = lines + ROOM_FOR_TROUBLE, characters + characters // 10
+        return len(self._waiting) < lines and self._characters + len(line) <= characters
+
+    # in the thread
+
+    def _run(self) -> None:
+        while batch := self._next():
+            try:
+                _write(self._descriptor, b"".join(self._encoded(line) for _, line in batch))
+            except OSError:  # the other end is gone; there is nowhere to say so
+                with self._changed:
+                    self._dropped.update(level for level, _ in batch)
+            if untold := self._to_be_told():
+                self._tell(untold)
+
+    def _next(self) -> list[tuple[Level, str]]:
+        """The lines to write next; none when it is over."""
+        batch: list[tuple[Level, str]] = []
+        size = 0
+        with self._changed:
+            while not self._waiting and self._state == "open":
+                self._changed.wait()
+            while self._waiting and self._state != "abandoned" and size < _BATCH_BYTES:
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1][1])
+            self._characters -= size
+        return batch
+
+    def _to_be_told(self) -> Mapping[Level, int]:
+        with self._changed:
+            if not self._untold or len(self._waiting) > self._room // 2 or self._state == "abandoned":
+                return {}
+            untold, self._untold = self._untold, Counter()
+            return untold
+
+    def _encoded(self, line: str) -> bytes:
+        return f"{line}\n".encode(self._encoding, "backslashreplace")
+
+
+def write_within(descriptor: int, data: bytes, seconds: float) -> bool:
+    """Write to a descriptor that perhaps nobody reads, for at most so many seconds; whether all of it was written."""
+    end = time.monotonic() + seconds
+    try:
+        while data:
+            if not _is_writable(descriptor, end - time.monotonic()):
+                return False
+            data = data[os.write(descriptor, data[:_ATOMIC_BYTES]) :]
+    except OSError:
+        return False
+    return True
+
+
+def _is_writable(descriptor: int, seconds: float) -> bool:
+    if sys.platform == "win32":
+        return True  # there is no way to ask
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(max(0, seconds) * 1000))
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

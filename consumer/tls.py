@@ -1,0 +1,132 @@
+"""TLS to the brokers, by certificate files that may be replaced while the service runs.
+
+Certificates live for days, and whoever renews them writes the files anew. A connection that is made afterwards has to
+present the new one, and to trust the new authority and no longer the old one.
+"""
+
+import hashlib
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class UnusableFiles(Exception):
+    """The certificate files of ``kafka.security`` cannot be used: one line for the user."""
+
+
+class Logger(Protocol):
+    """What is needed of structlog's bound logger."""
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+
+class CertificateFiles:
+    """The files of one configuration, and the context that was made of them when they last fitted together."""
+
+    def __init__(self, *, ca_file: str | None, cert_file: str | None, key_file: str | None) -> None:
+        self._ca_file, self._cert_file, self._key_file = ca_file, cert_file, key_file
+        self._paths = [path for path in (ca_file, cert_file, key_file) if path is not None]
+
+    def digest(self) -> bytes:
+        """What tells these contents from others; also of files that cannot be read. The key itself is not kept.
+
+        The contents, not the times: a file can be replaced within one tick of the file system's clock. They are a few
+        kilobytes, which are read in a tenth of a millisecond.
+        """
+        return hashlib.sha256(b"".join(map(_digest, self._paths))).digest()
+
+    def load(self) -> ssl.SSLContext:
+        """A context for connections to brokers.
+
+        Raises:
+            UnusableFiles: a file cannot be read, is none of its kind, or certificate and key are no pair.
+        """
+        with _as_one_line():
+            context = ssl.create_default_context(cafile=self._ca_file)
+            self._load_pair(context)
+            return context
+
+    def renew(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """A context like ``context``, an earlier one, by what the files have now.
+
+        Raises:
+            UnusableFiles: as `load`; the earlier context is as it was.
+        """
+        if self._ca_file is not None:
+            return self.load()
+        # The authorities of the system take 50 ms to read, and the loop waits: the context that has them is kept.
+        with _as_one_line():
+            self._load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+            self._load_pair(context)
+            return context
+
+    def _load_pair(self, context: ssl.SSLContext) -> None:
+        if self._cert_file is not None:
+            context.load_cert_chain(self._cert_file, self._key_file, password=_no_password)
+
+
+class RenewingContext(ssl.SSLContext):
+    """A context that asks, for every new connection, whether its files have changed (see `CertificateFiles`).
+
+    aiokafka takes one context for all connections of a client, and asyncio calls `wrap_bio` for each of them: what it
+    wraps is wrapped by the context of the newest files. While these do not fit together, as between the writing of a
+    key and of its certificate, it is the one before.
+    """
+
+    _files: CertificateFiles
+    _log: Logger | None
+    _inner: ssl.SSLContext
+    _taken: bytes
+    _refused: bytes | None
+
+    def __new__(cls, files: CertificateFiles, log: Logger | None = None) -> "RenewingContext":
+        """Read the files. Raises `UnusableFiles`."""
+        context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        context._files, context._log = files, log
+        context._taken, context._refused = files.digest(), None
+        context._inner = files.load()
+        return context
+
+    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
+        """Called by asyncio: begin the TLS of one connection."""
+        self._renew()
+        return self._inner.wrap_bio(*args, **named)
+
+    def _renew(self) -> None:
+        digest = self._files.digest()
+        if digest == self._taken:
+            return
+        try:
+            self._inner = self._files.renew(self._inner)
+        except UnusableFiles as error:
+            if digest != self._refused and self._log is not None:
+                self._log.error("certificates_unusable", error=str(error), used="those read before")
+            self._refused = digest
+        else:
+            self._taken, self._refused = digest, None
+            if self._log is not None:
+                self._log.info("certificates_renewed")
+
+
+def _digest(path: str) -> bytes:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).digest()
+    except OSError as error:
+        return hashlib.sha256(repr(error.errno).encode()).digest()
+
+
+@contextmanager
+def _as_one_line() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # of which ssl.SSLError is one
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise UnusableFiles(f"kafka.security: the certificate files cannot be used: {reason or error}") from error
+
+
+def _no_password() -> str:
+    # Asked for by OpenSSL on the terminal, it would hold up the start for ever.
+    raise UnusableFiles("kafka.security.key_file: the key is encrypted, and there is nobody to ask for its password")

@@ -1,0 +1,111 @@
+"""Records that cannot be read: a corrupt batch is the trouble of its partition alone (design-2 section 15).
+
+aiokafka 0.14 raises what is wrong with a batch out of ``getmany``, at each call, and does not say of which partition.
+By then it has passed over what the same call had taken of other partitions, and over the records before the batch
+(source: ``Fetcher.fetched_records``, ``FetchResult.getall``). So whoever goes on has to seek.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import aiokafka.consumer.fetcher
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import KafkaError, RecordTooLargeError
+
+RETRY_SECONDS = 30.0
+"""Between two attempts to read on: another leader, a mended or a compacted log may give what this one did not."""
+
+
+class UnreadableRecords(KafkaError):  # type: ignore[misc]
+    """The batch at this offset of this partition is no batch: its checksum, its length or its records are wrong."""
+
+    def __init__(self, partition: TopicPartition, offset: int, reason: str) -> None:
+        super().__init__(f"{partition.topic}-{partition.partition} at offset {offset}: {reason}")
+        self.partition = partition
+        self.offset = offset
+        self.reason = reason
+
+
+def name_what_cannot_be_read() -> None:
+    """Make aiokafka's consumers in this process raise `UnreadableRecords` for a batch that they cannot read."""
+    # The fetcher takes the class from its module and cannot be given another.
+    aiokafka.consumer.fetcher.PartitionRecords = NamedRecords
+
+
+class NamedRecords(PartitionRecords):  # type: ignore[misc]
+    """The fetched records of one partition, as the fetcher uses them.
+
+    What lies before a batch that cannot be read is handed out first: the batch is then the first of another fetch.
+    """
+
+    def __init__(self, tp: TopicPartition, records: Any, aborted: Any, fetch_offset: int, *settings: Any) -> None:
+        super().__init__(tp, records, aborted, fetch_offset, *settings)
+        self._fetch_offset = fetch_offset
+
+    def _unpack_records(self) -> Iterator[Any]:
+        try:
+            yield from super()._unpack_records()
+        except Exception as error:
+            if self.next_fetch_offset == self._fetch_offset:
+                reason = str(error) or type(error).__name__
+                raise UnreadableRecords(self._tp, self.next_fetch_offset, reason) from error
+
+
+def unreadable(error: UnreadableRecords | RecordTooLargeError) -> UnreadableRecords:
+    """The same error with the partition's name.
+
+    The second says that a fetch had not even one whole batch. Brokers send the first batch whole, however large it is
+    (KIP-74), so the batch's length is wrong.
+    """
+    if isinstance(error, UnreadableRecords):
+        return error
+    _, partition, offset, _ = error.args
+    return UnreadableRecords(partition, offset, "the batch is longer than what the broker has sent of it")
+
+
+class UnreadablePartitions:
+    """The partitions of a member that cannot be read on, and when each is to be tried again. Pure."""
+
+    def __init__(self) -> None:
+        self._errors: dict[TopicPartition, UnreadableRecords] = {}
+        self._retry_at: dict[TopicPartition, float] = {}
+
+    @property
+    def errors(self) -> Mapping[TopicPartition, UnreadableRecords]:
+        """What cannot be read, until it was."""
+        return self._errors
+
+    @property
+    def waiting(self) -> frozenset[TopicPartition]:
+        """Those that are to be left out of a fetch: their next attempt is not due."""
+        return frozenset(self._retry_at)
+
+    def failed(self, error: UnreadableRecords, now: float) -> None:
+        """This partition cannot be read on."""
+        self._errors[error.partition] = error
+        self._retry_at[error.partition] = now + RETRY_SECONDS
+
+    def due(self, now: float) -> list[TopicPartition]:
+        """Those whose next attempt is due; from now on they are part of a fetch again."""
+        due = [partition for partition, retry_at in self._retry_at.items() if retry_at <= now]
+        for partition in due:
+            del self._retry_at[partition]
+        return due
+
+    def passed(self, partition: TopicPartition, position: int) -> bool:
+        """Everything below this position was read; whether that was in doubt."""
+        error = self._errors.get(partition)
+        if error is None or position <= error.offset:
+            return False
+        self._forget(partition)
+        return True
+
+    def keep(self, assigned: Iterable[TopicPartition]) -> None:
+        """The member has only these partitions; what it knows of them is as old as its assignment before."""
+        for partition in self._errors.keys() - set(assigned):
+            self._forget(partition)
+
+    def _forget(self, partition: TopicPartition) -> None:
+        del self._errors[partition]
+        self._retry_at.pop(partition, None)

@@ -1,0 +1,67 @@
+"""What is known to have happened in a phase, beside its events: what the account has to judge by."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+REJECTING = frozenset({400, 413, 422})
+"""Statuses that say of an alert that it will never be taken (design-2, section 13), where its key is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The requests about the alerts of these sessions are refused, for ever.
+
+    ``status`` is the answer; None: there is none in time. ``only_ends``: only the request that ends an alert is.
+    """
+
+    sessions: Collection[str]
+    status: int | None
+    only_ends: bool = False
+
+    @property
+    def rejects(self) -> bool:
+        """Whether what is refused is to be given up at once: a dead letter, or an end that nobody is told of."""
+        return self.status in REJECTING
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From when to when something was in the way of pages: of all, or of a provider's, of a key's, of a partition's."""
+
+    begun: float
+    over: float
+    provider: str | None = None
+    key: str | None = None
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """From when to when an open transaction hid what came into a partition behind it."""
+
+    partition: int
+    begun: float
+    over: float
+
+    def __str__(self) -> str:
+        return f"partition {self.partition} hidden"
+
+
+@dataclass(slots=True)
+class Happened:
+    """``shared``: from when to when two members used one ``group_instance_id``: each may be the owner for Kafka then,
+    and what the other had sent is still on the wire."""
+
+    refusals: list[Refusal] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    hidden: list[Hidden] = field(default_factory=list)
+    shared: list[tuple[float, float]] = field(default_factory=list)
+
+    def refusal(self, session: str) -> Refusal | None:
+        """The refusal that this session's alerts meet."""
+        return refusal_of(self.refusals, session)
+
+
+def refusal_of(refusals: Iterable[Refusal], session: str) -> Refusal | None:
+    """The first of these that is about a session."""
+    return next((refusal for refusal in refusals if session in refusal.sessions), None)

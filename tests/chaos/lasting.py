@@ -1,0 +1,292 @@
+"""The troubles that stay: each begins before a phase's traffic and is there until its end, several at a time.
+
+Each is a context: what it has done is told to the account when it leaves (`Scene.happened`). `LASTING` has all by name.
+"""
+
+import asyncio
+import contextlib
+import math
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from providers.sandbox import Answer, Fault, Hang
+from tests.chaos.account import ENDING, dedup_key, session_of
+from tests.chaos.faults import MISSED_SECONDS, SKEWED, Scene
+from tests.chaos.foreign import transaction
+from tests.chaos.growth import grow
+from tests.chaos.happened import Refusal, Window
+from tests.chaos.members import Odd
+from tests.chaos.setting import QUIET_SECONDS, SHARED_KEY
+from tests.support.kafka import unique
+from tests.support.service import API_KEY
+
+ONE_IN = 20
+SESSIONS = 4000
+"""More than there are in a phase."""
+
+YEAR_SECONDS = 365 * 86400.0
+STANDS_STILL_SECONDS = 60.0
+"""Until a stable offset that does not move is noticed (design-2, section 15)."""
+RESTORED_KEY_SECONDS = 15.0
+"""Until a key that works again is found out: one check every 10 s (design-2, section 13), and a moment."""
+SEEN_FIRST_SECONDS = 8.0
+"""So long a problem can be read before a transaction hides the rest of it."""
+SHORT_TRANSACTION_SECONDS = 10.0
+RESOLVED_SECONDS = QUIET_SECONDS + 2 * SHORT_TRANSACTION_SECONDS
+"""After so long what is quiet is resolved, where each record may be read ten seconds later than it was written."""
+READ_AGAIN_SECONDS = 15.0
+"""So long after the old certificate was refused it is looked whether anybody has shown it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """A kind of trouble that stays. ``seconds`` is how long a phase of it alone is.
+
+    ``until_judged``: it is still there when the account of the phase is taken.
+    """
+
+    name: str
+    context: Callable[[Scene], AbstractAsyncContextManager[None]]
+    seconds: float = 40.0
+    until_judged: bool = False
+
+
+def refused(status: int | None, first: int) -> Callable[[Scene], AbstractAsyncContextManager[None]]:
+    """One alert in twenty is refused for ever (None: never answered); of every second of these only the end is.
+
+    ``first`` is the number of the first session; those of kinds that come together must differ.
+    """
+
+    @contextlib.asynccontextmanager
+    async def context(scene: Scene) -> AsyncIterator[None]:
+        effect = Hang() if status is None else Answer(status=status, body="<html>blocked</html>")
+        faults: list[Fault] = []
+        for only_ends, begin in ((False, first), (True, first + ONE_IN)):
+            numbers = range(begin, SESSIONS, 2 * ONE_IN)
+            sessions = frozenset(f"{scene.prefix}{number}" for number in numbers)
+            scene.happened.refusals.append(Refusal(sessions, status, only_ends))
+            pattern = re.compile(f"[:-]{scene.prefix}(?:{'|'.join(map(str, numbers))})$")
+            actions = ENDING.values() if only_ends else (None,)
+            faults += [Fault(effect, dedup_key_pattern=pattern, action=action) for action in actions]
+        armed = [scene.setting.sandbox.faults.add(fault, first=True) for fault in faults]
+        try:
+            yield
+        finally:
+            if not any(one.hits for one in armed):
+                scene.members.trouble.append(f"nothing was refused with {status}")
+            for one in armed:
+                one.remove()
+
+    return context
+
+
+def revoked(
+    provider: str, key: str, *, malformed: bool = False
+) -> Callable[[Scene], AbstractAsyncContextManager[None]]:
+    """One integration's key is not known any more; at least one member has to say that it is not ready."""
+
+    @contextlib.asynccontextmanager
+    async def context(scene: Scene) -> AsyncIterator[None]:
+        if provider not in scene.setting.providers:
+            yield
+            return
+        keys, begun = scene.setting.sandbox.keys(provider), time.time()
+        keys.revoke(key, malformed=malformed)
+        try:
+            yield
+            if await _all_ready(scene):
+                scene.members.trouble.append(f"a key of {provider} is revoked, and all members say that they are ready")
+        finally:
+            keys.restore(key)
+            scene.happened.windows.append(Window(begun, time.time() + RESTORED_KEY_SECONDS, provider, key))
+
+    return context
+
+
+@contextlib.asynccontextmanager
+async def wrong_clock(scene: Scene) -> AsyncIterator[None]:
+    """One member's clock is wrong, by a minute or a year or what lies between, ahead or behind."""
+    members = scene.members
+    sign, seconds = scene.chance.choice((-1, 1)), math.exp(scene.chance.uniform(math.log(60), math.log(YEAR_SECONDS)))
+    members.odd = Odd(SKEWED, {"CHAOS_SKEW_SECONDS": f"{sign * seconds:.0f}"})
+    print(f"    a clock is {sign * seconds / 3600:+.1f} h off", flush=True)
+    try:
+        right = members.running[0]
+        await members.start()
+        await members.end(right)
+        try:
+            await members.ready()
+        except AssertionError as error:
+            members.trouble.append(f"with a clock {sign * seconds:+.0f} s off: {error}")
+        yield
+    finally:
+        begun, members.odd = time.time(), None
+        for odd in members.odd_ones():
+            await members.start()
+            await members.end(odd)
+        scene.happened.windows.append(Window(begun, time.time() + MISSED_SECONDS))
+
+
+@contextlib.asynccontextmanager
+async def open_transaction(scene: Scene) -> AsyncIterator[None]:
+    """Another producer's transaction in a partition stays open: what comes behind it is hidden until it ends.
+
+    One session there goes on being denied all the time: its alert is live, and what can be read of it is quiet.
+    """
+    partition, over = scene.chance.randrange(scene.traffic.partitions or 1), asyncio.Event()
+
+    async def write() -> None:
+        await _passed(over, SEEN_FIRST_SECONDS)
+        async with transaction(scene, unique("foreign"), partition):
+            await over.wait()
+
+    begun = time.time()
+    scene.traffic.endless.add(partition)
+    async with _beside(scene, "the open transaction", write, over):
+        yield
+        scene.traffic.endless.discard(partition)
+        if time.time() - begun > SEEN_FIRST_SECONDS + 1.5 * STANDS_STILL_SECONDS and await _all_ready(scene):
+            text = f"partition {partition} was hidden for a minute, and all members say that they are ready"
+            scene.members.trouble.append(text)
+
+
+@contextlib.asynccontextmanager
+async def transactions_back_to_back(scene: Scene) -> AsyncIterator[None]:
+    """Another producer writes one transaction after the other into a partition, each open for ten seconds.
+
+    What is quiet there has to be resolved all the same.
+    """
+    partition, name = scene.chance.randrange(scene.traffic.partitions or 1), unique("foreign")
+    over = asyncio.Event()
+
+    async def write() -> None:
+        while not over.is_set():
+            async with transaction(scene, name, partition):
+                await _passed(over, SHORT_TRANSACTION_SECONDS)
+
+    async with _beside(scene, "transactions back to back", write, over):
+        yield
+        if scene.is_calm and (left := await _still_open(scene, partition, time.time() - RESOLVED_SECONDS)):
+            text = f"{len(left)} alerts of partition {partition} are open that have long been quiet, {left[:3]}"
+            scene.members.trouble.append(text)
+
+
+async def _still_open(scene: Scene, partition: int, since: float) -> list[str]:
+    """The alerts of this phase and partition that are open although nothing has come since then."""
+    reader = scene.reader
+    await reader.read_on()
+    last: dict[str, float] = {}
+    for one in reader.events:
+        if one.partition == partition and one.guard is not None:
+            for provider in reader.providers:
+                last[dedup_key(provider, one)] = one.sent
+    return [
+        key
+        for provider in reader.providers
+        for key, alert in reader.open_alerts(provider).items()
+        if (alert.session_id or "").startswith(scene.prefix) and last.get(key, since) < since
+        if scene.happened.refusal(session_of(key, provider)) is None
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _beside(
+    scene: Scene, what: str, act: Callable[[], Awaitable[None]], over: asyncio.Event
+) -> AsyncIterator[None]:
+    """Something that goes on beside the block, and ends when ``over`` is set at the block's end."""
+    acting = asyncio.ensure_future(act())
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.wait([acting])
+        if (error := acting.exception()) is not None:
+            scene.members.trouble.append(f"{what}: {error!r}")
+
+
+async def _passed(over: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until it is over."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), seconds)
+
+
+@contextlib.asynccontextmanager
+async def partition_added(scene: Scene) -> AsyncIterator[None]:
+    """In the middle of it the state topics grow by one partition, then the events topic. Keys stay where they are."""
+    after = scene.chance.uniform(4, 8)
+    async with _beside(scene, "no partition could be added", lambda: grow(scene, after), asyncio.Event()):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def certificates_change(scene: Scene) -> AsyncIterator[None]:
+    """The members' certificate is replaced; a few seconds later the old one is refused, and connections are cut."""
+    after = scene.chance.uniform(4, 8)
+    what = "certificates could not be replaced"
+    async with _beside(scene, what, lambda: _revoke_certificate(scene, after), asyncio.Event()):
+        yield
+
+
+async def _revoke_certificate(scene: Scene, after: float) -> None:
+    certificates, proxies = scene.setting.certificates, scene.setting.proxies
+    old = certificates.name
+    await asyncio.to_thread(certificates.change)
+    await asyncio.sleep(after)
+    begun = time.time()
+    for proxy in proxies:
+        proxy.revoked.add(old)
+        proxy.cut()
+    await asyncio.sleep(0.5)
+    for proxy in proxies:
+        proxy.restore()
+    scene.happened.windows.append(Window(begun, time.time() + MISSED_SECONDS))
+    await asyncio.sleep(READ_AGAIN_SECONDS)
+    for proxy in proxies:
+        if proxy.turned_away:
+            scene.members.trouble.append(
+                f"{len(proxy.turned_away)} times a certificate was shown that had been replaced"
+            )
+            proxy.turned_away.clear()
+
+
+async def _all_ready(scene: Scene) -> bool:
+    return all(status == 200 for status, _ in [await member.health() for member in scene.members.running])
+
+
+_KINDS = (
+    Lasting("a clock up to a year off", wrong_clock),
+    Lasting("one in 20 refused: 503", refused(503, 1), until_judged=True),
+    Lasting("one in 20 refused: 403", refused(403, 4), until_judged=True),
+    Lasting("one in 20 refused: 400", refused(400, 7), until_judged=True),
+    Lasting("one in 20 refused: no answer", refused(None, 10), until_judged=True),
+    Lasting("a route's key revoked", revoked("pagerduty", SHARED_KEY)),
+    Lasting("OpsGenie's key malformed", revoked("opsgenie", API_KEY, malformed=True)),
+    Lasting("a transaction stays open", open_transaction, seconds=130.0),
+    Lasting("transactions back to back", transactions_back_to_back, seconds=75.0),
+    Lasting("a partition added", partition_added, seconds=100.0),
+    Lasting("certificates replaced", certificates_change),
+)
+
+LASTING: Mapping[str, Lasting] = {kind.name: kind for kind in _KINDS}
+"""In the order in which they have to begin: one waits until a member is ready, which under another it cannot be."""
+
+BAD_HOURS: Mapping[str, Sequence[str]] = {
+    "refused for ever, a wrong clock": (
+        *("one in 20 refused: 503", "one in 20 refused: 403", "one in 20 refused: 400"),
+        *("one in 20 refused: no answer", "a clock up to a year off"),
+    ),
+    "keys revoked, certificates replaced": (
+        *("a route's key revoked", "OpsGenie's key malformed", "certificates replaced"),
+    ),
+    "an open transaction, a partition added": ("a transaction stays open", "a partition added"),
+    "transactions back to back, refused 503": ("transactions back to back", "one in 20 refused: 503"),
+}
+"""Which are there together, without any other fault, so that each is there once and pages are judged strictly."""
+
+
+def in_order(names: Collection[str]) -> list[Lasting]:
+    """These kinds in the order in which they have to begin."""
+    return [kind for name, kind in LASTING.items() if name in names]

@@ -1,0 +1,137 @@
+"""What is in the topics: the events, what the state has said of each alert, the dead letters, the group's offsets."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import orjson
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from consumer.deadletter import DeadLetter
+from consumer.deadletter import decode as decode_dead_letter
+from state.alert import Alert, Status
+from state.records import CHECKPOINT_KEY, decode_alert
+from tests.support.kafka import group_offsets, running
+from tests.support.service import World
+
+ALERTABLE = ("high", "critical")
+
+
+@dataclass(slots=True)
+class Event:
+    """One record of the input that is about an alert: an alertable event, or (no guard) the end of its session."""
+
+    event_id: str
+    guard: str | None
+    session: str
+    partition: int
+    offset: int
+    sent: float
+
+
+class Reader:
+    """What is in the topics, read on from where it was last read."""
+
+    def __init__(self, world: World, providers: Sequence[str]) -> None:
+        self.providers = providers
+        self.events: list[Event] = []
+        self.poison: list[tuple[int, int]] = []
+        self.dead_letters: list[DeadLetter] = []
+        self.history: dict[str, dict[str, list[Alert | None]]] = {one: defaultdict(list) for one in providers}
+        self.homes: dict[str, dict[str, int]] = {one: {} for one in providers}
+        self.partitions = world.partitions
+        """Of the input and of each state topic, as many as there are now."""
+        self.ends: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        # The world reads its configuration anew for each name.
+        self._servers, self._input, self._dlq = world.bootstrap_servers, world.events, world.dlq
+        self._groups = {one: world.group(one) for one in providers}
+        self._state_of = {world.state(one): one for one in providers}
+
+    async def read_on(self) -> None:
+        """Read everything that has been committed since."""
+        topics = (self._input, *self._state_of)
+        partitions = [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
+        partitions.append(TopicPartition(self._dlq, 0))
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=50,
+        )
+        async with running(consumer):
+            consumer.assign(partitions)
+            for partition in partitions:
+                consumer.seek(partition, self._positions.get(partition, 0))
+            ends = await consumer.end_offsets(partitions)
+            self.ends = {tp: end for tp, end in ends.items() if tp.topic == self._input}
+            while behind := [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
+                # Few at a time: the sandbox and the proxies answer in the same event loop.
+                for tp, records in (await consumer.getmany(*behind, timeout_ms=200, max_records=500)).items():
+                    for record in records:
+                        self._take(record)
+                    self._positions[tp] = records[-1].offset + 1
+                await asyncio.sleep(0)
+            self._positions = {tp: await consumer.position(tp) for tp in partitions}
+
+    def _take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
+        if record.topic == self._input:
+            self._take_event(record)
+        elif record.topic == self._dlq:
+            self.dead_letters.append(decode_dead_letter(record.key, record.value, record.headers))
+        elif record.key != CHECKPOINT_KEY:
+            alert = None if record.value is None else decode_alert(record.key, record.value)
+            provider, key = self._state_of[record.topic], record.key.decode()
+            self.history[provider][key].append(alert)
+            self.homes[provider][key] = record.partition
+
+    def _take_event(self, record: "ConsumerRecord[bytes, bytes]") -> None:
+        if b'"allowed":true' in record.value and b'"session_end"' not in record.value:
+            return  # most are; it is about no alert
+        try:
+            fields = orjson.loads(record.value)
+        except orjson.JSONDecodeError:
+            self.poison.append((record.partition, record.offset))
+            return
+        decision, session = fields["decision"], fields["session"]["id"]
+        guard = None
+        if not decision["allowed"] and decision["severity"] in ALERTABLE:
+            guard = decision["guard"]
+        elif fields["event_type"] != "session_end":
+            return
+        self.events.append(
+            Event(fields["event_id"], guard, session, record.partition, record.offset, record.timestamp / 1000)
+        )
+
+    async def is_quiet(self, may_owe: Collection[str] = ()) -> str | None:
+        """What is still to be done, None if nothing is: offsets at the end, nothing owed, nothing being resolved.
+
+        The alerts of the sessions ``may_owe`` are left out; what they owe holds the group's offset, and nothing else.
+        """
+        await self.read_on()
+        for provider in self.providers:
+            try:
+                offsets = await group_offsets(self._servers, self._groups[provider])
+            except KafkaError as error:
+                return f"{provider}: {error!r}"
+            held: dict[int, int] = {}
+            for key, alert in self.open_alerts(provider).items():
+                if alert.session_id in may_owe:
+                    if alert.owed is not None and alert.owed.holds is not None:
+                        home = self.homes[provider][key]
+                        held[home] = min(alert.owed.holds, held.get(home, alert.owed.holds))
+                elif alert.owed is not None or alert.status is Status.RESOLVING:
+                    return f"{provider}: {key} is {alert.status.value}, owes {alert.owed}"
+            for partition, end in self.ends.items():
+                offset = offsets[partition].offset if partition in offsets else 0
+                wanted = held.get(partition.partition, end)
+                if offset != wanted and end > 0:
+                    told = f"{offset} of {end}" if wanted == end else f"{offset} of {end}, what is owed holds {wanted}"
+                    return f"{provider}: partition {partition.partition} is committed up to {told}"
+        return None
+
+    def open_alerts(self, provider: str) -> dict[str, Alert]:
+        """The alerts as the last checkpoints have them."""
+        return {key: last for key, alerts in self.history[provider].items() if (last := alerts[-1]) is not None}

@@ -1,0 +1,81 @@
+"""The table of a run: a line a phase."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.account import Account
+from tests.chaos.lateness import Lateness
+
+
+@dataclass
+class Row:
+    """One line of the table. ``recovery``: after the end of a fault, of what was late because of it; ``longest``: how
+    long the first event of a problem has waited, faults included; ``behind``: how late this process was itself."""
+
+    name: str
+    times: int
+    account: Account
+    recovery: float
+    longest: float = 0.0
+    late: Lateness = field(default_factory=lambda: Lateness(0, 0.0, []))
+    behind: float = 0.0
+    trouble: list[str] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[str]:
+        """Everything that must not be."""
+        findings = (*self.account.findings, *self.late.findings)
+        return [*(str(one) for one in findings if one.cause is None), *self.trouble]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """All rows. "late" is how many pages were, of those that nothing was in the way of when they came; "clear wait" is
+    the longest of any without what was in the way; "behind" is how late this process itself was."""
+    head = (
+        "fault",
+        "times",
+        "events",
+        "incidents",
+        "lost",
+        "extra",
+        "excused",
+        "wrong resolves",
+        "late",
+        "other",
+        "recovery",
+        "longest wait",
+        "clear wait",
+        "behind",
+    )
+    lines = [head, *(_line(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    account = row.account
+    known = ("lost", "extra", "wrong_resolve")
+    other = len([one for one in account.findings if one.cause is None and one.kind not in known]) + len(row.trouble)
+    excused = ", ".join(f"{count} {cause}" for cause, count in account.excused().items())
+    return (
+        row.name,
+        str(row.times),
+        str(account.alertable),
+        str(account.incidents),
+        str(account.count("lost")),
+        str(account.count("extra")),
+        excused or "0",
+        str(account.count("wrong_resolve")),
+        f"{len(row.late.findings)} of {row.late.judged}",
+        str(other),
+        f"{row.recovery:.1f} s",
+        f"{row.longest:.1f} s",
+        f"{row.late.longest:.1f} s",
+        f"{row.behind:.2f} s",
+    )
