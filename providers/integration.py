@@ -7,6 +7,9 @@ from typing import Final
 _DIGEST_BYTES: Final = 8
 _RANDOM_BYTES: Final = 16
 
+CHECKED: Final = "clawdstrike-alerting-check-"
+"""How the names begin of alerts that are ended only to find out whether a key works."""
+
 
 def digest(address: str, key: str) -> str:
     """What names the integration: short, the same after a restart, and telling nothing of the key."""
@@ -16,8 +19,8 @@ def digest(address: str, key: str) -> str:
 
 
 def random_name() -> str:
-    """The dedup key, or alias, of an alert that does not exist: 128 random bits, since a fixed name could be an agent's."""
-    return f"clawdstrike-alerting-check-{secrets.token_hex(_RANDOM_BYTES)}"
+    """The dedup key, or alias, of an alert that does not exist: 128 random bits; a fixed name could be an agent's."""
+    return f"{CHECKED}{secrets.token_hex(_RANDOM_BYTES)}"
 
 
 def _salt(address: str) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from providers.integration import CHECKED
 from providers.sandbox.call import Api, Call, Moment, Received, Reply
 from providers.sandbox.faults import Faults
 from providers.sandbox.incidents import Incident, Incidents
@@ -75,9 +76,16 @@ class Sandbox:
         action: str | None = None,
         status: int | None = None,
         after: int = 0,
+        checks: bool = False,
     ) -> list[Entry]:
-        """The requests received, in order, that fit all that is given; ``after`` is the number of an entry."""
-        return self.journal.entries(provider, key=key, dedup_key=dedup_key, action=action, status=status, after=after)
+        """The requests received, in order, that fit all that is given; ``after`` is the number of an entry.
+
+        The service's checks of its keys, which are about no alert, are among them only if ``checks`` says so.
+        """
+        entries = self.journal.entries(
+            provider, key=key, dedup_key=dedup_key, action=action, status=status, after=after
+        )
+        return [entry for entry in entries if checks or not (entry.dedup_key or "").startswith(CHECKED)]
 
     def busiest_minute(self, provider: str, key: str) -> int:
         """How many requests came with a key in the rolling minute that had the most, refused ones included."""

@@ -12,7 +12,7 @@ from tests.support.broker import Broker
 from tests.support.events import encode, event, session_end
 from tests.support.kafka import committed_records
 from tests.support.seen import dead_letters, first_dead_letters, group_offset, group_reaches, requests, send, told
-from tests.support.service import Member, incidents, make_world, running_member
+from tests.support.service import ROUTING_KEY, Member, incidents, make_world, running_member
 from tests.support.waiting import wait_until
 
 HOUR = 3600.0
@@ -20,12 +20,12 @@ PROVIDERS = ("pagerduty", "opsgenie")
 
 
 class Ahead:
-    """A wall clock that a test moves forward; the monotonic one is the machine's, for proofs and waits."""
+    """Clocks that a test moves forward together, as if so much time had passed."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         system = Clock.system()
-        self.clock = Clock(lambda: system.wall() + self.seconds, system.monotonic)
+        self.clock = Clock(lambda: system.wall() + self.seconds, lambda: system.monotonic() + self.seconds)
 
 
 async def decided(member: Member, outcome: str, count: int = 1, provider: str = "pagerduty") -> None:
@@ -406,42 +406,43 @@ async def test_what_is_too_old_to_page_is_a_stale_dead_letter(broker: Broker, sa
     assert await group_offset(world) == 2
 
 
-async def test_a_task_that_owes_too_much_pauses_its_partition_until_it_is_rid_of_it(
+async def test_a_route_that_owes_too_much_lets_go_of_the_least_severe_and_reads_on(
     broker: Broker, sandbox: Sandbox
 ) -> None:
-    world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"max_owed": 5})
-    fault = sandbox.faults.add(Fault(Answer(status=503)))
-
-    def lag() -> float:
-        return member.metric("lag", pipeline="pagerduty", partition="0")
-
+    world = await make_world(
+        broker.bootstrap_servers,
+        sandbox.url,
+        pagerduty={"routing": {"by_guard": {"secret_leak": "e" * 32}}},
+        delivery={"max_owed": 5, "rate_limit": {"requests_per_second": 100}},
+    )
+    fault = sandbox.faults.add(Fault(Answer(status=503), key=ROUTING_KEY))
     async with running_member(world.config) as member:
-        await send(world, *(event(session=f"first-{number}") for number in range(6)))
-        await wait_until(lambda: "partition_paused" in member.output.getvalue(), "the partition is paused")
-        await send(world, *(event(session=f"then-{number}") for number in range(10)))
-        await wait_until(lambda: lag() == 10, "the others wait")
-        assert member.metric("owed", pipeline="pagerduty", partition="0") == 6
+        await send(world, *(event(session=f"s{number}") for number in range(10)))
+        await send(world, event(session="worst", severity="critical"), event(session="other", guard="secret_leak"))
+        await incidents(sandbox, 1)  # the other route's, at once
+        letters = await first_dead_letters(world, 6)
+        assert member.metric("lag", pipeline="pagerduty", partition="0") == 0
+        assert member.metric("owed", pipeline="pagerduty", partition="0") == 5
         fault.remove()
-        await incidents(sandbox, 16)
-        await wait_until(lambda: lag() == 0, "nothing waits")
-    assert "partition_resumed" in member.output.getvalue()
-    assert len(sandbox.incidents()) == 16
+        await incidents(sandbox, 6)
+        await all_told(member)
+    assert {(letter.error_class, letter.retryable) for letter in letters} == {("overflow", True)}
+    assert {incident.dedup_key for incident in sandbox.incidents()} >= {"forbidden_path:worst", "secret_leak:other"}
     assert sandbox.extra_incidents() == []
-    assert await dead_letters(world) == []
-    assert await group_offset(world) == 16
+    assert await group_offset(world) == 12
 
 
-async def test_the_next_member_pauses_too_while_as_much_is_owed(broker: Broker, sandbox: Sandbox) -> None:
-    world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"max_owed": 5})
+async def test_a_take_over_lets_go_of_nothing(broker: Broker, sandbox: Sandbox) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
     fault = sandbox.faults.add(Fault(Answer(status=503)))
     async with running_member(world.config) as member:
-        await send(world, *(event(session=f"s{number}") for number in range(6)))
-        await wait_until(lambda: "partition_paused" in member.output.getvalue(), "the partition is paused")
-    await send(world, *(event(session=f"s{number}") for number in range(6, 9)))
-    async with running_member(world.config) as member:
-        await wait_until(lambda: "partition_paused" in member.output.getvalue(), "the partition is paused")
+        await send(world, *(event(session=f"s{number}") for number in range(9)))
+        await wait_until(lambda: member.metric("owed", pipeline="pagerduty", partition="0") == 9, "all are owed")
+    world.document["delivery"] |= {"max_owed": 5, "rate_limit": {"requests_per_second": 100}}
+    async with running_member(world.config):
         fault.remove()
         await incidents(sandbox, 9)
         await group_reaches(world, 9)
     assert len(sandbox.incidents()) == 9
     assert sandbox.extra_incidents() == []
+    assert await dead_letters(world) == []
