@@ -17,17 +17,21 @@ from aiokafka.errors import IllegalOperation, KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.ends import AskWatermarks, PartitionEnds
 from consumer.fetching import Fetching
+from consumer.growth import Growth
 from consumer.kafka import stop_consumer, to_the_end
 from consumer.owned import OwnedPartition
+from consumer.progress import GroupPosition
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
 from consumer.transaction import Refused
+from consumer.watermarks import all_watermarks, each_watermarks
 from providers.retry import Backoff
 
 TICK_SECONDS = 1.0
-"""Between two looks at the clock and at the ends of the partitions."""
+"""Between two looks at the clock."""
 
 STOP_SECONDS = 10.0
 """For leaving the group, which waits for a broker that may be gone."""
@@ -79,6 +83,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
+        growth: Growth,
+        ask_watermarks: AskWatermarks = each_watermarks,
     ) -> None:
         self._consumer = consumer
         self._admin = admin
@@ -94,6 +100,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._metrics = metrics
         self._clock = clock
         self._log = log
+        self._growth = growth
         self._tasks: dict[TopicPartition, T] = {}
         self._keepers: dict[TopicPartition, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -104,8 +111,6 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._is_leaving = False
         self.assigned: frozenset[TopicPartition] | None = None
         """The partitions of this member; None while it is not in the group."""
-        self.ends: Mapping[TopicPartition, int] = {}
-        """The ends of the partitions as they were last seen."""
         self._fetching = Fetching(
             consumer,
             tasks=lambda: self._tasks,
@@ -114,11 +119,24 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             clock=clock,
             log=log,
         )
+        self._ends = PartitionEnds(
+            consumer,
+            running=self._running,
+            in_hand=self._fetching.has_in_hand,
+            clock=clock,
+            log=log,
+            ask=ask_watermarks,
+        )
 
     @property
     def tasks(self) -> Mapping[TopicPartition, T]:
         """The tasks of the assigned partitions, restored or not."""
         return self._tasks
+
+    @property
+    def ends(self) -> Mapping[TopicPartition, int]:
+        """The high watermarks of the partitions as they were last seen."""
+        return self._ends.high
 
     @property
     def loop_age(self) -> float:
@@ -138,7 +156,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         """What is wrong with some of the assigned partitions.
 
         A task's trouble ends when the task in its place has committed a checkpoint, an unreadable batch's when it was
-        passed.
+        passed, that of what is hidden when the transaction ends.
         """
         troubles = {}
         for partition in sorted(self.assigned or ()):
@@ -149,14 +167,16 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 trouble = "it is paused: its dead letters cannot be written"
             if trouble is None and partition in self._troubles and (task is None or not task.has_checkpointed):
                 trouble = f"its task failed: {self._troubles[partition]!r}"
+            if trouble is None:
+                trouble = self._ends.trouble(partition)
             if trouble is not None:
                 troubles[partition.partition] = trouble
         return troubles
 
-    async def progress(self) -> Mapping[int, tuple[int, int]]:
-        """Of every partition of the group, whoever owns it: the committed offset (0 without one) and the end.
+    async def progress(self) -> Mapping[int, GroupPosition]:
+        """Of every partition of the group, whoever owns it, how far the group has come (0 without a commit).
 
-        Nothing while this member is not in the group. Raises KafkaError.
+        Nothing while this member is not in the group. Raises KafkaError, also if the ends of some are not known.
         """
         if self.assigned is None:
             return {}
@@ -164,8 +184,13 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             TopicPartition(self._topic, number) for number in self._consumer.partitions_for_topic(self._topic) or ()
         ]
         offsets = await self._admin.list_consumer_group_offsets(self._group_id, partitions=partitions)
-        ends = await self._consumer.end_offsets(partitions)
-        return {tp.partition: (max(0, offsets[tp].offset) if tp in offsets else 0, ends[tp]) for tp in partitions}
+        ends = await all_watermarks(self._consumer, partitions)
+        return {
+            tp.partition: GroupPosition(
+                max(0, offsets[tp].offset) if tp in offsets else 0, ends[tp].stable, ends[tp].high
+            )
+            for tp in partitions
+        }
 
     async def run(self, stopping: asyncio.Event, grace: float) -> None:
         """Join, work until ``stopping`` is set, then drain within ``grace`` seconds and leave.
@@ -179,9 +204,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 self._consumer.subscribe([self._topic], listener=self)
                 loops: list[asyncio.Task[None]] = []
                 if await self._join(stopping):
-                    loops = [
-                        group.create_task(loop()) for loop in (self._fetching.run, self._prove, self._tick, self._watch)
-                    ]
+                    work = (self._fetching.run, self._prove, self._tick, self._ends.run, self._grow, self._watch)
+                    loops = [group.create_task(loop()) for loop in work]
                     await stopping.wait()
                 self._is_leaving = True
                 await self._leave(grace)
@@ -384,31 +408,17 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             await asyncio.sleep(self._proofs.interval)
 
     async def _tick(self) -> None:
-        """Once a second: how far the partitions reach, and what time brings."""
+        """Once a second: what time brings."""
         while True:
-            running = {tp: task for tp, task in self._tasks.items() if task.is_running}
-            if running:
-                await self._look_at_ends(running)
-            for task in running.values():
+            for task in self._running().values():
                 task.tick()
             await asyncio.sleep(TICK_SECONDS)
 
-    async def _look_at_ends(self, running: Mapping[TopicPartition, T]) -> None:
-        moment = self._clock.monotonic()
-        try:
-            async with asyncio.timeout(self._proofs.interval):
-                self.ends = await self._consumer.end_offsets(list(running))
-                for partition, task in running.items():
-                    if task.is_running:
-                        position = await self._consumer.position(partition)
-                        if not self._fetching.has_in_hand(partition):
-                            task.advance(position)
-        except (KafkaError, TimeoutError) as error:
-            self._log.warning("ends_unknown", error=repr(error))
-            return
-        now = self._clock.monotonic()
-        for partition, task in running.items():
-            task.progress.observe_end(moment, self.ends[partition], now)
+    async def _grow(self) -> None:
+        await self._growth.run(lambda: len(self._consumer.partitions_for_topic(self._topic) or ()))
+
+    def _running(self) -> Mapping[TopicPartition, T]:
+        return {partition: task for partition, task in self._tasks.items() if task.is_running}
 
     async def _watch(self) -> None:
         assert self._fault is not None

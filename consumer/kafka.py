@@ -1,11 +1,11 @@
 """How this service's Kafka clients are made: addresses, security, and the settings that correctness rests on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -15,6 +15,7 @@ from consumer.header_names import let_header_names_be_any_bytes
 from consumer.rebootstrap import BOOTSTRAP_REQUEST_SECONDS, BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
 from consumer.tls import CertificateFiles, Logger, RenewingContext
 from consumer.unreadable import name_what_cannot_be_read
+from consumer.watermarks import Watermarks, all_watermarks
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """The producers' own limit; the broker's is the one that counts, and topics are checked against it at start."""
@@ -25,8 +26,9 @@ TRANSACTION_TIMEOUT_SECONDS = 60
 FETCH_WAIT_MS = 100
 """How long the broker may wait for records: whatever else is asked on the same connection waits as long (the ends)."""
 
-METADATA_SECONDS = 60.0
-"""Between two looks, of a client that is not in trouble, at which topics, partitions and brokers there are."""
+METADATA_SECONDS = 30.0
+"""Between two looks, of a client that is not in trouble, at which topics, partitions and brokers there are: what is
+added has to be noticed within a minute."""
 
 BATCH_BYTES = 512 * 1024
 """How much of one partition a producer puts into one batch."""
@@ -71,14 +73,14 @@ class KafkaClients:
         Rebootstrap.of(consumer._client, self._bootstrap_client)
         return consumer
 
-    def reader(self) -> AIOKafkaConsumer:
-        """A consumer without a group, for reading a partition from its beginning to its end."""
+    def reader(self, *, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
+        """A consumer without a group, for reading partitions from one offset to another."""
         consumer = AIOKafkaConsumer(
             **self._common_settings,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
-            isolation_level="read_committed",
+            isolation_level=isolation_level,
             metadata_max_age_ms=int(METADATA_SECONDS * 1000),
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
@@ -101,6 +103,12 @@ class KafkaClients:
     def producer(self) -> AIOKafkaProducer:
         """An idempotent producer without transactions."""
         return AIOKafkaProducer(**self._common_settings, enable_idempotence=True, max_request_size=MAX_REQUEST_BYTES)
+
+    async def watermarks(
+        self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, Watermarks]:
+        """How far these partitions reach, as their leaders say. Raises KafkaError if one is not told."""
+        return await all_watermarks(consumer, partitions)
 
     def admin(self) -> AIOKafkaAdminClient:
         """An admin client."""

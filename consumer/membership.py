@@ -13,15 +13,17 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group import GroupMember, InstanceIdTaken, Sender
+from consumer.growth import Growth
 from consumer.kafka import KafkaClients
 from consumer.letterbox import Letterbox
 from consumer.owned import OwnedPartition
+from consumer.progress import GroupPosition
 from consumer.proof import Proofs
 from consumer.server.health import PipelineHealth
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
 from consumer.standstill import Standstill
-from consumer.topics import ask_max_bytes
+from consumer.topics import ask_max_bytes, follower_of
 from providers.retry import Backoff
 
 RESTORES_AT_A_TIME = 4
@@ -54,6 +56,7 @@ class MemberRunner(ABC, Generic[T]):
         )
         self._member: GroupMember[T] | None = None
         self._proofs: Proofs | None = None
+        self._growth: Growth | None = None
         self._standstill = Standstill()
         retry = config.delivery.retry
         self._backoff = Backoff(
@@ -82,7 +85,7 @@ class MemberRunner(ABC, Generic[T]):
                 self._log.error("member_failed", error=repr(error), failures=failures)
                 await _sleep_unless(stopping, self._backoff.wait(failures))
             finally:
-                self._member = self._proofs = None
+                self._member = self._proofs = self._growth = None
 
     async def _run_with_admin(self, stopping: asyncio.Event) -> None:
         admin = self._clients.admin()
@@ -112,6 +115,7 @@ class MemberRunner(ABC, Generic[T]):
         *,
         topic: str,
         group_id: str,
+        follower: str,
         start_from: StartFrom,
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
@@ -120,8 +124,10 @@ class MemberRunner(ABC, Generic[T]):
         metrics: PipelineMetrics,
         make_task: Callable[[Source], T],
     ) -> GroupMember[T]:
+        """``follower`` is the topic that must have as many partitions as ``topic``."""
         kafka = self._config.kafka
         self._proofs = proofs
+        self._growth = Growth(admin, follower_of(self._config, follower), self._log)
         self._member = GroupMember(
             consumer=consumer,
             admin=admin,
@@ -137,6 +143,7 @@ class MemberRunner(ABC, Generic[T]):
             metrics=metrics,
             clock=self._clock,
             log=self._log,
+            growth=self._growth,
         )
         return self._member
 
@@ -148,8 +155,8 @@ class MemberRunner(ABC, Generic[T]):
         assigned = member.assigned if member is not None else None
         return assigned is not None and any(tp.partition == partition for tp in assigned)
 
-    async def group_progress(self) -> Mapping[int, tuple[int, int]]:
-        """Of every partition of the group: the committed offset and the end. Raises KafkaError."""
+    async def group_progress(self) -> Mapping[int, GroupPosition]:
+        """Of every partition, how far the group has come; nothing while this is not a member. Raises KafkaError."""
         return await self._member.progress() if self._member is not None else {}
 
     def health(self) -> PipelineHealth:
@@ -165,6 +172,7 @@ class MemberRunner(ABC, Generic[T]):
             stuck=(),
             refused_routes=(),
             troubles=_sentences(member.troubles) if member is not None else (),
+            outgrown=self._growth.outgrown if self._growth is not None else (),
             loop_age=member.loop_age if member is not None else 0.0,
             standstill=self._standstill.seconds(self._clock.monotonic()),
         )

@@ -174,7 +174,7 @@ class OwnedPartition(ABC):
         committed = await self.source.group_offset()
         self._has_had_owners = committed is not None  # each begins with a commit
         if committed is None:
-            committed = OffsetAndMetadata(await self.source.start_offset(), MARK)
+            committed = OffsetAndMetadata(await self.source.start_offset(self._clients), MARK)
         await self._proofs.prove({self.source.partition: committed})
         self._owns(producer)
         return committed

@@ -1,9 +1,10 @@
-"""Whether a task is caught up, and whether quiet may be read as peace (design section 6, "Caught up to a moment").
+"""Whether a task is caught up, and whether quiet may be read as peace (design sections 6 and 15).
 
 All times are by the monotonic clock, in seconds.
 """
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 FRESH_SECONDS = 5.0
@@ -11,6 +12,15 @@ FRESH_SECONDS = 5.0
 
 PEACE_SECONDS = 30.0
 """Quiet counts only when the task has been caught up throughout this long."""
+
+STANDSTILL_SECONDS = 60.0
+"""A stable offset below the end of its partition that has not moved for so long stands still."""
+
+OPEN_SHARE = 0.1
+"""Of the quiet that ends an alert: for so long others' open transactions may hide what is behind their first record."""
+
+MARKS = 100
+"""How finely the moments are told apart that a task can be caught up to: in parts of the time for which they matter."""
 
 
 class Before(Protocol):
@@ -20,11 +30,39 @@ class Before(Protocol):
     def is_peace(self, now: float) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class GroupPosition:
+    """How far a group has come in a partition: its committed offset, the last stable offset, and the end."""
+
+    committed: int
+    stable: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A transaction that is open at ``offset`` hides the records from there to ``end``, at least since ``since``."""
+
+    offset: int
+    end: int
+    since: float
+
+    def stands_still(self, now: float) -> bool:
+        """Whether the offset has been the same for too long."""
+        return now - self.since >= STANDSTILL_SECONDS
+
+
 class Progress:
     """Compares how far a partition has been decided with how far it was known to reach at past moments.
 
     An end is observed with the moment at which its request was *sent*: everything that was in the partition then lies
     below it. Once the decided position has passed it, the task is caught up to that moment.
+
+    A partition has two ends. What lies between the stable offset and the high watermark is behind somebody's open
+    transaction and cannot be read yet. The task has to be caught up with what it can read, to ``fresh_seconds`` ago,
+    and with all of it, to `OPEN_SHARE` of ``quiet_seconds`` ago (``fresh_seconds`` at least): transactions that are
+    open for some seconds, one after the other, are ordinary. A stable offset that stands still is not: while it does,
+    nothing is caught up.
     """
 
     def __init__(
@@ -32,29 +70,50 @@ class Progress:
         peace_seconds: float = PEACE_SECONDS,
         *,
         fresh_seconds: float = FRESH_SECONDS,
+        quiet_seconds: float | None = None,
         before: Before | None = None,
     ) -> None:
         self._peace_seconds = peace_seconds
-        self._fresh_seconds = fresh_seconds
         self._before = before
-        self._ends: deque[tuple[float, int]] = deque()
-        self._position = 0
-        self._caught_up_to: float | None = None
+        open_seconds = STANDSTILL_SECONDS if quiet_seconds is None else quiet_seconds * OPEN_SHARE
+        self._readable = _Marks(fresh_seconds)
+        self._everything = _Marks(max(fresh_seconds, open_seconds))
+        self._held_back: HeldBack | None = None
         self._fresh_since: float | None = None
 
-    def observe_end(self, moment: float, end: int, now: float) -> None:
-        """The partition's end, asked for at ``moment``, was ``end``."""
-        self._ends.append((moment, end))
-        self._settle(now)
+    @property
+    def held_back(self) -> HeldBack | None:
+        """What was last known to be hidden by an open transaction; None if nothing was."""
+        return self._held_back
+
+    def hidden_seconds(self, now: float) -> float:
+        """For how long the same open transaction has hidden something; 0 if nothing is hidden."""
+        return 0.0 if self._held_back is None else now - self._held_back.since
+
+    def observe_end(self, moment: float, end: int, now: float, *, stable: int | None = None) -> None:
+        """The partition's end, asked for at ``moment``, was ``end``, and what can be read ended at ``stable``."""
+        was_fresh = self._is_fresh(now)
+        if stable is None or stable >= end:
+            stable, self._held_back = end, None
+        elif self._held_back is None or self._held_back.offset != stable:
+            self._held_back = HeldBack(stable, end, since=moment)
+        else:
+            self._held_back = HeldBack(stable, end, self._held_back.since)
+        self._readable.observe(moment, stable, now)
+        self._everything.observe(moment, end, now)
+        if not was_fresh:
+            self._fresh_since = now
 
     def decided(self, position: int, now: float) -> None:
         """Everything below ``position`` has been decided."""
-        self._position = position
-        if self._ends:
-            self._settle(now)
+        was_fresh = self._is_fresh(now)
+        self._readable.decided(position)
+        self._everything.decided(position)
+        if not was_fresh:
+            self._fresh_since = now
 
     def is_caught_up(self, now: float) -> bool:
-        """Whether everything up to less than ``fresh_seconds`` ago has been decided."""
+        """Whether everything up to a moment that is recent enough has been decided."""
         return self._is_fresh(now) and (self._before is None or self._before.is_caught_up(now))
 
     def is_peace(self, now: float) -> bool:
@@ -64,12 +123,47 @@ class Progress:
         return self._is_fresh(now) and (self._before is None or self._before.is_peace(now))
 
     def _is_fresh(self, now: float) -> bool:
-        return self._caught_up_to is not None and now - self._caught_up_to < self._fresh_seconds
+        if self._held_back is not None and self._held_back.stands_still(now):
+            return False
+        return self._readable.is_fresh(now) and self._everything.is_fresh(now)
 
-    def _settle(self, now: float) -> None:
+
+class _Marks:
+    """The ends that a partition had in the last ``seconds``, and the latest moment whose end has been decided.
+
+    An older moment could not make it fresh any more, and of moments that are closer to each other than `MARKS` tells
+    apart one is enough: so there are never more than some 200 of them, however long the partition is behind.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._ends: deque[tuple[float, int]] = deque()
+        self._highest = 0
+        self._position = 0
+        self._decided_to: float | None = None
+
+    def observe(self, moment: float, end: int, now: float) -> None:
+        """The end at ``moment`` was at least ``end``."""
+        # A broker that has just become the leader can give an older end than the one before it has given.
+        self._highest = max(self._highest, end)
+        ends = self._ends
+        while ends and now - ends[0][0] >= self._seconds:
+            ends.popleft()
+        if len(ends) > 1 and moment - ends[-2][0] < self._seconds / MARKS:
+            ends.pop()
+        ends.append((moment, self._highest))
+        self._settle()
+
+    def decided(self, position: int) -> None:
+        """Everything below ``position`` has been decided."""
+        self._position = position
+        self._settle()
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether everything up to less than ``seconds`` ago has been decided."""
+        return self._decided_to is not None and now - self._decided_to < self._seconds
+
+    def _settle(self) -> None:
         ends = self._ends
         while ends and ends[0][1] <= self._position:
-            moment, _ = ends.popleft()
-            if not self._is_fresh(now):
-                self._fresh_since = now
-            self._caught_up_to = moment
+            self._decided_to = ends.popleft()[0]

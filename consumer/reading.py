@@ -1,5 +1,6 @@
 """Reading topics of ours from one offset to another, outside any group: for the command line."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -7,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.kafka import KafkaClients
 from consumer.startup import StartupError
+from consumer.watermarks import all_watermarks
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, CorruptState, decode_alert
 
@@ -14,6 +16,11 @@ Records = Sequence["ConsumerRecord[bytes, bytes]"]
 Offsets = Mapping[TopicPartition, int]
 
 POLL_MS = 500
+
+OPEN_SECONDS = 2.0
+"""A transaction that is open for longer is none of the service's own, which are committed at once."""
+
+OPEN_POLL_SECONDS = 0.1
 
 
 async def partitions_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> Mapping[str, Sequence[TopicPartition]]:
@@ -58,22 +65,40 @@ async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> Asyn
                 reader.pause(partition)
 
 
+async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> AsyncIterator[str]:
+    """Of each partition whose end an open transaction hides, a sentence that says so. Raises KafkaError."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + OPEN_SECONDS
+    wanted = found = await all_watermarks(reader, partitions)
+    while any(found[one].stable < wanted[one].high for one in partitions) and loop.time() < deadline:
+        await asyncio.sleep(OPEN_POLL_SECONDS)
+        found = await all_watermarks(reader, partitions)
+    for one in partitions:
+        if (stable := found[one].stable) < wanted[one].high:
+            yield (
+                f"topic {one.topic}, partition {one.partition}: another producer's transaction is open at offset "
+                f"{stable}, and what has changed since is not shown"
+            )
+
+
 async def read_alerts(clients: KafkaClients, partitions: Sequence[TopicPartition]) -> tuple[list[Alert], list[str]]:
-    """All alerts of a state topic, and what is wrong with records that are none."""
+    """All alerts of a state topic; and what is wrong: records that are none, and what cannot be seen."""
     values: dict[bytes, bytes | None] = {}
     reader = clients.reader()
     await reader.start()
     try:
-        begins, ends = await bounds(reader, partitions)
+        begins, _ = await bounds(reader, partitions)
+        hidden = [one async for one in hidden_ends(reader, partitions)]
+        _, ends = await bounds(reader, partitions)
         async for records in read(reader, begins, ends):
             values.update((record.key, record.value) for record in records)
     finally:
         await reader.stop()
-    alerts, corrupt = [], []
+    alerts, wrong = [], hidden
     for key, value in values.items():
         if value is not None and key != CHECKPOINT_KEY:
             try:
                 alerts.append(decode_alert(key, value))
             except CorruptState as error:
-                corrupt.append(str(error))
-    return alerts, corrupt
+                wrong.append(str(error))
+    return alerts, wrong

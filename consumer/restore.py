@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka import KafkaClients, started
+from consumer.settled import HiddenState, settled_end
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, Position, decode_alert, decode_position
 
@@ -34,11 +35,12 @@ class Restored:
 async def restore(clients: KafkaClients, topic: str, partition: int, log: FilteringBoundLogger) -> Restored:
     """Read a state partition from its beginning to its end.
 
-    To be called after the task's producer was initialised: no transaction is open then, and the end is the real one.
-    Raises `CorruptState`, TimeoutError if the partition does not answer, and what the consumer raises.
+    To be called after the task's producer was initialised: no transaction of an owner is open then, and the end is the
+    real one. Raises `CorruptState`, TimeoutError if the partition does not answer or its end is hidden, and what the
+    consumer raises.
     """
     async with started(clients.reader()) as reader:
-        values, written_at = await _read(reader, TopicPartition(topic, partition), log)
+        values, written_at = await _read(clients, reader, TopicPartition(topic, partition), log)
     position = values.pop(CHECKPOINT_KEY, None)
     return Restored(
         [decode_alert(key, value) for key, value in values.items()],
@@ -48,14 +50,16 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
 
 
 async def _read(
-    reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger
+    clients: KafkaClients, reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger
 ) -> tuple[dict[bytes, bytes], float | None]:
     """The last value of each key, and when the last checkpoint was written; only these values are ever decoded."""
     reader.assign([partition])
     try:
         async with asyncio.timeout(SILENT_SECONDS):
-            end = (await reader.end_offsets([partition]))[partition]
+            end = await settled_end(clients, reader, partition, log)
             beginning = (await reader.beginning_offsets([partition]))[partition]
+    except HiddenState:
+        raise
     except TimeoutError:
         raise _silent(partition, "its bounds are unknown") from None
     reader.seek(partition, beginning)

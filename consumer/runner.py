@@ -113,6 +113,7 @@ class PipelineRunner(MemberRunner[Task]):
         member = self._new_member(
             topic=pipeline.input_topic,
             group_id=pipeline.group_id,
+            follower=pipeline.state_topic,
             # All that the stage has ever forwarded is for us: where to begin was asked when it began.
             start_from=config.kafka.start_from if self.stage is None else "earliest",
             consumer=consumer,
@@ -131,6 +132,7 @@ class PipelineRunner(MemberRunner[Task]):
             self.stage.group_progress,
             proof_interval=proofs.interval,
             peace_seconds=self._peace_seconds,
+            quiet_seconds=self.pipeline.policy.quiet_seconds,
             clock=self._clock,
             log=self._log,
         )
@@ -157,6 +159,7 @@ class PipelineRunner(MemberRunner[Task]):
                     lag=max(0, end - task.position) if end is not None and task.is_running else None,
                     is_running=task.is_running,
                     is_paused=task.is_paused,
+                    hidden=task.progress.hidden_seconds(self._clock.monotonic()) if task.is_running else None,
                 )
             )
         return PipelineState(
@@ -211,6 +214,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         member = self._new_member(
             topic=stage.input_topic,
             group_id=stage.group_id,
+            follower=stage.positions_topic,
             start_from=config.kafka.start_from,
             consumer=consumer,
             admin=admin,
@@ -233,6 +237,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
                     partition=partition.partition,
                     lag=max(0, end - task.position) if end is not None and task.is_running else None,
                     is_running=task.is_running,
+                    hidden=task.progress.hidden_seconds(self._clock.monotonic()) if task.is_running else None,
                 )
             )
         return PipelineState(partitions=tuple(partitions))

@@ -9,6 +9,8 @@ from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
+from consumer.kafka import KafkaClients
+from consumer.newest import newest_time
 
 MARK = "clawdstrike-alerting"
 """The metadata of our own commits. A group offset without it was set by an operator, and wins (design section 6.2)."""
@@ -46,8 +48,12 @@ class Source:
         # -1 stands for none, and is also what a client may have committed by mistake.
         return committed if committed.offset >= 0 else None
 
-    async def start_offset(self) -> int:
-        """The configured start as a number."""
+    async def start_offset(self, clients: KafkaClients) -> int:
+        """The configured start as a number.
+
+        So many seconds back are counted from this host's time or the newest record's, whichever is earlier: a host
+        whose clock is ahead must not skip events; one whose clock is behind reads some more.
+        """
         beginning, end = await self.bounds()
         match self.start_from:
             case "earliest":
@@ -55,7 +61,10 @@ class Source:
             case "latest":
                 return end
             case seconds:
-                since = int((self.clock.wall() - float(seconds)) * 1000)
+                now = self.clock.wall()
+                newest = await newest_time(clients, self.partition, now)
+                until = now if newest is None else min(now, newest)
+                since = max(0, int((until - float(seconds)) * 1000))
                 found = (await self.consumer.offsets_for_times({self.partition: since}))[self.partition]
                 return end if found is None else max(found.offset, beginning)
 

@@ -81,7 +81,11 @@ class Task(OwnedPartition):
             proofs=surroundings.proofs,
             restores=surroundings.restores,
             commit_interval=surroundings.pipeline.commit_interval,
-            progress=Progress(surroundings.peace_seconds, before=surroundings.upstream),
+            progress=Progress(
+                surroundings.peace_seconds,
+                quiet_seconds=surroundings.pipeline.policy.quiet_seconds,
+                before=surroundings.upstream,
+            ),
             metrics=surroundings.metrics,
             clock=surroundings.clock,
             log=log,

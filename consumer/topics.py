@@ -186,6 +186,20 @@ def _stage_topics(config: Config, name: str, compacted: Mapping[str, str]) -> It
     )
 
 
+def follower_of(config: Config, name: str) -> TopicSpec:
+    """The topic of this name, whose partitions follow those of another."""
+    return next(spec for spec in topics_of(config) if spec.name == name and spec.partitions is Partitions.AS_INPUT)
+
+
+def outgrown(follower: TopicSpec, counts: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with the number of partitions of a topic, beside that of its input; the fix is in it.
+
+    ``counts`` has the number of partitions of each topic that exists.
+    """
+    if follower.name in counts and follower.input in counts:
+        yield from _wrong_count(follower, counts[follower.name], counts[follower.input])
+
+
 async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicReport:
     """Look at the topics. ``admin`` is started; nothing is created, not even where the broker would by itself.
 
@@ -336,8 +350,8 @@ def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
             "run `clawdstrike-alerting topics create --config …`"
         )
         return
-    if spec.partitions is Partitions.AS_INPUT and spec.input in seen.partitions:
-        yield from _wrong_count(spec, seen.partitions[spec.name], seen.partitions[spec.input])
+    if spec.partitions is Partitions.AS_INPUT:
+        yield from outgrown(spec, seen.partitions)
     policy = seen.policy(spec.name)
     if spec.purpose is Purpose.STATE and policy is not None and policy != {"compact"}:
         yield (

@@ -13,13 +13,13 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.owned import PROGRESS_SECONDS
-from consumer.progress import Progress
+from consumer.progress import GroupPosition, Progress
 
 LOOK_SECONDS = 2.0
 """Between two looks at what the group has committed."""
 
-Commits = Callable[[], Awaitable[Mapping[int, tuple[int, int]]]]
-"""Of every partition of the stage's group: the committed offset and the end."""
+Commits = Callable[[], Awaitable[Mapping[int, GroupPosition]]]
+"""Of every partition: how far the stage's group has come. Nothing while this is not known."""
 
 
 class Upstream:
@@ -31,6 +31,7 @@ class Upstream:
         *,
         proof_interval: float,
         peace_seconds: float,
+        quiet_seconds: float | None,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
@@ -38,6 +39,7 @@ class Upstream:
         # A position waits for its checkpoint, that for a proof, and that for a look: twice as long is too long.
         self._fresh_seconds = 2 * (PROGRESS_SECONDS + proof_interval + LOOK_SECONDS)
         self._peace_seconds = peace_seconds
+        self._quiet_seconds = quiet_seconds
         self._clock = clock
         self._log = log
         self._progress: dict[int, Progress] = {}
@@ -55,14 +57,16 @@ class Upstream:
                 self._log.error("stage_progress_unknown", exc_info=error)
             await asyncio.sleep(LOOK_SECONDS)
 
-    def observe(self, moment: float, commits: Mapping[int, tuple[int, int]], now: float) -> None:
+    def observe(self, moment: float, commits: Mapping[int, GroupPosition], now: float) -> None:
         """What was asked for at ``moment``, and is known now."""
-        for partition, (committed, end) in commits.items():
+        for partition, found in commits.items():
             progress = self._progress.get(partition)
             if progress is None:
-                progress = self._progress[partition] = Progress(self._peace_seconds, fresh_seconds=self._fresh_seconds)
-            progress.decided(committed, now)
-            progress.observe_end(moment, end, now)
+                progress = self._progress[partition] = Progress(
+                    self._peace_seconds, fresh_seconds=self._fresh_seconds, quiet_seconds=self._quiet_seconds
+                )
+            progress.decided(found.committed, now)
+            progress.observe_end(moment, found.end, now, stable=found.stable)
 
     def is_caught_up(self, now: float) -> bool:
         """Whether the stage has forwarded everything up to a moment that is recent enough, in all partitions."""

@@ -7,14 +7,15 @@ from typing import Protocol
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
+from consumer.progress import STANDSTILL_SECONDS, GroupPosition
 from providers.heartbeat import Heartbeat
 
 LOOK_SECONDS = 1.0
 """Between two looks at who owns partition 0."""
 
 
-Progress = Mapping[int, tuple[int, int]]
-"""Of every partition: the committed offset and the end."""
+Progress = Mapping[int, GroupPosition]
+"""Of every partition, how far its group has come."""
 
 
 class Group(Protocol):
@@ -25,8 +26,34 @@ class Group(Protocol):
         ...
 
     async def group_progress(self) -> Progress:
-        """Of every partition of the group: the committed offset (0 without one) and the end."""
+        """Of every partition, how far the group has come."""
         ...
+
+
+class Standing:
+    """Since when the partitions of a group have had lag and the same committed offset.
+
+    Records behind somebody's open transaction cannot be read: they are a lag like any other, but one that is ordinary
+    for as long as `STANDSTILL_SECONDS`.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since: dict[int, tuple[int, float]] = {}
+
+    def observe(self, progress: Progress, now: float) -> Iterator[str]:
+        """What is seen at ``now``; a sentence for each partition that has made no progress since the look before."""
+        before, self._since = self._since, {}
+        for partition, found in sorted(progress.items()):
+            if found.committed >= found.end:
+                continue
+            offset, since = before.get(partition, (found.committed, now))
+            if offset != found.committed:
+                since = now
+            self._since[partition] = (found.committed, since)
+            patience = STANDSTILL_SECONDS if found.committed >= found.stable else 0.0
+            if partition in before and offset == found.committed and now - since >= patience:
+                yield f"{self._what} {partition} has had a lag of {found.end - found.committed} without progress"
 
 
 class Vouching:
@@ -36,9 +63,12 @@ class Vouching:
         self._group = group
         self._stage = stage
         self._log = log
-        self._before: tuple[Progress, Progress] = ({}, {})
+        self._begin()
+
+    def _begin(self) -> None:
+        self._standing = (Standing("partition"), Standing("partition of the repartition stage"))
         self.stuck: tuple[str, ...] = ()
-        """The partitions of the group, and of the stage's, that had lag and made no progress between two looks."""
+        """The partitions of the group, and of the stage's, that had lag and made no progress for too long."""
 
     async def run(self, heartbeat: Heartbeat) -> None:
         """Until cancelled."""
@@ -47,7 +77,7 @@ class Vouching:
             while True:
                 owns = self._group.owns(0)
                 if owns and not pinging:
-                    self._before, self.stuck = ({}, {}), ()
+                    self._begin()
                     pinging = [group.create_task(heartbeat.run()), group.create_task(self._watch(heartbeat.period))]
                 elif pinging and not owns:
                     for task in pinging:
@@ -67,14 +97,6 @@ class Vouching:
             await asyncio.sleep(period)
 
     def _compare(self, group: Progress, stage: Progress) -> None:
-        self.stuck = (
-            *_stuck("partition", group, self._before[0]),
-            *_stuck("partition of the repartition stage", stage, self._before[1]),
-        )
-        self._before = (group, stage)
-
-
-def _stuck(what: str, progress: Progress, before: Progress) -> Iterator[str]:
-    for partition, (offset, end) in sorted(progress.items()):
-        if offset < end and partition in before and before[partition][0] == offset and before[partition][1] > offset:
-            yield f"{what} {partition} has had a lag of {end - offset} without progress"
+        now = asyncio.get_running_loop().time()
+        of_group, of_stage = self._standing
+        self.stuck = (*of_group.observe(group, now), *of_stage.observe(stage, now))

@@ -23,6 +23,7 @@ class PipelineHealth:
     partitions of this member, a sentence for each. ``loop_age``: seconds since its fetching loop turned, 0 while it
     waits for its group. ``standstill``: seconds for which Kafka has answered while a member with partitions had no
     proof, and neither a rebalance nor a restore was under way.
+    ``outgrown``: which topics have to follow an input that has got more partitions, a sentence for each.
     """
 
     name: str
@@ -35,6 +36,7 @@ class PipelineHealth:
     troubles: tuple[str, ...]
     loop_age: float
     standstill: float = 0.0
+    outgrown: tuple[str, ...] = ()
 
 
 def liveness(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> list[str]:
@@ -91,6 +93,7 @@ def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
     for route in pipeline.refused_routes:
         yield f"the provider refuses route {route}"
     yield from pipeline.troubles
+    yield from pipeline.outgrown
 
 
 def _not_well(pipeline: PipelineHealth, stalled_after: float) -> Iterator[str]:

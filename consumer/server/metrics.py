@@ -30,7 +30,9 @@ _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """What one task is like now. ``lag`` counts from the decided position; ages are in seconds.
+    """What one task is like now. ``lag`` counts from the decided position to the high watermark; ages are in seconds.
+
+    ``hidden`` is how long an open transaction of another producer has hidden what is behind it, 0 if nothing is hidden.
 
     ``owed`` and its age are None in a stage, which owes nothing to anybody.
     """
@@ -38,6 +40,7 @@ class PartitionState:
     partition: int
     lag: int | None
     is_running: bool
+    hidden: float | None = None
     alerts: dict[str, int] = field(default_factory=dict)
     owed: int | None = None
     oldest_owed_age: float | None = None
@@ -232,6 +235,11 @@ class _StateCollector(Collector):
         lag = GaugeMetricFamily(
             f"{PREFIX}_lag", "Records behind the decided position", labels=["pipeline", "partition"]
         )
+        hidden = GaugeMetricFamily(
+            f"{PREFIX}_hidden_seconds",
+            "For how long the same open transaction of another producer has hidden the records behind it",
+            labels=["pipeline", "partition"],
+        )
         running = GaugeMetricFamily(
             f"{PREFIX}_task_running", "1 while the task is restored and decides", labels=["pipeline", "partition"]
         )
@@ -252,6 +260,8 @@ class _StateCollector(Collector):
             paused.add_metric(labels, int(partition.is_paused))
             if partition.lag is not None:
                 lag.add_metric(labels, partition.lag)
+            if partition.hidden is not None:
+                hidden.add_metric(labels, partition.hidden)
         queued = GaugeMetricFamily(
             f"{PREFIX}_queued",
             "Notifications that wait, by the first of the routes that share a key",
@@ -271,4 +281,4 @@ class _StateCollector(Collector):
         in_flight = GaugeMetricFamily(f"{PREFIX}_in_flight", "Notifications on the wire", labels=["pipeline"])
         if state.in_flight is not None:
             in_flight.add_metric([self._pipeline], state.in_flight)
-        return (alerts, owed, age, lag, running, paused, queued, refused, breaker, in_flight)
+        return (alerts, owed, age, lag, hidden, running, paused, queued, refused, breaker, in_flight)

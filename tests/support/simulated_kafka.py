@@ -17,6 +17,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.deadletter import DeadLetter, decode
+from consumer.watermarks import Watermarks
 
 
 class Outcome(Enum):
@@ -80,6 +81,11 @@ class Kafka:
 
     def reader(self) -> "Reader":
         return Reader(self)
+
+    async def watermarks(
+        self, reader: "Reader", partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, Watermarks]:
+        return {partition: Watermarks(reader.end, reader.end) for partition in partitions}
 
 
 class Producer:
@@ -166,8 +172,12 @@ class Reader:
     async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, 0)
 
-    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return {partition: len(self._records) for partition in partitions}
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0}
+
+    @property
+    def end(self) -> int:
+        return len(self._records)
 
     async def position(self, partition: TopicPartition) -> int:
         return self._position

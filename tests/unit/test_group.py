@@ -1,7 +1,7 @@
 """A member's loops, with a consumer and tasks that do what the test says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +19,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
 from consumer.group import GroupMember
+from consumer.progress import Progress
 from consumer.proof import NotOwner, Proofs
 from consumer.silence import SILENT_SECONDS
 from consumer.source import Source
 from consumer.unreadable import RETRY_SECONDS, UnreadableRecords
+from consumer.watermarks import Watermarks
 from providers.retry import Backoff
 from tests.support.waiting import wait_until
 
@@ -56,9 +58,6 @@ class Consumer:
             self.positions[partition] += len(records)
         return batches
 
-    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return {partition: self.positions[partition] for partition in partitions}
-
     async def position(self, partition: TopicPartition) -> int:
         return self.positions[partition]
 
@@ -76,19 +75,25 @@ class Consumer:
         self.positions[partition] = offset
 
 
+async def _watermarks(
+    consumer: Any, partitions: Sequence[TopicPartition]
+) -> AsyncGenerator[Mapping[TopicPartition, Watermarks], None]:
+    yield {partition: Watermarks(*[consumer.positions[partition]] * 2) for partition in partitions}
+
+
 class Task:
     """A task; ``life`` is what it does, a gate what it waits for."""
 
     def __init__(self, partition: TopicPartition, life: Callable[["Task"], Awaitable[None]]) -> None:
         self.partition = partition
-        self.is_running = False
+        self.is_running = self.is_refused = self.is_paused = False
         self.has_checkpointed = False
         self.committed: OffsetAndMetadata | None = None
         self.position = 0
         self.deciding, self.draining, self.closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
         for gate in (self.deciding, self.draining, self.closing):
             gate.set()
-        self.progress = SimpleNamespace(observe_end=lambda *_: None)
+        self.progress = Progress()
         self._life = life
 
     async def run(self) -> None:
@@ -153,6 +158,8 @@ class Setting:
             metrics=SimpleNamespace(proof=lambda result: None, task_trouble=lambda: None),  # type: ignore[arg-type]
             clock=clock,
             log=structlog.get_logger(),
+            growth=None,  # type: ignore[arg-type]
+            ask_watermarks=_watermarks,
         )
 
     def of(self, partition: TopicPartition) -> list[Task]:
@@ -185,12 +192,12 @@ async def test_a_position_does_not_pass_what_was_fetched_and_is_not_decided() ->
         fetching = group.create_task(setting.member._fetching.run())
         setting.consumer.batches.put_nowait({A: [1, 2, 3], B: [1, 2]})
         await wait_until(lambda: setting.consumer.positions == {A: 3, B: 2}, "both are fetched", poll=0.001)
-        await setting.member._look_at_ends(setting.member.tasks)
+        await setting.member._ends.look()
         assert (first.position, second.position) == (0, 0)
         first.deciding.set()
         await wait_until(lambda: (first.position, second.position) == (3, 2), "both are decided", poll=0.001)
         setting.consumer.positions[B] = 5  # transaction markers
-        await setting.member._look_at_ends(setting.member.tasks)
+        await setting.member._ends.look()
         assert (first.position, second.position) == (3, 5)
         fetching.cancel()
 

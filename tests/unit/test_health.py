@@ -90,6 +90,14 @@ def test_a_patient_caller_waits_longer_for_the_loop() -> None:
     assert heartbeat_reason([pipeline], stalled_after=STALLED_SECONDS + 2) is None
 
 
+def test_what_has_to_grow_is_told_and_not_vouched_for() -> None:
+    pipelines = [but(outgrown=("topic state has 1 partitions", "topic positions too"))]
+    reasons = ["pagerduty: topic state has 1 partitions", "pagerduty: topic positions too"]
+    assert readiness(pipelines) == reasons
+    assert heartbeat_reason(pipelines) == "; ".join(reasons)
+    assert liveness(pipelines) == []
+
+
 # --- over HTTP
 
 

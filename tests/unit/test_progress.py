@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.progress import FRESH_SECONDS, PEACE_SECONDS, Progress
+from consumer.progress import (
+    FRESH_SECONDS,
+    MARKS,
+    OPEN_SHARE,
+    PEACE_SECONDS,
+    STANDSTILL_SECONDS,
+    HeldBack,
+    Progress,
+)
 
 
 def test_nothing_is_known_at_first() -> None:
@@ -116,3 +124,129 @@ def test_caught_up_never_says_so_of_what_is_not_decided(steps: list[tuple[int, i
         progress.observe_end(now, end, now)
         if progress.is_caught_up(now):
             assert all(moment > now - FRESH_SECONDS for moment in produced[position:])
+
+
+# --- what somebody's open transaction hides
+
+QUIET = 1800.0
+OPEN = QUIET * OPEN_SHARE
+
+
+def looked(progress: Progress, moment: float, *, stable: int, end: int) -> None:
+    """A look at ``moment``; the task decides all that it is shown."""
+    progress.decided(stable, moment)
+    progress.observe_end(moment, end, moment, stable=stable)
+
+
+def test_what_an_open_transaction_hides_is_not_caught_up_although_all_that_can_be_read_is_decided() -> None:
+    progress = Progress(quiet_seconds=36.0)
+    looked(progress, 100.0, stable=1, end=1)
+    for second in range(1, 75):
+        looked(progress, 100.0 + second, stable=1, end=1 + second)
+        assert progress.is_caught_up(100.0 + second) is (second < FRESH_SECONDS)
+    assert not progress.is_peace(175.0)
+
+
+def test_the_same_offset_for_a_minute_stands_still_and_a_moved_one_does_not() -> None:
+    progress = Progress()
+    looked(progress, 100.0, stable=5, end=5)
+    assert (progress.held_back, progress.hidden_seconds(100.0)) == (None, 0.0)
+    looked(progress, 101.0, stable=5, end=6)
+    looked(progress, 160.0, stable=5, end=9)
+    held_back = progress.held_back
+    assert held_back == HeldBack(5, 9, since=101.0)
+    assert not held_back.stands_still(101.0 + STANDSTILL_SECONDS - 0.1)
+    assert held_back.stands_still(101.0 + STANDSTILL_SECONDS)
+    assert progress.hidden_seconds(161.0) == 60.0
+    looked(progress, 162.0, stable=7, end=9)
+    assert progress.held_back == HeldBack(7, 9, since=162.0)
+    looked(progress, 163.0, stable=9, end=9)
+    assert progress.held_back is None
+
+
+def test_a_standstill_is_never_caught_up_however_long_the_quiet() -> None:
+    progress = Progress(quiet_seconds=86_400.0)
+    looked(progress, 100.0, stable=1, end=1)
+    for second in range(1, 70):
+        looked(progress, 100.0 + second, stable=1, end=2)
+        assert progress.is_caught_up(100.0 + second) is (second < 1 + STANDSTILL_SECONDS)
+
+
+@pytest.mark.parametrize(("quiet", "is_resolved"), [(120.0, True), (QUIET, True), (None, True), (90.0, False)])
+def test_transactions_of_ten_seconds_back_to_back_are_peace_if_the_quiet_is_long_beside_them(
+    quiet: float | None, is_resolved: bool
+) -> None:
+    """A tenth of the quiet is what they may be open."""
+    progress = Progress(quiet_seconds=quiet)
+    looked(progress, 100.0, stable=1, end=1)
+    peaceful = []
+    for second in range(1, 120):
+        end = 2 + second // 5
+        looked(progress, 100.0 + second, stable=1 + 2 * (second // 10), end=end)
+        peaceful.append(progress.is_peace(100.0 + second))
+    assert all(peaceful[45:]) is is_resolved
+    assert any(peaceful) is is_resolved
+
+
+def test_a_task_that_is_itself_behind_gets_no_more_time_for_that() -> None:
+    progress = Progress(quiet_seconds=QUIET)
+    looked(progress, 100.0, stable=1, end=1)
+    for second in range(1, 30):
+        moment = 100.0 + second
+        progress.observe_end(moment, 5 * second, moment, stable=3 * second)  # it moves, and nothing is decided
+        assert progress.is_caught_up(moment) is (second < FRESH_SECONDS)
+
+
+# --- for ever
+
+
+def test_a_partition_that_is_behind_for_a_day_leaves_a_bounded_number_of_marks() -> None:
+    progress = Progress(quiet_seconds=QUIET)
+    for second in range(86_400):
+        progress.observe_end(float(second), 10 + second, float(second))
+    assert sum(len(marks._ends) for marks in (progress._readable, progress._everything)) <= 4 * MARKS + 4
+    assert not progress.is_caught_up(86_400.0)
+    progress.decided(10 + 86_399, 86_400.0)
+    assert progress.is_caught_up(86_400.0)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[float, int, int, int]]:
+    """Steps: seconds that pass, records that are written, of these readable, of these decided."""
+    step = st.tuples(st.floats(0, 20), st.integers(0, 3), st.integers(0, 4), st.integers(0, 4))
+    return draw(st.lists(step, max_size=60))
+
+
+@given(histories(), st.sampled_from([None, 20.0, 100.0, QUIET]))
+def test_no_later_moment_is_claimed_than_is_true(steps: list[tuple[float, int, int, int]], quiet: float | None) -> None:
+    progress = Progress(quiet_seconds=quiet)
+    allowed = max(FRESH_SECONDS, STANDSTILL_SECONDS if quiet is None else quiet * OPEN_SHARE)
+    now, stable, position = 1000.0, 0, 0
+    written: list[float] = []
+    readable_since: list[float] = []
+    for seconds, new, shown, decided in steps:
+        now += seconds
+        written += [now] * new
+        stable = min(len(written), stable + shown)
+        readable_since += [now] * (stable - len(readable_since))
+        position = min(stable, position + decided)
+        progress.decided(position, now)
+        progress.observe_end(now, len(written), now, stable=stable)
+        if progress.is_caught_up(now):
+            assert all(moment > now - FRESH_SECONDS for moment in readable_since[position:])
+            assert all(moment > now - allowed for moment in written[position:])
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 30), st.integers(0, 3)), min_size=1, max_size=200), st.data())
+def test_what_is_decided_soon_after_a_look_is_caught_up_and_the_marks_are_few(
+    steps: list[tuple[float, int]], data: st.DataObject
+) -> None:
+    """Thinning the marks out costs at most the grain by which moments are told apart."""
+    progress, now, end = Progress(quiet_seconds=QUIET), 1000.0, 0
+    for seconds, new in steps:
+        now += seconds
+        end += new
+        progress.observe_end(now, end, now, stable=end)
+    assert len(progress._everything._ends) <= 2 * MARKS + 2
+    progress.decided(end, now + data.draw(st.floats(0, FRESH_SECONDS * 0.9)))
+    assert progress.is_caught_up(now + FRESH_SECONDS * 0.9)

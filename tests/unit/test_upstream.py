@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from consumer import upstream as module
 from consumer.clock import Clock
-from consumer.progress import Progress
+from consumer.progress import GroupPosition, Progress
 from consumer.upstream import Upstream
 from tests.support.waiting import wait_until
 
@@ -29,12 +29,23 @@ class Log:
     error = warning
 
 
-async def _unasked() -> Mapping[int, tuple[int, int]]:
+async def _unasked() -> Mapping[int, GroupPosition]:
     raise AssertionError
 
 
-def upstream() -> Upstream:
-    return Upstream(_unasked, proof_interval=5.0, peace_seconds=PEACE, clock=Clock.system(), log=Log())  # type: ignore[arg-type]
+def upstream(quiet: float | None = 60.0) -> Upstream:
+    return Upstream(
+        _unasked,
+        proof_interval=5.0,
+        peace_seconds=PEACE,
+        quiet_seconds=quiet,
+        clock=Clock.system(),
+        log=Log(),  # type: ignore[arg-type]
+    )
+
+
+def at(committed: int, end: int, *, stable: int | None = None) -> GroupPosition:
+    return GroupPosition(committed, end if stable is None else stable, end)
 
 
 def test_of_a_stage_of_which_nothing_is_known_nothing_is_believed() -> None:
@@ -47,26 +58,43 @@ def test_of_a_stage_of_which_nothing_is_known_nothing_is_believed() -> None:
 
 def test_it_is_caught_up_when_every_partition_is_whoever_owns_it() -> None:
     stage = upstream()
-    stage.observe(0.0, {0: (5, 5), 1: (2, 3)}, 0.1)
+    stage.observe(0.0, {0: at(5, 5), 1: at(2, 3)}, 0.1)
     assert not stage.is_caught_up(0.1)
-    stage.observe(2.0, {0: (5, 8), 1: (3, 4)}, 2.1)  # all that was there at 0
+    stage.observe(2.0, {0: at(5, 8), 1: at(3, 4)}, 2.1)  # all that was there at 0
     assert stage.is_caught_up(2.1)
 
 
 def test_it_is_not_any_more_when_one_partition_stands_still_for_too_long() -> None:
     stage = upstream()
-    stage.observe(0.0, {0: (5, 5), 1: (3, 3)}, 0.1)
+    stage.observe(0.0, {0: at(5, 5), 1: at(3, 3)}, 0.1)
     for second in range(2, FRESH + 2, 2):
         assert stage.is_caught_up(float(second - 1))
-        stage.observe(float(second), {0: (5 + second, 5 + second), 1: (3, 4)}, second + 0.1)
+        stage.observe(float(second), {0: at(5 + second, 5 + second), 1: at(3, 4)}, second + 0.1)
     assert not stage.is_caught_up(FRESH + 0.5)
 
 
 def test_peace_needs_it_caught_up_all_the_time() -> None:
     stage = upstream()
     for second in range(0, 40, 2):
-        stage.observe(float(second), {0: (second, second)}, second + 0.1)
+        stage.observe(float(second), {0: at(second, second)}, second + 0.1)
         assert stage.is_peace(second + 0.1) is (second >= PEACE)
+
+
+def test_what_is_hidden_from_the_stage_by_an_open_transaction_has_not_been_forwarded() -> None:
+    stage = upstream()
+    stage.observe(0.0, {0: at(5, 5)}, 0.1)
+    for second in range(2, FRESH + 4, 2):
+        stage.observe(float(second), {0: at(5, 6, stable=5)}, second + 0.1)
+    assert not stage.is_caught_up(FRESH + 2.2)
+
+
+def test_transactions_that_end_in_time_are_waited_for() -> None:
+    """Beside a quiet of half an hour, those of a minute and a half."""
+    stage = upstream(quiet=1800.0)
+    for second in range(0, 300, 2):
+        begun = second // 50 * 50
+        stage.observe(float(second), {0: at(begun, second + 1, stable=begun)}, second + 0.1)
+        assert second < 52 or stage.is_caught_up(second + 0.1)
 
 
 def test_a_task_is_caught_up_only_if_the_stage_before_it_is() -> None:
@@ -75,11 +103,11 @@ def test_a_task_is_caught_up_only_if_the_stage_before_it_is() -> None:
     progress.observe_end(1.0, 0, 1.0)
     assert not progress.is_caught_up(1.0)
     assert not progress.is_peace(1.0)
-    stage.observe(0.5, {0: (7, 7)}, 1.0)
+    stage.observe(0.5, {0: at(7, 7)}, 1.0)
     assert progress.is_caught_up(1.0)
     assert not progress.is_peace(1.0)
     for second in range(2, 34, 2):
-        stage.observe(float(second), {0: (7, 7)}, second + 0.1)
+        stage.observe(float(second), {0: at(7, 7)}, second + 0.1)
         progress.observe_end(float(second), 0, second + 0.1)
     assert progress.is_peace(32.2)
     assert not progress.is_caught_up(32.2 + FRESH)
@@ -90,15 +118,22 @@ async def test_it_goes_on_looking_whatever_happens(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
     looks, log = 0, Log()
 
-    async def commits() -> Mapping[int, tuple[int, int]]:
+    async def commits() -> Mapping[int, GroupPosition]:
         nonlocal looks
         looks += 1
         if looks < 3:
             raise error
-        return {0: (0, 0)}
+        return {0: at(0, 0)}
 
     clock = Clock.system()
-    stage = Upstream(commits, proof_interval=5.0, peace_seconds=0.0, clock=clock, log=log)  # type: ignore[arg-type]
+    stage = Upstream(
+        commits,
+        proof_interval=5.0,
+        peace_seconds=0.0,
+        quiet_seconds=None,
+        clock=clock,
+        log=log,  # type: ignore[arg-type]
+    )
     watching = asyncio.create_task(stage.run())
     try:
         await wait_until(lambda: stage.is_caught_up(clock.monotonic()), "it is caught up")

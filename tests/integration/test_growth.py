@@ -1,0 +1,83 @@
+"""Topics that get more partitions while the service runs (design section 15)."""
+
+import asyncio
+
+import pytest
+from aiokafka.admin import NewPartitions
+
+from providers.sandbox import Sandbox
+from tests.support.broker import Broker
+from tests.support.events import event
+from tests.support.kafka import admin
+from tests.support.seen import send
+from tests.support.service import Member, World, incidents, make_world, running_member
+from tests.support.waiting import wait_until
+
+KEYED = {"deduplication": {"key_template": "{guard}:{tenant_id}"}}
+NOTICED_SECONDS = 60.0
+
+
+async def _grow(world: World, topic: str, partitions: int) -> None:
+    async with admin(world.bootstrap_servers) as client:
+        await client.create_partitions({topic: NewPartitions(partitions)})
+
+
+def _outgrown(member: Member, name: str) -> tuple[str, ...]:
+    return member.runners[name].health().outgrown
+
+
+@pytest.mark.real_kafka("partitions are added")
+async def test_partitions_that_are_added_are_noticed_within_a_minute_with_the_topic_that_has_to_grow(
+    broker: Broker, sandbox: Sandbox
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    async with running_member(world.config) as member:
+        await member.restored(1)
+        await _grow(world, world.events, 3)
+        (sentence,) = await wait_until(
+            lambda: _outgrown(member, "pagerduty"), "it is noticed", timeout=NOTICED_SECONDS, poll=0.1
+        )
+        assert sentence == (
+            f"topic {world.state()} has 1 partitions, its input {world.events} has 3: "
+            f"`kafka-topics.sh --bootstrap-server … --alter --topic {world.state()} --partitions 3`"
+        )
+        await wait_until(lambda: member.runners["pagerduty"].health().partitions == 3, "all are assigned", timeout=20)
+        # The partition that has its state goes on; those that have none are in trouble, and say so.
+        await send(world, event(session="old"), partition=0)
+        await send(world, event(session="new"), partition=1)
+        await incidents(sandbox, 1)
+        await wait_until(
+            lambda: f"topic {world.state()} has no partition 1: it has 1 partitions" in member.output.getvalue(),
+            "the task without a state partition says so",
+        )
+        assert member.runners["pagerduty"].health().restored == 1
+        await _grow(world, world.state(), 3)
+        await member.restored(3)
+        await incidents(sandbox, 2, timeout=30)
+        await wait_until(lambda: _outgrown(member, "pagerduty") == (), "all is well again")
+        output = member.output.getvalue()
+    assert output.count('"topic_outgrown"') == output.count('"topic_has_grown"') == 1
+    assert {one.dedup_key for one in sandbox.incidents()} == {"forbidden_path:old", "forbidden_path:new"}
+
+
+@pytest.mark.real_kafka("partitions are added")
+async def test_a_stage_says_that_its_positions_have_to_grow_and_its_pipeline_that_its_state_has_to(
+    broker: Broker, sandbox: Sandbox
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty=KEYED)
+    async with running_member(world.config) as member:
+        (stage,) = set(await wait_until(lambda: len(member.runners) == 2 and member.runners, "both run")) - {
+            "pagerduty"
+        }
+        await asyncio.gather(member.restored(1), member.restored(1, stage))
+        await asyncio.gather(_grow(world, world.events, 2), _grow(world, world.keyed(), 3))
+        for name, follower, topic, count in (
+            (stage, f"{world.keyed()}.positions", world.events, 2),
+            ("pagerduty", world.state(), world.keyed(), 3),
+        ):
+            (sentence,) = await wait_until(
+                lambda name=name: _outgrown(member, name), f"{name} notices", timeout=NOTICED_SECONDS, poll=0.1
+            )
+            assert sentence.startswith(
+                f"topic {follower} has 1 partitions, its input {topic} has {count}: `kafka-topics"
+            )
