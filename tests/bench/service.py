@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,9 +10,9 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from consumer.build import build_pipelines
-from consumer.cli.run import GC_THRESHOLDS
 from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
+from consumer.garbage import search_young_only
 from consumer.kafka import KafkaClients
 from consumer.log import configure_log
 from consumer.log_lines import StreamLines
@@ -79,7 +78,7 @@ class Service:
 @contextlib.asynccontextmanager
 async def running_service(document: dict[str, Any]) -> AsyncIterator[Service]:
     """The service for the length of the block. Its log is written, at level info, to where nobody reads it."""
-    gc.set_threshold(*GC_THRESHOLDS)
+    search_young_only()
     config = configuration(document)
     registry = CollectorRegistry()
     stopping = asyncio.Event()
