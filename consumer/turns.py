@@ -1,6 +1,7 @@
 """Long work on the event loop, done in slices, so that everything else goes on meanwhile."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import TypeVar
@@ -21,6 +22,8 @@ class Turns:
         self._clock = clock
         self._seconds = seconds
         self._spent = 0.0
+        self._later: deque[Iterable[object]] = deque()
+        self._is_asked = asyncio.Event()
         self._lock = asyncio.Lock()  # those who wait for it come in the order in which they asked
 
     async def take(self, items: Iterator[T]) -> list[T]:
@@ -47,3 +50,16 @@ class Turns:
         items = iter(work)
         while await self.take(items):
             pass
+
+    def later(self, work: Iterable[object]) -> None:
+        """Have this work done by `run`, for nobody waits for it."""
+        self._later.append(work)
+        self._is_asked.set()
+
+    async def run(self) -> None:
+        """Do what is to be done later, until cancelled."""
+        while True:
+            await self._is_asked.wait()
+            while self._later:
+                await self.through(self._later.popleft())
+            self._is_asked.clear()

@@ -57,6 +57,10 @@ class Quiet:
             spans[key] = last
             last.keys[key] = None
 
+    def end_span(self) -> None:
+        """What is heard of from now on is later than all that came before."""
+        self._begin(self._last.heard)
+
     def leave(self, key: str) -> None:
         """Of this key nothing more is expected."""
         span = self._span_of.pop(key)

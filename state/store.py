@@ -98,6 +98,7 @@ class Store:
             if alert.status is not Status.RESOLVING:
                 self._quiet.join(key)
             yield
+        self._quiet.end_span()
 
     def emptied(self) -> Iterator[None]:
         """Free all alerts bit by bit, of a store that nobody needs any more; yields after each step.

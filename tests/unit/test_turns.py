@@ -102,3 +102,19 @@ def test_who_is_cancelled_leaves_the_loop_to_the_others() -> None:
     loop.settle()
     assert [task.cancelled() for task in tasks] == [True, True, False]
     assert tasks[2].exception() is None
+
+
+def test_what_nobody_waits_for_is_done_later() -> None:
+    loop, work = VirtualLoop(), Work()
+    turns = Turns(lambda: work.now, seconds=1.0)
+    turns.later(work.items(4))
+    loop.settle()
+    assert work.now == 0.0
+    running = loop.create_task(turns.run())
+    loop.settle()
+    assert work.now == 2.0
+    turns.later(work.items(2))
+    loop.settle()
+    assert work.now == 3.0
+    running.cancel()
+    loop.settle()
