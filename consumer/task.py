@@ -93,7 +93,8 @@ class Task(OwnedPartition):
         self._written_at: float | None = None
         self._with = surroundings
         self._sink: Sink
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()  # since the last checkpoint
+        self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
         self._feedback_checkpointed: Mapping[int, int] = {}
         self._outbox = TaskOutbox(
             pipeline=surroundings.pipeline,
@@ -171,7 +172,7 @@ class Task(OwnedPartition):
 
     async def _decide(self, records: Sequence[FetchedRecord]) -> None:
         decide, store, now = self._with.pipeline.decide, self.store, self._with.clock.moment()
-        before, turn = self._counts.copy(), perf_counter()
+        turn = perf_counter()
         concerned = 0
         for number, record in enumerate(records, 1):
             try:
@@ -195,15 +196,19 @@ class Task(OwnedPartition):
                     records = records[:number]
                     break
                 now, turn = self._with.clock.moment(), perf_counter()
-        if not records:
-            return
-        self._passed(records[-1].offset + 1)
-        self._with.metrics.events("ignored", len(records) - concerned)
-        for outcome, count in (self._counts - before).items():
+        if records:
+            self._passed(records[-1].offset + 1)
+            self._with.metrics.events("ignored", len(records) - concerned)
+        self._tell_outcomes()
+
+    def _tell_outcomes(self) -> None:
+        outcomes, self._outcomes = self._outcomes, Counter()
+        self._counts.update(outcomes)
+        for outcome, count in outcomes.items():
             self._with.metrics.events(outcome, count)
 
     def _apply(self, decision: Decision) -> None:
-        counts = self._counts
+        counts = self._outcomes
         if decision.outcome is Outcome.SUPPRESSED:
             counts["suppressed"] += 1
         elif decision.outcome is not None and decision.alert is not None:
@@ -232,7 +237,7 @@ class Task(OwnedPartition):
                 return
             alert = self.store.get(dedup_key)
             if alert is not None and self._over(alert):
-                self._counts["ended"] += 1
+                self._outcomes["ended"] += 1
             yield
 
     def _over(self, alert: Alert) -> bool:
@@ -302,9 +307,9 @@ class Task(OwnedPartition):
             for alert in quiet:
                 # Others have had their turn meanwhile: something may have been heard of it.
                 if self.is_running and self.store.get(alert.dedup_key) is alert and self._over(alert):
-                    self._counts["quiet"] += 1
-                    self._with.metrics.events("quiet", 1)
+                    self._outcomes["quiet"] += 1
                 yield
+            self._tell_outcomes()
             if len(quiet) < _ENDED_IN_A_TURN:
                 return
 

@@ -26,7 +26,7 @@ Side = Callable[..., Awaitable[None]]
 
 @dataclass
 class Result:
-    """What a side came to. ``values`` and what is ``told`` are its own; ``profile`` is empty unless it was asked for."""
+    """What a side came to. ``values`` and ``told`` are its own; ``profile`` is empty unless it was asked for."""
 
     cpu: float = 0.0
     wall: float = 0.0

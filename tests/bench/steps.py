@@ -1,4 +1,4 @@
-"""How long the event loop of this process does one thing at a time: each step is measured, and a long one is looked at."""
+"""How long the event loop of this process does one thing at a time; what takes long is looked at while it does."""
 
 import asyncio
 import contextlib

@@ -35,6 +35,7 @@ from state.store import Store
 from state.violation import Record, Severity
 from state.written import LARGE_BYTES, MAX_COUNTS, MAX_COUNTS_BYTES
 from tests.support import release_0_1
+from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Kafka, Sent
 from tests.support.simulated_kafka import Outcome as Comes
@@ -63,7 +64,7 @@ class Partition:
     def checkpoint(self, dead_letters: tuple[DeadLetter, ...] = ()) -> Sequence[Sent]:
         """Commit what has changed; returns what was written."""
         found = Checkpoint(self.store.cut(), dead_letters, Position("events", 0, self.position, {0: 3}))
-        sink: Any = Sink(self._producer, "state", 0, "dlq", None)
+        sink: Any = Sink(self._producer, "state", 0, large_letterbox("dlq"))
         committing = self.loop.create_task(found.commit(sink))
         self.loop.settle()
         assert self.kafka.conclude(Comes.DONE)
