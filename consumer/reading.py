@@ -1,6 +1,7 @@
 """Reading topics of ours from one offset to another, outside any group: for the command line."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -8,7 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from consumer.kafka import KafkaClients
 from consumer.startup import StartupError
 from state.alert import Alert
-from state.records import CHECKPOINT_KEY, CorruptState, decode_alert
+from state.counts import Counts, up_to_date
+from state.records import CHECKPOINT_KEY, CorruptState, decode_alert, decode_counts
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 Offsets = Mapping[TopicPartition, int]
@@ -61,19 +63,35 @@ async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> Asyn
 async def read_alerts(clients: KafkaClients, partitions: Sequence[TopicPartition]) -> tuple[list[Alert], list[str]]:
     """All alerts of a state topic, and what is wrong with records that are none."""
     values: dict[bytes, bytes | None] = {}
+    checkpoints: dict[int, bytes] = {}
     reader = clients.reader()
     await reader.start()
     try:
         begins, ends = await bounds(reader, partitions)
         async for records in read(reader, begins, ends):
-            values.update((record.key, record.value) for record in records)
+            for record in records:
+                if record.key == CHECKPOINT_KEY:
+                    checkpoints[record.partition] = record.value
+                else:
+                    values[record.key] = record.value
     finally:
         await reader.stop()
-    alerts, corrupt = [], []
+    alerts: list[Alert] = []
+    corrupt: list[str] = []
+    counts: dict[str, Counts] = {}
+    for checkpoint in checkpoints.values():
+        with _noting(corrupt):
+            counts |= decode_counts(checkpoint)
     for key, value in values.items():
-        if value is not None and key != CHECKPOINT_KEY:
-            try:
-                alerts.append(decode_alert(key, value))
-            except CorruptState as error:
-                corrupt.append(str(error))
+        if value is not None:
+            with _noting(corrupt):
+                alerts.append(up_to_date(decode_alert(key, value), counts))
     return alerts, corrupt
+
+
+@contextmanager
+def _noting(corrupt: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except CorruptState as error:
+        corrupt.append(str(error))

@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka import KafkaClients, started
 from state.alert import Alert
-from state.counts import Counts, with_counts
+from state.counts import Counts, up_to_date
 from state.pieces import Pieces
 from state.records import CHECKPOINT_KEY, Position, decode_alert, decode_counts, decode_position
 
@@ -57,9 +57,7 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
 
 def _decoded(values: Pieces[bytes, bytes], counts: Mapping[str, Counts]) -> Iterator[Alert]:
     for key, value in values.taken():
-        alert = decode_alert(key, value)
-        counted = counts.get(alert.dedup_key)
-        yield alert if counted is None or alert.owed is None else with_counts(alert, counted)
+        yield up_to_date(decode_alert(key, value), counts)
 
 
 async def _read(

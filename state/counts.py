@@ -3,6 +3,7 @@
 A record can have 250 KB, and an event may be counted into it a hundred times a second: then only this is written.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from state.alert import Alert
@@ -65,3 +66,9 @@ def with_counts(alert: Alert, counts: Counts) -> Alert:
             last_attempt=counts.owed_last_attempt,
         ),
     )
+
+
+def up_to_date(alert: Alert, counts: Mapping[str, Counts]) -> Alert:
+    """The alert, as its record says, with the counts that the checkpoint has of it, if it has any."""
+    found = counts.get(alert.dedup_key)
+    return alert if found is None or alert.owed is None else with_counts(alert, found)

@@ -60,6 +60,9 @@ class Written:
 
         for key in changed:
             alert, before = get(key), self._records.get(key)
+            if before is None and (alert is None or alert.owed is None):
+                records.append((key, alert))  # as most are: nothing is kept of it
+                continue
             counts = counts_of(alert) if before is not None and alert is not None and alert.owed is not None else None
             if counts is not None and before is not None and with_counts(before, counts) == alert:
                 self._put(key, counts)

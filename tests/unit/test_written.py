@@ -58,7 +58,7 @@ class Partition:
         self.store = Store()
         self.position = 0
         self.transactions: list[Sequence[Sent]] = []
-        self._producer = self.kafka.transactional("id", compress=False)
+        self._producer = self.kafka.transactional("id", batch_bytes=1 << 19)
         self.loop.complete(self._producer.start())
 
     def checkpoint(self, dead_letters: tuple[DeadLetter, ...] = ()) -> Sequence[Sent]:
