@@ -40,6 +40,7 @@ class Store:
         self._count = 0
         self._quiet = Quiet(0.0)  # of all that are not resolving: those are neither quiet nor forgotten
         self._restored_at = 0.0
+        self._heard: Pieces[str, None] = Pieces()  # keys of which something has been heard since then
         self._sessions: Pieces[str, str | dict[str, None]] = Pieces()
         self._counts = dict.fromkeys(Status, 0)
         self._dirty: set[str] = set()
@@ -69,6 +70,7 @@ class Store:
     def hear(self, alert: Alert, now: float) -> None:
         """An occurrence of the alert was decided ``now``, by the monotonic clock: take the alert as it is after it."""
         self._replace(alert)
+        self._heard[alert.dedup_key] = None
         if alert.status is not Status.RESOLVING:
             self._quiet.hear(alert.dedup_key, now)
 
@@ -77,6 +79,7 @@ class Store:
         alert = self._alerts.of(dedup_key).pop(dedup_key)
         self._index(dedup_key, alert, None)
         self._quiet.leave(dedup_key)
+        self._heard.pop(dedup_key)
         self._dirty.add(dedup_key)
 
     def restore(
@@ -106,7 +109,7 @@ class Store:
         What is dropped at once is freed at once, and a million alerts take half a second.
         """
         yield from self._quiet.emptied()
-        for pieces in (self._sessions, self._alerts):
+        for pieces in (self._heard, self._sessions, self._alerts):
             for _ in pieces.taken():
                 yield
 
@@ -117,7 +120,7 @@ class Store:
 
     def is_unheard(self, dedup_key: str) -> bool:
         """Whether the alert was restored, and nothing has been heard of it since."""
-        return dedup_key not in self._heard
+        return dedup_key not in self._heard.of(dedup_key)
 
     def longest_quiet(self, heard_before: float) -> Iterator[Alert]:
         """The alerts of which nothing has been heard since that moment or longer, by the monotonic clock.
