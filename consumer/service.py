@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, disable_created_metrics
 from structlog.typing import FilteringBoundLogger
 
 from consumer.build import build_pipelines, build_repartition
@@ -52,6 +52,7 @@ async def run_service(
     report = await _await_topics(config, clients, stopping, log)
     if report is None:
         return
+    disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, which nobody asks for
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     tasks = Gauge(f"{PREFIX}_asyncio_tasks", "Coroutines that run or wait in the event loop", registry=registry)

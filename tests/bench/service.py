@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import yaml
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from consumer.build import build_pipelines
 from consumer.clock import Clock
@@ -89,6 +89,7 @@ async def running_service(document: dict[str, Any], **options: Any) -> AsyncIter
     Its log is written, at level info, to where nobody reads it.
     """
     search_young_only()
+    disable_created_metrics()
     config = configuration(document)
     registry = CollectorRegistry()
     stopping = asyncio.Event()
