@@ -6,6 +6,7 @@ at every scrape, which takes a second; here they are written once and kept, and 
 
 import asyncio
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -17,8 +18,9 @@ from prometheus_client.utils import floatToGoString
 
 _Encode = Callable[[Any], bytes]
 _END = "# EOF\n"
-_LINES = 1000
-"""That are written before others get a turn."""
+_LINES = 250
+_SLICE_SECONDS = 0.02
+"""Of writing, before others get a turn. Each turn can make whoever asks wait as long again."""
 
 _PLAIN = 1e6
 """From here on numbers have an exponent."""
@@ -51,18 +53,22 @@ class _Format:
 
     async def text(self, registry: Collector) -> bytes:
         lines: list[str] = []
+        end = perf_counter() + _SLICE_SECONDS
         for family in registry.collect():
             lines.append(self._heads.get(family.name) or self._head(family))
             for number, sample in enumerate(family.samples, 1):
-                if number % _LINES == 0:
+                if number % _LINES == 0 and perf_counter() >= end:
                     await asyncio.sleep(0)
+                    end = perf_counter() + _SLICE_SECONDS
                 if not sample.name.endswith("_created"):
                     key = (sample.name, *sample.labels.items())
                     series = self._series.get(key)
                     if series is None:
                         series = self._series[key] = _series(sample)
                     lines.append(f"{series} {_number(sample.value)}\n")
-            await asyncio.sleep(0)
+            if perf_counter() >= end:
+                await asyncio.sleep(0)
+                end = perf_counter() + _SLICE_SECONDS
         lines.append(self._end)
         return "".join(lines).encode()
 

@@ -70,7 +70,8 @@ def test_of_many_series_names_and_labels_are_written_once(accept: str, monkeypat
     assert ours(written, accept) == of_the_library(registry, accept)
 
 
-def test_others_have_their_turn_meanwhile() -> None:
+def test_others_have_their_turn_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition, "_SLICE_SECONDS", 0.0)
     registry = CollectorRegistry()
     asked = Counter("asked", "How often", ["who"], registry=registry)
     for number in range(10_000):
