@@ -1,26 +1,29 @@
 """A checkpoint: one committed transaction of changed alerts, dead letters and the position (design section 6.4)."""
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
 
+from consumer.batches import Outgoing, batched
 from consumer.deadletter import DeadLetter
 from consumer.letterbox import Letterbox
 from consumer.transaction import commit_transaction
+from consumer.turns import Turns
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
 from state.store import Cut
 
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where a task's checkpoints go."""
+    """Where a task's checkpoints go, and with whom it shares the event loop while they are made."""
 
     producer: AIOKafkaProducer
     state_topic: str
     partition: int
     letterbox: Letterbox
+    turns: Turns = field(default_factory=Turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,31 @@ class Checkpoint:
         await commit_transaction(sink.producer, lambda: self._send(sink))
 
     async def _send(self, sink: Sink) -> None:
-        producer, topic, partition = sink.producer, sink.state_topic, sink.partition
         # First what can be refused: then nothing else has been sent for nothing.
-        await sink.letterbox.post(producer, self.dead_letters)
-        sends: list[Awaitable[object]] = []
-        for key, alert in self.cut.changes:
-            value = None if alert is None else encode_alert(alert)
-            sends.append(await producer.send(topic, value, encode_key(key), partition))
-        sends.append(await producer.send(topic, encode_position(self.position), CHECKPOINT_KEY, partition))
+        await sink.letterbox.post(sink.producer, self.dead_letters)
+        sends = await send_batched(sink.producer, self._records(sink), sink.turns)
         await asyncio.gather(*sends)
+
+    def _records(self, sink: Sink) -> Iterator[Outgoing]:
+        topic, partition = sink.state_topic, sink.partition
+        for key, alert in self.cut.changes:
+            yield Outgoing(topic, partition, encode_key(key), None if alert is None else encode_alert(alert))
+        yield Outgoing(topic, partition, CHECKPOINT_KEY, encode_position(self.position, self.cut.counts))
+
+
+async def send_batched(
+    producer: AIOKafkaProducer, records: Iterable[Outgoing], turns: Turns
+) -> list[Awaitable[object]]:
+    """Make these records and hand them to the producer, in slices.
+
+    Each of what is returned is to be awaited before the commit.
+    """
+    sends: list[Awaitable[object]] = []
+    work = batched(records, producer.create_batch)
+    while done := await turns.take(work):
+        sends += [
+            await producer.send_batch(batch.records, batch.topic, partition=batch.partition)
+            for batch in done
+            if batch is not None
+        ]
+    return sends

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -93,6 +93,13 @@ class TaskOutbox:
         self._gated: set[str] = set()
         self._violations: dict[str, tuple[Record, Violation]] = {}
         self._reasons: dict[str, str] = {}  # why what is owed was not accepted when it was last tried
+
+    def emptied(self) -> Iterator[None]:
+        """Forget everything bit by bit, once the task is over."""
+        for kept in (self._violations, self._give_up_at, self._reasons):
+            while kept:
+                kept.popitem()
+                yield
 
     async def restored(self, dedup_keys: Iterable[str], end: int, written_at: float | None) -> None:
         """The store has been restored: what these alerts owe is offered, and earlier requests may still land.

@@ -139,6 +139,9 @@ class OwnedPartition(ABC):
     async def _withdraw(self, grace: float) -> None:
         """Let nothing more leave; wait up to ``grace`` seconds for what is on its way."""
 
+    def _closed(self) -> None:  # noqa: B027 (most kinds keep little)
+        """Nothing more will be asked of it: what it has kept in memory can go."""
+
     @abstractmethod
     def tick(self) -> None:
         """What the passing of time brings, once a second."""
@@ -165,6 +168,7 @@ class OwnedPartition(ABC):
             try:
                 await self._withdraw(0)
             finally:
+                self._closed()
                 if self._producer is not None:
                     await close_producer(self._producer)
 

@@ -1,7 +1,8 @@
 """Reading topics of ours from one offset to another, outside any group: for the command line."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -10,7 +11,8 @@ from consumer.kafka import KafkaClients
 from consumer.startup import StartupError
 from consumer.watermarks import all_watermarks
 from state.alert import Alert
-from state.records import CHECKPOINT_KEY, CorruptState, decode_alert
+from state.counts import Counts, up_to_date
+from state.records import CHECKPOINT_KEY, CorruptState, decode_alert, decode_counts
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 Offsets = Mapping[TopicPartition, int]
@@ -84,6 +86,7 @@ async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartit
 async def read_alerts(clients: KafkaClients, partitions: Sequence[TopicPartition]) -> tuple[list[Alert], list[str]]:
     """All alerts of a state topic; and what is wrong: records that are none, and what cannot be seen."""
     values: dict[bytes, bytes | None] = {}
+    checkpoints: dict[int, bytes] = {}
     reader = clients.reader()
     await reader.start()
     try:
@@ -91,14 +94,29 @@ async def read_alerts(clients: KafkaClients, partitions: Sequence[TopicPartition
         hidden = [one async for one in hidden_ends(reader, partitions)]
         _, ends = await bounds(reader, partitions)
         async for records in read(reader, begins, ends):
-            values.update((record.key, record.value) for record in records)
+            for record in records:
+                if record.key == CHECKPOINT_KEY:
+                    checkpoints[record.partition] = record.value
+                else:
+                    values[record.key] = record.value
     finally:
         await reader.stop()
-    alerts, wrong = [], hidden
+    alerts: list[Alert] = []
+    wrong = hidden
+    counts: dict[str, Counts] = {}
+    for checkpoint in checkpoints.values():
+        with _noting(wrong):
+            counts |= decode_counts(checkpoint)
     for key, value in values.items():
-        if value is not None and key != CHECKPOINT_KEY:
-            try:
-                alerts.append(decode_alert(key, value))
-            except CorruptState as error:
-                wrong.append(str(error))
+        if value is not None:
+            with _noting(wrong):
+                alerts.append(up_to_date(decode_alert(key, value), counts))
     return alerts, wrong
+
+
+@contextmanager
+def _noting(wrong: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except CorruptState as error:
+        wrong.append(str(error))

@@ -24,6 +24,7 @@ from consumer.server.health import PipelineHealth
 from consumer.server.metrics import STAGE_OUTCOMES, Metrics, PartitionState, PipelineState
 from consumer.source import Source
 from consumer.task import Surroundings, Task
+from consumer.turns import Turns
 from consumer.upstream import Upstream
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -57,6 +58,7 @@ class PipelineRunner(MemberRunner[Task]):
         self._peace_seconds = peace_seconds
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         breaker = config.delivery.circuit_breaker
+        self._turns = Turns()
         # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
         self._delivery = Delivery(
             provider=pipeline.provider,
@@ -76,7 +78,8 @@ class PipelineRunner(MemberRunner[Task]):
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
         self._delivery.start()
         try:
-            await super().run(stopping)
+            async with _running(self._turns):
+                await super().run(stopping)
         finally:
             await self._delivery.close()
 
@@ -105,6 +108,7 @@ class PipelineRunner(MemberRunner[Task]):
             peace_seconds=self._peace_seconds,
             feedback=feedback,
             upstream=upstream,
+            turns=self._turns,
         )
 
         def make_task(source: Source) -> Task:
@@ -244,16 +248,16 @@ class RepartitionRunner(MemberRunner[Forwarder]):
 
 
 @asynccontextmanager
-async def _running(upstream: Upstream | None) -> AsyncIterator[None]:
-    if upstream is None:
+async def _running(work: Upstream | Turns | None) -> AsyncIterator[None]:
+    if work is None:
         yield
         return
-    watching = asyncio.create_task(upstream.run())
+    running = asyncio.create_task(work.run())
     try:
         yield
     finally:
-        watching.cancel()
-        await asyncio.wait((watching,))
+        running.cancel()
+        await asyncio.wait((running,))
 
 
 def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:

@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, disable_created_metrics
 from structlog.typing import FilteringBoundLogger
 
 from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
 from consumer.config import Config
+from consumer.garbage import search_everything_when_short
 from consumer.kafka import KafkaClients
+from consumer.lag import LoopLag
 from consumer.membership import MemberRunner
 from consumer.pipeline import Pipeline
 from consumer.progress import PEACE_SECONDS
@@ -50,11 +52,19 @@ async def run_service(
     report = await _await_topics(config, clients, stopping, log)
     if report is None:
         return
+    disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, which nobody asks for
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     tasks = Gauge(f"{PREFIX}_asyncio_tasks", "Coroutines that run or wait in the event loop", registry=registry)
     tasks.set_function(lambda: len(asyncio.all_tasks()))
     registry.register(LogCollector(dropped_lines))
+    lag = LoopLag(log)
+    longest = Gauge(
+        f"{PREFIX}_event_loop_lag_seconds",
+        "The longest that the event loop was held up at a time, of the last minute",
+        registry=registry,
+    )
+    longest.set_function(lambda: lag.longest)
     metrics = Metrics(registry)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(create_session(config.delivery.max_in_flight * len(pipelines)))
@@ -82,11 +92,11 @@ async def run_service(
         try:
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(runner.run(stopping)) for runner in runners]
-                vouching = [
-                    group.create_task(work) for work in _heartbeats(config, pipeline_runners, sender, metrics, log)
-                ]
+                beside = [lag.run(), search_everything_when_short()]
+                beside += _heartbeats(config, pipeline_runners, sender, metrics, log)
+                lasting = [group.create_task(work) for work in beside]
                 await asyncio.wait(running)
-                for task in vouching:
+                for task in lasting:
                     task.cancel()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors

@@ -6,8 +6,8 @@ what has become of both is committed by checkpoints.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
 
@@ -26,9 +26,10 @@ from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
-from consumer.restore import restore
+from consumer.restore import Restored, restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
+from consumer.turns import Turns
 from consumer.upstream import Upstream
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Outcome, due, over, restored
@@ -68,6 +69,7 @@ class Surroundings:
     """None: this member takes no feedback."""
     upstream: Upstream | None = None
     """None: no repartition stage stands before these tasks."""
+    turns: Turns = field(default_factory=Turns)
 
 
 class Task(OwnedPartition):
@@ -95,7 +97,8 @@ class Task(OwnedPartition):
         self._written_at: float | None = None
         self._with = surroundings
         self._sink: Sink
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()  # since the last checkpoint
+        self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
         self._feedback_checkpointed: Mapping[int, int] = {}
         self._outbox = TaskOutbox(
             pipeline=surroundings.pipeline,
@@ -129,13 +132,13 @@ class Task(OwnedPartition):
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
         pipeline, partition = self._with.pipeline, self.source.partition.partition
-        self._sink = Sink(producer, pipeline.state_topic, partition, self._with.letterbox)
+        self._sink = Sink(producer, pipeline.state_topic, partition, self._with.letterbox, self._with.turns)
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         partition, clock = self.source.partition, self._with.clock
         started = clock.monotonic()
         found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
-        await self._fill(found.alerts)
+        await self._fill(found)
         self._written_at = found.written_at
         if found.position is not None:
             self._inbox.start(found.position.feedback)
@@ -150,22 +153,18 @@ class Task(OwnedPartition):
             seconds=round(clock.monotonic() - started, 3),
         )
 
-    async def _fill(self, alerts: Iterable[Alert]) -> None:
+    async def _fill(self, found: Restored) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
         now = self._with.clock.moment()
 
         def as_of_now() -> Iterator[Alert]:
-            for found in alerts:
-                alert = restored(found, now.wall)
+            for written in found.alerts:
+                alert = restored(written, now.wall)
                 if due(alert) is not None:
                     self._owing.append(alert.dedup_key)
                 yield alert
 
-        turn = perf_counter()
-        for _ in self.store.restore(as_of_now(), now.monotonic):
-            if perf_counter() - turn > _SLICE_SECONDS:
-                await asyncio.sleep(0)
-                turn = perf_counter()
+        await self._with.turns.through(self.store.restore(as_of_now(), now.monotonic, found.counts))
 
     async def _restored(self) -> None:
         owing, self._owing = self._owing, []
@@ -177,7 +176,7 @@ class Task(OwnedPartition):
 
     async def _decide(self, records: Sequence[FetchedRecord]) -> None:
         decide, store, now = self._with.pipeline.decide, self.store, self._with.clock.moment()
-        before, turn = self._counts.copy(), perf_counter()
+        turn = perf_counter()
         concerned = 0
         for number, record in enumerate(records, 1):
             try:
@@ -201,15 +200,19 @@ class Task(OwnedPartition):
                     records = records[:number]
                     break
                 now, turn = self._with.clock.moment(), perf_counter()
-        if not records:
-            return
-        self._passed(records[-1].offset + 1)
-        self._with.metrics.events("ignored", len(records) - concerned)
-        for outcome, count in (self._counts - before).items():
+        if records:
+            self._passed(records[-1].offset + 1)
+            self._with.metrics.events("ignored", len(records) - concerned)
+        self._tell_outcomes()
+
+    def _tell_outcomes(self) -> None:
+        outcomes, self._outcomes = self._outcomes, Counter()
+        self._counts.update(outcomes)
+        for outcome, count in outcomes.items():
             self._with.metrics.events(outcome, count)
 
     def _apply(self, decision: Decision) -> None:
-        counts = self._counts
+        counts = self._outcomes
         if decision.outcome is Outcome.SUPPRESSED:
             counts["suppressed"] += 1
         elif decision.outcome is not None and decision.alert is not None:
@@ -229,17 +232,17 @@ class Task(OwnedPartition):
 
         False if the task closes meanwhile: its next owner decides the event again, and ends those that are left.
         """
-        turn = perf_counter()
+        await self._with.turns.through(self._ending(dedup_keys))
+        return self.is_running
+
+    def _ending(self, dedup_keys: Sequence[str]) -> Iterator[None]:
         for dedup_key in dedup_keys:
+            if not self.is_running:
+                return
             alert = self.store.get(dedup_key)
             if alert is not None and self._over(alert):
-                self._counts["ended"] += 1
-            if perf_counter() - turn > _SLICE_SECONDS:
-                await asyncio.sleep(0)
-                if not self.is_running:
-                    return False
-                turn = perf_counter()
-        return True
+                self._outcomes["ended"] += 1
+            yield
 
     def _over(self, alert: Alert) -> bool:
         """The threat is over. Whether that is news."""
@@ -300,17 +303,19 @@ class Task(OwnedPartition):
 
     async def _before_checkpoint(self) -> None:
         """End what is quiet, at most so much that one checkpoint can hold it."""
-        count = 0
+        await self._with.turns.through(self._end_quiet())
+
+    def _end_quiet(self) -> Iterator[None]:
         while self.is_running and self.store.changes < ENDED_AT_A_TIME:
             quiet = self._quiet(self._with.clock.monotonic(), _ENDED_IN_A_TURN)
             for alert in quiet:
-                self._over(alert)
-            count += len(quiet)
+                # Others have had their turn meanwhile: something may have been heard of it.
+                if self.is_running and self.store.get(alert.dedup_key) is alert and self._over(alert):
+                    self._outcomes["quiet"] += 1
+                yield
+            self._tell_outcomes()
             if len(quiet) < _ENDED_IN_A_TURN:
-                break
-            await asyncio.sleep(0)
-        self._counts["quiet"] += count
-        self._with.metrics.events("quiet", count)
+                return
 
     def _forget(self, now: Moment) -> None:
         """Drop alerts that owe nothing and of which nothing has been heard for very long.
@@ -373,13 +378,13 @@ class Task(OwnedPartition):
 
     async def _let_resolves_leave(self, cut: Cut) -> None:
         """The state holds the intent now: what is still as it was in the cut may leave (design section 6.6)."""
-        turn = perf_counter()
+        await self._with.turns.through(self._leaving(cut))
+
+    def _leaving(self, cut: Cut) -> Iterator[None]:
         for dedup_key, alert in cut.changes:
             if alert is not None and self.store.get(dedup_key) is alert and due(alert) is Due.RESOLVE:
                 self._outbox.owes(alert)
-            if perf_counter() - turn > _SLICE_SECONDS:
-                await asyncio.sleep(0)
-                turn = perf_counter()
+            yield
 
     # close
 
@@ -387,3 +392,8 @@ class Task(OwnedPartition):
         if self._with.feedback is not None:
             self._with.feedback.detach(self._inbox)
         await self._with.delivery.withdraw(self._outbox, grace)
+
+    def _closed(self) -> None:
+        # Not by the way: a million alerts freed at once take half a second.
+        self._with.turns.later(self.store.emptied())
+        self._with.turns.later(self._outbox.emptied())

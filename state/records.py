@@ -6,12 +6,14 @@ checkpoint is `CHECKPOINT_KEY`, which no dedup key can be. Original records stan
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from state.alert import Alert, Owed, Status, Told
+from state.counts import Counts
 from state.violation import Record, Severity
 
 CHECKPOINT_KEY = b"\0checkpoint"
@@ -104,8 +106,12 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
 
 
-def encode_position(position: Position) -> bytes:
-    """The value of the checkpoint's record."""
+def encode_position(position: Position, counts: Mapping[str, Counts] | None = None) -> bytes:
+    """The value of the checkpoint's record.
+
+    ``counts`` are those of alerts whose own records are older, by dedup key. (A release that does not know them reads
+    the counts that the records have.)
+    """
     value: dict[str, Any] = {
         "v": _VERSION,
         "topic": position.topic,
@@ -114,6 +120,8 @@ def encode_position(position: Position) -> bytes:
     }
     if position.feedback:
         value["feedback"] = {str(partition): offset for partition, offset in position.feedback.items()}
+    if counts:
+        value["counts"] = {dedup_key: _counts_to_json(found) for dedup_key, found in counts.items()}
     return orjson.dumps(value)
 
 
@@ -125,6 +133,19 @@ def decode_position(value: bytes) -> Position:
         return Position(json["topic"], json["partition"], json["position"], feedback)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptState(f"checkpoint record: {error!r}") from error
+
+
+def decode_counts(value: bytes) -> dict[str, Counts]:
+    """The counts that a checkpoint holds of alerts whose own records are older, by dedup key. Raises `CorruptState`."""
+    try:
+        return {key: _counts_from_json(found) for key, found in orjson.loads(value).get("counts", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptState(f"checkpoint record: {error!r}") from error
+
+
+def _counts_from_json(json: list[Any]) -> Counts:
+    numbers = json[: len(_COUNTS)]  # a later release may say more
+    return replace(Counts(*numbers), highest=_SEVERITY[numbers[_COUNTS.index("highest")]])
 
 
 def _owed_to_json(owed: Owed) -> dict[str, Any]:
@@ -185,5 +206,7 @@ def _from_text(text: str | None) -> bytes | None:
     return None if text is None else b64decode(text, validate=True)
 
 
+_COUNTS = tuple(each.name for each in fields(Counts))
+_counts_to_json = attrgetter(*_COUNTS)
 _STATUS = {status.value: status for status in Status}
 _SEVERITY = {int(severity): severity for severity in Severity}

@@ -1,136 +1,146 @@
 """The alerts of one task: what is known, what has changed since the last checkpoint, and what is owed.
 
 Whatever is asked often is answered from an index that each change keeps up to date, so that no question goes through
-all alerts, of which there can be a million.
+all alerts, of which there can be a million; and no index stands still now and then, to grow or to be tidied up.
 """
 
-import heapq
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from state.alert import Alert, Status
-
-V = TypeVar("V", int, float)
-
-_SPARE = 1000
-"""Outdated entries that a heap may have beyond those that count, before it is made anew."""
+from state.counts import Counts
+from state.ordered import Ordered
+from state.pieces import Pieces
+from state.quiet import Quiet
+from state.written import Written
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What a checkpoint takes of a store: each changed key with its alert as it was at that moment (None: gone)."""
+    """What a checkpoint takes of a store, as it was at that moment.
+
+    ``changes`` are the alerts to be written, by key (None: gone). ``counts`` say how others differ from what was
+    written of them: alerts that owe a large record, of which only the counts have changed.
+    """
 
     changes: tuple[tuple[str, Alert | None], ...]
+    counts: Mapping[str, Counts] = field(default_factory=dict)
 
 
 class Store:
     """The alerts of one partition of one pipeline, by dedup key.
 
-    Kept in the order in which something was last heard of them, so that those which have been quiet for longest come
-    first. That is a time by the caller's monotonic clock, which a new owner begins anew: no wall clock is trusted to
-    say how long a problem has been quiet (design section 14). Alerts are values: the store replaces them and never
-    changes one.
+    Of those that are not over it knows the order in which something was last heard of them. That is a time by the
+    caller's monotonic clock, which a new owner begins anew: no wall clock is trusted to say how long a problem has been
+    quiet (design section 14). Alerts are values: the store replaces them and never changes one.
     """
 
     def __init__(self) -> None:
-        self._alerts: OrderedDict[str, Alert] = OrderedDict()  # in the order in which they were heard of
-        self._resolving: dict[str, Alert] = {}  # what is over is neither quiet nor forgotten, and in nobody's way
-        self._heard: dict[str, float] = {}
+        self._alerts: Pieces[str, Alert] = Pieces()
+        self._count = 0
+        self._quiet = Quiet(0.0)  # of all that are not resolving: those are neither quiet nor forgotten
         self._restored_at = 0.0
-        self._sessions: dict[str, str | dict[str, None]] = {}
+        self._heard: Pieces[str, None] = Pieces()  # keys of which something has been heard since then
+        self._sessions: Pieces[str, str | dict[str, None]] = Pieces()
         self._counts = dict.fromkeys(Status, 0)
         self._dirty: set[str] = set()
         self._committing: set[str] = set()
-        self._owing = _Smallest[float]()
-        self._holding = _Smallest[int]()
+        self._written = Written()
+        self._owing = Ordered[float]()
+        self._holding = Ordered[int]()
         self._owed_bytes = 0
 
     def __len__(self) -> int:
         """How many alerts there are."""
-        return len(self._alerts) + len(self._resolving)
+        return self._count
 
     def keys(self) -> Iterator[str]:
         """The dedup keys of all alerts."""
-        return chain(self._alerts, self._resolving)
+        return iter(self._alerts)
 
     def get(self, dedup_key: str) -> Alert | None:
         """The alert with this dedup key."""
-        return self._alerts.get(dedup_key) or self._resolving.get(dedup_key)
+        return self._alerts.get(dedup_key)
 
     def put(self, alert: Alert) -> None:
         """Take the alert as it is now, in the place of what it was. The next checkpoint will hold it."""
-        key = alert.dedup_key
-        self._index(key, self.get(key), alert)
-        self._place(key, alert)
-        self._dirty.add(key)
-
-    def _place(self, key: str, alert: Alert) -> None:
-        here, there = self._alerts, self._resolving
-        if alert.status is Status.RESOLVING:
-            there[key] = alert
-            here.pop(key, None)
-        else:
-            here[key] = alert
-            there.pop(key, None)
+        if self._replace(alert) and alert.status is not Status.RESOLVING:
+            self._quiet.join(alert.dedup_key)
 
     def hear(self, alert: Alert, now: float) -> None:
         """An occurrence of the alert was decided ``now``, by the monotonic clock: take the alert as it is after it."""
-        self.put(alert)
+        self._replace(alert)
+        self._heard[alert.dedup_key] = None
         if alert.status is not Status.RESOLVING:
-            self._alerts.move_to_end(alert.dedup_key)
-        self._heard[alert.dedup_key] = now
+            self._quiet.hear(alert.dedup_key, now)
 
     def drop(self, dedup_key: str) -> None:
         """The alert is gone. The next checkpoint will hold its tombstone."""
-        alert = self._alerts.pop(dedup_key, None) or self._resolving.pop(dedup_key)
+        alert = self._alerts.of(dedup_key).pop(dedup_key)
         self._index(dedup_key, alert, None)
-        self._heard.pop(dedup_key, None)
+        self._quiet.leave(dedup_key)
+        self._heard.pop(dedup_key)
         self._dirty.add(dedup_key)
 
-    def restore(self, alerts: Iterable[Alert], now: float) -> Iterator[None]:
-        """Fill an empty store with what a checkpoint held, longest quiet first; yields after each alert.
+    def restore(
+        self, alerts: Iterable[Alert], now: float, counts: Mapping[str, Counts] | None = None
+    ) -> Iterator[None]:
+        """Fill an empty store with what a checkpoint held; yields after each alert.
 
-        Of all of them nothing has been heard since ``now``, by the monotonic clock.
+        Of all of them nothing has been heard since ``now``, by the monotonic clock. ``counts`` are those that the
+        checkpoint held, and that the alerts have already.
         """
-        self._restored_at = now
+        self._restored_at, self._quiet = now, Quiet(now)
+        counts = counts or {}
         for alert in alerts:
-            self._index(alert.dedup_key, None, alert)
-            self._place(alert.dedup_key, alert)
+            key = alert.dedup_key
+            self._index(key, None, alert)
+            self._alerts[key] = alert
+            if alert.owed is not None:
+                self._written.restored(alert, counts.get(key))
+            if alert.status is not Status.RESOLVING:
+                self._quiet.join(key)
             yield
+        self._quiet.end_span()
+
+    def emptied(self) -> Iterator[None]:
+        """Free all alerts bit by bit, of a store that nobody needs any more; yields after each step.
+
+        What is dropped at once is freed at once, and a million alerts take half a second.
+        """
+        yield from self._quiet.emptied()
+        for pieces in (self._heard, self._sessions, self._alerts):
+            for _ in pieces.taken():
+                yield
 
     def heard(self, dedup_key: str) -> float:
-        """When something was last heard of the alert by this task, by the monotonic clock."""
-        return self._heard.get(dedup_key, self._restored_at)
+        """When something was last heard of the alert by this task, by the monotonic clock, or up to a second later."""
+        heard = self._quiet.heard(dedup_key)
+        return self._restored_at if heard is None else heard
 
     def is_unheard(self, dedup_key: str) -> bool:
         """Whether the alert was restored, and nothing has been heard of it since."""
-        return dedup_key not in self._heard
+        return dedup_key not in self._heard.of(dedup_key)
 
     def longest_quiet(self, heard_before: float) -> Iterator[Alert]:
-        """The alerts of which nothing has been heard since that moment or longer, by the monotonic clock, longest first;
-        none that is resolving.
+        """The alerts of which nothing has been heard since that moment or longer, by the monotonic clock.
 
+        Longest first, and none that is resolving.
         Between two of them the store must not change: take as many as are wanted, then change them.
         """
-        for key, alert in self._alerts.items():
-            if self._heard.get(key, self._restored_at) > heard_before:
-                return
-            yield alert
+        return (self._alerts[key] for key in self._quiet.since(heard_before))
 
     def of_session(self, session_id: str) -> list[Alert]:
         """The alerts whose dedup key names this session, the one that came first before the others."""
-        keys = self._sessions.get(session_id, ())
-        return [alert for key in ((keys,) if isinstance(keys, str) else keys) if (alert := self.get(key)) is not None]
+        keys = self._sessions.get(session_id) or ()
+        return [self._alerts[key] for key in ((keys,) if isinstance(keys, str) else keys)]
 
     # what is owed
 
     @property
     def owing(self) -> list[str]:
-        """The dedup keys of all alerts that owe a trigger, longest owed first. (Sorts them.)"""
-        return self._owing.keys()
+        """The dedup keys of all alerts that owe a trigger, longest owed first."""
+        return list(self._owing)
 
     @property
     def owed_count(self) -> int:
@@ -166,7 +176,8 @@ class Store:
         """Take what has changed. One cut at a time: `committed` or a new store ends it."""
         assert not self._committing
         self._committing, self._dirty = self._dirty, set()
-        return Cut(tuple((key, self.get(key)) for key in self._committing))
+        changes = self._written.divide(self._committing, self._alerts.get)
+        return Cut(changes, dict(self._written.counts))
 
     def committed(self) -> None:
         """The cut is in the state topic."""
@@ -180,6 +191,22 @@ class Store:
         """How many alerts there are of each status."""
         return dict(self._counts)
 
+    def _replace(self, alert: Alert) -> bool:
+        """Take the alert; whether it has another status than before, or is new."""
+        key = alert.dedup_key
+        alerts = self._alerts.of(key)
+        before = alerts.get(key)
+        alerts[key] = alert
+        self._dirty.add(key)
+        if before is not None and before.status is alert.status and before.owed is alert.owed:
+            return False
+        self._index(key, before, alert)
+        if before is not None and before.status is alert.status:
+            return False
+        if alert.status is Status.RESOLVING:
+            self._quiet.leave(key)
+        return True
+
     def _index(self, key: str, before: Alert | None, after: Alert | None) -> None:
         owed_before = before.owed if before is not None else None
         owed_after = after.owed if after is not None else None
@@ -190,62 +217,34 @@ class Store:
                 self._owed_bytes += owed_after.record.size
             self._owing.set(key, owed_after.since if owed_after is not None else None)
             self._holding.set(key, owed_after.holds if owed_after is not None else None)
-        if before is not None:
-            self._counts[before.status] -= 1
-        if after is not None:
-            self._counts[after.status] += 1
+        status_before = before.status if before is not None else None
+        status_after = after.status if after is not None else None
+        if status_before is not status_after:
+            if status_before is not None:
+                self._counts[status_before] -= 1
+            if status_after is not None:
+                self._counts[status_after] += 1
         if (before is None) is not (after is None):
+            self._count += 1 if before is None else -1
             session = (after or before).session_id  # type: ignore[union-attr]
             if session is not None:
                 self._join(session, key) if before is None else self._part(session, key)
 
     def _join(self, session: str, key: str) -> None:
-        """Most sessions have one alert, and so no need of a collection; one that has many must not be slow to change."""
-        keys = self._sessions.get(session)
+        """Most sessions have one alert, and need no collection; one that has many must not be slow to change."""
+        sessions = self._sessions.of(session)
+        keys = sessions.get(session)
         if keys is None:
-            self._sessions[session] = key
+            sessions[session] = key
         elif isinstance(keys, str):
-            self._sessions[session] = {keys: None, key: None}
+            sessions[session] = {keys: None, key: None}
         else:
             keys[key] = None
 
     def _part(self, session: str, key: str) -> None:
-        keys = self._sessions[session]
+        sessions = self._sessions.of(session)
+        keys = sessions[session]
         if not isinstance(keys, str):
             del keys[key]
         if isinstance(keys, str) or not keys:
-            del self._sessions[session]
-
-
-class _Smallest(Generic[V]):
-    """Values by key, of which the smallest is known: a heap, in which what has changed stays until it comes up."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, V] = {}
-        self._heap: list[tuple[V, str]] = []
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def set(self, key: str, value: V | None) -> None:
-        """The value of this key, None for none."""
-        values = self._values
-        if value is None:
-            values.pop(key, None)
-            if not values:
-                self._heap.clear()
-        elif values.get(key) != value:
-            values[key] = value
-            heapq.heappush(self._heap, (value, key))
-            if len(self._heap) > 2 * len(values) + _SPARE:
-                self._heap = [(value, key) for key, value in values.items()]
-                heapq.heapify(self._heap)
-
-    def smallest(self) -> V | None:
-        heap, values = self._heap, self._values
-        while heap and values.get(heap[0][1]) != heap[0][0]:
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
-
-    def keys(self) -> list[str]:
-        return sorted(self._values, key=self._values.__getitem__)
+            del sessions[session]

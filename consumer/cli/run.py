@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.cli.ending import ENDINGS, with_configuration
 from consumer.cli.terminal import complain
 from consumer.config import Config, secrets_of
+from consumer.garbage import search_young_only
 from consumer.log import configure_log
 from consumer.log_lines import ThreadedLines
 from consumer.service import run_service
@@ -70,12 +70,8 @@ def _note_background_error(log: FilteringBoundLogger, loop: asyncio.AbstractEven
         loop.default_exception_handler(context)
 
 
-GC_THRESHOLDS = (20_000, 50, 100)
-"""Alerts are long-lived and hold no cycles: with Python's defaults, looking for some takes a sixth of the time."""
-
-
 async def _run(config: Config, log: FilteringBoundLogger, lines: ThreadedLines) -> None:
-    gc.set_threshold(*GC_THRESHOLDS)
+    search_young_only()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(partial(_note_background_error, log))

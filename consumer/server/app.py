@@ -11,8 +11,8 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
+from consumer.server.exposition import Exposition
 from consumer.server.health import PipelineHealth, liveness, readiness, takes_traffic
 
 SHUTDOWN_SECONDS = 1.0
@@ -39,9 +39,11 @@ def create_app(health: Health, registry: CollectorRegistry) -> web.Application:
 
         return answer
 
+    exposition = Exposition(registry)
+
     async def metrics(request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        response = web.Response(body=encode(registry), headers={"Content-Type": content_type})
+        body, content_type = await exposition.text(request.headers.get("Accept", ""))
+        response = web.Response(body=body, headers={"Content-Type": content_type})
         response.enable_compression()
         return response
 

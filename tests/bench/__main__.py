@@ -18,10 +18,11 @@ from tests.bench.members import members
 from tests.bench.report import Row, table
 from tests.bench.restore import restore
 from tests.bench.setting import Setting
+from tests.bench.size import size
 from tests.support.broker import IMAGE, docker_trouble, embedded, kafka_container
 
 FIGURES: Mapping[str, Callable[[Setting], Awaitable[list[Row]]]] = {
-    figure.__name__: figure for figure in (firehose, storm, dispatch, latency, restore, members)
+    figure.__name__: figure for figure in (firehose, storm, dispatch, latency, restore, members, size)
 }
 
 

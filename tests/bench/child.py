@@ -19,18 +19,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 PROFILE_LINES = 45
-TIMEOUT_SECONDS = 300.0
+TIMEOUT_SECONDS = 1800.0
 
 Side = Callable[..., Awaitable[None]]
 
 
 @dataclass
 class Result:
-    """What a side came to. ``values`` are its own; ``profile`` is empty unless it was asked for."""
+    """What a side came to. ``values`` and ``told`` are its own; ``profile`` is empty unless it was asked for."""
 
     cpu: float = 0.0
     wall: float = 0.0
     values: dict[str, float] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
     profile: str = ""
 
 

@@ -2,15 +2,17 @@
 
 import gc
 import sys
+import time
 import tracemalloc
 from statistics import median
 from typing import Any
 
-from consumer.cli.run import GC_THRESHOLDS
+from consumer.garbage import search_young_only
 from consumer.kafka import KafkaClients
 from consumer.log import configure_log
 from consumer.log_lines import StreamLines
 from consumer.restore import restore as read_back
+from consumer.turns import Turns
 from state.store import Store
 from tests.bench import bare
 from tests.bench.child import Meter, measure, resident_bytes
@@ -55,7 +57,7 @@ async def _restore(setting: Setting, count: int, *, at_most: float, rounds: int)
 
 async def into_store(meter: Meter, *, document: dict[str, Any], count: int, traced: bool = False) -> None:
     """Read a state topic back into a store, as a task does."""
-    gc.set_threshold(*GC_THRESHOLDS)
+    search_young_only()
     config = configuration(document)
     log = configure_log("error", "json", frozenset(), StreamLines(sys.stderr))
     store = Store()
@@ -65,7 +67,7 @@ async def into_store(meter: Meter, *, document: dict[str, Any], count: int, trac
         tracemalloc.start()
     meter.start()
     restored = await read_back(KafkaClients(config.kafka), config.kafka.state_topic("pagerduty"), 0, log)
-    store.restore(restored.alerts)
+    await Turns().through(store.restore(restored.alerts, time.monotonic(), restored.counts))
     meter.stop()
     del restored
     gc.collect()

@@ -2,18 +2,17 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import yaml
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from consumer.build import build_pipelines
-from consumer.cli.run import GC_THRESHOLDS
 from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
+from consumer.garbage import search_young_only
 from consumer.kafka import KafkaClients
 from consumer.log import configure_log
 from consumer.log_lines import StreamLines
@@ -37,28 +36,35 @@ class Service:
 
     def __init__(self, runner: PipelineRunner, registry: CollectorRegistry) -> None:
         self.runner = runner
-        self._registry = registry
+        self.registry = registry
 
-    async def restored(self) -> None:
-        """Wait until the partition is restored, which is when the first record can be fetched."""
-        await wait_until(
-            lambda: self.runner.health().restored == 1, "the partition is restored", timeout=60, poll=0.001
-        )
+    async def restored(self, partitions: int = 1, timeout: float = 60) -> None:
+        """Wait until so many partitions are restored, which is when the first record can be fetched."""
+
+        def is_restored() -> bool:
+            health = self.runner.health()
+            return health.restored == health.partitions == partitions
+
+        await wait_until(is_restored, f"{partitions} partitions are restored", timeout=timeout, poll=0.001)
 
     def events(self) -> dict[str, int]:
         """How many events came to what."""
         return self._counts("events", "outcome")
 
-    def notifications(self) -> dict[str, int]:
-        """How many triggers were answered how."""
-        return self._counts("notifications", "result", action="trigger")
+    def notifications(self, action: str = "trigger") -> dict[str, int]:
+        """How many triggers (or others) were answered how."""
+        return self._counts("notifications", "result", action=action)
+
+    def proofs(self) -> dict[str, int]:
+        """How many proofs were answered how."""
+        return self._counts("proofs", "result")
 
     def _counts(self, name: str, by: str, **where: str) -> dict[str, int]:
         # Only the counters of this name are asked, not the state of the whole pipeline.
         sample_name = f"{PREFIX}_{name}_total"
         return {
             sample.labels[by]: int(sample.value)
-            for metric in self._registry.restricted_registry([sample_name]).collect()
+            for metric in self.registry.restricted_registry([sample_name]).collect()
             for sample in metric.samples
             if sample.name == sample_name and where.items() <= sample.labels.items()
         }
@@ -77,9 +83,13 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running_service(document: dict[str, Any]) -> AsyncIterator[Service]:
-    """The service for the length of the block. Its log is written, at level info, to where nobody reads it."""
-    gc.set_threshold(*GC_THRESHOLDS)
+async def running_service(document: dict[str, Any], **options: Any) -> AsyncIterator[Service]:
+    """The service for the length of the block, with these options of its runner.
+
+    Its log is written, at level info, to where nobody reads it.
+    """
+    search_young_only()
+    disable_created_metrics()
     config = configuration(document)
     registry = CollectorRegistry()
     stopping = asyncio.Event()
@@ -96,6 +106,7 @@ async def running_service(document: dict[str, Any]) -> AsyncIterator[Service]:
                 metrics=Metrics(registry),
                 clock=Clock.system(),
                 log=log,
+                **options,
             )
             task = asyncio.create_task(runner.run(stopping))
             try:

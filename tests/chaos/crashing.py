@@ -75,6 +75,7 @@ def install(steps: Steps) -> None:
     steps.around(consumer.task, "restore", fixed("restore"))
     steps.around(AIOKafkaProducer, "begin_transaction", fixed("begin"))
     steps.around(AIOKafkaProducer, "send", fixed("send"))
+    steps.around(AIOKafkaProducer, "send_batch", fixed("send"))
     steps.around(AIOKafkaProducer, "commit_transaction", fixed("commit"))
     steps.around(AIOKafkaProducer, "stop", fixed("close producer"))
     steps.around(AIOKafkaConsumer, "stop", fixed("leave"))

@@ -125,6 +125,9 @@ class Producer:
     async def partitions_for(self, topic: str) -> set[int]:
         return {0}
 
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(1 << 19, 0)
+
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[None]":
         for record in MemoryRecords(bytes(batch._build())).next_batch():
             done = await self.send(topic, record.value, record.key, partition, record.headers)
@@ -182,7 +185,9 @@ class Reader:
     async def position(self, partition: TopicPartition) -> int:
         return self._position
 
-    async def getmany(self, partition: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+    async def getmany(
+        self, partition: TopicPartition, timeout_ms: int, max_records: int | None = None
+    ) -> dict[TopicPartition, list[Any]]:
         self._position = len(self._records)
         return {partition: self._records}
 

@@ -3,7 +3,7 @@
 A walk counts only if the code as it is takes it without breaking anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,10 +72,13 @@ def held_if_it_was_resolving(patch: pytest.MonkeyPatch) -> None:
             note(store, key, alert)
         committed(store)
 
-    def restore_and_note(store: Store, alerts: list[Alert]) -> None:
-        for alert in alerts:
-            note(store, alert.dedup_key, alert)
-        restore(store, alerts)
+    def restore_and_note(store: Store, alerts: Iterable[Alert], *rest: Any) -> Iterator[None]:
+        def noted() -> Iterator[Alert]:
+            for alert in alerts:
+                note(store, alert.dedup_key, alert)
+                yield alert
+
+        return restore(store, noted(), *rest)
 
     patch.setattr(Store, "cut", cut_and_note)
     patch.setattr(Store, "committed", commit_and_note)

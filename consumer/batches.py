@@ -1,0 +1,58 @@
+"""The records of a transaction, put into batches without an ``await``, so that it can be done in slices.
+
+A record at a time, the Kafka client makes a future for each and wakes whoever waits for it: ten thousand at the moment
+when their batch is answered.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record that is to be written to a partition. ``timestamp`` is in milliseconds since the epoch (None: now)."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    timestamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one partition that are handed to the producer together."""
+
+    topic: str
+    partition: int
+    records: BatchBuilder
+
+
+def batched(records: Iterable[Outgoing], create: Callable[[], BatchBuilder]) -> Iterator[Batch | None]:
+    """The records in batches, those of one partition in their order; ``create`` makes an empty one.
+
+    Yields None after a record that has filled no batch, so that the work can be interrupted there.
+    """
+    open_batches: dict[tuple[str, int], BatchBuilder] = {}
+    for record in records:
+        place = record.topic, record.partition
+        builder = open_batches.get(place)
+        if builder is None:
+            builder = open_batches[place] = create()
+        full = None
+        if not _append(builder, record):
+            full = Batch(*place, builder)
+            builder = open_batches[place] = create()
+            taken = _append(builder, record)
+            assert taken  # an empty batch takes a record of any size
+        yield full
+    for (topic, partition), builder in open_batches.items():
+        yield Batch(topic, partition, builder)
+
+
+def _append(builder: BatchBuilder, record: Outgoing) -> bool:
+    taken = builder.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=list(record.headers))
+    return taken is not None

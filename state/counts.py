@@ -1,0 +1,74 @@
+"""What changes of an owed alert while events are counted into it, apart from the record that it keeps.
+
+A record can have 250 KB, and an event may be counted into it a hundred times a second: then only this is written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from state.alert import Alert
+from state.violation import Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The counts of an alert that owes a trigger, and of what it owes (``owed_…``); see `Alert` and `Owed`."""
+
+    occurrences: int
+    first_seen: float
+    last_seen: float
+    decided: float
+    highest: Severity
+    owed_first_offset: int
+    owed_last_offset: int
+    owed_occurrences: int
+    owed_attempts: int
+    owed_first_attempt: float | None
+    owed_last_attempt: float | None
+
+
+def counts_of(alert: Alert) -> Counts:
+    """The counts of an alert that owes a trigger."""
+    owed = alert.owed
+    assert owed is not None
+    return Counts(
+        alert.occurrences,
+        alert.first_seen,
+        alert.last_seen,
+        alert.decided,
+        alert.highest,
+        owed.first_offset,
+        owed.last_offset,
+        owed.occurrences,
+        owed.attempts,
+        owed.first_attempt,
+        owed.last_attempt,
+    )
+
+
+def with_counts(alert: Alert, counts: Counts) -> Alert:
+    """The alert, which owes a trigger, with these counts in the place of its own."""
+    assert alert.owed is not None
+    return replace(
+        alert,
+        occurrences=counts.occurrences,
+        first_seen=counts.first_seen,
+        last_seen=counts.last_seen,
+        decided=counts.decided,
+        highest=counts.highest,
+        owed=replace(
+            alert.owed,
+            first_offset=counts.owed_first_offset,
+            last_offset=counts.owed_last_offset,
+            occurrences=counts.owed_occurrences,
+            attempts=counts.owed_attempts,
+            first_attempt=counts.owed_first_attempt,
+            last_attempt=counts.owed_last_attempt,
+        ),
+    )
+
+
+def up_to_date(alert: Alert, counts: Mapping[str, Counts]) -> Alert:
+    """The alert, as its record says, with the counts that the checkpoint has of it, if it has any."""
+    found = counts.get(alert.dedup_key)
+    return alert if found is None or alert.owed is None else with_counts(alert, found)

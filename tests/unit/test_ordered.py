@@ -1,0 +1,26 @@
+"""Keys by value: whatever is set and taken away, the smallest is the smallest, and the order is that of the values."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state import ordered
+from state.ordered import Ordered
+
+STEPS = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.none() | st.integers(0, 9)), max_size=60)
+
+
+@given(STEPS)
+def test_it_says_what_a_sort_would_say(steps: list[tuple[str, int | None]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ordered, "_BLOCK", 2)  # so that blocks are split and removed
+        values, found = dict[str, int](), Ordered[int]()
+        for key, value in steps:
+            found.set(key, value)
+            if value is None:
+                values.pop(key, None)
+            else:
+                values[key] = value
+            assert len(found) == len(values)
+            assert found.smallest() == min(values.values(), default=None)
+            assert list(found) == [key for value, key in sorted((value, key) for key, value in values.items())]
