@@ -577,7 +577,8 @@ class Simulation:
                 self._seen.add(offset)  # an earlier one is dead-lettered, and this one was counted into its alert
             elif key in self._open:
                 self._seen.add(offset)
-                excused = self._unpromised | self._overflowed
+                # A rejected update counts as told, or each further event would be one more dead letter.
+                excused = self._unpromised | self._overflowed | self._dead_keys
                 if self._severity_of[offset] > self._open[key] and key not in excused:
                     self._break("a higher severity is told", f"event {offset}")
             elif key in self._unpromised and alert is not None:
