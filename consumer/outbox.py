@@ -111,17 +111,17 @@ class TaskOutbox:
         settled = self._inherited_until = now + self._pipeline.timeout_seconds
         self._inherited_end = end
         known = wall if written_at is None else min(wall, written_at)
-        for index, dedup_key in enumerate(dedup_keys):
+        alerts = [alert for dedup_key in dedup_keys if (alert := self._store.get(dedup_key)) is not None]
+        moments = {alert.dedup_key: now + self._left(known - alert.owed.since) for alert in alerts if alert.owed}
+        for dedup_key in sorted(moments, key=moments.__getitem__):
+            self._give_up_at[dedup_key] = moments[dedup_key]  # in this order they are given up
+        for index, alert in enumerate(alerts):
             if index % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
-            alert = self._store.get(dedup_key)
-            if alert is None:
-                continue
+            dedup_key = alert.dedup_key
             self._unsettled.set(dedup_key, settled)
-            if alert.owed is not None:
-                if alert.owed.repeat:
-                    self._repeats.set(dedup_key, settled)
-                self._give_up_at[dedup_key] = now + self._left(known - alert.owed.since)
+            if alert.owed is not None and alert.owed.repeat:
+                self._repeats.set(dedup_key, settled)
             self._delivery.changed(self, dedup_key)
 
     def _left(self, age: float) -> float:

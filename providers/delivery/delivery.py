@@ -20,7 +20,7 @@ from providers.delivery.integration import Alert, Integration, Suspect
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
 from providers.limiter import KeyLimiter
-from providers.notify import Sender, ask, deliver
+from providers.notify import NO_SUCH_ALERT, Sender, ask, deliver
 from providers.provider import Provider
 from providers.rate import Rate
 from providers.retry import Backoff
@@ -530,6 +530,20 @@ class Delivery:
                     self._observer.works(integration.routes)
                 for suspect in suspects:
                     self._own_fault(integration, suspect)
+            case Rejected(is_plain=True, reason=reason):
+                # There is no such alert: it has read the key. Or there is no such address, and then what was answered
+                # so as well is no alert's fault.
+                suspects = integration.check_accepted(sent_at, now)
+                nowhere = [suspect for suspect in suspects if suspect.answer.status == NO_SUCH_ALERT]
+                if nowhere:
+                    self._refuse(integration, reason, by_check=False)
+                elif refusal is not None and (refusal.by_check or not integration.owed) and integration.works():
+                    self._observer.works(integration.routes)
+                for suspect in suspects:
+                    if suspect in nowhere:
+                        self._routes_fault(integration, suspect)
+                    else:
+                        self._own_fault(integration, suspect)
             case Rejected(reason=reason) | RouteRefused(reason=reason):
                 if sent_at <= integration.accepted_at:
                     return  # something was accepted after it had left

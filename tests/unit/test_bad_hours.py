@@ -192,3 +192,227 @@ def test_a_new_trigger_leaves_before_five_thousand_critical_resolves_and_these_a
     assert setting.told()["new"] - begin < 2.0
     setting.run(5000 / 1.5 + 60, tick=2.0)
     assert len(setting.told("resolve")) == 5000
+
+
+# what is restored
+
+
+def test_what_is_restored_is_given_up_when_its_own_time_has_come() -> None:
+    setting = Setting(fails(DOWN, prefix=""), give_up=7200.0)
+    setting.occur("a old")
+    setting.run(5400, tick=5.0)
+    setting.occur("b new")
+    setting.run(10)
+    state = setting.partitions[0].kafka.state
+    last = [key for key in state if key.endswith(b"a old")]
+    for key in last:  # as compaction may leave it
+        state[key] = state.pop(key)
+    setting.restart()
+    setting.run(2400, tick=5.0)
+    assert [letter.event_id for letter in setting.dead_letters] == ["e0"]
+    assert setting.dead_letters[0].error_class == "given_up"
+
+
+# the check of a key
+
+
+EVERY_4XX = [
+    400,
+    401,
+    402,
+    403,
+    404,
+    405,
+    406,
+    407,
+    409,
+    410,
+    411,
+    413,
+    414,
+    415,
+    418,
+    421,
+    422,
+    426,
+    428,
+    431,
+    451,
+    499,
+]
+
+
+@pytest.mark.parametrize("status", EVERY_4XX)
+@pytest.mark.parametrize("acts", [False, True], ids=["pagerduty", "opsgenie"])
+def test_a_refused_key_costs_no_dead_letter_whatever_it_is_answered(status: int, acts: bool) -> None:
+    revoked = True
+
+    def says(call: Call) -> Answer:
+        return Rejected(status, "some text") if revoked else Accepted()
+
+    setting = Setting(says, acts=acts)
+    setting.occur(*names("s", 10))
+    setting.run(900)
+    assert setting.dead_letters == []
+    assert setting.delivery.refused_routes == ["default"]
+    assert len(setting.told()) == 0
+    revoked = False
+    setting.run(60)
+    assert setting.told().keys() == set(names("s", 10))
+    assert setting.delivery.refused_routes == []
+
+
+@pytest.mark.parametrize("status", EVERY_4XX)
+def test_a_refused_key_that_nobody_checks_costs_two_dead_letters_at_most(status: int) -> None:
+    revoked = True
+
+    def says(call: Call) -> Answer:
+        assert call.kind != "check"
+        return Rejected(status, "some text") if revoked else Accepted()
+
+    setting = Setting(says, route_check=0.0)
+    setting.occur(*names("s", 10))
+    setting.run(1800)
+    assert len(setting.dead_letters) <= 2
+    assert setting.delivery.refused_routes == ["default"]
+    revoked = False
+    setting.run(120)
+    assert len(setting.told()) + len(setting.dead_letters) == 10
+
+
+@pytest.mark.parametrize("route_check", [0.0, 3600.0])
+def test_a_key_that_is_refused_by_a_known_text_costs_none(route_check: float) -> None:
+    revoked = True
+    setting = Setting(
+        lambda call: RouteRefused(422, "Key format is not valid!") if revoked else Accepted(), route_check=route_check
+    )
+    setting.occur("a", "b", severity="critical")
+    setting.run(600)
+    assert setting.dead_letters == []
+    assert setting.delivery.refused_routes == ["default"]
+    revoked = False
+    setting.run(60)
+    assert setting.told().keys() == {"a", "b"}
+    assert setting.delivery.refused_routes == []
+
+
+def test_a_key_is_checked_at_the_start_and_a_revoked_one_shows_within_seconds() -> None:
+    revoked = True
+    setting = Setting(lambda call: Rejected(403, "who?") if revoked else Accepted())
+    setting.run(2)
+    assert setting.delivery.refused_routes == ["default"]
+    revoked = False
+    setting.run(60)
+    assert setting.delivery.refused_routes == []
+    assert {call.kind for call in setting.calls} == {"check"}
+
+
+@pytest.mark.parametrize("answer", [RouteRefused(400, "Invalid routing key"), Rejected(403, "who?")])
+def test_a_refusal_ends_by_itself_when_what_waited_has_ended_by_another_way(answer: Answer) -> None:
+    refused = False
+    setting = Setting(lambda call: answer if refused else Accepted())
+    setting.occur("a")
+    setting.run(5)
+    refused = True
+    setting.acknowledge("a")
+    setting.run(60)
+    assert setting.delivery.refused_routes == ["default"]
+    setting.acknowledge("a", kind="resolve")
+    setting.run(60)
+    setting.partitions[0].running.store.drop("forbidden_path:a")
+    with setting.loop.running():
+        setting.delivery.changed(setting.partitions[0].running._outbox, "forbidden_path:a")
+    refused = False
+    setting.run(60)
+    assert setting.delivery.refused_routes == []
+
+
+def test_a_key_is_checked_once_in_ten_seconds_and_one_at_a_time() -> None:
+    setting = Setting(
+        lambda call: Unavailable(None, "no answer") if call.kind == "check" else Rejected(400, "no"), latency=4.0
+    )
+    setting.occur(*names("s", 50))
+    setting.run(300)
+    checks = [call.at for call in setting.left("check")]
+    assert len(checks) > 20
+    assert all(later - earlier > 9.999 for earlier, later in zip(checks, checks[1:], strict=False))
+    assert setting.dead_letters == []
+
+
+def test_an_idle_key_is_checked_every_hour_and_a_busy_one_is_not() -> None:
+    setting = Setting()
+    setting.run(3 * 3600 + 60, tick=10.0)
+    assert [round(call.at / 3600, 1) for call in setting.left("check")] == [0.0, 1.0, 2.0, 3.0]
+    for number in range(20):
+        setting.occur(f"{number}")
+        setting.run(600, tick=10.0)
+    assert len(setting.left("check")) == 4
+
+
+def test_six_aliases_that_nobody_knows_are_six_rejected_resolves_and_nobody_waits() -> None:
+    """Also where the check, which closes an alias that nobody can know, is answered so."""
+    setting = Setting(
+        lambda call: Rejected(404, "no such alert") if call.kind in ("resolve", "check") else Accepted(), acts=True
+    )
+    gone = names("gone", 6)
+    setting.occur(*gone)
+    setting.run(10)
+    setting.end(*gone)
+    setting.run(10)
+    assert setting.alerts() == {}
+    begin = setting.now
+    setting.occur("page", severity="critical")
+    setting.run(5)
+    assert setting.told()["page"] - begin < 1.0
+    assert setting.refusals == []
+    assert setting.delivery.refused_routes == []
+
+
+def test_a_rejected_event_is_one_dead_letter_and_its_route_is_not_touched() -> None:
+    setting = Setting(lambda call: Rejected(400, "too long") if call.session == "bad" else Accepted())
+    setting.occur("bad", "good")
+    setting.run(15)
+    assert setting.told().keys() == {"good"}
+    assert [letter.error_class for letter in setting.dead_letters] == ["rejected_400"]
+    assert setting.refusals == []
+
+
+@pytest.mark.parametrize("status", [403, 405])
+def test_what_somebody_between_blocks_is_tried_again_and_given_up_in_the_end(status: int) -> None:
+    setting = Setting(lambda call: Rejected(status, "blocked") if call.session == "bad" else Accepted(), give_up=7200.0)
+    setting.occur("bad", "good")
+    setting.run(7000, tick=5.0)
+    assert setting.dead_letters == []
+    assert 5 < len([call for call in setting.calls if call.session == "bad"]) < 120
+    setting.run(400, tick=5.0)
+    assert [letter.error_class for letter in setting.dead_letters] == ["given_up"]
+    assert setting.refusals == []
+
+
+@pytest.mark.parametrize("answer", [Rejected(404, "no"), Rejected(400, "no")])
+@pytest.mark.parametrize("route_check", [0.0, 3600.0])
+def test_a_rejected_update_is_one_dead_letter_however_many_events_follow(answer: Rejected, route_check: float) -> None:
+    setting = Setting(
+        lambda call: answer if getattr(call.notification, "again", False) else Accepted(), route_check=route_check
+    )
+    setting.occur("a", severity="high")
+    setting.run(5)
+    for _ in range(10):
+        setting.occur("a", severity="critical")
+        setting.run(15)
+    assert len(setting.dead_letters) <= 1
+    assert setting.partitions[0].alert("a") is not None
+    assert setting.delivery.refused_routes == []
+
+
+def test_a_rejected_follow_up_is_no_dead_letter() -> None:
+    setting = Setting(
+        lambda call: Rejected(404, "no") if call.kind == "follow-up" else Accepted(), follows_up=True, acts=True
+    )
+    setting.occur("a", severity="high")
+    setting.run(5)
+    for _ in range(10):
+        setting.occur("a", severity="critical")
+        setting.run(15)
+    assert setting.dead_letters == []
+    assert setting.follow_ups_rejected == ["forbidden_path:a"]
