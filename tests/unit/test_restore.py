@@ -10,6 +10,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from consumer.restore import SILENT_SECONDS, restore
+from consumer.watermarks import Watermarks
 from tests.support.loop import VirtualLoop
 
 
@@ -30,10 +31,12 @@ class Reader:
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         pass
 
-    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    async def watermarks(
+        self, reader: object, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, Watermarks]:
         if self._silent_after is None:
             await asyncio.Event().wait()
-        return dict.fromkeys(partitions, 10)
+        return dict.fromkeys(partitions, Watermarks(stable=10, high=10))
 
     async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, 0)
@@ -44,7 +47,9 @@ class Reader:
     async def position(self, partition: TopicPartition) -> int:
         return self._position
 
-    async def getmany(self, partition: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+    async def getmany(
+        self, partition: TopicPartition, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, list[Any]]:
         assert self._silent_after is not None
         if self._position < self._silent_after:
             await asyncio.sleep(self._pace)
@@ -55,7 +60,7 @@ class Reader:
 
 
 def restored(reader: Reader, seconds: float) -> Any:
-    clients: Any = SimpleNamespace(reader=lambda: reader)
+    clients: Any = SimpleNamespace(reader=lambda: reader, watermarks=reader.watermarks)
     return VirtualLoop().complete(restore(clients, "state", 3, structlog.get_logger()), seconds)
 
 
