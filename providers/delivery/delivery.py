@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.breaker import Breaker, BreakerSettings
-from providers.delivery.integration import Alert, Integration, Suspect
+from providers.delivery.integration import Alert, Integration, Owed, Suspect
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
 from providers.limiter import KeyLimiter
@@ -91,6 +91,7 @@ class Delivery:
         routes: dict[str, list[str]] = {}
         for route in provider.routes:
             routes.setdefault(provider.integration_of(route), []).append(route)
+        self._owed = Owed()
         self._integrations: list[Integration] = []
         self._by_route: dict[str, Integration] = {}
         for names in routes.values():
@@ -104,6 +105,7 @@ class Delivery:
                 settings.recovery_seconds,
                 limit.check_interval,
                 limit.may_owe,
+                self._owed,
             )
             self._integrations.append(integration)
             self._by_route.update(dict.fromkeys(names, integration))
@@ -154,10 +156,7 @@ class Delivery:
 
     def has_room(self, route: str, size: int) -> bool:
         """Whether one more trigger of that many bytes may be owed through this route."""
-        return self._route(route).has_room() and self._owed_bytes() + size <= self._max_owed_bytes
-
-    def _owed_bytes(self) -> int:
-        return sum(integration.owed_bytes for integration in self._integrations)
+        return self._route(route).has_room() and self._owed.bytes + size <= self._max_owed_bytes
 
     # what tasks tell
 
@@ -171,13 +170,14 @@ class Delivery:
         alert = (outbox, dedup_key)
         if alert in self._on_the_wire:
             return  # it is asked when the answer has come
-        owed_bytes = self._owed_bytes()
+        owed_bytes = self._owed.bytes
         integration = self._ask(alert)
         if integration is None:
             return
         if is_new:
-            self._keep_to_budget(integration, self._owed_bytes() - owed_bytes)
-        self._pump(integration)
+            self._keep_to_budget(integration, self._owed.bytes - owed_bytes)
+        if not (integration.is_held_up and integration in self._timers):  # else it is asked when there is a token
+            self._pump(integration)
 
     def may_resolve_again(self, outbox: Outbox) -> None:
         """The task's resolves, which had to wait, may leave."""
@@ -265,10 +265,10 @@ class Delivery:
         while must_go and self._make_room(integration):
             must_go = integration.has_gone()
         self._unpaid_bytes += size
-        while (owed := self._owed_bytes()) > self._max_owed_bytes and self._unpaid_bytes > 0:
+        while (owed := self._owed.bytes) > self._max_owed_bytes and self._unpaid_bytes > 0:
             if not self._make_room(max(self._integrations, key=lambda one: one.owed_bytes)):
                 return
-            self._unpaid_bytes -= owed - self._owed_bytes()
+            self._unpaid_bytes -= owed - self._owed.bytes
         self._unpaid_bytes = 0
 
     def _make_room(self, integration: Integration) -> bool:
@@ -564,7 +564,7 @@ class Delivery:
             timer.cancel()
         if self._is_closed:
             return
-        due = now if at_once else integration.next_due(now)
+        due = now if at_once else integration.next_due(now, is_held=not self._may_send())  # `wake` ends that
         if due is not None:
             loop = asyncio.get_running_loop()
             self._timers[integration] = loop.call_later(max(0.0, due - now), self._pump, integration)
