@@ -258,6 +258,12 @@ class Delivery:
             integration.put(outbox, dedup_key, pending, now)
         return integration
 
+    def _ask_again(self, alert: Alert, here: Integration) -> None:
+        """The same after an answer that came ``here``: what is to be said now can have another route."""
+        there = self._ask(alert)
+        if there is not None and there is not here:
+            self._pump(there)
+
     def _keep_to_budget(self, integration: Integration, size: int) -> None:
         """One leaves for one that comes, where that is too much for its route; as much as comes, where it is too much for
         the member. Who has to stay for a while leaves for one that comes later."""
@@ -378,7 +384,7 @@ class Delivery:
                 self._observer.answered(dispatch, answer, self._clock() - sent_at)
                 self._settle(integration, entry, dispatch, answer, sent_at)
             else:
-                self._ask(alert)  # withheld: it has its place again
+                self._ask_again(alert, integration)  # withheld: it has its place again
         if self._crowded:  # those that had to wait for a place have waited longer
             self._crowded[integration] = None
             self._looks = len(self._crowded)
@@ -434,7 +440,7 @@ class Delivery:
                     self._routes_fault(integration, suspect)
             case Throttled(reason=reason, retry_after=retry_after):
                 if integration.throttled(entry, retry_after, sent_at, now):
-                    self._ask((entry.outbox, entry.dedup_key))
+                    self._ask_again((entry.outbox, entry.dedup_key), integration)
                 else:
                     self._fail(integration, entry, dispatch, Unavailable(429, reason, retry_after), sent_at)
             case Unavailable():
@@ -462,16 +468,17 @@ class Delivery:
 
     def _tell(self, entry: Entry, dispatch: Dispatch, outcome: Outcome) -> None:
         alert = (entry.outbox, entry.dedup_key)
+        here = self._integration_of(alert)
         if isinstance(outcome, Accepted | Rejected):
-            self._integration_of(alert).settled(*alert)
+            here.settled(*alert)
         entry.outbox.told(dispatch, outcome)
-        self._ask(alert)
+        self._ask_again(alert, here)
 
     def _suspect(self, integration: Integration, suspect: Suspect) -> None:
         if suspect.entry.outbox in self._withdrawn:
             return  # it is owed, and its next owner finds out whose fault it is
         integration.suspect(suspect)
-        self._ask((suspect.entry.outbox, suspect.entry.dedup_key))
+        self._ask_again((suspect.entry.outbox, suspect.entry.dedup_key), integration)
 
     def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key works: the notification itself is rejected."""

@@ -91,6 +91,10 @@ class Outbox:
             self.setting.delivery.changed(self, key, is_new=is_new)
         self.setting.loop.settle()
 
+    def changed_at_once(self, key: str) -> None:
+        """As a task does that an answer lets decide something about the same alert."""
+        self.setting.delivery.changed(self, key)
+
     # what delivery asks
 
     def pending(self, dedup_key: str) -> Pending | None:
@@ -657,6 +661,16 @@ def test_a_refusal_does_not_end_while_resolves_wait_and_their_key_is_not_checked
         setting.loop.advance(0.1)
     assert setting.refusals == [("refused", ("default",))]
     assert len(setting.taken()) <= 5 + 5
+
+
+def test_what_has_another_route_when_its_answer_comes_leaves_through_that() -> None:
+    setting = Setting(routes=("default", "team"))
+    setting.outbox.owe("a")
+    setting.outbox.owe("a", Severity.CRITICAL, route="team", not_before=setting.loop.time() + 3.0)
+    assert setting.taken() == ["a"]
+    setting.answer("a", DOWN)
+    setting.loop.advance(3.0)
+    assert setting.taken() == ["team/a"]
 
 
 # budgets
