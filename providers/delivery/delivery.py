@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.breaker import Breaker, BreakerSettings
-from providers.delivery.integration import Alert, Integration, Suspect
+from providers.delivery.integration import Alert, Integration, Owed, Suspect
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
 from providers.limiter import KeyLimiter
@@ -91,6 +91,7 @@ class Delivery:
         routes: dict[str, list[str]] = {}
         for route in provider.routes:
             routes.setdefault(provider.integration_of(route), []).append(route)
+        self._owed = Owed()
         self._integrations: list[Integration] = []
         self._by_route: dict[str, Integration] = {}
         for names in routes.values():
@@ -104,6 +105,7 @@ class Delivery:
                 settings.recovery_seconds,
                 limit.check_interval,
                 limit.may_owe,
+                self._owed,
             )
             self._integrations.append(integration)
             self._by_route.update(dict.fromkeys(names, integration))
@@ -154,10 +156,7 @@ class Delivery:
 
     def has_room(self, route: str, size: int) -> bool:
         """Whether one more trigger of that many bytes may be owed through this route."""
-        return self._route(route).has_room() and self._owed_bytes() + size <= self._max_owed_bytes
-
-    def _owed_bytes(self) -> int:
-        return sum(integration.owed_bytes for integration in self._integrations)
+        return self._route(route).has_room() and self._owed.bytes + size <= self._max_owed_bytes
 
     # what tasks tell
 
@@ -171,13 +170,14 @@ class Delivery:
         alert = (outbox, dedup_key)
         if alert in self._on_the_wire:
             return  # it is asked when the answer has come
-        owed_bytes = self._owed_bytes()
+        owed_bytes = self._owed.bytes
         integration = self._ask(alert)
         if integration is None:
             return
         if is_new:
-            self._keep_to_budget(integration, self._owed_bytes() - owed_bytes)
-        self._pump(integration)
+            self._keep_to_budget(integration, self._owed.bytes - owed_bytes)
+        if not (integration.is_held_up and integration in self._timers):  # else it is asked when there is a token
+            self._pump(integration)
 
     def may_resolve_again(self, outbox: Outbox) -> None:
         """The task's resolves, which had to wait, may leave."""
@@ -258,6 +258,12 @@ class Delivery:
             integration.put(outbox, dedup_key, pending, now)
         return integration
 
+    def _ask_again(self, alert: Alert, here: Integration) -> None:
+        """The same after an answer that came ``here``: what is to be said now can have another route."""
+        there = self._ask(alert)
+        if there is not None and there is not here:
+            self._pump(there)
+
     def _keep_to_budget(self, integration: Integration, size: int) -> None:
         """One leaves for one that comes, where that is too much for its route; as much as comes, where it is too much for
         the member. Who has to stay for a while leaves for one that comes later."""
@@ -265,10 +271,10 @@ class Delivery:
         while must_go and self._make_room(integration):
             must_go = integration.has_gone()
         self._unpaid_bytes += size
-        while (owed := self._owed_bytes()) > self._max_owed_bytes and self._unpaid_bytes > 0:
+        while (owed := self._owed.bytes) > self._max_owed_bytes and self._unpaid_bytes > 0:
             if not self._make_room(max(self._integrations, key=lambda one: one.owed_bytes)):
                 return
-            self._unpaid_bytes -= owed - self._owed_bytes()
+            self._unpaid_bytes -= owed - self._owed.bytes
         self._unpaid_bytes = 0
 
     def _make_room(self, integration: Integration) -> bool:
@@ -378,7 +384,7 @@ class Delivery:
                 self._observer.answered(dispatch, answer, self._clock() - sent_at)
                 self._settle(integration, entry, dispatch, answer, sent_at)
             else:
-                self._ask(alert)  # withheld: it has its place again
+                self._ask_again(alert, integration)  # withheld: it has its place again
         if self._crowded:  # those that had to wait for a place have waited longer
             self._crowded[integration] = None
             self._looks = len(self._crowded)
@@ -434,7 +440,7 @@ class Delivery:
                     self._routes_fault(integration, suspect)
             case Throttled(reason=reason, retry_after=retry_after):
                 if integration.throttled(entry, retry_after, sent_at, now):
-                    self._ask((entry.outbox, entry.dedup_key))
+                    self._ask_again((entry.outbox, entry.dedup_key), integration)
                 else:
                     self._fail(integration, entry, dispatch, Unavailable(429, reason, retry_after), sent_at)
             case Unavailable():
@@ -462,16 +468,17 @@ class Delivery:
 
     def _tell(self, entry: Entry, dispatch: Dispatch, outcome: Outcome) -> None:
         alert = (entry.outbox, entry.dedup_key)
+        here = self._integration_of(alert)
         if isinstance(outcome, Accepted | Rejected):
-            self._integration_of(alert).settled(*alert)
+            here.settled(*alert)
         entry.outbox.told(dispatch, outcome)
-        self._ask(alert)
+        self._ask_again(alert, here)
 
     def _suspect(self, integration: Integration, suspect: Suspect) -> None:
         if suspect.entry.outbox in self._withdrawn:
             return  # it is owed, and its next owner finds out whose fault it is
         integration.suspect(suspect)
-        self._ask((suspect.entry.outbox, suspect.entry.dedup_key))
+        self._ask_again((suspect.entry.outbox, suspect.entry.dedup_key), integration)
 
     def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key works: the notification itself is rejected."""
@@ -564,7 +571,7 @@ class Delivery:
             timer.cancel()
         if self._is_closed:
             return
-        due = now if at_once else integration.next_due(now)
+        due = now if at_once else integration.next_due(now, is_held=not self._may_send())  # `wake` ends that
         if due is not None:
             loop = asyncio.get_running_loop()
             self._timers[integration] = loop.call_later(max(0.0, due - now), self._pump, integration)

@@ -2,10 +2,12 @@
 section 13). No I/O; the monotonic clock comes as an argument.
 """
 
+import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from typing import Final
 
 from providers.answer import Rejected, RouteRefused
@@ -79,6 +81,13 @@ class Refusal:
 
 
 @dataclass(slots=True, eq=False)
+class Owed:
+    """Bytes that are kept because they are owed, through all integrations of a member."""
+
+    bytes: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Integration:
     """Several routes can share one, and with it its rate, its breaker and its refusal.
 
@@ -92,7 +101,10 @@ class Integration:
     recovery_seconds: float
     check_interval: float
     may_owe: int | None = None
+    everything: Owed = field(default_factory=lambda: Owed())
     in_flight: int = 0
+    is_held_up: bool = False
+    """Whether something would leave now but for the limiter."""
     awaiting: int = 0
     """Notifications on the wire whose next request waits for a token: they go before what has not begun."""
     refusal: Refusal | None = None
@@ -111,6 +123,7 @@ class Integration:
     _resolving: OrderedDict[Outbox, Queue] = field(default_factory=OrderedDict)
     _forgiven: dict[Alert, int] = field(default_factory=dict)
     _rejected: int = 0
+    _serial: Iterator[int] = field(default_factory=count)
     _turn: int = 0
     _behind_in_flight: int = 0
     _window: int = 1
@@ -144,7 +157,7 @@ class Integration:
         """The queue of this task."""
         queue = self._queues.get(outbox)
         if queue is None:
-            queue = self._queues[outbox] = Queue(outbox)
+            queue = self._queues[outbox] = Queue(outbox, self._serial)
         return queue
 
     def put(self, outbox: Outbox, dedup_key: str, pending: Pending | None, now: float) -> None:
@@ -177,11 +190,14 @@ class Integration:
         queue = self._queues.get(outbox)
         if queue is None:
             return
-        self.owed -= queue.count
-        self.owed_bytes -= queue.bytes
+        count, size = queue.count, queue.bytes
         queue.owe(dedup_key, pending)
-        self.owed += queue.count
-        self.owed_bytes += queue.bytes
+        self._count(queue.count - count, queue.bytes - size)
+
+    def _count(self, triggers: int, size: int) -> None:
+        self.owed += triggers
+        self.owed_bytes += size
+        self.everything.bytes += size
 
     def settled(self, outbox: Outbox, dedup_key: str) -> None:
         """What the alert had to say was taken or rejected, or is not to be said any more: what failed is forgotten."""
@@ -194,8 +210,8 @@ class Integration:
         """Nothing of this task waits any more."""
         queue = self._queues.pop(outbox, None)
         if queue is not None:
-            self.owed -= queue.count
-            self.owed_bytes -= queue.bytes
+            self._count(-queue.count, -queue.bytes)
+            queue.clear()
         self._resolving.pop(outbox, None)
         self.breaker.forget(lambda alert: alert[0] is outbox)
         for alert in [alert for alert in self.suspects if alert[0] is outbox]:
@@ -220,9 +236,9 @@ class Integration:
             for queue in self._queues.values():
                 queue.unpark(now)
             entry = self._probe(now) if self._is_probing else self._next(now)
-        is_held_up = entry is not None and not self.limiter.has_token(now)
-        self.limiter.set_waiting(is_held_up, now)
-        if entry is None or is_held_up:
+        self.is_held_up = entry is not None and not self.limiter.has_token(now)
+        self.limiter.set_waiting(self.is_held_up, now)
+        if entry is None or self.is_held_up:
             return None
         entry.queue.remove(entry.dedup_key)
         return entry
@@ -308,10 +324,13 @@ class Integration:
                 return entry
         return self._first_resolve()
 
-    def next_due(self, now: float) -> float | None:
-        """When something may leave, or is to be checked, that is not now; None if no time will change that."""
+    def next_due(self, now: float, *, is_held: bool = False) -> float | None:
+        """When something may leave, or is to be checked, that is not now; None if no time will change that.
+
+        While all is ``is_held``, nothing but checks may leave.
+        """
         due: list[float] = []
-        if self._queues:
+        if self._queues and not is_held:
             held_until = self._held_until(now)
             due += [max(at, held_until) for queue in self._queues.values() if (at := queue.next_unparked) is not None]
             if self.has_waiting:
@@ -489,21 +508,12 @@ class Integration:
         while than may be, rather than that a worse one goes.
         """
         least_severe: Severity | None = None
-        passed_over: dict[Outbox, set[str]] = {outbox: set() for outbox in self._queues}
-        for _ in range(_TRIES):
-            found = [
-                (*least, outbox)
-                for outbox, queue in self._queues.items()
-                if (least := queue.least_owed(passed_over[outbox])) is not None
-            ]
-            if not found:
-                return
-            severity, _, dedup_key, outbox = min(found, key=lambda least: least[:2])
+        owed = [queue.least_owed() for queue in self._queues.values()]
+        for severity, _, _, queue, dedup_key in islice(heapq.merge(*owed), _TRIES):
             if least_severe is not None and severity > least_severe:
                 return
             least_severe = severity
-            yield outbox, dedup_key
-            passed_over[outbox].add(dedup_key)
+            yield queue.outbox, dedup_key
 
 
 def _rank(entry: Entry) -> tuple[int, float]:

@@ -6,9 +6,8 @@ kept in ordered indexes; what has been replaced stays in its heap until it comes
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
 
 from providers.delivery.outbox import Lane, Outbox, Pending
 from state.violation import Severity
@@ -61,9 +60,10 @@ class _Heap:
 
 
 class Queue:
-    """The pending notifications of one task through one integration."""
+    """The pending notifications of one task through one integration. ``serial`` gives numbers that rise, other ones to
+    each queue of an integration: what is otherwise equal leaves in the order in which it came."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, serial: Iterator[int]) -> None:
         self.outbox = outbox
         self.retries: dict[str, Retry] = {}
         """What has failed, by dedup key, until it is told or given up."""
@@ -72,7 +72,7 @@ class Queue:
         self.bytes = 0
         """What they keep in memory."""
         self._entries: dict[str, Entry] = {}
-        self._serial = count()
+        self._serial = serial
         self._fresh = {lane: [_Heap() for _ in Severity] for lane in (Lane.NEW, Lane.AGAIN)}
         self._in_turn: dict[Lane, OrderedDict[str, Entry]] = {
             lane: OrderedDict() for lane in (Lane.ACKNOWLEDGE, Lane.RESOLVE)
@@ -118,6 +118,19 @@ class Queue:
             self._in_turn[entry.pending.lane].pop(dedup_key, None)
         return entry
 
+    def clear(self) -> None:
+        """Nothing waits any more; what was in it is let go of at once, the task with it."""
+        self.retries.clear()
+        self._entries.clear()
+        self._debts.clear()
+        self._behind.clear()
+        self._parked.clear()
+        for heaps in (*self._fresh.values(), self._dearest):
+            for heap in heaps:
+                heap.items.clear()
+        for in_turn in self._in_turn.values():
+            in_turn.clear()
+
     def unpark(self, now: float) -> None:
         """Line up what has waited for its moment."""
         while self._parked and self._parked[0][0] <= now:
@@ -137,7 +150,7 @@ class Queue:
         if lane in self._in_turn:
             return next(iter(self._in_turn[lane].values()), None)
         for heap in reversed(self._fresh[lane]):
-            if (entry := self._top(heap)) is not None:
+            if heap.items and (entry := self._top(heap)) is not None:
                 return entry
         return None
 
@@ -146,7 +159,7 @@ class Queue:
         if lane in self._in_turn:
             return self.head(lane)
         for heap in self._fresh[lane]:
-            if (entry := self._top(heap)) is not None:
+            if heap.items and (entry := self._top(heap)) is not None:
                 return entry
         return None
 
@@ -220,18 +233,23 @@ class Queue:
             heap.items = [item for item in heap.items if self._debts.get(item[2]) is item[3]]
             heapq.heapify(heap.items)
 
-    def least_owed(self, passed_over: Container[str]) -> tuple[Severity, float, str] | None:
-        """Of the triggers that are owed the least severe, of these the longest owed: severity, since, dedup key."""
+    def least_owed(self) -> Iterator[tuple[Severity, float, int, "Queue", str]]:
+        """The triggers that are owed, the least severe first, of these the longest owed: severity, since, a number that
+        no two of a member's have, this queue, dedup key. Nothing must change meanwhile."""
         for severity, heap in zip(Severity, self._dearest, strict=True):
-            popped, found = [], None
-            while heap.items and found is None:
-                item = heapq.heappop(heap.items)
-                if self._debts.get(item[2]) is item[3]:
-                    popped.append(item)
-                    if item[2] not in passed_over:
-                        found = (severity, item[0], item[2])
-            for item in popped:
-                heapq.heappush(heap.items, item)
-            if found is not None:
-                return found
-        return None
+            while heap.items and self._debts.get(heap.items[0][2]) is not heap.items[0][3]:
+                heapq.heappop(heap.items)
+            for since, serial, dedup_key, debt in _ascending(heap.items):
+                if self._debts.get(dedup_key) is debt:
+                    yield severity, since, serial, self, dedup_key
+
+
+def _ascending(heap: list[tuple[float, int, str, object]]) -> Iterator[tuple[float, int, str, object]]:
+    """What is in a heap, in order, without taking anything out: the next costs O(log n) of those already given."""
+    front = [(heap[0], 0)] if heap else []
+    while front:
+        item, index = heapq.heappop(front)
+        yield item
+        for child in (2 * index + 1, 2 * index + 2):
+            if child < len(heap):
+                heapq.heappush(front, (heap[child], child))

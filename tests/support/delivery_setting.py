@@ -1,7 +1,7 @@
 """A member with real tasks, real delivery and a provider that answers as the test says; hours pass in no time.
 
-Everything between a decided event and a request is the service's own: task, store, outbox, delivery, queues, limiter. Kafka
-is `tests.support.simulated_kafka`, with commits that succeed at once; time is a number (`tests.support.loop`).
+Everything between a decided event and a request is the service's own: task, store, outbox, delivery, queues, limiter.
+Kafka is `tests.support.simulated_kafka`, with commits that succeed at once; time is a number (`tests.support.loop`).
 """
 
 import asyncio
@@ -405,8 +405,11 @@ class Setting:
 
     def alerts(self) -> dict[str, Alert]:
         """All alerts that the tasks know, by dedup key."""
-        stores = [partition.running.store for partition in self.partitions]
-        return {key: alert for store in stores for key in store.keys() if (alert := store.get(key)) is not None}
+        found: dict[str, Alert] = {}
+        for partition in self.partitions:
+            store, keys = partition.running.store, partition.running.store.keys()
+            found.update((key, alert) for key in keys if (alert := store.get(key)) is not None)
+        return found
 
     @property
     def dead_letters(self) -> list[DeadLetter]:

@@ -3,12 +3,18 @@
 The numbers are those of issue 11's table. Everything but Kafka and the provider is the service's own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
+from consumer.feedback import Replay
+from consumer.inbox import CAPACITY
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
-from tests.support.delivery_setting import DAY, PAGERDUTY, Call, Setting, TimesOut, accepts
+from state.alert import Status
+from state.violation import Record
+from tests.support.delivery_setting import EPOCH, PAGERDUTY, Call, Setting, TimesOut, accepts
+from tests.support.events import encode, event
 
 DOWN = Unavailable(503, "down")
 LASTING = {
@@ -30,7 +36,9 @@ def names(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{number}" for number in range(count)]
 
 
-def fails(answer: Answer | TimesOut, prefix: str = "bad", kind: str | None = None):  # type: ignore[no-untyped-def]
+def fails(
+    answer: Answer | TimesOut, prefix: str = "bad", kind: str | None = None
+) -> Callable[[Call], Answer | TimesOut]:
     """What is about a session of that name is always answered so, whatever else is accepted."""
 
     def says(call: Call) -> Answer | TimesOut:
@@ -335,7 +343,7 @@ def test_a_key_is_checked_once_in_ten_seconds_and_one_at_a_time() -> None:
     setting.run(300)
     checks = [call.at for call in setting.left("check")]
     assert len(checks) > 20
-    assert all(later - earlier > 9.999 for earlier, later in zip(checks, checks[1:], strict=False))
+    assert all(later - earlier > 9.999 for earlier, later in pairwise(checks))
     assert setting.dead_letters == []
 
 
@@ -416,3 +424,213 @@ def test_a_rejected_follow_up_is_no_dead_letter() -> None:
         setting.run(15)
     assert setting.dead_letters == []
     assert setting.follow_ups_rejected == ["forbidden_path:a"]
+
+
+# routes, rates, budgets
+
+
+def test_a_route_that_is_refused_and_full_delays_no_other() -> None:
+    routes = {"default": "good", "by_guard:noisy": "revoked"}
+    setting = Setting(
+        lambda call: Rejected(403, "who?") if call.integration == "revoked" else Accepted(), routes=routes, may_owe=20
+    )
+    setting.occur(*names("n", 30), guard="noisy")
+    setting.run(30)
+    begin = setting.now
+    setting.occur(*names("s", 5))
+    setting.run(5)
+    assert len(setting.told()) == 5
+    assert max(setting.told().values()) - begin < 1.0
+    assert [letter.error_class for letter in setting.dead_letters] == ["overflow"] * 10
+    assert setting.delivery.refused_routes == ["by_guard:noisy"]
+
+
+def test_a_critical_leaves_next_although_its_route_may_owe_no_more() -> None:
+    setting = Setting(may_owe=50)
+    setting.occur(*names("high", 400))
+    setting.run(10)
+    begin = setting.now
+    setting.occur("critical", severity="critical")
+    setting.run(5)
+    assert setting.told()["critical"] - begin < 1.0
+    setting.run(120)
+    told, buried = len(setting.told()), {letter.record.offset for letter in setting.dead_letters}
+    assert told + len(buried) == 401
+    assert len(buried) == len(setting.dead_letters), "each once"
+
+
+def test_two_routes_of_one_key_share_its_rate() -> None:
+    setting = Setting(routes={"default": "key", "by_guard:other": "key"})
+    setting.occur(*names("s", 300))
+    setting.occur(*names("o", 300), guard="other")
+    setting.run(60)
+    assert len(setting.left(until=60.0)) <= 121
+
+
+def test_six_rebalances_in_a_minute_do_not_make_it_faster() -> None:
+    setting = Setting()
+    setting.occur(*names("s", 1000))
+    for _ in range(6):
+        setting.run(10)
+        setting.rebalance()
+    assert 110 <= len(setting.left(until=60.0)) <= 121
+
+
+def test_one_of_twelve_members_tells_twenty_alerts_within_five_seconds() -> None:
+    setting = Setting()
+    setting.set_share(1 / 12)
+    setting.run(400, tick=5.0)
+    begin = setting.now
+    setting.occur(*names("s", 20))
+    setting.run(5)
+    assert len(setting.told()) == 20
+    assert max(setting.told().values()) - begin < 5.0
+
+
+def test_a_rolling_update_drops_nothing_of_what_is_owed_in_an_outage() -> None:
+    setting = Setting(lambda call: DOWN, may_owe=60, partitions=3)
+    for number in range(3):
+        setting.occur(*names(f"p{number}-", 20), partition=number)
+    setting.run(60)
+    for _ in range(3):
+        setting.restart()
+        setting.run(60)
+        setting.rebalance()
+    assert setting.dead_letters == []
+    setting.occur("one more", severity="critical")
+    assert len(setting.alerts()) == 61
+    setting.run(60)
+    assert [letter.error_class for letter in setting.dead_letters] in ([], ["overflow"])
+    setting.says = accepts
+    setting.run(180)
+    assert len(setting.told()) + len(setting.dead_letters) == 61
+
+
+def test_what_has_overflowed_counts_on_and_is_told_again_when_there_is_room() -> None:
+    down = True
+    setting = Setting(lambda call: DOWN if down else Accepted(), may_owe=2)
+    setting.occur("a")
+    setting.run(1)
+    setting.occur("b", "c", severity="critical")
+    setting.run(40)
+    assert [letter.event_id for letter in setting.dead_letters] == ["e0"]
+    for _ in range(5):
+        setting.occur("a")
+    setting.run(10)
+    assert len(setting.dead_letters) == 1, "dead-lettered once"
+    down = False
+    setting.run(60)
+    assert setting.told().keys() == {"b", "c"}
+    setting.occur("a")
+    setting.run(5)
+    assert "a" in setting.told()
+    alert = setting.partitions[0].alert("a")
+    assert alert is not None
+    assert (alert.occurrences, alert.overflow) == (7, None)
+
+
+def test_over_the_bytes_only_the_route_that_owes_most_gives() -> None:
+    routes = {"default": "small", "by_guard:large": "large"}
+    setting = Setting(lambda call: DOWN, routes=routes, max_owed_bytes=1_000_000)
+    setting.occur(*names("s", 20))
+    for number in range(20):
+        setting.occur(f"l{number}", guard="large", padding=100_000)
+        setting.run(40)
+    assert {letter.record.offset for letter in setting.dead_letters} <= set(range(20, 40))
+    assert 8 <= len(setting.dead_letters) <= 12
+    owed = sum(partition.running.store.owed_bytes for partition in setting.partitions)
+    assert owed <= 1_000_000
+
+
+# order
+
+
+def test_of_five_requests_one_is_a_resolve_and_one_an_acknowledge_or_told_again() -> None:
+    setting = Setting(rate=None)
+    setting.occur(*names("resolved", 300), *names("taken", 300))
+    setting.run(30)
+    setting.crash()
+    setting.limit(PAGERDUTY)
+    setting.start()
+    setting.run(60)
+    setting.occur(*names("new", 1000))
+    for session in names("taken", 300):
+        setting.acknowledge(session)
+    setting.end(*names("resolved", 300))
+    setting.run(60)
+    begin = setting.now
+    setting.run(200)
+    kinds = [call.kind for call in setting.left(since=begin)]
+    assert len(kinds) >= 295
+    share = {kind: kinds.count(kind) / len(kinds) for kind in ("trigger", "acknowledge", "resolve")}
+    assert share == pytest.approx({"trigger": 0.6, "acknowledge": 0.2, "resolve": 0.2}, abs=0.01)
+
+
+def test_a_resolve_that_may_not_leave_takes_nobodys_turn() -> None:
+    setting = Setting(lambda call: DOWN if call.kind == "resolve" else Accepted())
+    setting.occur("a", "b")
+    setting.run(10)
+    setting.end("a", "b")
+    setting.run(60)
+    begin = setting.now
+    setting.occur(*names("new", 120))
+    setting.run(61)
+    told = [at - begin for session, at in setting.told().items() if session.startswith("new")]
+    assert len(told) == 120
+    assert max(told) <= 60 + 2
+
+
+# feedback
+
+
+def test_a_task_that_waits_for_room_holds_up_its_own_feedback_only() -> None:
+    setting = Setting(lambda call: DOWN, partitions=2, may_owe=3)
+    setting.occur("a", "b")
+    setting.occur("c", partition=1)
+    setting.run(5)
+    replay = a_replay(setting, "again")
+    full, other = (partition.running._inbox for partition in setting.partitions)
+    with setting.loop.running():
+        full.hand(0, [(number, replay) for number in range(CAPACITY + 100)], CAPACITY + 100)
+        other.hand(0, [(number, replay) for number in range(CAPACITY + 100)], CAPACITY + 100)
+    assert (full.is_full, other.is_full) == (True, False)
+    setting.acknowledge("c", partition=1)
+    alert = setting.partitions[1].alert("c")
+    assert alert is not None
+    assert alert.acknowledging
+    setting.says = accepts
+    setting.run(300)
+    assert not full.is_full
+    assert "again" in setting.told()
+    assert setting.dead_letters == []
+
+
+def a_replay(setting: Setting, session: str) -> Replay:
+    record = Record("events", 0, 1, 0, b"k", encode(event(session=session, severity="high", at=EPOCH)))
+    return Replay("simulated", record, record, "0/1")
+
+
+def test_an_operator_who_takes_an_alert_while_it_is_told_makes_no_second_request_at_a_time() -> None:
+    setting = Setting(latency=5.0)
+    setting.occur("a")
+    setting.run(1)
+    setting.acknowledge("a")
+    setting.run(20)
+    assert [call.kind for call in setting.left(since=0.0) if call.kind != "check"] == ["trigger", "acknowledge"]
+
+
+def test_a_resolve_of_a_task_that_has_closed_never_leaves() -> None:
+    setting = Setting(commit_interval=5.0)
+    setting.occur("a")
+    setting.run(10)
+    setting.occur("b")
+    setting.run(1)
+    partition = setting.partitions[0]
+    setting.end("a")  # the intent is in no checkpoint before the last
+    setting.release(partition, 1.0)
+    setting.run(10)
+    assert setting.left("resolve") == []
+    assert partition.state()["forbidden_path:a"].status is Status.RESOLVING
+    setting.assign(partition)
+    setting.run(60)
+    assert setting.told("resolve").keys() == {"a"}

@@ -38,3 +38,9 @@ def test_a_wait_is_never_over_the_maximum_however_long_the_outage(
     wait = Backoff(initial, maximum, multiplier, lambda: chance).wait(failures)
     assert 0 <= wait <= maximum
     assert wait <= initial or failures > 1
+
+
+def test_an_alert_with_a_trouble_of_its_own_waits_up_to_what_is_said_instead_of_the_maximum() -> None:
+    backoff = Backoff(1.0, 30.0, 2.0, lambda: 1.0)
+    assert [backoff.wait(failures, 600.0) for failures in (1, 5, 6, 10, 11, 10**6)] == [1, 16, 32, 512, 600, 600]
+    assert Backoff(1.0, 3600.0, 2.0, lambda: 1.0).wait(20, 600.0) == 600.0
