@@ -1,6 +1,5 @@
 """What a task owes the provider: what may leave now, and what follows from the answers (design sections 6, 8 and 13)."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -41,9 +40,6 @@ from state.violation import Record, Violation
 
 LEAST_RUN_SECONDS: Final = 600.0
 """A task that has taken over gives up, and forgets, nothing before it has run for so long (design section 14)."""
-
-SLICE: Final = 200
-"""Alerts that are looked at before others get a turn."""
 
 _GIVEN_UP_AT_A_TIME: Final = 500
 _LOOKED_AT: Final = 20_000
@@ -101,8 +97,10 @@ class TaskOutbox:
                 kept.popitem()
                 yield
 
-    async def restored(self, dedup_keys: Iterable[str], end: int, written_at: float | None) -> None:
+    def restored(self, dedup_keys: Iterable[str], end: int, written_at: float | None) -> Iterator[None]:
         """The store has been restored: what these alerts owe is offered, and earlier requests may still land.
+
+        It is offered by going through what is returned, which yields after each alert.
 
         Of alerts that the state did not hold as well: what an earlier owner had decided lies below ``end``, the end of
         the input at the take-over. ``written_at`` is when the last checkpoint was written, by the clock of its owner.
@@ -111,18 +109,23 @@ class TaskOutbox:
         settled = self._inherited_until = now + self._pipeline.timeout_seconds
         self._inherited_end = end
         known = wall if written_at is None else min(wall, written_at)
-        alerts = [alert for dedup_key in dedup_keys if (alert := self._store.get(dedup_key)) is not None]
-        moments = {alert.dedup_key: now + self._left(known - alert.owed.since) for alert in alerts if alert.owed}
-        for dedup_key in sorted(moments, key=moments.__getitem__):
-            self._give_up_at[dedup_key] = moments[dedup_key]  # in this order they are given up
-        for index, alert in enumerate(alerts):
-            if index % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
-            dedup_key = alert.dedup_key
+        return self._offered(dedup_keys, now, known, settled)
+
+    def _offered(self, dedup_keys: Iterable[str], now: float, known: float, settled: float) -> Iterator[None]:
+        for dedup_key in self._store.owing:  # longest owed first: in this order they are given up
+            alert = self._store.get(dedup_key)
+            if alert is not None and alert.owed is not None:
+                self._give_up_at[dedup_key] = now + self._left(known - alert.owed.since)
+            yield
+        for dedup_key in dedup_keys:
+            alert = self._store.get(dedup_key)
+            if alert is None:
+                continue
             self._unsettled.set(dedup_key, settled)
             if alert.owed is not None and alert.owed.repeat:
                 self._repeats.set(dedup_key, settled)
             self._delivery.changed(self, dedup_key)
+            yield
 
     def _left(self, age: float) -> float:
         """For how many seconds a restored trigger is owed at least, if it was that old when it was last written down.

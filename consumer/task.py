@@ -168,7 +168,7 @@ class Task(OwnedPartition):
 
     async def _restored(self) -> None:
         owing, self._owing = self._owing, []
-        await self._outbox.restored(owing, self._inherited_end, self._written_at)
+        await self._with.turns.through(self._outbox.restored(owing, self._inherited_end, self._written_at))
         if self._with.feedback is not None:
             self._with.feedback.attach(self._inbox)
 

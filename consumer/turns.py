@@ -8,7 +8,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-SLICE_SECONDS = 0.01
+SLICE_SECONDS = 0.005
+"""A request has to wait for a slice at each of the ten turns of the loop that it takes."""
 
 
 class Turns:

