@@ -152,6 +152,9 @@ class Forwarder(OwnedPartition):
 
     # checkpoints
 
+    async def _before_checkpoint(self) -> None:
+        pass
+
     async def _commit(self) -> None:
         self._urgent.clear()
         if not self._forwards and not self._dead_letters and self.position == self._checkpointed:

@@ -1,4 +1,4 @@
-"""What a task owes the provider: what may leave now, and what follows from the answers (design sections 6, 8 and 13)."""
+"""What a task owes the provider: what may leave now, and what follows from answers (design sections 6, 8 and 13)."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -264,7 +264,8 @@ class TaskOutbox:
         self._settled()  # what has waited for this answer is decided before delivery asks what is pending
 
     def make_room(self, dedup_key: str) -> bool:
-        """The route owes too much: dead-letter the trigger that this alert owes, unless it may still land, or repeats."""
+        """The route owes too much: dead-letter the trigger that this alert owes, unless it may still land, or
+        repeats."""
         alert, now = self._store.get(dedup_key), self._clock.monotonic()
         owed = alert.owed if alert is not None else None
         if alert is None or owed is None or owed.repeat or now < self._unsettled.get(dedup_key):

@@ -132,6 +132,10 @@ class OwnedPartition(ABC):
         """Decide these records in order; others get their turn where that takes long."""
 
     @abstractmethod
+    async def _before_checkpoint(self) -> None:
+        """What is to be in the next checkpoint and takes long: others get their turn meanwhile."""
+
+    @abstractmethod
     async def _commit(self) -> None:
         """Commit what has changed, by `_transact`. Raises what that raises; the task is over then."""
 
@@ -228,9 +232,6 @@ class OwnedPartition(ABC):
             await self._before_checkpoint()
             await self._checkpoint()
             await asyncio.sleep(self._commit_interval)
-
-    async def _before_checkpoint(self) -> None:
-        """What is to be in it and takes long: others get their turn meanwhile."""
 
     async def _checkpoint(self, *, is_last: bool = False) -> None:
         async with self._lock:

@@ -15,7 +15,8 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The provider does not take this notification, as it is or at all. ``reason`` is its text, without secrets, bounded.
+    """The provider does not take this notification, as it is or at all. ``reason`` is its text, without secrets,
+    bounded.
 
     Whether the notification or the route is at fault, no text tells for sure: a check of the route decides, unless
     ``is_plain`` (the answer is about the alert alone, as a 404 to an action on an alias is).
@@ -36,7 +37,8 @@ class RouteRefused:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Too many requests with this key: nothing may leave through it for a while, ``retry_after`` seconds if it said so."""
+    """Too many requests with this key: nothing may leave through it for a while, ``retry_after`` seconds if it said
+    so."""
 
     reason: str
     retry_after: float | None = None

@@ -34,11 +34,11 @@ async def deliver(
 ) -> Answer | None:
     """Say the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
 
-    The answer is that of the last request, or of the first that was not accepted; ``answered`` is told of each. A rejected follow-up (``priority``,
-    ``notes``) is told to ``follow_up_rejected``, and the notification is accepted: the statement itself was. Tried
-    again, it begins with its first request: all of them are idempotent, or at worst counted once more. ``permit`` is
-    awaited immediately before each request (rate, ownership); where it says no, nothing more leaves, and there is no
-    answer.
+    The answer is that of the last request, or of the first that was not accepted; ``answered`` is told of each. A
+    rejected follow-up (``priority``, ``notes``) is told to ``follow_up_rejected``, and the notification is accepted:
+    the statement itself was. Tried again, it begins with its first request: all of them are idempotent, or at worst
+    counted once more. ``permit`` is awaited immediately before each request (rate, ownership); where it says no,
+    nothing more leaves, and there is no answer.
     """
     said: Answer | None = None
     for request in provider.requests(route, notification):

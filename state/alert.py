@@ -97,10 +97,10 @@ class Alert:
     ``first_seen`` and ``last_seen`` are event times; ``decided`` is when the last occurrence was decided, by the wall
     clock. ``route`` is None until a trigger may have reached the provider. ``has``: a trigger was accepted since the
     alert last was resolving. ``unsettled``: a resolve may still be under way whose answer is not known.
-    ``acknowledging``: somebody has taken the alert here, and the provider is owed an acknowledge.
-    ``session_id`` is the session in the dedup key, where the key template names one. ``failed`` counts the attempts of
-    the acknowledge or resolve that is due (those of a trigger are in ``owed``). ``overflow`` is the severity of a trigger
-    that was dead-lettered because its route owed too much: the alert counts on, and is told again when there is room.
+    ``acknowledging``: somebody has taken the alert here, and the provider is owed an acknowledge. ``session_id`` is the
+    session in the dedup key, where the key template names one. ``failed`` counts the attempts of the acknowledge or
+    resolve that is due (those of a trigger are in ``owed``). ``overflow`` is the severity of a trigger that was
+    dead-lettered because its route owed too much: the alert counts on, and is told again when there is room.
     """
 
     dedup_key: str

@@ -56,9 +56,9 @@ class DeliveryConfig(Settings):
     """How notifications are delivered and decisions are committed. Durations are in seconds.
 
     ``give_up_after`` 0 means never; ``route_check`` is how long a route may be idle before its key is checked, 0 for
-    never. ``max_owed`` is of triggers, for each integration key, and ``max_owed_bytes`` of their records, for all tasks of
-    a member. ``max_event_age`` None means that no event is too old; ``max_event_bytes`` bounds key, value and headers
-    together.
+    never. ``max_owed`` is of triggers, for each integration key, and ``max_owed_bytes`` of their records, for all tasks
+    of a member. ``max_event_age`` None means that no event is too old; ``max_event_bytes`` bounds key, value and
+    headers together.
     """
 
     timeout_seconds: float = Field(default=30.0, gt=0)

@@ -13,8 +13,8 @@ A = TypeVar("A")
 """What names an alert."""
 
 QUICK_PROBES: Final = 40
-"""Alerts that have not failed yet are tried at once, one after another, so often after the last success: the failures may
-be those of some alerts only, and must not hold up the others."""
+"""Alerts that have not failed yet are tried at once, one after another, so often after the last success: the failures
+may be those of some alerts only, and must not hold up the others."""
 
 FRESH_SECONDS: Final = 5.0
 """After those, between two alerts that have not failed yet, even while an earlier one hangs."""

@@ -45,8 +45,8 @@ _LOOK_SECONDS: Final = 1.0
 class RouteLimits:
     """What the configuration says of one route.
 
-    ``rate`` None is no limit; ``check_interval`` is in seconds, 0 for no checks; ``may_owe`` is how many triggers may be
-    owed (None: any number).
+    ``rate`` None is no limit; ``check_interval`` is in seconds, 0 for no checks; ``may_owe`` is how many triggers may
+    be owed (None: any number).
     """
 
     rate: Rate | None = None
@@ -58,8 +58,8 @@ class Delivery:
     """Sends what is owed, as fast as integrations, provider and ``max_in_flight`` allow.
 
     ``may_send`` is asked immediately before every request; while it says no, nothing leaves (design section 6.5), and
-    `wake` is to be called when that may have changed. ``limits`` are those of each route; of routes that share a key, the
-    first one's.
+    `wake` is to be called when that may have changed. ``limits`` are those of each route; of routes that share a key,
+    the first one's.
     """
 
     def __init__(
@@ -193,7 +193,8 @@ class Delivery:
             self._pump(integration)
 
     def wake(self) -> None:
-        """Something has changed that may let requests leave; also the clock may have gone on while timers stood still."""
+        """Something has changed that may let requests leave; also the clock may have gone on while timers stood
+        still."""
         for integration in self._integrations:
             if integration.has_waiting:
                 self._pump(integration)
@@ -265,8 +266,8 @@ class Delivery:
             self._pump(there)
 
     def _keep_to_budget(self, integration: Integration, size: int) -> None:
-        """One leaves for one that comes, where that is too much for its route; as much as comes, where it is too much for
-        the member. Who has to stay for a while leaves for one that comes later."""
+        """One leaves for one that comes, where that is too much for its route; as much as comes, where it is too much
+        for the member. Who has to stay for a while leaves for one that comes later."""
         must_go = integration.has_come()
         while must_go and self._make_room(integration):
             must_go = integration.has_gone()
@@ -307,8 +308,8 @@ class Delivery:
         self._set_timer(integration, now)
 
     def _has_place(self, integration: Integration) -> bool:
-        """Whether one more may be on the wire: one integration takes at most as many places as it leaves free, so that a
-        key that hangs cannot take them all from the others."""
+        """Whether one more may be on the wire: one integration takes at most as many places as it leaves free, so that
+        a key that hangs cannot take them all from the others."""
         free = self._max_in_flight - self._in_flight
         return free > 0 and (len(self._integrations) == 1 or integration.in_flight < max(1, free))
 
@@ -355,8 +356,11 @@ class Delivery:
         limiter = integration.limiter
         integration.awaiting += 1
         try:
-            while not limiter.has_token(self._clock()):
-                await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, limiter.next_at(self._clock()) - self._clock())))
+            while True:
+                now = self._clock()
+                if limiter.has_token(now):
+                    break
+                await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, limiter.next_at(now) - now)))
             limiter.take(self._clock())
         finally:
             integration.awaiting -= 1

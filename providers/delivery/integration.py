@@ -91,8 +91,8 @@ class Owed:
 class Integration:
     """Several routes can share one, and with it its rate, its breaker and its refusal.
 
-    ``route`` is one of its ``routes``. ``check_interval`` is in seconds, 0 for no checks; ``may_owe`` is how many triggers
-    may be owed (None: any number). Times are by the monotonic clock.
+    ``route`` is one of its ``routes``. ``check_interval`` is in seconds, 0 for no checks; ``may_owe`` is how many
+    triggers may be owed (None: any number). Times are by the monotonic clock.
     """
 
     routes: tuple[str, ...]
@@ -277,8 +277,8 @@ class Integration:
             entry = self._first_resolve() if lane is Lane.RESOLVE else self._first(lane)
             if entry is not None:
                 return entry
-        # What has failed before is let go by and by, or a few that always fail would use up what others need: so many at
-        # a time as have lately been accepted.
+        # What has failed before is let go by and by, or a few that always fail would use up what others need: so many
+        # at a time as have lately been accepted.
         if self._behind_in_flight < self._window or now >= self._behind_at + _BEHIND_SECONDS:
             return self._first_behind()
         return None
@@ -315,8 +315,8 @@ class Integration:
         return None
 
     def _first_fresh(self) -> Entry | None:
-        """An alert that has not failed, a trigger before others; of these the least severe, as it may fail too, and then
-        goes behind all that have not."""
+        """An alert that has not failed, a trigger before others; of these the least severe, as it may fail too, and
+        then goes behind all that have not."""
         for lane in (Lane.NEW, Lane.AGAIN, Lane.ACKNOWLEDGE):
             tails = (tail for queue in self._queues.values() if (tail := queue.tail(lane)) is not None)
             entry = min(tails, key=_rank_of_probe, default=None)
@@ -398,8 +398,8 @@ class Integration:
     def throttled(self, entry: Entry, retry_after: float | None, sent_at: float, now: float) -> bool:
         """An answer 429. Whether it is the integration's: it then lets nothing leave for a while.
 
-        Something may throttle that alert alone, and it would hold up all others for ever. So after some of them in a row
-        the key is checked, and what is then throttled once more has a trouble of its own.
+        Something may throttle that alert alone, and it would hold up all others for ever. So after some of them in a
+        row the key is checked, and what is then throttled once more has a trouble of its own.
         """
         retry = self.note_failure(entry, sent_at)
         retry.throttled += 1
@@ -412,7 +412,8 @@ class Integration:
     def forgive(self, alert: Alert, now: float) -> None:
         """What the alert has failed so far was the route's fault: it has its own turn again, until it fails once more.
 
-        Only once: it could be the alert that makes the route look faulty, and would be tried before all others for ever.
+        Only once: it could be the alert that makes the route look faulty, and would be tried before all others for
+        ever.
         """
         outbox, dedup_key = alert
         queue = self._queues.get(outbox)

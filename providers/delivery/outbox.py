@@ -28,9 +28,9 @@ class Lane(IntEnum):
 class Pending:
     """What an alert has to say next.
 
-    ``since`` is wall-clock time (its age), ``not_before`` is by the monotonic clock. ``failures`` counts its attempts so
-    far. ``size`` is how many bytes are kept in memory until a trigger is told. One that is not ``is_ready`` waits for its
-    task, which says so by `Delivery.changed`.
+    ``since`` is wall-clock time (its age), ``not_before`` is by the monotonic clock. ``failures`` counts its attempts
+    so far. ``size`` is how many bytes are kept in memory until a trigger is told. One that is not ``is_ready`` waits
+    for its task, which says so by `Delivery.changed`.
     """
 
     route: str

@@ -91,6 +91,9 @@ class _Kind(OwnedPartition):
     async def _decide(self, records: Sequence[Any]) -> None:
         pass
 
+    async def _before_checkpoint(self) -> None:
+        pass
+
     async def _commit(self) -> None:
         self._urgent.clear()
         await self._transact(self._write)
