@@ -37,6 +37,7 @@ MAX_OWED_BYTES: Final = 256 * 1024 * 1024
 _CROWDED_AT_A_TIME: Final = 16
 """Integrations that are looked at when a place on the wire becomes free."""
 
+_LEAST_SECONDS: Final = 0.001
 _LOOK_SECONDS: Final = 1.0
 """Between two looks for a token: the member's share, and with it the rate, can change meanwhile."""
 
@@ -360,7 +361,7 @@ class Delivery:
                 now = self._clock()
                 if limiter.has_token(now):
                     break
-                await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, limiter.next_at(now) - now)))
+                await asyncio.sleep(min(_LOOK_SECONDS, max(_LEAST_SECONDS, limiter.next_at(now) - now)))
             limiter.take(self._clock())
         finally:
             integration.awaiting -= 1

@@ -165,7 +165,8 @@ class Walk:
         assert not setting.delivery._on_the_wire
         assert not any(setting.delivery._where.values())
         for one in setting.delivery._integrations:
-            assert not (one.suspects or one._forgiven)
+            assert not one.suspects
+            assert not one._forgiven
             assert (one.in_flight, one._behind_in_flight, len(one)) == (0, 0, 0)
             assert not any(queue.retries for queue in one._queues.values())
         setting.loop.complete(setting.delivery.close())
