@@ -31,7 +31,7 @@ class RetryConfig(Settings):
 
 
 class CircuitBreaker(Settings):
-    """When a route stops trying, and after how many seconds it probes."""
+    """When a route stops trying, and every how many seconds it then tries one that has failed (others sooner)."""
 
     failure_threshold: int = Field(default=5, ge=1)
     recovery_seconds: float = Field(default=30.0, gt=0)
