@@ -622,7 +622,7 @@ def test_an_operator_who_takes_an_alert_while_it_is_told_makes_no_second_request
 def test_a_resolve_of_a_task_that_has_closed_never_leaves() -> None:
     setting = Setting(commit_interval=5.0)
     setting.occur("a")
-    setting.run(10)
+    setting.run(40)
     setting.occur("b")
     setting.run(1)
     partition = setting.partitions[0]
