@@ -29,7 +29,7 @@ async def test_sigterm_in_the_middle_of_traffic_loses_and_doubles_nothing(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
-    sandbox.faults.add(Fault(Delay(0.3)))
+    sandbox.faults.add(Fault(Delay(0.3), action="trigger"))
     async with traffic(world):
         async with service_process(world.document, tmp_path, "first") as first:
             await first.restored(2)
@@ -58,7 +58,7 @@ async def test_what_sigterm_cuts_off_is_owed_and_sent_by_the_next_process(
     slow, hung = sessions("slow", 3), sessions("hung", 2)
     for dedup_key in keys(hung):
         sandbox.faults.add(Fault(Hang(), dedup_key=dedup_key, times=1))
-    sandbox.faults.add(Fault(Delay(1.0), times=3))
+    sandbox.faults.add(Fault(Delay(1.0), action="trigger", times=3))
     async with service_process(world.document, tmp_path, "first") as first:
         await first.restored()
         await send(world, [*hung, *slow])

@@ -157,7 +157,7 @@ async def test_hostile_text_is_only_text(
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    sandbox.faults.add(Fault(Answer(status=400, body=json.dumps({"message": HOSTILE})), times=1))
+    sandbox.faults.add(Fault(Answer(status=400, body=json.dumps({"message": HOSTILE})), action="trigger", times=1))
     async with running_member(world.config):
         await produce(
             world.bootstrap_servers,
@@ -194,7 +194,7 @@ async def test_dead_letters_are_listed_filtered_and_shown(
     )
     commands = Commands(world, tmp_path, capsys)
     assert await commands.done("dlq", "list") == "no dead letters\n"
-    sandbox.faults.add(Fault(Answer(status=400), provider="pagerduty"))
+    sandbox.faults.add(Fault(Answer(status=400), provider="pagerduty", action="trigger"))
     fields = event()
     async with running_member(world.config):
         await send(world, fields)
@@ -259,7 +259,7 @@ async def test_replay_shows_what_it_would_do_then_does_it_once(
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    sandbox.faults.add(Fault(Answer(status=400)))
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(4)))
         await first_dead_letters(world, 4)
@@ -319,7 +319,7 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    sandbox.faults.add(Fault(Answer(status=400)))
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(40)))
         await first_dead_letters(world, 40)

@@ -268,7 +268,7 @@ async def go_back(world: World, member: Member) -> None:
 
 async def test_a_rejected_letter_is_replayed_once_to_its_provider_alone(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty={}, opsgenie={})
-    sandbox.faults.add(Fault(Answer(status=400), provider="pagerduty"))
+    sandbox.faults.add(Fault(Answer(status=400), provider="pagerduty", action="trigger"))
     async with running_member(world.config) as member:
         await send(world, event())
         await first_dead_letters(world, 1)
@@ -292,12 +292,12 @@ async def test_a_rejected_letter_is_replayed_once_to_its_provider_alone(broker: 
 
 async def test_a_replay_does_not_hold_the_groups_offset_back(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=400)))
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, event())
         await first_dead_letters(world, 1)
         sandbox.faults.clear()
-        sandbox.faults.add(Fault(Answer(status=503)))
+        sandbox.faults.add(Fault(Answer(status=503), action="trigger"))
         await replay_all(world)
         await requests(sandbox, 1, status=503)
         await send(world, *(event(allowed=True, severity="info") for _ in range(9)))
@@ -312,7 +312,7 @@ async def test_a_replay_does_not_hold_the_groups_offset_back(broker: Broker, san
 
 async def test_what_fails_again_is_one_new_letter_with_its_history(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
-    sandbox.faults.add(Fault(Answer(status=400)))
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
     fields = event()
     async with running_member(world.config):
         (offset,) = await send(world, fields, partition=1)
@@ -334,7 +334,7 @@ async def test_what_fails_again_is_one_new_letter_with_its_history(broker: Broke
 
 async def test_a_replay_that_is_cut_off_goes_on_and_sends_nothing_twice(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=400)))
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(50)))
         await first_dead_letters(world, 50)
@@ -362,7 +362,7 @@ async def test_a_replay_that_is_cut_off_goes_on_and_sends_nothing_twice(broker: 
 
 async def test_two_replays_at_once_send_nothing_twice(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=400)))
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(30)))
         await first_dead_letters(world, 30)
@@ -392,7 +392,7 @@ async def test_age_does_not_make_a_replay_stale_again_but_poison_stays_poison(br
 
 async def test_what_is_not_alertable_any_more_is_done(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=400)))
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, event())
         await first_dead_letters(world, 1)

@@ -86,8 +86,8 @@ async def test_an_alert_stays_with_the_route_that_triggered_when_its_severity_ri
 async def test_a_trigger_that_may_have_landed_stays_with_its_route_too(broker: Broker, sandbox: Sandbox) -> None:
     """Its answer was lost; meanwhile a higher severity is counted into what is owed, and would go elsewhere."""
     world = await routed_world(broker, sandbox)
-    sandbox.faults.add(Fault(LoseAnswer(), times=1))
-    sandbox.faults.add(Fault(Answer(status=503), times=6))
+    sandbox.faults.add(Fault(LoseAnswer(), action="trigger", times=1))
+    sandbox.faults.add(Fault(Answer(status=503), action="trigger", times=6))
     async with running_member(world.config):
         await send(world, event(tenant="other", severity="medium"))
         await requests(sandbox, 2)
