@@ -28,7 +28,7 @@ from providers.retry import Backoff
 OWN_BACKOFF_SECONDS: Final = 600.0
 """How far the backoff of an alert grows that fails while its route accepts others."""
 
-ACCESS_STATUSES: Final = frozenset({403, 405})
+ACCESS_STATUSES: Final = frozenset({401, 402, 403, 405, 407})
 """Rejections of somebody between us and the provider, who may take the alert another time."""
 
 MAX_OWED_BYTES: Final = 256 * 1024 * 1024

@@ -15,7 +15,7 @@ from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event
 from tests.support.kafka import committed_records, create_topic, running
-from tests.support.seen import dead_letters, first_dead_letters, group_offset, producing, requests
+from tests.support.seen import dead_letters, first_dead_letters, group_offset, producing
 from tests.support.service import ROUTING_KEY, World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
 
@@ -204,13 +204,13 @@ async def test_an_event_with_large_headers_and_no_key_comes_out_of_the_state_as_
     broker: Broker, sandbox: Sandbox
 ) -> None:
     """Owed, its record goes into the state; the next member restores it, gives it up and writes the dead letter."""
-    world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"give_up_after": "1s"})
+    world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"give_up_after": "3s"})
     sandbox.keys("pagerduty").revoke(ROUTING_KEY)
     headers = [("payload", bytes(range(256)) * 600), ("payload", b""), ("nothing", None)]
     value = encode(event())
-    async with running_member(world.config), producing(world) as producer:
+    async with running_member(world.config) as member, producing(world) as producer:
         await producer.send_and_wait(world.events, value, None, headers=list(headers))
-        await requests(sandbox, 1)
+        await wait_until(lambda: member.metric("owed", pipeline="pagerduty", partition="0") == 1, "it is owed")
     assert await dead_letters(world) == []
     async with running_member(world.config):
         (letter,) = await first_dead_letters(world, 1)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from consumer.clock import Clock
 from consumer.server.health import readiness
 from providers.sandbox import Answer, Delay, Drop, Fault, Hang, LandLate, LoseAnswer, Sandbox
 from providers.sandbox.faults import Effect
 from tests.support.broker import Broker
+from tests.support.clocks import Moving
 from tests.support.events import encode, event, session_end
 from tests.support.kafka import group_offsets
 from tests.support.seen import dead_letters, first_dead_letters, group_offset, group_reaches, requests, send, told
@@ -49,23 +49,6 @@ async def route_is(member: Member, provider: str, refused: tuple[str, ...]) -> N
 async def all_told(member: Member, provider: str, *, but: int = 0) -> None:
     """Wait until nothing is owed, or so much and no more."""
     await wait_until(lambda: member.metric("owed", pipeline=provider, partition="0") == but, f"only {but} are owed")
-
-
-class Moving:
-    """Clocks that a test moves forward together; what is due then is looked at with the next proofs."""
-
-    def __init__(self) -> None:
-        self._ahead = 0.0
-        system = Clock.system()
-        self.clock = Clock(lambda: system.wall() + self._ahead, lambda: system.monotonic() + self._ahead)
-
-    async def to(self, seconds: float, member: Member, provider: str) -> None:
-        """So long after the beginning, and two proofs later."""
-        self._ahead = seconds
-        before = member.metric("proofs_total", pipeline=provider, result="accepted")
-        await wait_until(
-            lambda: member.metric("proofs_total", pipeline=provider, result="accepted") >= before + 2, "proved"
-        )
 
 
 # rejected
@@ -397,7 +380,7 @@ async def test_retry_after_is_obeyed_by_all_alerts_of_the_route(
         for seconds in (61.0, 80.0):  # longer than any pause of ours, and not as long as the provider asked for
             await moving.to(seconds, member, provider)
             assert len(sandbox.requests(checks=True, after=throttled.number)) == 0
-        await moving.to(101.0, member, provider)
+        await moving.to(120.0, member, provider)
         await incidents(sandbox, 2, provider)
     assert len(sandbox.requests()) == 3
     assert await dead_letters(world) == []
@@ -417,7 +400,7 @@ async def test_after_a_429_the_key_is_left_alone_for_a_while_whatever_period_is_
         await requests(sandbox, 1, status=429)
         await moving.to(29.0, member, provider)
         assert len(sandbox.requests()) == 1
-        await moving.to(61.0, member, provider)
+        await moving.to(70.0, member, provider)
         await incidents(sandbox, 1, provider)
     assert told(sandbox.requests()) == [(trigger(provider), 429), (trigger(provider), 202)]
     assert await dead_letters(world) == []

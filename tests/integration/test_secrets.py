@@ -11,6 +11,7 @@ from consumer.config import secrets_of
 from providers.sandbox import Answer, Drop, Fault, Hang, LoseAnswer, Sandbox
 from providers.sandbox.faults import Effect
 from tests.support.broker import Broker
+from tests.support.clocks import Moving
 from tests.support.events import event, session_end
 from tests.support.kafka import committed_records
 from tests.support.seen import first_dead_letters, send
@@ -31,7 +32,7 @@ async def secretive_world(broker: Broker, sandbox: Sandbox) -> World:
         sandbox.url,
         pagerduty={"routing_key": DEFAULT_KEY, "routing": {"by_guard": {"secret_leak": TEAM_KEY}}},
         opsgenie={"api_key": OPSGENIE_KEY},
-        delivery={"timeout_seconds": 0.5, "give_up_after": "4s"},
+        delivery={"timeout_seconds": 0.5, "give_up_after": "1h"},
     )
     world.document["webhooks"] = {"pagerduty": {"secrets": [WEBHOOK_SECRET]}, "opsgenie": {"token": WEBHOOK_TOKEN}}
     return world
@@ -92,23 +93,32 @@ async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broke
             sandbox.faults.add(Fault(Answer(status=422, body=body), dedup_key=f"{prefix}rejected-{number}", times=1))
             expected += 1
         end = "resolve" if provider == "pagerduty" else "close"
-        sandbox.faults.add(Fault(Answer(status=400, body=f"no {key}"), key=key, action=end, times=1))
-    async with running_member(world.config) as member:
+        rejected = Fault(Answer(status=400, body=f"no {key}"), dedup_key=f"{prefix}s0", action=end, times=1)
+        sandbox.faults.add(rejected)
+    moving = Moving()
+    async with running_member(world.config, clock=moving.clock) as member:
         await send(world, *(event(guard=guard, session=session) for guard in keys for session in sessions))
         await send(world, *(event(session=f"rejected-{number}") for number in range(5)), {"not": "an event"})
         expected += 2  # poison, once for each pipeline
-        await first_dead_letters(world, expected)
+        await sandbox.wait_for(lambda: len({entry.key for entry in sandbox.requests(status=429)}) == 3, 15)
+        for provider in ("pagerduty", "opsgenie"):
+            await moving.to(90.0, member, provider)  # the pause after a 429
+        await first_dead_letters(world, expected, timeout=30)
         for provider in ("pagerduty", "opsgenie"):
             await wait_until(
                 lambda provider=provider: member.metric("owed", pipeline=provider, partition="0") == 0,
                 f"{provider} has been told",
+                timeout=60,
             )
         await send(world, *(session_end(session) for session in sessions[:3]))
-        await wait_until(lambda: member.output.getvalue().count("resolve_rejected") == 2, "resolves are rejected")
+        await wait_until(
+            lambda: member.output.getvalue().count("resolve_rejected") == 2, "resolves are rejected", timeout=30
+        )
         metrics += generate_latest(member.registry)
     output += member.output.getvalue()
     assert sandbox.faults.armed() == []
 
+    world.document["delivery"] |= {"give_up_after": "4s"}
     # Refused and given up: the provider names the key each time. What is owed is in the state meanwhile.
     for key in (DEFAULT_KEY, TEAM_KEY, OPSGENIE_KEY):
         sandbox.faults.add(Fault(Answer(status=403, body=f"the key {key} may not do this"), key=key))

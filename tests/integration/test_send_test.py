@@ -78,7 +78,7 @@ async def test_a_refused_key_is_1_and_is_not_told(
     assert await _send(config, "--provider", "opsgenie") == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("opsgenie, route default: the route is refused (its key, the plan or the address), HTTP 4")
+    assert err.startswith("opsgenie, route default: the key is refused, HTTP 4")
     assert err.count("\n") == 1
     assert API not in err
 
