@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from consumer.batches import Outgoing, batched
 from consumer.deadletter import DeadLetter
 from consumer.letterbox import Letterbox
+from consumer.record_clock import RecordClock
 from consumer.transaction import commit_transaction
 from consumer.turns import Turns
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
@@ -23,6 +24,7 @@ class Sink:
     state_topic: str
     partition: int
     letterbox: Letterbox
+    record_clock: RecordClock
     turns: Turns = field(default_factory=Turns)
 
 
@@ -45,10 +47,12 @@ class Checkpoint:
         await asyncio.gather(*sends)
 
     def _records(self, sink: Sink) -> Iterator[Outgoing]:
-        topic, partition = sink.state_topic, sink.partition
+        topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()
         for key, alert in self.cut.changes:
-            yield Outgoing(topic, partition, encode_key(key), None if alert is None else encode_alert(alert))
-        yield Outgoing(topic, partition, CHECKPOINT_KEY, encode_position(self.position, self.cut.counts))
+            value = None if alert is None else encode_alert(alert)
+            yield Outgoing(topic, partition, encode_key(key), value, timestamp=now)
+        position = encode_position(self.position, self.cut.counts)
+        yield Outgoing(topic, partition, CHECKPOINT_KEY, position, timestamp=now)
 
 
 async def send_batched(

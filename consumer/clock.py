@@ -12,13 +12,6 @@ if hasattr(time, "CLOCK_BOOTTIME"):
     _monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
-def _steady_wall() -> Callable[[], float]:
-    """Seconds since the epoch, read once and carried on by the monotonic clock: a system clock that is set while we run
-    must neither make a live problem look quiet for an hour nor an old one new."""
-    offset = time.time() - _monotonic()
-    return lambda: offset + _monotonic()
-
-
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One moment by both clocks, in seconds."""
@@ -29,7 +22,8 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """``wall`` is seconds since the epoch; ``monotonic`` is seconds that never run back, for waits and proofs."""
+    """``wall`` is seconds since the epoch, as the system has them at that moment: nothing that must be true rests on
+    it. ``monotonic`` is seconds that never run back, for waits, proofs and quiet."""
 
     wall: Callable[[], float]
     monotonic: Callable[[], float]
@@ -41,4 +35,4 @@ class Clock:
     @classmethod
     def system(cls) -> "Clock":
         """This machine's clocks."""
-        return cls(_steady_wall(), _monotonic)
+        return cls(time.time, _monotonic)

@@ -23,6 +23,7 @@ from consumer.owned import MAX_WAITING_BYTES, OwnedPartition
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
+from consumer.record_clock import RecordClock
 from consumer.repartition import Forward, Repartition, partition_of
 from consumer.restore import restore
 from consumer.server.metrics import PipelineMetrics
@@ -72,6 +73,7 @@ class StageSurroundings:
     metrics: PipelineMetrics
     clock: Clock
     letterbox: Letterbox
+    record_clock: RecordClock
     stamps: Stamps
 
 
@@ -97,6 +99,7 @@ class Forwarder(OwnedPartition):
             commit_interval=surroundings.stage.pipeline.commit_interval,
             progress=Progress(0.0),
             metrics=surroundings.metrics,
+            record_clock=surroundings.record_clock,
             clock=surroundings.clock,
             log=log,
         )
@@ -206,7 +209,13 @@ class Forwarder(OwnedPartition):
             )
         position = encode_position(cut.position)
         sends.append(
-            await producer.send(stage.positions_topic, position, CHECKPOINT_KEY, self.source.partition.partition)
+            await producer.send(
+                stage.positions_topic,
+                position,
+                CHECKPOINT_KEY,
+                self.source.partition.partition,
+                timestamp_ms=self._with.record_clock.now(),
+            )
         )
         try:
             await asyncio.gather(*sends)
@@ -216,7 +225,7 @@ class Forwarder(OwnedPartition):
     def _timestamp(self, record: FetchedRecord) -> int | None:
         """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""
         ahead = record.timestamp > (self._clock.wall() + AHEAD_SECONDS) * 1000
-        return None if ahead or self._with.stamps.are_renewed else record.timestamp
+        return self._with.record_clock.now() if ahead or self._with.stamps.are_renewed else record.timestamp
 
     # close
 

@@ -20,6 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter, Encoded, encoded_size
 from consumer.kafka import BATCH_BYTES
+from consumer.record_clock import RecordClock
 from consumer.repartition import partition_of
 from consumer.transaction import Refused
 
@@ -60,9 +61,19 @@ class _Batch:
 class Letterbox:
     """One member's way to the dead-letter topic. ``limit`` is what the topic took when it was last looked at."""
 
-    def __init__(self, topic: str, limit: int, *, ask_limit: AskLimit, clock: Clock, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        topic: str,
+        limit: int,
+        *,
+        ask_limit: AskLimit,
+        record_clock: RecordClock,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
         self.topic = topic
         self._ask_limit = ask_limit
+        self._record_clock = record_clock
         self._clock = clock
         self._log = log
         self._first_limit = limit
@@ -103,7 +114,7 @@ class Letterbox:
         self, producer: AIOKafkaProducer, number: int, envelopes: Iterable[_Envelope], limit: int
     ) -> None:
         """One batch after the other: behind one that is refused none of this partition is taken."""
-        for batch in _batches(envelopes, limit):
+        for batch in _batches(envelopes, limit, self._record_clock.now()):
             future = await producer.send_batch(batch.builder, self.topic, partition=number)
             try:
                 await future
@@ -191,25 +202,25 @@ def _compressed_size(encoded: Encoded) -> int:
     return len(builder.build())
 
 
-def _batches(envelopes: Iterable[_Envelope], limit: int) -> Iterator[_Batch]:
+def _batches(envelopes: Iterable[_Envelope], limit: int, timestamp: int | None) -> Iterator[_Batch]:
     """As few batches as hold these letters in their order; one that is compressed has one of its own."""
     new = partial(BatchBuilder, min(limit, BATCH_BYTES), is_transactional=True)
     together = new(_PLAIN)
     for envelope in envelopes:
         is_alone = envelope.codec != _PLAIN
-        if together.record_count() and (is_alone or not _append(together, envelope)):
+        if together.record_count() and (is_alone or not _append(together, envelope, timestamp)):
             yield _Batch(together, _PLAIN, together.size())
             together = new(_PLAIN)
         if is_alone:
             alone = new(envelope.codec)
-            _append(alone, envelope)
+            _append(alone, envelope, timestamp)
             yield _Batch(alone, envelope.codec, envelope.size)
         elif not together.record_count():
-            _append(together, envelope)
+            _append(together, envelope, timestamp)
     if together.record_count():
         yield _Batch(together, _PLAIN, together.size())
 
 
-def _append(builder: BatchBuilder, envelope: _Envelope) -> bool:
+def _append(builder: BatchBuilder, envelope: _Envelope, timestamp: int | None) -> bool:
     key, value, headers = envelope.encoded
-    return builder.append(timestamp=None, key=key, value=value, headers=headers) is not None
+    return builder.append(timestamp=timestamp, key=key, value=value, headers=headers) is not None

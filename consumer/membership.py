@@ -19,6 +19,7 @@ from consumer.letterbox import Letterbox
 from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
 from consumer.proof import Proofs
+from consumer.record_clock import RecordClock
 from consumer.server.health import PipelineHealth
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
@@ -51,8 +52,14 @@ class MemberRunner(ABC, Generic[T]):
         self._clock = clock
         self._log = log.bind(provider=name)
         dlq = config.kafka.topics.dlq
+        self._record_clock = RecordClock(clock)
         self._letterbox = Letterbox(
-            dlq, dead_letter_limit, ask_limit=lambda: ask_max_bytes(clients, dlq), clock=clock, log=self._log
+            dlq,
+            dead_letter_limit,
+            ask_limit=lambda: ask_max_bytes(clients, dlq),
+            record_clock=self._record_clock,
+            clock=clock,
+            log=self._log,
         )
         self._member: GroupMember[T] | None = None
         self._proofs: Proofs | None = None

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
@@ -19,6 +19,7 @@ from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_prod
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
+from consumer.record_clock import RecordClock
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
 from consumer.transaction import Refused
@@ -63,6 +64,7 @@ class OwnedPartition(ABC):
         commit_interval: float,
         progress: Progress,
         metrics: PipelineMetrics,
+        record_clock: RecordClock,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
@@ -77,6 +79,7 @@ class OwnedPartition(ABC):
         self._restores = restores
         self._commit_interval = commit_interval
         self._metrics = metrics
+        self._record_clock = record_clock
         self._clock = clock
         self._log = log
         self._is_running = False
@@ -268,6 +271,9 @@ class OwnedPartition(ABC):
     def _wait_after(self, refused: Refused) -> float:
         """Seconds to wait before it is tried again: none if it will be written otherwise."""
         is_mended = refused.is_mended
+        if isinstance(refused.error, InvalidTimestampError) and self._record_clock.refused():
+            is_mended = True
+            self._log.error("clock_refused", error="a broker finds this host's clock to be more than an hour ahead")
         if not is_mended and isinstance(refused.error, MessageSizeTooLargeError):
             is_mended = self._batch_bytes > LEAST_BATCH_BYTES
             self._batch_bytes = max(LEAST_BATCH_BYTES, self._batch_bytes // 2)
@@ -308,6 +314,7 @@ class OwnedPartition(ABC):
 
     async def decide(self, records: Sequence[FetchedRecord]) -> None:
         """Decide these records in order; what is not decided when the task closes is left to the next owner."""
+        self._record_clock.saw(records[-1].timestamp)
         for start in range(0, len(records), SLICE):
             if not self.is_running:
                 return

@@ -105,6 +105,7 @@ class PipelineRunner(MemberRunner[Task]):
             metrics=self._metrics,
             clock=clock,
             letterbox=self._letterbox,
+            record_clock=self._record_clock,
             peace_seconds=self._peace_seconds,
             feedback=feedback,
             upstream=upstream,
@@ -209,6 +210,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             metrics=self._metrics,
             clock=self._clock,
             letterbox=self._letterbox,
+            record_clock=self._record_clock,
             stamps=Stamps(self._clock),
         )
 

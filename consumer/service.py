@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
 from structlog.typing import FilteringBoundLogger
 
 from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
+from consumer.clock_steps import watch_clock
 from consumer.config import Config
 from consumer.garbage import search_everything_when_short
 from consumer.kafka import KafkaClients
@@ -65,6 +66,7 @@ async def run_service(
         registry=registry,
     )
     longest.set_function(lambda: lag.longest)
+    steps = Counter(f"{PREFIX}_clock_steps", "Steps of the host's clock by more than 30 s", registry=registry)
     metrics = Metrics(registry)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(create_session(config.delivery.max_in_flight * len(pipelines)))
@@ -92,7 +94,7 @@ async def run_service(
         try:
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(runner.run(stopping)) for runner in runners]
-                beside = [lag.run(), search_everything_when_short()]
+                beside = [lag.run(), search_everything_when_short(), watch_clock(clock, steps.inc, log)]
                 beside += _heartbeats(config, pipeline_runners, sender, metrics, log)
                 lasting = [group.create_task(work) for work in beside]
                 await asyncio.wait(running)

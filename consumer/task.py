@@ -26,6 +26,7 @@ from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
+from consumer.record_clock import RecordClock
 from consumer.restore import Restored, restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
@@ -64,6 +65,7 @@ class Surroundings:
     metrics: PipelineMetrics
     clock: Clock
     letterbox: Letterbox
+    record_clock: RecordClock
     peace_seconds: float
     feedback: FeedbackReader | None = None
     """None: this member takes no feedback."""
@@ -89,6 +91,7 @@ class Task(OwnedPartition):
                 before=surroundings.upstream,
             ),
             metrics=surroundings.metrics,
+            record_clock=surroundings.record_clock,
             clock=surroundings.clock,
             log=log,
         )
@@ -132,7 +135,14 @@ class Task(OwnedPartition):
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
         pipeline, partition = self._with.pipeline, self.source.partition.partition
-        self._sink = Sink(producer, pipeline.state_topic, partition, self._with.letterbox, self._with.turns)
+        self._sink = Sink(
+            producer,
+            pipeline.state_topic,
+            partition,
+            self._with.letterbox,
+            self._with.record_clock,
+            self._with.turns,
+        )
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         partition, clock = self.source.partition, self._with.clock

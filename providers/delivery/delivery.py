@@ -17,9 +17,9 @@ from weakref import WeakSet
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.breaker import Breaker, BreakerSettings
 from providers.delivery.integration import Alert, Integration, Owed, Suspect
+from providers.delivery.limiter import KeyLimiter
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
-from providers.limiter import KeyLimiter
 from providers.notify import NO_SUCH_ALERT, Sender, ask, deliver
 from providers.provider import Provider
 from providers.rate import Rate

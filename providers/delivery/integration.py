@@ -12,9 +12,9 @@ from typing import Final
 
 from providers.answer import Rejected, RouteRefused
 from providers.delivery.breaker import Breaker, Probes
+from providers.delivery.limiter import KeyLimiter
 from providers.delivery.outbox import Dispatch, Lane, Outbox, Pending
 from providers.delivery.queue import Entry, Queue, Retry
-from providers.limiter import KeyLimiter
 from state.violation import Severity
 
 CHECK_SECONDS: Final = 10.0

@@ -8,7 +8,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from consumer.checkpoint import Checkpoint, Sink
+from consumer.clock import Clock
 from consumer.kafka import KafkaClients
+from consumer.record_clock import RecordClock
 from state.alert import Alert, Owed, Status, Told
 from state.records import Position
 from state.store import Cut
@@ -33,7 +35,13 @@ async def write_alerts(document: dict[str, Any], alerts: Iterable[Alert], *, par
     topics = config.kafka.topics
     transactional_id = f"{config.kafka.group('pagerduty')}-{partition}"
     producer: AIOKafkaProducer = KafkaClients(config.kafka).transactional(transactional_id)
-    sink = Sink(producer, config.kafka.state_topic("pagerduty"), partition, large_letterbox(topics.dlq))
+    sink = Sink(
+        producer,
+        config.kafka.state_topic("pagerduty"),
+        partition,
+        large_letterbox(topics.dlq),
+        RecordClock(Clock.system()),
+    )
     left = iter(alerts)
     async with running(producer):
         while changes := tuple((alert.dedup_key, alert) for alert in islice(left, CHECKPOINT_ALERTS)):

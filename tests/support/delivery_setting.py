@@ -20,6 +20,7 @@ from consumer.feedback import Kind as CommandKind
 from consumer.filter import EndRules, Filter
 from consumer.keys import KeyTemplate
 from consumer.pipeline import Pipeline
+from consumer.record_clock import RecordClock
 from consumer.source import MARK
 from consumer.task import Surroundings, Task
 from providers.answer import Accepted, Answer, Rejected, Unavailable
@@ -274,6 +275,7 @@ class Setting:
             metrics=_Nothing(),  # type: ignore[arg-type]
             clock=self._clock,
             letterbox=large_letterbox("dlq"),
+            record_clock=RecordClock(self._clock),
             peace_seconds=3.0,
         )
         partition.task = Task(partition.input, surroundings, _Log(self.faults))  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import structlog
 
 from consumer.clock import Clock
 from consumer.letterbox import Letterbox
+from consumer.record_clock import RecordClock
 
 
 def large_letterbox(topic: str) -> Letterbox:
@@ -12,4 +13,7 @@ def large_letterbox(topic: str) -> Letterbox:
     async def untold() -> None:
         return None
 
-    return Letterbox(topic, 2 << 20, ask_limit=untold, clock=Clock.system(), log=structlog.get_logger())
+    clock = Clock.system()
+    return Letterbox(
+        topic, 2 << 20, ask_limit=untold, record_clock=RecordClock(clock), clock=clock, log=structlog.get_logger()
+    )

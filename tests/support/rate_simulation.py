@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from providers.limiter import KeyLimiter
+from providers.delivery.limiter import KeyLimiter
 from providers.rate import Rate
 
 WINDOW = 60.0

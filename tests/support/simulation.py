@@ -27,6 +27,7 @@ from consumer.keys import KeyTemplate
 from consumer.outbox import TaskOutbox
 from consumer.pipeline import Pipeline
 from consumer.progress import FRESH_SECONDS
+from consumer.record_clock import RecordClock
 from consumer.source import MARK
 from consumer.task import Surroundings, Task
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
@@ -205,6 +206,7 @@ class Simulation:
             metrics=_Nothing(),  # type: ignore[arg-type]
             clock=self._clock,
             letterbox=large_letterbox("dlq"),
+            record_clock=RecordClock(self._clock),
             peace_seconds=PEACE,
         )
         with self._loop.running():

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter, decode, encoded_size
 from consumer.letterbox import LOOK_SECONDS, TRIAL_SECONDS, Letterbox
+from consumer.record_clock import RecordClock
 from consumer.transaction import Refused
 from state.violation import Record
 from tests.unit.test_deadletter import dead_letter
@@ -42,7 +43,9 @@ class Topic:
         self._open: list[tuple[int, Any]] = []
         clock = Clock(lambda: self.now, lambda: self.now)
         log = structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[])
-        self.letterbox = Letterbox("dlq", WHOLE, ask_limit=self._tell, clock=clock, log=log)
+        self.letterbox = Letterbox(
+            "dlq", WHOLE, ask_limit=self._tell, record_clock=RecordClock(clock), clock=clock, log=log
+        )
 
     async def _tell(self) -> int | None:
         self.asked += 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.limiter import KeyLimiter
+from providers.delivery.limiter import KeyLimiter
 from providers.rate import Rate
 from tests.support.rate_simulation import OPSGENIE, PAGERDUTY, most_in_a_minute
 

@@ -16,6 +16,7 @@ from consumer.kafka import BATCH_BYTES
 from consumer.owned import LEAST_BATCH_BYTES, MAX_WAITING_BYTES, MENDS, OwnedPartition
 from consumer.progress import Progress
 from consumer.proof import NotOwner
+from consumer.record_clock import RecordClock
 from consumer.source import MARK
 from consumer.transaction import Refused
 from state.violation import Record
@@ -74,6 +75,7 @@ class _Kind(OwnedPartition):
             commit_interval=0.0,
             progress=Progress(),
             metrics=SimpleNamespace(dead_letter=lambda *_: None),  # type: ignore[arg-type]
+            record_clock=RecordClock(Clock.system()),
             clock=Clock.system(),
             log=structlog.get_logger(),
         )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-import providers.limiter
-from providers.limiter import KeyLimiter
+import providers.delivery.limiter
+from providers.delivery.limiter import KeyLimiter
 from tests.support.rate_simulation import Member, Provider, World, most_in_a_minute
 
 Scenario = Callable[[type[Member]], None]
@@ -381,6 +381,6 @@ def test_a_rule_with_another_number_is_found(
     scenario: Scenario, numbers: dict[str, float], broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in numbers.items():
-        monkeypatch.setattr(providers.limiter, name, value)
+        monkeypatch.setattr(providers.delivery.limiter, name, value)
     with pytest.raises(AssertionError, match=broken):
         scenario(Member)

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.checkpoint import Checkpoint, Sink
+from consumer.clock import Clock
 from consumer.deadletter import DeadLetter
+from consumer.record_clock import RecordClock
 from consumer.restore import restore
 from state import written
 from state.alert import (
@@ -64,7 +66,7 @@ class Partition:
     def checkpoint(self, dead_letters: tuple[DeadLetter, ...] = ()) -> Sequence[Sent]:
         """Commit what has changed; returns what was written."""
         found = Checkpoint(self.store.cut(), dead_letters, Position("events", 0, self.position, {0: 3}))
-        sink: Any = Sink(self._producer, "state", 0, large_letterbox("dlq"))
+        sink: Any = Sink(self._producer, "state", 0, large_letterbox("dlq"), RecordClock(Clock.system()))
         committing = self.loop.create_task(found.commit(sink))
         self.loop.settle()
         assert self.kafka.conclude(Comes.DONE)

@@ -1,0 +1,47 @@
+"""The timestamps of what is written: the host's, unless a broker refuses them."""
+
+import pytest
+
+from consumer.clock import Clock
+from consumer.record_clock import REFUSED_SECONDS, RecordClock
+
+NOW = 1_800_000_000.0
+YEAR = 31_536_000.0
+
+
+class World:
+    """A member whose wall clock is a year ahead; ``seconds`` have passed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.clock = RecordClock(Clock(lambda: NOW + YEAR + self.seconds, lambda: 7.0 + self.seconds))
+
+
+def test_the_hosts_time_is_taken_while_no_broker_refuses_it() -> None:
+    world = World()
+    world.clock.saw(int(NOW * 1000))
+    assert world.clock.now() is None
+
+
+def test_a_refused_clock_gives_way_to_the_newest_record_carried_on_and_has_its_turn_again() -> None:
+    world = World()
+    for timestamp in (NOW - 50, NOW, NOW - 100):
+        world.clock.saw(int(timestamp * 1000))
+    assert world.clock.refused()
+    world.seconds = 10.0
+    assert world.clock.now() == pytest.approx((NOW + 10) * 1000, abs=1)
+    world.clock.saw(int((NOW + 300) * 1000))
+    assert world.clock.now() == pytest.approx((NOW + 300) * 1000, abs=1)
+    world.seconds = REFUSED_SECONDS
+    assert world.clock.now() is None
+
+
+def test_what_would_be_no_other_timestamp_is_not_tried_again_at_once() -> None:
+    world = World()
+    for timestamp in (0, -1, int(NOW)):  # none that can be one
+        world.clock.saw(timestamp)
+    assert not world.clock.refused()
+    assert world.clock.now() is None
+    world.clock.saw(int(NOW * 1000))
+    assert world.clock.now() is not None, "known meanwhile, it is taken at the next try"
+    assert not world.clock.refused(), "that one was refused too: nobody here can mend it"
