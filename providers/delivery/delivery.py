@@ -295,6 +295,7 @@ class Delivery:
             return
         now = self._clock()
         self._check_if_due(integration, now)
+        more_is_due = integration.unpark(now)
         while True:
             if not self._may_send():
                 integration.limiter.set_waiting(False, now)
@@ -306,7 +307,7 @@ class Delivery:
             if entry is None:
                 break
             self._start(integration, entry)
-        self._set_timer(integration, now)
+        self._set_timer(integration, now, at_once=more_is_due)
 
     def _has_place(self, integration: Integration) -> bool:
         """Whether one more may be on the wire: one integration takes at most as many places as it leaves free, so that

@@ -229,12 +229,17 @@ class Integration:
 
     # what leaves
 
+    def unpark(self, now: float) -> bool:
+        """Line up what has waited for its moment. Whether more of it is to come."""
+        more = False
+        for queue in self._queues.values():
+            more = queue.unpark(now) or more
+        return more
+
     def take(self, now: float) -> Entry | None:
         """What leaves next, taken out of its queue; None if nothing may at this moment."""
         entry = None
         if not self.awaiting and self._queues:
-            for queue in self._queues.values():
-                queue.unpark(now)
             entry = self._probe(now) if self._is_probing else self._next(now)
         self.is_held_up = entry is not None and not self.limiter.has_token(now)
         self.limiter.set_waiting(self.is_held_up, now)

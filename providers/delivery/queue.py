@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from providers.delivery.outbox import Lane, Outbox, Pending
 from state.violation import Severity
 
+_UNPARKED_AT_A_TIME = 200
+
 _SPARE = 1000
 """Outdated entries that a heap may have beyond those that count, before it is made anew."""
 
@@ -131,12 +133,15 @@ class Queue:
         for in_turn in self._in_turn.values():
             in_turn.clear()
 
-    def unpark(self, now: float) -> None:
-        """Line up what has waited for its moment."""
-        while self._parked and self._parked[0][0] <= now:
+    def unpark(self, now: float) -> bool:
+        """Line up what has waited for its moment, so much that others need not wait for it. Whether more is to come."""
+        for _ in range(_UNPARKED_AT_A_TIME):
+            if not self._parked or self._parked[0][0] > now:
+                return False
             entry = heapq.heappop(self._parked)[2]
             if self._entries.get(entry.dedup_key) is entry:
                 self._line_up(entry)
+        return bool(self._parked) and self._parked[0][0] <= now
 
     @property
     def next_unparked(self) -> float | None:
