@@ -167,7 +167,7 @@ async def test_where_nothing_fits_the_partition_says_so_pages_go_on_once_each_an
         await produce_poison(world, POISON)
         await produce_denial(world, "during-1")
         await incidents(sandbox, 1)
-        await wait_until(lambda: member.runners["pagerduty"].health().failing_checkpoints, "it is in trouble, loudly")
+        await wait_until(lambda: member.runners["pagerduty"].health().troubles, "it is in trouble, loudly")
         await produce_denial(world, "during-2")
         await incidents(sandbox, 2)
         seen = len(lines(member, "checkpoint_refused"))
@@ -179,7 +179,7 @@ async def test_where_nothing_fits_the_partition_says_so_pages_go_on_once_each_an
         await lower(world, 2 << 20)
         (letter,) = await first_dead_letters(world, 1, timeout=40)
         await group_reaches(world, 3)
-        assert not member.runners["pagerduty"].health().failing_checkpoints
+        assert not member.runners["pagerduty"].health().troubles
     assert (letter.cut, letter.record.value) == (None, POISON)
     assert len(sandbox.requests(action="trigger")) == 2
 
@@ -192,7 +192,7 @@ async def test_a_member_that_ends_while_its_letters_are_refused_leaves_them_to_t
         await member.restored(1)
         await lower(world, 100)
         await produce_poison(world, POISON)
-        await wait_until(lambda: member.runners["pagerduty"].health().failing_checkpoints, "it is in trouble")
+        await wait_until(lambda: member.runners["pagerduty"].health().troubles, "it is in trouble")
     await lower(world, LIMIT)
     async with running_member(world.config):
         (letter,) = await first_dead_letters(world, 1)

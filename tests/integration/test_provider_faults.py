@@ -431,7 +431,7 @@ async def test_one_teams_route_is_down_and_the_others_are_paged_promptly(
     sandbox.faults.add(Fault(effect, key=TEAM_KEY))
     async with running_member(world.config) as member:
         await send(world, *(event(guard="secret_leak", session=f"leak-{number}") for number in range(30)))
-        await requests(sandbox, 1, key=TEAM_KEY)
+        await requests(sandbox, 1, key=TEAM_KEY, checks=True)
         before = time.monotonic()
         await send(world, *(event(session=f"other-{number}") for number in range(30)))
         await incidents(sandbox, 30, timeout=10)

@@ -32,7 +32,7 @@ async def secretive_world(broker: Broker, sandbox: Sandbox) -> World:
         sandbox.url,
         pagerduty={"routing_key": DEFAULT_KEY, "routing": {"by_guard": {"secret_leak": TEAM_KEY}}},
         opsgenie={"api_key": OPSGENIE_KEY},
-        delivery={"timeout_seconds": 0.5, "give_up_after": "1h"},
+        delivery={"timeout_seconds": 2, "give_up_after": "1h"},
     )
     world.document["webhooks"] = {"pagerduty": {"secrets": [WEBHOOK_SECRET]}, "opsgenie": {"token": WEBHOOK_TOKEN}}
     return world
