@@ -20,7 +20,7 @@ from consumer.clock import Clock
 from consumer.ends import AskWatermarks, PartitionEnds
 from consumer.fetching import Fetching
 from consumer.growth import Growth
-from consumer.kafka import stop_consumer, to_the_end
+from consumer.kafka import start_client, stop_consumer, to_the_end
 from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
 from consumer.proof import NotOwner, Proofs
@@ -221,7 +221,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     async def _join(self, stopping: asyncio.Event) -> bool:
         """Wait for the first assignment; false if the member is to stop before that."""
-        joining, stop = asyncio.ensure_future(self._consumer.start()), asyncio.ensure_future(stopping.wait())
+        joining = asyncio.ensure_future(start_client(self._consumer.start()))
+        stop = asyncio.ensure_future(stopping.wait())
         try:
             await asyncio.wait((joining, stop), return_when=asyncio.FIRST_COMPLETED)
             if joining.done():

@@ -30,6 +30,9 @@ METADATA_SECONDS = 30.0
 """Between two looks, of a client that is not in trouble, at which topics, partitions and brokers there are: what is
 added has to be noticed within a minute."""
 
+CANCEL_SECONDS = 1.0
+"""For a client that is cancelled while it starts, to get to where it can be closed as a whole."""
+
 BATCH_BYTES = 512 * 1024
 """How much of one partition a producer puts into one batch."""
 
@@ -144,7 +147,7 @@ def _security(security: SecurityConfig, log: Logger | None) -> dict[str, Any]:
 async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer for the length of the block, started in it and stopped behind it, whatever happens."""
     try:
-        await consumer.start()
+        await start_client(consumer.start())
         yield consumer
     finally:
         await to_the_end(stop_consumer(consumer))
@@ -153,7 +156,7 @@ async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]
 async def start_producer(producer: AIOKafkaProducer) -> None:
     """Start a producer. Raises aiokafka's errors, `KafkaConnectionError` if there is no broker to ask."""
     try:
-        await producer.start()
+        await start_client(producer.start())
     except AssertionError as error:
         # A broker that is just starting knows of none, not even of itself; aiokafka asserts that there is one.
         raise KafkaConnectionError(f"no broker is known: {error}") from error
@@ -190,6 +193,21 @@ async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None
             await asyncio.wait([stopping])
             await _end_tasks_of(consumer._coordinator, consumer._fetcher)
             await consumer._client.close()
+
+
+async def start_client(starting: Coroutine[Any, Any, None]) -> None:
+    """Wait until a client has started. Cancelled, it gets as far as it comes in a moment.
+
+    A client that is cancelled while it asks its first broker leaves that connection behind (aiokafka 0.14).
+    """
+    work = asyncio.ensure_future(starting)
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work], timeout=CANCEL_SECONDS)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        raise
 
 
 async def to_the_end(closing: Coroutine[Any, Any, None]) -> None:

@@ -14,7 +14,7 @@ from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group import GroupMember, InstanceIdTaken, Sender
 from consumer.growth import Growth
-from consumer.kafka import KafkaClients
+from consumer.kafka import KafkaClients, start_client
 from consumer.letterbox import Letterbox
 from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
@@ -97,7 +97,7 @@ class MemberRunner(ABC, Generic[T]):
     async def _run_with_admin(self, stopping: asyncio.Event) -> None:
         admin = self._clients.admin()
         try:
-            await admin.start()
+            await start_client(admin.start())
             await self._run_member(admin, stopping)
         finally:
             await admin.close()

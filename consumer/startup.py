@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from consumer.config import KafkaConfig
-from consumer.kafka import KafkaClients
+from consumer.kafka import KafkaClients, start_client
 from consumer.log import quiet
 from consumer.unreachable import Unreachable, why
 
@@ -43,7 +43,7 @@ async def when_kafka_answers(
             admin = clients.admin()
             try:
                 async with asyncio.timeout_at(deadline):
-                    await admin.start()
+                    await start_client(admin.start())
                     return await act(admin)
             except (KafkaError, OSError, TimeoutError) as error:
                 left = deadline - loop.time()

@@ -21,7 +21,7 @@ from aiokafka.errors import (
 )
 
 from consumer.config import Config, needs_repartition
-from consumer.kafka import BATCH_BYTES, MAX_REQUEST_BYTES, KafkaClients, to_the_end
+from consumer.kafka import BATCH_BYTES, MAX_REQUEST_BYTES, KafkaClients, start_client, to_the_end
 from consumer.keys import KeyTemplate
 
 DEFAULT_PARTITIONS = 6
@@ -301,7 +301,7 @@ async def ask_max_bytes(clients: KafkaClients, topic: str) -> int | None:
     admin = clients.admin()
     try:
         async with asyncio.timeout(_ASK_SECONDS):
-            await admin.start()
+            await start_client(admin.start())
             limit = _Seen({}, await _configs_of(admin, [topic])).max_bytes(topic)
     except (KafkaError, OSError, TimeoutError):
         return None
