@@ -275,6 +275,10 @@ async def test_the_loop_turns_while_nobody_reads(pipe: Pipe) -> None:
     lines = pipe.writer()
     log = configure_log("debug", "json", frozenset(), lines)
     lines.start(lambda dropped: log.warning("log_lines_dropped", count=sum(dropped.values())))
+    pipe.fill()
+    log.debug("event_decided")
+    while lines._waiting:  # until the thread has taken it, to wait with it
+        await asyncio.sleep(0.001)
     loop, longest = asyncio.get_running_loop(), 0.0
     for _ in range(50):
         began = loop.time()
