@@ -428,7 +428,9 @@ class Delivery:
                 self._tell(entry, dispatch, answer)
             case Rejected():
                 assert suspect is not None
-                if integration.check_interval:
+                if integration.is_rejected_again(entry, sent_at):
+                    self._own_fault(integration, suspect)
+                elif integration.check_interval:
                     self._suspect(integration, suspect)
                 elif integration.believes_rejection():
                     self._own_fault(integration, suspect)
@@ -457,7 +459,7 @@ class Delivery:
         if integration.works():
             self._observer.works(integration.routes)
         for suspect in suspects:
-            self._own_fault(integration, suspect)
+            self._key_works(integration, suspect)
 
     def _fail(
         self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Unavailable, sent_at: float
@@ -485,6 +487,16 @@ class Delivery:
             return  # it is owed, and its next owner finds out whose fault it is
         integration.suspect(suspect)
         self._ask_again((suspect.entry.outbox, suspect.entry.dedup_key), integration)
+
+    def _key_works(self, integration: Integration, suspect: Suspect) -> None:
+        """It may not have worked when it rejected the notification, and have been put right since: so that is asked
+        once more, behind what has not failed, before it is given up for its own fault."""
+        answer, entry = suspect.answer, suspect.entry
+        if isinstance(answer, RouteRefused) or answer.status in ACCESS_STATUSES or integration.was_rejected(entry):
+            self._own_fault(integration, suspect)
+        else:
+            integration.note_rejection(entry, suspect.sent_at)
+            self._tell(entry, suspect.dispatch, RouteRefused(answer.status, answer.reason))
 
     def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key works: the notification itself is rejected."""
@@ -542,7 +554,7 @@ class Delivery:
                 if refusal is not None and (refusal.by_check or not integration.owed) and integration.works():
                     self._observer.works(integration.routes)
                 for suspect in suspects:
-                    self._own_fault(integration, suspect)
+                    self._key_works(integration, suspect)
             case Rejected(is_plain=True, reason=reason):
                 # There is no such alert: it has read the key. Or there is no such address, and then what was answered
                 # so as well is no alert's fault.
@@ -556,7 +568,7 @@ class Delivery:
                     if suspect in nowhere:
                         self._routes_fault(integration, suspect)
                     else:
-                        self._own_fault(integration, suspect)
+                        self._key_works(integration, suspect)
             case Rejected(reason=reason) | RouteRefused(reason=reason):
                 if sent_at <= integration.accepted_at:
                     return  # something was accepted after it had left

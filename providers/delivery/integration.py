@@ -174,7 +174,7 @@ class Integration:
             queue.remove(dedup_key)
         else:
             retry = queue.retries.get(dedup_key)
-            if pending.failures == 0 and retry is not None and not retry.throttled:
+            if pending.failures == 0 and retry is not None and not (retry.throttled or retry.is_rejected):
                 del queue.retries[dedup_key]  # something new is said, whatever failed before
                 retry = None
             if retry is not None and retry.not_before > pending.not_before:
@@ -453,6 +453,19 @@ class Integration:
     def suspect(self, suspect: Suspect) -> None:
         """It waits for the next check."""
         self.suspects[suspect.entry.outbox, suspect.entry.dedup_key] = suspect
+
+    def was_rejected(self, entry: Entry) -> bool:
+        """Whether the alert was rejected before, by a key that was found to work afterwards."""
+        retry = entry.queue.retries.get(entry.dedup_key)
+        return retry is not None and retry.is_rejected
+
+    def is_rejected_again(self, entry: Entry, sent_at: float) -> bool:
+        """Whether it is rejected for the second time, by a key that worked just before the request left."""
+        return self.was_rejected(entry) and sent_at <= self.worked_at + CHECK_SECONDS
+
+    def note_rejection(self, entry: Entry, sent_at: float) -> None:
+        """A request of the alert was rejected that left at ``sent_at``, and the key works by now."""
+        self.note_failure(entry, sent_at).is_rejected = True
 
     def believes_rejection(self) -> bool:
         """Where the key cannot be checked: whether a rejection is taken for the alert's own fault."""

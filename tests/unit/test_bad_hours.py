@@ -271,6 +271,23 @@ def test_a_refused_key_costs_no_dead_letter_whatever_it_is_answered(status: int,
 
 
 @pytest.mark.parametrize("status", EVERY_4XX)
+@pytest.mark.parametrize("kind", ["trigger", "resolve"])
+def test_a_key_that_is_put_right_before_it_is_checked_costs_nothing(status: int, kind: str) -> None:
+    refused = False
+    setting = Setting(lambda call: Rejected(status, "some text") if refused else Accepted())
+    if kind == "resolve":
+        setting.occur(*names("s", 5))
+    setting.run(1)
+    refused = True
+    (setting.end if kind == "resolve" else setting.occur)(*names("s", 5))
+    setting.run(4)
+    refused = False
+    setting.run(60)
+    assert setting.dead_letters == []
+    assert setting.told(kind).keys() == set(names("s", 5))
+
+
+@pytest.mark.parametrize("status", EVERY_4XX)
 def test_a_refused_key_that_nobody_checks_costs_two_dead_letters_at_most(status: int) -> None:
     revoked = True
 
@@ -382,6 +399,7 @@ def test_a_rejected_event_is_one_dead_letter_and_its_route_is_not_touched() -> N
     setting.run(15)
     assert setting.told().keys() == {"good"}
     assert [letter.error_class for letter in setting.dead_letters] == ["rejected_400"]
+    assert len([call for call in setting.calls if call.session == "bad"]) == 2, "asked once more, as the key works"
     assert setting.refusals == []
 
 
