@@ -418,7 +418,9 @@ class Delivery:
     ) -> None:
         now = self._clock()
         suspect = (
-            Suspect(entry, dispatch, answer, sent_at, now) if isinstance(answer, Rejected | RouteRefused) else None
+            Suspect(entry, dispatch, answer, sent_at, now, integration.worked_at)
+            if isinstance(answer, Rejected | RouteRefused)
+            else None
         )
         match answer:
             case Accepted():
@@ -428,9 +430,7 @@ class Delivery:
                 self._tell(entry, dispatch, answer)
             case Rejected():
                 assert suspect is not None
-                if integration.is_rejected_again(entry, sent_at):
-                    self._own_fault(integration, suspect)
-                elif integration.check_interval:
+                if integration.check_interval:
                     self._suspect(integration, suspect)
                 elif integration.believes_rejection():
                     self._own_fault(integration, suspect)
@@ -489,19 +489,17 @@ class Delivery:
         self._ask_again((suspect.entry.outbox, suspect.entry.dedup_key), integration)
 
     def _key_works(self, integration: Integration, suspect: Suspect) -> None:
-        """It may not have worked when it rejected the notification, and have been put right since: so that is asked
-        once more, behind what has not failed, before it is given up for its own fault."""
-        answer, entry = suspect.answer, suspect.entry
-        if isinstance(answer, RouteRefused) or answer.status in ACCESS_STATUSES or integration.was_rejected(entry):
+        """The key works. Where it may not have worked when it rejected the notification, and have been put right since,
+        that is asked once more, behind what has not failed, before it is given up for its own fault."""
+        if suspect.is_certain or _may_be_taken_later(suspect.answer):
             self._own_fault(integration, suspect)
         else:
-            integration.note_rejection(entry, suspect.sent_at)
-            self._tell(entry, suspect.dispatch, RouteRefused(answer.status, answer.reason))
+            self._stays_owed(integration, suspect)
 
     def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key works: the notification itself is rejected."""
         answer, entry = suspect.answer, suspect.entry
-        if isinstance(answer, RouteRefused) or answer.status in ACCESS_STATUSES:
+        if _may_be_taken_later(answer):
             failed = Unavailable(answer.status, answer.reason)
             self._fail(integration, entry, suspect.dispatch, failed, suspect.sent_at)
         else:
@@ -509,10 +507,12 @@ class Delivery:
 
     def _routes_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key does not work: the notification stays owed, in its place."""
-        entry, answer = suspect.entry, suspect.answer
-        integration.note_failure(entry, suspect.sent_at)
-        self._tell(entry, suspect.dispatch, RouteRefused(answer.status, answer.reason))
-        integration.forgive((entry.outbox, entry.dedup_key), self._clock())
+        self._stays_owed(integration, suspect)
+        integration.forgive((suspect.entry.outbox, suspect.entry.dedup_key), self._clock())
+
+    def _stays_owed(self, integration: Integration, suspect: Suspect) -> None:
+        integration.note_failure(suspect.entry, suspect.sent_at)
+        self._tell(suspect.entry, suspect.dispatch, RouteRefused(suspect.answer.status, suspect.answer.reason))
 
     def _refuse(self, integration: Integration, reason: str, *, by_check: bool) -> None:
         if integration.refuse(reason, self._clock(), by_check=by_check):
@@ -593,3 +593,7 @@ class Delivery:
         if due is not None:
             loop = asyncio.get_running_loop()
             self._timers[integration] = loop.call_later(max(0.0, due - now), self._pump, integration)
+
+
+def _may_be_taken_later(answer: Rejected | RouteRefused) -> bool:
+    return isinstance(answer, RouteRefused) or answer.status in ACCESS_STATUSES

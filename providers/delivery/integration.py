@@ -20,6 +20,9 @@ from state.violation import Severity
 CHECK_SECONDS: Final = 10.0
 """Between two checks of one key, at least."""
 
+CERTAIN_SECONDS: Final = 15.0
+"""So long after a key was seen to work it is taken to work still; nobody revokes it and puts it right meanwhile."""
+
 BELIEVED: Final = 2
 """Rejections since the last acceptance that are believed where the key cannot be checked."""
 
@@ -62,13 +65,22 @@ Alert = tuple[Outbox, str]
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A notification that was rejected, or whose route was refused: the check says whose fault it is."""
+    """A notification that was rejected, or whose route was refused: the check says whose fault it is.
+
+    It left at ``sent_at``, and was answered at ``answered_at``; the key was last seen to work at ``worked_at``.
+    """
 
     entry: Entry
     dispatch: Dispatch
     answer: Rejected | RouteRefused
     sent_at: float
     answered_at: float
+    worked_at: float
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether, if the key works now, it has worked all the time: it was seen to just before the request left."""
+        return self.sent_at <= self.worked_at + CERTAIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +186,7 @@ class Integration:
             queue.remove(dedup_key)
         else:
             retry = queue.retries.get(dedup_key)
-            if pending.failures == 0 and retry is not None and not (retry.throttled or retry.is_rejected):
+            if pending.failures == 0 and retry is not None and not retry.throttled:
                 del queue.retries[dedup_key]  # something new is said, whatever failed before
                 retry = None
             if retry is not None and retry.not_before > pending.not_before:
@@ -453,19 +465,6 @@ class Integration:
     def suspect(self, suspect: Suspect) -> None:
         """It waits for the next check."""
         self.suspects[suspect.entry.outbox, suspect.entry.dedup_key] = suspect
-
-    def was_rejected(self, entry: Entry) -> bool:
-        """Whether the alert was rejected before, by a key that was found to work afterwards."""
-        retry = entry.queue.retries.get(entry.dedup_key)
-        return retry is not None and retry.is_rejected
-
-    def is_rejected_again(self, entry: Entry, sent_at: float) -> bool:
-        """Whether it is rejected for the second time, by a key that worked just before the request left."""
-        return self.was_rejected(entry) and sent_at <= self.worked_at + CHECK_SECONDS
-
-    def note_rejection(self, entry: Entry, sent_at: float) -> None:
-        """A request of the alert was rejected that left at ``sent_at``, and the key works by now."""
-        self.note_failure(entry, sent_at).is_rejected = True
 
     def believes_rejection(self) -> bool:
         """Where the key cannot be checked: whether a rejection is taken for the alert's own fault."""

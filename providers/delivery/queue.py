@@ -21,15 +21,13 @@ _SPARE = 1000
 @dataclass(slots=True)
 class Retry:
     """What has failed of an alert: when its first and last request that failed had left, by the monotonic clock, and
-    whether its route has accepted others since the one before. ``throttled`` counts the answers 429 in a row;
-    ``is_rejected`` says that it was rejected by a key that was then found to work."""
+    whether its route has accepted others since the one before. ``throttled`` counts the answers 429 in a row."""
 
     first_failed: float
     last_failed: float
     others_accepted: bool = False
     not_before: float = 0.0
     throttled: int = 0
-    is_rejected: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -277,7 +277,7 @@ def test_a_key_that_is_put_right_before_it_is_checked_costs_nothing(status: int,
     setting = Setting(lambda call: Rejected(status, "some text") if refused else Accepted())
     if kind == "resolve":
         setting.occur(*names("s", 5))
-    setting.run(1)
+    setting.run(60)
     refused = True
     (setting.end if kind == "resolve" else setting.occur)(*names("s", 5))
     setting.run(4)
@@ -399,7 +399,16 @@ def test_a_rejected_event_is_one_dead_letter_and_its_route_is_not_touched() -> N
     setting.run(15)
     assert setting.told().keys() == {"good"}
     assert [letter.error_class for letter in setting.dead_letters] == ["rejected_400"]
-    assert len([call for call in setting.calls if call.session == "bad"]) == 2, "asked once more, as the key works"
+    assert len([call for call in setting.calls if call.session == "bad"]) == 1
+
+
+def test_an_event_that_an_idle_key_rejects_is_asked_once_more_and_then_one_dead_letter() -> None:
+    setting = Setting(lambda call: Rejected(400, "too long") if call.session == "bad" else Accepted())
+    setting.run(600)
+    setting.occur("bad")
+    setting.run(60)
+    assert [letter.error_class for letter in setting.dead_letters] == ["rejected_400"]
+    assert len([call for call in setting.calls if call.session == "bad"]) == 2
     assert setting.refusals == []
 
 
