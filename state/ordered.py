@@ -4,7 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-V = TypeVar("V", int, float)
+V = TypeVar("V", bound="float | tuple[float, ...]")
 
 _BLOCK = 1000
 
@@ -40,6 +40,14 @@ class Ordered(Generic[V]):
         else:
             self._values[key] = value
             self._add((value, key))
+
+    def items(self) -> Iterator[tuple[V, str]]:
+        """The values with their keys, the smallest first. Nothing must change meanwhile."""
+        return (item for block in self._blocks for item in block)
+
+    def first(self) -> str | None:
+        """The key of the smallest value; None if there is none."""
+        return self._blocks[0][0][1] if self._blocks else None
 
     def smallest(self) -> V | None:
         """The smallest value; None if there is none."""

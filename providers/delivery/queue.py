@@ -1,21 +1,17 @@
 """What the alerts of one task have pending for one integration, in the order in which it leaves (design section 13).
 
-One queue for each task, so that closing a task costs nothing for the others, and its own are let go of at once. All is
-kept in ordered indexes; what has been replaced stays in its heap until it comes up there.
+One queue for each task, so that closing a task costs nothing for the others, and its own are let go of at once.
 """
 
-import heapq
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from providers.delivery.outbox import Lane, Outbox, Pending
+from state.ordered import Ordered
 from state.violation import Severity
 
 _UNPARKED_AT_A_TIME = 200
-
-_SPARE = 1000
-"""Outdated entries that a heap may have beyond those that count, before it is made anew."""
 
 
 @dataclass(slots=True)
@@ -45,20 +41,8 @@ class Entry:
         return self.queue.outbox
 
 
-@dataclass(slots=True, eq=False)
-class _Debt:
-    """A trigger that is owed, waiting or on the wire."""
-
-    severity: Severity
-    since: float
-    size: int
-
-
-@dataclass(slots=True)
-class _Heap:
-    """Entries by age, of which only those count that `Queue` still has."""
-
-    items: list[tuple[float, int, str, object]] = field(default_factory=list)
+_Age = tuple[float, int]
+"""A time, and a number that tells those apart that have the same."""
 
 
 class Queue:
@@ -73,16 +57,16 @@ class Queue:
         """How many triggers are owed, also those on the wire."""
         self.bytes = 0
         """What they keep in memory."""
-        self._entries: dict[str, Entry] = {}
         self._serial = serial
-        self._fresh = {lane: [_Heap() for _ in Severity] for lane in (Lane.NEW, Lane.AGAIN)}
+        self._entries: dict[str, Entry] = {}
+        self._fresh: defaultdict[tuple[Lane, Severity], Ordered[_Age]] = defaultdict(Ordered)
         self._in_turn: dict[Lane, OrderedDict[str, Entry]] = {
             lane: OrderedDict() for lane in (Lane.ACKNOWLEDGE, Lane.RESOLVE)
         }
-        self._behind: list[tuple[tuple[int, int, int, float], int, Entry]] = []
-        self._parked: list[tuple[float, int, Entry]] = []
-        self._debts: dict[str, _Debt] = {}
-        self._dearest = [_Heap() for _ in Severity]
+        self._behind = Ordered[tuple[int, int, int, float, int]]()
+        self._parked = Ordered[_Age]()
+        self._debts: dict[str, Pending] = {}
+        self._owed: defaultdict[Severity, Ordered[_Age]] = defaultdict(Ordered)
 
     def __len__(self) -> int:
         """How many alerts wait, parked ones among them."""
@@ -107,8 +91,7 @@ class Queue:
             self.remove(dedup_key)
         entry = self._entries[dedup_key] = Entry(self, dedup_key, pending, is_behind)
         if pending.not_before > now:
-            heapq.heappush(self._parked, (pending.not_before, next(self._serial), entry))
-            self._parked = self._tidied(self._parked, 2)
+            self._parked.set(dedup_key, (pending.not_before, next(self._serial)))
         else:
             self._line_up(entry)
         return entry
@@ -116,8 +99,15 @@ class Queue:
     def remove(self, dedup_key: str) -> Entry | None:
         """The alert waits no more."""
         entry = self._entries.pop(dedup_key, None)
-        if entry is not None and entry.pending.lane in self._in_turn:
-            self._in_turn[entry.pending.lane].pop(dedup_key, None)
+        if entry is not None:
+            lane = entry.pending.lane
+            self._parked.set(dedup_key, None)
+            if entry.is_behind:
+                self._behind.set(dedup_key, None)
+            elif lane in self._in_turn:
+                self._in_turn[lane].pop(dedup_key, None)
+            else:
+                self._fresh[lane, entry.pending.severity].set(dedup_key, None)
         return entry
 
     def clear(self) -> None:
@@ -125,47 +115,46 @@ class Queue:
         self.retries.clear()
         self._entries.clear()
         self._debts.clear()
-        self._behind.clear()
-        self._parked.clear()
-        for heaps in (*self._fresh.values(), self._dearest):
-            for heap in heaps:
-                heap.items.clear()
+        self._fresh.clear()
         for in_turn in self._in_turn.values():
             in_turn.clear()
 
     def unpark(self, now: float) -> bool:
         """Line up what has waited for its moment, so much that others need not wait for it. Whether more is to come."""
         for _ in range(_UNPARKED_AT_A_TIME):
-            if not self._parked or self._parked[0][0] > now:
+            dedup_key = self._parked.first()
+            if dedup_key is None or not self._is_due(now):
                 return False
-            entry = heapq.heappop(self._parked)[2]
-            if self._entries.get(entry.dedup_key) is entry:
-                self._line_up(entry)
-        return bool(self._parked) and self._parked[0][0] <= now
+            self._parked.set(dedup_key, None)
+            self._line_up(self._entries[dedup_key])
+        return self._is_due(now)
+
+    def _is_due(self, now: float) -> bool:
+        at = self.next_unparked
+        return at is not None and at <= now
 
     @property
     def next_unparked(self) -> float | None:
         """When the first of those that wait for a moment may line up, by the monotonic clock."""
-        while self._parked and self._entries.get(self._parked[0][2].dedup_key) is not self._parked[0][2]:
-            heapq.heappop(self._parked)
-        return self._parked[0][0] if self._parked else None
+        parked = self._parked.smallest()
+        return parked[0] if parked is not None else None
 
     def head(self, lane: Lane) -> Entry | None:
         """Which of the lane would leave first: the worst, of these the oldest; of those that end, the first."""
-        if lane in self._in_turn:
-            return next(iter(self._in_turn[lane].values()), None)
-        for heap in reversed(self._fresh[lane]):
-            if heap.items and (entry := self._top(heap)) is not None:
-                return entry
-        return None
+        return self._first(lane, reversed(Severity))
 
     def tail(self, lane: Lane) -> Entry | None:
         """Which of the lane is missed the least if it fails: the least severe, of these the oldest."""
+        return self._first(lane, iter(Severity))
+
+    def _first(self, lane: Lane, severities: Iterator[Severity]) -> Entry | None:
         if lane in self._in_turn:
-            return self.head(lane)
-        for heap in self._fresh[lane]:
-            if heap.items and (entry := self._top(heap)) is not None:
-                return entry
+            return next(iter(self._in_turn[lane].values()), None)
+        for severity in severities:
+            ages = self._fresh.get((lane, severity))
+            dedup_key = ages.first() if ages is not None else None
+            if dedup_key is not None:
+                return self._entries[dedup_key]
         return None
 
     @property
@@ -175,86 +164,42 @@ class Queue:
 
     def behind(self) -> Entry | None:
         """Of those that have failed, the one that has failed the least; a trigger before others, the worst first."""
-        while self._behind:
-            entry = self._behind[0][2]
-            if self._entries.get(entry.dedup_key) is entry:
-                return entry
-            heapq.heappop(self._behind)
-        return None
+        dedup_key = self._behind.first()
+        return self._entries[dedup_key] if dedup_key is not None else None
 
     def _line_up(self, entry: Entry) -> None:
-        pending = entry.pending
+        pending, dedup_key = entry.pending, entry.dedup_key
         if entry.is_behind:
-            rank = (pending.failures, pending.lane, -pending.severity, pending.since)
-            heapq.heappush(self._behind, (rank, next(self._serial), entry))
-            self._behind = self._tidied(self._behind, 2)
+            rank = (pending.failures, int(pending.lane), -int(pending.severity), pending.since, next(self._serial))
+            self._behind.set(dedup_key, rank)
         elif pending.lane in self._in_turn:
-            self._in_turn[pending.lane][entry.dedup_key] = entry
+            self._in_turn[pending.lane][dedup_key] = entry
         else:
-            heap = self._fresh[pending.lane][pending.severity]
-            heapq.heappush(heap.items, (pending.since, next(self._serial), entry.dedup_key, entry))
-            if len(heap.items) > 2 * len(self._entries) + _SPARE:
-                heap.items = [item for item in heap.items if self._entries.get(item[2]) is item[3]]
-                heapq.heapify(heap.items)
-
-    def _top(self, heap: _Heap) -> Entry | None:
-        while heap.items:
-            _, _, dedup_key, entry = heap.items[0]
-            if self._entries.get(dedup_key) is entry:
-                assert isinstance(entry, Entry)
-                return entry
-            heapq.heappop(heap.items)
-        return None
-
-    def _tidied(self, heap: list, where: int) -> list:  # type: ignore[type-arg]
-        if len(heap) <= 2 * len(self._entries) + _SPARE:
-            return heap
-        kept = [item for item in heap if self._entries.get(item[where].dedup_key) is item[where]]
-        heapq.heapify(kept)
-        return kept
+            self._fresh[pending.lane, pending.severity].set(dedup_key, (pending.since, next(self._serial)))
 
     # what is owed
 
     def owe(self, dedup_key: str, pending: Pending | None) -> None:
         """The trigger that the alert owes is this one; None if it owes none."""
-        before = self._debts.get(dedup_key)
-        if pending is None or not pending.is_trigger:
-            if before is not None:
-                del self._debts[dedup_key]
-                self.count -= 1
-                self.bytes -= before.size
-            return
-        if before is None:
-            self.count += 1
-        elif (before.severity, before.since, before.size) == (pending.severity, pending.since, pending.size):
-            return
-        else:
+        before = self._debts.pop(dedup_key, None)
+        owed = pending if pending is not None and pending.is_trigger else None
+        if before is not None:
+            self.count -= 1
             self.bytes -= before.size
-        self.bytes += pending.size
-        debt = self._debts[dedup_key] = _Debt(pending.severity, pending.since, pending.size)
-        heap = self._dearest[pending.severity]
-        heapq.heappush(heap.items, (debt.since, next(self._serial), dedup_key, debt))
-        if len(heap.items) > 2 * len(self._debts) + _SPARE:
-            heap.items = [item for item in heap.items if self._debts.get(item[2]) is item[3]]
-            heapq.heapify(heap.items)
+        if owed is not None:
+            self.count += 1
+            self.bytes += owed.size
+            self._debts[dedup_key] = owed
+        if before is not None and (owed is None or owed.severity is not before.severity):
+            self._owed[before.severity].set(dedup_key, None)
+            before = None
+        if owed is not None and (before is None or before.since != owed.since):
+            self._owed[owed.severity].set(dedup_key, (owed.since, next(self._serial)))
 
     def least_owed(self) -> Iterator[tuple[Severity, float, int, "Queue", str]]:
         """The triggers that are owed, the least severe first, of these the longest owed: severity, since, a number that
         no two of a member's have, this queue, dedup key. Nothing must change meanwhile."""
-        for severity, heap in zip(Severity, self._dearest, strict=True):
-            while heap.items and self._debts.get(heap.items[0][2]) is not heap.items[0][3]:
-                heapq.heappop(heap.items)
-            for since, serial, dedup_key, debt in _ascending(heap.items):
-                if self._debts.get(dedup_key) is debt:
+        for severity in Severity:
+            if severity in self._owed:
+                for (since, serial), dedup_key in self._owed[severity].items():
                     yield severity, since, serial, self, dedup_key
-
-
-def _ascending(heap: list[tuple[float, int, str, object]]) -> Iterator[tuple[float, int, str, object]]:
-    """What is in a heap, in order, without taking anything out: the next costs O(log n) of those already given."""
-    front = [(heap[0], 0)] if heap else []
-    while front:
-        item, index = heapq.heappop(front)
-        yield item
-        for child in (2 * index + 1, 2 * index + 2):
-            if child < len(heap):
-                heapq.heappush(front, (heap[child], child))

@@ -2,6 +2,7 @@
 
 import weakref
 from itertools import count
+from time import perf_counter
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,12 +214,28 @@ def test_whatever_was_said_what_leaves_is_the_last_word_of_each_alert_in_order(
     assert [due[key].failures for key in behind] == sorted(due[key].failures for key in behind)
 
 
-def test_heaps_do_not_grow_with_what_has_been_replaced() -> None:
+def test_nothing_of_what_was_said_before_is_kept() -> None:
     made = queue()
     for number in range(20_000):
         each = pending(Severity(number % 5), since=float(number), not_before=NOW + number % 2, failures=number % 3)
         put(made, f"{number % 10}", each)
         made.owe(f"{number % 10}", each)
-    heaps = [heap.items for heap in made._dearest]
-    heaps += [heap.items for by_severity in made._fresh.values() for heap in by_severity]
-    assert all(len(heap) <= 1100 for heap in (*heaps, made._behind, made._parked))
+    indexes = [*made._owed.values(), *made._fresh.values(), made._behind, made._parked]
+    assert sum(len(index) for index in indexes) == 20, "one for its turn, one for what it owes"
+
+
+def test_who_is_next_is_found_at_once_however_many_have_gone() -> None:
+    seconds = []
+    for gone in (100, 50_000):
+        made = queue()
+        for number in range(gone):
+            due = pending(since=float(number), failures=number % 2, not_before=NOW + 1 if number % 3 else 0.0)
+            put(made, f"{number}", due)
+        put(made, "last", pending(since=1e9))
+        for number in range(gone):
+            made.remove(f"{number}")
+        started = perf_counter()
+        head = made.head(Lane.NEW)
+        assert (made.tail(Lane.NEW), made.behind(), made.next_unparked) == (head, None, None)
+        seconds.append(perf_counter() - started)
+    assert seconds[1] < 20 * seconds[0] + 0.002
