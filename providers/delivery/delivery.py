@@ -6,7 +6,7 @@ retries, probes, rates, and whose fault a refusal is are kept here. Whatever is 
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import random
@@ -34,8 +34,11 @@ ACCESS_STATUSES: Final = frozenset({401, 402, 403, 405, 407})
 MAX_OWED_BYTES: Final = 256 * 1024 * 1024
 """Of records that are kept because they are owed, for all tasks of a member."""
 
-_CROWDED_AT_A_TIME: Final = 16
-"""Integrations that are looked at when a place on the wire becomes free."""
+_AT_A_TIME: Final = 16
+"""Integrations that are looked at before others run."""
+
+_STARTED_AT_A_TIME: Final = 16
+"""Notifications that leave through one integration before others run."""
 
 _LEAST_SECONDS: Final = 0.001
 _LOOK_SECONDS: Final = 1.0
@@ -116,6 +119,8 @@ class Delivery:
         self._checks: set[asyncio.Task[None]] = set()
         self._timers: dict[Integration, asyncio.TimerHandle] = {}
         self._crowded: OrderedDict[Integration, None] = OrderedDict()
+        self._to_pump: OrderedDict[Integration, None] = OrderedDict()
+        self._is_pumping = False
         self._in_flight = 0
         self._looks = 0
         self._is_giving = False
@@ -163,8 +168,7 @@ class Delivery:
 
     def start(self) -> None:
         """Check the keys of all routes, now and whenever they have been idle for long."""
-        for integration in self._integrations:
-            self._pump(integration)
+        self._pump_each(self._integrations)
 
     def changed(self, outbox: Outbox, dedup_key: str, *, is_new: bool = False) -> None:
         """What the alert has to say may have changed; ``is_new``: a trigger has come to be owed."""
@@ -182,23 +186,19 @@ class Delivery:
 
     def may_resolve_again(self, outbox: Outbox) -> None:
         """The task's resolves, which had to wait, may leave."""
-        for integration in self._integrations:
-            if integration.may_resolve_again(outbox):
-                self._pump(integration)
+        self._pump_each([one for one in self._integrations if one.may_resolve_again(outbox)])
 
     def set_share(self, share: float) -> None:
         """This member has that part (0 to 1) of the pipeline's partitions, and may use that part of the rates."""
         now = self._clock()
         for integration in self._integrations:
             integration.limiter.set_share(share, now)
-            self._pump(integration)
+        self._pump_each(self._integrations)
 
     def wake(self) -> None:
         """Something has changed that may let requests leave; also the clock may have gone on while timers stood
         still."""
-        for integration in self._integrations:
-            if integration.has_waiting:
-                self._pump(integration)
+        self._pump_each([integration for integration in self._integrations if integration.has_waiting])
 
     async def withdraw(self, outbox: Outbox, grace: float) -> None:
         """Send nothing more for this outbox: wait up to ``grace`` seconds for its requests, then cut them off.
@@ -296,7 +296,7 @@ class Delivery:
         now = self._clock()
         self._check_if_due(integration, now)
         more_is_due = integration.unpark(now)
-        while True:
+        for _ in range(_STARTED_AT_A_TIME):
             if not self._may_send():
                 integration.limiter.set_waiting(False, now)
                 break
@@ -307,7 +307,24 @@ class Delivery:
             if entry is None:
                 break
             self._start(integration, entry)
+        else:
+            more_is_due = True
         self._set_timer(integration, now, at_once=more_is_due)
+
+    def _pump_each(self, integrations: Iterable[Integration]) -> None:
+        """The same for each of these; many of them, others run in between."""
+        self._to_pump.update(dict.fromkeys(integrations))
+        if not self._is_pumping:
+            self._pump_some()
+
+    def _pump_some(self) -> None:
+        self._is_pumping = True
+        for _ in range(min(_AT_A_TIME, len(self._to_pump))):
+            integration, _ = self._to_pump.popitem(last=False)
+            self._pump(integration)
+        self._is_pumping = bool(self._to_pump) and not self._is_closed
+        if self._is_pumping:
+            asyncio.get_running_loop().call_soon(self._pump_some)
 
     def _has_place(self, integration: Integration) -> bool:
         """Whether one more may be on the wire: one integration takes at most as many places as it leaves free, so that
@@ -402,7 +419,7 @@ class Delivery:
     def _give_places(self) -> None:
         """Let those that had to wait for a place have one, each in its turn; many of them, others run in between."""
         self._is_giving = False
-        for _ in range(_CROWDED_AT_A_TIME):
+        for _ in range(_AT_A_TIME):
             if not (self._looks and self._crowded) or self._in_flight >= self._max_in_flight or self._is_closed:
                 return
             self._looks -= 1

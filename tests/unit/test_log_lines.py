@@ -19,6 +19,7 @@ from consumer.log import configure_log
 from consumer.log_lines import CHARACTERS, ROOM_FOR_TROUBLE, Level, ThreadedLines, write_within
 from consumer.server.log_metrics import LogCollector
 from tests.support.log import log_as_before
+from tests.support.waiting import wait_until
 
 PIPE_BYTES = 65_536
 ROOM = 100
@@ -277,8 +278,7 @@ async def test_the_loop_turns_while_nobody_reads(pipe: Pipe) -> None:
     lines.start(lambda dropped: log.warning("log_lines_dropped", count=sum(dropped.values())))
     pipe.fill()
     log.debug("event_decided")
-    while lines._waiting:  # until the thread has taken it, to wait with it
-        await asyncio.sleep(0.001)
+    await wait_until(lambda: not lines._waiting, "the thread has the line in its hand")
     loop, longest = asyncio.get_running_loop(), 0.0
     for _ in range(50):
         began = loop.time()

@@ -2,7 +2,7 @@
 
 import weakref
 from itertools import count
-from time import perf_counter
+from time import thread_time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -234,8 +234,8 @@ def test_who_is_next_is_found_at_once_however_many_have_gone() -> None:
         put(made, "last", pending(since=1e9))
         for number in range(gone):
             made.remove(f"{number}")
-        started = perf_counter()
+        started = thread_time()
         head = made.head(Lane.NEW)
         assert (made.tail(Lane.NEW), made.behind(), made.next_unparked) == (head, None, None)
-        seconds.append(perf_counter() - started)
+        seconds.append(thread_time() - started)
     assert seconds[1] < 20 * seconds[0] + 0.002
