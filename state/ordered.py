@@ -4,6 +4,8 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from state.pieces import Pieces
+
 V = TypeVar("V", bound="float | tuple[float, ...]")
 
 _BLOCK = 1000
@@ -17,12 +19,15 @@ class Ordered(Generic[V]):
     """
 
     def __init__(self) -> None:
-        self._values: dict[str, V] = {}
+        self._values = Pieces[str, V]()
         self._blocks: list[list[tuple[V, str]]] = []
         self._lasts: list[tuple[V, str]] = []
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def __bool__(self) -> bool:
+        return bool(self._blocks)
 
     def __iter__(self) -> Iterator[str]:
         """The keys, that of the smallest value first."""
@@ -36,7 +41,7 @@ class Ordered(Generic[V]):
         if before is not None:
             self._remove((before, key))
         if value is None:
-            del self._values[key]
+            self._values.pop(key)
         else:
             self._values[key] = value
             self._add((value, key))
@@ -52,6 +57,15 @@ class Ordered(Generic[V]):
     def smallest(self) -> V | None:
         """The smallest value; None if there is none."""
         return self._blocks[0][0][0] if self._blocks else None
+
+    def emptied(self) -> Iterator[None]:
+        """Free everything bit by bit, when it is not used any more; yields after each step."""
+        self._lasts.clear()
+        while self._blocks:
+            self._blocks.pop()
+            yield
+        for _ in self._values.taken():
+            yield
 
     def _add(self, item: tuple[V, str]) -> None:
         blocks, lasts = self._blocks, self._lasts

@@ -7,38 +7,45 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _COUNT = 64  # a power of two
-_LAST = _COUNT - 1
+_LARGE = 8192
+"""With so many keys a mapping is divided; until then it is one dict, and takes no more memory than that."""
 
 
 class Pieces(Generic[K, V]):
     """A mapping of which no single step takes long, however large it is.
 
     A dict of a million keys stands still for a tenth of a second each time that it grows, and again when it is freed.
-    Here each key belongs to one of many dicts, each of which grows on its own; `emptied` frees them bit by bit.
+    Here each key belongs to one of many dicts, each of which grows on its own; `taken` empties them bit by bit.
     """
 
-    __slots__ = ("_pieces",)
+    __slots__ = ("_last", "_pieces")
 
     def __init__(self) -> None:
-        self._pieces: tuple[dict[K, V], ...] = tuple({} for _ in range(_COUNT))
+        self._pieces: tuple[dict[K, V], ...] = ({},)
+        self._last = 0
 
     def of(self, key: K) -> dict[K, V]:
-        """The dict that this key belongs to, for whoever asks more than once."""
-        return self._pieces[hash(key) & _LAST]
+        """The dict that this key belongs to, for whoever asks more than once; until another key is set."""
+        if not self._last and len(self._pieces[0]) >= _LARGE:
+            self._divide()
+        return self._pieces[hash(key) & self._last]
 
     def get(self, key: K) -> V | None:
         """The value of this key; None without one."""
-        return self._pieces[hash(key) & _LAST].get(key)
+        return self._pieces[hash(key) & self._last].get(key)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._pieces[hash(key) & self._last]
 
     def __getitem__(self, key: K) -> V:
-        return self._pieces[hash(key) & _LAST][key]
+        return self._pieces[hash(key) & self._last][key]
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._pieces[hash(key) & _LAST][key] = value
+        self.of(key)[key] = value
 
     def pop(self, key: K) -> V | None:
         """Remove this key; its value, None if it was not there."""
-        return self._pieces[hash(key) & _LAST].pop(key, None)
+        return self._pieces[hash(key) & self._last].pop(key, None)
 
     def __len__(self) -> int:
         return sum(map(len, self._pieces))
@@ -47,8 +54,19 @@ class Pieces(Generic[K, V]):
         for piece in self._pieces:
             yield from piece
 
+    def values(self) -> Iterator[V]:
+        """The values of all keys."""
+        for piece in self._pieces:
+            yield from piece.values()
+
     def taken(self) -> Iterator[tuple[K, V]]:
         """Take everything out, one after the other; stopped before the end, the rest is still there."""
         for piece in self._pieces:
             while piece:
                 yield piece.popitem()
+
+    def _divide(self) -> None:
+        (whole,) = self._pieces
+        self._pieces, self._last = tuple({} for _ in range(_COUNT)), _COUNT - 1
+        for key, value in whole.items():
+            self._pieces[hash(key) & self._last][key] = value

@@ -6,9 +6,10 @@ retries, probes, rates, and whose fault a refusal is are kept here. Whatever is 
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from random import random
 from time import monotonic
 from typing import Final
@@ -24,6 +25,7 @@ from providers.notify import NO_SUCH_ALERT, Sender, ask, deliver
 from providers.provider import Provider
 from providers.rate import Rate
 from providers.retry import Backoff
+from state.pieces import Pieces
 
 OWN_BACKOFF_SECONDS: Final = 600.0
 """How far the backoff of an alert grows that fails while its route accepts others."""
@@ -39,6 +41,9 @@ _AT_A_TIME: Final = 16
 
 _STARTED_AT_A_TIME: Final = 16
 """Notifications that leave through one integration before others run."""
+
+_FREED_AT_A_TIME: Final = 5000
+"""Steps of what an ended task leaves behind, before others run."""
 
 _LEAST_SECONDS: Final = 0.001
 _LOOK_SECONDS: Final = 1.0
@@ -114,7 +119,7 @@ class Delivery:
             self._integrations.append(integration)
             self._by_route.update(dict.fromkeys(names, integration))
         self._default = self._integrations[0]
-        self._where: dict[Outbox, dict[str, Integration]] = {}
+        self._where: dict[Outbox, Pieces[str, Integration]] = {}
         self._on_the_wire: dict[Alert, asyncio.Task[Answer | None]] = {}
         self._checks: set[asyncio.Task[None]] = set()
         self._timers: dict[Integration, asyncio.TimerHandle] = {}
@@ -206,9 +211,9 @@ class Delivery:
         It is for good: whatever a task still finds out after that, another owns its partition by then.
         """
         self._withdrawn.add(outbox)
-        self._where.pop(outbox, None)
-        for integration in self._integrations:
-            integration.forget(outbox)
+        where = self._where.pop(outbox, None)
+        queues = [queue for integration in self._integrations if (queue := integration.forget(outbox)) is not None]
+        self._free(chain(where.taken() if where is not None else (), *(queue.emptied() for queue in queues)))
         mine = [task for (owner, _), task in self._on_the_wire.items() if owner is outbox]
         if mine and grace > 0:
             await asyncio.wait(mine, timeout=grace)
@@ -216,6 +221,11 @@ class Delivery:
             task.cancel()
         if mine:
             await asyncio.wait(mine)
+
+    def _free(self, steps: Iterator[object]) -> None:
+        """Free what is not used any more; much of it, others run in between."""
+        if sum(1 for _ in islice(steps, _FREED_AT_A_TIME)) == _FREED_AT_A_TIME:
+            asyncio.get_running_loop().call_soon(self._free, steps)
 
     async def close(self) -> None:
         """Cut off whatever is on the wire; nothing leaves any more."""
@@ -236,7 +246,9 @@ class Delivery:
         return self._by_route.get(name, self._default)
 
     def _integration_of(self, alert: Alert) -> Integration:
-        return self._where.get(alert[0], {}).get(alert[1], self._default)
+        where = self._where.get(alert[0])
+        integration = where.get(alert[1]) if where is not None else None
+        return integration if integration is not None else self._default
 
     def _ask(self, alert: Alert) -> Integration | None:
         """Ask what the alert has to say, and let that wait for its turn; where, if anywhere."""
@@ -244,13 +256,13 @@ class Delivery:
         if outbox in self._withdrawn or alert in self._on_the_wire:
             return None
         pending, now = outbox.pending(dedup_key), self._clock()
-        where = self._where.setdefault(outbox, {})
+        where = self._where.setdefault(outbox, Pieces())
         before = where.get(dedup_key)
         integration = self._route(pending.route) if pending is not None else None
         if before is not None and before is not integration:
             before.put(outbox, dedup_key, None, now)
             before.suspects.pop(alert, None)
-            del where[dedup_key]
+            where.pop(dedup_key)
         if integration is None:
             return None
         where[dedup_key] = integration

@@ -218,18 +218,18 @@ class Integration:
             queue.retries.pop(dedup_key, None)
         self._forgiven.pop((outbox, dedup_key), None)
 
-    def forget(self, outbox: Outbox) -> None:
-        """Nothing of this task waits any more."""
+    def forget(self, outbox: Outbox) -> Queue | None:
+        """Nothing of this task waits any more; gives what waited, of which nothing leaves any more."""
         queue = self._queues.pop(outbox, None)
         if queue is not None:
             self._count(-queue.count, -queue.bytes)
-            queue.clear()
         self._resolving.pop(outbox, None)
         self.breaker.forget(lambda alert: alert[0] is outbox)
         for alert in [alert for alert in self.suspects if alert[0] is outbox]:
             del self.suspects[alert]
         for alert in [alert for alert in self._forgiven if alert[0] is outbox]:
             del self._forgiven[alert]
+        return queue
 
     def may_resolve_again(self, outbox: Outbox) -> bool:
         """The task's resolves may leave again; whether there are any."""

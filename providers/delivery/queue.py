@@ -3,12 +3,13 @@
 One queue for each task, so that closing a task costs nothing for the others, and its own are let go of at once.
 """
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from providers.delivery.outbox import Lane, Outbox, Pending
 from state.ordered import Ordered
+from state.pieces import Pieces
 from state.violation import Severity
 
 _UNPARKED_AT_A_TIME = 200
@@ -58,14 +59,12 @@ class Queue:
         self.bytes = 0
         """What they keep in memory."""
         self._serial = serial
-        self._entries: dict[str, Entry] = {}
+        self._entries = Pieces[str, Entry]()
         self._fresh: defaultdict[tuple[Lane, Severity], Ordered[_Age]] = defaultdict(Ordered)
-        self._in_turn: dict[Lane, OrderedDict[str, Entry]] = {
-            lane: OrderedDict() for lane in (Lane.ACKNOWLEDGE, Lane.RESOLVE)
-        }
+        self._in_turn = {lane: Ordered[int]() for lane in (Lane.ACKNOWLEDGE, Lane.RESOLVE)}
         self._behind = Ordered[tuple[int, int, int, float, int]]()
         self._parked = Ordered[_Age]()
-        self._debts: dict[str, Pending] = {}
+        self._debts = Pieces[str, Pending]()
         self._owed: defaultdict[Severity, Ordered[_Age]] = defaultdict(Ordered)
 
     def __len__(self) -> int:
@@ -74,7 +73,7 @@ class Queue:
 
     def waiting(self) -> Iterator[Entry]:
         """All that wait, in no order."""
-        return iter(self._entries.values())
+        return self._entries.values()
 
     def get(self, dedup_key: str) -> Entry | None:
         """The entry of this alert, if it waits."""
@@ -98,26 +97,29 @@ class Queue:
 
     def remove(self, dedup_key: str) -> Entry | None:
         """The alert waits no more."""
-        entry = self._entries.pop(dedup_key, None)
+        entry = self._entries.pop(dedup_key)
         if entry is not None:
             lane = entry.pending.lane
             self._parked.set(dedup_key, None)
             if entry.is_behind:
                 self._behind.set(dedup_key, None)
             elif lane in self._in_turn:
-                self._in_turn[lane].pop(dedup_key, None)
+                self._in_turn[lane].set(dedup_key, None)
             else:
                 self._fresh[lane, entry.pending.severity].set(dedup_key, None)
         return entry
 
-    def clear(self) -> None:
-        """Nothing waits any more; what was in it is let go of at once, the task with it."""
+    def emptied(self) -> Iterator[None]:
+        """Free all that is in it, when it is not used any more; yields after each step."""
         self.retries.clear()
-        self._entries.clear()
-        self._debts.clear()
-        self._fresh.clear()
-        for in_turn in self._in_turn.values():
-            in_turn.clear()
+        for entries in (self._entries.taken(), self._debts.taken()):
+            for _ in entries:
+                yield
+        for ages in (*self._fresh.values(), *self._owed.values(), self._parked):
+            yield from ages.emptied()
+        for turns in self._in_turn.values():
+            yield from turns.emptied()
+        yield from self._behind.emptied()
 
     def unpark(self, now: float) -> bool:
         """Line up what has waited for its moment, so much that others need not wait for it. Whether more is to come."""
@@ -149,13 +151,15 @@ class Queue:
 
     def _first(self, lane: Lane, severities: Iterator[Severity]) -> Entry | None:
         if lane in self._in_turn:
-            return next(iter(self._in_turn[lane].values()), None)
+            return self._entry(self._in_turn[lane].first())
         for severity in severities:
             ages = self._fresh.get((lane, severity))
-            dedup_key = ages.first() if ages is not None else None
-            if dedup_key is not None:
-                return self._entries[dedup_key]
+            if ages:
+                return self._entry(ages.first())
         return None
+
+    def _entry(self, dedup_key: str | None) -> Entry | None:
+        return self._entries[dedup_key] if dedup_key is not None else None
 
     @property
     def has_fresh(self) -> bool:
@@ -164,8 +168,7 @@ class Queue:
 
     def behind(self) -> Entry | None:
         """Of those that have failed, the one that has failed the least; a trigger before others, the worst first."""
-        dedup_key = self._behind.first()
-        return self._entries[dedup_key] if dedup_key is not None else None
+        return self._entry(self._behind.first())
 
     def _line_up(self, entry: Entry) -> None:
         pending, dedup_key = entry.pending, entry.dedup_key
@@ -173,7 +176,7 @@ class Queue:
             rank = (pending.failures, int(pending.lane), -int(pending.severity), pending.since, next(self._serial))
             self._behind.set(dedup_key, rank)
         elif pending.lane in self._in_turn:
-            self._in_turn[pending.lane][dedup_key] = entry
+            self._in_turn[pending.lane].set(dedup_key, next(self._serial))
         else:
             self._fresh[pending.lane, pending.severity].set(dedup_key, (pending.since, next(self._serial)))
 
@@ -181,7 +184,7 @@ class Queue:
 
     def owe(self, dedup_key: str, pending: Pending | None) -> None:
         """The trigger that the alert owes is this one; None if it owes none."""
-        before = self._debts.pop(dedup_key, None)
+        before = self._debts.pop(dedup_key)
         owed = pending if pending is not None and pending.is_trigger else None
         if before is not None:
             self.count -= 1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state import ordered
+from state import ordered, pieces
 from state.ordered import Ordered
 
 STEPS = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.none() | st.integers(0, 9)), max_size=60)
@@ -14,6 +14,7 @@ STEPS = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.none() | st.integer
 def test_it_says_what_a_sort_would_say(steps: list[tuple[str, int | None]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ordered, "_BLOCK", 2)  # so that blocks are split and removed
+        patch.setattr(pieces, "_LARGE", 3)
         values, found = dict[str, int](), Ordered[int]()
         for key, value in steps:
             found.set(key, value)
@@ -22,5 +23,15 @@ def test_it_says_what_a_sort_would_say(steps: list[tuple[str, int | None]]) -> N
             else:
                 values[key] = value
             assert len(found) == len(values)
+            assert (bool(found), found.first()) == (bool(values), next(iter(found), None))
             assert found.smallest() == min(values.values(), default=None)
             assert list(found) == [key for value, key in sorted((value, key) for key, value in values.items())]
+
+
+def test_it_is_freed_step_by_step() -> None:
+    found = Ordered[int]()
+    for number in range(5000):
+        found.set(f"{number}", number)
+    steps = sum(1 for _ in found.emptied())
+    assert steps > 5000
+    assert (len(found), list(found)) == (0, [])
