@@ -365,9 +365,7 @@ def _event_ids(records: Records) -> list[str]:
 
 
 @pytest.mark.real_kafka("it fences producers")
-async def test_a_forwarder_that_is_fenced_forwards_each_event_exactly_once(
-    broker: Broker, sandbox: Sandbox
-) -> None:
+async def test_a_forwarder_that_is_fenced_forwards_each_event_exactly_once(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_keyed_world(broker, sandbox, partitions=1)
     async with running_member(world.config) as member:
         await send(world, *(event(resource=f"/etc/{number}") for number in range(5)))
