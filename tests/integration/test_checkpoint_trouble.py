@@ -1,4 +1,4 @@
-"""What becomes of a page whose checkpoint fails for long: it is told once, others are told meanwhile, nothing is lost."""
+"""What becomes of pages while checkpoints fail for long: each is told once, and nothing is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
