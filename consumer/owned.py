@@ -258,8 +258,8 @@ class OwnedPartition(ABC):
                 break
             except (Refused, Unanswered) as error:
                 failed = error
-            if self._closing.is_set():
-                raise failed  # the next owner decides it again
+            if self._closing.is_set() or (isinstance(failed, Unanswered) and not failed.is_traceable):
+                raise failed  # the next task decides it again
             wait = self._wait_after(failed)
             if await self._has_come_about(failed):
                 break

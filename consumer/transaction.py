@@ -41,6 +41,11 @@ class Unanswered(Exception):
         self.error = error
         self.record = record
 
+    @property
+    def is_traceable(self) -> bool:
+        """Whether it is known where the record would be: of a repeated request, a broker may say no more than that."""
+        return bool(self.record.offset >= 0)
+
 
 async def commit_transaction(producer: AIOKafkaProducer, send: Callable[[], Awaitable[RecordMetadata]]) -> None:
     """Begin, send everything, await every send, commit.

@@ -326,3 +326,11 @@ async def test_a_task_that_is_closed_while_no_producer_can_be_had_ends(monkeypat
         await asyncio.wait([running], timeout=5)
         assert isinstance(running.exception(), Unanswered)
         assert len(task.commits) == 1
+
+
+async def test_what_cannot_be_looked_up_is_left_to_a_task_built_again() -> None:
+    async with _running() as (task, running):
+        task.commits[0].set_exception(_unanswered(-1))
+        await asyncio.wait([running], timeout=5)
+        assert isinstance(running.exception(), Unanswered)
+        assert len(task.commits) == 1
