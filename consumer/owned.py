@@ -311,7 +311,8 @@ class OwnedPartition(ABC):
 
     def _is_mended(self, refused: Refused) -> bool:
         is_mended = refused.is_mended
-        if isinstance(refused.error, InvalidTimestampError) and self._record_clock.refused():
+        # What is mended already was the timestamp of another: this host's clock is not refused by that.
+        if not is_mended and isinstance(refused.error, InvalidTimestampError) and self._record_clock.refused():
             is_mended = True
             self._log.error("clock_refused", error="a broker finds this host's clock to be more than an hour ahead")
         if not is_mended and isinstance(refused.error, MessageSizeTooLargeError):

@@ -22,6 +22,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real_kafka("it refuses transactions")
 
+FAILED = ("checkpoint_refused", "checkpoint_unanswered", "checkpoint_unsettled")
 Trouble = Callable[[World], AbstractAsyncContextManager[None]]
 
 
@@ -74,6 +75,12 @@ def rebuilt(member: Member) -> float:
     return member.metric("task_troubles_total", pipeline="pagerduty")
 
 
+def failures(member: Member) -> int:
+    """How often the log says that a checkpoint has failed, and will be tried again in a while."""
+    log = member.output.getvalue()
+    return sum(log.count(f'"{event}"') for event in FAILED)
+
+
 @pytest.mark.parametrize("trouble", [too_large, too_few_replicas, fenced])
 async def test_while_no_checkpoint_is_taken_each_denial_is_sent_once(
     broker: Broker, sandbox: Sandbox, trouble: Trouble
@@ -84,7 +91,7 @@ async def test_while_no_checkpoint_is_taken_each_denial_is_sent_once(
         async with trouble(world):
             await deny(world, "during-1")
             await incidents(sandbox, 1)
-            await asyncio.sleep(40)  # longer than a transaction may take: what is tried again is tried again by then
+            await wait_until(lambda: failures(member) >= 2, "it has been tried again, in vain", timeout=100)
             await deny(world, "during-2")
             await incidents(sandbox, 2)
         await group_reaches(world, 2, timeout=90)
