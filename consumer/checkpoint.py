@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 
 from consumer.batches import Outgoing, batched
 from consumer.deadletter import DeadLetter
@@ -40,11 +41,12 @@ class Checkpoint:
         """Commit all of it, or raise as `commit_transaction` does."""
         await commit_transaction(sink.producer, lambda: self._send(sink))
 
-    async def _send(self, sink: Sink) -> None:
+    async def _send(self, sink: Sink) -> RecordMetadata:
         # First what can be refused: then nothing else has been sent for nothing.
         await sink.letterbox.post(sink.producer, self.dead_letters)
         sends = await send_batched(sink.producer, self._records(sink), sink.turns)
-        await asyncio.gather(*sends)
+        written = await asyncio.gather(*sends)
+        return written[-1]
 
     def _records(self, sink: Sink) -> Iterator[Outgoing]:
         topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()
@@ -57,12 +59,12 @@ class Checkpoint:
 
 async def send_batched(
     producer: AIOKafkaProducer, records: Iterable[Outgoing], turns: Turns
-) -> list[Awaitable[object]]:
+) -> list[Awaitable[RecordMetadata]]:
     """Make these records and hand them to the producer, in slices.
 
     Each of what is returned is to be awaited before the commit.
     """
-    sends: list[Awaitable[object]] = []
+    sends: list[Awaitable[RecordMetadata]] = []
     work = batched(records, producer.create_batch)
     while done := await turns.take(work):
         sends += [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
@@ -191,11 +191,11 @@ class Forwarder(OwnedPartition):
         assert producer is not None
         await commit_transaction(producer, lambda: self._send(cut, producer))
 
-    async def _send(self, cut: _Cut, producer: AIOKafkaProducer) -> None:
+    async def _send(self, cut: _Cut, producer: AIOKafkaProducer) -> RecordMetadata:
         stage = self._with.stage
         # First what can be refused: then nothing else has been sent for nothing.
         await self._with.letterbox.post(producer, cut.dead_letters)
-        sends: list[Awaitable[object]] = []
+        sends: list[Awaitable[RecordMetadata]] = []
         for partition, record in cut.forwards:
             sends.append(
                 await producer.send(
@@ -218,9 +218,10 @@ class Forwarder(OwnedPartition):
             )
         )
         try:
-            await asyncio.gather(*sends)
+            written = await asyncio.gather(*sends)
         except InvalidTimestampError as error:
             raise Refused(error, is_mended=self._with.stamps.refused()) from error
+        return written[-1]
 
     def _timestamp(self, record: FetchedRecord) -> int | None:
         """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""

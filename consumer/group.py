@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import IllegalOperation, KafkaError
+from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
@@ -26,7 +26,7 @@ from consumer.progress import GroupPosition
 from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
-from consumer.transaction import Refused
+from consumer.transaction import FAILURES, Refused, Unanswered
 from consumer.watermarks import all_watermarks, each_watermarks
 from providers.retry import Backoff
 
@@ -363,9 +363,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     await self._abandon(error)
                 return
             except Exception as error:
-                # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback. (That no
-                # transaction is open is what a producer says that has been fenced while one was.)
-                expected = isinstance(error, KafkaError | IllegalOperation | Refused | TimeoutError | OSError)
+                # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
+                expected = isinstance(error, (*FAILURES, Refused, Unanswered))
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
                 self._metrics.task_trouble()
                 self._troubles[partition] = error

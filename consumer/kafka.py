@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from consumer.authentication import let_authentication_fail_as_such
 from consumer.config import KafkaConfig, SecurityConfig
 from consumer.header_names import let_header_names_be_any_bytes
 from consumer.rebootstrap import BOOTSTRAP_REQUEST_SECONDS, BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
@@ -47,6 +48,7 @@ class KafkaClients:
     def __init__(
         self, config: KafkaConfig, client_id: str = "clawdstrike-alerting", *, log: Logger | None = None
     ) -> None:
+        let_authentication_fail_as_such()
         let_header_names_be_any_bytes()
         name_what_cannot_be_read()
         self.config = config

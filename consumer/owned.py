@@ -14,6 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.committed import is_committed
 from consumer.deadletter import DeadLetter
 from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_producer
 from consumer.pipeline import FetchedRecord
@@ -22,7 +23,7 @@ from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
-from consumer.transaction import Refused
+from consumer.transaction import FAILURES, Refused, Unanswered
 from state.records import Position
 
 PROGRESS_SECONDS = 5.0
@@ -196,9 +197,10 @@ class OwnedPartition(ABC):
         Its initialisation ends the transaction that was open, and fences whoever has initialised since. If that was
         a new owner, the proof is refused, and this task is over.
         """
-        assert self._producer is not None
         assert self.committed is not None
-        await close_producer(self._producer)
+        if self._producer is not None:
+            broken, self._producer = self._producer, None
+            await close_producer(broken)
         producer = await self._start_producer()
         await self._proofs.prove({self.source.partition: self.committed})
         self._owns(producer)
@@ -243,49 +245,86 @@ class OwnedPartition(ABC):
                 await self._commit()
 
     async def _transact(self, commit: Callable[[], Awaitable[None]]) -> None:
-        """Let ``commit`` commit one transaction; while the broker refuses a record of it, again.
+        """Let ``commit`` commit one transaction; until it has, again and again.
 
-        Nothing of a refused one is committed, and what it was to hold is still known, so the task need not be built
-        again: that would send all that was accepted since the last checkpoint once more. What can be written
-        otherwise is, at once. Where that does not help, the task goes on deciding and sending, and tries again and
-        again, until somebody has mended what keeps Kafka from taking it.
+        What a failed one was to hold is still known, so the task need not be built again: that would send all that was
+        accepted since the last checkpoint once more, each time. What can be written otherwise is, at once. Where
+        that does not help, the task goes on deciding and sending, and tries again, until somebody has mended what
+        keeps Kafka from taking it. A commit without an answer may have come about, so that is looked up first.
         """
         while True:
             try:
                 await commit()
-            except Refused as refused:
-                if self._closing.is_set():
-                    raise  # the next owner decides it again
-                wait = self._wait_after(refused)
-                await self._own_anew()
-                if wait and await self._closes_within(wait):
-                    raise
-            else:
-                if self.is_refused:
-                    self._log.info("checkpoint_taken", refusals=self._refusals)
-                self._refusals = 0
-                self._waiting_bytes = sum(letter.record.size for letter in self._dead_letters)
-                self._let_go(_DEAD_LETTERS)
-                return
+                break
+            except (Refused, Unanswered) as error:
+                failed = error
+            if self._closing.is_set() or (isinstance(failed, Unanswered) and not failed.is_traceable):
+                raise failed  # the next task decides it again
+            wait = self._wait_after(failed)
+            if await self._has_come_about(failed):
+                break
+            if wait and await self._closes_within(wait):
+                raise failed
+        if self.is_refused:
+            self._log.info("checkpoint_taken", refusals=self._refusals - MENDS)
+        self._refusals = 0
+        self._waiting_bytes = sum(letter.record.size for letter in self._dead_letters)
+        self._let_go(_DEAD_LETTERS)
 
-    def _wait_after(self, refused: Refused) -> float:
+    async def _has_come_about(self, failed: Refused | Unanswered) -> bool:
+        """Take another producer in the place of the broken one; whether the transaction is committed after all.
+
+        Raises ``failed`` if the task closes meanwhile, and `NotOwner`.
+        """
+        while True:
+            settling = asyncio.ensure_future(self._settle(failed))
+            closing = asyncio.ensure_future(self._closing.wait())
+            try:
+                await asyncio.wait((settling, closing), return_when=asyncio.FIRST_COMPLETED)
+                if not settling.done():
+                    raise failed
+                return settling.result()
+            except FAILURES as error:
+                wait = self._longer_wait()
+                self._log.error("checkpoint_unsettled", error=repr(error), again_in=wait)
+            finally:
+                settling.cancel()
+                closing.cancel()
+                await asyncio.gather(settling, closing, return_exceptions=True)
+            if await self._closes_within(wait):
+                raise failed
+
+    async def _settle(self, failed: Refused | Unanswered) -> bool:
+        await self._own_anew()
+        return isinstance(failed, Unanswered) and await is_committed(self._clients, failed.record, self._log)
+
+    def _wait_after(self, failed: Refused | Unanswered) -> float:
         """Seconds to wait before it is tried again: none if it will be written otherwise."""
+        if isinstance(failed, Refused) and self._is_mended(failed) and self._refusals < MENDS:
+            self._refusals += 1
+            self._log.warning("checkpoint_refused", error=str(failed), again_in=0)
+            return 0.0
+        wait = self._longer_wait()
+        event = "checkpoint_refused" if isinstance(failed, Refused) else "checkpoint_unanswered"
+        self._log.error(event, error=str(failed), again_in=wait)
+        return wait
+
+    def _is_mended(self, refused: Refused) -> bool:
         is_mended = refused.is_mended
-        if isinstance(refused.error, InvalidTimestampError) and self._record_clock.refused():
+        # What is mended already was the timestamp of another: this host's clock is not refused by that.
+        if not is_mended and isinstance(refused.error, InvalidTimestampError) and self._record_clock.refused():
             is_mended = True
             self._log.error("clock_refused", error="a broker finds this host's clock to be more than an hour ahead")
         if not is_mended and isinstance(refused.error, MessageSizeTooLargeError):
             is_mended = self._batch_bytes > LEAST_BATCH_BYTES
             self._batch_bytes = max(LEAST_BATCH_BYTES, self._batch_bytes // 2)
-        if is_mended and self._refusals < MENDS:
-            self._refusals += 1
-            self._log.warning("checkpoint_refused", error=str(refused), again_in=0)
-            return 0.0
+        return is_mended
+
+    def _longer_wait(self) -> float:
+        """What can only be waited for has gone wrong once more: for how long, in seconds."""
         self._refusals = max(MENDS, self._refusals) + 1
         first, longest = REFUSED_SECONDS
-        wait = min(longest, first * 2.0 ** min(10, self._refusals - MENDS - 1))
-        self._log.error("checkpoint_refused", error=str(refused), again_in=wait)
-        return wait
+        return min(longest, first * 2.0 ** min(10, self._refusals - MENDS - 1))
 
     async def _closes_within(self, seconds: float) -> bool:
         try:

@@ -58,7 +58,11 @@ _TOMBSTONE = Decision(tombstone=True)
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Everything for one provider that no partition owns. ``max_event_age`` is in seconds, None for any age."""
+    """Everything for one provider that no partition owns.
+
+    ``max_event_age`` is in seconds, None for any age. An event is as old as it is by the host's time or by that of the
+    newest record, whichever makes it younger: one clock that is ahead must not keep anything from being told.
+    """
 
     provider: Provider
     group_id: str
@@ -74,20 +78,26 @@ class Pipeline:
     commit_interval: float
     max_owed: int
 
-    def decide(self, record: FetchedRecord, store: Store, now: Moment) -> Decision | None:
-        """Decide one record to the end; None if it concerns nobody, which is what most do."""
+    def decide(self, record: FetchedRecord, store: Store, now: Moment, newest: float | None = None) -> Decision | None:
+        """Decide one record to the end; None if it concerns nobody, which is what most do.
+
+        ``newest`` is when the newest record was written, carried on to this moment; None if that is not known.
+        """
         event = self.decoder.decode(record)
         if event is None:
             return None
         if isinstance(event, SecurityEvent):
-            return self._alert(event, record, store, now) if event.alertable else self._end(event, store)
+            return self._alert(event, record, store, now, newest) if event.alertable else self._end(event, store)
         if event is TOMBSTONE:
             return _TOMBSTONE
         return Decision(dead_letter=self.poison(event, record))
 
-    def _alert(self, event: SecurityEvent, record: FetchedRecord, store: Store, now: Moment) -> Decision:
+    def _alert(
+        self, event: SecurityEvent, record: FetchedRecord, store: Store, now: Moment, newest: float | None
+    ) -> Decision:
         if self.max_event_age is not None:
-            age = now.wall - event_time(event.time, record.timestamp, now.wall)
+            least = now.wall if newest is None else min(now.wall, newest)
+            age = least - event_time(event.time, record.timestamp, least)
             if age > self.max_event_age:
                 return Decision(dead_letter=self._stale(event, record, age))
         return self._occurred(event, _kept(record), store, now, is_replay=False)

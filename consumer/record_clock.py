@@ -1,4 +1,5 @@
-"""The timestamps of the records that a member writes (design section 14: no clock is trusted).
+"""What the records say of the time, and the timestamps of those that a member writes (design section 14: no clock is
+trusted).
 
 A broker refuses a record whose timestamp is more than an hour ahead of its own clock
 (``message.timestamp.after.max.ms``), so a host whose clock is far ahead could write no checkpoint and no dead letter.
@@ -7,7 +8,7 @@ A broker refuses a record whose timestamp is more than an hour ahead of its own 
 from typing import Final
 
 from consumer.clock import Clock
-from state.alert import EARLIEST
+from consumer.newest import last_time
 
 REFUSED_SECONDS: Final = 600.0
 """For so long after a refusal the host's clock is not used."""
@@ -25,9 +26,12 @@ class RecordClock:
         self._ahead_of_monotonic: float | None = None
 
     def saw(self, timestamp: int) -> None:
-        """A record with this timestamp (milliseconds) was read."""
-        ahead = timestamp / 1000 - self._clock.monotonic()
-        if timestamp >= EARLIEST * 1000 and (self._ahead_of_monotonic is None or ahead > self._ahead_of_monotonic):
+        """A record with this timestamp (milliseconds) was read; one that cannot be a time says nothing."""
+        time = last_time((timestamp,), self._clock.wall())
+        if time is None:
+            return
+        ahead = time - self._clock.monotonic()
+        if self._ahead_of_monotonic is None or ahead > self._ahead_of_monotonic:
             self._ahead_of_monotonic = ahead
 
     def refused(self) -> bool:
@@ -43,6 +47,14 @@ class RecordClock:
 
     def now(self) -> int | None:
         """The timestamp of a record that is written now, in milliseconds; None for the host's."""
-        if self._ahead_of_monotonic is None or not self.is_refused:
+        newest = self.newest()
+        return int(newest * 1000) if newest is not None and self.is_refused else None
+
+    def newest(self) -> float | None:
+        """The time of the newest record that was read, carried on, in seconds since the epoch; None without one.
+
+        It is the real time or an earlier one, as far as the records' timestamps are true.
+        """
+        if self._ahead_of_monotonic is None:
             return None
-        return int((self._clock.monotonic() + self._ahead_of_monotonic) * 1000)
+        return self._clock.monotonic() + self._ahead_of_monotonic

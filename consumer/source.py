@@ -62,11 +62,15 @@ class Source:
                 return end
             case seconds:
                 now = self.clock.wall()
-                newest = await newest_time(clients, self.partition, now)
+                newest = await self.newest_time(clients)
                 until = now if newest is None else min(now, newest)
                 since = max(0, int((until - float(seconds)) * 1000))
                 found = (await self.consumer.offsets_for_times({self.partition: since}))[self.partition]
                 return end if found is None else max(found.offset, beginning)
+
+    async def newest_time(self, clients: KafkaClients) -> float | None:
+        """When its newest record was written, as `consumer.newest.newest_time` tells it."""
+        return await newest_time(clients, self.partition, self.clock.wall())
 
     async def bounds(self) -> tuple[int, int]:
         """The first offset that the broker still has, and the end."""

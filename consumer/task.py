@@ -155,6 +155,7 @@ class Task(OwnedPartition):
         elif self._with.feedback is not None:
             self._inbox.start(await self._with.feedback.ends())
         await self._go_on(committed, found.position)
+        await self._ask_the_time(found)
         self._log.info(
             "partition_restored",
             alerts=len(self.store),
@@ -162,6 +163,16 @@ class Task(OwnedPartition):
             position=self.position,
             seconds=round(clock.monotonic() - started, 3),
         )
+
+    async def _ask_the_time(self, found: Restored) -> None:
+        """What the last checkpoint says of the time and, where events can be too old, the newest record of the input:
+        beside one that is read in a backlog every event of it is young."""
+        times = [found.written_at]
+        if self._with.pipeline.max_event_age is not None:
+            times.append(await self.source.newest_time(self._with.clients))
+        for time in times:
+            if time is not None:
+                self._record_clock.saw(int(time * 1000))
 
     async def _fill(self, found: Restored) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
@@ -185,12 +196,13 @@ class Task(OwnedPartition):
     # decide
 
     async def _decide(self, records: Sequence[FetchedRecord]) -> None:
-        decide, store, now = self._with.pipeline.decide, self.store, self._with.clock.moment()
+        decide, store = self._with.pipeline.decide, self.store
+        now, newest = self._with.clock.moment(), self._record_clock.newest()
         turn = perf_counter()
         concerned = 0
         for number, record in enumerate(records, 1):
             try:
-                decision = decide(record, store, now)
+                decision = decide(record, store, now, newest)
             except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
                 self._log.error("decision_failed", offset=record.offset, exc_info=error)
                 decision = self._with.pipeline.undecidable(record, error)
@@ -209,7 +221,7 @@ class Task(OwnedPartition):
                 if not self.is_running:
                     records = records[:number]
                     break
-                now, turn = self._with.clock.moment(), perf_counter()
+                now, newest, turn = self._with.clock.moment(), self._record_clock.newest(), perf_counter()
         if records:
             self._passed(records[-1].offset + 1)
             self._with.metrics.events("ignored", len(records) - concerned)

@@ -22,6 +22,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from consumer.authentication import BrokenAuthentication
 from consumer.config import SecurityConfig
 
 AddressOf = Callable[[int], str | None]
@@ -74,6 +75,9 @@ def explain(where: str, error: BaseException, security: SecurityConfig) -> Unrea
             case UnsupportedSaslMechanismError():
                 text = f"{where} does not take the mechanism {security.mechanism}"
                 return Unreachable("kafka.security.mechanism", text, _AUTHENTICATION)
+            case BrokenAuthentication():
+                text = f"{where} does not keep to {security.mechanism}: {_said(cause)}"
+                return Unreachable("kafka.security", text, _AUTHENTICATION)
             case (
                 SaslAuthenticationFailed()
                 | AuthenticationFailedError()

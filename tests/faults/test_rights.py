@@ -88,6 +88,28 @@ async def test_the_documented_rights_are_enough_and_one_that_is_lost_sends_nothi
     assert [letter.record.offset for letter in await dead_letters(world)] == [0, 2]
 
 
+async def test_while_the_right_to_write_the_state_is_lost_each_denial_is_sent_once(
+    kafka: AuthorizingKafka, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    world = await make_world(kafka.bootstrap_servers, sandbox.url)
+    (state,) = (right for right in documented(world) if right.name == world.config.kafka.topics.state)
+    others = [right for right in documented(world) if right is not state]
+    await kafka.grant(*others, state, dead_letter_right(world))
+    async with service_process(served(world, kafka), tmp_path) as service:
+        await service.restored()
+        await kafka.revoke(state)
+        for number in range(3):
+            await poison_and_denial(world, f"during-{number}")
+            await service.said("checkpoint_refused", 2 * number + 2, timeout=60)
+        await incidents(sandbox, 3)
+        assert (await service.health())[0] == 503
+        await kafka.grant(state)
+        await first_dead_letters(world, 3, timeout=60)
+        await group_reaches(world, 6)
+        assert service.lines("task_trouble") == []
+    assert len(sandbox.requests(action="trigger")) == 3
+
+
 async def test_without_the_right_to_write_dead_letters_it_does_not_start(
     kafka: AuthorizingKafka, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

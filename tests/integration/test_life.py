@@ -11,7 +11,16 @@ from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event, session_end
 from tests.support.kafka import committed_records
-from tests.support.seen import dead_letters, first_dead_letters, group_offset, group_reaches, requests, send, told
+from tests.support.seen import (
+    dead_letters,
+    first_dead_letters,
+    group_offset,
+    group_reaches,
+    producing,
+    requests,
+    send,
+    told,
+)
 from tests.support.service import ROUTING_KEY, Member, incidents, make_world, running_member
 from tests.support.waiting import wait_until
 
@@ -404,6 +413,36 @@ async def test_what_is_too_old_to_page_is_a_stale_dead_letter(broker: Broker, sa
     assert "7200 s old, more than the 3600 s of max_event_age" in letter.error
     assert [incident.dedup_key for incident in sandbox.incidents()] == ["forbidden_path:recent"]
     assert await group_offset(world) == 2
+
+
+@pytest.mark.parametrize("ahead", [365 * 24 * HOUR, -1.75 * HOUR], ids=["a year ahead", "behind"])
+async def test_a_host_whose_clock_is_wrong_finds_nothing_too_old_that_is_young(
+    broker: Broker, sandbox: Sandbox, ahead: float
+) -> None:
+    world = await make_world(
+        broker.bootstrap_servers, sandbox.url, delivery={"max_event_age": "1h"}, kafka={"start_from": "earliest"}
+    )
+    now, system = time.time(), Clock.system()
+    # Also what lies behind an old record of a backlog is young only beside the newest one.
+    async with producing(world) as producer:
+        for session, age in (("old", 3 * HOUR), ("old-too", 2.5 * HOUR), ("recent", 0.9 * HOUR), ("newest", 0.0)):
+            await producer.send_and_wait(
+                world.events,
+                encode(event(session=session, at=now - age)),
+                partition=0,
+                timestamp_ms=int((now - age) * 1000),
+            )
+    async with running_member(world.config, clock=Clock(lambda: system.wall() + ahead, system.monotonic)):
+        if ahead > 0:
+            await incidents(sandbox, 2)
+            letters = await first_dead_letters(world, 2)
+            assert [letter.record.offset for letter in letters] == [0, 1]
+            assert [letter.stage for letter in letters] == ["stale", "stale"]
+        else:
+            await incidents(sandbox, 3)  # it does not know better, and tells rather than not
+        await group_reaches(world, 4)
+    paged = {incident.dedup_key for incident in sandbox.incidents()}
+    assert {"forbidden_path:recent", "forbidden_path:newest"} <= paged
 
 
 async def test_a_route_that_owes_too_much_lets_go_of_the_least_severe_and_reads_on(

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from consumer.config import ConfigError, parse_config, secrets_of
 from tests.support.waiting import wait_until
 
-COMMAND = (sys.executable, "-m", "consumer.cli.main")
+MODULE = "consumer.cli.main"
 ROOT = Path(__file__).parents[2]
 
 START_SECONDS = 40.0
@@ -228,13 +228,20 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def service_process(
-    document: Mapping[str, Any], folder: Path, name: str = "service", *, unread: bool = False
+    document: Mapping[str, Any],
+    folder: Path,
+    name: str = "service",
+    *,
+    unread: bool = False,
+    module: str = MODULE,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Service]:
     """The service with this configuration; at the end of the block it is ended, unless the test has done so.
 
-    If ``unread``, nobody reads what it writes until the test calls `Service.listen`.
+    ``module`` is what is run as the service, with ``environment`` added to ours. If ``unread``, nobody reads what it
+    writes until the test calls `Service.listen`.
     """
-    service = await _start(document, folder, name, unread=unread)
+    service = await _start(document, folder, name, unread=unread, module=module, environment=environment)
     try:
         yield service
         if service.process.returncode is None:
@@ -269,14 +276,22 @@ async def run_to_end(document: Mapping[str, Any] | str, folder: Path, *, within:
     return code, [line for line in service.output if not line.startswith("{")]
 
 
-async def _start(document: Mapping[str, Any] | str, folder: Path, name: str, *, unread: bool = False) -> Service:
+async def _start(
+    document: Mapping[str, Any] | str,
+    folder: Path,
+    name: str,
+    *,
+    unread: bool = False,
+    module: str = MODULE,
+    environment: Mapping[str, str] | None = None,
+) -> Service:
     text = document if isinstance(document, str) else yaml.safe_dump(dict(document))
     path = folder / f"{name}.yaml"
     path.write_text(text)
     pipe = os.pipe() if unread else None
     process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *("run", "--config", str(path)),
+        *(sys.executable, "-m", module, "run", "--config", str(path)),
+        env={**os.environ, **(environment or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=pipe[1] if pipe else asyncio.subprocess.PIPE,
         limit=_LINE_BYTES,

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 
 from consumer.deadletter import DeadLetter, decode
 from consumer.watermarks import Watermarks
@@ -30,8 +30,9 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One record of a transaction."""
+    """One record of a transaction. ``offset`` is that in the state topic."""
 
+    offset: int
     topic: str
     key: bytes | None
     value: bytes | None
@@ -46,6 +47,8 @@ class Kafka:
         self.now = now
         self.written_at = 0.0
         self.state: dict[bytes, bytes | None] = {}
+        self.offsets: dict[bytes, int] = {}
+        self.end = 0
         self.dead_letters: list[DeadLetter] = []
         self.waiting: tuple[Producer, asyncio.Future[None]] | None = None
         self.producer: Producer | None = None
@@ -57,6 +60,7 @@ class Kafka:
             if record.topic == self.state_topic:
                 assert record.key is not None
                 self.state[record.key] = record.value
+                self.offsets[record.key] = record.offset
             else:
                 self.dead_letters.append(decode(record.key, record.value, record.headers))
 
@@ -115,11 +119,12 @@ class Producer:
         key: bytes | None = None,
         partition: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
-    ) -> "asyncio.Future[None]":
+    ) -> "asyncio.Future[RecordMetadata]":
         assert self._is_open
-        self.sent.append(Sent(topic, key, value, headers))
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(None)
+        offset, self._kafka.end = self._kafka.end, self._kafka.end + 1
+        self.sent.append(Sent(offset, topic, key, value, headers))
+        done: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        done.set_result(RecordMetadata(topic, 0, TopicPartition(topic, 0), offset, None, 0, 0))
         return done
 
     async def partitions_for(self, topic: str) -> set[int]:
@@ -128,7 +133,7 @@ class Producer:
     def create_batch(self) -> BatchBuilder:
         return BatchBuilder(1 << 19, 0)
 
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[None]":
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[RecordMetadata]":
         for record in MemoryRecords(bytes(batch._build())).next_batch():
             done = await self.send(topic, record.value, record.key, partition, record.headers)
         return done
@@ -155,9 +160,13 @@ class Reader:
 
     def __init__(self, kafka: Kafka) -> None:
         self._records = [
-            SimpleNamespace(key=key, value=value, timestamp=int(kafka.written_at * 1000))
+            SimpleNamespace(
+                key=key, value=value, timestamp=int(kafka.written_at * 1000), offset=kafka.offsets.get(key, 0)
+            )
             for key, value in kafka.state.items()
         ]
+        self._records.sort(key=lambda record: record.offset)
+        self.end = max(kafka.end, len(self._records))
         self._position = 0
 
     async def start(self) -> None:
@@ -178,18 +187,14 @@ class Reader:
     def partitions_for_topic(self, topic: str) -> set[int]:
         return {0}
 
-    @property
-    def end(self) -> int:
-        return len(self._records)
-
     async def position(self, partition: TopicPartition) -> int:
         return self._position
 
     async def getmany(
         self, partition: TopicPartition, timeout_ms: int, max_records: int | None = None
     ) -> dict[TopicPartition, list[Any]]:
-        self._position = len(self._records)
-        return {partition: self._records}
+        begin, self._position = self._position, self.end
+        return {partition: [record for record in self._records if record.offset >= begin]}
 
 
 class Input:

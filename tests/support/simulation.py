@@ -637,7 +637,7 @@ class Simulation:
             and task.position == len(self._input.records)
             and not (self._wire or self._adrift or store.has_changes or self._kafka.waiting is not None)
             and all(due(alert) is None for alert in self._alerts())
-            and not task._dead_letters
+            and not (task._dead_letters or task.is_refused)  # a checkpoint that has failed is to be written again
         )
 
     def _alerts(self) -> list[Alert]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import structlog
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
+from aiokafka.structs import RecordMetadata
 
 import consumer.owned
 from consumer.clock import Clock
@@ -18,7 +20,7 @@ from consumer.progress import Progress
 from consumer.proof import NotOwner
 from consumer.record_clock import RecordClock
 from consumer.source import MARK
-from consumer.transaction import Refused
+from consumer.transaction import Refused, Unanswered
 from state.violation import Record
 from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
 from tests.support.waiting import wait_until
@@ -31,9 +33,13 @@ class _Kafka(Kafka):
     def __init__(self, state_topic: str) -> None:
         super().__init__(state_topic)
         self.batch_bytes: list[int] = []
+        self.outage = 0
 
     def transactional(self, transactional_id: str, *, batch_bytes: int) -> Producer:
         self.batch_bytes.append(batch_bytes)
+        if self.outage:
+            self.outage -= 1
+            raise KafkaConnectionError("there is no broker")
         return super().transactional(transactional_id, batch_bytes=batch_bytes)
 
 
@@ -263,4 +269,68 @@ async def test_a_last_checkpoint_that_is_refused_is_left_to_the_next_owner() -> 
         await _turns()
         task.commits[0].set_exception(_mended())
         await asyncio.wait_for(draining, 5)
+        assert len(task.commits) == 1
+
+
+# one that has failed, whatever the reason
+
+
+def _unanswered(offset: int) -> Unanswered:
+    return Unanswered(KafkaError("gone"), RecordMetadata("state", 0, TopicPartition("state", 0), offset, None, 0, 0))
+
+
+async def test_a_commit_without_an_answer_that_has_come_about_is_not_written_again() -> None:
+    async with _running() as (task, running):
+        task.kafka.state, task.kafka.offsets, task.kafka.end = {b"key": b"value"}, {b"key": 7}, 8
+        first, proofs = task.kafka.producer, task.proofs.count
+        task.commits[0].set_exception(_unanswered(7))
+        await wait_until(lambda: task.kafka.producer is not first and not task.is_refused, "it is settled")
+        assert task.proofs.count == proofs + 1
+        task._urgent.set()
+        await _committing(2, task)  # it is the next one
+        assert not running.done()
+
+
+async def test_one_that_has_not_come_about_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer.owned, "REFUSED_SECONDS", (0.01, 0.02))
+    async with _running() as (task, running):
+        task.kafka.state, task.kafka.offsets, task.kafka.end = {b"key": b"value"}, {b"key": 7}, 9
+        task.commits[0].set_exception(_unanswered(8))
+        await _committing(2, task)
+        assert task.is_refused
+        task.commits[1].set_result(None)
+        await _turns()
+        assert not task.is_refused
+        assert not running.done()
+
+
+async def test_while_no_producer_can_be_had_the_task_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer.owned, "REFUSED_SECONDS", (0.01, 0.02))
+    async with _running() as (task, running):
+        task.kafka.outage = 5
+        task.commits[0].set_exception(_not_mended())
+        await wait_until(lambda: task.is_refused, "it is in trouble")
+        assert task.is_running
+        await _committing(2, task)
+        assert task.kafka.outage == 0
+        assert not running.done()
+
+
+async def test_a_task_that_is_closed_while_no_producer_can_be_had_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer.owned, "REFUSED_SECONDS", (60.0, 60.0))
+    async with _running() as (task, running):
+        task.kafka.outage = 1
+        task.commits[0].set_exception(_unanswered(0))
+        await wait_until(lambda: task.kafka.outage == 0, "it has been tried")
+        await asyncio.wait_for(task.drain(1.0), 5)
+        await asyncio.wait([running], timeout=5)
+        assert isinstance(running.exception(), Unanswered)
+        assert len(task.commits) == 1
+
+
+async def test_what_cannot_be_looked_up_is_left_to_a_task_built_again() -> None:
+    async with _running() as (task, running):
+        task.commits[0].set_exception(_unanswered(-1))
+        await asyncio.wait([running], timeout=5)
+        assert isinstance(running.exception(), Unanswered)
         assert len(task.commits) == 1

@@ -45,3 +45,17 @@ def test_what_would_be_no_other_timestamp_is_not_tried_again_at_once() -> None:
     world.clock.saw(int(NOW * 1000))
     assert world.clock.now() is not None, "known meanwhile, it is taken at the next try"
     assert not world.clock.refused(), "that one was refused too: nobody here can mend it"
+
+
+def test_a_record_that_is_ahead_of_the_host_says_nothing() -> None:
+    world = World()
+    world.clock.saw(int((NOW + 2 * YEAR) * 1000))
+    assert world.clock.newest() is None
+
+
+def test_the_newest_record_is_carried_on_also_where_no_broker_refuses_the_host() -> None:
+    world = World()
+    assert world.clock.newest() is None
+    world.clock.saw(int(NOW * 1000))
+    world.seconds = 60.0
+    assert world.clock.newest() == pytest.approx(NOW + 60)

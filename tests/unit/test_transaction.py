@@ -5,16 +5,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import (
+    IllegalOperation,
     KafkaError,
     MessageSizeTooLargeError,
     NotEnoughReplicasError,
     ProducerFenced,
     TopicAuthorizationFailedError,
 )
+from aiokafka.structs import RecordMetadata
 
 import consumer.transaction
-from consumer.transaction import Refused, commit_transaction
+from consumer.transaction import Refused, Unanswered, commit_transaction
+
+RECORD = RecordMetadata("state", 0, TopicPartition("state", 0), 7, None, 0, 0)
 
 
 class Producer:
@@ -33,22 +38,22 @@ class Producer:
             await self._commit()
 
 
-def failing(error: BaseException) -> Callable[[], Awaitable[None]]:
+def failing(error: BaseException) -> Callable[[], Awaitable[Any]]:
     async def fail() -> None:
         raise error
 
     return fail
 
 
-async def hanging() -> None:
+async def hanging() -> Any:
     await asyncio.Event().wait()
 
 
-async def nothing() -> None:
-    pass
+async def sent() -> RecordMetadata:
+    return RECORD
 
 
-async def ended(producer: Producer, send: Callable[[], Awaitable[None]]) -> Any:
+async def ended(producer: Producer, send: Callable[[], Awaitable[RecordMetadata]]) -> Any:
     try:
         await commit_transaction(producer, send)  # type: ignore[arg-type]
     except Exception as error:
@@ -61,12 +66,31 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer.transaction, "COMMIT_TIMEOUT_SECONDS", 0.05)
 
 
-@pytest.mark.parametrize("error", [MessageSizeTooLargeError(), TopicAuthorizationFailedError("t")])
-async def test_a_record_that_is_not_taken_is_a_refusal_and_nothing_is_committed(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        MessageSizeTooLargeError(),
+        TopicAuthorizationFailedError("t"),
+        NotEnoughReplicasError(),
+        ProducerFenced(),
+        IllegalOperation("no transaction is open"),
+        KafkaError("the sender has ended"),
+        ConnectionResetError(),
+    ],
+)
+async def test_what_fails_before_the_commit_is_asked_for_is_a_refusal_and_nothing_is_committed(
+    error: Exception,
+) -> None:
     producer = Producer()
     refused = await ended(producer, failing(error))
     assert isinstance(refused, Refused)
     assert (refused.error, refused.is_mended, producer.steps) == (error, False, ["begin"])
+
+
+async def test_a_fault_of_ours_is_no_refusal() -> None:
+    error, producer = ValueError("cannot be encoded"), Producer()
+    assert await ended(producer, failing(error)) is error
+    assert producer.steps == ["begin"]
 
 
 @pytest.mark.usefixtures("_soon")
@@ -78,14 +102,13 @@ async def test_records_that_nobody_takes_in_time_are_refused_too() -> None:
 
 @pytest.mark.usefixtures("_soon")
 async def test_a_commit_without_an_answer_has_an_unknown_outcome() -> None:
-    assert type(await ended(Producer(hanging), nothing)) is TimeoutError
+    unanswered = await ended(Producer(hanging), sent)
+    assert isinstance(unanswered, Unanswered)
+    assert (type(unanswered.error), unanswered.record) == (TimeoutError, RECORD)
 
 
-@pytest.mark.parametrize("error", [ProducerFenced(), KafkaError("the sender has ended"), NotEnoughReplicasError()])
-async def test_what_is_wrong_with_the_producer_is_no_refusal(error: Exception) -> None:
-    assert await ended(Producer(), failing(error)) is error
-
-
-async def test_an_error_of_the_commit_is_no_refusal() -> None:
-    error = TopicAuthorizationFailedError("t")
-    assert await ended(Producer(failing(error)), nothing) is error
+@pytest.mark.parametrize("error", [TopicAuthorizationFailedError("t"), ProducerFenced()])
+async def test_so_has_one_that_fails_and_one_of_its_records_tells(error: Exception) -> None:
+    unanswered = await ended(Producer(failing(error)), sent)
+    assert isinstance(unanswered, Unanswered)
+    assert (unanswered.error, unanswered.record) == (error, RECORD)
