@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from consumer.deadletter import DeadLetter
 from consumer.deadletter import decode as decode_dead_letter
 from state.alert import Alert, Status
-from state.records import CHECKPOINT_KEY, decode_alert
+from state.records import CHECKPOINT_KEY, decode_alert, decode_position
 from tests.support.kafka import group_offsets, running
 from tests.support.service import World
 
@@ -41,6 +41,8 @@ class Reader:
         self.dead_letters: list[DeadLetter] = []
         self.history: dict[str, dict[str, list[Alert | None]]] = {one: defaultdict(list) for one in providers}
         self.homes: dict[str, dict[str, int]] = {one: {} for one in providers}
+        self.decided: dict[str, dict[int, int]] = {one: {} for one in providers}
+        """Up to where the last checkpoint of each partition has decided the input."""
         self.partitions = world.partitions
         """Of the input and of each state topic, as many as there are now."""
         self.ends: dict[TopicPartition, int] = {}
@@ -81,7 +83,9 @@ class Reader:
             self._take_event(record)
         elif record.topic == self._dlq:
             self.dead_letters.append(decode_dead_letter(record.key, record.value, record.headers))
-        elif record.key != CHECKPOINT_KEY:
+        elif record.key == CHECKPOINT_KEY:
+            self.decided[self._state_of[record.topic]][record.partition] = decode_position(record.value).offset
+        else:
             alert = None if record.value is None else decode_alert(record.key, record.value)
             provider, key = self._state_of[record.topic], record.key.decode()
             self.history[provider][key].append(alert)
@@ -116,20 +120,32 @@ class Reader:
                 offsets = await group_offsets(self._servers, self._groups[provider])
             except KafkaError as error:
                 return f"{provider}: {error!r}"
-            held: dict[int, int] = {}
-            for key, alert in self.open_alerts(provider).items():
-                if alert.session_id in may_owe:
-                    if alert.owed is not None and alert.owed.holds is not None:
-                        home = self.homes[provider][key]
-                        held[home] = min(alert.owed.holds, held.get(home, alert.owed.holds))
-                elif alert.owed is not None or alert.status is Status.RESOLVING:
-                    return f"{provider}: {key} is {alert.status.value}, owes {alert.owed}"
-            for partition, end in self.ends.items():
-                offset = offsets[partition].offset if partition in offsets else 0
-                wanted = held.get(partition.partition, end)
-                if offset != wanted and end > 0:
-                    told = f"{offset} of {end}" if wanted == end else f"{offset} of {end}, what is owed holds {wanted}"
-                    return f"{provider}: partition {partition.partition} is committed up to {told}"
+            committed = {tp.partition: offset.offset for tp, offset in offsets.items() if tp.topic == self._input}
+            if (undone := self.undone(provider, committed, may_owe)) is not None:
+                return undone
+        return None
+
+    def undone(self, provider: str, committed: Mapping[int, int], may_owe: Collection[str] = ()) -> str | None:
+        """The same of one provider, as far as it has been read; ``committed`` are the group's offsets.
+
+        Where what is owed holds the group's offset, it does not say how far the input is decided: the checkpoint does.
+        """
+        held: dict[int, int] = {}
+        for key, alert in self.open_alerts(provider).items():
+            if alert.session_id in may_owe:
+                if alert.owed is not None and alert.owed.holds is not None:
+                    home = self.homes[provider][key]
+                    held[home] = min(alert.owed.holds, held.get(home, alert.owed.holds))
+            elif alert.owed is not None or alert.status is Status.RESOLVING:
+                return f"{provider}: {key} is {alert.status.value}, owes {alert.owed}"
+        for partition, end in ((tp.partition, end) for tp, end in self.ends.items() if end > 0):
+            decided, offset = self.decided[provider].get(partition, 0), committed.get(partition, 0)
+            wanted = held.get(partition, end)
+            if decided != end:
+                return f"{provider}: partition {partition} is decided up to {decided} of {end}"
+            if offset != wanted:
+                told = f"{offset} of {end}" if wanted == end else f"{offset} of {end}, what is owed holds {wanted}"
+                return f"{provider}: partition {partition} is committed up to {told}"
         return None
 
     def open_alerts(self, provider: str) -> dict[str, Alert]:
