@@ -23,7 +23,10 @@ from tests.chaos.setting import Node, brokers, setting
 from tests.chaos.soak import STATE_CONFIGS, soak
 from tests.chaos.table import Row, table
 
-TOGETHER_SECONDS = 60.0
+TOGETHER_SECONDS = (60.0, 240.0)
+"""A phase of all faults together is so long, at least and at most: the longer it is, the less is waited for quiet."""
+SETTLED_SECONDS = 60.0
+"""So long it takes until such a phase is quiet and its account is taken."""
 LASTING_TOGETHER = (2, 5)
 """So many troubles that stay, from and to, are there at a time in a phase of all faults together."""
 
@@ -72,7 +75,9 @@ async def _run(options: argparse.Namespace, nodes: Sequence[Node], folder: Path,
             chance = random.Random(f"{options.seed}/lasting")
             while time.monotonic() < until and not options.only:
                 chosen = chance.sample(list(LASTING), chance.randint(*LASTING_TOGETHER))
-                await run.together(TOGETHER_SECONDS, lasting=in_order(chosen))
+                least, most = TOGETHER_SECONDS
+                seconds = min(most, max(least, until - time.monotonic() - SETTLED_SECONDS))
+                await run.together(seconds, lasting=in_order(chosen))
         rows += run.rows
     return rows
 

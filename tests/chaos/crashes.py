@@ -70,28 +70,30 @@ class Bench:
         """Crash at this step of the scenario; without one, play it to its end."""
         self._played += 1
         prefix = f"{self.name}{self._played}"
-        old = await self.members.start(proxied=False)
-        await old.restored(1)
-        for member in ("b", "c"):
-            await self.send((f"{prefix}-{member}", event(session=f"{prefix}-{member}", guard=GUARD, severity="high")))
-        await self._quiet()
-        await self.members.end(old)
-        trace = self.folder / f"{prefix}.trace"
-        await scenario.play(self, prefix, step, trace)
-        steps = tuple(trace.read_text().splitlines()) if trace.exists() else ()
-        died = time.time()
-        clean = await self.members.start(proxied=False)
+        trace, died = self.folder / f"{prefix}.trace", time.time()
         findings: list[Finding] = []
         try:
+            old = await self.members.start(proxied=False)
+            await old.restored(1)
+            for member in ("b", "c"):
+                before = event(session=f"{prefix}-{member}", guard=GUARD, severity="high")
+                await self.send((f"{prefix}-{member}", before))
+            await self._quiet()
+            await self.members.end(old)
+            await scenario.play(self, prefix, step, trace)
+            died = time.time()
+            clean = await self.members.start(proxied=False)
             await clean.restored(1)
             await self._quiet()
-        except AssertionError as error:
+        except (AssertionError, TimeoutError) as error:
             findings.append(Finding("stuck", "pagerduty", prefix, str(error)))
         recovery = time.time() - died
         account = take_account(self.reader, self.setting.sandbox, {}, f"{prefix}-")
         account.findings += [*findings, *self._expected(prefix)]
-        await self.members.end(clean)
+        await self.members.end_all()
+        await self.members.kill_all()
         trouble, self.members.trouble = tuple(self.members.trouble), []
+        steps = tuple(trace.read_text().splitlines()) if trace.exists() else ()
         return Crash(scenario.name, step or "the end", steps, step in steps, account, trouble, recovery)
 
     def _expected(self, prefix: str) -> Iterable[Finding]:

@@ -21,6 +21,8 @@ from tests.support.process import Service
 
 SKEWED = "tests.chaos.skewed"
 PAUSE_TRIES = 10
+TWINS_SECONDS = 180.0
+"""Until one of two members with one id has given up, where Kafka may be away for most of that."""
 
 
 @dataclass
@@ -119,7 +121,7 @@ async def twins(scene: Scene) -> None:
     kafka = {"group_instance_id": f"twin-{scene.chance.randrange(10**9)}"}
     pair = [await scene.members.start(watched=False, kafka=kafka) for _ in range(2)]
     ends = [asyncio.create_task(service.process.wait()) for service in pair]
-    done, waiting = await asyncio.wait(ends, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    done, waiting = await asyncio.wait(ends, timeout=TWINS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if not done:
         scene.members.trouble.append("neither of two members with one group_instance_id has given up")
     for service in pair:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from providers.sandbox import Answer, Fault, Hang
 from tests.chaos.account import ENDING, dedup_key, session_of
-from tests.chaos.faults import MISSED_SECONDS, SKEWED, Scene
+from tests.chaos.faults import MISSED_SECONDS, SILENT_SECONDS, SKEWED, Scene
 from tests.chaos.foreign import transaction
 from tests.chaos.growth import grow
 from tests.chaos.happened import Refusal, Window
@@ -97,7 +97,8 @@ def revoked(
         keys.revoke(key, malformed=malformed)
         try:
             yield
-            if await _all_ready(scene):
+            # (One that has just come finds it out when something leaves, and after a 429 nothing does for a while.)
+            if await _all_ready(scene, within=0.0 if scene.is_calm else SILENT_SECONDS):
                 scene.members.trouble.append(f"a key of {provider} is revoked, and all members say that they are ready")
         finally:
             keys.restore(key)
@@ -148,7 +149,9 @@ async def open_transaction(scene: Scene) -> AsyncIterator[None]:
     async with _beside(scene, "the open transaction", write, over):
         yield
         scene.traffic.endless.discard(partition)
-        if time.time() - begun > SEEN_FIRST_SECONDS + 1.5 * STANDS_STILL_SECONDS and await _all_ready(scene):
+        # (A member that has come meanwhile has not seen it stand still for so long.)
+        lasted = time.time() - begun > SEEN_FIRST_SECONDS + 1.5 * STANDS_STILL_SECONDS
+        if scene.is_calm and lasted and await _all_ready(scene):
             text = f"partition {partition} was hidden for a minute, and all members say that they are ready"
             scene.members.trouble.append(text)
 
@@ -252,8 +255,14 @@ async def _revoke_certificate(scene: Scene, after: float) -> None:
             proxy.turned_away.clear()
 
 
-async def _all_ready(scene: Scene) -> bool:
-    return all(status == 200 for status, _ in [await member.health() for member in scene.members.running])
+async def _all_ready(scene: Scene, within: float = 0.0) -> bool:
+    """Whether all members say that they are ready; if so, they are asked again for so many seconds."""
+    end = time.monotonic() + within
+    while all(status == 200 for status, _ in [await member.health() for member in scene.members.running]):
+        if time.monotonic() >= end:
+            return True
+        await asyncio.sleep(0.5)
+    return False
 
 
 _KINDS = (

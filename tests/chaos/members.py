@@ -147,12 +147,13 @@ class Members:
         await asyncio.gather(*(self.end(service) for service in list(self.running)))
 
     async def kill_all(self) -> None:
-        """The end of a run that has failed."""
-        for service in list(self.running):
+        """The end of a run that has failed: of those, too, that are not watched."""
+        for service in self._all:
             self._forget(service)
-            with contextlib.suppress(ProcessLookupError):
-                service.process.kill()
-            await service.ended()
+            if service.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    service.process.kill()
+                await service.ended()
 
     async def ready(self, timeout: float = 60.0) -> None:
         """Wait until all members are in the group and ready, each with what it was assigned restored."""

@@ -1,6 +1,7 @@
 """What is in the topics: the events, what the state has said of each alert, the dead letters, the group's offsets."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tests.support.kafka import group_offsets, running
 from tests.support.service import World
 
 ALERTABLE = ("high", "critical")
+TRY_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -53,7 +55,18 @@ class Reader:
         self._state_of = {world.state(one): one for one in providers}
 
     async def read_on(self) -> None:
-        """Read everything that has been committed since."""
+        """Read everything that has been committed since; tried again for a while where a broker is still away."""
+        end = time.monotonic() + TRY_SECONDS
+        while True:
+            try:
+                await self._read_on()
+                return
+            except KafkaError:
+                if time.monotonic() > end:
+                    raise
+                await asyncio.sleep(0.5)
+
+    async def _read_on(self) -> None:
         topics = (self._input, *self._state_of)
         partitions = [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
         partitions.append(TopicPartition(self._dlq, 0))

@@ -28,9 +28,35 @@ class Row:
         return [*(str(one) for one in findings if one.cause is None), *self.trouble]
 
 
+def total(rows: Sequence[Row]) -> Row:
+    """All of them in one: how many faults there were, and what came of them."""
+    accounts = [row.account for row in rows]
+    account = Account(
+        sum(one.alertable for one in accounts),
+        sum(one.incidents for one in accounts),
+        findings=[finding for one in accounts for finding in one.findings],
+    )
+    late = Lateness(
+        sum(row.late.judged for row in rows),
+        max((row.late.longest for row in rows), default=0.0),
+        [finding for row in rows for finding in row.late.findings],
+    )
+    return Row(
+        "all",
+        sum(row.times for row in rows),
+        account,
+        max((row.recovery for row in rows), default=0.0),
+        max((row.longest for row in rows), default=0.0),
+        late,
+        max((row.behind for row in rows), default=0.0),
+        [text for row in rows for text in row.trouble],
+    )
+
+
 def table(rows: Sequence[Row]) -> str:
-    """All rows. "late" is how many pages were, of those that nothing was in the way of when they came; "clear wait" is
-    the longest of any without what was in the way; "behind" is how late this process itself was."""
+    """All rows, and the last of all together. "late" is how many pages were, of those that nothing was in the way of
+    when they came; "clear wait" is the longest of any without what was in the way; "behind" is how late this process
+    itself was."""
     head = (
         "fault",
         "times",
@@ -47,7 +73,7 @@ def table(rows: Sequence[Row]) -> str:
         "clear wait",
         "behind",
     )
-    lines = [head, *(_line(row) for row in rows)]
+    lines = [head, *(_line(row) for row in (*rows, total(rows)))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(
