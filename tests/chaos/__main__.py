@@ -1,4 +1,4 @@
-"""``python -m tests.chaos [--minutes 30] [--seed N] [--brokers 3]``: every crash, every fault alone, the troubles that
+"""``python -m tests.chaos [--minutes 35] [--seed N] [--brokers 3]``: every crash, every fault alone, the troubles that
 stay, then all together.
 
 Exit code 1 if anything is lost, doubled, wrongly resolved, late or stuck. A seed gives the same traffic and the same
@@ -25,8 +25,8 @@ from tests.chaos.table import Row, table
 
 TOGETHER_SECONDS = (60.0, 240.0)
 """A phase of all faults together is so long, at least and at most: the longer it is, the less is waited for quiet."""
-SETTLED_SECONDS = 60.0
-"""So long it takes until such a phase is quiet and its account is taken."""
+SETTLED_SECONDS = 90.0
+"""So long it takes until such a phase is quiet, and then until all is resolved at the end."""
 LASTING_TOGETHER = (2, 5)
 """So many troubles that stay, from and to, are there at a time in a phase of all faults together."""
 
@@ -72,19 +72,33 @@ async def _run(options: argparse.Namespace, nodes: Sequence[Node], folder: Path,
                     await run.alone(CATALOG[name], options.times)
                 else:
                     await run.lasting(name, in_order(BAD_HOURS.get(name, [name])))
-            chance = random.Random(f"{options.seed}/lasting")
-            while time.monotonic() < until and not options.only:
+            chance, has_been_together = random.Random(f"{options.seed}/lasting"), False
+            while not options.only:
+                seconds = _together_seconds(until - time.monotonic(), is_first=not has_been_together)
+                if seconds is None:
+                    break
+                has_been_together = True
                 chosen = chance.sample(list(LASTING), chance.randint(*LASTING_TOGETHER))
-                least, most = TOGETHER_SECONDS
-                seconds = min(most, max(least, until - time.monotonic() - SETTLED_SECONDS))
                 await run.together(seconds, lasting=in_order(chosen))
         rows += run.rows
     return rows
 
 
+def _together_seconds(left: float, *, is_first: bool) -> float | None:
+    """How long the next phase of all faults together is with so many seconds left; None if there is no time for one.
+
+    There is always a first one.
+    """
+    least, most = TOGETHER_SECONDS
+    seconds = min(most, left - SETTLED_SECONDS)
+    if seconds >= least:
+        return seconds
+    return least if is_first else None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30.0, help="how long in all (every fault is met once anyway)")
+    parser.add_argument("--minutes", type=float, default=35.0, help="how long in all (every fault is met once anyway)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--members", type=int, default=3)

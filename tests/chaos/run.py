@@ -22,6 +22,8 @@ from tests.chaos.traffic import Traffic
 from tests.support.waiting import wait_until
 
 WARM_SECONDS, TAIL_SECONDS = 2.0, 1.0
+BETWEEN_SECONDS = (0.2, 1.5)
+"""So long a lane rests between two faults."""
 QUIET_TIMEOUT_SECONDS = 120.0
 ENDED_TIMEOUT_SECONDS = 2 * QUIET_SECONDS + 30.0
 """Until all that is quiet is resolved: quiet begins anew at a take-over."""
@@ -88,7 +90,7 @@ class Run:
             scene = self._scene(f"{name}/{lane}", struck)
             mine = [kind for kind in kinds if kind.lane == lane]
             while clock() < until:
-                await asyncio.sleep(scene.chance.uniform(0.2, 3))
+                await asyncio.sleep(scene.chance.uniform(*BETWEEN_SECONDS))
                 await struck.by(scene.chance.choice(mine), scene)
 
         async def strikes(struck: "_Struck") -> None:
