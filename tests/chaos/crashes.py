@@ -205,7 +205,7 @@ async def enumerate_crashes(
     where: Setting,
     folder: Path,
     *,
-    workers: int = 2,
+    workers: int = 3,
     steps: Mapping[str, Sequence[str]] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Crash]:

@@ -237,7 +237,7 @@ async def refused_key(scene: Scene) -> None:
     keys.restore(SECRET_KEY)
 
 
-MEMBERS, KAFKA, PROVIDER = "members", "kafka", "provider"
+MEMBERS, KAFKA, PROVIDER, WAY = "members", "kafka", "provider", "the way to the provider"
 TWINS = "one instance id twice"
 
 MISSED_SECONDS = SESSION_SECONDS + REBALANCE_SECONDS
@@ -258,6 +258,10 @@ def _kafka(name: str, strike: Strike) -> Kind:
 
 def _at_provider(name: str, strike: Strike, recovery: float = PROBED_SECONDS, **whose: str) -> Kind:
     return Kind(name, PROVIDER, strike, recovery, **whose)
+
+
+def _on_the_way(name: str, strike: Strike) -> Kind:
+    return Kind(name, WAY, strike, PROBED_SECONDS)
 
 
 _KINDS = (
@@ -283,12 +287,12 @@ _KINDS = (
     _at_provider(
         "429 Retry-After", _provider(Answer(status=429, headers={"Retry-After": "1"}), part=0.5), SILENT_SECONDS
     ),
-    _at_provider("hang", _provider(Hang(), part=0.4)),
-    _at_provider("drop before applying", _provider(Drop(), part=0.5)),
-    _at_provider("drop after applying", _provider(LoseAnswer(), part=0.5)),
-    _at_provider("slow", _provider(Delay(1.5), part=0.5)),
-    _at_provider("too slow", _provider(Delay(3.0), part=0.4)),
-    _at_provider("lands late", _provider(LandLate(3.0), part=0.4)),
+    _on_the_way("hang", _provider(Hang(), part=0.4)),
+    _on_the_way("drop before applying", _provider(Drop(), part=0.5)),
+    _on_the_way("drop after applying", _provider(LoseAnswer(), part=0.5)),
+    _on_the_way("slow", _provider(Delay(1.5), part=0.5)),
+    _on_the_way("too slow", _provider(Delay(3.0), part=0.4)),
+    _on_the_way("lands late", _provider(LandLate(3.0), part=0.4)),
     _at_provider("rejected triggers", _provider(Answer(status=413), part=0.3, action="trigger", untold=True)),
     _at_provider("key refused", refused_key, provider="pagerduty", key=SECRET_KEY),
 )
