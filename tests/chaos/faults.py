@@ -20,7 +20,7 @@ from tests.chaos.traffic import Traffic
 from tests.support.process import Service
 
 SKEWED = "tests.chaos.skewed"
-PAUSE_TRIES = 10
+FREEZE_TRIES = 40
 TWINS_SECONDS = 180.0
 """Until one of two members with one id has given up, where Kafka may be away for most of that."""
 
@@ -168,16 +168,21 @@ async def all_brokers_restart(scene: Scene) -> None:
 async def broker_pause(scene: Scene) -> None:
     """A broker freezes, for less or for more than a session."""
     node, seconds = scene.chance.choice(scene.setting.nodes), SESSION_SECONDS * scene.chance.uniform(0.5, 2)
-    for attempt in range(PAUSE_TRIES):
+    await _insist(node.pause)
+    await asyncio.sleep(seconds)
+    await _insist(node.unpause)
+
+
+async def _insist(act: Callable[[], None]) -> None:
+    """Freeze or wake a container; a busy machine may be unable to at first."""
+    for attempt in range(FREEZE_TRIES):
         try:
-            await asyncio.to_thread(node.pause)
-            break
-        except docker.errors.APIError:  # "unable to freeze", on a machine that is busy
-            if attempt + 1 == PAUSE_TRIES:
+            await asyncio.to_thread(act)
+            return
+        except docker.errors.APIError:
+            if attempt + 1 == FREEZE_TRIES:
                 raise
             await asyncio.sleep(0.5)
-    await asyncio.sleep(seconds)
-    await asyncio.to_thread(node.unpause)
 
 
 async def cut(scene: Scene) -> None:
