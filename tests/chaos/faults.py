@@ -242,7 +242,7 @@ async def refused_key(scene: Scene) -> None:
     keys.restore(SECRET_KEY)
 
 
-MEMBERS, KAFKA, PROVIDER, WAY = "members", "kafka", "provider", "the way to the provider"
+MEMBERS, KAFKA, NETWORK, PROVIDER, WAY = "members", "kafka", "the way to kafka", "provider", "the way to the provider"
 TWINS = "one instance id twice"
 
 MISSED_SECONDS = SESSION_SECONDS + REBALANCE_SECONDS
@@ -259,6 +259,10 @@ def _members(name: str, strike: Strike) -> Kind:
 
 def _kafka(name: str, strike: Strike) -> Kind:
     return Kind(name, KAFKA, strike, MISSED_SECONDS)
+
+
+def _network(name: str, strike: Strike) -> Kind:
+    return Kind(name, NETWORK, strike, MISSED_SECONDS)
 
 
 def _at_provider(name: str, strike: Strike, recovery: float = PROBED_SECONDS, **whose: str) -> Kind:
@@ -282,10 +286,10 @@ _KINDS = (
     _kafka("broker restarted", broker_restart),
     _kafka("all brokers restarted", all_brokers_restart),
     _kafka("broker paused", broker_pause),
-    _kafka("connections cut", cut),
-    _kafka("connections stalled", stall),
-    _kafka("coordinator cut off", no_coordinator),
-    _kafka("slow network", slow_network),
+    _network("connections cut", cut),
+    _network("connections stalled", stall),
+    _network("coordinator cut off", no_coordinator),
+    _network("slow network", slow_network),
     _at_provider("503", _provider(Answer(status=503))),
     _at_provider("503 after applying", _provider(Answer(status=503, applied=True), part=0.5)),
     _at_provider("429", _provider(Answer(status=429)), SILENT_SECONDS),

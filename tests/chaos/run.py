@@ -67,9 +67,10 @@ class Run:
 
         async def strikes(struck: "_Struck") -> None:
             scene = self._scene(kind.name, struck)
-            for _ in range(times):
+            for strike in range(times):
+                if strike:
+                    await asyncio.sleep(scene.chance.uniform(0.5, 4))
                 await struck.by(kind, scene)
-                await asyncio.sleep(scene.chance.uniform(0.5, 4))
 
         return await self._phase(kind.name, strikes)
 
