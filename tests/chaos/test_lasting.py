@@ -7,10 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from consumer.ends import LOOK_SECONDS
+from consumer.progress import FRESH_SECONDS, OPEN_SHARE
 from providers.sandbox import Answer, Call, Fault, Hang, Sandbox
 from tests.chaos.faults import Scene
 from tests.chaos.happened import Happened
-from tests.chaos.lasting import LASTING, refused
+from tests.chaos.lasting import LASTING, SHORT_TRANSACTION_SECONDS, refused
+from tests.chaos.setting import QUIET_SECONDS
 from tests.chaos.traffic import Traffic
 
 SESSIONS = 400
@@ -119,3 +122,9 @@ def test_a_session_that_does_not_end_is_in_its_partition_and_denied_again_and_ag
     assert len(denied) > 50
     assert not [fields for _, fields in mine if fields is not None and fields["event_type"] == "session_end"]
     assert len({session for session, _, _ in events}) > 50
+
+
+def test_transactions_back_to_back_hide_records_for_less_than_quiet_may_be_blind() -> None:
+    """Else nothing in their partition may be resolved by quiet, and the account would ask for what must not be."""
+    may_be_hidden = max(FRESH_SECONDS, OPEN_SHARE * QUIET_SECONDS)
+    assert may_be_hidden > SHORT_TRANSACTION_SECONDS + 2 * LOOK_SECONDS
