@@ -282,7 +282,7 @@ _KINDS = (
     Lasting("one in 20 refused: no answer", refused(None, 10), until_judged=True),
     Lasting("a route's key revoked", revoked("pagerduty", SHARED_KEY)),
     Lasting("OpsGenie's key malformed", revoked("opsgenie", API_KEY, malformed=True)),
-    Lasting("a transaction stays open", open_transaction, seconds=130.0),
+    Lasting("a transaction stays open", open_transaction, seconds=110.0),
     Lasting("transactions back to back", transactions_back_to_back, seconds=75.0),
     Lasting("a partition added", partition_added, seconds=100.0),
     Lasting("certificates replaced", certificates_change),
