@@ -25,6 +25,7 @@ WARM_SECONDS, TAIL_SECONDS = 2.0, 1.0
 BETWEEN_SECONDS = (0.2, 1.5)
 """So long a lane rests between two faults."""
 QUIET_TIMEOUT_SECONDS = 120.0
+ENDING_TRIES = 10
 ENDED_TIMEOUT_SECONDS = 2 * QUIET_SECONDS + 30.0
 """Until all that is quiet is resolved: quiet begins anew at a take-over."""
 
@@ -188,7 +189,7 @@ class Run:
             await wait_until(all_ended, "all is resolved", timeout=ENDED_TIMEOUT_SECONDS, poll=1.0)
         except AssertionError:
             row.account.findings.append(Finding("never_resolved", "", "", f"{len(left)} alerts, {left[:3]}"))
-        account = take_account(self.reader, self.setting.sandbox, self.traffic.acked, "p", happened)
+        account = await self._settled_account("p", happened)
         row.account.findings += [
             one for one in account.findings if one.provider and session_of(one.dedup_key, one.provider) in may_owe
         ]
@@ -204,19 +205,24 @@ class Run:
             print(f"    FAILED {failure}", flush=True)
         return row
 
+    async def _settled_account(self, prefix: str, happened: Happened) -> Account:
+        """The account of these sessions. An alert may just be ending, by quiet or because it is not refused any more:
+        the provider has heard of it, its last checkpoint has not been read. So it is taken again for a while."""
+        for _ in range(ENDING_TRIES):
+            await self.reader.read_on()
+            account = take_account(self.reader, self.setting.sandbox, self.traffic.acked, prefix, happened)
+            if not account.count("open_sets"):
+                break
+            await asyncio.sleep(1)
+        return account
+
     async def _account(self, name: str, struck: "_Struck", punctuality: Punctuality) -> Row:
         started, prefix, happened = time.time(), struck.prefix, struck.happened
         stuck = await self._quiet(happened)
         quiet = time.time() - started
         happened.shared = struck.by_kind(TWINS)
         happened.windows += [*struck.in_the_way(), *punctuality.windows]
-        for _ in range(10):
-            # An alert may just be ending by quiet: the provider has heard of it, its last checkpoint has not been read.
-            await self.reader.read_on()
-            account = take_account(self.reader, self.setting.sandbox, self.traffic.acked, prefix, happened)
-            if not account.count("open_sets"):
-                break
-            await asyncio.sleep(1)
+        account = await self._settled_account(prefix, happened)
         account.findings += stuck
         await self.members.check_running()
         self.members.write_logs()
