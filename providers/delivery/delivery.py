@@ -606,8 +606,9 @@ class Delivery:
                     self._routes_fault(integration, suspect)
             case Throttled(retry_after=retry_after):
                 integration.limiter.throttled(now, retry_after)
+                integration.check_unanswered()
             case Unavailable():
-                pass  # asked again in a while
+                integration.check_unanswered()
 
     # time
 

@@ -143,6 +143,8 @@ class Integration:
     _behind_at: float = float("-inf")
     _unpaid: int = 0
     _doubts_throttling: bool = False
+    _is_unheard: bool = False
+    """Whether the last check had no answer that says anything, and nothing has been heard since."""
 
     @property
     def route(self) -> str:
@@ -376,7 +378,8 @@ class Integration:
     def accepted(self, entry: Entry, sent_at: float, now: float) -> list[Suspect]:
         """The provider took what had left at ``sent_at``; gives the suspects that had been answered by then:
         the key works, so it is their own fault."""
-        self.accepted_at = self.worked_at = self.heard_at = now
+        self.accepted_at = now
+        self._heard(now)
         self._rejected = 0
         if entry.is_behind:
             self._window = min(_MOST_BEHIND, max(1, 2 * self._window))
@@ -477,18 +480,27 @@ class Integration:
             return None
         if self.suspects or self._doubts_throttling:
             return self.checked_at + CHECK_SECONDS
-        if self.refusal is not None and (self.refusal.by_check or not self.owed):
+        if self._is_unheard or (self.refusal is not None and (self.refusal.by_check or not self.owed)):
             return self.checked_at + max(CHECK_SECONDS, self.recovery_seconds)
         return max(self.heard_at, self.checked_at) + self.check_interval
 
     def check_accepted(self, sent_at: float, now: float) -> list[Suspect]:
         """The check that had left at ``sent_at`` was accepted; gives the suspects whose own fault it is then."""
-        self.worked_at = self.heard_at = now
+        self._heard(now)
         self._doubts_throttling = False
         return self._released(lambda suspect: suspect.answered_at <= sent_at)
 
+    def check_unanswered(self) -> None:
+        """The check has met an outage, or a limiter, and says nothing of the key."""
+        self._is_unheard = True
+
+    def _heard(self, now: float) -> None:
+        self.worked_at = self.heard_at = now
+        self._is_unheard = False
+
     def check_refused(self) -> list[Suspect]:
         """The check was refused; gives the suspects, whose fault it is not."""
+        self._is_unheard = False
         return self._released(lambda suspect: True)
 
     def _released(self, which: Callable[[Suspect], bool]) -> list[Suspect]:

@@ -332,6 +332,17 @@ def test_a_key_is_checked_at_the_start_and_a_revoked_one_shows_within_seconds() 
     assert {call.kind for call in setting.calls} == {"check"}
 
 
+@pytest.mark.parametrize("answer", [DOWN, Throttled("slow down"), TimesOut()])
+def test_a_key_whose_check_meets_an_outage_is_checked_again_soon(answer: Answer | TimesOut) -> None:
+    is_down = True
+    setting = Setting(lambda call: answer if is_down else Rejected(403, "who?"))
+    setting.run(300)
+    assert 3 <= len(setting.calls) <= 31
+    is_down = False
+    setting.run(60)
+    assert setting.delivery.refused_routes == ["default"]
+
+
 @pytest.mark.parametrize("answer", [RouteRefused(400, "Invalid routing key"), Rejected(403, "who?")])
 def test_a_refusal_ends_by_itself_when_what_waited_has_ended_by_another_way(answer: Answer) -> None:
     refused = False
