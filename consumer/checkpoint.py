@@ -1,7 +1,7 @@
 """A checkpoint: one committed transaction of changed alerts, dead letters and the position (design section 6.4)."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
@@ -13,8 +13,9 @@ from consumer.letterbox import Letterbox
 from consumer.record_clock import RecordClock
 from consumer.transaction import commit_transaction
 from consumer.turns import Turns
+from state.alert import Alert
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
-from state.store import Cut
+from state.store import Cut, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a task knew at one moment, cut synchronously; committed once, then thrown away."""
+    """What a task knew at one moment; committed once, then thrown away."""
 
     cut: Cut
     dead_letters: tuple[DeadLetter, ...]
@@ -55,6 +56,15 @@ class Checkpoint:
             yield Outgoing(topic, partition, encode_key(key), value, timestamp=now)
         position = encode_position(self.position, self.cut.counts)
         yield Outgoing(topic, partition, CHECKPOINT_KEY, position, timestamp=now)
+
+
+async def divided(store: Store, changed: Mapping[str, Alert | None], turns: Turns) -> Cut:
+    """Say what is to be written of a cut of this store, in slices: the cut itself is synchronous, and this is not."""
+    changes: list[tuple[str, Alert | None]] = []
+    work = store.divide(changed)
+    while done := await turns.take(work):
+        changes += [change for change in done if change is not None]
+    return Cut(changes, dict(store.written_counts))
 
 
 async def send_batched(

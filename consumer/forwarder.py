@@ -6,7 +6,7 @@ what it forwards: so a record is forwarded exactly once, wherever it is ended.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -14,6 +14,8 @@ from aiokafka.errors import InvalidTimestampError
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from structlog.typing import FilteringBoundLogger
 
+from consumer.batches import Outgoing
+from consumer.checkpoint import send_batched
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE
@@ -29,6 +31,7 @@ from consumer.restore import restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
 from consumer.transaction import Refused, commit_transaction
+from consumer.turns import Turns
 from state.records import CHECKPOINT_KEY, Position, encode_position
 from state.violation import size_of
 
@@ -75,6 +78,7 @@ class StageSurroundings:
     letterbox: Letterbox
     record_clock: RecordClock
     stamps: Stamps
+    turns: Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +154,9 @@ class Forwarder(OwnedPartition):
         if self._forward_bytes > MAX_WAITING_BYTES:
             self._hold_back("waiting")
 
-    def tick(self) -> None:
+    def tick(self) -> Iterator[None]:
         """Nothing: here nothing comes of time."""
+        return iter(())
 
     # checkpoints
 
@@ -192,36 +197,29 @@ class Forwarder(OwnedPartition):
         await commit_transaction(producer, lambda: self._send(cut, producer))
 
     async def _send(self, cut: _Cut, producer: AIOKafkaProducer) -> RecordMetadata:
-        stage = self._with.stage
         # First what can be refused: then nothing else has been sent for nothing.
         await self._with.letterbox.post(producer, cut.dead_letters)
-        sends: list[Awaitable[RecordMetadata]] = []
-        for partition, record in cut.forwards:
-            sends.append(
-                await producer.send(
-                    stage.pipeline.input_topic,
-                    record.value,
-                    record.key,
-                    partition,
-                    timestamp_ms=self._timestamp(record),
-                    headers=list(record.headers),
-                )
-            )
-        position = encode_position(cut.position)
-        sends.append(
-            await producer.send(
-                stage.positions_topic,
-                position,
-                CHECKPOINT_KEY,
-                self.source.partition.partition,
-                timestamp_ms=self._with.record_clock.now(),
-            )
-        )
+        sends = await send_batched(producer, self._records(cut), self._with.turns)
         try:
             written = await asyncio.gather(*sends)
         except InvalidTimestampError as error:
             raise Refused(error, is_mended=self._with.stamps.refused()) from error
         return written[-1]
+
+    def _records(self, cut: _Cut) -> Iterator[Outgoing]:
+        stage = self._with.stage
+        for partition, record in cut.forwards:
+            timestamp = self._timestamp(record)
+            yield Outgoing(
+                stage.pipeline.input_topic, partition, record.key, record.value, tuple(record.headers), timestamp
+            )
+        yield Outgoing(
+            stage.positions_topic,
+            self.source.partition.partition,
+            CHECKPOINT_KEY,
+            encode_position(cut.position),
+            timestamp=self._with.record_clock.now(),
+        )
 
     def _timestamp(self, record: FetchedRecord) -> int | None:
         """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""

@@ -7,7 +7,7 @@ rebalance; ``stop`` calls neither, so tasks are drained before it.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -27,6 +27,7 @@ from consumer.proof import NotOwner, Proofs
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
 from consumer.transaction import FAILURES, Refused, Unanswered
+from consumer.turns import Turns
 from consumer.watermarks import all_watermarks, each_watermarks
 from providers.retry import Backoff
 
@@ -84,6 +85,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         clock: Clock,
         log: FilteringBoundLogger,
         growth: Growth,
+        turns: Turns,
         ask_watermarks: AskWatermarks = each_watermarks,
     ) -> None:
         self._consumer = consumer
@@ -101,6 +103,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._clock = clock
         self._log = log
         self._growth = growth
+        self._turns = turns
         self._tasks: dict[TopicPartition, T] = {}
         self._keepers: dict[TopicPartition, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -410,9 +413,13 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     async def _tick(self) -> None:
         """Once a second: what time brings."""
         while True:
-            for task in self._running().values():
-                task.tick()
+            await self._turns.through(self._ticks())
             await asyncio.sleep(TICK_SECONDS)
+
+    def _ticks(self) -> Iterator[None]:
+        for task in self._running().values():
+            yield from task.tick()
+            yield
 
     async def _grow(self) -> None:
         await self._growth.run(lambda: len(self._consumer.partitions_for_topic(self._topic) or ()))

@@ -25,6 +25,7 @@ from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
 from consumer.standstill import Standstill
 from consumer.topics import ask_max_bytes, follower_of
+from consumer.turns import Turns
 from providers.retry import Backoff
 
 RESTORES_AT_A_TIME = 4
@@ -65,6 +66,7 @@ class MemberRunner(ABC, Generic[T]):
         self._proofs: Proofs | None = None
         self._growth: Growth | None = None
         self._standstill = Standstill()
+        self._turns = Turns()
         retry = config.delivery.retry
         self._backoff = Backoff(
             retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, random.random
@@ -151,6 +153,7 @@ class MemberRunner(ABC, Generic[T]):
             clock=self._clock,
             log=self._log,
             growth=self._growth,
+            turns=self._turns,
         )
         return self._member
 

@@ -1,9 +1,10 @@
 """What a task owes the provider: what may leave now, and what follows from answers (design sections 6, 8 and 13)."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, takewhile
+from math import inf
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -35,6 +36,7 @@ from state.alert import (
     trigger_attempted,
     trigger_refused,
 )
+from state.pieces import Pieces
 from state.store import Store
 from state.violation import Record, Violation
 
@@ -96,6 +98,8 @@ class TaskOutbox:
             while kept:
                 kept.popitem()
                 yield
+        for moments in (self._unsettled, self._closing, self._repeats):
+            yield from moments.forgotten_before(inf)
 
     def restored(self, dedup_keys: Iterable[str], end: int, written_at: float | None) -> Iterator[None]:
         """The store has been restored: what these alerts owe is offered, and earlier requests may still land.
@@ -166,17 +170,17 @@ class TaskOutbox:
         """Whether an earlier owner may have sent it a moment ago."""
         return owed.first_offset < self._inherited_end and now < self._inherited_until
 
-    def tick(self) -> None:
-        """What the passing of time brings, once a second."""
+    def tick(self) -> Iterator[None]:
+        """What the passing of time brings, once a second; it is done by going through what is returned."""
         now = self._clock.monotonic()
-        self._give_up(now)
-        for moments in (self._unsettled, self._closing):
-            moments.forget_before(now)
         if self.may_resolve():
-            gated, self._gated = self._gated, set()
-            for dedup_key in gated:
-                self._delivery.changed(self, dedup_key)
             self._delivery.may_resolve_again(self)
+            for dedup_key in [self._gated.pop() for _ in range(len(self._gated))]:
+                self._delivery.changed(self, dedup_key)
+                yield
+        yield from self._given_up(now)
+        for moments in (self._unsettled, self._closing, self._repeats):
+            yield from moments.forgotten_before(now)
 
     # delivery's questions
 
@@ -388,24 +392,29 @@ class TaskOutbox:
             return replace(alert, route=route or self._route(alert))
         return alert
 
-    def _give_up(self, now: float) -> None:
+    def _given_up(self, now: float) -> Iterator[None]:
         """Dead-letter what has been owed for too long, if it or its route has been tried in vain."""
         if self._pipeline.give_up_seconds <= 0:
             return
-        overdue: list[str] = []
-        for dedup_key, moment in islice(self._give_up_at.items(), _LOOKED_AT):
-            if moment > now or len(overdue) == _GIVEN_UP_AT_A_TIME:
-                break
-            if not self._delivery.is_busy(self, dedup_key):
-                overdue.append(dedup_key)
-        for dedup_key in overdue:
+        left = _GIVEN_UP_AT_A_TIME
+        for dedup_key in self._overdue(now):
+            yield
             alert = self._store.get(dedup_key)
-            if alert is None or alert.owed is None:
+            # Others have had their turn meanwhile: it may have been told, and be owed anew.
+            is_overdue = self._give_up_at.get(dedup_key, inf) <= now and not self._delivery.is_busy(self, dedup_key)
+            if not is_overdue or alert is None or alert.owed is None:
                 continue
             if dedup_key in self._tried or self._delivery.is_down(self._route(alert)):
                 reason = self._reasons.get(dedup_key, "not tried: nothing leaves through the route")
                 self._dead_letter_owed(alert, alert.owed, "given_up", reason, retryable=True)
                 self._delivery.changed(self, dedup_key)
+                left -= 1
+                if not left:
+                    return
+
+    def _overdue(self, now: float) -> list[str]:
+        looked_at = islice(self._give_up_at.items(), _LOOKED_AT)
+        return [dedup_key for dedup_key, _ in takewhile(lambda item: item[1] <= now, looked_at)]
 
     def _dead_letter_owed(
         self, alert: Alert, owed: Owed, error_class: str, error: str, route: str | None = None, *, retryable: bool
@@ -441,18 +450,23 @@ class _Moments:
     """A moment for some dedup keys, by the monotonic clock, later ones set later; 0 for all others."""
 
     def __init__(self) -> None:
-        self._moments: OrderedDict[str, float] = OrderedDict()
+        self._moments: Pieces[str, float] = Pieces()
+        self._order: deque[tuple[float, str]] = deque()  # also of what has another moment since then, or none
 
     def get(self, dedup_key: str) -> float:
-        return self._moments.get(dedup_key, 0.0)
+        return self._moments.get(dedup_key) or 0.0
 
     def set(self, dedup_key: str, moment: float) -> None:
         self._moments[dedup_key] = moment
-        self._moments.move_to_end(dedup_key)
+        self._order.append((moment, dedup_key))
 
     def drop(self, dedup_key: str) -> None:
-        self._moments.pop(dedup_key, None)
+        self._moments.pop(dedup_key)
 
-    def forget_before(self, now: float) -> None:
-        while self._moments and next(iter(self._moments.values())) <= now:
-            self._moments.popitem(last=False)
+    def forgotten_before(self, now: float) -> Iterator[None]:
+        """Forget what has passed, of which there can be a million at once; yields after each."""
+        while self._order and self._order[0][0] <= now:
+            moment, dedup_key = self._order.popleft()
+            if self._moments.get(dedup_key) == moment:
+                self._moments.pop(dedup_key)
+            yield

@@ -6,7 +6,7 @@ the first step. What a task does with its records, and what it commits, is its k
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
@@ -151,8 +151,9 @@ class OwnedPartition(ABC):
         """Nothing more will be asked of it: what it has kept in memory can go."""
 
     @abstractmethod
-    def tick(self) -> None:
-        """What the passing of time brings, once a second."""
+    def tick(self) -> Iterator[None]:
+        """What the passing of time brings, once a second: done by going through what is returned, with others' turns in
+        between, and no further once the task closes."""
 
     # own, restore, run
 

@@ -59,7 +59,8 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
 
 def _decoded(values: Pieces[bytes, bytes], counts: Mapping[str, Counts]) -> Iterator[Alert]:
     for key, value in values.taken():
-        yield up_to_date(decode_alert(key, value), counts)
+        alert = decode_alert(key, value)
+        yield up_to_date(alert, counts) if counts else alert
 
 
 async def _read(

@@ -58,7 +58,6 @@ class PipelineRunner(MemberRunner[Task]):
         self._peace_seconds = peace_seconds
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         breaker = config.delivery.circuit_breaker
-        self._turns = Turns()
         # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
         self._delivery = Delivery(
             provider=pipeline.provider,
@@ -212,6 +211,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             letterbox=self._letterbox,
             record_clock=self._record_clock,
             stamps=Stamps(self._clock),
+            turns=self._turns,
         )
 
         def make_task(source: Source) -> Forwarder:

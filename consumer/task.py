@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
-from consumer.checkpoint import Checkpoint, Sink
+from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock, Moment
 from consumer.feedback_reader import FeedbackReader
 from consumer.inbox import TaskInbox
@@ -301,15 +301,20 @@ class Task(OwnedPartition):
 
     # time
 
-    def tick(self) -> None:
+    def tick(self) -> Iterator[None]:
         """What the passing of time brings: quiet, forgetting, resolves that had to wait."""
-        if not self.is_running:
-            return
+        if self.is_running:
+            for _ in self._passing_of_time():
+                yield
+                if not self.is_running:
+                    return
+
+    def _passing_of_time(self) -> Iterator[None]:
         now = self._with.clock.moment()
         if self._quiet(now.monotonic, 1):
             self._urgent.set()  # the next checkpoint holds what is over
-        self._forget(now)
-        self._outbox.tick()
+        yield from self._forget(now)
+        yield from self._outbox.tick()
         self._inbox.work()
 
     def _quiet(self, now: float, at_most: int) -> list[Alert]:
@@ -339,7 +344,7 @@ class Task(OwnedPartition):
             if len(quiet) < _ENDED_IN_A_TURN:
                 return
 
-    def _forget(self, now: Moment) -> None:
+    def _forget(self, now: Moment) -> Iterator[None]:
         """Drop alerts that owe nothing and of which nothing has been heard for very long.
 
         What was restored is as old as it was when it was last written down, and this task has run for a while: neither
@@ -350,6 +355,9 @@ class Task(OwnedPartition):
         kept = 0
         heard_before = now.monotonic - min(least, policy.forget_seconds)
         for alert in list(islice(self.store.longest_quiet(heard_before), _FORGOTTEN_AT_A_TIME)):
+            yield
+            if self.store.get(alert.dedup_key) is not alert:
+                continue  # others have had their turn meanwhile
             heard = self.store.heard(alert.dedup_key)
             age = now.monotonic - heard
             if self.store.is_unheard(alert.dedup_key):
@@ -371,15 +379,17 @@ class Task(OwnedPartition):
         # The cut: all of this at one moment, without an await between.
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
         counts, self._counts = self._counts, Counter()
-        position = self.position
-        partition = self.source.partition
-        checkpoint = Checkpoint(
-            self.store.cut(), dead_letters, Position(partition.topic, partition.partition, position, feedback)
-        )
+        position, partition = self.position, self.source.partition
+        changed = self.store.cut()
         oldest_owed = self.store.oldest_owed_offset()
         owed = self.store.owed_count
 
         started = self._with.clock.monotonic()
+        checkpoint = Checkpoint(
+            await divided(self.store, changed, self._with.turns),
+            dead_letters,
+            Position(partition.topic, partition.partition, position, feedback),
+        )
         await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
         self._checkpointed, self._feedback_checkpointed = position, feedback

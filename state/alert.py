@@ -24,6 +24,8 @@ class Status(Enum):
     ACKNOWLEDGED = "acknowledged"
     RESOLVING = "resolving"
 
+    __hash__ = object.__hash__  # that of an Enum is a function in Python, and alerts are counted by their status
+
 
 class Outcome(Enum):
     """What became of an occurrence."""

@@ -4,10 +4,10 @@ Whatever is asked often is answered from an index that each change keeps up to d
 all alerts, of which there can be a million; and no index stands still now and then, to grow or to be tidied up.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from state.alert import Alert, Status
+from state.alert import Alert, Owed, Status
 from state.counts import Counts
 from state.ordered import Ordered
 from state.pieces import Pieces
@@ -17,13 +17,13 @@ from state.written import Written
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What a checkpoint takes of a store, as it was at that moment.
+    """What a checkpoint is to write of a store, as it was at one moment.
 
     ``changes`` are the alerts to be written, by key (None: gone). ``counts`` say how others differ from what was
     written of them: alerts that owe a large record, of which only the counts have changed.
     """
 
-    changes: tuple[tuple[str, Alert | None], ...]
+    changes: Sequence[tuple[str, Alert | None]]
     counts: Mapping[str, Counts] = field(default_factory=dict)
 
 
@@ -43,8 +43,8 @@ class Store:
         self._heard: Pieces[str, None] = Pieces()  # keys of which something has been heard since then
         self._sessions: Pieces[str, str | dict[str, None]] = Pieces()
         self._counts = dict.fromkeys(Status, 0)
-        self._dirty: set[str] = set()
-        self._committing: set[str] = set()
+        self._dirty: dict[str, Alert | None] = {}  # as they are now; None: gone
+        self._committing: Mapping[str, Alert | None] = {}
         self._written = Written()
         self._owing = Ordered[float]()
         self._holding = Ordered[int]()
@@ -80,7 +80,7 @@ class Store:
         self._index(dedup_key, alert, None)
         self._quiet.leave(dedup_key)
         self._heard.pop(dedup_key)
-        self._dirty.add(dedup_key)
+        self._dirty[dedup_key] = None
 
     def restore(
         self, alerts: Iterable[Alert], now: float, counts: Mapping[str, Counts] | None = None
@@ -94,9 +94,10 @@ class Store:
         counts = counts or {}
         for alert in alerts:
             key = alert.dedup_key
-            self._index(key, None, alert)
             self._alerts[key] = alert
+            self._enter(key, alert)
             if alert.owed is not None:
+                self._index_owed(key, None, alert.owed)
                 self._written.restored(alert, counts.get(key))
             if alert.status is not Status.RESOLVING:
                 self._quiet.join(key)
@@ -172,16 +173,30 @@ class Store:
         """How many alerts have changed since the last cut."""
         return len(self._dirty)
 
-    def cut(self) -> Cut:
-        """Take what has changed. One cut at a time: `committed` or a new store ends it."""
+    def cut(self) -> Mapping[str, Alert | None]:
+        """Take what has changed, by key, as it is now (None: gone); that takes no longer for many than for one.
+
+        One cut at a time: `committed` or a new store ends it.
+        """
         assert not self._committing
-        self._committing, self._dirty = self._dirty, set()
-        changes = self._written.divide(self._committing, self._alerts.get)
-        return Cut(changes, dict(self._written.counts))
+        self._committing, self._dirty = self._dirty, {}
+        return self._committing
+
+    def divide(self, changed: Mapping[str, Alert | None]) -> Iterator[tuple[str, Alert | None] | None]:
+        """What is to be written of a cut, to be gone through once, at any time before the next one.
+
+        None stands for an alert of which nothing is to be written, as the `written_counts` will say all that is new.
+        """
+        return self._written.divide(changed)
+
+    @property
+    def written_counts(self) -> Mapping[str, Counts]:
+        """How alerts differ from what is written of them, once a cut is divided."""
+        return self._written.counts
 
     def committed(self) -> None:
         """The cut is in the state topic."""
-        self._committing = set()
+        self._committing = {}
 
     def is_held(self, dedup_key: str) -> bool:
         """Whether the last committed checkpoint holds the alert exactly as it is now (design section 6.6)."""
@@ -197,7 +212,7 @@ class Store:
         alerts = self._alerts.of(key)
         before = alerts.get(key)
         alerts[key] = alert
-        self._dirty.add(key)
+        self._dirty[key] = alert
         if before is not None and before.status is alert.status and before.owed is alert.owed:
             return False
         self._index(key, before, alert)
@@ -211,24 +226,34 @@ class Store:
         owed_before = before.owed if before is not None else None
         owed_after = after.owed if after is not None else None
         if owed_before is not owed_after:
-            if owed_before is not None:
-                self._owed_bytes -= owed_before.record.size
-            if owed_after is not None:
-                self._owed_bytes += owed_after.record.size
-            self._owing.set(key, owed_after.since if owed_after is not None else None)
-            self._holding.set(key, owed_after.holds if owed_after is not None else None)
-        status_before = before.status if before is not None else None
-        status_after = after.status if after is not None else None
-        if status_before is not status_after:
-            if status_before is not None:
-                self._counts[status_before] -= 1
-            if status_after is not None:
-                self._counts[status_after] += 1
-        if (before is None) is not (after is None):
-            self._count += 1 if before is None else -1
-            session = (after or before).session_id  # type: ignore[union-attr]
-            if session is not None:
-                self._join(session, key) if before is None else self._part(session, key)
+            self._index_owed(key, owed_before, owed_after)
+        if before is None and after is not None:
+            self._enter(key, after)
+        elif before is not None and after is None:
+            self._leave(key, before)
+        elif before is not None and after is not None and before.status is not after.status:
+            self._counts[before.status] -= 1
+            self._counts[after.status] += 1
+
+    def _index_owed(self, key: str, before: Owed | None, after: Owed | None) -> None:
+        if before is not None:
+            self._owed_bytes -= before.record.size
+        if after is not None:
+            self._owed_bytes += after.record.size
+        self._owing.set(key, after.since if after is not None else None)
+        self._holding.set(key, after.holds if after is not None else None)
+
+    def _enter(self, key: str, alert: Alert) -> None:
+        self._count += 1
+        self._counts[alert.status] += 1
+        if alert.session_id is not None:
+            self._join(alert.session_id, key)
+
+    def _leave(self, key: str, alert: Alert) -> None:
+        self._count -= 1
+        self._counts[alert.status] -= 1
+        if alert.session_id is not None:
+            self._part(alert.session_id, key)
 
     def _join(self, session: str, key: str) -> None:
         """Most sessions have one alert, and need no collection; one that has many must not be slow to change."""

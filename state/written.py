@@ -1,6 +1,6 @@
 """Which alerts stand in the state topic as they are, and which as they were, with counts beside them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 from state.alert import Alert
 from state.counts import Counts, counts_of, with_counts
@@ -40,38 +40,36 @@ class Written:
             if counts is not None:
                 self._put(alert.dedup_key, counts)
 
-    def divide(
-        self, changed: Iterable[str], get: Callable[[str], Alert | None]
-    ) -> tuple[tuple[str, Alert | None], ...]:
-        """What the next checkpoint is to write of the alerts that have changed; the others' `counts` say it all.
+    def divide(self, changed: Mapping[str, Alert | None]) -> Iterator[tuple[str, Alert | None] | None]:
+        """What the next checkpoint is to write of the alerts that have changed; None where counts say it all.
 
-        ``get`` tells the alert as it is now. What is written is taken as written: behind a checkpoint that failed there
-        is none.
+        ``changed`` are the alerts by key, as they were at its cut (None: gone). `counts` are those of the cut once all
+        of this has been gone through, and not before. What is written is taken as written: behind a checkpoint that
+        failed there is none.
         """
-        records: list[tuple[str, Alert | None]] = []
-
-        def write(key: str, alert: Alert | None) -> None:
-            records.append((key, alert))
-            self._drop(key)
-            if alert is not None and _is_large(alert):
-                self._records[key] = alert
-            else:
-                self._records.pop(key, None)
-
-        for key in changed:
-            alert, before = get(key), self._records.get(key)
+        for key, alert in changed.items():
+            before = self._records.get(key)
             if before is None and (alert is None or alert.owed is None):
-                records.append((key, alert))  # as most are: nothing is kept of it
+                yield key, alert  # as most are: nothing is kept of it
                 continue
             counts = counts_of(alert) if before is not None and alert is not None and alert.owed is not None else None
             if counts is not None and before is not None and with_counts(before, counts) == alert:
                 self._put(key, counts)
+                yield None
             else:
-                write(key, alert)
+                yield self._write(key, alert)
         while len(self._counts) > MAX_COUNTS or self._bytes > MAX_COUNTS_BYTES:
-            oldest = next(iter(self._counts))
-            write(oldest, get(oldest))
-        return tuple(records)
+            oldest, counts = next(iter(self._counts.items()))
+            # That is the alert at the cut, also if it has not changed since the one before.
+            yield self._write(oldest, with_counts(self._records[oldest], counts))
+
+    def _write(self, key: str, alert: Alert | None) -> tuple[str, Alert | None]:
+        self._drop(key)
+        if alert is not None and _is_large(alert):
+            self._records[key] = alert
+        else:
+            self._records.pop(key, None)
+        return key, alert
 
     def _put(self, key: str, counts: Counts) -> None:
         if key not in self._counts:

@@ -383,7 +383,8 @@ class Setting:
                 if task is not None and task.is_running:
                     task.progress.observe_end(now, len(partition.input.records), now)
                     with self.loop.running():
-                        task.tick()
+                        for _ in task.tick():
+                            pass
             self.loop.settle()
             assert not self.loop.errors, self.loop.errors[0]
             assert not self.faults, self.faults[0]

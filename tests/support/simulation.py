@@ -302,7 +302,8 @@ class Simulation:
         task, now = self._memory.task, self._loop.time()
         if task.is_running:
             task.progress.observe_end(now, len(self._input.records), now)
-            task.tick()
+            for _ in task.tick():
+                pass
 
     def _step_calm(self, number: int) -> None:
         """Everything is decided, and nothing happens for a while; long enough to be quiet, or just to be caught up."""

@@ -3,7 +3,7 @@
 A walk counts only if the code as it is takes it without breaking anything.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,19 +56,19 @@ def always(value: object) -> Callable[..., object]:
 
 def held_if_it_was_resolving(patch: pytest.MonkeyPatch) -> None:
     """The last checkpoint held it as resolving, however it is now."""
-    cuts: dict[int, Cut] = {}
+    cuts: dict[int, Mapping[str, Alert | None]] = {}
     resolving: dict[tuple[int, str], bool] = {}
     cut, committed, restore = Store.cut, Store.committed, Store.restore
 
     def note(store: Store, key: str, alert: Alert | None) -> None:
         resolving[id(store), key] = alert is not None and alert.status is Status.RESOLVING
 
-    def cut_and_note(store: Store) -> Cut:
+    def cut_and_note(store: Store) -> Mapping[str, Alert | None]:
         cuts[id(store)] = taken = cut(store)
         return taken
 
     def commit_and_note(store: Store) -> None:
-        for key, alert in cuts.pop(id(store)).changes:
+        for key, alert in cuts.pop(id(store)).items():
             note(store, key, alert)
         committed(store)
 

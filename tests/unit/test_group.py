@@ -1,7 +1,7 @@
 """A member's loops, with a consumer and tasks that do what the test says."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from consumer.progress import Progress
 from consumer.proof import NotOwner, Proofs
 from consumer.silence import SILENT_SECONDS
 from consumer.source import Source
+from consumer.turns import Turns
 from consumer.unreadable import RETRY_SECONDS, UnreadableRecords
 from consumer.watermarks import Watermarks
 from providers.retry import Backoff
@@ -89,7 +90,7 @@ class Task:
         self.is_running = self.is_refused = self.is_paused = False
         self.has_checkpointed = False
         self.committed: OffsetAndMetadata | None = None
-        self.position = 0
+        self.position = self.due = 0
         self.deciding, self.draining, self.closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
         for gate in (self.deciding, self.draining, self.closing):
             gate.set()
@@ -113,8 +114,10 @@ class Task:
     def advance(self, position: int) -> None:
         self.position = position
 
-    def tick(self) -> None:
-        pass
+    def tick(self) -> Iterator[None]:
+        for _ in range(self.due):
+            self.due -= 1
+            yield
 
 
 async def _runs(task: Task) -> None:
@@ -159,8 +162,14 @@ class Setting:
             clock=clock,
             log=structlog.get_logger(),
             growth=None,  # type: ignore[arg-type]
+            turns=Turns(lambda: self.ticked, seconds=10.0),
             ask_watermarks=_watermarks,
         )
+
+    @property
+    def ticked(self) -> float:
+        """What the tasks have done of what time has brought."""
+        return -float(sum(task.due for task in self.made))
 
     def of(self, partition: TopicPartition) -> list[Task]:
         return [task for task in self.made if task.partition == partition]
@@ -346,3 +355,17 @@ async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
             await wait_until(lambda asked=asked: len(setting.consumer.asked) > asked, "it turns", poll=0.0)  # type: ignore[misc]
         assert setting.member.troubles == {0: "no fetch has been answered for 60 s"}
         fetching.cancel()
+
+
+async def test_what_time_brings_to_all_tasks_is_done_in_slices() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        for task in setting.made:
+            task.due = 48
+        ticking = group.create_task(setting.member._tick())
+        longest = 0.0
+        while setting.ticked:
+            before = setting.ticked
+            await asyncio.sleep(0)
+            longest = max(longest, setting.ticked - before)
+        assert 0 < longest <= 11
+        ticking.cancel()

@@ -105,13 +105,13 @@ def test_a_cut_takes_what_has_changed_since_the_last_one() -> None:
     store.put(first)
     store.put(alert("b"))
     assert store.has_changes
-    assert dict(store.cut().changes).keys() == {"a", "b"}
+    assert store.cut().keys() == {"a", "b"}
     assert not store.has_changes
     store.committed()
-    assert store.cut().changes == ()
+    assert store.cut() == {}
     store.committed()
     store.drop("b")
-    assert store.cut().changes == (("b", None),)
+    assert store.cut() == {"b": None}
 
 
 def test_a_cut_is_of_its_moment() -> None:
@@ -121,7 +121,7 @@ def test_a_cut_is_of_its_moment() -> None:
     cut = store.cut()
     store.put(replace(before, occurrences=2))
     store.committed()
-    assert cut.changes == (("a", before),)
+    assert cut == {"a": before}
     assert store.has_changes
 
 
@@ -198,7 +198,7 @@ def test_the_indexes_say_what_the_alerts_say(steps: list[tuple[str, Alert | None
                 cutting = store.cut()
             case "committed" if cutting is not None:
                 store.committed()
-                committed.update(cutting.changes)
+                committed.update(cutting)
                 cutting = None
             case (key, None) if key in alerts:
                 store.drop(key)
@@ -225,6 +225,6 @@ def test_the_indexes_say_what_the_alerts_say(steps: list[tuple[str, Alert | None
     # What is committed and what is in the cuts since then is everything.
     if cutting is not None:
         store.committed()
-        committed.update(cutting.changes)
-    committed.update(store.cut().changes)
+        committed.update(cutting)
+    committed.update(store.cut())
     assert {key: value for key, value in committed.items() if value is not None} == alerts

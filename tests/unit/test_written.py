@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.checkpoint import Checkpoint, Sink
+from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter
 from consumer.record_clock import RecordClock
 from consumer.restore import restore
+from consumer.turns import Turns
 from state import written
 from state.alert import (
     Alert,
@@ -65,7 +66,8 @@ class Partition:
 
     def checkpoint(self, dead_letters: tuple[DeadLetter, ...] = ()) -> Sequence[Sent]:
         """Commit what has changed; returns what was written."""
-        found = Checkpoint(self.store.cut(), dead_letters, Position("events", 0, self.position, {0: 3}))
+        cut = self.loop.complete(divided(self.store, self.store.cut(), Turns()))
+        found = Checkpoint(cut, dead_letters, Position("events", 0, self.position, {0: 3}))
         sink: Any = Sink(self._producer, "state", 0, large_letterbox("dlq"), RecordClock(Clock.system()))
         committing = self.loop.create_task(found.commit(sink))
         self.loop.settle()
