@@ -9,11 +9,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SLICE_SECONDS = 0.005
-"""A request has to wait for a slice at each of the ten turns of the loop that it takes."""
+
+TURNS_BETWEEN = 4
+"""Of the loop, between two slices: a request takes some twenty turns, and would have to wait for a slice at each. One in
+which nobody else has anything to do takes 30 µs."""
 
 
 class Turns:
-    """Shares the event loop out among those who have long work to do: each turn of the loop one slice, of one of them.
+    """Shares the event loop out among those who have long work to do: one slice at a time, of one of them.
 
     All tasks of a member have the same one: were each to take a slice of its own, ninety-six of them that begin at the
     same moment would hold up everything else for a second.
@@ -35,7 +38,8 @@ class Turns:
         taken: list[T] = []
         async with self._lock:
             if self._spent >= self._seconds:
-                await asyncio.sleep(0)
+                for _ in range(TURNS_BETWEEN):
+                    await asyncio.sleep(0)
                 self._spent = 0.0
             before = self._clock()
             end = before + self._seconds - self._spent

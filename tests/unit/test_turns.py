@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
-from consumer.turns import Turns
+from consumer.turns import TURNS_BETWEEN, Turns
 from tests.support.loop import VirtualLoop
 
 
@@ -58,6 +58,22 @@ def test_of_all_who_work_one_has_a_slice_in_each_turn_of_the_loop() -> None:
     assert work.now == 96 * 6 * 0.5
     assert max(steps) <= 1.0
     assert all(task.exception() is None for task in working)
+
+
+def test_between_two_slices_others_get_several_turns() -> None:
+    """A request takes some twenty: it must not wait for a slice at each of them."""
+    loop, work = VirtualLoop(), Work()
+    turns = Turns(lambda: work.now, seconds=1.0)
+
+    async def request() -> float:
+        before = work.now
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return work.now - before
+
+    working = loop.create_task(turns.through(work.items(100)))
+    assert loop.complete(request()) <= 20 / TURNS_BETWEEN + 1
+    assert working.exception() is None
 
 
 def test_they_come_by_turns() -> None:
