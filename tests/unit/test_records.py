@@ -1,6 +1,7 @@
 """State records: what is written comes back the same, and what is not ours is refused by name."""
 
 from contextlib import suppress
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import orjson
@@ -79,6 +80,16 @@ def test_an_alert_comes_back_as_it_was(alert: Alert) -> None:
 
 
 FEEDBACK = st.dictionaries(st.integers(0, 10_000), OFFSETS, max_size=3)
+
+
+def test_what_comes_back_is_an_alert_like_any_other() -> None:
+    alert = Alert("a", Status.OPEN, None, 1, 1.0, 1.0, 1.0, Severity.HIGH)
+    found = decode_alert(encode_key("a"), encode_alert(alert))
+    assert type(found) is Alert
+    assert hash(found) == hash(alert)
+    assert replace(found, occurrences=2).occurrences == 2
+    with pytest.raises(FrozenInstanceError):
+        found.occurrences = 2  # type: ignore[misc]
 
 
 @given(TEXT, st.integers(0, 10_000), OFFSETS, FEEDBACK)
