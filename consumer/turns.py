@@ -11,7 +11,7 @@ T = TypeVar("T")
 SLICE_SECONDS = 0.005
 
 TURNS_BETWEEN = 4
-"""Of the loop, between two slices: a request takes some twenty turns, and would have to wait for a slice at each. One in
+"""Of the loop, between two slices: a request takes some twenty, and would have to wait for a slice at each. One in
 which nobody else has anything to do takes 30 µs."""
 
 
