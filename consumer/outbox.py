@@ -175,8 +175,9 @@ class TaskOutbox:
         now = self._clock.monotonic()
         if self.may_resolve():
             self._delivery.may_resolve_again(self)
-            for dedup_key in [self._gated.pop() for _ in range(len(self._gated))]:
-                self._delivery.changed(self, dedup_key)
+            gated, self._gated = self._gated, set()
+            while gated:
+                self._delivery.changed(self, gated.pop())
                 yield
         yield from self._given_up(now)
         for moments in (self._unsettled, self._closing, self._repeats):
