@@ -19,13 +19,16 @@ from state.store import Store
 CAPACITY = 500
 """Records that wait before the reader is to hand no more."""
 
+_AT_A_TIME = 25
+"""Records that are taken before others have their turn."""
+
 
 class TaskInbox:
     """The feedback of one task.
 
     ``waits`` says of a dedup key that its request is on the wire, ``has_room`` of a replay that its route takes more to
     owe; ``changed`` is told of an alert that feedback has changed, ``ended`` of one that it has ended, ``decided`` of a
-    replay that was decided like an event.
+    replay that was decided like an event. ``soon`` is given what is to be called when others have had their turn.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class TaskInbox:
         changed: Callable[[Alert], None],
         ended: Callable[[str], None],
         decided: Callable[[Decision], None],
+        soon: Callable[[Callable[[], None]], object],
     ) -> None:
         self._pipeline = pipeline
         self._partition = partition
@@ -56,6 +60,7 @@ class TaskInbox:
         self._changed = changed
         self._ended = ended
         self._decided = decided
+        self._soon = soon
         self._waiting: deque[tuple[int, int, Feedback]] = deque()
         self._handed: dict[int, int] = {}
         self._taken: dict[int, int] = {}
@@ -125,7 +130,9 @@ class TaskInbox:
             return
         self._is_working = True
         try:
-            while self._waiting and self._is_running():
+            for _ in range(_AT_A_TIME):
+                if not (self._waiting and self._is_running()):
+                    return
                 partition, offset, feedback = self._waiting[0]
                 try:
                     if not self._take(feedback):
@@ -136,6 +143,8 @@ class TaskInbox:
                 self._taken[partition] = offset + 1
         finally:
             self._is_working = False
+        if self._waiting:
+            self._soon(self.work)
 
     def _take(self, feedback: Feedback) -> bool:
         """Take one record; False if it has to wait."""

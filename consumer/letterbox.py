@@ -23,6 +23,7 @@ from consumer.kafka import BATCH_BYTES
 from consumer.record_clock import RecordClock
 from consumer.repartition import partition_of
 from consumer.transaction import Refused
+from consumer.turns import Turns
 
 POST_SECONDS = 15.0
 """For the dead letters of one transaction. It is less than a commit may take, so that it is known what took so long."""
@@ -68,11 +69,13 @@ class Letterbox:
         *,
         ask_limit: AskLimit,
         record_clock: RecordClock,
+        turns: Turns,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
         self.topic = topic
         self._ask_limit = ask_limit
+        self._turns = turns
         self._record_clock = record_clock
         self._clock = clock
         self._log = log
@@ -97,13 +100,17 @@ class Letterbox:
 
     async def _post(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
         partitions = len(await producer.partitions_for(self.topic))
-        await self._look_again(letters)
+        whole: list[tuple[DeadLetter, Encoded]] = []
+        work = ((letter, letter.encode()) for letter in letters)
+        while done := await self._turns.take(work):
+            whole += done
+        await self._look_again(max(encoded_size(*encoded) for _, encoded in whole))
         by_partition: dict[int, list[_Envelope]] = {}
         limit = self._limit
-        for letter in letters:
+        for letter, encoded in whole:
             record = letter.record
             number = record.partition % partitions if record.key is None else partition_of(record.key, partitions)
-            by_partition.setdefault(number, []).append(await self._envelope(letter, limit))
+            by_partition.setdefault(number, []).append(await self._envelope(letter, encoded, limit))
         for number, envelopes in by_partition.items():
             await self._post_to(producer, number, envelopes, limit)
             for envelope in envelopes:
@@ -124,9 +131,8 @@ class Letterbox:
 
     # one letter
 
-    async def _envelope(self, letter: DeadLetter, limit: int) -> _Envelope:
+    async def _envelope(self, letter: DeadLetter, whole: Encoded, limit: int) -> _Envelope:
         """The letter whole, as it is or compressed; else as much of it as the limit lets through."""
-        whole = letter.encode()
         size = encoded_size(*whole)
         if size <= limit:
             return _Envelope(letter, whole, _PLAIN, size, is_cut=False)
@@ -146,10 +152,10 @@ class Letterbox:
 
     # what the topic takes
 
-    async def _look_again(self, letters: Sequence[DeadLetter]) -> None:
-        """Before a letter gives way to the limit, see whether that still holds."""
+    async def _look_again(self, largest: int) -> None:
+        """Before a letter gives way to the limit, see whether that still holds. The ``largest`` has so many bytes."""
         now = self._clock.monotonic()
-        if now - self._looked_at < LOOK_SECONDS or not any(self._is_large(letter) for letter in letters):
+        if now - self._looked_at < LOOK_SECONDS or largest <= self._limit:
             return
         self._looked_at = now
         told = await self._ask_limit()
@@ -159,9 +165,6 @@ class Letterbox:
         elif now - self._guessed_at >= TRIAL_SECONDS:
             self._set_limit(max(self._limit, self._first_limit), told=False)
             self._compresses = True
-
-    def _is_large(self, letter: DeadLetter) -> bool:
-        return encoded_size(*letter.encode()) > self._limit
 
     async def _learn(self, batch: _Batch, limit: int) -> bool:
         """A batch was refused that was made for this limit. Returns whether the next one will be another."""

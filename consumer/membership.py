@@ -54,11 +54,13 @@ class MemberRunner(ABC, Generic[T]):
         self._log = log.bind(provider=name)
         dlq = config.kafka.topics.dlq
         self._record_clock = RecordClock(clock)
+        self._turns = Turns()
         self._letterbox = Letterbox(
             dlq,
             dead_letter_limit,
             ask_limit=lambda: ask_max_bytes(clients, dlq),
             record_clock=self._record_clock,
+            turns=self._turns,
             clock=clock,
             log=self._log,
         )
@@ -66,7 +68,6 @@ class MemberRunner(ABC, Generic[T]):
         self._proofs: Proofs | None = None
         self._growth: Growth | None = None
         self._standstill = Standstill()
-        self._turns = Turns()
         retry = config.delivery.retry
         self._backoff = Backoff(
             retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, random.random

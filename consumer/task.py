@@ -129,6 +129,7 @@ class Task(OwnedPartition):
             changed=self._changed_by_feedback,
             ended=self._ended_by_feedback,
             decided=self._replayed,
+            soon=lambda work: asyncio.get_running_loop().call_soon(work),
         )
 
     # own, restore

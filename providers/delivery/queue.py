@@ -12,7 +12,7 @@ from state.ordered import Ordered
 from state.pieces import Pieces
 from state.violation import Severity
 
-_UNPARKED_AT_A_TIME = 200
+_UNPARKED_AT_A_TIME = 32  # at each answer, of which many can come at once
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ import structlog
 from consumer.clock import Clock
 from consumer.letterbox import Letterbox
 from consumer.record_clock import RecordClock
+from consumer.turns import Turns
 
 
 def large_letterbox(topic: str) -> Letterbox:
@@ -15,5 +16,11 @@ def large_letterbox(topic: str) -> Letterbox:
 
     clock = Clock.system()
     return Letterbox(
-        topic, 2 << 20, ask_limit=untold, record_clock=RecordClock(clock), clock=clock, log=structlog.get_logger()
+        topic,
+        2 << 20,
+        ask_limit=untold,
+        record_clock=RecordClock(clock),
+        turns=Turns(),
+        clock=clock,
+        log=structlog.get_logger(),
     )

@@ -37,6 +37,7 @@ class World:
         self.counted: list[tuple[str, str]] = []
         self.on_the_wire: set[str] = set()
         self.ended: list[str] = []
+        self.soon: list[Callable[[], None]] = []
         self.has_room = self.is_running = True
         pipeline: Any = SimpleNamespace(
             provider=SimpleNamespace(name="pagerduty"),
@@ -59,6 +60,7 @@ class World:
             changed=self.changed.append,
             ended=self.ended.append,
             decided=self.decided.append,
+            soon=self.soon.append,
         )
 
     def has(self, dedup_key: str) -> None:
@@ -163,6 +165,8 @@ def test_a_task_that_owes_much_takes_no_replay_for_now() -> None:
     assert (len(world.decided), world.inbox.is_full, world.inbox.positions) == (0, True, {})
     world.has_room = True
     world.inbox.work()
+    while world.soon:
+        world.soon.pop()()
     assert (len(world.decided), world.inbox.is_full, world.inbox.positions) == (CAPACITY, False, {0: CAPACITY})
 
 
@@ -195,3 +199,17 @@ def test_a_topic_that_was_created_anew_begins_again() -> None:
     world.hand(command("a"))
     assert world.status("a") is Status.RESOLVING
     assert world.inbox.positions == {0: 1}
+
+
+def test_of_many_records_others_have_their_turn_in_between() -> None:
+    world = World()
+    keys = [f"k{number}" for number in range(100)]
+    for key in keys:
+        world.has(key)
+    world.hand(*(command(key) for key in keys))
+    taken = [sum(world.status(key) is Status.RESOLVING for key in keys)]
+    while world.soon:
+        world.soon.pop()()
+        taken.append(sum(world.status(key) is Status.RESOLVING for key in keys))
+    assert taken == [25, 50, 75, 100]
+    assert world.inbox.positions == {0: 100}

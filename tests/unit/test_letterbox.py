@@ -19,6 +19,7 @@ from consumer.deadletter import DeadLetter, decode, encoded_size
 from consumer.letterbox import LOOK_SECONDS, TRIAL_SECONDS, Letterbox
 from consumer.record_clock import RecordClock
 from consumer.transaction import Refused
+from consumer.turns import Turns
 from state.violation import Record
 from tests.unit.test_deadletter import dead_letter
 
@@ -31,7 +32,15 @@ WHOLE = 1_000_000
 class Topic:
     """A dead-letter topic, and a producer for it. What a transaction wrote is there once it is committed."""
 
-    def __init__(self, limit: int, *, is_told: bool = True, partitions: int = 1, compresses: bool = True) -> None:
+    def __init__(
+        self,
+        limit: int,
+        *,
+        is_told: bool = True,
+        partitions: int = 1,
+        compresses: bool = True,
+        turns: Turns | None = None,
+    ) -> None:
         self.limit = limit
         self.is_told = is_told
         self.partitions = partitions
@@ -44,7 +53,13 @@ class Topic:
         clock = Clock(lambda: self.now, lambda: self.now)
         log = structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[])
         self.letterbox = Letterbox(
-            "dlq", WHOLE, ask_limit=self._tell, record_clock=RecordClock(clock), clock=clock, log=log
+            "dlq",
+            WHOLE,
+            ask_limit=self._tell,
+            record_clock=RecordClock(clock),
+            turns=turns or Turns(),
+            clock=clock,
+            log=log,
         )
 
     async def _tell(self) -> int | None:
@@ -208,3 +223,21 @@ async def test_a_producer_that_is_fenced_or_broken_is_no_refusal(failure: Except
     topic.failure = failure
     with pytest.raises(type(failure)):
         await topic.write([letter(b"?")])
+
+
+async def test_many_letters_are_encoded_in_slices() -> None:
+    times = iter(range(100_000))
+    topic = Topic(WHOLE, turns=Turns(clock=lambda: next(times), seconds=20))
+    turns_of_others = 0
+
+    async def others() -> None:
+        nonlocal turns_of_others
+        while True:
+            turns_of_others += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    written, refusals = await topic.write([dead_letter() for _ in range(1000)])
+    beside.cancel()
+    assert (len(written), refusals) == (1000, 0)
+    assert turns_of_others > 50
