@@ -447,7 +447,7 @@ class Delivery:
     ) -> None:
         now = self._clock()
         suspect = (
-            Suspect(entry, dispatch, answer, sent_at, now, integration.worked_at)
+            Suspect(entry, dispatch, answer, sent_at, now, integration.known_to_work_at)
             if isinstance(answer, Rejected | RouteRefused)
             else None
         )
@@ -587,7 +587,7 @@ class Delivery:
             case Rejected(is_plain=True, reason=reason):
                 # There is no such alert: it has read the key. Or there is no such address, and then what was answered
                 # so as well is no alert's fault.
-                suspects = integration.check_accepted(sent_at, now)
+                suspects = integration.check_read(sent_at, now)
                 nowhere = [suspect for suspect in suspects if suspect.answer.status == NO_SUCH_ALERT]
                 if nowhere:
                     self._refuse(integration, reason, by_check=False)

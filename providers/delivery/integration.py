@@ -67,7 +67,8 @@ Alert = tuple[Outbox, str]
 class Suspect:
     """A notification that was rejected, or whose route was refused: the check says whose fault it is.
 
-    It left at ``sent_at``, and was answered at ``answered_at``; the key was last seen to work at ``worked_at``.
+    It left at ``sent_at``, and was answered at ``answered_at``; the key was last seen to work at ``worked_at``, which
+    is never where it has been seen not to since.
     """
 
     entry: Entry
@@ -378,8 +379,8 @@ class Integration:
     def accepted(self, entry: Entry, sent_at: float, now: float) -> list[Suspect]:
         """The provider took what had left at ``sent_at``; gives the suspects that had been answered by then:
         the key works, so it is their own fault."""
-        self.accepted_at = now
-        self._heard(now)
+        self.accepted_at = self.worked_at = self.heard_at = now
+        self._is_unheard = False
         self._rejected = 0
         if entry.is_behind:
             self._window = min(_MOST_BEHIND, max(1, 2 * self._window))
@@ -469,6 +470,11 @@ class Integration:
         """It waits for the next check."""
         self.suspects[suspect.entry.outbox, suspect.entry.dedup_key] = suspect
 
+    @property
+    def known_to_work_at(self) -> float:
+        """When the provider last took something with this key; no time at all if it has refused it since."""
+        return self.worked_at if self.refusal is None else -math.inf
+
     def believes_rejection(self) -> bool:
         """Where the key cannot be checked: whether a rejection is taken for the alert's own fault."""
         self._rejected += 1
@@ -486,17 +492,18 @@ class Integration:
 
     def check_accepted(self, sent_at: float, now: float) -> list[Suspect]:
         """The check that had left at ``sent_at`` was accepted; gives the suspects whose own fault it is then."""
-        self._heard(now)
+        self.worked_at = now
+        return self.check_read(sent_at, now)
+
+    def check_read(self, sent_at: float, now: float) -> list[Suspect]:
+        """The same of a check that was answered, where that can also be said by somebody who has not read the key."""
+        self.heard_at, self._is_unheard = now, False
         self._doubts_throttling = False
         return self._released(lambda suspect: suspect.answered_at <= sent_at)
 
     def check_unanswered(self) -> None:
         """The check has met an outage, or a limiter, and says nothing of the key."""
         self._is_unheard = True
-
-    def _heard(self, now: float) -> None:
-        self.worked_at = self.heard_at = now
-        self._is_unheard = False
 
     def check_refused(self) -> list[Suspect]:
         """The check was refused; gives the suspects, whose fault it is not."""

@@ -287,6 +287,21 @@ def test_a_key_that_is_put_right_before_it_is_checked_costs_nothing(status: int,
     assert setting.told(kind).keys() == set(names("s", 5))
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
+@pytest.mark.parametrize("acts", [False, True], ids=["pagerduty", "opsgenie"])
+def test_a_key_that_is_put_right_at_whatever_moment_costs_nothing(status: int, acts: bool) -> None:
+    for seconds in range(1, 30):
+        refused = True
+        setting = Setting(lambda call: Rejected(status, "some text") if refused else Accepted(), acts=acts)  # noqa: B023
+        setting.run(2)
+        setting.occur(*names("s", 10))
+        setting.run(seconds, tick=0.05)
+        refused = False
+        setting.run(60)
+        assert setting.dead_letters == []
+        assert setting.told().keys() == set(names("s", 10))
+
+
 @pytest.mark.parametrize("status", EVERY_4XX)
 def test_a_refused_key_that_nobody_checks_costs_two_dead_letters_at_most(status: int) -> None:
     revoked = True
