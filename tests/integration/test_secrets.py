@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 
 from consumer.config import secrets_of
 from providers.sandbox import Answer, Drop, Fault, Hang, LoseAnswer, Sandbox
-from providers.sandbox.faults import Effect
+from providers.sandbox.faults import ArmedFault, Effect
 from tests.support.broker import Broker
 from tests.support.clocks import Moving
 from tests.support.events import event, session_end
@@ -87,14 +87,16 @@ async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broke
         alias = f"clawdstrike-forbidden_path-{session}"
         sandbox.faults.add(Fault(effect, key=OPSGENIE_KEY, dedup_key=alias, times=1))
     # Rejected, also when the provider says it of a resolve: dead letters and logs.
+    rejected: list[ArmedFault] = []
     for provider, key in (("pagerduty", DEFAULT_KEY), ("opsgenie", OPSGENIE_KEY)):
         for number, body in enumerate(echoes(key)):
             prefix = "forbidden_path:" if provider == "pagerduty" else "clawdstrike-forbidden_path-"
-            sandbox.faults.add(Fault(Answer(status=422, body=body), dedup_key=f"{prefix}rejected-{number}", times=1))
+            fault = Fault(Answer(status=422, body=body), dedup_key=f"{prefix}rejected-{number}")
+            rejected.append(sandbox.faults.add(fault))
             expected += 1
         end = "resolve" if provider == "pagerduty" else "close"
-        rejected = Fault(Answer(status=400, body=f"no {key}"), dedup_key=f"{prefix}s0", action=end, times=1)
-        sandbox.faults.add(rejected)
+        fault = Fault(Answer(status=400, body=f"no {key}"), dedup_key=f"{prefix}s0", action=end)
+        rejected.append(sandbox.faults.add(fault))
     moving = Moving()
     async with running_member(world.config, clock=moving.clock) as member:
         await send(world, *(event(guard=guard, session=session) for guard in keys for session in sessions))
@@ -116,6 +118,8 @@ async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broke
         )
         metrics += generate_latest(member.registry)
     output += member.output.getvalue()
+    for armed in rejected:
+        armed.remove()
     assert sandbox.faults.armed() == []
 
     world.document["delivery"] |= {"give_up_after": "4s"}
