@@ -121,7 +121,7 @@ class Store:
 
     def is_unheard(self, dedup_key: str) -> bool:
         """Whether the alert was restored, and nothing has been heard of it since."""
-        return dedup_key not in self._heard.of(dedup_key)
+        return dedup_key not in self._heard
 
     def longest_quiet(self, heard_before: float) -> Iterator[Alert]:
         """The alerts of which nothing has been heard since that moment or longer, by the monotonic clock.

@@ -485,8 +485,7 @@ class Delivery:
 
     def _accepted(self, integration: Integration, entry: Entry, sent_at: float, now: float) -> None:
         suspects = integration.accepted(entry, sent_at, now)
-        if integration.works():
-            self._observer.works(integration.routes)
+        self._works(integration)
         for suspect in suspects:
             self._key_works(integration, suspect)
 
@@ -547,13 +546,24 @@ class Delivery:
         if integration.refuse(reason, self._clock(), by_check=by_check):
             self._observer.refused(integration.routes, reason)
 
+    def _works(self, integration: Integration) -> None:
+        if integration.works():
+            self._observer.works(integration.routes)
+
+    def _check_works(self, integration: Integration) -> None:
+        """A check ends a refusal that a check has found out, or by which nothing is owed any more; any other ends with
+        the next acceptance."""
+        refusal = integration.refusal
+        if refusal is not None and (refusal.by_check or not integration.owed):
+            self._works(integration)
+
     # the check of a key
 
     def _check_if_due(self, integration: Integration, now: float) -> None:
         due = integration.check_due()
         if due is None:
-            if integration.refusal is not None and integration.is_idle and integration.works():
-                self._observer.works(integration.routes)  # nothing is known of it any more, and nobody waits for it
+            if integration.refusal is not None and integration.is_idle:
+                self._works(integration)  # nothing is known of it any more, and nobody waits for it
             return
         if due > now or integration.is_checking:
             return
@@ -576,12 +586,11 @@ class Delivery:
         self._pump(integration)
 
     def _checked(self, integration: Integration, answer: Answer, sent_at: float) -> None:
-        now, refusal = self._clock(), integration.refusal
+        now = self._clock()
         match answer:
             case Accepted():
                 suspects = integration.check_accepted(sent_at, now)
-                if refusal is not None and (refusal.by_check or not integration.owed) and integration.works():
-                    self._observer.works(integration.routes)
+                self._check_works(integration)
                 for suspect in suspects:
                     self._key_works(integration, suspect)
             case Rejected(is_plain=True, reason=reason):
@@ -591,8 +600,8 @@ class Delivery:
                 nowhere = [suspect for suspect in suspects if suspect.answer.status == NO_SUCH_ALERT]
                 if nowhere:
                     self._refuse(integration, reason, by_check=False)
-                elif refusal is not None and (refusal.by_check or not integration.owed) and integration.works():
-                    self._observer.works(integration.routes)
+                else:
+                    self._check_works(integration)
                 for suspect in suspects:
                     if suspect in nowhere:
                         self._routes_fault(integration, suspect)

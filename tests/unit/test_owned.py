@@ -125,6 +125,13 @@ async def _committing(count: int, task: _Kind) -> None:
     await wait_until(lambda: len(task.commits) == count, f"{count} commits have begun")
 
 
+async def _drained(task: _Kind, running: "asyncio.Task[None]") -> BaseException | None:
+    """What the task has ended with, which is told to close."""
+    await asyncio.wait_for(task.drain(1.0), 5)
+    await asyncio.wait([running], timeout=5)
+    return running.exception()
+
+
 async def _turns(count: int = 20) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
@@ -257,9 +264,7 @@ async def test_a_task_that_is_closed_while_it_waits_ends_without_another_try(mon
     async with _running() as (task, running):
         task.commits[0].set_exception(_not_mended())
         await wait_until(lambda: task.is_refused, "it is in trouble")
-        await asyncio.wait_for(task.drain(1.0), 5)
-        await asyncio.wait([running], timeout=5)
-        assert isinstance(running.exception(), Refused)
+        assert isinstance(await _drained(task, running), Refused)
         assert len(task.commits) == 1
 
 
@@ -322,9 +327,7 @@ async def test_a_task_that_is_closed_while_no_producer_can_be_had_ends(monkeypat
         task.kafka.outage = 1
         task.commits[0].set_exception(_unanswered(0))
         await wait_until(lambda: task.kafka.outage == 0, "it has been tried")
-        await asyncio.wait_for(task.drain(1.0), 5)
-        await asyncio.wait([running], timeout=5)
-        assert isinstance(running.exception(), Unanswered)
+        assert isinstance(await _drained(task, running), Unanswered)
         assert len(task.commits) == 1
 
 
