@@ -1,7 +1,7 @@
 """A checkpoint: one committed transaction of changed alerts, dead letters and the position (design section 6.4)."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
@@ -32,11 +32,15 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a task knew at one moment; committed once, then thrown away."""
+    """What a task knew at one moment; committed once, then thrown away.
+
+    ``beside`` are the dedup keys whose own records cannot be read: their alerts are written beside those.
+    """
 
     cut: Cut
     dead_letters: tuple[DeadLetter, ...]
     position: Position
+    beside: Container[str] = frozenset()
 
     async def commit(self, sink: Sink) -> None:
         """Commit all of it, or raise as `commit_transaction` does."""
@@ -53,7 +57,8 @@ class Checkpoint:
         topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()
         for key, alert in self.cut.changes:
             value = None if alert is None else encode_alert(alert)
-            yield Outgoing(topic, partition, encode_key(key), value, timestamp=now)
+            record_key = encode_key(key, beside=key in self.beside)
+            yield Outgoing(topic, partition, record_key, value, timestamp=now)
         position = encode_position(self.position, self.cut.counts)
         yield Outgoing(topic, partition, CHECKPOINT_KEY, position, timestamp=now)
 

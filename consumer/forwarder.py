@@ -119,6 +119,7 @@ class Forwarder(OwnedPartition):
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         topic, partition = self._with.stage.positions_topic, self.source.partition.partition
         restored = await restore(self._with.clients, topic, partition, self._log)
+        self._accept(restored.position, topic)
         await self._go_on(committed, restored.position)
         self._log.info("partition_restored", position=self.position)
 
@@ -186,7 +187,8 @@ class Forwarder(OwnedPartition):
     def _cut(self) -> _Cut:
         """All of this at one moment, without an await between."""
         partition = self.source.partition
-        cut = _Cut(self._forwards, self._dead_letters, Position(partition.topic, partition.partition, self.position))
+        position = Position(partition.topic, partition.partition, self.position, group=self._group_id)
+        cut = _Cut(self._forwards, self._dead_letters, position)
         self._forwards, self._dead_letters, self._forward_bytes = [], [], 0
         self._let_go("waiting")
         return cut

@@ -24,6 +24,7 @@ from consumer.kafka import start_client, stop_consumer, to_the_end
 from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
 from consumer.proof import NotOwner, Proofs
+from consumer.restore import StateRefused
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
 from consumer.transaction import FAILURES, Refused, Unanswered
@@ -39,6 +40,9 @@ STOP_SECONDS = 10.0
 
 DRAIN_SHARE = 0.8
 """Of the grace, for the requests on the wire; the rest is for the last checkpoints and the last commit."""
+
+REFUSED_STATE_SECONDS = 60.0
+"""Between two looks at a state that a task cannot go on from."""
 
 INSTANCE_ID_LOSSES = 2
 INSTANCE_ID_SECONDS = 60.0
@@ -169,9 +173,12 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             if trouble is None and task is not None and task.is_paused:
                 trouble = "it is paused: its dead letters cannot be written"
             if trouble is None and partition in self._troubles and (task is None or not task.has_checkpointed):
-                trouble = f"its task failed: {self._troubles[partition]!r}"
+                error = self._troubles[partition]
+                trouble = f"it stands still: {error}" if isinstance(error, StateRefused) else f"its task failed: {error!r}"
             if trouble is None:
                 trouble = self._ends.trouble(partition)
+            if trouble is None and task is not None:
+                trouble = task.state_trouble
             if trouble is not None:
                 troubles[partition.partition] = trouble
         return troubles
@@ -365,6 +372,11 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 if not error.revoked:
                     await self._abandon(error)
                 return
+            except StateRefused as error:
+                self._stands_still(partition, error)
+                source.pause()
+                await asyncio.sleep(REFUSED_STATE_SECONDS)
+                continue
             except Exception as error:
                 # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
                 expected = isinstance(error, (*FAILURES, Refused, Unanswered))
@@ -380,6 +392,14 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 )
             source.pause()
             await asyncio.sleep(self._backoff.wait(failures))
+
+    def _stands_still(self, partition: TopicPartition, error: StateRefused) -> None:
+        """Nothing is decided of this partition until somebody has mended its state, which is looked at now and then."""
+        known = self._troubles.get(partition)
+        self._troubles[partition] = error
+        if str(known) != str(error):
+            self._metrics.task_trouble()
+            self._log.error("task_stands_still", partition=partition.partition, error=str(error))
 
     async def _position_lost(self, lost: Mapping[TopicPartition, int]) -> None:
         """The broker has removed records that were not decided yet: the task is built again, and restores."""

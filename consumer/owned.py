@@ -16,11 +16,13 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.committed import is_committed
 from consumer.deadletter import DeadLetter
+from consumer.foreign import foreign_group
 from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_producer
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
+from consumer.restore import StateRefused
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
 from consumer.transaction import FAILURES, Refused, Unanswered
@@ -117,6 +119,11 @@ class OwnedPartition(ABC):
         """Whether nothing is fetched, because too many dead letters wait to be written."""
         return _DEAD_LETTERS in self._holds
 
+    @property
+    def state_trouble(self) -> str | None:
+        """What is wrong with its state, while it goes on all the same; None if nothing is."""
+        return None
+
     # what a kind of task says
 
     @abstractmethod
@@ -212,6 +219,11 @@ class OwnedPartition(ABC):
         async with asyncio.timeout(INIT_TIMEOUT_SECONDS):
             await start_producer(producer)
         return producer
+
+    def _accept(self, checkpointed: Position | None, topic: str) -> None:
+        """Raises `StateRefused` for a checkpoint of another group: its alerts are not this one's to resolve."""
+        if checkpointed is not None and (problem := foreign_group(checkpointed, self._group_id, topic)) is not None:
+            raise StateRefused(problem)
 
     async def _go_on(self, committed: OffsetAndMetadata, checkpointed: Position | None) -> None:
         """Set the position: the checkpoint's, unless an operator has set another, or it is lost (section 6.2)."""

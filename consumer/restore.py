@@ -1,8 +1,9 @@
-"""Reading a task's state back (design section 6.2)."""
+"""Reading a task's state back (design sections 6.2 and 17, "Versions")."""
 
 import asyncio
+import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from structlog.typing import FilteringBoundLogger
@@ -10,9 +11,18 @@ from structlog.typing import FilteringBoundLogger
 from consumer.kafka import KafkaClients, started
 from consumer.settled import HiddenState, settled_end
 from state.alert import Alert
+from state.beside import joined
 from state.counts import Counts, up_to_date
 from state.pieces import Pieces
-from state.records import CHECKPOINT_KEY, Position, decode_alert, decode_counts, decode_position
+from state.records import (
+    BESIDE,
+    CHECKPOINT_KEY,
+    CorruptState,
+    Position,
+    decode_alert,
+    decode_counts,
+    decode_position,
+)
 
 TELL_RECORDS = 100_000
 """How many records are read between two lines about the progress."""
@@ -25,17 +35,48 @@ READ_RECORDS = 1000
 """At a time: four partitions that are restored at once give others a turn every 20 ms."""
 
 
+_OFFSET = struct.Struct(">q")
+"""Where a record stands, before its value: beside it, a million whole numbers would take as much as the values."""
+
+
+class StateRefused(Exception):
+    """A task cannot go on from what its state topic holds, whoever tries: topic, partition and reason are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record of the state that this release cannot read: it is left as it is.
+
+    ``beside`` is the alert that was written beside it, if its dedup key has had an event since.
+    """
+
+    key: bytes
+    offset: int
+    reason: str
+    beside: Alert | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reunited:
+    """An alert that was written beside a record which can be read now, or is gone: it is one with that."""
+
+    alert: Alert
+
+
+Found = Alert | Unreadable | Reunited
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What the last checkpoint held: the alerts, and the position (None: there has been no checkpoint).
 
-    The alerts can be gone through once: each is decoded when its turn comes, and its record is forgotten, so that there
-    are never all alerts and all records in memory. That raises `CorruptState`. ``counts`` are those that the checkpoint
-    held of alerts with older records; the alerts have them already.
+    What was found can be gone through once: each is decoded when its turn comes, and its record is forgotten, so that
+    there are never all alerts and all records in memory. ``counts`` are those that the checkpoint held of alerts with
+    older records; the alerts have them already.
     ``written_at`` is when that was written, in seconds since the epoch by the clock of its owner; None if nothing was.
     """
 
-    alerts: Iterable[Alert]
+    found: Iterable[Found]
     position: Position | None
     written_at: float | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
@@ -45,28 +86,76 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
     """Read a state partition from its beginning to its end.
 
     To be called after the task's producer was initialised: no transaction of an owner is open then, and the end is the
-    real one. Raises `CorruptState`, TimeoutError if the partition does not answer or its end is hidden, and what the
-    consumer raises.
+    real one. Raises `StateRefused` if the checkpoint cannot be read, TimeoutError if the partition does not answer or
+    its end is hidden, and what the consumer raises.
     """
     async with started(clients.reader()) as reader:
-        values, written_at = await _read(clients, reader, TopicPartition(topic, partition), log)
-    checkpoint = values.pop(CHECKPOINT_KEY)
+        read = await _read(clients, reader, TopicPartition(topic, partition), log)
+    checkpoint = read.values.pop(CHECKPOINT_KEY)
     if checkpoint is None:
-        return Restored(_decoded(values, {}), None, written_at)
-    counts = decode_counts(checkpoint)
-    return Restored(_decoded(values, counts), decode_position(checkpoint), written_at, counts)
+        return Restored(_decoded(read, {}), None, read.written_at)
+    offset, value = _split(checkpoint)
+    try:
+        position, counts = decode_position(value), decode_counts(value)
+    except CorruptState as error:
+        raise StateRefused(
+            f"topic {topic}, partition {partition}: the checkpoint at offset {offset} cannot be read, so a later "
+            f"release has written it, or somebody else: run that release ({error})"
+        ) from error
+    return Restored(_decoded(read, counts), position, read.written_at, counts)
 
 
-def _decoded(values: Pieces[bytes, bytes], counts: Mapping[str, Counts]) -> Iterator[Alert]:
-    for key, value in values.taken():
+@dataclass(slots=True)
+class _Read:
+    """The last record of each key, its offset before its value; ``besides`` are those that stand beside others.
+
+    ``written_at`` is when the last checkpoint was written. Only these values are ever decoded.
+    """
+
+    values: Pieces[bytes, bytes] = field(default_factory=Pieces)
+    besides: Pieces[bytes, bytes] = field(default_factory=Pieces)
+    written_at: float | None = None
+
+
+def _split(record: bytes) -> tuple[int, bytes]:
+    (offset,) = _OFFSET.unpack_from(record)
+    return offset, record[_OFFSET.size :]
+
+
+def _decoded(read: _Read, counts: Mapping[str, Counts]) -> Iterator[Found]:
+    besides, are_any = read.besides, len(read.besides) > 0
+    for key, record in read.values.taken():
+        if are_any and (beside := besides.pop(BESIDE + key)) is not None:
+            yield from _together(_decode(key, record, {}), _decode(key, beside, counts))
+        else:
+            yield _decode(key, record, counts)
+    for key, record in besides.taken():
+        found = _decode(key.removeprefix(BESIDE), record, counts)
+        yield Reunited(found) if isinstance(found, Alert) else found
+
+
+def _together(own: Alert | Unreadable, beside: Alert | Unreadable) -> Iterator[Found]:
+    if isinstance(beside, Unreadable):
+        yield own
+        yield beside
+    elif isinstance(own, Unreadable):
+        yield replace(own, beside=beside)
+    else:
+        yield Reunited(joined(own, beside))
+
+
+def _decode(key: bytes, record: bytes, counts: Mapping[str, Counts]) -> Alert | Unreadable:
+    offset, value = _split(record)
+    try:
         alert = decode_alert(key, value)
-        yield up_to_date(alert, counts) if counts else alert
+    except CorruptState as error:
+        return Unreadable(key, offset, str(error))
+    return up_to_date(alert, counts) if counts else alert
 
 
 async def _read(
     clients: KafkaClients, reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger
-) -> tuple[Pieces[bytes, bytes], float | None]:
-    """The last value of each key, and when the last checkpoint was written; only these values are ever decoded."""
+) -> _Read:
     reader.assign([partition])
     try:
         async with asyncio.timeout(SILENT_SECONDS):
@@ -77,20 +166,20 @@ async def _read(
     except TimeoutError:
         raise _silent(partition, "its bounds are unknown") from None
     reader.seek(partition, beginning)
-    values: Pieces[bytes, bytes] = Pieces()
-    written_at = None
+    read = _Read()
     told = position = furthest = beginning
     clock = asyncio.get_running_loop().time
     heard_at = clock()
     # The position passes over transaction markers and aborted records; the offset of the last record does not.
     while (position := await reader.position(partition)) < end:
         for record in (await reader.getmany(partition, timeout_ms=500, max_records=READ_RECORDS)).get(partition, ()):
+            values = read.besides if record.key and record.key.startswith(BESIDE) else read.values
             if record.value is None:
                 values.pop(record.key)
             else:
-                values[record.key] = record.value
+                values[record.key] = _OFFSET.pack(record.offset) + record.value
             if record.key == CHECKPOINT_KEY:
-                written_at = record.timestamp / 1000
+                read.written_at = record.timestamp / 1000
         if position > furthest:
             furthest, heard_at = position, clock()
         elif clock() - heard_at > SILENT_SECONDS:
@@ -99,7 +188,7 @@ async def _read(
             told = position
             log.info("partition_restoring", done=position - beginning, of=end - beginning)
         await asyncio.sleep(0)  # what was fetched already is given out without a wait
-    return values, written_at
+    return read
 
 
 def _silent(partition: TopicPartition, where: str) -> TimeoutError:

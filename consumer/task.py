@@ -7,7 +7,7 @@ what has become of both is committed by checkpoints.
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
 
@@ -20,6 +20,7 @@ from consumer.clock import Clock, Moment
 from consumer.feedback_reader import FeedbackReader
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients
+from consumer.left_alone import LeftAlone
 from consumer.letterbox import Letterbox
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
@@ -27,14 +28,15 @@ from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
-from consumer.restore import Restored, restore
+from consumer.restore import Restored, Reunited, Unreadable, restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
 from consumer.turns import Turns
 from consumer.upstream import Upstream
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Outcome, due, over, restored
-from state.records import Position
+from state.counts import Counts
+from state.records import BESIDE, Position
 from state.store import Cut, Store
 
 ENDED_AT_A_TIME = 10_000
@@ -72,6 +74,8 @@ class Surroundings:
     upstream: Upstream | None = None
     """None: no repartition stage stands before these tasks."""
     turns: Turns = field(default_factory=Turns)
+    told_unreadable: set[tuple[int, int]] = field(default_factory=set)
+    """Which records of the state somebody has been told of already (`LeftAlone`)."""
 
 
 class Task(OwnedPartition):
@@ -96,6 +100,10 @@ class Task(OwnedPartition):
             log=log,
         )
         self.store = Store()
+        self.left_alone = LeftAlone(
+            surroundings.pipeline.state_topic, source.partition.partition, surroundings.told_unreadable, log
+        )
+        self._foreign_counts: Mapping[str, Counts] = {}  # of records that are left alone
         self._owing: list[str] = []
         self._written_at: float | None = None
         self._with = surroundings
@@ -132,6 +140,11 @@ class Task(OwnedPartition):
             soon=lambda work: asyncio.get_running_loop().call_soon(work),
         )
 
+    @property
+    def state_trouble(self) -> str | None:
+        """What of its state cannot be read."""
+        return self.left_alone.trouble
+
     # own, restore
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
@@ -149,6 +162,7 @@ class Task(OwnedPartition):
         partition, clock = self.source.partition, self._with.clock
         started = clock.monotonic()
         found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
+        self._accept(found.position, self._with.pipeline.state_topic)
         await self._fill(found)
         self._written_at = found.written_at
         if found.position is not None:
@@ -178,15 +192,34 @@ class Task(OwnedPartition):
     async def _fill(self, found: Restored) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
         now = self._with.clock.moment()
+        reunited: list[str] = []
 
-        def as_of_now() -> Iterator[Alert]:
-            for written in found.alerts:
+        def as_of_now() -> Iterator[Alert | None]:
+            for one in found.found:
+                match one:
+                    case Unreadable():
+                        self.left_alone.found(one)
+                        written = one.beside
+                    case Reunited():
+                        written = one.alert
+                        reunited.append(written.dedup_key)
+                    case _:
+                        written = one
+                if written is None:
+                    yield None
+                    continue
                 alert = restored(written, now.wall)
                 if due(alert) is not None:
                     self._owing.append(alert.dedup_key)
                 yield alert
 
         await self._with.turns.through(self.store.restore(as_of_now(), now.monotonic, found.counts))
+        for dedup_key in reunited:
+            self.store.write_again(dedup_key)
+            self.store.write_again(BESIDE.decode() + dedup_key)  # its tombstone
+        left_alone = self.left_alone
+        left_alone.tell_number()
+        self._foreign_counts = {key: one for key, one in found.counts.items() if key in left_alone.dedup_keys}
 
     async def _restored(self) -> None:
         owing, self._owing = self._owing, []
@@ -384,12 +417,15 @@ class Task(OwnedPartition):
         changed = self.store.cut()
         oldest_owed = self.store.oldest_owed_offset()
         owed = self.store.owed_count
+        foreign = {key: one for key, one in self._foreign_counts.items() if self.store.get(key) is None}
 
         started = self._with.clock.monotonic()
+        cut = await divided(self.store, changed, self._with.turns)
         checkpoint = Checkpoint(
-            await divided(self.store, changed, self._with.turns),
+            replace(cut, counts={**foreign, **cut.counts}) if foreign else cut,
             dead_letters,
-            Position(partition.topic, partition.partition, position, feedback),
+            Position(partition.topic, partition.partition, position, feedback, self._with.pipeline.group_id),
+            self.left_alone.dedup_keys,
         )
         await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
