@@ -2,7 +2,7 @@
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.restore import Unreadable
+from consumer.state_records import Unreadable
 
 TOLD_OF_EACH = 10
 """So many records of a partition are told one by one; a whole state of a later release is told by its number."""

@@ -163,6 +163,7 @@ class PipelineRunner(MemberRunner[Task]):
                     lag=max(0, end - task.position) if end is not None and task.is_running else None,
                     is_running=task.is_running,
                     is_paused=task.is_paused,
+                    unreadable=task.left_alone.count,
                     hidden=task.progress.hidden_seconds(self._clock.monotonic()) if task.is_running else None,
                 )
             )

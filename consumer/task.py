@@ -28,9 +28,10 @@ from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
-from consumer.restore import Restored, Reunited, Unreadable, restore
+from consumer.restore import Restored, restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
+from consumer.state_records import Reunited, Unreadable
 from consumer.turns import Turns
 from consumer.upstream import Upstream
 from providers.delivery.delivery import Delivery

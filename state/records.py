@@ -251,13 +251,13 @@ def _owed_from_json(json: dict[str, Any]) -> Owed:
 def _whole(value: Any) -> int:
     if value.__class__ is not int:
         raise TypeError(f"{value.__class__.__name__} is no whole number")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _number(value: Any) -> float:
     if value.__class__ not in _NUMBERS:
         raise TypeError(f"{value.__class__.__name__} is no number")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _number_or_none(value: Any) -> float | None:
@@ -267,13 +267,13 @@ def _number_or_none(value: Any) -> float | None:
 def _text(value: Any) -> str:
     if value.__class__ is not str:
         raise TypeError(f"{value.__class__.__name__} is no text")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _flag(value: Any) -> bool:
     if value.__class__ is not bool:
         raise TypeError(f"{value.__class__.__name__} is neither true nor false")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _to_text(value: bytes | None) -> str | None:

@@ -36,7 +36,8 @@ class PartitionState:
 
     ``hidden`` is how long an open transaction of another producer has hidden what is behind it, 0 if nothing is hidden.
 
-    ``owed`` and its age are None in a stage, which owes nothing to anybody.
+    ``owed`` and its age are None in a stage, which owes nothing to anybody; ``unreadable`` is how many records of the
+    state cannot be read.
     """
 
     partition: int
@@ -47,6 +48,7 @@ class PartitionState:
     owed: int | None = None
     oldest_owed_age: float | None = None
     is_paused: bool = False
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,11 @@ class _StateCollector(Collector):
             "1 while nothing is fetched because dead letters cannot be written",
             labels=["pipeline", "partition"],
         )
+        unreadable = GaugeMetricFamily(
+            f"{PREFIX}_state_unreadable",
+            "Records of the state that this release cannot read, and leaves as they are",
+            labels=["pipeline", "partition"],
+        )
         for partition in state.partitions:
             labels = [self._pipeline, str(partition.partition)]
             for status, count in partition.alerts.items():
@@ -260,6 +267,7 @@ class _StateCollector(Collector):
                 age.add_metric(labels, partition.oldest_owed_age)
             running.add_metric(labels, int(partition.is_running))
             paused.add_metric(labels, int(partition.is_paused))
+            unreadable.add_metric(labels, partition.unreadable)
             if partition.lag is not None:
                 lag.add_metric(labels, partition.lag)
             if partition.hidden is not None:
@@ -283,4 +291,4 @@ class _StateCollector(Collector):
         in_flight = GaugeMetricFamily(f"{PREFIX}_in_flight", "Notifications on the wire", labels=["pipeline"])
         if state.in_flight is not None:
             in_flight.add_metric([self._pipeline], state.in_flight)
-        return (alerts, owed, age, lag, hidden, running, paused, queued, refused, breaker, in_flight)
+        return (alerts, owed, age, lag, hidden, running, paused, unreadable, queued, refused, breaker, in_flight)

@@ -17,10 +17,12 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer import group
 from consumer.clock import Clock
 from consumer.group import GroupMember
 from consumer.progress import Progress
 from consumer.proof import NotOwner, Proofs
+from consumer.restore import StateRefused
 from consumer.silence import SILENT_SECONDS
 from consumer.source import Source
 from consumer.turns import Turns
@@ -89,6 +91,7 @@ class Task:
         self.partition = partition
         self.is_running = self.is_refused = self.is_paused = False
         self.has_checkpointed = False
+        self.state_trouble: str | None = None
         self.committed: OffsetAndMetadata | None = None
         self.position = self.due = 0
         self.deciding, self.draining, self.closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -180,14 +183,14 @@ async def _assigned(
     lives: Mapping[TopicPartition, Callable[[Task], Awaitable[None]]],
 ) -> AsyncIterator[tuple[Setting, asyncio.TaskGroup]]:
     setting = Setting(lives)
-    async with asyncio.TaskGroup() as group:
-        setting.member._group = group
+    async with asyncio.TaskGroup() as tasks:
+        setting.member._group = tasks
         await setting.member.on_partitions_assigned([A, B])
         running = [partition for partition, life in lives.items() if life is _runs]
         await wait_until(
             lambda: sum(task.is_running for task in setting.made) == len(running), "the tasks run", poll=0.001
         )
-        yield setting, group
+        yield setting, tasks
         for task in setting.made:
             task.draining.set()
             task.closing.set()
@@ -195,10 +198,10 @@ async def _assigned(
 
 
 async def test_a_position_does_not_pass_what_was_fetched_and_is_not_decided() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
         (first,), (second,) = setting.of(A), setting.of(B)
         first.deciding.clear()
-        fetching = group.create_task(setting.member._fetching.run())
+        fetching = tasks.create_task(setting.member._fetching.run())
         setting.consumer.batches.put_nowait({A: [1, 2, 3], B: [1, 2]})
         await wait_until(lambda: setting.consumer.positions == {A: 3, B: 2}, "both are fetched", poll=0.001)
         await setting.member._ends.look()
@@ -270,10 +273,10 @@ def _corrupt(partition: TopicPartition, offset: int) -> UnreadableRecords:
 
 
 async def test_one_partition_that_cannot_be_read_stands_still_and_the_others_go_on() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
         (first,), (second,) = setting.of(A), setting.of(B)
         consumer, member = setting.consumer, setting.member
-        fetching = group.create_task(member._fetching.run())
+        fetching = tasks.create_task(member._fetching.run())
         consumer.batches.put_nowait({A: [1, 2], B: [1]})
         await wait_until(lambda: (first.position, second.position) == (2, 1), "both are decided", poll=0.001)
         # By then the client has passed over records of both that it gave to nobody.
@@ -303,9 +306,9 @@ async def test_one_partition_that_cannot_be_read_stands_still_and_the_others_go_
 
 
 async def test_a_member_that_can_read_nothing_of_all_it_has_stays_and_tries_again() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
         consumer = setting.consumer
-        fetching = group.create_task(setting.member._fetching.run())
+        fetching = tasks.create_task(setting.member._fetching.run())
         consumer.batches.put_nowait(_corrupt(A, 0))
         consumer.batches.put_nowait(RecordTooLargeError("… %s=%s … %s", B, 0, 1024))
         await wait_until(lambda: set(setting.member.troubles) == {0, 1}, "both are in trouble", poll=0.001)
@@ -319,8 +322,8 @@ async def test_a_member_that_can_read_nothing_of_all_it_has_stays_and_tries_agai
 
 
 async def test_what_could_not_be_read_is_the_next_owners_when_it_is_revoked() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
-        fetching = group.create_task(setting.member._fetching.run())
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
+        fetching = tasks.create_task(setting.member._fetching.run())
         setting.consumer.batches.put_nowait(_corrupt(A, 0))
         await wait_until(lambda: setting.member.troubles, "it is in trouble", poll=0.001)
         await setting.member.on_partitions_revoked([A, B])
@@ -336,17 +339,36 @@ async def test_only_what_has_not_failed_yet_is_being_restored() -> None:
         assert setting.member.troubles == {1: "its task failed: KafkaError('trouble')"}
         assert not setting.member.is_restoring
     setting = Setting({A: _starts, B: _starts})
-    async with asyncio.TaskGroup() as group:
-        setting.member._group = group
+    async with asyncio.TaskGroup() as tasks:
+        setting.member._group = tasks
         await setting.member.on_partitions_assigned([A, B])
         assert setting.member.is_restoring
         await setting.member.on_partitions_revoked([A, B])
         assert not setting.member.is_restoring
 
 
+async def _refuses(task: Task) -> None:
+    raise StateRefused("topic state, partition 1: the checkpoint at offset 9 cannot be read")
+
+
+async def test_a_state_that_a_task_cannot_go_on_from_is_told_once_and_looked_at_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(group, "REFUSED_STATE_SECONDS", 0.001)
+    async with _assigned({A: _runs, B: _refuses}) as (setting, _):
+        await wait_until(lambda: len(setting.of(B)) >= 5, "it is looked at again and again", poll=0.001)
+        assert setting.member.troubles == {
+            1: "it stands still: topic state, partition 1: the checkpoint at offset 9 cannot be read"
+        }
+        assert setting.of(A)[0].is_running
+        setting.of(A)[0].state_trouble = "1 record cannot be read"
+        assert setting.member.troubles[0] == "1 record cannot be read"
+    assert capsys.readouterr().out.count("task_stands_still") == 1
+
+
 async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
-        fetching = group.create_task(setting.member._fetching.run())
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
+        fetching = tasks.create_task(setting.member._fetching.run())
         for second in range(1 + int(SILENT_SECONDS)):
             setting.now += 1.0
             setting.consumer.answered[B] = second
@@ -358,10 +380,10 @@ async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
 
 
 async def test_what_time_brings_to_all_tasks_is_done_in_slices() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
         for task in setting.made:
             task.due = 48
-        ticking = group.create_task(setting.member._tick())
+        ticking = tasks.create_task(setting.member._tick())
         longest = 0.0
         while setting.ticked:
             before = setting.ticked
