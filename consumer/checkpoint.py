@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.structs import RecordMetadata
 
-from consumer.batches import Outgoing, batched
+from consumer.batches import Batch, Outgoing, batched
 from consumer.deadletter import DeadLetter
 from consumer.letterbox import Letterbox
 from consumer.record_clock import RecordClock
@@ -42,9 +43,9 @@ class Checkpoint:
     position: Position
     beside: Container[str] = frozenset()
 
-    async def commit(self, sink: Sink) -> None:
-        """Commit all of it, or raise as `commit_transaction` does."""
-        await commit_transaction(sink.producer, lambda: self._send(sink))
+    async def commit(self, sink: Sink) -> RecordMetadata:
+        """Commit all of it, or raise as `commit_transaction` does. Returns where its own record is."""
+        return await commit_transaction(sink.producer, lambda: self._send(sink))
 
     async def _send(self, sink: Sink) -> RecordMetadata:
         # First what can be refused: then nothing else has been sent for nothing.
@@ -82,9 +83,16 @@ async def send_batched(
     sends: list[Awaitable[RecordMetadata]] = []
     work = batched(records, producer.create_batch)
     while done := await turns.take(work):
-        sends += [
-            await producer.send_batch(batch.records, batch.topic, partition=batch.partition)
-            for batch in done
-            if batch is not None
-        ]
+        sends += [await _send(producer, batch) for batch in done if batch is not None]
     return sends
+
+
+async def _send(producer: AIOKafkaProducer, batch: Batch) -> Awaitable[RecordMetadata]:
+    try:
+        sending: Awaitable[RecordMetadata] = await producer.send_batch(
+            batch.records, batch.topic, partition=batch.partition
+        )
+    except AssertionError as error:
+        # aiokafka asserts that the topic has the partition; one that was made anew may have fewer.
+        raise UnknownTopicOrPartitionError(f"topic {batch.topic} has no partition {batch.partition}") from error
+    return sending

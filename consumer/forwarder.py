@@ -193,10 +193,10 @@ class Forwarder(OwnedPartition):
         self._let_go("waiting")
         return cut
 
-    async def _write(self, cut: _Cut) -> None:
+    async def _write(self, cut: _Cut) -> RecordMetadata:
         producer = self._producer
         assert producer is not None
-        await commit_transaction(producer, lambda: self._send(cut, producer))
+        return await commit_transaction(producer, lambda: self._send(cut, producer))
 
     async def _send(self, cut: _Cut, producer: AIOKafkaProducer) -> RecordMetadata:
         # First what can be refused: then nothing else has been sent for nothing.

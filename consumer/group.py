@@ -13,13 +13,12 @@ from typing import Generic, Protocol, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.ends import AskWatermarks, PartitionEnds
 from consumer.fetching import Fetching
-from consumer.growth import Growth
 from consumer.kafka import start_client, stop_consumer, to_the_end
 from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
@@ -27,6 +26,8 @@ from consumer.proof import NotOwner, Proofs
 from consumer.restore import StateRefused
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
+from consumer.state_watch import StateWatch
+from consumer.topic_watch import TopicWatch
 from consumer.transaction import FAILURES, Refused, Unanswered
 from consumer.turns import Turns
 from consumer.watermarks import all_watermarks, each_watermarks
@@ -40,6 +41,12 @@ STOP_SECONDS = 10.0
 
 DRAIN_SHARE = 0.8
 """Of the grace, for the requests on the wire; the rest is for the last checkpoints and the last commit."""
+
+METADATA_LOOKS = 5
+METADATA_SECONDS = 5.0
+METADATA_WAIT_SECONDS = 0.2
+"""How often the client asks which partitions there are, before a new one is tried again later; for an answer; between
+two, as brokers learn of it one after another."""
 
 REFUSED_STATE_SECONDS = 60.0
 """Between two looks at a state that a task cannot go on from."""
@@ -88,8 +95,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
-        growth: Growth,
+        topics: TopicWatch,
         turns: Turns,
+        watch_state: Callable[[Callable[[], Mapping[TopicPartition, T]]], StateWatch] | None = None,
         ask_watermarks: AskWatermarks = each_watermarks,
     ) -> None:
         self._consumer = consumer
@@ -106,8 +114,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._growth = growth
+        self._topics = topics
         self._turns = turns
+        self._state_watch = watch_state(self._running) if watch_state is not None else None
         self._tasks: dict[TopicPartition, T] = {}
         self._keepers: dict[TopicPartition, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -174,7 +183,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 trouble = "it is paused: its dead letters cannot be written"
             if trouble is None and partition in self._troubles and (task is None or not task.has_checkpointed):
                 error = self._troubles[partition]
-                trouble = f"it stands still: {error}" if isinstance(error, StateRefused) else f"its task failed: {error!r}"
+                is_refused = isinstance(error, StateRefused)
+                trouble = f"it stands still: {error}" if is_refused else f"its task failed: {error!r}"
             if trouble is None:
                 trouble = self._ends.trouble(partition)
             if trouble is None and task is not None:
@@ -214,7 +224,15 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 self._consumer.subscribe([self._topic], listener=self)
                 loops: list[asyncio.Task[None]] = []
                 if await self._join(stopping):
-                    work = (self._fetching.run, self._prove, self._tick, self._ends.run, self._grow, self._watch)
+                    work = [
+                        self._fetching.run,
+                        self._prove,
+                        self._tick,
+                        self._ends.run,
+                        self._watch_topics,
+                        self._watch,
+                    ]
+                    work += [self._state_watch.run] if self._state_watch is not None else []
                     loops = [group.create_task(loop()) for loop in work]
                     await stopping.wait()
                 self._is_leaving = True
@@ -365,8 +383,10 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         # What was released meanwhile is kept by nobody, or by another.
         while self._keepers.get(partition) is asyncio.current_task():
             task = self._tasks[partition] = self._make_task(source)
+            self._topics.ask()
             started = self._clock.monotonic()
             try:
+                await self._know(partition)
                 await task.run()
             except NotOwner as error:
                 if not error.revoked:
@@ -392,6 +412,19 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 )
             source.pause()
             await asyncio.sleep(self._backoff.wait(failures))
+
+    async def _know(self, partition: TopicPartition) -> None:
+        """See to it that the client knows a partition that was just added: whoever assigned it knew more.
+
+        Of one that it does not know it would ask until its requests time out. Raises `UnknownTopicOrPartitionError`.
+        """
+        for _ in range(METADATA_LOOKS):
+            if partition.partition in (self._consumer.partitions_for_topic(self._topic) or ()):
+                return
+            async with asyncio.timeout(METADATA_SECONDS):
+                await self._consumer._client.force_metadata_update()
+            await asyncio.sleep(METADATA_WAIT_SECONDS)
+        raise UnknownTopicOrPartitionError(f"topic {self._topic} has no partition {partition.partition} yet")
 
     def _stands_still(self, partition: TopicPartition, error: StateRefused) -> None:
         """Nothing is decided of this partition until somebody has mended its state, which is looked at now and then."""
@@ -441,8 +474,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             yield from task.tick()
             yield
 
-    async def _grow(self) -> None:
-        await self._growth.run(lambda: len(self._consumer.partitions_for_topic(self._topic) or ()))
+    async def _watch_topics(self) -> None:
+        await self._topics.run(lambda: len(self._consumer.partitions_for_topic(self._topic) or ()))
 
     def _running(self) -> Mapping[TopicPartition, T]:
         return {partition: task for partition, task in self._tasks.items() if task.is_running}

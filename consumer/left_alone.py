@@ -1,5 +1,7 @@
 """The records of a task's state that this release cannot read: left as they are, counted, told (design section 17)."""
 
+from contextlib import suppress
+
 from structlog.typing import FilteringBoundLogger
 
 from consumer.state_records import Unreadable
@@ -32,10 +34,8 @@ class LeftAlone:
         """This one cannot be read."""
         self.count += 1
         self._first = self._first or record
-        try:
+        with suppress(UnicodeDecodeError, AttributeError):  # of no text no event has the key
             self.dedup_keys.add(record.key.decode())
-        except (UnicodeDecodeError, AttributeError):
-            pass  # no event has such a key
         place = (self._partition, record.offset)
         if self.count <= TOLD_OF_EACH and place not in self._told:
             self._told.add(place)

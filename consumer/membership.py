@@ -13,7 +13,6 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group import GroupMember, InstanceIdTaken, Sender
-from consumer.growth import Growth
 from consumer.kafka import KafkaClients, start_client
 from consumer.letterbox import Letterbox
 from consumer.owned import OwnedPartition
@@ -24,7 +23,9 @@ from consumer.server.health import PipelineHealth
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
 from consumer.standstill import Standstill
-from consumer.topics import ask_max_bytes, follower_of
+from consumer.state_watch import StateWatch
+from consumer.topic_watch import TopicWatch
+from consumer.topics import ask_max_bytes, follower_of, member_topics
 from consumer.turns import Turns
 from providers.retry import Backoff
 
@@ -66,7 +67,7 @@ class MemberRunner(ABC, Generic[T]):
         )
         self._member: GroupMember[T] | None = None
         self._proofs: Proofs | None = None
-        self._growth: Growth | None = None
+        self._topics: TopicWatch | None = None
         self._standstill = Standstill()
         retry = config.delivery.retry
         self._backoff = Backoff(
@@ -95,7 +96,7 @@ class MemberRunner(ABC, Generic[T]):
                 self._log.error("member_failed", error=repr(error), failures=failures)
                 await _sleep_unless(stopping, self._backoff.wait(failures))
             finally:
-                self._member = self._proofs = self._growth = None
+                self._member = self._proofs = self._topics = None
 
     async def _run_with_admin(self, stopping: asyncio.Event) -> None:
         admin = self._clients.admin()
@@ -137,7 +138,8 @@ class MemberRunner(ABC, Generic[T]):
         """``follower`` is the topic that must have as many partitions as ``topic``."""
         kafka = self._config.kafka
         self._proofs = proofs
-        self._growth = Growth(admin, follower_of(self._config, follower), self._log)
+        spec = follower_of(self._config, follower)
+        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), follower, self._log)
         self._member = GroupMember(
             consumer=consumer,
             admin=admin,
@@ -153,7 +155,8 @@ class MemberRunner(ABC, Generic[T]):
             metrics=metrics,
             clock=self._clock,
             log=self._log,
-            growth=self._growth,
+            topics=self._topics,
+            watch_state=lambda running: StateWatch(self._clients, follower, running, self._log),
             turns=self._turns,
         )
         return self._member
@@ -183,7 +186,8 @@ class MemberRunner(ABC, Generic[T]):
             stuck=(),
             refused_routes=(),
             troubles=_sentences(member.troubles) if member is not None else (),
-            outgrown=self._growth.outgrown if self._growth is not None else (),
+            outgrown=self._topics.outgrown if self._topics is not None else (),
+            unfit=self._topics.unfit if self._topics is not None else (),
             loop_age=member.loop_age if member is not None else 0.0,
             standstill=self._standstill.seconds(self._clock.monotonic()),
         )

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
@@ -25,6 +25,7 @@ from consumer.record_clock import RecordClock
 from consumer.restore import StateRefused
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
+from consumer.state_log import StateLog
 from consumer.transaction import FAILURES, Refused, Unanswered
 from state.records import Position
 
@@ -123,6 +124,14 @@ class OwnedPartition(ABC):
     def state_trouble(self) -> str | None:
         """What is wrong with its state, while it goes on all the same; None if nothing is."""
         return None
+
+    @property
+    def state_log(self) -> StateLog | None:
+        """What it knows of the log of its state; None for a kind that would write nothing again."""
+        return None
+
+    def state_is_gone(self, beginning: int, high: int) -> None:  # noqa: B027 (as above)
+        """Records of its state that it has read or written are missing; the partition has these bounds."""
 
     # what a kind of task says
 
@@ -257,8 +266,8 @@ class OwnedPartition(ABC):
             if self._is_running and self._closing.is_set() == is_last:
                 await self._commit()
 
-    async def _transact(self, commit: Callable[[], Awaitable[None]]) -> None:
-        """Let ``commit`` commit one transaction; until it has, again and again.
+    async def _transact(self, commit: Callable[[], Awaitable[RecordMetadata]]) -> RecordMetadata:
+        """Let ``commit`` commit one transaction; until it has, again and again. Returns where a record of it is.
 
         What a failed one was to hold is still known, so the task need not be built again: that would send all that was
         accepted since the last checkpoint once more, each time. What can be written otherwise is, at once. Where
@@ -267,7 +276,7 @@ class OwnedPartition(ABC):
         """
         while True:
             try:
-                await commit()
+                written = await commit()
                 break
             except (Refused, Unanswered) as error:
                 failed = error
@@ -275,6 +284,8 @@ class OwnedPartition(ABC):
                 raise failed  # the next task decides it again
             wait = self._wait_after(failed)
             if await self._has_come_about(failed):
+                assert isinstance(failed, Unanswered)
+                written = failed.record
                 break
             if wait and await self._closes_within(wait):
                 raise failed
@@ -283,6 +294,7 @@ class OwnedPartition(ABC):
         self._refusals = 0
         self._waiting_bytes = sum(letter.record.size for letter in self._dead_letters)
         self._let_go(_DEAD_LETTERS)
+        return written
 
     async def _has_come_about(self, failed: Refused | Unanswered) -> bool:
         """Take another producer in the place of the broken one; whether the transaction is committed after all.

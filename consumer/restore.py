@@ -36,12 +36,15 @@ class Restored:
     there are never all alerts and all records in memory. ``counts`` are those that the checkpoint held of alerts with
     older records; the alerts have them already.
     ``written_at`` is when that was written, in seconds since the epoch by the clock of its owner; None if nothing was.
+    ``beginning`` and ``end`` are the bounds of the partition.
     """
 
     found: Iterable[Found]
     position: Position | None
     written_at: float | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
+    beginning: int = 0
+    end: int = 0
 
 
 async def restore(clients: KafkaClients, topic: str, partition: int, log: FilteringBoundLogger) -> Restored:
@@ -52,10 +55,10 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
     its end is hidden, and what the consumer raises.
     """
     async with started(clients.reader()) as reader:
-        records = await _read(clients, reader, TopicPartition(topic, partition), log)
+        records, beginning, end = await _read(clients, reader, TopicPartition(topic, partition), log)
     checkpoint = records.take_checkpoint()
     if checkpoint is None:
-        return Restored(records.found({}), None, records.written_at)
+        return Restored(records.found({}), None, records.written_at, {}, beginning, end)
     offset, value = checkpoint
     try:
         position, counts = decode_position(value), decode_counts(value)
@@ -64,12 +67,12 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
             f"topic {topic}, partition {partition}: the checkpoint at offset {offset} cannot be read, so a later "
             f"release has written it, or somebody else: run that release ({error})"
         ) from error
-    return Restored(records.found(counts), position, records.written_at, counts)
+    return Restored(records.found(counts), position, records.written_at, counts, beginning, end)
 
 
 async def _read(
     clients: KafkaClients, reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger
-) -> StateRecords:
+) -> tuple[StateRecords, int, int]:
     reader.assign([partition])
     try:
         async with asyncio.timeout(SILENT_SECONDS):
@@ -96,7 +99,7 @@ async def _read(
             told = position
             log.info("partition_restoring", done=position - beginning, of=end - beginning)
         await asyncio.sleep(0)  # what was fetched already is given out without a wait
-    return records
+    return records, beginning, end
 
 
 def _silent(partition: TopicPartition, where: str) -> TimeoutError:

@@ -31,6 +31,7 @@ from consumer.record_clock import RecordClock
 from consumer.restore import Restored, restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
+from consumer.state_log import StateLog
 from consumer.state_records import Reunited, Unreadable
 from consumer.turns import Turns
 from consumer.upstream import Upstream
@@ -105,6 +106,9 @@ class Task(OwnedPartition):
             surroundings.pipeline.state_topic, source.partition.partition, surroundings.told_unreadable, log
         )
         self._foreign_counts: Mapping[str, Counts] = {}  # of records that are left alone
+        self._state_log: StateLog | None = None
+        self._writing_again: Iterator[None] | None = None
+        self._is_state_gone = False  # and nothing has been written since: also without an alert there is the position
         self._owing: list[str] = []
         self._written_at: float | None = None
         self._with = surroundings
@@ -146,6 +150,30 @@ class Task(OwnedPartition):
         """What of its state cannot be read."""
         return self.left_alone.trouble
 
+    @property
+    def state_log(self) -> StateLog | None:
+        """What it knows of the log of its state, once that is read."""
+        return self._state_log
+
+    def state_is_gone(self, beginning: int, high: int) -> None:
+        """Records of its state are missing, in a partition with these bounds: all alerts are written again."""
+        assert self._state_log is not None
+        self._state_log.begins_anew(beginning, high)
+        self._write_all_again("records are missing", high)
+
+    def _write_all_again(self, reason: str, end: int) -> None:
+        self._log.error(
+            "state_written_again",
+            topic=self._with.pipeline.state_topic,
+            error=f"the topic was emptied or made anew: {reason}",
+            end=end,
+            alerts=len(self.store),
+        )
+        self._with.metrics.state_written_again()
+        self._writing_again = self.store.write_all_again()
+        self._is_state_gone = True
+        self._urgent.set()
+
     # own, restore
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
@@ -165,6 +193,7 @@ class Task(OwnedPartition):
         found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
         self._accept(found.position, self._with.pipeline.state_topic)
         await self._fill(found)
+        self._state_log = StateLog(found.beginning, found.end)
         self._written_at = found.written_at
         if found.position is not None:
             self._inbox.start(found.position.feedback)
@@ -366,6 +395,16 @@ class Task(OwnedPartition):
     async def _before_checkpoint(self) -> None:
         """End what is quiet, at most so much that one checkpoint can hold it."""
         await self._with.turns.through(self._end_quiet())
+        if self._writing_again is not None:
+            await self._with.turns.through(self._write_again(self._writing_again))
+
+    def _write_again(self, alerts: Iterator[None]) -> Iterator[None]:
+        """Of a state that is gone, so much that one checkpoint can hold it."""
+        while self.is_running and self.store.changes < ENDED_AT_A_TIME:
+            if next(alerts, alerts) is alerts:
+                self._writing_again = None
+                return
+            yield
 
     def _end_quiet(self) -> Iterator[None]:
         while self.is_running and self.store.changes < ENDED_AT_A_TIME:
@@ -409,7 +448,7 @@ class Task(OwnedPartition):
         self._urgent.clear()
         feedback = self._inbox.positions
         is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
-        if not self.store.has_changes and not self._dead_letters and is_here:
+        if not self.store.has_changes and not self._dead_letters and is_here and not self._is_state_gone:
             return
         # The cut: all of this at one moment, without an await between.
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
@@ -428,7 +467,7 @@ class Task(OwnedPartition):
             Position(partition.topic, partition.partition, position, feedback, self._with.pipeline.group_id),
             self.left_alone.dedup_keys,
         )
-        await self._transact(lambda: checkpoint.commit(self._sink))
+        written = await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
         self._checkpointed, self._feedback_checkpointed = position, feedback
         self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
@@ -444,6 +483,11 @@ class Task(OwnedPartition):
             changed=len(checkpoint.cut.changes),
             seconds=round(seconds, 4),
         )
+        self._is_state_gone = False
+        if self._state_log is not None and not self._state_log.wrote(written.offset):
+            self._write_all_again("it takes records before those that were written", written.offset)
+        if self._writing_again is not None:
+            self._urgent.set()
         await self._let_resolves_leave(checkpoint.cut)
 
     async def _let_resolves_leave(self, cut: Cut) -> None:

@@ -209,6 +209,14 @@ class Store:
         self._written.forget(dedup_key)
         self._dirty[dedup_key] = self._alerts.get(dedup_key)
 
+    def write_all_again(self) -> Iterator[None]:
+        """The same of all alerts that there are now, one at each step; others may change meanwhile."""
+        for keys in self._alerts.keys_in_pieces():
+            for key in keys:
+                if key in self._alerts:
+                    self.write_again(key)
+                yield
+
     def is_held(self, dedup_key: str) -> bool:
         """Whether the last committed checkpoint holds the alert exactly as it is now (design section 6.6)."""
         return dedup_key not in self._dirty and dedup_key not in self._committing

@@ -91,5 +91,5 @@ def _tell(config: Config, report: TopicReport, created: dict[str, str] | None = 
         if (partitions := report.found.get(spec.name)) is not None:
             what = "exists" if created is None else created.get(spec.name, "exists, left alone")
             print(f"{spec.name}: {what}, {partitions} partition{'' if partitions == 1 else 's'}")
-    complain((*report.unknown, *report.problems))
-    return 1 if report.problems else 0
+    complain((*report.unknown, *report.problems, *report.outgrown))
+    return 1 if report.problems or report.outgrown else 0

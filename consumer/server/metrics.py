@@ -122,6 +122,12 @@ class Metrics:
         self._lost = Counter(
             f"{PREFIX}_positions_lost", "Positions that the broker no longer had", ["pipeline"], registry=registry
         )
+        self._written_again = Counter(
+            f"{PREFIX}_state_written_again",
+            "States that were written again, for their topic was emptied or made anew",
+            ["pipeline"],
+            registry=registry,
+        )
         self._feedback = Counter(
             f"{PREFIX}_feedback",
             "Feedback of operators and replayed dead letters, by what became of it",
@@ -169,6 +175,7 @@ class PipelineMetrics:
         self._checkpoints = metrics._checkpoints.labels(name)
         self._troubles = metrics._troubles.labels(name)
         self._lost = metrics._lost.labels(name)
+        self._written_again = metrics._written_again.labels(name)
 
     def events(self, outcome: str, count: int) -> None:
         """That many events came to this."""
@@ -219,6 +226,10 @@ class PipelineMetrics:
     def position_lost(self) -> None:
         """The broker no longer had a task's position."""
         self._lost.inc()
+
+    def state_written_again(self) -> None:
+        """A task's state was gone from its topic, and is written again."""
+        self._written_again.inc()
 
 
 class _StateCollector(Collector):

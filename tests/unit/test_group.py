@@ -164,7 +164,7 @@ class Setting:
             metrics=SimpleNamespace(proof=lambda result: None, task_trouble=lambda: None),  # type: ignore[arg-type]
             clock=clock,
             log=structlog.get_logger(),
-            growth=None,  # type: ignore[arg-type]
+            topics=SimpleNamespace(ask=lambda: None),  # type: ignore[arg-type]
             turns=Turns(lambda: self.ticked, seconds=10.0),
             ask_watermarks=_watermarks,
         )

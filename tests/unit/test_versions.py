@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from consumer.foreign import foreign_group
 from consumer.left_alone import TOLD_OF_EACH, LeftAlone
@@ -60,7 +59,11 @@ SOURCES = {
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_last_release_is_what_it_was(name: str) -> None:
-    text = (Path(released.__file__).parent / "v0_1" / name).read_bytes().replace(b"from tests.released.v0_1.", b"from state.")
+    text = (
+        (Path(released.__file__).parent / "v0_1" / name)
+        .read_bytes()
+        .replace(b"from tests.released.v0_1.", b"from state.")
+    )
     assert hashlib.sha1(b"blob %d\0" % len(text) + text).hexdigest() == SOURCES[name]
 
 
