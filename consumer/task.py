@@ -28,6 +28,7 @@ from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
+from consumer.record_key import KeyWatch
 from consumer.restore import Restored, restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import MARK, Source
@@ -75,6 +76,8 @@ class Surroundings:
     """None: this member takes no feedback."""
     upstream: Upstream | None = None
     """None: no repartition stage stands before these tasks."""
+    key_watch: KeyWatch | None = None
+    """None: nobody asks how the records are keyed."""
     turns: Turns = field(default_factory=Turns)
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
     """Which records of the state somebody has been told of already (`LeftAlone`)."""
@@ -272,6 +275,9 @@ class Task(OwnedPartition):
                 decision = self._with.pipeline.undecidable(record, error)
             if decision is not None:
                 concerned += 1
+                if decision.unexpected_key is not None and self._with.key_watch is not None:
+                    partition = self.source.partition.partition
+                    self._with.key_watch.saw(partition, record.offset, decision.unexpected_key)
                 if decision.ends is not None:
                     self._passed(record.offset)  # a checkpoint may come in between
                     if not await self._end(decision.ends):

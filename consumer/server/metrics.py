@@ -122,6 +122,12 @@ class Metrics:
         self._lost = Counter(
             f"{PREFIX}_positions_lost", "Positions that the broker no longer had", ["pipeline"], registry=registry
         )
+        self._unexpected_keys = Counter(
+            f"{PREFIX}_unexpected_record_keys",
+            "Records that have no key, or another than kafka.event_key says",
+            ["pipeline"],
+            registry=registry,
+        )
         self._written_again = Counter(
             f"{PREFIX}_state_written_again",
             "States that were written again, for their topic was emptied or made anew",
@@ -176,6 +182,7 @@ class PipelineMetrics:
         self._troubles = metrics._troubles.labels(name)
         self._lost = metrics._lost.labels(name)
         self._written_again = metrics._written_again.labels(name)
+        self._unexpected_keys = metrics._unexpected_keys.labels(name)
 
     def events(self, outcome: str, count: int) -> None:
         """That many events came to this."""
@@ -226,6 +233,10 @@ class PipelineMetrics:
     def position_lost(self) -> None:
         """The broker no longer had a task's position."""
         self._lost.inc()
+
+    def unexpected_key(self) -> None:
+        """A record had no key, or another than the configuration says."""
+        self._unexpected_keys.inc()
 
     def state_written_again(self) -> None:
         """A task's state was gone from its topic, and is written again."""
