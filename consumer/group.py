@@ -6,7 +6,6 @@ rebalance; ``stop`` calls neither, so tasks are drained before it.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
@@ -19,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.ends import AskWatermarks, PartitionEnds
 from consumer.fetching import Fetching
+from consumer.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka import start_client, stop_consumer, to_the_end
 from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
@@ -51,14 +51,6 @@ two, as brokers learn of it one after another."""
 REFUSED_STATE_SECONDS = 60.0
 """Between two looks at a state that a task cannot go on from."""
 
-INSTANCE_ID_LOSSES = 2
-INSTANCE_ID_SECONDS = 60.0
-"""A static member that loses its id so often within so long shares it with another."""
-
-
-class InstanceIdTaken(Exception):
-    """Another member uses this member's ``group_instance_id``; they take the partitions from each other."""
-
 
 class Sender(Protocol):
     """What speaks for the tasks of a member, and depends on its ownership: a pipeline's delivery."""
@@ -85,7 +77,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         admin: AIOKafkaAdminClient,
         topic: str,
         group_id: str,
-        group_instance_id: str | None,
+        instance_id: InstanceId | None,
         start_from: float | str,
         drain_seconds: float,
         proofs: Proofs,
@@ -104,7 +96,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._admin = admin
         self._topic = topic
         self._group_id = group_id
-        self._group_instance_id = group_instance_id
+        self._instance_id = instance_id
         self._start_from = start_from
         self._drain_seconds = drain_seconds
         self._proofs = proofs
@@ -120,7 +112,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._tasks: dict[TopicPartition, T] = {}
         self._keepers: dict[TopicPartition, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._losses: deque[float] = deque(maxlen=INSTANCE_ID_LOSSES)
+        self._has_been_member = self._is_lost = False
         self._fault: asyncio.Future[None] | None = None
         self._troubles: dict[TopicPartition, Exception] = {}
         self._releasing = asyncio.Lock()
@@ -284,6 +276,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         if self._tasks:
             self._log.info("partitions_revoked", partitions=sorted(tp.partition for tp in revoked))
         await self._release(self._drain_seconds)
+        # Now, while the client does not take the membership back yet: it does so as soon as this returns.
+        is_lost, self._is_lost = self._is_lost, False
+        await self._check_instance_id(is_lost=is_lost)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """The group has given these partitions to this member."""
@@ -295,6 +290,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
+        self._has_been_member = True
         self._troubles = {one: error for one, error in self._troubles.items() if one in self.assigned}
         self._fetching.assigned(self.assigned)
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
@@ -335,7 +331,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             await self._proofs.conclude(offsets)
         except NotOwner as error:
             self._log.warning("last_commit_refused", error=str(error))
-            self._note_loss(error)
+            self._is_lost |= error.unknown_member
         except (KafkaError, TimeoutError) as error:
             self._log.warning("last_commit_failed", error=repr(error))
 
@@ -346,7 +342,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._proofs.revoke()
         keepers, self._keepers, self._tasks = self._keepers, {}, {}
         self.assigned = None
-        self._note_loss(error)
+        self._is_lost |= error.unknown_member
         current = asyncio.current_task()
         await self._end(keeper for keeper in keepers.values() if keeper is not current)
         if not error.rejoins:
@@ -359,20 +355,17 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         if ending:
             await asyncio.wait(ending)
 
-    def _note_loss(self, error: NotOwner) -> None:
-        if self._group_instance_id is None or not error.unknown_member:
-            return
-        now = self._clock.monotonic()
-        self._losses.append(now)
-        if len(self._losses) == INSTANCE_ID_LOSSES and now - self._losses[0] < INSTANCE_ID_SECONDS:
+    async def _check_instance_id(self, *, is_lost: bool) -> None:
+        """See whether another process has this member's id; if it is this one's to end, it ends."""
+        if self._instance_id is None or not self._has_been_member or self._is_leaving:
+            return  # who had it before this member joined may be dead
+        try:
+            await self._instance_id.check(is_lost=is_lost)
+        except InstanceIdTaken as error:
             assert self._fault is not None
+            self._is_leaving = True
             if not self._fault.done():
-                self._fault.set_exception(
-                    InstanceIdTaken(
-                        f"kafka.group_instance_id: another member of group {self._group_id} uses "
-                        f"'{self._group_instance_id}' too: give each member its own"
-                    )
-                )
+                self._fault.set_exception(error)
 
     # loops
 

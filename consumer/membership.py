@@ -12,7 +12,8 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.config import Config
-from consumer.group import GroupMember, InstanceIdTaken, Sender
+from consumer.group import GroupMember, Sender
+from consumer.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka import KafkaClients, start_client
 from consumer.letterbox import Letterbox
 from consumer.owned import OwnedPartition
@@ -140,12 +141,22 @@ class MemberRunner(ABC, Generic[T]):
         self._proofs = proofs
         spec = follower_of(self._config, follower)
         self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), follower, self._log)
+        instance_id = None
+        if kafka.group_instance_id is not None:
+            instance_id = InstanceId(
+                kafka.group_instance_id,
+                self._clients.process,
+                admin=admin,
+                group_id=group_id,
+                clock=self._clock,
+                log=self._log,
+            )
         self._member = GroupMember(
             consumer=consumer,
             admin=admin,
             topic=topic,
             group_id=group_id,
-            group_instance_id=kafka.group_instance_id,
+            instance_id=instance_id,
             start_from=start_from,
             drain_seconds=kafka.rebalance_timeout / 2,
             proofs=proofs,

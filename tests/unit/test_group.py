@@ -154,7 +154,7 @@ class Setting:
             admin=None,  # type: ignore[arg-type]
             topic="events",
             group_id="group",
-            group_instance_id=None,
+            instance_id=None,
             start_from="latest",
             drain_seconds=1.0,
             proofs=Proofs(self.consumer, 15.0, clock),  # type: ignore[arg-type]
