@@ -10,16 +10,20 @@ import pytest
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import (
+    CommitFailedError,
     GroupLoadInProgressError,
     IllegalStateError,
     KafkaError,
     RecordTooLargeError,
+    UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
 )
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer import group
 from consumer.clock import Clock
 from consumer.group import GroupMember
+from consumer.instance_id import InstanceIdTaken
 from consumer.progress import Progress
 from consumer.proof import NotOwner, Proofs
 from consumer.restore import StateRefused
@@ -42,6 +46,7 @@ class Consumer:
         self.asked: list[set[TopicPartition]] = []
         self.positions = {A: 0, B: 0}
         self.refusal: Exception | None = None
+        self.known = {0, 1}
         self.answered: dict[TopicPartition, int | None] = {A: None, B: None}
 
     def paused(self) -> set[TopicPartition]:
@@ -69,7 +74,7 @@ class Consumer:
             raise self.refusal
 
     def partitions_for_topic(self, topic: str) -> set[int]:
-        return {0, 1}
+        return self.known
 
     def pause(self, *partitions: TopicPartition) -> None:
         pass
@@ -345,6 +350,66 @@ async def test_only_what_has_not_failed_yet_is_being_restored() -> None:
         assert setting.member.is_restoring
         await setting.member.on_partitions_revoked([A, B])
         assert not setting.member.is_restoring
+
+
+class Shared:
+    """An instance id that another process has; ``ends``: it is this one that is to end."""
+
+    def __init__(self, *, ends: bool) -> None:
+        self.ends = ends
+        self.checked: list[bool] = []
+
+    async def check(self, *, is_lost: bool) -> None:
+        self.checked.append(is_lost)
+        if self.ends:
+            raise InstanceIdTaken("kafka.group_instance_id: …")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_member_asks_who_has_its_id_whenever_it_is_taken_back_but_not_before_it_joins(ends: bool) -> None:
+    shared: Any = Shared(ends=ends)
+    setting = Setting({A: _runs, B: _runs})
+    member = setting.member
+    member._instance_id = shared
+    member._fault = asyncio.get_running_loop().create_future()
+    async with asyncio.TaskGroup() as tasks:
+        member._group = tasks
+        await member.on_partitions_revoked([])
+        assert shared.checked == [], "who had it before may be dead"
+        await member.on_partitions_assigned([A, B])
+        await wait_until(lambda: sum(task.is_running for task in setting.made) == 2, "they run", poll=0.001)
+        setting.consumer.refusal = CommitFailedError("replaced")
+        setting.consumer.refusal.__cause__ = UnknownMemberIdError()
+        await member.on_partitions_revoked([A, B])
+        assert shared.checked == [True]
+        assert member._fault.done() is ends
+        assert not ends or isinstance(member._fault.exception(), InstanceIdTaken)
+        setting.consumer.refusal = None
+        await member.on_partitions_assigned([A])
+        assert (member.assigned is None) is ends, "who is to end takes no partition any more"
+        await member.on_partitions_revoked([A])
+        assert shared.checked == [True] if ends else [True, False]
+
+
+async def test_a_partition_that_the_client_does_not_know_yet_is_asked_for_first() -> None:
+    """Row 19: asked for its offsets, the client would wait for 40 s."""
+    setting = Setting({A: _runs})
+    looks = []
+
+    class Client:
+        async def force_metadata_update(self) -> bool:
+            looks.append(1)
+            if len(looks) == 2:
+                setting.consumer.known.add(7)
+            return True
+
+    setting.consumer._client = Client()  # type: ignore[attr-defined]
+    await setting.member._know(TopicPartition("events", 1))
+    assert looks == []
+    await setting.member._know(TopicPartition("events", 7))
+    assert len(looks) == 2
+    with pytest.raises(UnknownTopicOrPartitionError, match="topic events has no partition 9 yet"):
+        await setting.member._know(TopicPartition("events", 9))
 
 
 async def _refuses(task: Task) -> None:
