@@ -15,20 +15,27 @@ class StateLog:
         self._beginning = beginning
         self._last = end - 1
 
+    @property
+    def last(self) -> int:
+        """The last offset that was read or written."""
+        return self._last
+
     def wrote(self, offset: int) -> bool:
         """A checkpoint stands at this offset. Whether that is behind all that was read or written before, or this is
-        another log."""
+        another log. (-1: the broker did not say where.)"""
+        if offset < 0:
+            return True
         is_behind, self._last = offset > self._last, offset
         if not is_behind:
             self._beginning = 0
         return is_behind
 
-    def misses(self, beginning: int, high: int) -> bool:
-        """Whether records that were read or written are not in these bounds (any more).
+    def misses(self, beginning: int, high: int, last: int) -> bool:
+        """Whether records are not in these bounds (any more); ``last`` is `last` before they were asked for.
 
         Right after a commit a broker can still give an old end: only what it goes on saying is so.
         """
-        return beginning > self._beginning or high <= self._last
+        return beginning > self._beginning or high <= last
 
     def begins_anew(self, beginning: int, high: int) -> None:
         """What is in these bounds is what there is; the task writes everything again."""

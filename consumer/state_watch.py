@@ -87,13 +87,13 @@ class StateWatch:
         if not partitions:
             return {}
         reader.assign(partitions)
-        bounds: dict[TopicPartition, tuple[int, int]] = {}
-        tasks = self._tasks()
+        logs = {one: task.state_log for one, task in self._tasks().items() if task.state_log is not None}
+        last = {one: log.last for one, log in logs.items()}
+        missing: dict[TopicPartition, tuple[int, int]] = {}
         async for answer in each_watermarks(reader, partitions):
             beginnings = await reader.beginning_offsets(list(answer))
-            bounds.update((one, (beginnings[one], marks.high)) for one, marks in answer.items())
-        return {
-            one: found
-            for one, found in bounds.items()
-            if (task := tasks.get(one)) is not None and task.state_log is not None and task.state_log.misses(*found)
-        }
+            for one, watermarks in answer.items():
+                bounds = beginnings[one], watermarks.high
+                if one in logs and logs[one].misses(*bounds, last[one]):
+                    missing[one] = bounds
+        return missing

@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from consumer import state_watch
+from consumer.batches import Outgoing
+from consumer.checkpoint import send_batched
 from consumer.state_log import StateLog
 from consumer.state_watch import StateWatch
+from consumer.transaction import FAILURES
+from consumer.turns import Turns
 from consumer.watermarks import Watermarks
 from providers.answer import Unavailable
 from state.records import CHECKPOINT_KEY
@@ -44,16 +49,18 @@ def closed() -> Iterator[None]:
 )
 def test_what_is_missing_is_seen_by_the_bounds(beginning: int, high: int, is_missing: bool) -> None:
     log = StateLog(5, 20)
-    assert log.misses(beginning, high) is is_missing
+    assert log.misses(beginning, high, log.last) is is_missing
     if is_missing:
         log.begins_anew(beginning, high)
-        assert not log.misses(beginning, high)
+        assert not log.misses(beginning, high, log.last)
 
 
 def test_a_checkpoint_that_stands_before_what_was_written_is_in_another_log() -> None:
     log = StateLog(5, 20)
     assert [log.wrote(offset) for offset in (20, 25, 3, 4)] == [True, True, False, True]
-    assert not log.misses(0, 5)
+    assert not log.misses(0, 5, log.last)
+    assert log.wrote(-1), "where it stands is not known"
+    assert log.wrote(5)
 
 
 def known(setting: Setting) -> set[bytes]:
@@ -187,6 +194,39 @@ async def test_only_what_the_broker_goes_on_saying_is_so(monkeypatch: pytest.Mon
     assert (await look(monkeypatch, Clients((0, 0), (0, 1)))).gone == [(0, 1)]
     assert (await look(monkeypatch, Clients((0, 0), (30, 30)))).gone == [(30, 30)]
     assert (await look(monkeypatch, Clients((0, 0), (0, 25)))).gone == []
+
+
+async def test_what_is_written_while_it_is_asked_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Busy(Clients):
+        task: Task | None = None
+
+        async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+            assert self.task is not None
+            self.task.state_log.wrote(self.task.state_log.last + 2)
+            self.bounds = [(0, self.task.state_log.last + 1)]
+            return await super().beginning_offsets(partitions)
+
+    clients = Busy((0, 20))
+    monkeypatch.setattr(Task, "__init__", lambda task: _remember(clients, task))
+    assert (await look(monkeypatch, clients)).gone == []
+
+
+def _remember(clients: Any, task: Task) -> None:
+    clients.task, task.state_log, task.gone = task, StateLog(0, 20), []
+
+
+async def test_a_partition_that_the_topic_has_no_more_refuses_the_checkpoint_and_ends_no_task() -> None:
+    class Producer:
+        def create_batch(self) -> BatchBuilder:
+            return BatchBuilder(1 << 19, 0)
+
+        async def send_batch(self, batch: Any, topic: str, *, partition: int) -> None:
+            raise AssertionError("Unrecognized partition")
+
+    producer: Any = Producer()
+    with pytest.raises(UnknownTopicOrPartitionError, match="topic state has no partition 5"):
+        await send_batched(producer, [Outgoing("state", 5, b"k", b"v", timestamp=0)], Turns())
+    assert issubclass(UnknownTopicOrPartitionError, FAILURES)
 
 
 async def test_a_broker_that_does_not_answer_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
