@@ -8,13 +8,14 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from consumer.foreign import foreign_group
 from consumer.left_alone import TOLD_OF_EACH, LeftAlone
 from consumer.restore import StateRefused
 from consumer.state_records import Unreadable
-from providers.answer import Unavailable
+from providers.answer import Accepted, Unavailable
 from state.alert import Alert, Owed, Status, Told, due
 from state.beside import joined
 from state.records import (
@@ -256,6 +257,66 @@ def test_a_checkpoint_that_cannot_be_read_stops_its_task_and_is_not_written_over
     assert "topic state, partition 0: the checkpoint at offset 9 cannot be read" in fault
     assert fault.startswith(StateRefused.__name__)
     assert partition.kafka.state == {CHECKPOINT_KEY: value}
+
+
+STEPS = st.lists(
+    st.sampled_from(
+        ["event of a", "event of b", "large event of a", "wait", "later release", "earlier release", "crash"]
+    ),
+    min_size=4,
+    max_size=14,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS, st.booleans())
+def test_whenever_a_later_release_has_been_nothing_is_written_over_forgotten_or_told_twice(
+    steps: list[str], is_down: bool
+) -> None:
+    """Both releases come and go; what the later one has written cannot be read until it has come back."""
+    setting = Setting(lambda call: Unavailable(503, "down") if is_down else Accepted())
+    state = setting.partitions[0].kafka.state
+    decided = dict.fromkeys("ab", 0)
+    hidden: dict[bytes, bytes | None] = {}
+
+    def show() -> None:
+        for key in hidden:
+            state[key] = changed_version(state[key], 1)
+        hidden.clear()
+
+    for step in steps:
+        if "event of" in step:
+            session = step[-1]
+            setting.occur(session, padding=5000 if step.startswith("large") else 0)
+            decided[session] += 1
+        elif step == "wait":
+            setting.run(8.0)
+        else:
+            setting.crash()
+            show()
+            if step == "later release":
+                for session in "ab":
+                    if (key := f"forbidden_path:{session}".encode()) in state:
+                        state[key] = hidden[key] = changed_version(state[key], 2)
+            setting.start()
+        assert all(state[key] == value for key, value in hidden.items()), "it is as the later release left it"
+    setting.run(8.0)
+    setting.crash()
+    show()
+    setting.start()
+    setting.run(8.0)
+    assert {key[-1]: alert.occurrences for key, alert in setting.alerts().items()} == {
+        session: count for session, count in decided.items() if count
+    }
+    assert not any(key.startswith(BESIDE) for key, value in state.items() if value is not None)
+    assert all((alert.owed is not None) is is_down for alert in setting.alerts().values())
+    assert is_down or set(setting.told()) == {session for session, count in decided.items() if count}
+    setting.crash()
+    Setting.made.clear()
+
+
+def changed_version(value: bytes | None, version: int) -> bytes | None:
+    return None if value is None else orjson.dumps({**orjson.loads(value), "v": version})
 
 
 # whose it is
