@@ -490,7 +490,8 @@ class Task(OwnedPartition):
             seconds=round(seconds, 4),
         )
         self._is_state_gone = False
-        if self._state_log is not None and not self._state_log.wrote(written.offset):
+        records = len(checkpoint.cut.changes) + 1
+        if self._state_log is not None and not self._state_log.wrote(written.offset, records):
             self._write_all_again("it takes records before those that were written", written.offset)
         if self._writing_again is not None:
             self._urgent.set()

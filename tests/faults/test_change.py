@@ -17,7 +17,7 @@ from tests.faults.accounts import alerts_in_state, keys, send, sessions
 from tests.support.broker import Broker
 from tests.support.events import event
 from tests.support.kafka import admin, committed_records, create_topic, produce
-from tests.support.process import Service, merged, run_to_end, service_process
+from tests.support.process import Service, merged, run_to_end, service_process, towards
 from tests.support.seen import send as send_unkeyed
 from tests.support.service import World, make_world
 from tests.support.waiting import wait_until
@@ -114,8 +114,7 @@ async def test_a_second_service_with_another_group_is_refused_and_changes_nothin
         await production.said("alert_triggered", 6)
         await production.end()
     state = await _state(world)
-    staging = merged(world.document, kafka={"group_id": "staging"})
-    staging["exporters"]["alerting"]["pagerduty"]["api_endpoint"] = other_sandbox.url
+    staging = towards(merged(world.document, kafka={"group_id": "staging"}), other_sandbox.url)
     code, lines = await run_to_end(staging, tmp_path)
     assert (code, len(lines)) == (1, 1), lines
     for part in (world.state(), world.group(), "staging.pagerduty", "kafka.topics.state", "kafka.group_id"):
@@ -134,20 +133,18 @@ async def test_a_second_service_with_another_group_is_refused_and_changes_nothin
 # topics
 
 
-async def _delete(world: World, topic: str) -> None:
+async def _made_anew(world: World, topic: str) -> None:
+    """Delete a topic, and have it made anew with one partition and the broker's settings, by whoever asks first."""
     async with admin(world.bootstrap_servers) as client:
         await client.delete_topics([topic])
 
-        async def is_gone() -> bool:
-            return all(found["topic"] != topic for found in await client.describe_topics())
+        async def is_there() -> bool:
+            with suppress(TopicAlreadyExistsError):
+                await create_topic(world.bootstrap_servers, topic)
+            described = [found for found in await client.describe_topics() if found["topic"] == topic]
+            return len(described) == 1 and len(described[0]["partitions"]) == 1
 
-        await wait_until(is_gone, f"{topic} is gone", timeout=20)
-
-
-async def _make(world: World, topic: str, partitions: int) -> None:
-    """Create a topic, unless the broker has done it by itself already."""
-    with suppress(TopicAlreadyExistsError):
-        await create_topic(world.bootstrap_servers, topic, partitions=partitions)
+        await wait_until(is_there, f"{topic} is made anew", timeout=30, poll=0.5)
 
 
 @pytest.mark.real_kafka("topics are deleted")
@@ -162,8 +159,7 @@ async def test_a_state_topic_that_is_made_anew_under_a_running_member_is_filled_
         await send(world, names)
         await service.said("alert_triggered", 12)
         await asyncio.sleep(6)  # all is in a checkpoint
-        await _delete(world, world.state())
-        await _make(world, world.state(), 1)
+        await _made_anew(world, world.state())
         await send(world, sessions("more", 12))
         await _told(sandbox, *sessions("more", 12), timeout=60)
         await service.said("state_written_again", level="error", partition=0, timeout=90)

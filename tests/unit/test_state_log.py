@@ -57,10 +57,16 @@ def test_what_is_missing_is_seen_by_the_bounds(beginning: int, high: int, is_mis
 
 def test_a_checkpoint_that_stands_before_what_was_written_is_in_another_log() -> None:
     log = StateLog(5, 20)
-    assert [log.wrote(offset) for offset in (20, 25, 3, 4)] == [True, True, False, True]
+    assert [log.wrote(offset, 1) for offset in (20, 25, 3, 4)] == [True, True, False, True]
     assert not log.misses(0, 5, log.last)
-    assert log.wrote(-1), "where it stands is not known"
-    assert log.wrote(5)
+    assert log.wrote(-1, 1), "where it stands is not known"
+    assert log.wrote(5, 1)
+
+
+def test_a_checkpoint_that_is_longer_than_the_log_was_is_seen_to_be_in_another() -> None:
+    assert not StateLog(0, 6).wrote(11, 12)
+    assert StateLog(0, 6).wrote(17, 12)
+    assert StateLog(0, 0).wrote(11, 12)
 
 
 def known(setting: Setting) -> set[bytes]:
@@ -202,7 +208,7 @@ async def test_what_is_written_while_it_is_asked_is_not_missed(monkeypatch: pyte
 
         async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
             assert self.task is not None
-            self.task.state_log.wrote(self.task.state_log.last + 2)
+            self.task.state_log.wrote(self.task.state_log.last + 2, 1)
             self.bounds = [(0, self.task.state_log.last + 1)]
             return await super().beginning_offsets(partitions)
 
