@@ -470,7 +470,7 @@ class Task(OwnedPartition):
         checkpoint = Checkpoint(
             replace(cut, counts={**foreign, **cut.counts}) if foreign else cut,
             dead_letters,
-            Position(partition.topic, partition.partition, position, feedback, self._with.pipeline.group_id),
+            Position(partition.topic, partition.partition, position, feedback, group=self._with.pipeline.group_id),
             self.left_alone.dedup_keys,
         )
         written = await self._transact(lambda: checkpoint.commit(self._sink))

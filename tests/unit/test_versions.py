@@ -78,7 +78,7 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
 
 
 def test_the_last_release_reads_a_checkpoint_that_names_its_group() -> None:
-    found = release_0_1.decode_position(encode_position(Position("events", 3, 7, {0: 2}, "group.pagerduty")))
+    found = release_0_1.decode_position(encode_position(Position("events", 3, 7, {0: 2}, group="group.pagerduty")))
     assert (found.topic, found.partition, found.offset, found.feedback) == ("events", 3, 7, {0: 2})
     assert decode_position(release_0_1.encode_position(found)).group is None
 
