@@ -16,11 +16,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
+from consumer.anchor_watch import AnchorWatch, Watched
 from consumer.clock import Clock
 from consumer.ends import AskWatermarks, PartitionEnds
 from consumer.fetching import Fetching
+from consumer.first_start import FirstStart
 from consumer.growth import Growth
-from consumer.kafka import start_client, stop_consumer, to_the_end
+from consumer.kafka import KafkaClients, start_client, stop_consumer, to_the_end
 from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
 from consumer.proof import NotOwner, Proofs
@@ -70,12 +72,14 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     def __init__(
         self,
         *,
+        clients: KafkaClients,
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
         topic: str,
         group_id: str,
         group_instance_id: str | None,
         start_from: float | str,
+        checkpoints: str,
         drain_seconds: float,
         proofs: Proofs,
         sender: Sender | None,
@@ -94,6 +98,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._group_id = group_id
         self._group_instance_id = group_instance_id
         self._start_from = start_from
+        self._first_start = FirstStart(admin, group_id, checkpoints)
         self._drain_seconds = drain_seconds
         self._proofs = proofs
         self._sender = sender
@@ -129,6 +134,14 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             clock=clock,
             log=log,
             ask=ask_watermarks,
+        )
+        self._anchor_watch = AnchorWatch(
+            clients,
+            leader=lambda partition: consumer._client.cluster.leader_for_partition(partition),
+            running=self._running,
+            changed=self._log_changed,
+            clock=clock,
+            log=log,
         )
 
     @property
@@ -172,6 +185,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 trouble = f"its task failed: {self._troubles[partition]!r}"
             if trouble is None:
                 trouble = self._ends.trouble(partition)
+            if trouble is None and task is not None:
+                trouble = task.notice
             if trouble is not None:
                 troubles[partition.partition] = trouble
         return troubles
@@ -207,7 +222,15 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 self._consumer.subscribe([self._topic], listener=self)
                 loops: list[asyncio.Task[None]] = []
                 if await self._join(stopping):
-                    work = (self._fetching.run, self._prove, self._tick, self._ends.run, self._grow, self._watch)
+                    work = (
+                        self._fetching.run,
+                        self._prove,
+                        self._tick,
+                        self._ends.run,
+                        self._anchor_watch.run,
+                        self._grow,
+                        self._watch,
+                    )
                     loops = [group.create_task(loop()) for loop in work]
                     await stopping.wait()
                 self._is_leaving = True
@@ -353,7 +376,15 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     async def _keep(self, partition: TopicPartition) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
-        source = Source(self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock)
+        source = Source(
+            self._consumer,
+            self._admin,
+            self._group_id,
+            partition,
+            self._start_from,
+            self._first_start,
+            self._clock,
+        )
         failures = 0
         # What was released meanwhile is kept by nobody, or by another.
         while self._keepers.get(partition) is asyncio.current_task():
@@ -384,13 +415,23 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     async def _position_lost(self, lost: Mapping[TopicPartition, int]) -> None:
         """The broker has removed records that were not decided yet: the task is built again, and restores."""
         for partition in lost:
-            keeper, task = self._keepers.get(partition), self._tasks.get(partition)
-            if keeper is not None and task is not None and task.is_running:
+            if partition in self._running():
                 self._log.error("position_out_of_range", partition=partition.partition, position=lost[partition])
-                await self._end([keeper])
-                if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
-                    assert self._group is not None
-                    self._keepers[partition] = self._group.create_task(self._keep(partition))
+                await self._build_again(partition)
+
+    async def _log_changed(self, partition: TopicPartition, task: Watched) -> None:
+        """What a task has decided is not in its log any more: it is built again, and begins where it should."""
+        if self._running().get(partition) is task:
+            self._log.error("input_changed", partition=partition.partition)
+            await self._build_again(partition)
+
+    async def _build_again(self, partition: TopicPartition) -> None:
+        keeper = self._keepers.get(partition)
+        if keeper is not None:
+            await self._end([keeper])
+            if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
+                assert self._group is not None
+                self._keepers[partition] = self._group.create_task(self._keep(partition))
 
     async def _prove(self) -> None:
         while True:
@@ -405,6 +446,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     self._metrics.proof("unanswered")
                     self._log.warning("proof_unanswered", error=repr(error))
                 else:
+                    for partition, task in self._tasks.items():
+                        if (committed := offsets.get(partition)) is not None:
+                            task.proved(committed)
                     self._metrics.proof("accepted")
                     if self._sender is not None:
                         self._sender.wake()

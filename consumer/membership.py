@@ -134,17 +134,19 @@ class MemberRunner(ABC, Generic[T]):
         metrics: PipelineMetrics,
         make_task: Callable[[Source], T],
     ) -> GroupMember[T]:
-        """``follower`` is the topic that must have as many partitions as ``topic``."""
+        """``follower`` is the topic of the checkpoints: it must have as many partitions as ``topic``."""
         kafka = self._config.kafka
         self._proofs = proofs
         self._growth = Growth(admin, follower_of(self._config, follower), self._log)
         self._member = GroupMember(
+            clients=self._clients,
             consumer=consumer,
             admin=admin,
             topic=topic,
             group_id=group_id,
             group_instance_id=kafka.group_instance_id,
             start_from=start_from,
+            checkpoints=follower,
             drain_seconds=kafka.rebalance_timeout / 2,
             proofs=proofs,
             sender=sender,

@@ -6,8 +6,8 @@ what has become of both is committed by checkpoints.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
 
@@ -15,12 +15,14 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
+from consumer.beginning import Beginning, Log
 from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock, Moment
 from consumer.feedback_reader import FeedbackReader
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients
 from consumer.letterbox import Letterbox
+from consumer.mark import MARK
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
@@ -29,12 +31,11 @@ from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
 from consumer.restore import Restored, restore
 from consumer.server.metrics import PipelineMetrics
-from consumer.source import MARK, Source
+from consumer.source import Source
 from consumer.turns import Turns
 from consumer.upstream import Upstream
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Outcome, due, over, restored
-from state.records import Position
 from state.store import Cut, Store
 
 ENDED_AT_A_TIME = 10_000
@@ -102,7 +103,6 @@ class Task(OwnedPartition):
         self._sink: Sink
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
-        self._feedback_checkpointed: Mapping[int, int] = {}
         self._outbox = TaskOutbox(
             pipeline=surroundings.pipeline,
             store=self.store,
@@ -149,13 +149,14 @@ class Task(OwnedPartition):
         partition, clock = self.source.partition, self._with.clock
         started = clock.monotonic()
         found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
+        begins = await self._go_on(committed, found.position)
         await self._fill(found)
+        await self._hold_nothing_of_other_logs(begins)
         self._written_at = found.written_at
         if found.position is not None:
             self._inbox.start(found.position.feedback)
         elif self._with.feedback is not None:
             self._inbox.start(await self._with.feedback.ends())
-        await self._go_on(committed, found.position)
         await self._ask_the_time(found)
         self._log.info(
             "partition_restored",
@@ -188,9 +189,28 @@ class Task(OwnedPartition):
 
         await self._with.turns.through(self.store.restore(as_of_now(), now.monotonic, found.counts))
 
+    async def _hold_nothing_of_other_logs(self, begins: Beginning) -> None:
+        """The offsets of what is owed are of one log: beyond where this one is another they say nothing of it."""
+        if begins.log is not Log.SAME:
+            known = begins.offset if begins.log is Log.TRUNCATED else 0
+            await self._with.turns.through(self._let_offsets_go(known))
+
+    def _let_offsets_go(self, known: int) -> Iterator[None]:
+        for dedup_key in list(self._owing):
+            alert = self.store.get(dedup_key)
+            owed = alert.owed if alert is not None else None
+            if alert is not None and owed is not None and owed.holds is not None and owed.holds >= known:
+                self.store.put(replace(alert, owed=replace(owed, holds=None)))
+            yield
+
+    def _provable(self) -> int:
+        oldest_owed = self.store.oldest_owed_offset()
+        return self.position if oldest_owed is None else min(self.position, oldest_owed)
+
     async def _restored(self) -> None:
         owing, self._owing = self._owing, []
-        await self._with.turns.through(self._outbox.restored(owing, self._inherited_end, self._written_at))
+        inherited_end = self._whereabouts.inherited_end
+        await self._with.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
         if self._with.feedback is not None:
             self._with.feedback.attach(self._inbox)
 
@@ -373,33 +393,25 @@ class Task(OwnedPartition):
 
     async def _commit(self) -> None:
         self._urgent.clear()
-        feedback = self._inbox.positions
-        is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
-        if not self.store.has_changes and not self._dead_letters and is_here:
+        place = self._place(self._inbox.positions)
+        if not self.store.has_changes and not self._dead_letters and place == self._checkpointed:
             return
         # The cut: all of this at one moment, without an await between.
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
         counts, self._counts = self._counts, Counter()
-        position, partition = self.position, self.source.partition
         changed = self.store.cut()
-        oldest_owed = self.store.oldest_owed_offset()
-        owed = self.store.owed_count
+        provable, owed = self._provable(), self.store.owed_count
 
         started = self._with.clock.monotonic()
-        checkpoint = Checkpoint(
-            await divided(self.store, changed, self._with.turns),
-            dead_letters,
-            Position(partition.topic, partition.partition, position, feedback),
-        )
+        checkpoint = Checkpoint(await divided(self.store, changed, self._with.turns), dead_letters, place)
         await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
-        self._checkpointed, self._feedback_checkpointed = position, feedback
-        self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
+        self._checkpointed, self.committed = place, OffsetAndMetadata(provable, MARK)
         self.store.committed()
         self._with.metrics.checkpoint(seconds)
         self._log.debug(
             "checkpoint",
-            position=position,
+            position=place.offset,
             notified=counts["notified"],
             suppressed=counts["suppressed"] + counts["counted"],
             dead_lettered=len(dead_letters),

@@ -18,6 +18,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
+from consumer.first_start import FirstStart
 from consumer.group import GroupMember
 from consumer.progress import Progress
 from consumer.proof import NotOwner, Proofs
@@ -89,6 +90,8 @@ class Task:
         self.partition = partition
         self.is_running = self.is_refused = self.is_paused = False
         self.has_checkpointed = False
+        self.notice: str | None = None
+        self.proved_with: list[OffsetAndMetadata] = []
         self.committed: OffsetAndMetadata | None = None
         self.position = self.due = 0
         self.deciding, self.draining, self.closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -113,6 +116,9 @@ class Task:
 
     def advance(self, position: int) -> None:
         self.position = position
+
+    def proved(self, committed: OffsetAndMetadata) -> None:
+        self.proved_with.append(committed)
 
     def tick(self) -> Iterator[None]:
         for _ in range(self.due):
@@ -147,12 +153,14 @@ class Setting:
         self.now = 0.0
         clock = Clock(lambda: self.now, lambda: self.now)
         self.member: GroupMember[Any] = GroupMember(
+            clients=None,  # type: ignore[arg-type]
             consumer=self.consumer,  # type: ignore[arg-type]
             admin=None,  # type: ignore[arg-type]
             topic="events",
             group_id="group",
             group_instance_id=None,
             start_from="latest",
+            checkpoints="state",
             drain_seconds=1.0,
             proofs=Proofs(self.consumer, 15.0, clock),  # type: ignore[arg-type]
             sender=None,
@@ -258,7 +266,8 @@ async def test_a_coordinator_that_does_not_give_the_offsets_is_no_group_without_
         async def list_consumer_group_offsets(self, group: str, partitions: object) -> Any:
             return answers.pop(0)
 
-    source = Source(None, Admin(), "group", A, "latest", Clock.system())  # type: ignore[arg-type]
+    first = FirstStart(Admin(), "group", "state")  # type: ignore[arg-type]
+    source = Source(None, Admin(), "group", A, "latest", first, Clock.system())  # type: ignore[arg-type]
     with pytest.raises(GroupLoadInProgressError):
         await source.group_offset()
     assert await source.group_offset() is None
