@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 from aiokafka import TopicPartition
@@ -40,11 +41,15 @@ class Watched(Protocol):
 
     @property
     def newest_anchor(self) -> Anchor | None: ...
+    def trust(self) -> None: ...
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known of one partition. ``anchor`` was the newest one when its log was last found to have it."""
+    """What is known of one partition. ``anchor`` was the newest one when its log was last found to have it.
+
+    ``leader`` is the one that has given everything that was decided since; None if that is to be seen.
+    """
 
     task: Watched
     leader: int | None
@@ -53,10 +58,10 @@ class _Seen:
 
 
 class AnchorWatch:
-    """Checks the logs of all ``running`` tasks, at once where the leader has changed; ``changed`` is told of others.
+    """Checks the logs of all ``running`` tasks; ``changed`` is told of one that is another, and what it lacks.
 
-    Besides the newest anchor it looks at the one that was the newest at the last check: a task that has decided records
-    of another log already has anchors that fit.
+    Of another leader nothing is decided before the check (`is_trusted`). Once a minute it also looks at the anchor that
+    was the newest at the check before: a task that has decided records of another log already has anchors that fit.
     """
 
     def __init__(
@@ -65,7 +70,7 @@ class AnchorWatch:
         *,
         leader: Callable[[TopicPartition], int | None],
         running: Callable[[], Mapping[TopicPartition, Watched]],
-        changed: Callable[[TopicPartition, Watched], Awaitable[None]],
+        changed: Callable[[TopicPartition, Watched, Anchor], Awaitable[None]],
         clock: Clock,
         log: FilteringBoundLogger,
         looking: Callable[[KafkaClients, Sequence[TopicPartition]], Looking] = looking,
@@ -78,39 +83,61 @@ class AnchorWatch:
         self._clock = clock
         self._log = log
         self._seen: dict[TopicPartition, _Seen] = {}
+        self._doubts = asyncio.Event()
+
+    def is_trusted(self, partition: TopicPartition) -> bool:
+        """Whether what was fetched just now can be decided: it is of the leader whose log was checked last."""
+        task = self._running().get(partition)
+        if task is None:
+            return True  # it decides nothing
+        seen = self._of(partition, task)
+        leader = self._leader(partition)
+        if leader in (None, -1, seen.leader):
+            return True  # without a leader, it is still of the one before
+        self._doubts.set()
+        return False
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            self._doubts.clear()
             due = self._due()
             if due:
                 await self._check(due)
-            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await self._doubts.wait()
+            except TimeoutError:
+                pass
+
+    def _of(self, partition: TopicPartition, task: Watched) -> _Seen:
+        seen = self._seen.get(partition)
+        if seen is None or seen.task is not task:
+            # It has just looked at its log itself.
+            leader = self._leader(partition)
+            seen = _Seen(task, leader, self._clock.monotonic() + CHECK_SECONDS, task.newest_anchor)
+            self._seen[partition] = seen
+        return seen
 
     def _due(self) -> Mapping[TopicPartition, _Seen]:
         """The partitions that are to be checked now: all of them, once it is time for one of them."""
         running, now = self._running(), self._clock.monotonic()
-        self._seen = {partition: seen for partition, seen in self._seen.items() if running.get(partition) is seen.task}
+        self._seen = {partition: self._of(partition, task) for partition, task in running.items()}
         due, is_time = {}, False
-        for partition, task in running.items():
+        for partition, seen in self._seen.items():
             leader = self._leader(partition)
-            seen = self._seen.get(partition)
-            if seen is None:
-                # It has just looked at its log itself.
-                self._seen[partition] = _Seen(task, leader, now + CHECK_SECONDS, task.newest_anchor)
-            elif leader in (None, -1):
+            if leader in (None, -1):
                 seen.leader = None  # whoever leads next may have another log
             elif leader != seen.leader:
-                seen.leader = leader
                 due[partition] = seen
             elif now >= seen.check_at:
                 is_time = True
         return dict(self._seen) if is_time else due
 
     async def _check(self, due: Mapping[TopicPartition, _Seen]) -> None:
-        now = self._clock.monotonic()
+        again = self._clock.monotonic() + AGAIN_SECONDS
         for seen in due.values():
-            seen.check_at = now + AGAIN_SECONDS
+            seen.check_at = again
         try:
             async with self._looking(self._clients, list(due)) as looks:
                 for (partition, seen), look in zip(due.items(), looks, strict=True):
@@ -119,14 +146,21 @@ class AnchorWatch:
             self._log.warning("input_unchecked", error=repr(error))
 
     async def _check_one(self, partition: TopicPartition, seen: _Seen, look: PartitionLook) -> None:
-        newest = seen.task.newest_anchor
-        anchors = [anchor for anchor in dict.fromkeys((seen.anchor, newest)) if anchor is not None]
+        leader, newest = self._leader(partition), seen.task.newest_anchor
+        anchors = sorted({anchor for anchor in (seen.anchor, newest) if anchor is not None}, key=attrgetter("offset"))
         try:
             fits = await look.fits(anchors) if anchors else []
         except _FAILURES as error:  # one partition's trouble is its own
             self._log.warning("input_unchecked", partition=partition.partition, error=repr(error))
             return
-        if Fit.OTHER in fits or Fit.ABSENT in fits:
-            await self._changed(partition, seen.task)
+        # An older one can have been compacted.
+        missing = [
+            anchor
+            for anchor, fit in zip(anchors, fits, strict=True)
+            if fit is Fit.OTHER or (fit is Fit.ABSENT and anchor is newest)
+        ]
+        if missing:
+            await self._changed(partition, seen.task, missing[0])
         else:
-            seen.anchor, seen.check_at = newest, self._clock.monotonic() + CHECK_SECONDS
+            seen.leader, seen.anchor, seen.check_at = leader, newest, self._clock.monotonic() + CHECK_SECONDS
+            seen.task.trust()

@@ -8,6 +8,7 @@ rebalance; ``stop`` calls neither, so tasks are drained before it.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -32,6 +33,7 @@ from consumer.transaction import FAILURES, Refused, Unanswered
 from consumer.turns import Turns
 from consumer.watermarks import all_watermarks, each_watermarks
 from providers.retry import Backoff
+from state.anchors import Anchor
 
 TICK_SECONDS = 1.0
 """Between two looks at the clock."""
@@ -123,6 +125,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             consumer,
             tasks=lambda: self._tasks,
             position_lost=self._position_lost,
+            is_trusted=lambda partition: self._anchor_watch.is_trusted(partition),
             metrics=metrics,
             clock=clock,
             log=log,
@@ -186,7 +189,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             if trouble is None:
                 trouble = self._ends.trouble(partition)
             if trouble is None and task is not None:
-                trouble = task.notice
+                trouble = "whether it is still the same log is not known yet" if task.is_in_doubt else task.notice
             if trouble is not None:
                 troubles[partition.partition] = trouble
         return troubles
@@ -374,7 +377,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     # loops
 
-    async def _keep(self, partition: TopicPartition) -> None:
+    async def _keep(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
         source = Source(
             self._consumer,
@@ -384,6 +387,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             self._start_from,
             self._first_start,
             self._clock,
+            suspect,
         )
         failures = 0
         # What was released meanwhile is kept by nobody, or by another.
@@ -409,6 +413,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     failures=failures,
                     exc_info=None if expected else error,
                 )
+            if task.has_checkpointed:
+                source = replace(source, suspect=None)  # what that showed is in the checkpoint
             source.pause()
             await asyncio.sleep(self._backoff.wait(failures))
 
@@ -419,19 +425,19 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 self._log.error("position_out_of_range", partition=partition.partition, position=lost[partition])
                 await self._build_again(partition)
 
-    async def _log_changed(self, partition: TopicPartition, task: Watched) -> None:
+    async def _log_changed(self, partition: TopicPartition, task: Watched, missing: Anchor) -> None:
         """What a task has decided is not in its log any more: it is built again, and begins where it should."""
         if self._running().get(partition) is task:
-            self._log.error("input_changed", partition=partition.partition)
-            await self._build_again(partition)
+            self._log.error("input_changed", partition=partition.partition, missing=missing.offset)
+            await self._build_again(partition, missing)
 
-    async def _build_again(self, partition: TopicPartition) -> None:
+    async def _build_again(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
         keeper = self._keepers.get(partition)
         if keeper is not None:
             await self._end([keeper])
             if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
                 assert self._group is not None
-                self._keepers[partition] = self._group.create_task(self._keep(partition))
+                self._keepers[partition] = self._group.create_task(self._keep(partition, suspect))
 
     async def _prove(self) -> None:
         while True:

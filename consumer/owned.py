@@ -51,6 +51,9 @@ REFUSED_SECONDS = (1.0, 30.0)
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Of dead letters that wait for a checkpoint, before the partition is paused."""
 
+_LOG = "log"
+"""Why a partition is paused for a moment: whether it is still the same log is to be seen before more is decided."""
+
 _DEAD_LETTERS = "dead letters"
 """Why a partition is paused for which somebody has to do something."""
 
@@ -120,6 +123,11 @@ class OwnedPartition(ABC):
     def notice(self) -> str | None:
         """What somebody should know of this partition, although it goes on."""
         return self._whereabouts.notice
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether it waits to hear if its log is still the same."""
+        return _LOG in self._holds
 
     @property
     def newest_anchor(self) -> Anchor | None:
@@ -377,6 +385,15 @@ class OwnedPartition(ABC):
             self._holds.remove(reason)
             if not self._holds and self.is_running:
                 self.source.resume()
+
+    def doubt(self) -> None:
+        """Its log may have become another one: nothing more is decided, and what was fetched is fetched again."""
+        self._hold_back(_LOG)
+        self.source.seek(self.position)
+
+    def trust(self) -> None:
+        """It is the same log."""
+        self._let_go(_LOG)
 
     # decide
 

@@ -31,6 +31,8 @@ class Source:
     start_from: StartFrom
     first_start: FirstStart
     clock: Clock
+    suspect: Anchor | None = None
+    """A record that an earlier task has decided, and that was not found again: the log is another from there on."""
 
     async def group_offset(self) -> OffsetAndMetadata | None:
         """The group's offset with its metadata, None if there is none. (The consumer itself gives no metadata.)
@@ -94,8 +96,12 @@ class Source:
 
     def start_at(self, offset: int) -> None:
         """Fetch from this offset on."""
-        self.consumer.seek(self.partition, offset)
+        self.seek(offset)
         self.consumer.resume(self.partition)
+
+    def seek(self, offset: int) -> None:
+        """What is fetched next is this; what is fetched already is thrown away."""
+        self.consumer.seek(self.partition, offset)
 
     def pause(self) -> None:
         """Fetch nothing for now."""

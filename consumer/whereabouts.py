@@ -84,7 +84,7 @@ class Whereabouts:
         begun = committed
         if here is None and whose(committed) in (Whose.ORDER, Whose.FOREIGN):
             begun = await self._source.start(self._clients)
-        position, anchors = (begun.offset, ()) if here is None else (here.offset, here.anchors)
+        position, anchors = (begun.offset, ()) if here is None else (here.offset, self._doubted(here.anchors))
         look = await self._source.look(self._clients, position, anchors)
         found = beginning(position, anchors, look)
         self._tell_found(found, position, look)
@@ -103,6 +103,11 @@ class Whereabouts:
         if has_had_owners or checkpointed is not None:
             self.inherited_end = max(look.end, position)
         return found
+
+    def _doubted(self, anchors: Anchors) -> Anchors:
+        """Without those that were made of another log before anybody noticed."""
+        suspect = self._source.suspect
+        return anchors if suspect is None else (suspect, *below(anchors, suspect.offset))
 
     def _obey(self, offset: int, proof: int, found: Beginning, look: Look) -> Beginning:
         """Go where an operator wants it, as far as the log reaches."""

@@ -206,6 +206,7 @@ class Input:
         self.partition = TopicPartition(topic, 0)
         self.records: list[Any] = []
         self.next = 0
+        self.suspect: Anchor | None = None
         self._committed = OffsetAndMetadata(0, mark)
 
     async def group_offset(self) -> OffsetAndMetadata:
