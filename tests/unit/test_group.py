@@ -42,6 +42,8 @@ class Consumer:
         self.positions = {A: 0, B: 0}
         self.refusal: Exception | None = None
         self.answered: dict[TopicPartition, int | None] = {A: None, B: None}
+        self.leaders = {A: 1, B: 1}
+        self._client = SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda tp: self.leaders[tp]))
 
     def paused(self) -> set[TopicPartition]:
         return set()
@@ -91,6 +93,8 @@ class Task:
         self.is_running = self.is_refused = self.is_paused = False
         self.has_checkpointed = False
         self.notice: str | None = None
+        self.newest_anchor = None
+        self.is_in_doubt = False
         self.proved_with: list[OffsetAndMetadata] = []
         self.committed: OffsetAndMetadata | None = None
         self.position = self.due = 0
@@ -116,6 +120,9 @@ class Task:
 
     def advance(self, position: int) -> None:
         self.position = position
+
+    def doubt(self) -> None:
+        self.is_in_doubt = True
 
     def proved(self, committed: OffsetAndMetadata) -> None:
         self.proved_with.append(committed)
@@ -272,6 +279,34 @@ async def test_a_coordinator_that_does_not_give_the_offsets_is_no_group_without_
         await source.group_offset()
     assert await source.group_offset() is None
     assert await source.group_offset() == OffsetAndMetadata(5, "m")
+
+
+async def test_of_another_leader_nothing_is_decided_before_its_log_was_checked() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        (first,), (second,) = setting.of(A), setting.of(B)
+        consumer, member = setting.consumer, setting.member
+        fetching = group.create_task(member._fetching.run())
+        consumer.batches.put_nowait({A: [1], B: [1]})
+        await wait_until(lambda: (first.position, second.position) == (1, 1), "both are decided", poll=0.001)
+        consumer.leaders[A] = -1
+        consumer.batches.put_nowait({A: [2], B: [2]})  # from before
+        await wait_until(lambda: (first.position, second.position) == (2, 2), "both are decided", poll=0.001)
+        consumer.leaders[A] = 2
+        consumer.batches.put_nowait({A: [3], B: [3]})
+        await wait_until(lambda: second.position == 3, "the other one goes on", poll=0.001)
+        assert (first.position, first.is_in_doubt, second.is_in_doubt) == (2, True, False)
+        assert member.troubles == {0: "whether it is still the same log is not known yet"}
+        fetching.cancel()
+
+
+async def test_tasks_hear_what_was_proved() -> None:
+    async with _assigned({A: _runs, B: _starts}) as (setting, group):
+        (first,), (second,) = setting.of(A), setting.of(B)
+        proving = group.create_task(setting.member._prove())
+        await wait_until(lambda: first.proved_with, "it hears of it", poll=0.001)
+        assert first.proved_with == [OffsetAndMetadata(0, "")]
+        assert second.proved_with == [], "what it has not restored is not proved"
+        proving.cancel()
 
 
 def _corrupt(partition: TopicPartition, offset: int) -> UnreadableRecords:
