@@ -27,7 +27,7 @@ WATCH_SECONDS = 1.0
 CHECK_SECONDS = 60.0
 """Between two checks of a partition whose leader has not changed."""
 
-AGAIN_SECONDS = 10.0
+AGAIN_SECONDS = 2.0
 """Until a check is tried again that could not be made."""
 
 _FAILURES = (KafkaError, OSError, TimeoutError)

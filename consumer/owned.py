@@ -192,11 +192,7 @@ class OwnedPartition(ABC):
             committed = await self._own()
             async with self._restores:
                 await self._restore(committed)
-            goes_on_with = self._goes_on_with()
-            if self._whereabouts.holds not in (None, committed):
-                # Where to begin was found anew: a crash must not move it once something is decided.
-                await self._proofs.prove({self.source.partition: goes_on_with})
-            self.committed = goes_on_with
+            await self._go_on_with(committed)
             self._is_running = True
             await self._restored()
             self.source.start_at(self.position)
@@ -251,9 +247,14 @@ class OwnedPartition(ABC):
             self._urgent.set()  # a checkpoint shall say soon what only the group's offset says yet
         return found
 
-    def _goes_on_with(self) -> OffsetAndMetadata:
-        """What the next proof is to commit: never an offset that was ignored."""
-        return self._whereabouts.holds or OffsetAndMetadata(self._provable(), MARK)
+    async def _go_on_with(self, committed: OffsetAndMetadata) -> None:
+        """Set what the next proof is to commit: never an offset that was ignored."""
+        holds = self._whereabouts.holds
+        goes_on_with = holds or OffsetAndMetadata(self._provable(), MARK)
+        if holds not in (None, committed) or goes_on_with.offset < committed.offset:
+            # Before anything is decided: a crash must neither move where it begins nor leave what is ahead of that.
+            await self._proofs.prove({self.source.partition: goes_on_with})
+        self.committed = goes_on_with
 
     def _place(self, feedback: Mapping[int, int] | None = None) -> Position:
         """What a checkpoint of this moment says of how far this task has come."""

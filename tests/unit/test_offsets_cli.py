@@ -190,7 +190,7 @@ async def test_a_group_with_members_is_left_alone() -> None:
     kafka: Any = Kafka()
     await require_no_members(kafka, GROUP)
     kafka.state = "Stable"
-    with pytest.raises(StartupError, match="^group the-group has members: stop the service first"):
+    with pytest.raises(StartupError, match=r"^group the-group has members: stop the service first"):
         await require_no_members(kafka, GROUP)
     kafka.refusal = CommitFailedError("the group has one by now")
     with pytest.raises(StartupError, match="has members"):
