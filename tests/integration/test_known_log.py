@@ -80,6 +80,7 @@ def _told(sandbox: Sandbox) -> list[str]:
     return sorted(incident.dedup_key for incident in sandbox.incidents())
 
 
+@pytest.mark.real_kafka("a topic is deleted")
 async def test_a_topic_that_was_created_anew_while_the_service_was_down_is_told_from_its_beginning(
     broker: Broker, sandbox: Sandbox
 ) -> None:
@@ -128,6 +129,7 @@ async def test_a_topic_that_is_created_anew_under_a_running_member_is_told_from_
     assert sandbox.extra_incidents() == []
 
 
+@pytest.mark.real_kafka("a topic is deleted")
 @pytest.mark.parametrize("one_by_one", [False, True])
 async def test_of_a_topic_that_comes_back_shorter_only_what_no_anchor_knows_is_told_again(
     broker: Broker, sandbox: Sandbox, one_by_one: bool
@@ -158,6 +160,7 @@ async def test_of_a_topic_that_comes_back_shorter_only_what_no_anchor_knows_is_t
     assert _told(sandbox) == sorted([*_keys(denials), *_keys(denials[begins_at:6])])
 
 
+@pytest.mark.real_kafka("a topic is deleted")
 @pytest.mark.parametrize(("decided", "common"), [(8, 8), (10, 9)])
 async def test_where_the_log_goes_another_way_what_is_new_is_told_and_nothing_old(
     broker: Broker, sandbox: Sandbox, decided: int, common: int
@@ -269,6 +272,7 @@ async def test_a_reset_to_the_end_is_ignored_and_says_so(broker: Broker, sandbox
         assert "offsets rewind|skip" in said["hint"]
 
 
+@pytest.mark.real_kafka("it says whether a group has members")
 async def test_offsets_skip_skips_on_purpose(broker: Broker, sandbox: Sandbox, tmp_path: Path) -> None:
     """Row 5."""
     world = await make_world(broker.bootstrap_servers, sandbox.url)
@@ -287,6 +291,7 @@ async def test_offsets_skip_skips_on_purpose(broker: Broker, sandbox: Sandbox, t
     assert _told(sandbox) == sorted([*_keys(_denials("before", 3)), "forbidden_path:meanwhile-5"])
 
 
+@pytest.mark.real_kafka("it says whether a group has members")
 async def test_offsets_rewind_decides_again(broker: Broker, sandbox: Sandbox, tmp_path: Path) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty=QUIET)
     async with running_member(world.config):
@@ -339,6 +344,7 @@ async def _is_ours(world: World, offset: int) -> bool:
 # --- where it begins without an offset
 
 
+@pytest.mark.real_kafka("partitions are added")
 async def test_a_partition_that_is_added_begins_at_its_beginning(broker: Broker, sandbox: Sandbox) -> None:
     """Whatever ``start_from`` says: it is no first start."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, kafka={"start_from": "latest"})
@@ -371,6 +377,7 @@ async def test_all_partitions_of_a_first_start_begin_where_it_is_configured(brok
     assert _told(sandbox) == sorted(f"forbidden_path:new-{partition}" for partition in range(12))
 
 
+@pytest.mark.real_kafka("a topic is deleted")
 async def test_a_state_that_is_gone_is_told_loudly(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     async with running_member(world.config):

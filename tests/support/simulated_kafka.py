@@ -207,10 +207,10 @@ class Input:
         self.records: list[Any] = []
         self.next = 0
         self.suspect: Anchor | None = None
-        self._committed = OffsetAndMetadata(0, mark)
+        self.committed = OffsetAndMetadata(0, mark)
 
     async def group_offset(self) -> OffsetAndMetadata:
-        return self._committed
+        return self.committed
 
     async def look(self, clients: object, position: int, anchors: Anchors) -> Look:
         fits = [self._fit(anchor) for anchor in anchors]

@@ -137,3 +137,38 @@ def test_everything_of_a_new_topic_is_told_and_nothing_twice() -> None:
     setting.run(6)
     assert setting.faults == []
     assert sorted(call.session for call in setting.calls if call.kind == "trigger") == ["a", "b", "c", "d", "e"]
+
+
+def test_the_offset_of_another_is_neither_obeyed_nor_proved_again() -> None:
+    setting = Setting()
+    (partition,) = setting.partitions
+    setting.occur("a", "b")
+    setting.run(6)
+    partition.input.committed = OffsetAndMetadata(2, MARK)
+    setting.crash()
+    partition.input.committed = OffsetAndMetadata(7, "")
+    setting.start()
+    assert partition.running.position == 2
+    assert partition.running.committed == OffsetAndMetadata(2, MARK)
+
+
+def test_a_rewind_is_in_a_checkpoint_at_once() -> None:
+    setting = Setting()
+    (partition,) = setting.partitions
+    setting.occur("a", "b")
+    setting.run(6)
+    partition.running.proved(OffsetAndMetadata(2, MARK))
+    setting.run(6)
+    setting.crash()
+    partition.input.committed = OffsetAndMetadata(1, "")
+    setting.start()
+    setting.run(1)
+    place = checkpoint(partition)
+    assert (place.offset, place.obeyed, place.proof) == (1, 1, 1)
+    assert partition.running.committed == OffsetAndMetadata(1, MARK)
+    setting.run(6)
+    assert checkpoint(partition).offset == 2, "the second is decided again"
+    partition.running.proved(OffsetAndMetadata(2, MARK))
+    setting.run(6)
+    assert (checkpoint(partition).obeyed, checkpoint(partition).proof) == (None, 2)
+    assert len([call for call in setting.calls if call.kind == "trigger"]) == 2, "what is open is not told again"

@@ -299,6 +299,13 @@ async def test_of_another_leader_nothing_is_decided_before_its_log_was_checked()
         fetching.cancel()
 
 
+async def test_a_notice_of_a_task_is_told_as_trouble() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, _):
+        (first,) = setting.of(A)
+        first.notice = "its state was found to be gone"
+        assert setting.member.troubles == {0: "its state was found to be gone"}
+
+
 async def test_tasks_hear_what_was_proved() -> None:
     async with _assigned({A: _runs, B: _starts}) as (setting, group):
         (first,), (second,) = setting.of(A), setting.of(B)
