@@ -7,6 +7,7 @@ rebalance; ``stop`` calls neither, so tasks are drained before it.
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,11 +16,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from structlog.typing import FilteringBoundLogger
 
+from consumer.anchor_watch import AnchorWatch, Watched
 from consumer.clock import Clock
 from consumer.ends import AskWatermarks, PartitionEnds
 from consumer.fetching import Fetching
+from consumer.first_start import FirstStart
 from consumer.instance_id import InstanceId, InstanceIdTaken
-from consumer.kafka import start_client, stop_consumer, to_the_end
+from consumer.kafka import KafkaClients, start_client, stop_consumer, to_the_end
 from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
 from consumer.proof import NotOwner, Proofs
@@ -32,6 +35,7 @@ from consumer.transaction import FAILURES, Refused, Unanswered
 from consumer.turns import Turns
 from consumer.watermarks import all_watermarks, each_watermarks
 from providers.retry import Backoff
+from state.anchors import Anchor
 
 TICK_SECONDS = 1.0
 """Between two looks at the clock."""
@@ -73,12 +77,14 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     def __init__(
         self,
         *,
+        clients: KafkaClients,
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
         topic: str,
         group_id: str,
         instance_id: InstanceId | None,
         start_from: float | str,
+        checkpoints: str,
         drain_seconds: float,
         proofs: Proofs,
         sender: Sender | None,
@@ -98,6 +104,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._group_id = group_id
         self._instance_id = instance_id
         self._start_from = start_from
+        self._first_start = FirstStart(admin, group_id, checkpoints)
         self._drain_seconds = drain_seconds
         self._proofs = proofs
         self._sender = sender
@@ -123,6 +130,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             consumer,
             tasks=lambda: self._tasks,
             position_lost=self._position_lost,
+            is_trusted=lambda partition: self._anchor_watch.is_trusted(partition),
             metrics=metrics,
             clock=clock,
             log=log,
@@ -134,6 +142,14 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             clock=clock,
             log=log,
             ask=ask_watermarks,
+        )
+        self._anchor_watch = AnchorWatch(
+            clients,
+            leader=lambda partition: consumer._client.cluster.leader_for_partition(partition),
+            running=self._running,
+            changed=self._log_changed,
+            clock=clock,
+            log=log,
         )
 
     @property
@@ -180,6 +196,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             if trouble is None:
                 trouble = self._ends.trouble(partition)
             if trouble is None and task is not None:
+                trouble = "whether it is still the same log is not known yet" if task.is_in_doubt else task.notice
+            if trouble is None and task is not None:
                 trouble = task.state_trouble
             if trouble is not None:
                 troubles[partition.partition] = trouble
@@ -221,6 +239,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                         self._prove,
                         self._tick,
                         self._ends.run,
+                        self._anchor_watch.run,
                         self._watch_topics,
                         self._watch,
                     ]
@@ -369,9 +388,18 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     # loops
 
-    async def _keep(self, partition: TopicPartition) -> None:
+    async def _keep(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
-        source = Source(self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock)
+        source = Source(
+            self._consumer,
+            self._admin,
+            self._group_id,
+            partition,
+            self._start_from,
+            self._first_start,
+            self._clock,
+            suspect,
+        )
         failures = 0
         # What was released meanwhile is kept by nobody, or by another.
         while self._keepers.get(partition) is asyncio.current_task():
@@ -403,6 +431,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     failures=failures,
                     exc_info=None if expected else error,
                 )
+            if task.has_checkpointed:
+                source = replace(source, suspect=None)  # what that showed is in the checkpoint
             source.pause()
             await asyncio.sleep(self._backoff.wait(failures))
 
@@ -430,13 +460,23 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     async def _position_lost(self, lost: Mapping[TopicPartition, int]) -> None:
         """The broker has removed records that were not decided yet: the task is built again, and restores."""
         for partition in lost:
-            keeper, task = self._keepers.get(partition), self._tasks.get(partition)
-            if keeper is not None and task is not None and task.is_running:
+            if partition in self._running():
                 self._log.error("position_out_of_range", partition=partition.partition, position=lost[partition])
-                await self._end([keeper])
-                if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
-                    assert self._group is not None
-                    self._keepers[partition] = self._group.create_task(self._keep(partition))
+                await self._build_again(partition)
+
+    async def _log_changed(self, partition: TopicPartition, task: Watched, missing: Anchor) -> None:
+        """What a task has decided is not in its log any more: it is built again, and begins where it should."""
+        if self._running().get(partition) is task:
+            self._log.error("input_changed", partition=partition.partition, missing=missing.offset)
+            await self._build_again(partition, missing)
+
+    async def _build_again(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
+        keeper = self._keepers.get(partition)
+        if keeper is not None:
+            await self._end([keeper])
+            if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
+                assert self._group is not None
+                self._keepers[partition] = self._group.create_task(self._keep(partition, suspect))
 
     async def _prove(self) -> None:
         while True:
@@ -451,6 +491,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     self._metrics.proof("unanswered")
                     self._log.warning("proof_unanswered", error=repr(error))
                 else:
+                    for partition, task in self._tasks.items():
+                        if (committed := offsets.get(partition)) is not None:
+                            task.proved(committed)
                     self._metrics.proof("accepted")
                     if self._sender is not None:
                         self._sender.wake()

@@ -87,8 +87,12 @@ class KafkaClients:
         Rebootstrap.of(consumer._client, self._bootstrap_client)
         return consumer
 
-    def reader(self, *, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
-        """A consumer without a group, for reading partitions from one offset to another."""
+    def reader(
+        self, *, isolation_level: str = "read_committed", fetch_bytes: int = 4 * 1024 * 1024
+    ) -> AIOKafkaConsumer:
+        """A consumer without a group, for reading partitions from one offset to another.
+
+        It asks for ``fetch_bytes`` of a partition at a time."""
         consumer = AIOKafkaConsumer(
             **self._common_settings,
             group_id=None,
@@ -96,7 +100,7 @@ class KafkaClients:
             auto_offset_reset="none",
             isolation_level=isolation_level,
             metadata_max_age_ms=int(METADATA_SECONDS * 1000),
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            max_partition_fetch_bytes=fetch_bytes,
         )
         Rebootstrap.of(consumer._client, self._bootstrap_client)
         return consumer

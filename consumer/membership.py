@@ -136,7 +136,7 @@ class MemberRunner(ABC, Generic[T]):
         metrics: PipelineMetrics,
         make_task: Callable[[Source], T],
     ) -> GroupMember[T]:
-        """``follower`` is the topic that must have as many partitions as ``topic``."""
+        """``follower`` is the topic of the checkpoints: it must have as many partitions as ``topic``."""
         kafka = self._config.kafka
         self._proofs = proofs
         spec = follower_of(self._config, follower)
@@ -152,12 +152,14 @@ class MemberRunner(ABC, Generic[T]):
                 log=self._log,
             )
         self._member = GroupMember(
+            clients=self._clients,
             consumer=consumer,
             admin=admin,
             topic=topic,
             group_id=group_id,
             instance_id=instance_id,
             start_from=start_from,
+            checkpoints=follower,
             drain_seconds=kafka.rebalance_timeout / 2,
             proofs=proofs,
             sender=sender,

@@ -1,7 +1,7 @@
-"""Reading topics of ours from one offset to another, outside any group: for the command line."""
+"""Reading topics from one offset to another, outside any group."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -54,7 +54,7 @@ async def bounds(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition])
     return await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
 
 
-async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> AsyncIterator[Records]:
+async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> AsyncGenerator[Records, None]:
     """The committed records between these offsets, per partition in order, some of one partition at a time."""
     for partition, begin in begins.items():
         reader.seek(partition, begin)

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
+from consumer.beginning import Beginning, Log
 from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock, Moment
 from consumer.feedback_reader import FeedbackReader
@@ -22,6 +23,7 @@ from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients
 from consumer.left_alone import LeftAlone
 from consumer.letterbox import Letterbox
+from consumer.mark import MARK
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
@@ -31,7 +33,7 @@ from consumer.record_clock import RecordClock
 from consumer.record_key import KeyWatch
 from consumer.restore import Restored, restore
 from consumer.server.metrics import PipelineMetrics
-from consumer.source import MARK, Source
+from consumer.source import Source
 from consumer.state_log import StateLog
 from consumer.state_records import Reunited, Unreadable
 from consumer.turns import Turns
@@ -39,7 +41,7 @@ from consumer.upstream import Upstream
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Outcome, due, over, restored
 from state.counts import Counts
-from state.records import BESIDE, Position
+from state.records import BESIDE
 from state.store import Cut, Store
 
 ENDED_AT_A_TIME = 10_000
@@ -118,7 +120,6 @@ class Task(OwnedPartition):
         self._sink: Sink
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
-        self._feedback_checkpointed: Mapping[int, int] = {}
         self._outbox = TaskOutbox(
             pipeline=surroundings.pipeline,
             store=self.store,
@@ -195,14 +196,15 @@ class Task(OwnedPartition):
         started = clock.monotonic()
         found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
         self._accept(found.position, self._with.pipeline.state_topic)
+        begins = await self._go_on(committed, found.position)
         await self._fill(found)
+        await self._hold_nothing_of_other_logs(begins)
         self._state_log = StateLog(found.beginning, found.end)
         self._written_at = found.written_at
         if found.position is not None:
             self._inbox.start(found.position.feedback)
         elif self._with.feedback is not None:
             self._inbox.start(await self._with.feedback.ends())
-        await self._go_on(committed, found.position)
         await self._ask_the_time(found)
         self._log.info(
             "partition_restored",
@@ -254,9 +256,28 @@ class Task(OwnedPartition):
         left_alone.tell_number()
         self._foreign_counts = {key: one for key, one in found.counts.items() if key in left_alone.dedup_keys}
 
+    async def _hold_nothing_of_other_logs(self, begins: Beginning) -> None:
+        """The offsets of what is owed are of one log: beyond where this one is another they say nothing of it."""
+        if begins.log is not Log.SAME:
+            known = begins.offset if begins.log is Log.TRUNCATED else 0
+            await self._with.turns.through(self._let_offsets_go(known))
+
+    def _let_offsets_go(self, known: int) -> Iterator[None]:
+        for dedup_key in list(self._owing):
+            alert = self.store.get(dedup_key)
+            owed = alert.owed if alert is not None else None
+            if alert is not None and owed is not None and owed.holds is not None and owed.holds >= known:
+                self.store.put(replace(alert, owed=replace(owed, holds=None)))
+            yield
+
+    def _provable(self) -> int:
+        oldest_owed = self.store.oldest_owed_offset()
+        return self.position if oldest_owed is None else min(self.position, oldest_owed)
+
     async def _restored(self) -> None:
         owing, self._owing = self._owing, []
-        await self._with.turns.through(self._outbox.restored(owing, self._inherited_end, self._written_at))
+        inherited_end = self._whereabouts.inherited_end
+        await self._with.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
         if self._with.feedback is not None:
             self._with.feedback.attach(self._inbox)
 
@@ -452,17 +473,15 @@ class Task(OwnedPartition):
 
     async def _commit(self) -> None:
         self._urgent.clear()
-        feedback = self._inbox.positions
-        is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
-        if not self.store.has_changes and not self._dead_letters and is_here and not self._is_state_gone:
+        place = self._place(self._inbox.positions)
+        is_here = place == self._checkpointed and not self._is_state_gone
+        if not self.store.has_changes and not self._dead_letters and is_here:
             return
         # The cut: all of this at one moment, without an await between.
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
         counts, self._counts = self._counts, Counter()
-        position, partition = self.position, self.source.partition
         changed = self.store.cut()
-        oldest_owed = self.store.oldest_owed_offset()
-        owed = self.store.owed_count
+        provable, owed = self._provable(), self.store.owed_count
         foreign = {key: one for key, one in self._foreign_counts.items() if self.store.get(key) is None}
 
         started = self._with.clock.monotonic()
@@ -470,18 +489,17 @@ class Task(OwnedPartition):
         checkpoint = Checkpoint(
             replace(cut, counts={**foreign, **cut.counts}) if foreign else cut,
             dead_letters,
-            Position(partition.topic, partition.partition, position, feedback, group=self._with.pipeline.group_id),
+            place,
             self.left_alone.dedup_keys,
         )
         written = await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
-        self._checkpointed, self._feedback_checkpointed = position, feedback
-        self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
+        self._checkpointed, self.committed = place, OffsetAndMetadata(provable, MARK)
         self.store.committed()
         self._with.metrics.checkpoint(seconds)
         self._log.debug(
             "checkpoint",
-            position=position,
+            position=place.offset,
             notified=counts["notified"],
             suppressed=counts["suppressed"] + counts["counted"],
             dead_lettered=len(dead_letters),

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from state.alert import Alert, Owed, Status, Told
+from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.violation import Record, Severity
 
@@ -36,14 +37,19 @@ class CorruptState(Exception):
 class Position:
     """How far a task has decided its input: ``offset`` is that of the next record, in partition ``partition``.
 
-    ``feedback`` has the same of every partition of the feedback topic that something has been taken from. ``group`` is
-    the consumer group that the task belongs to; None in a checkpoint of a release that did not say.
+    ``feedback`` has the same of every partition of the feedback topic that something has been taken from. ``anchors``
+    are decided records by which the input is known again. ``proof`` is the group offset that was last proved, and
+    ``obeyed`` one that somebody else had set, and that this task has gone to, while the group may still have it.
+    ``group`` is the consumer group that the task belongs to. An earlier release writes none of these four.
     """
 
     topic: str
     partition: int
     offset: int
     feedback: Mapping[int, int] = field(default_factory=dict)
+    anchors: Anchors = ()
+    proof: int | None = None
+    obeyed: int | None = None
     group: str | None = None
 
 
@@ -151,6 +157,12 @@ def encode_position(position: Position, counts: Mapping[str, Counts] | None = No
         value["group"] = position.group
     if position.feedback:
         value["feedback"] = {str(partition): offset for partition, offset in position.feedback.items()}
+    if position.anchors:
+        value["anchors"] = [(one.offset, one.timestamp, one.digest.hex()) for one in position.anchors]
+    if position.proof is not None:
+        value["proof"] = position.proof
+    if position.obeyed is not None:
+        value["obeyed"] = position.obeyed
     if counts:
         value["counts"] = {dedup_key: _counts_to_json(found) for dedup_key, found in counts.items()}
     return orjson.dumps(value)
@@ -162,12 +174,15 @@ def decode_position(value: bytes) -> Position:
         json = orjson.loads(value)
         if json["v"] != _VERSION:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
-        group = json.get("group")
+        group, proof, obeyed = json.get("group"), json.get("proof"), json.get("obeyed")
         return Position(
             _text(json["topic"]),
             _whole(json["partition"]),
             _whole(json["position"]),
             {int(partition): _whole(offset) for partition, offset in json.get("feedback", {}).items()},
+            tuple(map(_anchor_from_json, json.get("anchors", ()))),
+            None if proof is None else _whole(proof),
+            None if obeyed is None else _whole(obeyed),
             None if group is None else _text(group),
         )
     except _MALFORMED as error:
@@ -180,6 +195,13 @@ def decode_counts(value: bytes) -> dict[str, Counts]:
         return {key: _counts_from_json(found) for key, found in orjson.loads(value).get("counts", {}).items()}
     except _MALFORMED as error:
         raise CorruptState(f"checkpoint record: {error!r}") from error
+
+
+def _anchor_from_json(json: list[Any]) -> Anchor:
+    offset, timestamp, digest = json[:3]  # a later release may say more
+    if len(digest) != 2 * DIGEST_BYTES:
+        raise ValueError(f"{digest!r} is no digest of {DIGEST_BYTES} bytes")
+    return Anchor(_whole(offset), _whole(timestamp), bytes.fromhex(digest))
 
 
 def _counts_from_json(json: list[Any]) -> Counts:

@@ -24,6 +24,9 @@ STAGE_OUTCOMES = ("ignored", "forwarded", "poison", "tombstone")
 
 ACTIONS = ("trigger", "acknowledge", "resolve")
 FEEDBACK = ("acknowledge", "resolve", "replay", "malformed")
+INPUT_CHANGES = ("truncated", "recreated")
+IGNORED_EFFECTS = ("repeat", "skip")
+STATE_CHANGES = ("gone", "went_back")
 RESULTS = ("accepted", "rejected", "refused", "throttled", "unavailable")
 CHECKS = ("accepted", "refused", "unavailable")
 
@@ -134,6 +137,24 @@ class Metrics:
             ["pipeline"],
             registry=registry,
         )
+        self._input_changes = Counter(
+            f"{PREFIX}_input_changes",
+            "Partitions that were found to be truncated, or created anew",
+            ["pipeline", "change"],
+            registry=registry,
+        )
+        self._offsets_ignored = Counter(
+            f"{PREFIX}_offsets_ignored",
+            "Group offsets of others that were not obeyed, by what they would have done",
+            ["pipeline", "effect"],
+            registry=registry,
+        )
+        self._states_lost = Counter(
+            f"{PREFIX}_states_lost",
+            "Partitions whose state was gone, or had gone back",
+            ["pipeline", "change"],
+            registry=registry,
+        )
         self._feedback = Counter(
             f"{PREFIX}_feedback",
             "Feedback of operators and replayed dead letters, by what became of it",
@@ -150,6 +171,13 @@ class Metrics:
         outcomes: Sequence[str] = OUTCOMES,
     ) -> "PipelineMetrics":
         """The metrics of one pipeline or stage, every series there from the start; each scrape asks for ``state``."""
+        for counter, values in (
+            (self._input_changes, INPUT_CHANGES),
+            (self._offsets_ignored, IGNORED_EFFECTS),
+            (self._states_lost, STATE_CHANGES),
+        ):
+            for value in values:
+                counter.labels(name, value)
         for kind in FEEDBACK:
             for result in ("applied", "ignored"):
                 self._feedback.labels(name, kind, result)
@@ -241,6 +269,18 @@ class PipelineMetrics:
     def state_written_again(self) -> None:
         """A task's state was gone from its topic, and is written again."""
         self._written_again.inc()
+
+    def input_changed(self, change: str) -> None:
+        """A partition of the input was found to be ``truncated`` or ``recreated``."""
+        self._metrics._input_changes.labels(self._name, change).inc()
+
+    def offset_ignored(self, effect: str) -> None:
+        """A group offset of somebody else was ignored, which would have had this effect: ``repeat`` or ``skip``."""
+        self._metrics._offsets_ignored.labels(self._name, effect).inc()
+
+    def state_lost(self, change: str) -> None:
+        """The state of a partition was ``gone``, or ``went_back``."""
+        self._metrics._states_lost.labels(self._name, change).inc()
 
 
 class _StateCollector(Collector):

@@ -22,6 +22,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from consumer import group
 from consumer.clock import Clock
+from consumer.first_start import FirstStart
 from consumer.group import GroupMember
 from consumer.instance_id import InstanceIdTaken
 from consumer.progress import Progress
@@ -48,6 +49,8 @@ class Consumer:
         self.refusal: Exception | None = None
         self.known = {0, 1}
         self.answered: dict[TopicPartition, int | None] = {A: None, B: None}
+        self.leaders = {A: 1, B: 1}
+        self._client = SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda tp: self.leaders[tp]))
 
     def paused(self) -> set[TopicPartition]:
         return set()
@@ -97,6 +100,10 @@ class Task:
         self.is_running = self.is_refused = self.is_paused = False
         self.has_checkpointed = False
         self.state_trouble: str | None = None
+        self.notice: str | None = None
+        self.newest_anchor = None
+        self.is_in_doubt = False
+        self.proved_with: list[OffsetAndMetadata] = []
         self.committed: OffsetAndMetadata | None = None
         self.position = self.due = 0
         self.deciding, self.draining, self.closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -121,6 +128,12 @@ class Task:
 
     def advance(self, position: int) -> None:
         self.position = position
+
+    def doubt(self) -> None:
+        self.is_in_doubt = True
+
+    def proved(self, committed: OffsetAndMetadata) -> None:
+        self.proved_with.append(committed)
 
     def tick(self) -> Iterator[None]:
         for _ in range(self.due):
@@ -155,12 +168,14 @@ class Setting:
         self.now = 0.0
         clock = Clock(lambda: self.now, lambda: self.now)
         self.member: GroupMember[Any] = GroupMember(
+            clients=None,  # type: ignore[arg-type]
             consumer=self.consumer,  # type: ignore[arg-type]
             admin=None,  # type: ignore[arg-type]
             topic="events",
             group_id="group",
             instance_id=None,
             start_from="latest",
+            checkpoints="state",
             drain_seconds=1.0,
             proofs=Proofs(self.consumer, 15.0, clock),  # type: ignore[arg-type]
             sender=None,
@@ -266,11 +281,47 @@ async def test_a_coordinator_that_does_not_give_the_offsets_is_no_group_without_
         async def list_consumer_group_offsets(self, group: str, partitions: object) -> Any:
             return answers.pop(0)
 
-    source = Source(None, Admin(), "group", A, "latest", Clock.system())  # type: ignore[arg-type]
+    first = FirstStart(Admin(), "group", "state")  # type: ignore[arg-type]
+    source = Source(None, Admin(), "group", A, "latest", first, Clock.system())  # type: ignore[arg-type]
     with pytest.raises(GroupLoadInProgressError):
         await source.group_offset()
     assert await source.group_offset() is None
     assert await source.group_offset() == OffsetAndMetadata(5, "m")
+
+
+async def test_of_another_leader_nothing_is_decided_before_its_log_was_checked() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        (first,), (second,) = setting.of(A), setting.of(B)
+        consumer, member = setting.consumer, setting.member
+        fetching = group.create_task(member._fetching.run())
+        consumer.batches.put_nowait({A: [1], B: [1]})
+        await wait_until(lambda: (first.position, second.position) == (1, 1), "both are decided", poll=0.001)
+        consumer.leaders[A] = -1
+        consumer.batches.put_nowait({A: [2], B: [2]})  # from before
+        await wait_until(lambda: (first.position, second.position) == (2, 2), "both are decided", poll=0.001)
+        consumer.leaders[A] = 2
+        consumer.batches.put_nowait({A: [3], B: [3]})
+        await wait_until(lambda: second.position == 3, "the other one goes on", poll=0.001)
+        assert (first.position, first.is_in_doubt, second.is_in_doubt) == (2, True, False)
+        assert member.troubles == {0: "whether it is still the same log is not known yet"}
+        fetching.cancel()
+
+
+async def test_a_notice_of_a_task_is_told_as_trouble() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, _):
+        (first,) = setting.of(A)
+        first.notice = "its state was found to be gone"
+        assert setting.member.troubles == {0: "its state was found to be gone"}
+
+
+async def test_tasks_hear_what_was_proved() -> None:
+    async with _assigned({A: _runs, B: _starts}) as (setting, group):
+        (first,), (second,) = setting.of(A), setting.of(B)
+        proving = group.create_task(setting.member._prove())
+        await wait_until(lambda: first.proved_with, "it hears of it", poll=0.001)
+        assert first.proved_with == [OffsetAndMetadata(0, "")]
+        assert second.proved_with == [], "what it has not restored is not proved"
+        proving.cancel()
 
 
 def _corrupt(partition: TopicPartition, offset: int) -> UnreadableRecords:
