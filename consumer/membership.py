@@ -201,6 +201,7 @@ class MemberRunner(ABC, Generic[T]):
             troubles=_sentences(member.troubles) if member is not None else (),
             outgrown=self._topics.outgrown if self._topics is not None else (),
             unfit=self._topics.unfit if self._topics is not None else (),
+            notes=self._topics.advice if self._topics is not None else (),
             loop_age=member.loop_age if member is not None else 0.0,
             standstill=self._standstill.seconds(self._clock.monotonic()),
         )

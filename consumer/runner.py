@@ -148,11 +148,11 @@ class PipelineRunner(MemberRunner[Task]):
 
     def health(self) -> PipelineHealth:
         """How the pipeline is at this moment."""
-        note = self._key_watch.note
+        health, note = super().health(), self._key_watch.note
         return replace(
-            super().health(),
+            health,
             refused_routes=tuple(self._delivery.refused_routes),
-            notes=() if note is None else (note,),
+            notes=health.notes if note is None else (*health.notes, note),
         )
 
     def _state(self) -> PipelineState:

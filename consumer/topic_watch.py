@@ -39,7 +39,9 @@ class TopicWatch:
         self.outgrown: tuple[str, ...] = ()
         """Which topics have another number of partitions than their input, and what to do, a sentence for each."""
         self.unfit: tuple[str, ...] = ()
-        """What else is wrong with the topics, a sentence for each."""
+        """What else is wrong with the topics and stops the member, or endangers its state, a sentence for each."""
+        self.advice: tuple[str, ...] = ()
+        """What else would keep a member from starting."""
 
     def ask(self) -> None:
         """They are to be looked at soon, whatever is known of them: something may have happened."""
@@ -56,7 +58,7 @@ class TopicWatch:
     async def look(self, partitions: int) -> None:
         """The input has so many partitions."""
         has_changed = partitions not in (0, self._checked)
-        if not (self._is_asked or has_changed or self.outgrown or self.unfit):
+        if not (self._is_asked or has_changed or self.outgrown or self.unfit or self.advice):
             return
         try:
             async with asyncio.timeout(ASK_SECONDS):
@@ -66,16 +68,17 @@ class TopicWatch:
             return
         self._is_asked = False
         outgrown, self.outgrown = self.outgrown, report.outgrown
-        unfit, self.unfit = self.unfit, report.problems
+        unfit = (*self.unfit, *self.advice)
+        self.unfit, self.advice = report.problems, report.advice
         for sentence in self.outgrown:
             if sentence not in outgrown:
                 self._log.error("topic_outgrown", error=sentence)
-        for sentence in self.unfit:
+        for sentence in (*self.unfit, *self.advice):
             if sentence not in unfit:
                 self._log.error("topic_unfit", error=sentence)
         if not self.outgrown and report.partitions == partitions:
             self._checked = partitions
         if outgrown and not self.outgrown:
             self._log.info("topic_has_grown", topic=self._follower, partitions=report.found.get(self._follower))
-        if unfit and not self.unfit:
+        if unfit and not (self.unfit or self.advice):
             self._log.info("topics_fit_again")

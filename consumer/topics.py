@@ -5,7 +5,7 @@ creates it, so all topics are listed and ours are looked up in the list.
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -128,6 +128,7 @@ class TopicReport:
     partitions: int
     dead_letter_limit: int
     outgrown: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +206,17 @@ async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicRepor
 async def member_topics(admin: AIOKafkaAdminClient, config: Config, follower: TopicSpec) -> TopicReport:
     """The topics that one member needs: ``follower`` and its input, and those that all share. Raises as `check_topics`.
 
-    ``partitions`` is the number of its input's.
+    ``partitions`` is the number of its input's. ``problems`` are those that endanger what the member knows, or stop it;
+    ``advice`` is what else would keep one from starting, and hinders none that runs.
     """
     specs = topics_of(config)
     seen = await _look(admin, specs)
-    own = {follower.name, follower.input, *(spec.name for spec in specs if spec.partitions is Partitions.ANY)}
+    own = [spec for spec in specs if spec.name in (follower.name, follower.input) or spec.partitions is Partitions.ANY]
     report = _report(specs, seen, own)
-    return replace(report, partitions=seen.partitions.get(follower.input, 0))
+    grave = [spec for spec in own if spec.name == follower.name or spec.name not in seen.partitions]
+    problems = _report(specs, seen, grave).problems
+    advice = tuple(problem for problem in report.problems if problem not in problems)
+    return replace(report, problems=problems, advice=advice, partitions=seen.partitions.get(follower.input, 0))
 
 
 async def create_topics(
@@ -332,9 +337,9 @@ async def _settled(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], creat
 # whether it is as it must be
 
 
-def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Collection[str] | None = None) -> TopicReport:
+def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | None = None) -> TopicReport:
     """``of``: only what concerns these topics is told."""
-    told = [spec for spec in specs if of is None or spec.name in of]
+    told = specs if of is None else of
     events, dlq = specs[0].name, specs[-1].name
     dead_letter_limit = min(seen.max_bytes(dlq) or KAFKA_MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES)
     return TopicReport(

@@ -139,6 +139,22 @@ async def test_a_state_topic_that_the_broker_has_made_anew_is_told_with_both_fix
     assert log.said[3:] == ["topic_has_grown", "topics_fit_again"]
 
 
+async def test_what_hinders_nobody_who_runs_is_told_and_noted() -> None:
+    admin = Admin(events=3, state=3)
+    admin.policies["dlq"] = "compact"
+    topics, log = watch(admin)
+    for _ in range(2):
+        await topics.look(3)
+    assert topics.unfit == ()
+    (sentence,) = topics.advice
+    assert sentence.startswith("topic dlq: cleanup.policy is compact and must be delete")
+    del admin.policies["dlq"], admin.counts["dlq"]
+    await topics.look(3)
+    assert topics.advice == ()
+    assert topics.unfit[0].startswith("topic dlq does not exist")
+    assert log.said == ["topic_unfit", "topic_unfit"]
+
+
 async def test_a_member_says_nothing_of_the_topics_of_another_provider() -> None:
     admin = Admin(events=7, state=7)
     admin.policies["state.opsgenie"] = "delete"

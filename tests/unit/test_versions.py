@@ -1,8 +1,9 @@
 """Releases that come and go (design section 17, "Versions"): what one cannot read it leaves alone, and goes on."""
 
 import hashlib
+from base64 import b64decode
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from consumer.left_alone import TOLD_OF_EACH, LeftAlone
 from consumer.restore import StateRefused
 from consumer.state_records import Unreadable
 from providers.answer import Accepted, Unavailable
-from state.alert import Alert, Owed, Status, Told, due
+from state.alert import Alert, Due, Owed, Status, Told, due
 from state.beside import joined
 from state.records import (
     BESIDE,
@@ -30,6 +31,7 @@ from state.records import (
 )
 from state.violation import Record, Severity
 from tests import released
+from tests.released import record
 from tests.released.v0_1 import records as release_0_1
 from tests.support.delivery_setting import EPOCH, Setting
 from tests.unit.test_records import ALERTS
@@ -75,6 +77,32 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     assert (found.owed is None) is (alert.owed is None)
     back = decode_alert(found.dedup_key.encode(), release_0_1.encode_alert(found))
     assert back == replace(alert, failed=0, overflow=None), "and this one what it writes then"
+
+
+STATES = sorted((Path(__file__).parents[1] / "data").glob("state-*.jsonl"))
+
+
+@pytest.mark.parametrize("path", STATES, ids=[path.stem for path in STATES])
+def test_what_each_release_has_written_is_read(path: Path) -> None:
+    lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    found = {b64decode(line["key"]): b64decode(line["value"]) for line in lines}
+    assert decode_position(found.pop(CHECKPOINT_KEY)).feedback == {0: 17, 2: 5}
+    alerts = [decode_alert(key, value) for key, value in found.items()]
+    assert {alert.status for alert in alerts} == set(Status)
+    assert {due(alert) for alert in alerts} == {*Due, None}
+
+
+def test_what_this_release_writes_is_read_by_the_last_one_with_nothing_lost_that_it_knows() -> None:
+    found = dict(record.records())
+    position = release_0_1.decode_position(found.pop(CHECKPOINT_KEY))
+    assert (position.topic, position.partition, position.offset) == ("clawdstrike.events", 3, 51)
+    assert position.feedback == {0: 17, 2: 5}
+    assert len(found) == len(list(record.alerts()))
+    for alert in record.alerts():
+        before = release_0_1.decode_alert(alert.dedup_key.encode(), found[alert.dedup_key.encode()])
+        now = asdict(alert)
+        assert asdict(before) == {**{name: now[name] for name in asdict(before)}, "status": before.status}
+        assert before.status.value == alert.status.value
 
 
 def test_the_last_release_reads_a_checkpoint_that_names_its_group() -> None:
