@@ -4,7 +4,7 @@ An order is a group offset with `ORDER_MARK`: the tasks go there, and their next
 only while the group has no members.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
@@ -14,11 +14,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer.beginning import beginning
 from consumer.kafka import KafkaClients, started
+from consumer.look import looking
 from consumer.mark import ORDER_MARK
 from consumer.reading import Offsets, bounds, read
 from consumer.startup import StartupError
-from state.records import CHECKPOINT_KEY, CorruptState, decode_position
+from state.records import CHECKPOINT_KEY, CorruptState, Position, decode_position
 
 TAIL = 100
 """So far from the end of a state partition its checkpoint is looked for first: each transaction ends with one."""
@@ -84,15 +86,19 @@ async def require_no_members(admin: AIOKafkaAdminClient, group: Group) -> None:
 
 
 async def positions_of(clients: KafkaClients, admin: AIOKafkaAdminClient, group: Group) -> Offsets:
-    """Where its tasks go on: their checkpoints, else the group's offset, else the beginning. Raises KafkaError."""
+    """Where its tasks would go on: by their checkpoints and what has become of the log, else by the group's offset,
+    else at the beginning. Raises KafkaError and TimeoutError."""
     checkpointed = await _checkpointed(clients, group)
     committed = await admin.list_consumer_group_offsets(group.name, partitions=list(group.input))
-    begins, _ = await _bounds(clients, group)
     positions = {}
-    for partition in group.input:
-        found = committed.get(partition)
-        offset = found.offset if found is not None and found.offset >= 0 else begins[partition]
-        positions[partition] = max(begins[partition], checkpointed.get(partition, offset))
+    async with looking(clients, group.input) as looks:
+        for partition, look in zip(group.input, looks, strict=True):
+            found, place = committed.get(partition), checkpointed.get(partition)
+            if place is None:
+                offset = found.offset if found is not None and found.offset >= 0 else 0
+                place = Position(partition.topic, partition.partition, offset)
+            seen = await look.look(place.offset, place.anchors)
+            positions[partition] = beginning(place.offset, place.anchors, seen).offset
     return positions
 
 
@@ -150,8 +156,8 @@ async def _bounds(clients: KafkaClients, group: Group) -> tuple[Offsets, Offsets
     return begins, {partition: max(begins[partition], ends[partition].high) for partition in group.input}
 
 
-async def _checkpointed(clients: KafkaClients, group: Group) -> Mapping[TopicPartition, int]:
-    """The positions of the checkpoints, of those partitions of this input that have one."""
+async def _checkpointed(clients: KafkaClients, group: Group) -> Mapping[TopicPartition, Position]:
+    """The checkpoints, of those partitions of this input that have one."""
     async with started(clients.reader()) as reader:
         begins, ends = await bounds(reader, group.checkpoints)
         tails = {partition: max(begin, ends[partition] - TAIL) for partition, begin in begins.items()}
@@ -159,7 +165,9 @@ async def _checkpointed(clients: KafkaClients, group: Group) -> Mapping[TopicPar
         if rest := {partition: begin for partition, begin in begins.items() if partition not in found}:
             reader.pause(*group.checkpoints)
             found |= await _last_checkpoints(reader, rest, ends)
-    return dict(_decoded(found.values(), group))
+    wanted = set(group.input)
+    places = (_decoded(value) for value in found.values())
+    return {partition: place for place in places if (partition := _partition_of(place)) in wanted}
 
 
 async def _last_checkpoints(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> dict[TopicPartition, bytes]:
@@ -172,13 +180,12 @@ async def _last_checkpoints(reader: AIOKafkaConsumer, begins: Offsets, ends: Off
     return values
 
 
-def _decoded(values: Iterable[bytes], group: Group) -> Iterator[tuple[TopicPartition, int]]:
-    wanted = set(group.input)
-    for value in values:
-        try:
-            position = decode_position(value)
-        except CorruptState as error:
-            raise StartupError(str(error)) from error
-        partition = TopicPartition(position.topic, position.partition)
-        if partition in wanted:
-            yield partition, position.offset
+def _decoded(value: bytes) -> Position:
+    try:
+        return decode_position(value)
+    except CorruptState as error:
+        raise StartupError(str(error)) from error
+
+
+def _partition_of(place: Position) -> TopicPartition:
+    return TopicPartition(place.topic, place.partition)

@@ -5,7 +5,7 @@ import sys
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.anchors import MAX_ANCHORS, Anchor, Anchors, anchor_of, below, digest, thinned, with_decided
@@ -63,9 +63,11 @@ def test_key_and_value_cannot_be_shifted_against_each_other() -> None:
     assert digest(b"ab", b"c") != digest(b"a", b"bc")
 
 
-SLICES = st.lists(st.integers(1, 300), max_size=60)
+SLICES = st.lists(st.integers(1, 120), max_size=25)
+without_deadline = settings(deadline=None)  # hundreds of records are made for one example
 
 
+@without_deadline
 @given(SLICES, st.integers(1, 3))
 def test_the_newest_and_the_oldest_candidate_stay_and_few_are_kept(sizes: list[int], gap: int) -> None:
     anchors = decided(sizes, gap)
@@ -76,6 +78,7 @@ def test_the_newest_and_the_oldest_candidate_stay_and_few_are_kept(sizes: list[i
     assert len(anchors) <= MAX_ANCHORS
 
 
+@without_deadline
 @given(SLICES)
 def test_wherever_a_log_is_cut_off_no_more_than_twice_of_that_is_decided_again(sizes: list[int]) -> None:
     total, kept = sum(sizes), offsets(decided(sizes))
@@ -84,6 +87,7 @@ def test_wherever_a_log_is_cut_off_no_more_than_twice_of_that_is_decided_again(s
         assert left - 1 - fits <= 2 * (total - left)
 
 
+@without_deadline
 @given(SLICES, SLICES)
 def test_they_go_on_from_a_restored_list(before: list[int], after: list[int]) -> None:
     restored = tuple(Anchor(one.offset, one.timestamp, bytes(one.digest)) for one in decided(before))
@@ -94,6 +98,7 @@ def test_they_go_on_from_a_restored_list(before: list[int], after: list[int]) ->
     assert anchors == decided(before + after)
 
 
+@without_deadline
 @given(SLICES)
 def test_what_is_thinned_stays_as_it_is(sizes: list[int]) -> None:
     anchors = decided(sizes)

@@ -10,8 +10,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer.clock import Clock
 from consumer.first_start import FirstStart, has_begun
 from consumer.mark import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
+from consumer.source import Source
 
 TOPIC, STATE = "events", "state"
 
@@ -145,3 +147,44 @@ async def test_tasks_that_begin_together_ask_once() -> None:
     asking = [first.counts_for(TopicPartition(TOPIC, number), 8, clients) for number in range(8)]
     assert await asyncio.gather(*asking) == [True] * 8
     assert kafka.asked == 1
+
+
+# where a partition begins
+
+
+class _Consumer:
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0, 1}
+
+    async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 3)
+
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 9)
+
+
+@pytest.mark.parametrize(
+    ("start_from", "others", "expected", "asked"),
+    [
+        ("latest", {}, OffsetAndMetadata(9, START_MARK), 1),
+        ("latest", {0: MARK}, OffsetAndMetadata(3, BEGINNING_MARK), 1),
+        ("earliest", {}, OffsetAndMetadata(3, BEGINNING_MARK), 0),
+        ("earliest", {0: MARK}, OffsetAndMetadata(3, BEGINNING_MARK), 0),
+    ],
+)
+async def test_without_an_offset_a_partition_begins_where_its_pipeline_allows(
+    start_from: str, others: Mapping[int, str], expected: OffsetAndMetadata, asked: int
+) -> None:
+    kafka = Kafka(others)
+    first, clients = first_start(kafka)
+    source = Source(
+        _Consumer(),
+        kafka,  # type: ignore[arg-type]
+        "group",
+        TopicPartition(TOPIC, 1),
+        start_from,
+        first,
+        Clock.system(),
+    )
+    assert await source.start(clients) == expected
+    assert kafka.asked == asked

@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,8 @@ from aiokafka.structs import OffsetAndMetadata, OffsetAndTimestamp
 
 import consumer.cli.offsets
 import consumer.cli.with_kafka
+import consumer.offset_orders
+from consumer.beginning import Fit, Look
 from consumer.cli.main import main
 from consumer.mark import ORDER_MARK
 from consumer.offset_orders import (
@@ -31,6 +33,7 @@ from consumer.offset_orders import (
 )
 from consumer.startup import StartupError
 from consumer.watermarks import Watermarks
+from state.anchors import Anchor, Anchors
 from state.records import CHECKPOINT_KEY, Position, encode_position
 
 A, B = TopicPartition("clawdstrike.events", 0), TopicPartition("clawdstrike.events", 1)
@@ -60,6 +63,7 @@ class Kafka:
         self.committed = {A: OffsetAndMetadata(7, "m"), B: OffsetAndMetadata(-1, "")}
         self.records: dict[TopicPartition, list[Any]] = {}
         self.state = "Empty"
+        self.recreated: set[TopicPartition] = set()
         self.ordered: Mapping[TopicPartition, OffsetAndMetadata] = {}
         self.refusal: Exception | None = None
         self.asked: Mapping[TopicPartition, int] = {}
@@ -145,6 +149,26 @@ class Kafka:
         )
 
 
+class _Look:
+    """What is seen of a partition in which every anchor fits, unless its log is another."""
+
+    def __init__(self, kafka: Kafka, partition: TopicPartition) -> None:
+        self._kafka, self._partition = kafka, partition
+
+    async def look(self, position: int, anchors: Anchors) -> Look:
+        fit = Fit.OTHER if self._partition in self._kafka.recreated else Fit.FITS
+        return Look(self._kafka.begins[self._partition], self._kafka.ends[self._partition], [fit] * len(anchors))
+
+
+@pytest.fixture(autouse=True)
+def looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def looking(kafka: Kafka, partitions: Sequence[TopicPartition]) -> AsyncIterator[list[_Look]]:
+        yield [_Look(kafka, partition) for partition in partitions]
+
+    monkeypatch.setattr(consumer.offset_orders, "looking", looking)
+
+
 async def _positions(kafka: Kafka) -> Any:
     return await positions_of(kafka, kafka, GROUP)  # type: ignore[arg-type]
 
@@ -155,6 +179,15 @@ async def test_a_position_is_the_checkpoints_else_the_groups_else_the_beginning(
     kafka.checkpoint(STATE_A, 990, Position(A.topic, 0, 9))
     kafka.checkpoint(STATE_A, 999, Position(A.topic, 0, 11))
     assert await _positions(kafka) == {A: 11, B: 0}
+
+
+async def test_a_topic_that_was_created_anew_is_skipped_from_its_beginning() -> None:
+    kafka = Kafka()
+    kafka.checkpoint(STATE_A, 999, Position(A.topic, 0, 500, anchors=(Anchor(499, 0, b"8 bytes."),)))
+    kafka.recreated = {A}
+    positions = await _positions(kafka)
+    assert positions == {A: 2, B: 0}
+    assert moves(Direction.SKIP, positions, {A: 20, B: 0}) == [Move(A, 2, 20)]
 
 
 async def test_a_checkpoint_far_from_the_end_is_found_too() -> None:
