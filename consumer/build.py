@@ -5,6 +5,7 @@ from consumer.event import Decoder
 from consumer.filter import EndRule, EndRules, Filter
 from consumer.keys import KeyTemplate
 from consumer.pipeline import Pipeline
+from consumer.record_key import RecordKey
 from consumer.repartition import Repartition
 from providers.opsgenie.provider import OpsGenie
 from providers.pagerduty.provider import PagerDuty
@@ -56,6 +57,7 @@ def _build(config: Config, name: str, section: PagerDutySection | OpsGenieSectio
         timeout_seconds=delivery.timeout_seconds,
         commit_interval=delivery.commit_interval_ms / 1000,
         max_owed=delivery.max_owed,
+        record_key=None if is_keyed else RecordKey(config.kafka.event_key),
     )
 
 

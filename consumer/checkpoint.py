@@ -1,13 +1,14 @@
 """A checkpoint: one committed transaction of changed alerts, dead letters and the position (design section 6.4)."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.structs import RecordMetadata
 
-from consumer.batches import Outgoing, batched
+from consumer.batches import Batch, Outgoing, batched
 from consumer.deadletter import DeadLetter
 from consumer.letterbox import Letterbox
 from consumer.record_clock import RecordClock
@@ -32,15 +33,19 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a task knew at one moment; committed once, then thrown away."""
+    """What a task knew at one moment; committed once, then thrown away.
+
+    ``beside`` are the dedup keys whose own records cannot be read: their alerts are written beside those.
+    """
 
     cut: Cut
     dead_letters: tuple[DeadLetter, ...]
     position: Position
+    beside: Container[str] = frozenset()
 
-    async def commit(self, sink: Sink) -> None:
-        """Commit all of it, or raise as `commit_transaction` does."""
-        await commit_transaction(sink.producer, lambda: self._send(sink))
+    async def commit(self, sink: Sink) -> RecordMetadata:
+        """Commit all of it, or raise as `commit_transaction` does. Returns where its own record is."""
+        return await commit_transaction(sink.producer, lambda: self._send(sink))
 
     async def _send(self, sink: Sink) -> RecordMetadata:
         # First what can be refused: then nothing else has been sent for nothing.
@@ -53,7 +58,8 @@ class Checkpoint:
         topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()
         for key, alert in self.cut.changes:
             value = None if alert is None else encode_alert(alert)
-            yield Outgoing(topic, partition, encode_key(key), value, timestamp=now)
+            record_key = encode_key(key, beside=key in self.beside)
+            yield Outgoing(topic, partition, record_key, value, timestamp=now)
         position = encode_position(self.position, self.cut.counts)
         yield Outgoing(topic, partition, CHECKPOINT_KEY, position, timestamp=now)
 
@@ -77,9 +83,16 @@ async def send_batched(
     sends: list[Awaitable[RecordMetadata]] = []
     work = batched(records, producer.create_batch)
     while done := await turns.take(work):
-        sends += [
-            await producer.send_batch(batch.records, batch.topic, partition=batch.partition)
-            for batch in done
-            if batch is not None
-        ]
+        sends += [await _send(producer, batch) for batch in done if batch is not None]
     return sends
+
+
+async def _send(producer: AIOKafkaProducer, batch: Batch) -> Awaitable[RecordMetadata]:
+    try:
+        sending: Awaitable[RecordMetadata] = await producer.send_batch(
+            batch.records, batch.topic, partition=batch.partition
+        )
+    except AssertionError as error:
+        # aiokafka asserts that the topic has the partition; one that was made anew may have fewer.
+        raise UnknownTopicOrPartitionError(f"topic {batch.topic} has no partition {batch.partition}") from error
+    return sending

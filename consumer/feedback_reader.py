@@ -18,8 +18,8 @@ from structlog.typing import FilteringBoundLogger
 from consumer.feedback import Feedback, MalformedFeedback, decode_feedback
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients, started
+from consumer.look import STALE_END_SECONDS, STALE_END_TRIES
 from consumer.server.metrics import PipelineMetrics
-from consumer.source import STALE_END_SECONDS, STALE_END_TRIES
 from providers.retry import Backoff
 
 FETCH_TIMEOUT_MS = 500

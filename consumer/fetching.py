@@ -27,7 +27,8 @@ T = TypeVar("T", bound=OwnedPartition)
 class Fetching(Generic[T]):
     """Fetches for the tasks of a member, which ``tasks`` gives as they are at the moment.
 
-    ``position_lost`` is told of positions that the broker no longer has.
+    ``position_lost`` is told of positions that the broker no longer has; ``is_trusted`` says of a partition whether
+    what comes from it is of the log that was decided.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Fetching(Generic[T]):
         *,
         tasks: Callable[[], Mapping[TopicPartition, T]],
         position_lost: Callable[[Mapping[TopicPartition, int]], Awaitable[None]],
+        is_trusted: Callable[[TopicPartition], bool],
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -43,6 +45,7 @@ class Fetching(Generic[T]):
         self._consumer = consumer
         self._tasks = tasks
         self._position_lost = position_lost
+        self._is_trusted = is_trusted
         self._metrics = metrics
         self._clock = clock
         self._log = log
@@ -100,8 +103,10 @@ class Fetching(Generic[T]):
             tasks = self._tasks()
             owned = [(partition, tasks.get(partition), records) for partition, records in batches.items()]
             for partition, task, records in owned:
-                if task is not None:
+                if task is not None and self._is_trusted(partition):
                     await task.decide(records)
+                elif task is not None:
+                    task.doubt()
                 self._in_hand.discard(partition)
 
     def _readable(self) -> Iterable[TopicPartition] | None:

@@ -21,6 +21,7 @@ from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE
 from consumer.kafka import KafkaClients
 from consumer.letterbox import Letterbox
+from consumer.mark import MARK
 from consumer.owned import MAX_WAITING_BYTES, OwnedPartition
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
@@ -29,7 +30,7 @@ from consumer.record_clock import RecordClock
 from consumer.repartition import Forward, Repartition, partition_of
 from consumer.restore import restore
 from consumer.server.metrics import PipelineMetrics
-from consumer.source import MARK, Source
+from consumer.source import Source
 from consumer.transaction import Refused, commit_transaction
 from consumer.turns import Turns
 from state.records import CHECKPOINT_KEY, Position, encode_position
@@ -119,8 +120,12 @@ class Forwarder(OwnedPartition):
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         topic, partition = self._with.stage.positions_topic, self.source.partition.partition
         restored = await restore(self._with.clients, topic, partition, self._log)
+        self._accept(restored.position, topic)
         await self._go_on(committed, restored.position)
         self._log.info("partition_restored", position=self.position)
+
+    def _provable(self) -> int:
+        return self.position
 
     async def _restored(self) -> None:
         pass
@@ -165,13 +170,14 @@ class Forwarder(OwnedPartition):
 
     async def _commit(self) -> None:
         self._urgent.clear()
-        if not self._forwards and not self._dead_letters and self.position == self._checkpointed:
+        place = self._place()
+        if not self._forwards and not self._dead_letters and place == self._checkpointed:
             return
-        cut = self._cut()
+        cut = self._cut(place)
         started = self._clock.monotonic()
         await self._transact(lambda: self._write(cut))
         seconds = self._clock.monotonic() - started
-        self._checkpointed = cut.position.offset
+        self._checkpointed = cut.position
         self.committed = OffsetAndMetadata(cut.position.offset, MARK)
         self._metrics.checkpoint(seconds)
         self._metrics.events("forwarded", len(cut.forwards))
@@ -183,18 +189,17 @@ class Forwarder(OwnedPartition):
             seconds=round(seconds, 4),
         )
 
-    def _cut(self) -> _Cut:
+    def _cut(self, place: Position) -> _Cut:
         """All of this at one moment, without an await between."""
-        partition = self.source.partition
-        cut = _Cut(self._forwards, self._dead_letters, Position(partition.topic, partition.partition, self.position))
+        cut = _Cut(self._forwards, self._dead_letters, place)
         self._forwards, self._dead_letters, self._forward_bytes = [], [], 0
         self._let_go("waiting")
         return cut
 
-    async def _write(self, cut: _Cut) -> None:
+    async def _write(self, cut: _Cut) -> RecordMetadata:
         producer = self._producer
         assert producer is not None
-        await commit_transaction(producer, lambda: self._send(cut, producer))
+        return await commit_transaction(producer, lambda: self._send(cut, producer))
 
     async def _send(self, cut: _Cut, producer: AIOKafkaProducer) -> RecordMetadata:
         # First what can be refused: then nothing else has been sent for nothing.

@@ -6,30 +6,36 @@ rebalance; ``stop`` calls neither, so tasks are drained before it.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from structlog.typing import FilteringBoundLogger
 
+from consumer.anchor_watch import AnchorWatch, Watched
 from consumer.clock import Clock
 from consumer.ends import AskWatermarks, PartitionEnds
 from consumer.fetching import Fetching
-from consumer.growth import Growth
-from consumer.kafka import start_client, stop_consumer, to_the_end
+from consumer.first_start import FirstStart
+from consumer.instance_id import InstanceId, InstanceIdTaken
+from consumer.kafka import KafkaClients, start_client, stop_consumer, to_the_end
 from consumer.owned import OwnedPartition
 from consumer.progress import GroupPosition
 from consumer.proof import NotOwner, Proofs
+from consumer.restore import StateRefused
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
+from consumer.state_watch import StateWatch
+from consumer.topic_watch import TopicWatch
 from consumer.transaction import FAILURES, Refused, Unanswered
 from consumer.turns import Turns
 from consumer.watermarks import all_watermarks, each_watermarks
 from providers.retry import Backoff
+from state.anchors import Anchor
 
 TICK_SECONDS = 1.0
 """Between two looks at the clock."""
@@ -40,13 +46,14 @@ STOP_SECONDS = 10.0
 DRAIN_SHARE = 0.8
 """Of the grace, for the requests on the wire; the rest is for the last checkpoints and the last commit."""
 
-INSTANCE_ID_LOSSES = 2
-INSTANCE_ID_SECONDS = 60.0
-"""A static member that loses its id so often within so long shares it with another."""
+METADATA_LOOKS = 5
+METADATA_SECONDS = 5.0
+METADATA_WAIT_SECONDS = 0.2
+"""How often the client asks which partitions there are, before a new one is tried again later; for an answer; between
+two, as brokers learn of it one after another."""
 
-
-class InstanceIdTaken(Exception):
-    """Another member uses this member's ``group_instance_id``; they take the partitions from each other."""
+REFUSED_STATE_SECONDS = 60.0
+"""Between two looks at a state that a task cannot go on from."""
 
 
 class Sender(Protocol):
@@ -70,12 +77,14 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     def __init__(
         self,
         *,
+        clients: KafkaClients,
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
         topic: str,
         group_id: str,
-        group_instance_id: str | None,
+        instance_id: InstanceId | None,
         start_from: float | str,
+        checkpoints: str,
         drain_seconds: float,
         proofs: Proofs,
         sender: Sender | None,
@@ -84,16 +93,18 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
-        growth: Growth,
+        topics: TopicWatch,
         turns: Turns,
+        watch_state: Callable[[Callable[[], Mapping[TopicPartition, T]]], StateWatch] | None = None,
         ask_watermarks: AskWatermarks = each_watermarks,
     ) -> None:
         self._consumer = consumer
         self._admin = admin
         self._topic = topic
         self._group_id = group_id
-        self._group_instance_id = group_instance_id
+        self._instance_id = instance_id
         self._start_from = start_from
+        self._first_start = FirstStart(admin, group_id, checkpoints)
         self._drain_seconds = drain_seconds
         self._proofs = proofs
         self._sender = sender
@@ -102,12 +113,13 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._growth = growth
+        self._topics = topics
         self._turns = turns
+        self._state_watch = watch_state(self._running) if watch_state is not None else None
         self._tasks: dict[TopicPartition, T] = {}
         self._keepers: dict[TopicPartition, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._losses: deque[float] = deque(maxlen=INSTANCE_ID_LOSSES)
+        self._has_been_member = self._is_lost = False
         self._fault: asyncio.Future[None] | None = None
         self._troubles: dict[TopicPartition, Exception] = {}
         self._releasing = asyncio.Lock()
@@ -118,6 +130,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             consumer,
             tasks=lambda: self._tasks,
             position_lost=self._position_lost,
+            is_trusted=lambda partition: self._anchor_watch.is_trusted(partition),
             metrics=metrics,
             clock=clock,
             log=log,
@@ -129,6 +142,14 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             clock=clock,
             log=log,
             ask=ask_watermarks,
+        )
+        self._anchor_watch = AnchorWatch(
+            clients,
+            leader=lambda partition: consumer._client.cluster.leader_for_partition(partition),
+            running=self._running,
+            changed=self._log_changed,
+            clock=clock,
+            log=log,
         )
 
     @property
@@ -169,9 +190,15 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             if trouble is None and task is not None and task.is_paused:
                 trouble = "it is paused: its dead letters cannot be written"
             if trouble is None and partition in self._troubles and (task is None or not task.has_checkpointed):
-                trouble = f"its task failed: {self._troubles[partition]!r}"
+                error = self._troubles[partition]
+                is_refused = isinstance(error, StateRefused)
+                trouble = f"it stands still: {error}" if is_refused else f"its task failed: {error!r}"
             if trouble is None:
                 trouble = self._ends.trouble(partition)
+            if trouble is None and task is not None:
+                trouble = "whether it is still the same log is not known yet" if task.is_in_doubt else task.notice
+            if trouble is None and task is not None:
+                trouble = task.state_trouble
             if trouble is not None:
                 troubles[partition.partition] = trouble
         return troubles
@@ -207,7 +234,16 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 self._consumer.subscribe([self._topic], listener=self)
                 loops: list[asyncio.Task[None]] = []
                 if await self._join(stopping):
-                    work = (self._fetching.run, self._prove, self._tick, self._ends.run, self._grow, self._watch)
+                    work = [
+                        self._fetching.run,
+                        self._prove,
+                        self._tick,
+                        self._ends.run,
+                        self._anchor_watch.run,
+                        self._watch_topics,
+                        self._watch,
+                    ]
+                    work += [self._state_watch.run] if self._state_watch is not None else []
                     loops = [group.create_task(loop()) for loop in work]
                     await stopping.wait()
                 self._is_leaving = True
@@ -259,6 +295,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         if self._tasks:
             self._log.info("partitions_revoked", partitions=sorted(tp.partition for tp in revoked))
         await self._release(self._drain_seconds)
+        # Now, while the client does not take the membership back yet: it does so as soon as this returns.
+        is_lost, self._is_lost = self._is_lost, False
+        await self._check_instance_id(is_lost=is_lost)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """The group has given these partitions to this member."""
@@ -270,6 +309,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
+        self._has_been_member = True
         self._troubles = {one: error for one, error in self._troubles.items() if one in self.assigned}
         self._fetching.assigned(self.assigned)
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
@@ -310,7 +350,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             await self._proofs.conclude(offsets)
         except NotOwner as error:
             self._log.warning("last_commit_refused", error=str(error))
-            self._note_loss(error)
+            self._is_lost |= error.unknown_member
         except (KafkaError, TimeoutError) as error:
             self._log.warning("last_commit_failed", error=repr(error))
 
@@ -321,7 +361,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._proofs.revoke()
         keepers, self._keepers, self._tasks = self._keepers, {}, {}
         self.assigned = None
-        self._note_loss(error)
+        self._is_lost |= error.unknown_member
         current = asyncio.current_task()
         await self._end(keeper for keeper in keepers.values() if keeper is not current)
         if not error.rejoins:
@@ -334,37 +374,50 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         if ending:
             await asyncio.wait(ending)
 
-    def _note_loss(self, error: NotOwner) -> None:
-        if self._group_instance_id is None or not error.unknown_member:
-            return
-        now = self._clock.monotonic()
-        self._losses.append(now)
-        if len(self._losses) == INSTANCE_ID_LOSSES and now - self._losses[0] < INSTANCE_ID_SECONDS:
+    async def _check_instance_id(self, *, is_lost: bool) -> None:
+        """See whether another process has this member's id; if it is this one's to end, it ends."""
+        if self._instance_id is None or not self._has_been_member or self._is_leaving:
+            return  # who had it before this member joined may be dead
+        try:
+            await self._instance_id.check(is_lost=is_lost)
+        except InstanceIdTaken as error:
             assert self._fault is not None
+            self._is_leaving = True
             if not self._fault.done():
-                self._fault.set_exception(
-                    InstanceIdTaken(
-                        f"kafka.group_instance_id: another member of group {self._group_id} uses "
-                        f"'{self._group_instance_id}' too: give each member its own"
-                    )
-                )
+                self._fault.set_exception(error)
 
     # loops
 
-    async def _keep(self, partition: TopicPartition) -> None:
+    async def _keep(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
-        source = Source(self._consumer, self._admin, self._group_id, partition, self._start_from, self._clock)
+        source = Source(
+            self._consumer,
+            self._admin,
+            self._group_id,
+            partition,
+            self._start_from,
+            self._first_start,
+            self._clock,
+            suspect,
+        )
         failures = 0
         # What was released meanwhile is kept by nobody, or by another.
         while self._keepers.get(partition) is asyncio.current_task():
             task = self._tasks[partition] = self._make_task(source)
+            self._topics.ask()
             started = self._clock.monotonic()
             try:
+                await self._know(partition)
                 await task.run()
             except NotOwner as error:
                 if not error.revoked:
                     await self._abandon(error)
                 return
+            except StateRefused as error:
+                self._stands_still(partition, error)
+                source.pause()
+                await asyncio.sleep(REFUSED_STATE_SECONDS)
+                continue
             except Exception as error:
                 # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
                 expected = isinstance(error, (*FAILURES, Refused, Unanswered))
@@ -378,19 +431,52 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     failures=failures,
                     exc_info=None if expected else error,
                 )
+            if task.has_checkpointed:
+                source = replace(source, suspect=None)  # what that showed is in the checkpoint
             source.pause()
             await asyncio.sleep(self._backoff.wait(failures))
+
+    async def _know(self, partition: TopicPartition) -> None:
+        """See to it that the client knows a partition that was just added: whoever assigned it knew more.
+
+        Of one that it does not know it would ask until its requests time out. Raises `UnknownTopicOrPartitionError`.
+        """
+        for _ in range(METADATA_LOOKS):
+            if partition.partition in (self._consumer.partitions_for_topic(self._topic) or ()):
+                return
+            async with asyncio.timeout(METADATA_SECONDS):
+                await self._consumer._client.force_metadata_update()
+            await asyncio.sleep(METADATA_WAIT_SECONDS)
+        raise UnknownTopicOrPartitionError(f"topic {self._topic} has no partition {partition.partition} yet")
+
+    def _stands_still(self, partition: TopicPartition, error: StateRefused) -> None:
+        """Nothing is decided of this partition until somebody has mended its state, which is looked at now and then."""
+        known = self._troubles.get(partition)
+        self._troubles[partition] = error
+        if str(known) != str(error):
+            self._metrics.task_trouble()
+            self._log.error("task_stands_still", partition=partition.partition, error=str(error))
 
     async def _position_lost(self, lost: Mapping[TopicPartition, int]) -> None:
         """The broker has removed records that were not decided yet: the task is built again, and restores."""
         for partition in lost:
-            keeper, task = self._keepers.get(partition), self._tasks.get(partition)
-            if keeper is not None and task is not None and task.is_running:
+            if partition in self._running():
                 self._log.error("position_out_of_range", partition=partition.partition, position=lost[partition])
-                await self._end([keeper])
-                if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
-                    assert self._group is not None
-                    self._keepers[partition] = self._group.create_task(self._keep(partition))
+                await self._build_again(partition)
+
+    async def _log_changed(self, partition: TopicPartition, task: Watched, missing: Anchor) -> None:
+        """What a task has decided is not in its log any more: it is built again, and begins where it should."""
+        if self._running().get(partition) is task:
+            self._log.error("input_changed", partition=partition.partition, missing=missing.offset)
+            await self._build_again(partition, missing)
+
+    async def _build_again(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
+        keeper = self._keepers.get(partition)
+        if keeper is not None:
+            await self._end([keeper])
+            if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
+                assert self._group is not None
+                self._keepers[partition] = self._group.create_task(self._keep(partition, suspect))
 
     async def _prove(self) -> None:
         while True:
@@ -405,6 +491,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     self._metrics.proof("unanswered")
                     self._log.warning("proof_unanswered", error=repr(error))
                 else:
+                    for partition, task in self._tasks.items():
+                        if (committed := offsets.get(partition)) is not None:
+                            task.proved(committed)
                     self._metrics.proof("accepted")
                     if self._sender is not None:
                         self._sender.wake()
@@ -421,8 +510,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             yield from task.tick()
             yield
 
-    async def _grow(self) -> None:
-        await self._growth.run(lambda: len(self._consumer.partitions_for_topic(self._topic) or ()))
+    async def _watch_topics(self) -> None:
+        await self._topics.run(lambda: len(self._consumer.partitions_for_topic(self._topic) or ()))
 
     def _running(self) -> Mapping[TopicPartition, T]:
         return {partition: task for partition, task in self._tasks.items() if task.is_running}

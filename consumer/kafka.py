@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from consumer.authentication import let_authentication_fail_as_such
 from consumer.config import KafkaConfig, SecurityConfig
 from consumer.header_names import let_header_names_be_any_bytes
+from consumer.instance_id import Process
 from consumer.rebootstrap import BOOTSTRAP_REQUEST_SECONDS, BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
 from consumer.tls import CertificateFiles, Logger, RenewingContext
 from consumer.unreadable import name_what_cannot_be_read
@@ -42,16 +43,22 @@ class KafkaClients:
     """Makes the clients of one member. Nothing is connected until a client is started.
 
     Certificate files are read again when they have changed, for every new connection; ``log`` is told. Raises
-    `UnusableFiles`.
+    `UnusableFiles`. ``process`` is this one, as static members tell it (`consumer.instance_id`).
     """
 
     def __init__(
-        self, config: KafkaConfig, client_id: str = "clawdstrike-alerting", *, log: Logger | None = None
+        self,
+        config: KafkaConfig,
+        client_id: str = "clawdstrike-alerting",
+        *,
+        log: Logger | None = None,
+        process: Process | None = None,
     ) -> None:
         let_authentication_fail_as_such()
         let_header_names_be_any_bytes()
         name_what_cannot_be_read()
         self.config = config
+        self.process = process or Process.this()
         self._common_settings: dict[str, Any] = {
             "bootstrap_servers": config.bootstrap_servers,
             "client_id": client_id,
@@ -60,9 +67,11 @@ class KafkaClients:
 
     def member(self, group_id: str) -> AIOKafkaConsumer:
         """A group member, not subscribed yet; it never commits by itself and never resets a position silently."""
-        config = self.config
+        config, settings = self.config, dict(self._common_settings)
+        if config.group_instance_id is not None:
+            settings["client_id"] = self.process.client_id(settings["client_id"])
         consumer = AIOKafkaConsumer(
-            **self._common_settings,
+            **settings,
             group_id=group_id,
             group_instance_id=config.group_instance_id,
             enable_auto_commit=False,
@@ -78,8 +87,12 @@ class KafkaClients:
         Rebootstrap.of(consumer._client, self._bootstrap_client)
         return consumer
 
-    def reader(self, *, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
-        """A consumer without a group, for reading partitions from one offset to another."""
+    def reader(
+        self, *, isolation_level: str = "read_committed", fetch_bytes: int = 4 * 1024 * 1024
+    ) -> AIOKafkaConsumer:
+        """A consumer without a group, for reading partitions from one offset to another.
+
+        It asks for ``fetch_bytes`` of a partition at a time."""
         consumer = AIOKafkaConsumer(
             **self._common_settings,
             group_id=None,
@@ -87,7 +100,7 @@ class KafkaClients:
             auto_offset_reset="none",
             isolation_level=isolation_level,
             metadata_max_age_ms=int(METADATA_SECONDS * 1000),
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            max_partition_fetch_bytes=fetch_bytes,
         )
         Rebootstrap.of(consumer._client, self._bootstrap_client)
         return consumer

@@ -130,7 +130,7 @@ def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) 
     pieces: list[_Piece] = []
     for name, literal in placeholders:
         end = literal[:1] or "%"
-        pieces.append((_getter(name), end, re.compile(f"[%{re.escape(end)}{_CONTROL}]"), literal))
+        pieces.append((value_of(name), end, re.compile(f"[%{re.escape(end)}{_CONTROL}]"), literal))
 
     def render(event: "SecurityEvent") -> str:
         parts = [head]
@@ -150,7 +150,8 @@ def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) 
     return render
 
 
-def _getter(name: str) -> Callable[["SecurityEvent"], str | None]:
+def value_of(name: str) -> Callable[["SecurityEvent"], str | None]:
+    """How to get the value of a placeholder; None or an empty text where the event lacks it."""
     if name.startswith(_LABEL):
         label = name.removeprefix(_LABEL)
         return lambda event: event.labels.get(label)

@@ -12,8 +12,8 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.config import Config
-from consumer.group import GroupMember, InstanceIdTaken, Sender
-from consumer.growth import Growth
+from consumer.group import GroupMember, Sender
+from consumer.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka import KafkaClients, start_client
 from consumer.letterbox import Letterbox
 from consumer.owned import OwnedPartition
@@ -24,7 +24,9 @@ from consumer.server.health import PipelineHealth
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
 from consumer.standstill import Standstill
-from consumer.topics import ask_max_bytes, follower_of
+from consumer.state_watch import StateWatch
+from consumer.topic_watch import TopicWatch
+from consumer.topics import ask_max_bytes, follower_of, member_topics
 from consumer.turns import Turns
 from providers.retry import Backoff
 
@@ -66,7 +68,7 @@ class MemberRunner(ABC, Generic[T]):
         )
         self._member: GroupMember[T] | None = None
         self._proofs: Proofs | None = None
-        self._growth: Growth | None = None
+        self._topics: TopicWatch | None = None
         self._standstill = Standstill()
         retry = config.delivery.retry
         self._backoff = Backoff(
@@ -95,7 +97,7 @@ class MemberRunner(ABC, Generic[T]):
                 self._log.error("member_failed", error=repr(error), failures=failures)
                 await _sleep_unless(stopping, self._backoff.wait(failures))
             finally:
-                self._member = self._proofs = self._growth = None
+                self._member = self._proofs = self._topics = None
 
     async def _run_with_admin(self, stopping: asyncio.Event) -> None:
         admin = self._clients.admin()
@@ -134,17 +136,30 @@ class MemberRunner(ABC, Generic[T]):
         metrics: PipelineMetrics,
         make_task: Callable[[Source], T],
     ) -> GroupMember[T]:
-        """``follower`` is the topic that must have as many partitions as ``topic``."""
+        """``follower`` is the topic of the checkpoints: it must have as many partitions as ``topic``."""
         kafka = self._config.kafka
         self._proofs = proofs
-        self._growth = Growth(admin, follower_of(self._config, follower), self._log)
+        spec = follower_of(self._config, follower)
+        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), follower, self._log)
+        instance_id = None
+        if kafka.group_instance_id is not None:
+            instance_id = InstanceId(
+                kafka.group_instance_id,
+                self._clients.process,
+                admin=admin,
+                group_id=group_id,
+                clock=self._clock,
+                log=self._log,
+            )
         self._member = GroupMember(
+            clients=self._clients,
             consumer=consumer,
             admin=admin,
             topic=topic,
             group_id=group_id,
-            group_instance_id=kafka.group_instance_id,
+            instance_id=instance_id,
             start_from=start_from,
+            checkpoints=follower,
             drain_seconds=kafka.rebalance_timeout / 2,
             proofs=proofs,
             sender=sender,
@@ -153,7 +168,8 @@ class MemberRunner(ABC, Generic[T]):
             metrics=metrics,
             clock=self._clock,
             log=self._log,
-            growth=self._growth,
+            topics=self._topics,
+            watch_state=lambda running: StateWatch(self._clients, follower, running, self._log),
             turns=self._turns,
         )
         return self._member
@@ -183,7 +199,9 @@ class MemberRunner(ABC, Generic[T]):
             stuck=(),
             refused_routes=(),
             troubles=_sentences(member.troubles) if member is not None else (),
-            outgrown=self._growth.outgrown if self._growth is not None else (),
+            outgrown=self._topics.outgrown if self._topics is not None else (),
+            unfit=self._topics.unfit if self._topics is not None else (),
+            notes=self._topics.advice if self._topics is not None else (),
             loop_age=member.loop_age if member is not None else 0.0,
             standstill=self._standstill.seconds(self._clock.monotonic()),
         )

@@ -6,24 +6,32 @@ the first step. What a task does with its records, and what it commits, is its k
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from structlog.typing import FilteringBoundLogger
 
+from consumer.beginning import Beginning
 from consumer.clock import Clock
 from consumer.committed import is_committed
 from consumer.deadletter import DeadLetter
+from consumer.foreign import foreign_group
 from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_producer
+from consumer.mark import MARK, Whose, whose
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
+from consumer.restore import StateRefused
 from consumer.server.metrics import PipelineMetrics
-from consumer.source import MARK, Source
+from consumer.source import Source
+from consumer.state_log import StateLog
 from consumer.transaction import FAILURES, Refused, Unanswered
+from consumer.whereabouts import Whereabouts
+from state.anchors import Anchor
 from state.records import Position
 
 PROGRESS_SECONDS = 5.0
@@ -46,6 +54,9 @@ REFUSED_SECONDS = (1.0, 30.0)
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Of dead letters that wait for a checkpoint, before the partition is paused."""
+
+_LOG = "log"
+"""Why a partition is paused for a moment: whether it is still the same log is to be seen before more is decided."""
 
 _DEAD_LETTERS = "dead letters"
 """Why a partition is paused for which somebody has to do something."""
@@ -93,9 +104,9 @@ class OwnedPartition(ABC):
         self._holds: set[str] = set()
         self._waiting_bytes = 0
         self._dead_letters: list[DeadLetter] = []
-        self._checkpointed: int | None = None
+        self._checkpointed: Position | None = None
         self._has_had_owners = False
-        self._inherited_end = 0  # of the input at the take-over: an earlier owner has decided nothing beyond it
+        self._whereabouts = Whereabouts(source, clients, metrics, clock, log)
 
     @property
     def is_running(self) -> bool:
@@ -113,9 +124,37 @@ class OwnedPartition(ABC):
         return self._checkpointed is not None
 
     @property
+    def notice(self) -> str | None:
+        """What somebody should know of this partition, although it goes on."""
+        return self._whereabouts.notice
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether it waits to hear if its log is still the same."""
+        return _LOG in self._holds
+
+    @property
+    def newest_anchor(self) -> Anchor | None:
+        """A decided record that its input must still have; None if there is none."""
+        return self._whereabouts.newest
+
+    @property
     def is_paused(self) -> bool:
         """Whether nothing is fetched, because too many dead letters wait to be written."""
         return _DEAD_LETTERS in self._holds
+
+    @property
+    def state_trouble(self) -> str | None:
+        """What is wrong with its state, while it goes on all the same; None if nothing is."""
+        return None
+
+    @property
+    def state_log(self) -> StateLog | None:
+        """What it knows of the log of its state; None for a kind that would write nothing again."""
+        return None
+
+    def state_is_gone(self, beginning: int, high: int) -> None:  # noqa: B027 (as above)
+        """Records of its state that it has read or written are missing; the partition has these bounds."""
 
     # what a kind of task says
 
@@ -126,6 +165,10 @@ class OwnedPartition(ABC):
     @abstractmethod
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         """Read back what the last checkpoint held, and say where to go on (`_go_on`)."""
+
+    @abstractmethod
+    def _provable(self) -> int:
+        """The offset that the group may have, by what was decided."""
 
     @abstractmethod
     async def _restored(self) -> None:
@@ -166,7 +209,7 @@ class OwnedPartition(ABC):
             committed = await self._own()
             async with self._restores:
                 await self._restore(committed)
-            self.committed = committed
+            await self._go_on_with(committed)
             self._is_running = True
             await self._restored()
             self.source.start_at(self.position)
@@ -187,7 +230,7 @@ class OwnedPartition(ABC):
         committed = await self.source.group_offset()
         self._has_had_owners = committed is not None  # each begins with a commit
         if committed is None:
-            committed = OffsetAndMetadata(await self.source.start_offset(self._clients), MARK)
+            committed = await self.source.start(self._clients)
         await self._proofs.prove({self.source.partition: committed})
         self._owns(producer)
         return committed
@@ -213,20 +256,37 @@ class OwnedPartition(ABC):
             await start_producer(producer)
         return producer
 
-    async def _go_on(self, committed: OffsetAndMetadata, checkpointed: Position | None) -> None:
-        """Set the position: the checkpoint's, unless an operator has set another, or it is lost (section 6.2)."""
-        position = committed.offset
-        if committed.metadata != MARK:
-            self._log.warning("position_set_by_operator", position=position)
-        elif checkpointed is not None and checkpointed.topic == self.source.partition.topic:
-            position = checkpointed.offset
-        beginning, end = await self.source.bounds_around(position)
-        if not beginning <= position <= end:
-            self._log.error("position_lost", position=position, beginning=beginning, end=end)
-            self._metrics.position_lost()
-            position = beginning
-        self._inherited_end = end if self._has_had_owners else 0
-        self._passed(position)
+    def _accept(self, checkpointed: Position | None, topic: str) -> None:
+        """Raises `StateRefused` for a checkpoint of another group: its alerts are not this one's to resolve."""
+        if checkpointed is not None and (problem := foreign_group(checkpointed, self._group_id, topic)) is not None:
+            raise StateRefused(problem)
+
+    async def _go_on(self, committed: OffsetAndMetadata, checkpointed: Position | None) -> Beginning:
+        """Find the position again, and what has become of the log (design-2 section 17)."""
+        found = await self._whereabouts.find(committed, checkpointed, has_had_owners=self._has_had_owners)
+        self._passed(found.offset)
+        if self._whereabouts.holds is not None and whose(self._whereabouts.holds) is not Whose.FIRST:
+            self._urgent.set()  # a checkpoint shall say soon what only the group's offset says yet
+        return found
+
+    async def _go_on_with(self, committed: OffsetAndMetadata) -> None:
+        """Set what the next proof is to commit: never an offset that was ignored."""
+        holds = self._whereabouts.holds
+        goes_on_with = holds or OffsetAndMetadata(self._provable(), MARK)
+        if holds not in (None, committed) or goes_on_with.offset < committed.offset:
+            # Before anything is decided: a crash must neither move where it begins nor leave what is ahead of that.
+            await self._proofs.prove({self.source.partition: goes_on_with})
+        self.committed = goes_on_with
+
+    def _place(self, feedback: Mapping[int, int] | None = None) -> Position:
+        """What a checkpoint of this moment says of how far this task has come."""
+        last_proof = self._provable() if self._closing.is_set() else None
+        place = self._whereabouts.place(self.position, feedback, last_proof=last_proof)
+        return replace(place, group=self._group_id)
+
+    def proved(self, committed: OffsetAndMetadata) -> None:
+        """The group has accepted this as its offset."""
+        self._whereabouts.proved(committed)
 
     async def _checkpoints(self) -> None:
         while True:
@@ -245,8 +305,8 @@ class OwnedPartition(ABC):
             if self._is_running and self._closing.is_set() == is_last:
                 await self._commit()
 
-    async def _transact(self, commit: Callable[[], Awaitable[None]]) -> None:
-        """Let ``commit`` commit one transaction; until it has, again and again.
+    async def _transact(self, commit: Callable[[], Awaitable[RecordMetadata]]) -> RecordMetadata:
+        """Let ``commit`` commit one transaction; until it has, again and again. Returns where a record of it is.
 
         What a failed one was to hold is still known, so the task need not be built again: that would send all that was
         accepted since the last checkpoint once more, each time. What can be written otherwise is, at once. Where
@@ -255,7 +315,7 @@ class OwnedPartition(ABC):
         """
         while True:
             try:
-                await commit()
+                written = await commit()
                 break
             except (Refused, Unanswered) as error:
                 failed = error
@@ -263,6 +323,8 @@ class OwnedPartition(ABC):
                 raise failed  # the next task decides it again
             wait = self._wait_after(failed)
             if await self._has_come_about(failed):
+                assert isinstance(failed, Unanswered)
+                written = failed.record
                 break
             if wait and await self._closes_within(wait):
                 raise failed
@@ -271,6 +333,7 @@ class OwnedPartition(ABC):
         self._refusals = 0
         self._waiting_bytes = sum(letter.record.size for letter in self._dead_letters)
         self._let_go(_DEAD_LETTERS)
+        return written
 
     async def _has_come_about(self, failed: Refused | Unanswered) -> bool:
         """Take another producer in the place of the broken one; whether the transaction is committed after all.
@@ -350,6 +413,15 @@ class OwnedPartition(ABC):
             if not self._holds and self.is_running:
                 self.source.resume()
 
+    def doubt(self) -> None:
+        """Its log may have become another one: nothing more is decided, and what was fetched is fetched again."""
+        self._hold_back(_LOG)
+        self.source.seek(self.position)
+
+    def trust(self) -> None:
+        """It is the same log."""
+        self._let_go(_LOG)
+
     # decide
 
     async def decide(self, records: Sequence[FetchedRecord]) -> None:
@@ -358,7 +430,10 @@ class OwnedPartition(ABC):
         for start in range(0, len(records), SLICE):
             if not self.is_running:
                 return
-            await self._decide(records[start : start + SLICE])
+            in_hand = records[start : start + SLICE]
+            self._whereabouts.in_hand(in_hand)
+            await self._decide(in_hand)
+            self._whereabouts.through(self.position)
             await asyncio.sleep(0)
 
     def advance(self, position: int) -> None:

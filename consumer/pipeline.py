@@ -5,7 +5,7 @@ task does what was decided.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from consumer.event import TOMBSTONE, Decoder, InputRecord, Poison, SecurityEven
 from consumer.feedback import Replay
 from consumer.filter import End
 from consumer.keys import KeyTemplate
+from consumer.record_key import RecordKey, UnexpectedKey
 from providers.provider import Provider
 from state.alert import Alert, Occurrence, Outcome, Owed, Policy, event_time, occurred
 from state.store import Store
@@ -42,6 +43,7 @@ class Decision:
 
     ``alert`` owes something because of it, as it is now in the store; ``event`` is the event if its record is what is
     owed. ``ends`` are the dedup keys of alerts whose threat is over: there can be very many, so the caller ends them.
+    ``unexpected_key`` says what is wrong with the key of its record.
     """
 
     outcome: Outcome | None = None
@@ -50,6 +52,7 @@ class Decision:
     ends: Sequence[str] | None = None
     dead_letter: DeadLetter | None = None
     tombstone: bool = False
+    unexpected_key: UnexpectedKey | None = None
 
 
 _SUPPRESSED = Decision(Outcome.SUPPRESSED)
@@ -62,6 +65,7 @@ class Pipeline:
 
     ``max_event_age`` is in seconds, None for any age. An event is as old as it is by the host's time or by that of the
     newest record, whichever makes it younger: one clock that is ahead must not keep anything from being told.
+    ``record_key`` is what the records of the input are keyed by; None where a stage has put them to their partitions.
     """
 
     provider: Provider
@@ -77,6 +81,7 @@ class Pipeline:
     timeout_seconds: float
     commit_interval: float
     max_owed: int
+    record_key: RecordKey | None = None
 
     def decide(self, record: FetchedRecord, store: Store, now: Moment, newest: float | None = None) -> Decision | None:
         """Decide one record to the end; None if it concerns nobody, which is what most do.
@@ -87,7 +92,10 @@ class Pipeline:
         if event is None:
             return None
         if isinstance(event, SecurityEvent):
-            return self._alert(event, record, store, now, newest) if event.alertable else self._end(event, store)
+            decision = self._alert(event, record, store, now, newest) if event.alertable else self._end(event, store)
+            if self.record_key is not None and (unexpected := self.record_key.check(event, record.key)) is not None:
+                return replace(decision, unexpected_key=unexpected)
+            return decision
         if event is TOMBSTONE:
             return _TOMBSTONE
         return Decision(dead_letter=self.poison(event, record))

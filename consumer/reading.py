@@ -1,18 +1,18 @@
-"""Reading topics of ours from one offset to another, outside any group: for the command line."""
+"""Reading topics from one offset to another, outside any group."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.kafka import KafkaClients
 from consumer.startup import StartupError
+from consumer.state_records import Reunited, StateRecords, Unreadable
 from consumer.watermarks import all_watermarks
 from state.alert import Alert
-from state.counts import Counts, up_to_date
-from state.records import CHECKPOINT_KEY, CorruptState, decode_alert, decode_counts
+from state.counts import Counts
+from state.records import CHECKPOINT_KEY, CorruptState, Position, decode_counts, decode_position
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 Offsets = Mapping[TopicPartition, int]
@@ -23,6 +23,10 @@ OPEN_SECONDS = 2.0
 """A transaction that is open for longer is none of the service's own, which are committed at once."""
 
 OPEN_POLL_SECONDS = 0.1
+
+LAST_OFFSETS = (8, 512)
+"""How far from the end a checkpoint is looked for, before all is read: it is the last record of its transaction, but
+transactions that were aborted may lie behind it."""
 
 
 async def partitions_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> Mapping[str, Sequence[TopicPartition]]:
@@ -50,7 +54,7 @@ async def bounds(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition])
     return await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
 
 
-async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> AsyncIterator[Records]:
+async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> AsyncGenerator[Records, None]:
     """The committed records between these offsets, per partition in order, some of one partition at a time."""
     for partition, begin in begins.items():
         reader.seek(partition, begin)
@@ -83,40 +87,75 @@ async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartit
             )
 
 
-async def read_alerts(clients: KafkaClients, partitions: Sequence[TopicPartition]) -> tuple[list[Alert], list[str]]:
-    """All alerts of a state topic; and what is wrong: records that are none, and what cannot be seen."""
-    values: dict[bytes, bytes | None] = {}
-    checkpoints: dict[int, bytes] = {}
+async def last_checkpoints(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[Position]:
+    """The last checkpoint of each of these partitions that has one which can be read.
+
+    One that cannot be read stops its task, and says so there.
+    """
+    checkpoints: dict[TopicPartition, bytes | None] = {}
+    for back in (*LAST_OFFSETS, None):
+        if not (missing := [one for one in partitions if one not in checkpoints]):
+            break
+        begins, ends = await bounds(reader, missing)
+        nearer = {one: begin if back is None else max(begin, ends[one] - back) for one, begin in begins.items()}
+        async for records in read(reader, nearer, ends):
+            for record in records:
+                if record.key == CHECKPOINT_KEY:
+                    checkpoints[TopicPartition(record.topic, record.partition)] = record.value
+        checkpoints.update((one, None) for one in missing if nearer[one] == begins[one] and one not in checkpoints)
+    found = []
+    for value in checkpoints.values():
+        try:
+            found += [decode_position(value)] if value is not None else []
+        except CorruptState:
+            continue
+    return found
+
+
+async def read_alerts(
+    clients: KafkaClients, partitions: Sequence[TopicPartition]
+) -> tuple[list[tuple[int, Alert]], list[str]]:
+    """All alerts of a state topic, each with its partition; and what is wrong: records that cannot be read, and what
+    cannot be seen.
+
+    A dedup key can be in several partitions (its records moved when topics grew, or have other keys than
+    ``kafka.event_key`` says): these are several alerts.
+    """
+    states = {partition.partition: StateRecords() for partition in partitions}
     reader = clients.reader()
     await reader.start()
     try:
         begins, _ = await bounds(reader, partitions)
-        hidden = [one async for one in hidden_ends(reader, partitions)]
+        wrong = [one async for one in hidden_ends(reader, partitions)]
         _, ends = await bounds(reader, partitions)
         async for records in read(reader, begins, ends):
             for record in records:
-                if record.key == CHECKPOINT_KEY:
-                    checkpoints[record.partition] = record.value
-                else:
-                    values[record.key] = record.value
+                states[record.partition].take(record)
     finally:
         await reader.stop()
-    alerts: list[Alert] = []
-    wrong = hidden
-    counts: dict[str, Counts] = {}
-    for checkpoint in checkpoints.values():
-        with _noting(wrong):
-            counts |= decode_counts(checkpoint)
-    for key, value in values.items():
-        if value is not None:
-            with _noting(wrong):
-                alerts.append(up_to_date(decode_alert(key, value), counts))
+    alerts: list[tuple[int, Alert]] = []
+    for partition, state in sorted(states.items()):
+        found, unreadable = alerts_of(state, f"topic {partitions[0].topic}, partition {partition}")
+        alerts += [(partition, alert) for alert in found]
+        wrong += unreadable
     return alerts, wrong
 
 
-@contextmanager
-def _noting(wrong: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except CorruptState as error:
-        wrong.append(str(error))
+def alerts_of(state: StateRecords, name: str) -> tuple[list[Alert], list[str]]:
+    """The alerts of one state partition, and what of it cannot be read, a sentence for each."""
+    alerts: list[Alert] = []
+    wrong: list[str] = []
+    counts: Mapping[str, Counts] = {}
+    if (checkpoint := state.take_checkpoint()) is not None:
+        try:
+            counts = decode_counts(checkpoint[1])
+        except CorruptState as error:
+            wrong.append(f"{name}, offset {checkpoint[0]}: {error}")
+    for found in state.found(counts):
+        if isinstance(found, Unreadable):
+            wrong.append(f"{name}, offset {found.offset}: {found.reason}")
+            if found.beside is not None:
+                alerts.append(found.beside)
+        else:
+            alerts.append(found.alert if isinstance(found, Reunited) else found)
+    return alerts, wrong

@@ -1,7 +1,7 @@
-"""Reading a task's state back (design section 6.2)."""
+"""Reading a task's state back (design sections 6.2 and 17, "Versions")."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -9,10 +9,9 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka import KafkaClients, started
 from consumer.settled import HiddenState, settled_end
-from state.alert import Alert
-from state.counts import Counts, up_to_date
-from state.pieces import Pieces
-from state.records import CHECKPOINT_KEY, Position, decode_alert, decode_counts, decode_position
+from consumer.state_records import Found, StateRecords
+from state.counts import Counts
+from state.records import CorruptState, Position, decode_counts, decode_position
 
 TELL_RECORDS = 100_000
 """How many records are read between two lines about the progress."""
@@ -25,48 +24,55 @@ READ_RECORDS = 1000
 """At a time: four partitions that are restored at once give others a turn every 20 ms."""
 
 
+class StateRefused(Exception):
+    """A task cannot go on from what its state topic holds, whoever tries: topic, partition and reason are named."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What the last checkpoint held: the alerts, and the position (None: there has been no checkpoint).
 
-    The alerts can be gone through once: each is decoded when its turn comes, and its record is forgotten, so that there
-    are never all alerts and all records in memory. That raises `CorruptState`. ``counts`` are those that the checkpoint
-    held of alerts with older records; the alerts have them already.
+    What was found can be gone through once: each is decoded when its turn comes, and its record is forgotten, so that
+    there are never all alerts and all records in memory. ``counts`` are those that the checkpoint held of alerts with
+    older records; the alerts have them already.
     ``written_at`` is when that was written, in seconds since the epoch by the clock of its owner; None if nothing was.
+    ``beginning`` and ``end`` are the bounds of the partition.
     """
 
-    alerts: Iterable[Alert]
+    found: Iterable[Found]
     position: Position | None
     written_at: float | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
+    beginning: int = 0
+    end: int = 0
 
 
 async def restore(clients: KafkaClients, topic: str, partition: int, log: FilteringBoundLogger) -> Restored:
     """Read a state partition from its beginning to its end.
 
     To be called after the task's producer was initialised: no transaction of an owner is open then, and the end is the
-    real one. Raises `CorruptState`, TimeoutError if the partition does not answer or its end is hidden, and what the
-    consumer raises.
+    real one. Raises `StateRefused` if the checkpoint cannot be read, TimeoutError if the partition does not answer or
+    its end is hidden, and what the consumer raises.
     """
     async with started(clients.reader()) as reader:
-        values, written_at = await _read(clients, reader, TopicPartition(topic, partition), log)
-    checkpoint = values.pop(CHECKPOINT_KEY)
+        records, beginning, end = await _read(clients, reader, TopicPartition(topic, partition), log)
+    checkpoint = records.take_checkpoint()
     if checkpoint is None:
-        return Restored(_decoded(values, {}), None, written_at)
-    counts = decode_counts(checkpoint)
-    return Restored(_decoded(values, counts), decode_position(checkpoint), written_at, counts)
-
-
-def _decoded(values: Pieces[bytes, bytes], counts: Mapping[str, Counts]) -> Iterator[Alert]:
-    for key, value in values.taken():
-        alert = decode_alert(key, value)
-        yield up_to_date(alert, counts) if counts else alert
+        return Restored(records.found({}), None, records.written_at, {}, beginning, end)
+    offset, value = checkpoint
+    try:
+        position, counts = decode_position(value), decode_counts(value)
+    except CorruptState as error:
+        raise StateRefused(
+            f"topic {topic}, partition {partition}: the checkpoint at offset {offset} cannot be read, so a later "
+            f"release has written it, or somebody else: run that release ({error})"
+        ) from error
+    return Restored(records.found(counts), position, records.written_at, counts, beginning, end)
 
 
 async def _read(
     clients: KafkaClients, reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger
-) -> tuple[Pieces[bytes, bytes], float | None]:
-    """The last value of each key, and when the last checkpoint was written; only these values are ever decoded."""
+) -> tuple[StateRecords, int, int]:
     reader.assign([partition])
     try:
         async with asyncio.timeout(SILENT_SECONDS):
@@ -77,20 +83,14 @@ async def _read(
     except TimeoutError:
         raise _silent(partition, "its bounds are unknown") from None
     reader.seek(partition, beginning)
-    values: Pieces[bytes, bytes] = Pieces()
-    written_at = None
+    records = StateRecords()
     told = position = furthest = beginning
     clock = asyncio.get_running_loop().time
     heard_at = clock()
     # The position passes over transaction markers and aborted records; the offset of the last record does not.
     while (position := await reader.position(partition)) < end:
         for record in (await reader.getmany(partition, timeout_ms=500, max_records=READ_RECORDS)).get(partition, ()):
-            if record.value is None:
-                values.pop(record.key)
-            else:
-                values[record.key] = record.value
-            if record.key == CHECKPOINT_KEY:
-                written_at = record.timestamp / 1000
+            records.take(record)
         if position > furthest:
             furthest, heard_at = position, clock()
         elif clock() - heard_at > SILENT_SECONDS:
@@ -99,7 +99,7 @@ async def _read(
             told = position
             log.info("partition_restoring", done=position - beginning, of=end - beginning)
         await asyncio.sleep(0)  # what was fetched already is given out without a wait
-    return values, written_at
+    return records, beginning, end
 
 
 def _silent(partition: TopicPartition, where: str) -> TimeoutError:

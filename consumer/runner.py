@@ -19,6 +19,7 @@ from consumer.observer import DeliveryObserver
 from consumer.pipeline import Pipeline
 from consumer.progress import PEACE_SECONDS
 from consumer.proof import Proofs
+from consumer.record_key import KeyWatch
 from consumer.repartition import Repartition
 from consumer.server.health import PipelineHealth
 from consumer.server.metrics import STAGE_OUTCOMES, Metrics, PartitionState, PipelineState
@@ -57,6 +58,7 @@ class PipelineRunner(MemberRunner[Task]):
         self.stage = stage
         self._peace_seconds = peace_seconds
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
+        self._key_watch = KeyWatch(config.kafka.event_key, self._metrics, self._log)
         breaker = config.delivery.circuit_breaker
         # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
         self._delivery = Delivery(
@@ -108,6 +110,7 @@ class PipelineRunner(MemberRunner[Task]):
             peace_seconds=self._peace_seconds,
             feedback=feedback,
             upstream=upstream,
+            key_watch=self._key_watch,
             turns=self._turns,
         )
 
@@ -145,7 +148,12 @@ class PipelineRunner(MemberRunner[Task]):
 
     def health(self) -> PipelineHealth:
         """How the pipeline is at this moment."""
-        return replace(super().health(), refused_routes=tuple(self._delivery.refused_routes))
+        health, note = super().health(), self._key_watch.note
+        return replace(
+            health,
+            refused_routes=tuple(self._delivery.refused_routes),
+            notes=health.notes if note is None else (*health.notes, note),
+        )
 
     def _state(self) -> PipelineState:
         member, delivery, now = self._member, self._delivery, self._clock.wall()
@@ -163,6 +171,7 @@ class PipelineRunner(MemberRunner[Task]):
                     lag=max(0, end - task.position) if end is not None and task.is_running else None,
                     is_running=task.is_running,
                     is_paused=task.is_paused,
+                    unreadable=task.left_alone.count,
                     hidden=task.progress.hidden_seconds(self._clock.monotonic()) if task.is_running else None,
                 )
             )

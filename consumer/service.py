@@ -14,6 +14,7 @@ from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
 from consumer.clock_steps import watch_clock
 from consumer.config import Config
+from consumer.foreign import foreign_topics
 from consumer.garbage import search_everything_when_short
 from consumer.kafka import KafkaClients
 from consumer.lag import LoopLag
@@ -170,6 +171,11 @@ async def _await_topics(
 
     async def look(admin: AIOKafkaAdminClient) -> TopicReport:
         report = await check_topics(admin, config)
+        if not report.problems:
+            foreign, unknown = await foreign_topics(clients, config, report.found)
+            report = replace(report, problems=tuple(foreign))
+            if unknown is not None:
+                log.warning("state_group_unknown", error=unknown)
         if not report.problems and (untried := await try_dead_letters(clients)):
             log.warning("dead_letters_untried", topic=config.kafka.topics.dlq, error=untried)
         return report

@@ -1,6 +1,5 @@
-"""One partition of a pipeline's input, as its task sees it: the group's offset, the bounds, seek, pause and resume."""
+"""One partition of a pipeline's input, as its task sees it: the group's offset, what is in it, seek, pause, resume."""
 
-import asyncio
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -8,19 +7,17 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer.beginning import Look
 from consumer.clock import Clock
+from consumer.first_start import FirstStart
 from consumer.kafka import KafkaClients
+from consumer.look import looking
+from consumer.mark import BEGINNING_MARK, START_MARK
 from consumer.newest import newest_time
-
-MARK = "clawdstrike-alerting"
-"""The metadata of our own commits. A group offset without it was set by an operator, and wins (design section 6.2)."""
-
-STALE_END_TRIES = 6
-STALE_END_SECONDS = 0.5
-"""How often, and how many seconds apart, an end below the position is asked for again."""
+from state.anchors import Anchor, Anchors
 
 StartFrom = float | str
-"""Where to begin without a checkpoint: ``earliest``, ``latest``, or how many seconds back."""
+"""Where a pipeline begins that has never been: ``earliest``, ``latest``, or how many seconds back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,10 @@ class Source:
     group_id: str
     partition: TopicPartition
     start_from: StartFrom
+    first_start: FirstStart
     clock: Clock
+    suspect: Anchor | None = None
+    """A record that an earlier task has decided, and that was not found again: the log is another from there on."""
 
     async def group_offset(self) -> OffsetAndMetadata | None:
         """The group's offset with its metadata, None if there is none. (The consumer itself gives no metadata.)
@@ -48,52 +48,60 @@ class Source:
         # -1 stands for none, and is also what a client may have committed by mistake.
         return committed if committed.offset >= 0 else None
 
-    async def start_offset(self, clients: KafkaClients) -> int:
+    async def start(self, clients: KafkaClients) -> OffsetAndMetadata:
+        """Where to begin without an offset and without a checkpoint, with the mark that says why.
+
+        At the configured start if the pipeline has never been, else at the beginning of the partition.
+        """
+        partitions = len(self.consumer.partitions_for_topic(self.partition.topic) or ())
+        if self.start_from != "earliest" and await self.first_start.counts_for(self.partition, partitions, clients):
+            return OffsetAndMetadata(await self._configured_start(clients), START_MARK)
+        beginning, _ = await self._bounds()
+        return OffsetAndMetadata(beginning, BEGINNING_MARK)
+
+    async def _configured_start(self, clients: KafkaClients) -> int:
         """The configured start as a number.
 
         So many seconds back are counted from this host's time or the newest record's, whichever is earlier: a host
         whose clock is ahead must not skip events; one whose clock is behind reads some more.
         """
-        beginning, end = await self.bounds()
-        match self.start_from:
-            case "earliest":
-                return beginning
-            case "latest":
-                return end
-            case seconds:
-                now = self.clock.wall()
-                newest = await self.newest_time(clients)
-                until = now if newest is None else min(now, newest)
-                since = max(0, int((until - float(seconds)) * 1000))
-                found = (await self.consumer.offsets_for_times({self.partition: since}))[self.partition]
-                return end if found is None else max(found.offset, beginning)
+        beginning, end = await self._bounds()
+        if self.start_from == "latest":
+            return end
+        now = self.clock.wall()
+        newest = await self.newest_time(clients)
+        until = now if newest is None else min(now, newest)
+        since = max(0, int((until - float(self.start_from)) * 1000))
+        found = (await self.consumer.offsets_for_times({self.partition: since}))[self.partition]
+        return end if found is None else max(found.offset, beginning)
 
     async def newest_time(self, clients: KafkaClients) -> float | None:
         """When its newest record was written, as `consumer.newest.newest_time` tells it."""
         return await newest_time(clients, self.partition, self.clock.wall())
 
-    async def bounds(self) -> tuple[int, int]:
+    async def _bounds(self) -> tuple[int, int]:
         """The first offset that the broker still has, and the end."""
         beginning = (await self.consumer.beginning_offsets([self.partition]))[self.partition]
         return beginning, (await self.consumer.end_offsets([self.partition]))[self.partition]
 
-    async def bounds_around(self, position: int) -> tuple[int, int]:
-        """The bounds, once the end has caught up with a position that was reached.
+    async def look(self, clients: KafkaClients, position: int, anchors: Anchors) -> Look:
+        """Where it begins and ends, and what there is of these anchors. Raises KafkaError and TimeoutError."""
+        async with looking(clients, [self.partition]) as (partition,):
+            return await partition.look(position, anchors)
 
-        Right after a transaction of the input was committed, the broker can still give its old end. One that stays
-        below the position is another topic's: this one has been created anew.
-        """
-        for _ in range(STALE_END_TRIES):
-            beginning, end = await self.bounds()
-            if position <= end:
-                break
-            await asyncio.sleep(STALE_END_SECONDS)
-        return beginning, end
+    async def anchor_before(self, clients: KafkaClients, offset: int) -> Anchor | None:
+        """The anchor that the last record before this offset makes. Raises KafkaError and TimeoutError."""
+        async with looking(clients, [self.partition]) as (partition,):
+            return await partition.before(offset)
 
     def start_at(self, offset: int) -> None:
         """Fetch from this offset on."""
-        self.consumer.seek(self.partition, offset)
+        self.seek(offset)
         self.consumer.resume(self.partition)
+
+    def seek(self, offset: int) -> None:
+        """What is fetched next is this; what is fetched already is thrown away."""
+        self.consumer.seek(self.partition, offset)
 
     def pause(self) -> None:
         """Fetch nothing for now."""

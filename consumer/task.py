@@ -7,7 +7,7 @@ what has become of both is committed by checkpoints.
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
 
@@ -15,26 +15,33 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
+from consumer.beginning import Beginning, Log
 from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock, Moment
 from consumer.feedback_reader import FeedbackReader
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients
+from consumer.left_alone import LeftAlone
 from consumer.letterbox import Letterbox
+from consumer.mark import MARK
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
+from consumer.record_key import KeyWatch
 from consumer.restore import Restored, restore
 from consumer.server.metrics import PipelineMetrics
-from consumer.source import MARK, Source
+from consumer.source import Source
+from consumer.state_log import StateLog
+from consumer.state_records import Reunited, Unreadable
 from consumer.turns import Turns
 from consumer.upstream import Upstream
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Outcome, due, over, restored
-from state.records import Position
+from state.counts import Counts
+from state.records import BESIDE
 from state.store import Cut, Store
 
 ENDED_AT_A_TIME = 10_000
@@ -71,7 +78,11 @@ class Surroundings:
     """None: this member takes no feedback."""
     upstream: Upstream | None = None
     """None: no repartition stage stands before these tasks."""
+    key_watch: KeyWatch | None = None
+    """None: nobody asks how the records are keyed."""
     turns: Turns = field(default_factory=Turns)
+    told_unreadable: set[tuple[int, int]] = field(default_factory=set)
+    """Which records of the state somebody has been told of already (`LeftAlone`)."""
 
 
 class Task(OwnedPartition):
@@ -96,13 +107,19 @@ class Task(OwnedPartition):
             log=log,
         )
         self.store = Store()
+        self.left_alone = LeftAlone(
+            surroundings.pipeline.state_topic, source.partition.partition, surroundings.told_unreadable, log
+        )
+        self._foreign_counts: Mapping[str, Counts] = {}  # of records that are left alone
+        self._state_log: StateLog | None = None
+        self._writing_again: Iterator[None] | None = None
+        self._is_state_gone = False  # and nothing has been written since: also without an alert there is the position
         self._owing: list[str] = []
         self._written_at: float | None = None
         self._with = surroundings
         self._sink: Sink
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
-        self._feedback_checkpointed: Mapping[int, int] = {}
         self._outbox = TaskOutbox(
             pipeline=surroundings.pipeline,
             store=self.store,
@@ -132,6 +149,35 @@ class Task(OwnedPartition):
             soon=lambda work: asyncio.get_running_loop().call_soon(work),
         )
 
+    @property
+    def state_trouble(self) -> str | None:
+        """What of its state cannot be read."""
+        return self.left_alone.trouble
+
+    @property
+    def state_log(self) -> StateLog | None:
+        """What it knows of the log of its state, once that is read."""
+        return self._state_log
+
+    def state_is_gone(self, beginning: int, high: int) -> None:
+        """Records of its state are missing, in a partition with these bounds: all alerts are written again."""
+        assert self._state_log is not None
+        self._state_log.begins_anew(beginning, high)
+        self._write_all_again("records are missing", high)
+
+    def _write_all_again(self, reason: str, end: int) -> None:
+        self._log.error(
+            "state_written_again",
+            topic=self._with.pipeline.state_topic,
+            error=f"the topic was emptied or made anew: {reason}",
+            end=end,
+            alerts=len(self.store),
+        )
+        self._with.metrics.state_written_again()
+        self._writing_again = self.store.write_all_again()
+        self._is_state_gone = True
+        self._urgent.set()
+
     # own, restore
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
@@ -149,13 +195,16 @@ class Task(OwnedPartition):
         partition, clock = self.source.partition, self._with.clock
         started = clock.monotonic()
         found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
+        self._accept(found.position, self._with.pipeline.state_topic)
+        begins = await self._go_on(committed, found.position)
         await self._fill(found)
+        await self._hold_nothing_of_other_logs(begins)
+        self._state_log = StateLog(found.beginning, found.end)
         self._written_at = found.written_at
         if found.position is not None:
             self._inbox.start(found.position.feedback)
         elif self._with.feedback is not None:
             self._inbox.start(await self._with.feedback.ends())
-        await self._go_on(committed, found.position)
         await self._ask_the_time(found)
         self._log.info(
             "partition_restored",
@@ -178,19 +227,57 @@ class Task(OwnedPartition):
     async def _fill(self, found: Restored) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
         now = self._with.clock.moment()
+        reunited: list[str] = []
 
-        def as_of_now() -> Iterator[Alert]:
-            for written in found.alerts:
+        def as_of_now() -> Iterator[Alert | None]:
+            for one in found.found:
+                match one:
+                    case Unreadable():
+                        self.left_alone.found(one)
+                        written = one.beside
+                    case Reunited():
+                        written = one.alert
+                        reunited.append(written.dedup_key)
+                    case _:
+                        written = one
+                if written is None:
+                    yield None
+                    continue
                 alert = restored(written, now.wall)
                 if due(alert) is not None:
                     self._owing.append(alert.dedup_key)
                 yield alert
 
         await self._with.turns.through(self.store.restore(as_of_now(), now.monotonic, found.counts))
+        for dedup_key in reunited:
+            self.store.write_again(dedup_key)
+            self.store.write_again(BESIDE.decode() + dedup_key)  # its tombstone
+        left_alone = self.left_alone
+        left_alone.tell_number()
+        self._foreign_counts = {key: one for key, one in found.counts.items() if key in left_alone.dedup_keys}
+
+    async def _hold_nothing_of_other_logs(self, begins: Beginning) -> None:
+        """The offsets of what is owed are of one log: beyond where this one is another they say nothing of it."""
+        if begins.log is not Log.SAME:
+            known = begins.offset if begins.log is Log.TRUNCATED else 0
+            await self._with.turns.through(self._let_offsets_go(known))
+
+    def _let_offsets_go(self, known: int) -> Iterator[None]:
+        for dedup_key in list(self._owing):
+            alert = self.store.get(dedup_key)
+            owed = alert.owed if alert is not None else None
+            if alert is not None and owed is not None and owed.holds is not None and owed.holds >= known:
+                self.store.put(replace(alert, owed=replace(owed, holds=None)))
+            yield
+
+    def _provable(self) -> int:
+        oldest_owed = self.store.oldest_owed_offset()
+        return self.position if oldest_owed is None else min(self.position, oldest_owed)
 
     async def _restored(self) -> None:
         owing, self._owing = self._owing, []
-        await self._with.turns.through(self._outbox.restored(owing, self._inherited_end, self._written_at))
+        inherited_end = self._whereabouts.inherited_end
+        await self._with.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
         if self._with.feedback is not None:
             self._with.feedback.attach(self._inbox)
 
@@ -209,6 +296,9 @@ class Task(OwnedPartition):
                 decision = self._with.pipeline.undecidable(record, error)
             if decision is not None:
                 concerned += 1
+                if decision.unexpected_key is not None and self._with.key_watch is not None:
+                    partition = self.source.partition.partition
+                    self._with.key_watch.saw(partition, record.offset, decision.unexpected_key)
                 if decision.ends is not None:
                     self._passed(record.offset)  # a checkpoint may come in between
                     if not await self._end(decision.ends):
@@ -332,6 +422,16 @@ class Task(OwnedPartition):
     async def _before_checkpoint(self) -> None:
         """End what is quiet, at most so much that one checkpoint can hold it."""
         await self._with.turns.through(self._end_quiet())
+        if self._writing_again is not None:
+            await self._with.turns.through(self._write_again(self._writing_again))
+
+    def _write_again(self, alerts: Iterator[None]) -> Iterator[None]:
+        """Of a state that is gone, so much that one checkpoint can hold it."""
+        while self.is_running and self.store.changes < ENDED_AT_A_TIME:
+            if next(alerts, alerts) is alerts:
+                self._writing_again = None
+                return
+            yield
 
     def _end_quiet(self) -> Iterator[None]:
         while self.is_running and self.store.changes < ENDED_AT_A_TIME:
@@ -373,33 +473,33 @@ class Task(OwnedPartition):
 
     async def _commit(self) -> None:
         self._urgent.clear()
-        feedback = self._inbox.positions
-        is_here = self.position == self._checkpointed and feedback == self._feedback_checkpointed
+        place = self._place(self._inbox.positions)
+        is_here = place == self._checkpointed and not self._is_state_gone
         if not self.store.has_changes and not self._dead_letters and is_here:
             return
         # The cut: all of this at one moment, without an await between.
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
         counts, self._counts = self._counts, Counter()
-        position, partition = self.position, self.source.partition
         changed = self.store.cut()
-        oldest_owed = self.store.oldest_owed_offset()
-        owed = self.store.owed_count
+        provable, owed = self._provable(), self.store.owed_count
+        foreign = {key: one for key, one in self._foreign_counts.items() if self.store.get(key) is None}
 
         started = self._with.clock.monotonic()
+        cut = await divided(self.store, changed, self._with.turns)
         checkpoint = Checkpoint(
-            await divided(self.store, changed, self._with.turns),
+            replace(cut, counts={**foreign, **cut.counts}) if foreign else cut,
             dead_letters,
-            Position(partition.topic, partition.partition, position, feedback),
+            place,
+            self.left_alone.dedup_keys,
         )
-        await self._transact(lambda: checkpoint.commit(self._sink))
+        written = await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
-        self._checkpointed, self._feedback_checkpointed = position, feedback
-        self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
+        self._checkpointed, self.committed = place, OffsetAndMetadata(provable, MARK)
         self.store.committed()
         self._with.metrics.checkpoint(seconds)
         self._log.debug(
             "checkpoint",
-            position=position,
+            position=place.offset,
             notified=counts["notified"],
             suppressed=counts["suppressed"] + counts["counted"],
             dead_lettered=len(dead_letters),
@@ -407,6 +507,12 @@ class Task(OwnedPartition):
             changed=len(checkpoint.cut.changes),
             seconds=round(seconds, 4),
         )
+        self._is_state_gone = False
+        records = len(checkpoint.cut.changes) + 1
+        if self._state_log is not None and not self._state_log.wrote(written.offset, records):
+            self._write_all_again("it takes records before those that were written", written.offset)
+        if self._writing_again is not None:
+            self._urgent.set()
         await self._let_resolves_leave(checkpoint.cut)
 
     async def _let_resolves_leave(self, cut: Cut) -> None:

@@ -114,7 +114,9 @@ class TopicSpec:
 class TopicReport:
     """The topics as they are.
 
-    ``problems`` forbid to start; each names the topic and the fix. ``unknown`` is what the broker would not say and is
+    ``problems`` forbid to start; each names the topic and the fix, as does each of ``outgrown``: topics with another
+    number of partitions than their input, of which one has to grow. (While they do, in whichever order, the partitions
+    that have both go on.) ``unknown`` is what the broker would not say and is
     taken for Kafka's default. ``found`` has the number of partitions of every topic of ours that exists. ``partitions``
     is that of the pipelines' input (0 without one), ``dead_letter_limit`` the largest batch that may be sent to the
     dead-letter topic.
@@ -125,6 +127,8 @@ class TopicReport:
     found: Mapping[str, int]
     partitions: int
     dead_letter_limit: int
+    outgrown: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,21 +195,28 @@ def follower_of(config: Config, name: str) -> TopicSpec:
     return next(spec for spec in topics_of(config) if spec.name == name and spec.partitions is Partitions.AS_INPUT)
 
 
-def outgrown(follower: TopicSpec, counts: Mapping[str, int]) -> Iterator[str]:
-    """What is wrong with the number of partitions of a topic, beside that of its input; the fix is in it.
-
-    ``counts`` has the number of partitions of each topic that exists.
-    """
-    if follower.name in counts and follower.input in counts:
-        yield from _wrong_count(follower, counts[follower.name], counts[follower.input])
-
-
 async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicReport:
     """Look at the topics. ``admin`` is started; nothing is created, not even where the broker would by itself.
 
     Raises KafkaError, OSError or TimeoutError if Kafka does not answer.
     """
     return _report(topics_of(config), await _look(admin, topics_of(config)))
+
+
+async def member_topics(admin: AIOKafkaAdminClient, config: Config, follower: TopicSpec) -> TopicReport:
+    """The topics that one member needs: ``follower`` and its input, and those that all share. Raises as `check_topics`.
+
+    ``partitions`` is the number of its input's. ``problems`` are those that endanger what the member knows, or stop it;
+    ``advice`` is what else would keep one from starting, and hinders none that runs.
+    """
+    specs = topics_of(config)
+    seen = await _look(admin, specs)
+    own = [spec for spec in specs if spec.name in (follower.name, follower.input) or spec.partitions is Partitions.ANY]
+    report = _report(specs, seen, own)
+    grave = [spec for spec in own if spec.name == follower.name or spec.name not in seen.partitions]
+    problems = _report(specs, seen, grave).problems
+    advice = tuple(problem for problem in report.problems if problem not in problems)
+    return replace(report, problems=problems, advice=advice, partitions=seen.partitions.get(follower.input, 0))
 
 
 async def create_topics(
@@ -326,11 +337,13 @@ async def _settled(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], creat
 # whether it is as it must be
 
 
-def _report(specs: Sequence[TopicSpec], seen: _Seen) -> TopicReport:
+def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | None = None) -> TopicReport:
+    """``of``: only what concerns these topics is told."""
+    told = specs if of is None else of
     events, dlq = specs[0].name, specs[-1].name
     dead_letter_limit = min(seen.max_bytes(dlq) or KAFKA_MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES)
     return TopicReport(
-        problems=tuple(problem for spec in specs for problem in _problems(spec, events, seen)),
+        problems=tuple(problem for spec in told for problem in _problems(spec, events, seen)),
         unknown=tuple(
             f"topic {name}: the broker does not tell its {config}"
             for name in seen.partitions
@@ -340,6 +353,7 @@ def _report(specs: Sequence[TopicSpec], seen: _Seen) -> TopicReport:
         found=seen.partitions,
         partitions=seen.partitions.get(events, 0),
         dead_letter_limit=dead_letter_limit,
+        outgrown=tuple(sentence for spec in told for sentence in _outgrown(spec, seen.partitions)),
     )
 
 
@@ -350,8 +364,6 @@ def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
             "run `clawdstrike-alerting topics create --config …`"
         )
         return
-    if spec.partitions is Partitions.AS_INPUT:
-        yield from outgrown(spec, seen.partitions)
     policy = seen.policy(spec.name)
     if spec.purpose is Purpose.STATE and policy is not None and policy != {"compact"}:
         yield (
@@ -383,20 +395,28 @@ def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
     yield from _too_small(spec, events, seen)
 
 
-def _wrong_count(spec: TopicSpec, count: int, wanted: int) -> Iterator[str]:
+def _outgrown(spec: TopicSpec, counts: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with the number of partitions of a topic, beside that of its input; the fix is in it."""
+    if spec.partitions is not Partitions.AS_INPUT or spec.name not in counts or spec.input not in counts:
+        return
+    count, wanted = counts[spec.name], counts[spec.input]
     if count == wanted:
         return
     if count < wanted:
-        fix = f"`kafka-topics.sh --bootstrap-server … --alter --topic {spec.name} --partitions {wanted}`"
+        fix = _grow(spec.name, wanted)
     else:
         loss = "its open alerts are forgotten"
         if spec.purpose is Purpose.POSITIONS:
             loss = "the stage goes on from what its group has committed"
         fix = (
-            f"give {spec.input} {count} partitions too, or stop the service, delete {spec.name} ({loss}) "
-            "and run `clawdstrike-alerting topics create --config …`"
+            f"give {spec.input} {count} partitions too ({_grow(spec.input, count)}), or stop the service, delete "
+            f"{spec.name} ({loss}) and run `clawdstrike-alerting topics create --config …`"
         )
     yield f"topic {spec.name} has {count} partitions, its input {spec.input} has {wanted}: {fix}"
+
+
+def _grow(topic: str, partitions: int) -> str:
+    return f"`kafka-topics.sh --bootstrap-server … --alter --topic {topic} --partitions {partitions}`"
 
 
 def _kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:

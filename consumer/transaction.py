@@ -47,8 +47,10 @@ class Unanswered(Exception):
         return bool(self.record.offset >= 0)
 
 
-async def commit_transaction(producer: AIOKafkaProducer, send: Callable[[], Awaitable[RecordMetadata]]) -> None:
-    """Begin, send everything, await every send, commit.
+async def commit_transaction(
+    producer: AIOKafkaProducer, send: Callable[[], Awaitable[RecordMetadata]]
+) -> RecordMetadata:
+    """Begin, send everything, await every send, commit. Returns what ``send`` does.
 
     A transaction can commit without a record whose send nobody awaited, so ``send`` awaits each; it returns where one
     of them is. Raises `Refused` if that fails, or has not been done within `COMMIT_TIMEOUT_SECONDS` (a partition
@@ -61,6 +63,7 @@ async def commit_transaction(producer: AIOKafkaProducer, send: Callable[[], Awai
             await producer.begin_transaction()
             record = await send()
             await producer.commit_transaction()
+            return record
     except FAILURES as error:
         if record is None:
             raise Refused(error) from error

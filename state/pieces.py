@@ -59,6 +59,11 @@ class Pieces(Generic[K, V]):
         for piece in self._pieces:
             yield from piece.values()
 
+    def keys_in_pieces(self) -> Iterator[list[K]]:
+        """The keys of each piece, as they are when its turn comes; what is set meanwhile may be missing."""
+        for piece in self._pieces:
+            yield list(piece)
+
     def taken(self) -> Iterator[tuple[K, V]]:
         """Take everything out, one after the other; stopped before the end, the rest is still there."""
         for piece in self._pieces:

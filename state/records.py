@@ -2,6 +2,9 @@
 
 The key of an alert's record is its dedup key, the value is JSON (None: a tombstone, the alert is gone); the key of the
 checkpoint is `CHECKPOINT_KEY`, which no dedup key can be. Original records stand in base64, since they are any bytes.
+
+A record of a later release, or a damaged one, may be unreadable: it stays as it is, and what is known of its dedup key
+meanwhile is written beside it, under the key with `BESIDE` before it (`state.beside`).
 """
 
 from base64 import b64decode, b64encode
@@ -13,11 +16,15 @@ from typing import Any
 import orjson
 
 from state.alert import Alert, Owed, Status, Told
+from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.violation import Record, Severity
 
 CHECKPOINT_KEY = b"\0checkpoint"
 """The key of the record that holds a task's position."""
+
+BESIDE = b"\0beside:"
+"""Before a dedup key: the key of the alert that is written beside a record of that dedup key that cannot be read."""
 
 _VERSION = 1
 
@@ -30,18 +37,25 @@ class CorruptState(Exception):
 class Position:
     """How far a task has decided its input: ``offset`` is that of the next record, in partition ``partition``.
 
-    ``feedback`` has the same of every partition of the feedback topic that something has been taken from.
+    ``feedback`` has the same of every partition of the feedback topic that something has been taken from. ``anchors``
+    are decided records by which the input is known again. ``proof`` is the group offset that was last proved, and
+    ``obeyed`` one that somebody else had set, and that this task has gone to, while the group may still have it.
+    ``group`` is the consumer group that the task belongs to. An earlier release writes none of these four.
     """
 
     topic: str
     partition: int
     offset: int
     feedback: Mapping[int, int] = field(default_factory=dict)
+    anchors: Anchors = ()
+    proof: int | None = None
+    obeyed: int | None = None
+    group: str | None = None
 
 
-def encode_key(dedup_key: str) -> bytes:
-    """The record key of an alert."""
-    return dedup_key.encode()
+def encode_key(dedup_key: str, *, beside: bool = False) -> bytes:
+    """The record key of an alert; ``beside``: of one whose own record cannot be read."""
+    return BESIDE + dedup_key.encode() if beside else dedup_key.encode()
 
 
 def encode_alert(alert: Alert) -> bytes:
@@ -83,26 +97,41 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
         get = json.get
         if json["v"] != _VERSION:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
-        told, owed, overflow = get("told"), get("owed"), get("overflow")
+        session, told, owed, route, overflow = get("session"), get("told"), get("owed"), get("route"), get("overflow")
+        occurrences, first_seen, last_seen, decided = (
+            json["occurrences"], json["first_seen"], json["last_seen"], json["decided"]
+        )  # fmt: skip
+        has, unsettled, acknowledging = get("has", False), get("unsettled", False), get("acknowledging", False)
+        # One expression, as this is asked a million times in a restore.
+        if (
+            occurrences.__class__ is not int
+            or first_seen.__class__ not in _NUMBERS
+            or last_seen.__class__ not in _NUMBERS
+            or decided.__class__ not in _NUMBERS
+            or has.__class__ is not bool
+            or unsettled.__class__ is not bool
+            or acknowledging.__class__ is not bool
+        ):
+            raise TypeError("a count, a time or a flag is of another type")
         return _alert(
             key.decode(),
             _STATUS[json["status"]],
-            get("session"),
-            json["occurrences"],
-            json["first_seen"],
-            json["last_seen"],
-            json["decided"],
+            None if session is None else _text(session),
+            occurrences,
+            first_seen,
+            last_seen,
+            decided,
             _SEVERITY[json["highest"]],
-            get("route"),
-            Told(_SEVERITY[told[0]], told[1], told[2]) if told else None,
-            get("has", False),
-            get("unsettled", False),
-            _owed_from_json(owed) if owed else None,
-            get("acknowledging", False),
-            get("failed", 0),
-            _SEVERITY[overflow] if overflow is not None else None,
+            None if route is None else _text(route),
+            None if told is None else Told(_SEVERITY[told[0]], _number(told[1]), _number_or_none(told[2])),
+            has,
+            unsettled,
+            None if owed is None else _owed_from_json(owed),
+            acknowledging,
+            _whole(get("failed", 0)),
+            None if overflow is None else _SEVERITY[overflow],
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
 
 
@@ -124,8 +153,16 @@ def encode_position(position: Position, counts: Mapping[str, Counts] | None = No
         "partition": position.partition,
         "position": position.offset,
     }
+    if position.group is not None:
+        value["group"] = position.group
     if position.feedback:
         value["feedback"] = {str(partition): offset for partition, offset in position.feedback.items()}
+    if position.anchors:
+        value["anchors"] = [(one.offset, one.timestamp, one.digest.hex()) for one in position.anchors]
+    if position.proof is not None:
+        value["proof"] = position.proof
+    if position.obeyed is not None:
+        value["obeyed"] = position.obeyed
     if counts:
         value["counts"] = {dedup_key: _counts_to_json(found) for dedup_key, found in counts.items()}
     return orjson.dumps(value)
@@ -135,9 +172,20 @@ def decode_position(value: bytes) -> Position:
     """The position of a checkpoint. Raises `CorruptState`."""
     try:
         json = orjson.loads(value)
-        feedback = {int(partition): int(offset) for partition, offset in json.get("feedback", {}).items()}
-        return Position(json["topic"], json["partition"], json["position"], feedback)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if json["v"] != _VERSION:
+            raise ValueError(f"version {json['v']!r} is not {_VERSION}")
+        group, proof, obeyed = json.get("group"), json.get("proof"), json.get("obeyed")
+        return Position(
+            _text(json["topic"]),
+            _whole(json["partition"]),
+            _whole(json["position"]),
+            {int(partition): _whole(offset) for partition, offset in json.get("feedback", {}).items()},
+            tuple(map(_anchor_from_json, json.get("anchors", ()))),
+            None if proof is None else _whole(proof),
+            None if obeyed is None else _whole(obeyed),
+            None if group is None else _text(group),
+        )
+    except _MALFORMED as error:
         raise CorruptState(f"checkpoint record: {error!r}") from error
 
 
@@ -145,13 +193,26 @@ def decode_counts(value: bytes) -> dict[str, Counts]:
     """The counts that a checkpoint holds of alerts whose own records are older, by dedup key. Raises `CorruptState`."""
     try:
         return {key: _counts_from_json(found) for key, found in orjson.loads(value).get("counts", {}).items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _MALFORMED as error:
         raise CorruptState(f"checkpoint record: {error!r}") from error
 
 
+def _anchor_from_json(json: list[Any]) -> Anchor:
+    offset, timestamp, digest = json[:3]  # a later release may say more
+    if len(digest) != 2 * DIGEST_BYTES:
+        raise ValueError(f"{digest!r} is no digest of {DIGEST_BYTES} bytes")
+    return Anchor(_whole(offset), _whole(timestamp), bytes.fromhex(digest))
+
+
 def _counts_from_json(json: list[Any]) -> Counts:
-    numbers = json[: len(_COUNTS)]  # a later release may say more
-    return replace(Counts(*numbers), highest=_SEVERITY[numbers[_COUNTS.index("highest")]])
+    found = Counts(*json[: len(_COUNTS)])  # a later release may say more
+    for number in (found.occurrences, found.owed_first_offset, found.owed_last_offset, found.owed_occurrences):
+        _whole(number)
+    for time in (found.first_seen, found.last_seen, found.decided, _whole(found.owed_attempts)):
+        _number(time)
+    for maybe in (found.owed_first_attempt, found.owed_last_attempt):
+        _number_or_none(maybe)
+    return replace(found, highest=_SEVERITY[found.highest])
 
 
 def _owed_to_json(owed: Owed) -> dict[str, Any]:
@@ -181,27 +242,60 @@ def _owed_to_json(owed: Owed) -> dict[str, Any]:
 
 def _owed_from_json(json: dict[str, Any]) -> Owed:
     record = json["record"]
+    first_offset = _whole(json["first_offset"])
+    holds = json.get("holds", first_offset)  # before there were replays, the first one held
     return Owed(
         Record(
-            record["topic"],
-            record["partition"],
-            record["offset"],
-            record["timestamp"],
+            _text(record["topic"]),
+            _whole(record["partition"]),
+            _whole(record["offset"]),
+            _whole(record["timestamp"]),
             _from_text(record["key"]),
             _from_text(record["value"]),
             tuple((b64decode(name, validate=True).decode(), _from_text(value)) for name, value in record["headers"]),
         ),
         _SEVERITY[json["severity"]],
-        json["since"],
-        json["first_offset"],
-        json["last_offset"],
-        json["occurrences"],
-        json["attempts"],
-        json["first_attempt"],
-        json["last_attempt"],
-        json["repeat"],
-        json.get("holds", json["first_offset"]),  # before there were replays, the first one held
+        _number(json["since"]),
+        first_offset,
+        _whole(json["last_offset"]),
+        _whole(json["occurrences"]),
+        _whole(json["attempts"]),
+        _number_or_none(json["first_attempt"]),
+        _number_or_none(json["last_attempt"]),
+        _flag(json["repeat"]),
+        None if holds is None else _whole(holds),
     )
+
+
+# What a record says is of the type it has to be: else the record is unreadable now, not the alert at its next event.
+
+
+def _whole(value: Any) -> int:
+    if value.__class__ is not int:
+        raise TypeError(f"{value.__class__.__name__} is no whole number")
+    return value
+
+
+def _number(value: Any) -> float:
+    if value.__class__ not in _NUMBERS:
+        raise TypeError(f"{value.__class__.__name__} is no number")
+    return value
+
+
+def _number_or_none(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _text(value: Any) -> str:
+    if value.__class__ is not str:
+        raise TypeError(f"{value.__class__.__name__} is no text")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if value.__class__ is not bool:
+        raise TypeError(f"{value.__class__.__name__} is neither true nor false")
+    return value
 
 
 def _to_text(value: bytes | None) -> str | None:
@@ -215,6 +309,8 @@ def _from_text(text: str | None) -> bytes | None:
 _Draft: Any = make_dataclass("_Draft", [each.name for each in fields(Alert)], slots=True)
 """An alert while it is made. A frozen dataclass sets its fields by a call for each: a million took 3 s of a restore."""
 
+_NUMBERS = (float, int)  # not bool, which is a class of its own
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 _COUNTS = tuple(each.name for each in fields(Counts))
 _counts_to_json = attrgetter(*_COUNTS)
 _STATUS = {status.value: status for status in Status}

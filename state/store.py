@@ -83,9 +83,9 @@ class Store:
         self._dirty[dedup_key] = None
 
     def restore(
-        self, alerts: Iterable[Alert], now: float, counts: Mapping[str, Counts] | None = None
+        self, alerts: Iterable[Alert | None], now: float, counts: Mapping[str, Counts] | None = None
     ) -> Iterator[None]:
-        """Fill an empty store with what a checkpoint held; yields after each alert.
+        """Fill an empty store with what a checkpoint held; yields after each alert (None: a record that is none).
 
         Of all of them nothing has been heard since ``now``, by the monotonic clock. ``counts`` are those that the
         checkpoint held, and that the alerts have already.
@@ -93,6 +93,9 @@ class Store:
         self._restored_at, self._quiet = now, Quiet(now)
         counts = counts or {}
         for alert in alerts:
+            if alert is None:
+                yield
+                continue
             key = alert.dedup_key
             self._alerts[key] = alert
             self._enter(key, alert)
@@ -197,6 +200,22 @@ class Store:
     def committed(self) -> None:
         """The cut is in the state topic."""
         self._committing = {}
+
+    def write_again(self, dedup_key: str) -> None:
+        """The next checkpoint is to hold the alert in full, for the state topic does not (any more).
+
+        Of a key without an alert it will hold the tombstone.
+        """
+        self._written.forget(dedup_key)
+        self._dirty[dedup_key] = self._alerts.get(dedup_key)
+
+    def write_all_again(self) -> Iterator[None]:
+        """The same of all alerts that there are now, one at each step; others may change meanwhile."""
+        for keys in self._alerts.keys_in_pieces():
+            for key in keys:
+                if key in self._alerts:
+                    self.write_again(key)
+                yield
 
     def is_held(self, dedup_key: str) -> bool:
         """Whether the last committed checkpoint holds the alert exactly as it is now (design section 6.6)."""

@@ -40,6 +40,11 @@ class Written:
             if counts is not None:
                 self._put(alert.dedup_key, counts)
 
+    def forget(self, dedup_key: str) -> None:
+        """Nothing of this alert is written (any more)."""
+        self._drop(dedup_key)
+        self._records.pop(dedup_key, None)
+
     def divide(self, changed: Mapping[str, Alert | None]) -> Iterator[tuple[str, Alert | None] | None]:
         """What the next checkpoint is to write of the alerts that have changed; None where counts say it all.
 

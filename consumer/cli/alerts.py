@@ -22,6 +22,7 @@ _KINDS = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
 _COLUMNS = {
     "dedup_key": "DEDUP KEY",
     "provider": "PROVIDER",
+    "partition": "PARTITION",
     "status": "STATUS",
     "severity": "SEVERITY",
     "occurrences": "OCCURRENCES",
@@ -34,9 +35,10 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An alert and whose it is."""
+    """An alert and whose it is: the task of that partition has it."""
 
     provider: str
+    partition: int
     alert: Alert
 
 
@@ -121,7 +123,7 @@ async def _found(
     for provider in _providers(args, config):
         alerts, corrupt = await read_alerts(clients, partitions[config.kafka.state_topic(provider)])
         complain(corrupt)
-        found += [Found(provider, alert) for alert in alerts]
+        found += [Found(provider, partition, alert) for partition, alert in alerts]
     return found
 
 
@@ -130,7 +132,7 @@ async def _found(
 
 def _list(args: argparse.Namespace, found: list[Found]) -> int:
     chosen = [one for one in found if not args.status or one.alert.status.value in args.status]
-    chosen.sort(key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key))
+    chosen.sort(key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
     if args.json:
         show_json([_facts(one) for one in chosen])
     elif chosen:
@@ -145,14 +147,23 @@ def _show(args: argparse.Namespace, found: list[Found]) -> int:
     chosen = [one for one in found if one.alert.dedup_key == args.dedup_key]
     if not chosen:
         return _none(args.dedup_key)
-    if len(chosen) > 1:
+    if len({one.provider for one in chosen}) > 1:
         raise UsageError("--provider: both providers have an alert with this dedup key: say which is meant")
-    facts = {**_facts(chosen[0]), **_details(chosen[0].alert)}
+    # Where records of one dedup key came in several partitions, the one that something was heard of last is shown.
+    newest, *others = sorted(chosen, key=lambda one: (-one.alert.decided, one.partition))
+    facts = {**_facts(newest), **_details(newest.alert)}
     if args.json:
-        show_json(facts)
+        show_json({**facts, "others": [{**_facts(one), **_details(one.alert)} for one in others]})
     else:
         show_facts((name.replace("_", " "), value) for name, value in _flat(facts))
+        for one in others:
+            print(f"also in partition {one.partition}: {one.alert.status.value}, {_seen(one.alert)}")
     return 0
+
+
+def _seen(alert: Alert) -> str:
+    times = "once" if alert.occurrences == 1 else f"{alert.occurrences} times"
+    return f"seen {times}, last at {moment(alert.last_seen)}"
 
 
 def _none(dedup_key: str) -> int:
@@ -166,6 +177,7 @@ def _facts(found: Found) -> dict[str, Any]:
     return {
         "dedup_key": alert.dedup_key,
         "provider": found.provider,
+        "partition": found.partition,
         "status": alert.status.value,
         "severity": alert.highest.label,
         "occurrences": alert.occurrences,
@@ -209,11 +221,14 @@ def _flat(facts: dict[str, Any]) -> list[tuple[str, object]]:
 
 
 async def _command(args: argparse.Namespace, config: Config, clients: KafkaClients, found: list[Found]) -> int:
-    alert = next((one.alert for one in found if one.alert.dedup_key == args.dedup_key), None)
-    if alert is None:
+    statuses = {one.alert.status for one in found if one.alert.dedup_key == args.dedup_key}
+    if not statuses:
         return _none(args.dedup_key)
-    kind, status = _KINDS[args.action], alert.status
-    if status is Status.RESOLVING or (kind is Kind.ACKNOWLEDGE and status is Status.ACKNOWLEDGED):
+    kind, done = _KINDS[args.action], {Status.RESOLVING}
+    if kind is Kind.ACKNOWLEDGE:
+        done.add(Status.ACKNOWLEDGED)
+    if statuses <= done:
+        status = Status.RESOLVING if Status.RESOLVING in statuses else Status.ACKNOWLEDGED
         what = "is being resolved already" if status is Status.RESOLVING else "is acknowledged already"
         print(f"nothing to do: the alert {what}")
         return 0

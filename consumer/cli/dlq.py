@@ -8,7 +8,6 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -18,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from consumer.build import build_pipelines
 from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, moment, plain, show_facts, show_json, show_table
+from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
-from consumer.config.durations import seconds
 from consumer.deadletter import DeadLetter
 from consumer.kafka import KafkaClients
 from consumer.letters import Selection, StoredLetter, replay_group, stored_letters
@@ -71,7 +70,7 @@ def add_parser(subparsers: Any) -> None:
             action.add_argument(
                 f"--{side}",
                 metavar="TIME",
-                type=_time,
+                type=given_time,
                 help=f"dead-lettered {meaning} this: RFC 3339, or how long ago (90s, 15m, 2h, 7d)",
             )
         action.add_argument("--retryable", action="store_true", help="only those that a replay can help")
@@ -134,33 +133,13 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _time(text: str) -> str:
-    _moment(text, 0.0)
-    return text
-
-
-def _moment(text: str, now: float) -> float:
-    """A time as it is written on the command line, in seconds since the epoch."""
-    try:
-        return now - seconds(text)
-    except ValueError:
-        pass
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.tzinfo is None:
-        raise argparse.ArgumentTypeError("must be RFC 3339, or how long ago: 90s, 15m, 2h, 7d")
-    return parsed.timestamp()
-
-
 def _selection(args: argparse.Namespace) -> Selection:
     now = time.time()
     return Selection(
         provider=args.provider,
         error_class=args.error_class,
-        since=None if args.since is None else _moment(args.since, now),
-        until=None if args.until is None else _moment(args.until, now),
+        since=None if args.since is None else moment_of(args.since, now),
+        until=None if args.until is None else moment_of(args.until, now),
         retryable=args.retryable,
     )
 

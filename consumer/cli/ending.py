@@ -5,7 +5,7 @@ from pathlib import Path
 
 from consumer.cli.terminal import complain
 from consumer.config import Config, ConfigError, load_config
-from consumer.group import InstanceIdTaken
+from consumer.instance_id import InstanceIdTaken
 from consumer.server.app import ServerError
 from consumer.startup import StartupError
 from consumer.tls import UnusableFiles

@@ -29,6 +29,7 @@ COMMANDS: Sequence[Command] = (
     Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
     Command("topics", "consumer.cli.topics", "create or check the topics"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve the open alerts"),
+    Command("offsets", "consumer.cli.offsets", "decide records again, or skip some"),
     Command("dlq", "consumer.cli.dlq", "list, show and replay the dead letters"),
     Command("send-test", "consumer.cli.send_test", "send one real test notification"),
 )

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from consumer.cli.ending import with_configuration
 from consumer.cli.terminal import complain
 from consumer.config import Config
+from consumer.foreign import foreign_topics
 from consumer.kafka import KafkaClients
 from consumer.rights import try_dead_letters
 from consumer.startup import when_kafka_answers
@@ -72,7 +74,10 @@ async def _run(args: argparse.Namespace, config: Config) -> int:
 
 async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, admin: AIOKafkaAdminClient) -> int:
     if args.action == "check":
-        code = _tell(config, await check_topics(admin, config))
+        report = await check_topics(admin, config)
+        foreign, unknown = await foreign_topics(clients, config, report.found)
+        code = _tell(config, replace(report, problems=(*report.problems, *foreign)))
+        complain([unknown] if unknown is not None else [])
         if code == 0 and (untried := await try_dead_letters(clients)):
             complain([f"topic {config.kafka.topics.dlq}: whether it can be written to is not known: {untried}"])
         return code
@@ -86,5 +91,5 @@ def _tell(config: Config, report: TopicReport, created: dict[str, str] | None = 
         if (partitions := report.found.get(spec.name)) is not None:
             what = "exists" if created is None else created.get(spec.name, "exists, left alone")
             print(f"{spec.name}: {what}, {partitions} partition{'' if partitions == 1 else 's'}")
-    complain((*report.unknown, *report.problems))
-    return 1 if report.problems else 0
+    complain((*report.unknown, *report.problems, *report.outgrown))
+    return 1 if report.problems or report.outgrown else 0

@@ -130,7 +130,7 @@ class KafkaConfig(Settings):
     """The cluster, the consumer groups, the topics. All time-outs are in seconds.
 
     ``event_key`` is the field the engine keys its records by (a placeholder of the key templates, without braces), or
-    ``none``; ``start_from`` counts when there is no checkpoint yet.
+    ``none``; ``start_from`` counts in a pipeline that has never been.
     """
 
     bootstrap_servers: Annotated[NonEmpty, AfterValidator(_check_servers)] = "localhost:9092"

@@ -23,7 +23,8 @@ class PipelineHealth:
     partitions of this member, a sentence for each. ``loop_age``: seconds since its fetching loop turned, 0 while it
     waits for its group. ``standstill``: seconds for which Kafka has answered while a member with partitions had no
     proof, and neither a rebalance nor a restore was under way.
-    ``outgrown``: which topics have to follow an input that has got more partitions, a sentence for each.
+    ``outgrown``: which topics have another number of partitions than their input, a sentence for each; ``unfit``: what
+    else is wrong with the topics. ``notes`` is what somebody should know although pages get through.
     """
 
     name: str
@@ -37,6 +38,8 @@ class PipelineHealth:
     loop_age: float
     standstill: float = 0.0
     outgrown: tuple[str, ...] = ()
+    unfit: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def liveness(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> list[str]:
@@ -94,6 +97,7 @@ def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
         yield f"the provider refuses route {route}"
     yield from pipeline.troubles
     yield from pipeline.outgrown
+    yield from pipeline.unfit
 
 
 def _not_well(pipeline: PipelineHealth, stalled_after: float) -> Iterator[str]:

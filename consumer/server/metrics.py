@@ -24,6 +24,9 @@ STAGE_OUTCOMES = ("ignored", "forwarded", "poison", "tombstone")
 
 ACTIONS = ("trigger", "acknowledge", "resolve")
 FEEDBACK = ("acknowledge", "resolve", "replay", "malformed")
+INPUT_CHANGES = ("truncated", "recreated")
+IGNORED_EFFECTS = ("repeat", "skip")
+STATE_CHANGES = ("gone", "went_back")
 RESULTS = ("accepted", "rejected", "refused", "throttled", "unavailable")
 CHECKS = ("accepted", "refused", "unavailable")
 
@@ -36,7 +39,8 @@ class PartitionState:
 
     ``hidden`` is how long an open transaction of another producer has hidden what is behind it, 0 if nothing is hidden.
 
-    ``owed`` and its age are None in a stage, which owes nothing to anybody.
+    ``owed`` and its age are None in a stage, which owes nothing to anybody; ``unreadable`` is how many records of the
+    state cannot be read.
     """
 
     partition: int
@@ -47,6 +51,7 @@ class PartitionState:
     owed: int | None = None
     oldest_owed_age: float | None = None
     is_paused: bool = False
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,36 @@ class Metrics:
         self._lost = Counter(
             f"{PREFIX}_positions_lost", "Positions that the broker no longer had", ["pipeline"], registry=registry
         )
+        self._unexpected_keys = Counter(
+            f"{PREFIX}_unexpected_record_keys",
+            "Records that have no key, or another than kafka.event_key says",
+            ["pipeline"],
+            registry=registry,
+        )
+        self._written_again = Counter(
+            f"{PREFIX}_state_written_again",
+            "States that were written again, for their topic was emptied or made anew",
+            ["pipeline"],
+            registry=registry,
+        )
+        self._input_changes = Counter(
+            f"{PREFIX}_input_changes",
+            "Partitions that were found to be truncated, or created anew",
+            ["pipeline", "change"],
+            registry=registry,
+        )
+        self._offsets_ignored = Counter(
+            f"{PREFIX}_offsets_ignored",
+            "Group offsets of others that were not obeyed, by what they would have done",
+            ["pipeline", "effect"],
+            registry=registry,
+        )
+        self._states_lost = Counter(
+            f"{PREFIX}_states_lost",
+            "Partitions whose state was gone, or had gone back",
+            ["pipeline", "change"],
+            registry=registry,
+        )
         self._feedback = Counter(
             f"{PREFIX}_feedback",
             "Feedback of operators and replayed dead letters, by what became of it",
@@ -136,6 +171,13 @@ class Metrics:
         outcomes: Sequence[str] = OUTCOMES,
     ) -> "PipelineMetrics":
         """The metrics of one pipeline or stage, every series there from the start; each scrape asks for ``state``."""
+        for counter, values in (
+            (self._input_changes, INPUT_CHANGES),
+            (self._offsets_ignored, IGNORED_EFFECTS),
+            (self._states_lost, STATE_CHANGES),
+        ):
+            for value in values:
+                counter.labels(name, value)
         for kind in FEEDBACK:
             for result in ("applied", "ignored"):
                 self._feedback.labels(name, kind, result)
@@ -167,6 +209,8 @@ class PipelineMetrics:
         self._checkpoints = metrics._checkpoints.labels(name)
         self._troubles = metrics._troubles.labels(name)
         self._lost = metrics._lost.labels(name)
+        self._written_again = metrics._written_again.labels(name)
+        self._unexpected_keys = metrics._unexpected_keys.labels(name)
 
     def events(self, outcome: str, count: int) -> None:
         """That many events came to this."""
@@ -218,6 +262,26 @@ class PipelineMetrics:
         """The broker no longer had a task's position."""
         self._lost.inc()
 
+    def unexpected_key(self) -> None:
+        """A record had no key, or another than the configuration says."""
+        self._unexpected_keys.inc()
+
+    def state_written_again(self) -> None:
+        """A task's state was gone from its topic, and is written again."""
+        self._written_again.inc()
+
+    def input_changed(self, change: str) -> None:
+        """A partition of the input was found to be ``truncated`` or ``recreated``."""
+        self._metrics._input_changes.labels(self._name, change).inc()
+
+    def offset_ignored(self, effect: str) -> None:
+        """A group offset of somebody else was ignored, which would have had this effect: ``repeat`` or ``skip``."""
+        self._metrics._offsets_ignored.labels(self._name, effect).inc()
+
+    def state_lost(self, change: str) -> None:
+        """The state of a partition was ``gone``, or ``went_back``."""
+        self._metrics._states_lost.labels(self._name, change).inc()
+
 
 class _StateCollector(Collector):
     def __init__(self, pipeline: str, state: Callable[[], PipelineState]) -> None:
@@ -250,6 +314,11 @@ class _StateCollector(Collector):
             "1 while nothing is fetched because dead letters cannot be written",
             labels=["pipeline", "partition"],
         )
+        unreadable = GaugeMetricFamily(
+            f"{PREFIX}_state_unreadable",
+            "Records of the state that this release cannot read, and leaves as they are",
+            labels=["pipeline", "partition"],
+        )
         for partition in state.partitions:
             labels = [self._pipeline, str(partition.partition)]
             for status, count in partition.alerts.items():
@@ -260,6 +329,7 @@ class _StateCollector(Collector):
                 age.add_metric(labels, partition.oldest_owed_age)
             running.add_metric(labels, int(partition.is_running))
             paused.add_metric(labels, int(partition.is_paused))
+            unreadable.add_metric(labels, partition.unreadable)
             if partition.lag is not None:
                 lag.add_metric(labels, partition.lag)
             if partition.hidden is not None:
@@ -283,4 +353,4 @@ class _StateCollector(Collector):
         in_flight = GaugeMetricFamily(f"{PREFIX}_in_flight", "Notifications on the wire", labels=["pipeline"])
         if state.in_flight is not None:
             in_flight.add_metric([self._pipeline], state.in_flight)
-        return (alerts, owed, age, lag, hidden, running, paused, queued, refused, breaker, in_flight)
+        return (alerts, owed, age, lag, hidden, running, paused, unreadable, queued, refused, breaker, in_flight)

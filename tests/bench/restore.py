@@ -13,6 +13,7 @@ from consumer.log import configure_log
 from consumer.log_lines import StreamLines
 from consumer.restore import restore as read_back
 from consumer.turns import Turns
+from state.alert import Alert
 from state.store import Store
 from tests.bench import bare
 from tests.bench.child import Meter, measure, resident_bytes
@@ -67,7 +68,8 @@ async def into_store(meter: Meter, *, document: dict[str, Any], count: int, trac
         tracemalloc.start()
     meter.start()
     restored = await read_back(KafkaClients(config.kafka), config.kafka.state_topic("pagerduty"), 0, log)
-    await Turns().through(store.restore(restored.alerts, time.monotonic(), restored.counts))
+    alerts = (found for found in restored.found if isinstance(found, Alert))
+    await Turns().through(store.restore(alerts, time.monotonic(), restored.counts))
     meter.stop()
     del restored
     gc.collect()

@@ -59,11 +59,12 @@ class Steps:
 
 
 def install(steps: Steps) -> None:
-    """Wrap what a task awaits: own, prove, restore, begin, send, commit, deliver, leave."""
+    """Wrap what a task awaits: own, prove, restore, look, begin, send, commit, deliver, leave."""
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
     from aiokafka.admin import AIOKafkaAdminClient
 
     import consumer.task
+    from consumer.source import Source
     from providers.http import HttpSender
 
     def fixed(name: str) -> Callable[..., str]:
@@ -73,6 +74,7 @@ def install(steps: Steps) -> None:
     steps.around(AIOKafkaAdminClient, "list_consumer_group_offsets", fixed("group offset"))
     steps.around(AIOKafkaConsumer, "commit", fixed("prove"))
     steps.around(consumer.task, "restore", fixed("restore"))
+    steps.around(Source, "look", fixed("look at the log"))
     steps.around(AIOKafkaProducer, "begin_transaction", fixed("begin"))
     steps.around(AIOKafkaProducer, "send", fixed("send"))
     steps.around(AIOKafkaProducer, "send_batch", fixed("send"))

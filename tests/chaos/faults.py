@@ -24,6 +24,9 @@ FREEZE_TRIES = 40
 TWINS_SECONDS = 180.0
 """Until one of two members with one id has given up, where Kafka may be away for most of that."""
 
+TWINS_STAY_SECONDS = 10.0
+"""For the other one to show that it stays."""
+
 
 @dataclass
 class Scene:
@@ -117,13 +120,15 @@ async def storm(scene: Scene) -> None:
 
 
 async def twins(scene: Scene) -> None:
-    """Two members with one group_instance_id: at least one of them has to give up by itself."""
+    """Two members with one group_instance_id: one of them has to give up by itself, and the other to go on."""
     kafka = {"group_instance_id": f"twin-{scene.chance.randrange(10**9)}"}
     pair = [await scene.members.start(watched=False, kafka=kafka) for _ in range(2)]
     ends = [asyncio.create_task(service.process.wait()) for service in pair]
     done, waiting = await asyncio.wait(ends, timeout=TWINS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if not done:
         scene.members.trouble.append("neither of two members with one group_instance_id has given up")
+    elif (await asyncio.wait(ends, timeout=TWINS_STAY_SECONDS))[1] == set():
+        scene.members.trouble.append("both of two members with one group_instance_id have given up")
     for service in pair:
         if service.process.returncode is None:
             await scene.members.kill(service)

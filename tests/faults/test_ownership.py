@@ -195,30 +195,36 @@ async def test_a_static_member_that_restarts_within_the_session_moves_no_partiti
             assert not two.lines("partitions_assigned", after=told)
 
 
-async def test_two_members_with_one_id_do_not_go_on_quietly(broker: Broker, sandbox: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [False, True], ids=["one after the other", "together"])
+async def test_of_two_members_with_one_id_the_first_goes_on_and_the_other_ends_with_the_line(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, together: bool
+) -> None:
+    """Issue 12, row 21."""
     world = await make_world(
         broker.bootstrap_servers, sandbox.url, partitions=2, kafka={"group_instance_id": "the-same"}
     )
-    async with (
-        service_process(world.document, tmp_path, "one") as one,
-        service_process(world.document, tmp_path, "two") as two,
-    ):
-        await send(world, sessions("before", 6))
-        ends = [asyncio.create_task(one.process.wait()), asyncio.create_task(two.process.wait())]
-        done, _ = await asyncio.wait(ends, timeout=60, return_when=asyncio.FIRST_COMPLETED)
-        assert done, "neither of the two gives up"
-        for service in (one, two):  # both may have lost it twice
-            if service.process.returncode is None:
-                await service.kill()
-                continue
-            assert await service.ended() == 1
-            (said,) = [line for line in service.output if not line.startswith("{")]
+    async with service_process(world.document, tmp_path, "one") as one:
+        if not together:
+            await one.restored(2)
+        async with service_process(world.document, tmp_path, "two") as two:
+            await send(world, sessions("before", 6))
+            ends = {asyncio.create_task(service.process.wait()): service for service in (one, two)}
+            done, _ = await asyncio.wait(ends, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+            assert len(done) == 1, "neither, or each of the two gives up"
+            ended = ends[done.pop()]
+            stayed = one if ended is two else two
+            assert together or ended is two
+            assert await ended.ended() == 1
+            (said,) = [line for line in ended.output if not line.startswith("{")]
             assert "kafka.group_instance_id" in said
             assert "'the-same'" in said
-    async with service_process(world.document, tmp_path, "alone") as alone:
-        await send(world, sessions("after", 6))
-        await alone.restored(2)
-        await settled(world, sandbox)
+            await stayed.restored(2)
+            await send(world, sessions("after", 6))
+            await settled(world, sandbox)
+            async with service_process(world.document, tmp_path, "again") as again:  # its supervisor starts it again
+                assert await again.ended(within=60) == 1
+            assert stayed.process.returncode is None
+            await stayed.restored(2)
 
 
 async def _count(world: World, count: int) -> bool:

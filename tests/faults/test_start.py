@@ -78,10 +78,15 @@ async def test_topics_that_are_missing(world: World, tmp_path: Path) -> None:
 
 
 async def test_a_state_topic_with_another_number_of_partitions(world: World, tmp_path: Path) -> None:
+    """One of them is growing: the service starts, and says which."""
     state = unique("state")
     await create_topic(world.bootstrap_servers, f"{state}.pagerduty", partitions=3, configs=COMPACTED)
-    said = await _refusal(merged(world.document, kafka={"topics": {"state": state}}), tmp_path, 1)
-    assert f"{state}.pagerduty has 3 partitions" in said
+    document = merged(world.document, kafka={"topics": {"state": state}})
+    async with service_process(document, tmp_path) as service:
+        line = await service.said("topic_outgrown", level="error")
+        assert line["error"].startswith(f"topic {state}.pagerduty has 3 partitions, its input {world.events} has 2: ")
+        await service.said("partition_restored", 2)
+        assert await service.status("/readyz") == 503
 
 
 async def test_a_state_topic_that_is_not_compacted(world: World, tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ async def test_alerts_are_listed_shown_acknowledged_and_resolved(
         names = [
             "DEDUP KEY",
             "PROVIDER",
+            "PARTITION",
             "STATUS",
             "SEVERITY",
             "OCCURRENCES",
@@ -102,9 +103,9 @@ async def test_alerts_are_listed_shown_acknowledged_and_resolved(
             "OWES",
         ]
         assert heading.split() == " ".join(names).split()
-        assert [row.split()[:5] for row in rows] == [
-            ["secret_leak:s2", "pagerduty", "open", "critical", "1"],
-            [KEY, "pagerduty", "open", "high", "2"],
+        assert [row.split()[:6] for row in rows] == [
+            ["secret_leak:s2", "pagerduty", "1", "open", "critical", "1"],
+            [KEY, "pagerduty", "0", "open", "high", "2"],
         ]
 
         shown = await commands.json("alerts", "show", KEY)
@@ -128,6 +129,27 @@ async def test_alerts_are_listed_shown_acknowledged_and_resolved(
         await commands.done("alerts", "resolve", "clawdstrike-secret_leak-s2", "--provider", "opsgenie")
         await sandbox.wait_for(lambda: len(sandbox.open_incidents()) == 3)
         await checkpointed(commands, 3)
+
+
+async def test_a_key_in_two_partitions_is_one_answer_with_the_partition_each_time(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Issue 12, row 18: the topics grew, or the records have no key."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
+    commands = Commands(world, tmp_path, capsys)
+    async with running_member(world.config):
+        await send(world, event(), event(), partition=0)
+        await incidents(sandbox, 1)
+        await checkpointed(commands, 1)
+        await send(world, event(), partition=1)
+        listed = await checkpointed(commands, 2)
+    assert sorted((alert["partition"], alert["occurrences"]) for alert in listed) == [(0, 2), (1, 1)]
+    for _ in range(4):
+        assert await commands.json("alerts", "list") == listed
+        shown = await commands.json("alerts", "show", KEY)
+        assert (shown["partition"], [one["partition"] for one in shown["others"]]) == (1, [0])
+    out = await commands.done("alerts", "show", KEY)
+    assert "\nalso in partition 0: open, seen 2 times, last at " in out
 
 
 async def test_what_is_not_there_is_said_in_one_line(

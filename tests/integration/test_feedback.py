@@ -36,7 +36,7 @@ async def alerts(world: World, provider: str = "pagerduty") -> dict[str, Alert]:
     partitions = [TopicPartition(world.state(provider), number) for number in range(world.partitions)]
     found, corrupt = await read_alerts(KafkaClients(world.config.kafka), partitions)
     assert corrupt == []
-    return {alert.dedup_key: alert for alert in found}
+    return {alert.dedup_key: alert for _, alert in found}
 
 
 async def status_is(world: World, status: Status | None, dedup_key: str = KEY, provider: str = "pagerduty") -> None:

@@ -85,14 +85,14 @@ async def test_the_list_of_alerts_says_what_it_does_not_show(broker: Broker, san
         await group_reaches(world, 1)
         clients = KafkaClients(world.config.kafka)
         alerts, wrong = await read_alerts(clients, [partition])
-        assert ([alert.dedup_key for alert in alerts], wrong) == (["forbidden_path:first"], [])
+        assert ([alert.dedup_key for _, alert in alerts], wrong) == (["forbidden_path:first"], [])
         await foreign.begin_transaction()
         written = await foreign.send_and_wait(world.state(), b"{}", key=b"foreign", partition=0)
         await send(world, event(session="second"))
         await incidents(sandbox, 2)
         await group_reaches(world, 2)
         alerts, wrong = await read_alerts(clients, [partition])
-        assert [alert.dedup_key for alert in alerts] == ["forbidden_path:first"]
+        assert [alert.dedup_key for _, alert in alerts] == ["forbidden_path:first"]
         assert wrong == [
             f"topic {world.state()}, partition 0: another producer's transaction is open at offset {written.offset}, "
             "and what has changed since is not shown"

@@ -33,7 +33,7 @@ from tests.support.kafka import (
     running,
     transactional,
 )
-from tests.support.process import ROOT, merged, run_to_end, service_process
+from tests.support.process import ROOT, merged, service_process
 from tests.support.seen import dead_letters, first_dead_letters, producing, send
 from tests.support.service import ROUTING_KEY, Member, World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -495,14 +495,14 @@ async def _suppressed_by(process: Any) -> bool:
     return sum(counts) == 3
 
 
-async def test_a_stage_whose_input_has_more_partitions_than_its_positions_does_not_start(
+async def test_a_stage_whose_input_has_more_partitions_than_its_positions_says_so_and_goes_on(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     world = await make_keyed_world(broker, sandbox, partitions=2)
     events = await create_topic(broker.bootstrap_servers, f"{world.events}.more", partitions=3)
     document = merged(world.document, kafka={"topics": {"events": events}})
-    code, said = await run_to_end(document, tmp_path)
-    assert code == 1
-    (line,) = said
-    assert f"topic {world.positions()} has 2 partitions, its input {events} has 3: " in line
-    assert f"--alter --topic {world.positions()} --partitions 3" in line
+    async with service_process(document, tmp_path) as service:
+        line = await service.said("topic_outgrown", level="error")
+        assert f"topic {world.positions()} has 2 partitions, its input {events} has 3: " in line["error"]
+        assert f"--alter --topic {world.positions()} --partitions 3" in line["error"]
+        await service.said("partition_restored", 2, provider="pagerduty-repartition")

@@ -19,9 +19,9 @@ from consumer.feedback import Command
 from consumer.feedback import Kind as CommandKind
 from consumer.filter import EndRules, Filter
 from consumer.keys import KeyTemplate
+from consumer.mark import START_MARK
 from consumer.pipeline import Pipeline
 from consumer.record_clock import RecordClock
-from consumer.source import MARK
 from consumer.task import Surroundings, Task
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings
@@ -223,7 +223,7 @@ class Setting:
             max_owed=10_000,
         )
         self.partitions = [
-            Partition(Input("events", MARK), _Kafka("state", self._clock.wall)) for _ in range(partitions)
+            Partition(Input("events", START_MARK), _Kafka("state", self._clock.wall)) for _ in range(partitions)
         ]
         for number, partition in enumerate(self.partitions):
             partition.input.partition = TopicPartition("events", number)

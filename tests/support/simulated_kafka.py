@@ -16,8 +16,10 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 
+from consumer.beginning import Fit, Look
 from consumer.deadletter import DeadLetter, decode
 from consumer.watermarks import Watermarks
+from state.anchors import Anchor, Anchors, anchor_of
 
 
 class Outcome(Enum):
@@ -204,13 +206,23 @@ class Input:
         self.partition = TopicPartition(topic, 0)
         self.records: list[Any] = []
         self.next = 0
-        self._committed = OffsetAndMetadata(0, mark)
+        self.suspect: Anchor | None = None
+        self.committed = OffsetAndMetadata(0, mark)
 
     async def group_offset(self) -> OffsetAndMetadata:
-        return self._committed
+        return self.committed
 
-    async def bounds_around(self, position: int) -> tuple[int, int]:
-        return 0, len(self.records)
+    async def look(self, clients: object, position: int, anchors: Anchors) -> Look:
+        fits = [self._fit(anchor) for anchor in anchors]
+        return Look(0, len(self.records), fits)
+
+    def _fit(self, anchor: Anchor) -> Fit:
+        if anchor.offset >= len(self.records):
+            return Fit.ABSENT
+        return Fit.FITS if anchor_of(self.records[anchor.offset]) == anchor else Fit.OTHER
+
+    async def anchor_before(self, clients: object, offset: int) -> Anchor | None:
+        return anchor_of(self.records[offset - 1]) if 0 < offset <= len(self.records) else None
 
     def start_at(self, offset: int) -> None:
         self.next = offset

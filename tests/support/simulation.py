@@ -24,11 +24,11 @@ from consumer.deadletter import DeadLetter
 from consumer.event import Decoder
 from consumer.filter import EndRules, Filter
 from consumer.keys import KeyTemplate
+from consumer.mark import START_MARK
 from consumer.outbox import TaskOutbox
 from consumer.pipeline import Pipeline
 from consumer.progress import FRESH_SECONDS
 from consumer.record_clock import RecordClock
-from consumer.source import MARK
 from consumer.task import Surroundings, Task
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -154,7 +154,7 @@ class Simulation:
         self._provider = _Provider()
         self._pipeline = self._make_pipeline()
         self._kafka = Kafka(self._pipeline.state_topic, self._clock.wall)
-        self._input = Input(self._pipeline.input_topic, MARK)
+        self._input = Input(self._pipeline.input_topic, START_MARK)
         self._proofs = Proofs()
         self._broken: str | None = None
         # events

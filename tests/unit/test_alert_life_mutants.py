@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import RecordMetadata
 
 import consumer.checkpoint
 import consumer.outbox
@@ -158,19 +160,20 @@ def without_what_is_owed(alert: Alert) -> bytes:
     return encode_alert(replace(alert, owed=None))
 
 
-async def commits_no_dead_letters(checkpoint: Checkpoint, sink: Sink) -> None:
-    await _send(replace(checkpoint, dead_letters=()), sink)
+async def commits_no_dead_letters(checkpoint: Checkpoint, sink: Sink) -> RecordMetadata:
+    return await _send(replace(checkpoint, dead_letters=()), sink)
 
 
-async def commits_no_alerts(checkpoint: Checkpoint, sink: Sink) -> None:
-    await _send(replace(checkpoint, cut=Cut(())), sink)
+async def commits_no_alerts(checkpoint: Checkpoint, sink: Sink) -> RecordMetadata:
+    return await _send(replace(checkpoint, cut=Cut(())), sink)
 
 
-async def takes_a_failure_for_success(checkpoint: Checkpoint, sink: Sink) -> None:
+async def takes_a_failure_for_success(checkpoint: Checkpoint, sink: Sink) -> RecordMetadata:
     try:
-        await _commit(checkpoint, sink)
+        return await _commit(checkpoint, sink)
     except Exception:
         sink.producer._kafka.producer = sink.producer
+        return RecordMetadata("state", 0, TopicPartition("state", 0), -1, None, 0, 0)
 
 
 _send, _commit = Checkpoint._send, Checkpoint.commit

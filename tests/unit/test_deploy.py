@@ -1,5 +1,6 @@
 """The files of `deploy/`: that they fit each other, this code and its defaults. (Running them needs Docker.)"""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,12 @@ def test_the_example_event_is_alertable(config: Config) -> None:
     event = decoder.decode(Record("t", 0, 0, 0, None, line))
     assert isinstance(event, SecurityEvent)
     assert event.alertable
+
+
+def test_the_example_record_is_keyed_as_the_configuration_says(config: Config) -> None:
+    (line,) = (DEPLOY / "compose-event.json").read_bytes().splitlines()
+    text = (DEPLOY / "compose.yaml").read_text()
+    (key,) = re.findall(r"sed 's/\^/(.*)\|/' deploy/compose-event\.json", text)
+    assert "--property parse.key=true --property 'key.separator=|'" in text
+    assert config.kafka.event_key == "session_id"
+    assert json.loads(line)["session"]["id"] == key

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.cli.dlq import _moment
 from consumer.cli.main import main
 from consumer.cli.terminal import plain, show_facts, show_json, show_table
+from consumer.cli.times import moment_of
 from consumer.letters import replay_group
 
 CONFIG = """
@@ -72,11 +72,11 @@ def test_without_a_provider_there_is_nothing_to_look_at(
 
 def test_a_time_is_a_moment_or_how_long_ago() -> None:
     now = time.time()
-    assert _moment("2h", now) == now - 7200
-    assert _moment("1970-01-02T00:00:00Z", now) == _moment("1970-01-02T01:00:00+01:00", now) == 86400
+    assert moment_of("2h", now) == now - 7200
+    assert moment_of("1970-01-02T00:00:00Z", now) == moment_of("1970-01-02T01:00:00+01:00", now) == 86400
     for text in ("", "soon", "1970-01-02"):
         with pytest.raises(ArgumentTypeError):
-            _moment(text, now)
+            moment_of(text, now)
 
 
 def test_each_set_of_filters_has_a_group_of_its_own() -> None:

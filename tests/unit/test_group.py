@@ -10,17 +10,24 @@ import pytest
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import (
+    CommitFailedError,
     GroupLoadInProgressError,
     IllegalStateError,
     KafkaError,
     RecordTooLargeError,
+    UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer import group
 from consumer.clock import Clock
+from consumer.first_start import FirstStart
 from consumer.group import GroupMember
+from consumer.instance_id import InstanceIdTaken
 from consumer.progress import Progress
 from consumer.proof import NotOwner, Proofs
+from consumer.restore import StateRefused
 from consumer.silence import SILENT_SECONDS
 from consumer.source import Source
 from consumer.turns import Turns
@@ -40,7 +47,10 @@ class Consumer:
         self.asked: list[set[TopicPartition]] = []
         self.positions = {A: 0, B: 0}
         self.refusal: Exception | None = None
+        self.known = {0, 1}
         self.answered: dict[TopicPartition, int | None] = {A: None, B: None}
+        self.leaders = {A: 1, B: 1}
+        self._client = SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda tp: self.leaders[tp]))
 
     def paused(self) -> set[TopicPartition]:
         return set()
@@ -67,7 +77,7 @@ class Consumer:
             raise self.refusal
 
     def partitions_for_topic(self, topic: str) -> set[int]:
-        return {0, 1}
+        return self.known
 
     def pause(self, *partitions: TopicPartition) -> None:
         pass
@@ -89,6 +99,11 @@ class Task:
         self.partition = partition
         self.is_running = self.is_refused = self.is_paused = False
         self.has_checkpointed = False
+        self.state_trouble: str | None = None
+        self.notice: str | None = None
+        self.newest_anchor = None
+        self.is_in_doubt = False
+        self.proved_with: list[OffsetAndMetadata] = []
         self.committed: OffsetAndMetadata | None = None
         self.position = self.due = 0
         self.deciding, self.draining, self.closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -113,6 +128,12 @@ class Task:
 
     def advance(self, position: int) -> None:
         self.position = position
+
+    def doubt(self) -> None:
+        self.is_in_doubt = True
+
+    def proved(self, committed: OffsetAndMetadata) -> None:
+        self.proved_with.append(committed)
 
     def tick(self) -> Iterator[None]:
         for _ in range(self.due):
@@ -147,12 +168,14 @@ class Setting:
         self.now = 0.0
         clock = Clock(lambda: self.now, lambda: self.now)
         self.member: GroupMember[Any] = GroupMember(
+            clients=None,  # type: ignore[arg-type]
             consumer=self.consumer,  # type: ignore[arg-type]
             admin=None,  # type: ignore[arg-type]
             topic="events",
             group_id="group",
-            group_instance_id=None,
+            instance_id=None,
             start_from="latest",
+            checkpoints="state",
             drain_seconds=1.0,
             proofs=Proofs(self.consumer, 15.0, clock),  # type: ignore[arg-type]
             sender=None,
@@ -161,7 +184,7 @@ class Setting:
             metrics=SimpleNamespace(proof=lambda result: None, task_trouble=lambda: None),  # type: ignore[arg-type]
             clock=clock,
             log=structlog.get_logger(),
-            growth=None,  # type: ignore[arg-type]
+            topics=SimpleNamespace(ask=lambda: None),  # type: ignore[arg-type]
             turns=Turns(lambda: self.ticked, seconds=10.0),
             ask_watermarks=_watermarks,
         )
@@ -180,14 +203,14 @@ async def _assigned(
     lives: Mapping[TopicPartition, Callable[[Task], Awaitable[None]]],
 ) -> AsyncIterator[tuple[Setting, asyncio.TaskGroup]]:
     setting = Setting(lives)
-    async with asyncio.TaskGroup() as group:
-        setting.member._group = group
+    async with asyncio.TaskGroup() as tasks:
+        setting.member._group = tasks
         await setting.member.on_partitions_assigned([A, B])
         running = [partition for partition, life in lives.items() if life is _runs]
         await wait_until(
             lambda: sum(task.is_running for task in setting.made) == len(running), "the tasks run", poll=0.001
         )
-        yield setting, group
+        yield setting, tasks
         for task in setting.made:
             task.draining.set()
             task.closing.set()
@@ -195,10 +218,10 @@ async def _assigned(
 
 
 async def test_a_position_does_not_pass_what_was_fetched_and_is_not_decided() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
         (first,), (second,) = setting.of(A), setting.of(B)
         first.deciding.clear()
-        fetching = group.create_task(setting.member._fetching.run())
+        fetching = tasks.create_task(setting.member._fetching.run())
         setting.consumer.batches.put_nowait({A: [1, 2, 3], B: [1, 2]})
         await wait_until(lambda: setting.consumer.positions == {A: 3, B: 2}, "both are fetched", poll=0.001)
         await setting.member._ends.look()
@@ -258,11 +281,47 @@ async def test_a_coordinator_that_does_not_give_the_offsets_is_no_group_without_
         async def list_consumer_group_offsets(self, group: str, partitions: object) -> Any:
             return answers.pop(0)
 
-    source = Source(None, Admin(), "group", A, "latest", Clock.system())  # type: ignore[arg-type]
+    first = FirstStart(Admin(), "group", "state")  # type: ignore[arg-type]
+    source = Source(None, Admin(), "group", A, "latest", first, Clock.system())  # type: ignore[arg-type]
     with pytest.raises(GroupLoadInProgressError):
         await source.group_offset()
     assert await source.group_offset() is None
     assert await source.group_offset() == OffsetAndMetadata(5, "m")
+
+
+async def test_of_another_leader_nothing_is_decided_before_its_log_was_checked() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+        (first,), (second,) = setting.of(A), setting.of(B)
+        consumer, member = setting.consumer, setting.member
+        fetching = group.create_task(member._fetching.run())
+        consumer.batches.put_nowait({A: [1], B: [1]})
+        await wait_until(lambda: (first.position, second.position) == (1, 1), "both are decided", poll=0.001)
+        consumer.leaders[A] = -1
+        consumer.batches.put_nowait({A: [2], B: [2]})  # from before
+        await wait_until(lambda: (first.position, second.position) == (2, 2), "both are decided", poll=0.001)
+        consumer.leaders[A] = 2
+        consumer.batches.put_nowait({A: [3], B: [3]})
+        await wait_until(lambda: second.position == 3, "the other one goes on", poll=0.001)
+        assert (first.position, first.is_in_doubt, second.is_in_doubt) == (2, True, False)
+        assert member.troubles == {0: "whether it is still the same log is not known yet"}
+        fetching.cancel()
+
+
+async def test_a_notice_of_a_task_is_told_as_trouble() -> None:
+    async with _assigned({A: _runs, B: _runs}) as (setting, _):
+        (first,) = setting.of(A)
+        first.notice = "its state was found to be gone"
+        assert setting.member.troubles == {0: "its state was found to be gone"}
+
+
+async def test_tasks_hear_what_was_proved() -> None:
+    async with _assigned({A: _runs, B: _starts}) as (setting, group):
+        (first,), (second,) = setting.of(A), setting.of(B)
+        proving = group.create_task(setting.member._prove())
+        await wait_until(lambda: first.proved_with, "it hears of it", poll=0.001)
+        assert first.proved_with == [OffsetAndMetadata(0, "")]
+        assert second.proved_with == [], "what it has not restored is not proved"
+        proving.cancel()
 
 
 def _corrupt(partition: TopicPartition, offset: int) -> UnreadableRecords:
@@ -270,10 +329,10 @@ def _corrupt(partition: TopicPartition, offset: int) -> UnreadableRecords:
 
 
 async def test_one_partition_that_cannot_be_read_stands_still_and_the_others_go_on() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
         (first,), (second,) = setting.of(A), setting.of(B)
         consumer, member = setting.consumer, setting.member
-        fetching = group.create_task(member._fetching.run())
+        fetching = tasks.create_task(member._fetching.run())
         consumer.batches.put_nowait({A: [1, 2], B: [1]})
         await wait_until(lambda: (first.position, second.position) == (2, 1), "both are decided", poll=0.001)
         # By then the client has passed over records of both that it gave to nobody.
@@ -303,9 +362,9 @@ async def test_one_partition_that_cannot_be_read_stands_still_and_the_others_go_
 
 
 async def test_a_member_that_can_read_nothing_of_all_it_has_stays_and_tries_again() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
         consumer = setting.consumer
-        fetching = group.create_task(setting.member._fetching.run())
+        fetching = tasks.create_task(setting.member._fetching.run())
         consumer.batches.put_nowait(_corrupt(A, 0))
         consumer.batches.put_nowait(RecordTooLargeError("… %s=%s … %s", B, 0, 1024))
         await wait_until(lambda: set(setting.member.troubles) == {0, 1}, "both are in trouble", poll=0.001)
@@ -319,8 +378,8 @@ async def test_a_member_that_can_read_nothing_of_all_it_has_stays_and_tries_agai
 
 
 async def test_what_could_not_be_read_is_the_next_owners_when_it_is_revoked() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
-        fetching = group.create_task(setting.member._fetching.run())
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
+        fetching = tasks.create_task(setting.member._fetching.run())
         setting.consumer.batches.put_nowait(_corrupt(A, 0))
         await wait_until(lambda: setting.member.troubles, "it is in trouble", poll=0.001)
         await setting.member.on_partitions_revoked([A, B])
@@ -336,17 +395,96 @@ async def test_only_what_has_not_failed_yet_is_being_restored() -> None:
         assert setting.member.troubles == {1: "its task failed: KafkaError('trouble')"}
         assert not setting.member.is_restoring
     setting = Setting({A: _starts, B: _starts})
-    async with asyncio.TaskGroup() as group:
-        setting.member._group = group
+    async with asyncio.TaskGroup() as tasks:
+        setting.member._group = tasks
         await setting.member.on_partitions_assigned([A, B])
         assert setting.member.is_restoring
         await setting.member.on_partitions_revoked([A, B])
         assert not setting.member.is_restoring
 
 
+class Shared:
+    """An instance id that another process has; ``ends``: it is this one that is to end."""
+
+    def __init__(self, *, ends: bool) -> None:
+        self.ends = ends
+        self.checked: list[bool] = []
+
+    async def check(self, *, is_lost: bool) -> None:
+        self.checked.append(is_lost)
+        if self.ends:
+            raise InstanceIdTaken("kafka.group_instance_id: …")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_member_asks_who_has_its_id_whenever_it_is_taken_back_but_not_before_it_joins(ends: bool) -> None:
+    shared: Any = Shared(ends=ends)
+    setting = Setting({A: _runs, B: _runs})
+    member = setting.member
+    member._instance_id = shared
+    member._fault = asyncio.get_running_loop().create_future()
+    async with asyncio.TaskGroup() as tasks:
+        member._group = tasks
+        await member.on_partitions_revoked([])
+        assert shared.checked == [], "who had it before may be dead"
+        await member.on_partitions_assigned([A, B])
+        await wait_until(lambda: sum(task.is_running for task in setting.made) == 2, "they run", poll=0.001)
+        setting.consumer.refusal = CommitFailedError("replaced")
+        setting.consumer.refusal.__cause__ = UnknownMemberIdError()
+        await member.on_partitions_revoked([A, B])
+        assert shared.checked == [True]
+        assert member._fault.done() is ends
+        assert not ends or isinstance(member._fault.exception(), InstanceIdTaken)
+        setting.consumer.refusal = None
+        await member.on_partitions_assigned([A])
+        assert (member.assigned is None) is ends, "who is to end takes no partition any more"
+        await member.on_partitions_revoked([A])
+        assert shared.checked == [True] if ends else [True, False]
+
+
+async def test_a_partition_that_the_client_does_not_know_yet_is_asked_for_first() -> None:
+    """Row 19: asked for its offsets, the client would wait for 40 s."""
+    setting = Setting({A: _runs})
+    looks = []
+
+    class Client:
+        async def force_metadata_update(self) -> bool:
+            looks.append(1)
+            if len(looks) == 2:
+                setting.consumer.known.add(7)
+            return True
+
+    setting.consumer._client = Client()  # type: ignore[attr-defined]
+    await setting.member._know(TopicPartition("events", 1))
+    assert looks == []
+    await setting.member._know(TopicPartition("events", 7))
+    assert len(looks) == 2
+    with pytest.raises(UnknownTopicOrPartitionError, match="topic events has no partition 9 yet"):
+        await setting.member._know(TopicPartition("events", 9))
+
+
+async def _refuses(task: Task) -> None:
+    raise StateRefused("topic state, partition 1: the checkpoint at offset 9 cannot be read")
+
+
+async def test_a_state_that_a_task_cannot_go_on_from_is_told_once_and_looked_at_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(group, "REFUSED_STATE_SECONDS", 0.001)
+    async with _assigned({A: _runs, B: _refuses}) as (setting, _):
+        await wait_until(lambda: len(setting.of(B)) >= 5, "it is looked at again and again", poll=0.001)
+        assert setting.member.troubles == {
+            1: "it stands still: topic state, partition 1: the checkpoint at offset 9 cannot be read"
+        }
+        assert setting.of(A)[0].is_running
+        setting.of(A)[0].state_trouble = "1 record cannot be read"
+        assert setting.member.troubles[0] == "1 record cannot be read"
+    assert capsys.readouterr().out.count("task_stands_still") == 1
+
+
 async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
-        fetching = group.create_task(setting.member._fetching.run())
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
+        fetching = tasks.create_task(setting.member._fetching.run())
         for second in range(1 + int(SILENT_SECONDS)):
             setting.now += 1.0
             setting.consumer.answered[B] = second
@@ -358,10 +496,10 @@ async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
 
 
 async def test_what_time_brings_to_all_tasks_is_done_in_slices() -> None:
-    async with _assigned({A: _runs, B: _runs}) as (setting, group):
+    async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
         for task in setting.made:
             task.due = 48
-        ticking = group.create_task(setting.member._tick())
+        ticking = tasks.create_task(setting.member._tick())
         longest = 0.0
         while setting.ticked:
             before = setting.ticked

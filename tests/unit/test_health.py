@@ -98,6 +98,13 @@ def test_what_has_to_grow_is_told_and_not_vouched_for() -> None:
     assert liveness(pipelines) == []
 
 
+def test_topics_that_are_not_as_they_must_be_are_told_and_a_note_is_none() -> None:
+    pipelines = [but(unfit=("topic state: cleanup.policy is delete",), notes=("5 records were not keyed",))]
+    assert readiness(pipelines) == ["pagerduty: topic state: cleanup.policy is delete"]
+    assert readiness([but(notes=("5 records were not keyed",))]) == []
+    assert takes_traffic(pipelines) == []
+
+
 # --- over HTTP
 
 

@@ -15,11 +15,11 @@ from aiokafka.structs import RecordMetadata
 import consumer.owned
 from consumer.clock import Clock
 from consumer.kafka import BATCH_BYTES
+from consumer.mark import START_MARK
 from consumer.owned import LEAST_BATCH_BYTES, MAX_WAITING_BYTES, MENDS, OwnedPartition
 from consumer.progress import Progress
 from consumer.proof import NotOwner
 from consumer.record_clock import RecordClock
-from consumer.source import MARK
 from consumer.transaction import Refused, Unanswered
 from state.violation import Record
 from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
@@ -71,7 +71,7 @@ class _Kind(OwnedPartition):
     """A task that has something to commit whenever it is asked, and is told by the test what comes of it."""
 
     def __init__(self) -> None:
-        self.kafka, self.proofs, self.input = _Kafka("state"), _Proofs(), _Input("events", MARK)
+        self.kafka, self.proofs, self.input = _Kafka("state"), _Proofs(), _Input("events", START_MARK)
         super().__init__(
             self.input,  # type: ignore[arg-type]
             group_id="group",
@@ -92,6 +92,9 @@ class _Kind(OwnedPartition):
 
     async def _restore(self, committed: Any) -> None:
         pass
+
+    def _provable(self) -> int:
+        return self.position
 
     async def _restored(self) -> None:
         self._urgent.set()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state.alert import Alert, Owed, Status, Told
+from state.anchors import Anchor
 from state.records import (
     CHECKPOINT_KEY,
     CorruptState,
@@ -21,6 +22,7 @@ from state.records import (
     encode_position,
 )
 from state.violation import Record, Severity
+from tests.released.v0_1 import records as release_0_1
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TIMES = st.floats(0, 4e9)
@@ -92,10 +94,46 @@ def test_what_comes_back_is_an_alert_like_any_other() -> None:
         found.occurrences = 2  # type: ignore[misc]
 
 
-@given(TEXT, st.integers(0, 10_000), OFFSETS, FEEDBACK)
-def test_a_position_comes_back_as_it_was(topic: str, partition: int, offset: int, feedback: dict[int, int]) -> None:
-    position = Position(topic, partition, offset, feedback)
+ANCHORS = st.lists(st.builds(Anchor, OFFSETS, st.integers(-1, 2**53), st.binary(min_size=8, max_size=8)), max_size=24)
+POSITIONS = st.builds(
+    Position,
+    topic=TEXT,
+    partition=st.integers(0, 10_000),
+    offset=OFFSETS,
+    feedback=FEEDBACK,
+    anchors=ANCHORS.map(tuple),
+    proof=st.none() | OFFSETS,
+    obeyed=st.none() | OFFSETS,
+)
+
+
+@given(POSITIONS)
+def test_a_position_comes_back_as_it_was(position: Position) -> None:
     assert decode_position(encode_position(position)) == position
+
+
+@given(POSITIONS)
+def test_the_last_release_reads_a_position(position: Position) -> None:
+    before = release_0_1.decode_position(encode_position(position))
+    assert (before.topic, before.partition, before.offset, before.feedback) == (
+        position.topic, position.partition, position.offset, position.feedback
+    )  # fmt: skip
+
+
+def test_a_position_of_the_last_release_has_no_anchors() -> None:
+    before = b'{"v":1,"topic":"events","partition":0,"position":7,"feedback":{"0":3}}'
+    assert decode_position(before) == Position("events", 0, 7, {0: 3})
+
+
+def test_what_a_later_release_says_of_an_anchor_is_passed_over() -> None:
+    later = b'{"v":1,"topic":"events","partition":0,"position":7,"anchors":[[6,5,"00ff00ff00ff00ff","more"]]}'
+    assert decode_position(later).anchors == (Anchor(6, 5, bytes.fromhex("00ff00ff00ff00ff")),)
+
+
+@pytest.mark.parametrize("anchors", ["[[6]]", "[[6,5]]", '[[6,5,"00"]]', '[[6,5,"zzzzzzzzzzzzzzzz"]]', "[7]", "7"])
+def test_a_checkpoint_with_anchors_that_are_none_is_refused(anchors: str) -> None:
+    with pytest.raises(CorruptState, match="checkpoint"):
+        decode_position(f'{{"v":1,"topic":"t","partition":0,"position":7,"anchors":{anchors}}}'.encode())
 
 
 ALERT = Alert(

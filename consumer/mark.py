@@ -1,0 +1,38 @@
+"""Whose a group offset is: the metadata of our commits says so (design-2 section 17, "Offsets of others"). Pure."""
+
+from enum import Enum, auto
+
+from aiokafka.structs import OffsetAndMetadata
+
+MARK = "clawdstrike-alerting"
+"""The metadata of the commits of a task that has a checkpoint. It never changes: earlier releases know this one only,
+and take an offset with any other for an operator's."""
+
+START_MARK = f"{MARK} start"
+"""Of the first commit of a pipeline that has never been: its configured start, before there is any checkpoint."""
+
+BEGINNING_MARK = f"{MARK} beginning"
+"""Of the first commit of any other partition without an offset: its beginning."""
+
+ORDER_MARK = f"{MARK} order"
+"""Of what ``offsets rewind`` and ``offsets skip`` set: it is obeyed, wherever it is."""
+
+
+class Whose(Enum):
+    """Who has set a group offset, and what that says."""
+
+    OURS = auto()
+    FIRST = auto()
+    """Ours, and there was no checkpoint yet."""
+    ORDER = auto()
+    """An operator's, by our own command."""
+    FOREIGN = auto()
+    """Anybody else's: Kafka's tools, or a reader with our group's id."""
+
+
+_WHOSE = {MARK: Whose.OURS, START_MARK: Whose.FIRST, BEGINNING_MARK: Whose.FIRST, ORDER_MARK: Whose.ORDER}
+
+
+def whose(committed: OffsetAndMetadata) -> Whose:
+    """Who has set this group offset."""
+    return _WHOSE.get(committed.metadata, Whose.FOREIGN)

@@ -1,0 +1,103 @@
+"""The records of one state partition, as they are read one after the other, and what they say in the end."""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from aiokafka import ConsumerRecord
+
+from state.alert import Alert
+from state.beside import joined
+from state.counts import Counts, up_to_date
+from state.pieces import Pieces
+from state.records import BESIDE, CHECKPOINT_KEY, CorruptState, decode_alert
+
+_OFFSET = struct.Struct(">q")
+"""Where a record stands, before its value: beside it, a million whole numbers would take as much as the values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record of the state that this release cannot read: it is left as it is.
+
+    ``beside`` is the alert that was written beside it, if its dedup key has had an event since.
+    """
+
+    key: bytes
+    offset: int
+    reason: str
+    beside: Alert | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reunited:
+    """An alert that was written beside a record which can be read now, or is gone: it is one with that."""
+
+    alert: Alert
+
+
+Found = Alert | Unreadable | Reunited
+
+
+class StateRecords:
+    """The last record of each key."""
+
+    def __init__(self) -> None:
+        self._values: Pieces[bytes, bytes] = Pieces()
+        self._besides: Pieces[bytes, bytes] = Pieces()
+        self.written_at: float | None = None
+        """When the last checkpoint was written, in seconds since the epoch by the clock of its owner."""
+
+    def take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
+        """The next record of the partition."""
+        key = record.key
+        values = self._besides if key and key.startswith(BESIDE) else self._values
+        if record.value is None:
+            values.pop(key)
+        else:
+            values[key] = _OFFSET.pack(record.offset) + record.value
+        if key == CHECKPOINT_KEY:
+            self.written_at = record.timestamp / 1000
+
+    def take_checkpoint(self) -> tuple[int, bytes] | None:
+        """The offset and the value of the last checkpoint, once; None if there is none."""
+        record = self._values.pop(CHECKPOINT_KEY)
+        return None if record is None else _split(record)
+
+    def found(self, counts: Mapping[str, Counts]) -> Iterator[Found]:
+        """What they say, to be gone through once, when the checkpoint is taken: each is decoded when its turn comes,
+        and forgotten. ``counts`` are those that the checkpoint holds of alerts with older records."""
+        besides, are_any = self._besides, len(self._besides) > 0
+        for key, record in self._values.taken():
+            if are_any and (beside := besides.pop(BESIDE + (key or b""))) is not None:
+                # What counts there are of its key are those of the alert beside it.
+                yield from _together(_decode(key, record, {}), _decode(key, beside, counts))
+            else:
+                yield _decode(key, record, counts)
+        for key, record in besides.taken():
+            found = _decode(key.removeprefix(BESIDE), record, counts)
+            yield Reunited(found) if isinstance(found, Alert) else found
+
+
+def _together(own: Alert | Unreadable, beside: Alert | Unreadable) -> Iterator[Found]:
+    if isinstance(beside, Unreadable):
+        yield own
+        yield beside
+    elif isinstance(own, Unreadable):
+        yield replace(own, beside=beside)
+    else:
+        yield Reunited(joined(own, beside))
+
+
+def _decode(key: bytes, record: bytes, counts: Mapping[str, Counts]) -> Alert | Unreadable:
+    offset, value = _split(record)
+    try:
+        alert = decode_alert(key, value)
+    except CorruptState as error:
+        return Unreadable(key, offset, str(error))
+    return up_to_date(alert, counts) if counts else alert
+
+
+def _split(record: bytes) -> tuple[int, bytes]:
+    (offset,) = _OFFSET.unpack_from(record)
+    return offset, record[_OFFSET.size :]

@@ -1,0 +1,350 @@
+"""The life of an alert, as pure functions (design section 8).
+
+Each takes the alert as it is (None: there is none), an input and the time, and gives the alert as it is afterwards
+(None: gone). No I/O and no clock: ``now`` is wall-clock time in seconds since the epoch. An `Alert` is a value and
+never changes, so "the alert exactly as it was" is the same object, and that is how it is compared.
+
+``state/alert`` knows nothing of requests on the wire, checkpoints or caught-up partitions; whoever calls
+`resolve_answered` or sends what `due` says keeps those rules (design section 6).
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from tests.released.v0_1.violation import Record, Severity
+
+
+class Status(Enum):
+    """What an alert is; an alert that is gone is no alert."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVING = "resolving"
+
+
+class Outcome(Enum):
+    """What became of an occurrence."""
+
+    TRIGGERED = "triggered"
+    """A trigger is owed because of it."""
+    COUNTED = "counted"
+    """It was counted into a trigger that is owed already."""
+    SUPPRESSED = "suppressed"
+    """It was counted into an alert that the provider has."""
+
+
+class Due(Enum):
+    """What is to be said to the provider next."""
+
+    TRIGGER = "trigger"
+    ACKNOWLEDGE = "acknowledge"
+    RESOLVE = "resolve"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How alerts of one pipeline live: the configuration's ``deduplication``, ``auto_resolve`` and ``forget_after``.
+
+    All in seconds. ``quiet_seconds`` is None where quiet resolves nothing.
+    """
+
+    window_seconds: float
+    renotify_seconds: float
+    quiet_seconds: float | None
+    forget_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A trigger that was decided and that the provider has not accepted yet, with all occurrences counted into it.
+
+    ``record`` is the one that is sent, kept and dead-lettered: of the highest severity, the first on a tie.
+    ``since`` is when it came to be owed. ``repeat`` marks one that was accepted, but to be said once more because
+    a resolve with an unknown answer may have landed after it (design section 6.7). ``holds`` is the input offset that
+    the group's offset must not pass because of it: of the first event counted into it that came from the input. A
+    replayed dead letter was passed long ago and holds nothing; only replays counted, it is None.
+    """
+
+    record: Record
+    severity: Severity
+    since: float
+    first_offset: int
+    last_offset: int
+    occurrences: int = 1
+    attempts: int = 0
+    first_attempt: float | None = None
+    last_attempt: float | None = None
+    repeat: bool = False
+    holds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the provider was told last: the highest severity, when by our clock, and when by its own (if it said)."""
+
+    severity: Severity
+    at: float
+    date: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What this service knows about one dedup key at one provider.
+
+    ``first_seen`` and ``last_seen`` are event times; ``decided`` is when the last occurrence was decided, by the wall
+    clock. ``route`` is None until a trigger may have reached the provider. ``has``: a trigger was accepted since the
+    alert last was resolving. ``unsettled``: a resolve may still be under way whose answer is not known.
+    ``acknowledging``: somebody has taken the alert here, and the provider is owed an acknowledge.
+    ``session_id`` is the session in the dedup key, where the key template names one.
+    """
+
+    dedup_key: str
+    status: Status
+    session_id: str | None
+    occurrences: int
+    first_seen: float
+    last_seen: float
+    decided: float
+    highest: Severity
+    route: str | None = None
+    told: Told | None = None
+    has: bool = False
+    unsettled: bool = False
+    owed: Owed | None = None
+    acknowledging: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One alertable event: its severity, its event time and the record it came in, by the input or by a replay."""
+
+    severity: Severity
+    time: float
+    record: Record
+    is_replay: bool = False
+
+
+def occurred(
+    alert: Alert | None,
+    dedup_key: str,
+    session_id: str | None,
+    occurrence: Occurrence,
+    now: float,
+    policy: Policy,
+) -> tuple[Alert, Outcome]:
+    """An alertable event with this dedup key has been decided."""
+    severity, record = occurrence.severity, occurrence.record
+    # Event time is the smallest of the event's timestamp, the record's, and now (design section 8, "Time").
+    time = min(occurrence.time, now) if record.timestamp < 0 else min(occurrence.time, record.timestamp / 1000, now)
+    if alert is None:
+        fresh = Alert(dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=_owe(occurrence, now))
+        return fresh, Outcome.TRIGGERED
+
+    told, owed_before = alert.told, alert.owed
+    owed: Owed | None
+    outcome, status, unsettled = Outcome.TRIGGERED, alert.status, alert.unsettled
+    if status is Status.RESOLVING:
+        # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that.
+        status, unsettled = Status.OPEN, unsettled or owed_before is None
+        owed = _owe(occurrence, now) if owed_before is None else _count(owed_before, occurrence)
+    elif owed_before is not None and not owed_before.repeat:
+        outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
+    elif (
+        told is None
+        or severity > told.severity
+        or (
+            status is Status.OPEN
+            and (now - told.at >= policy.renotify_seconds or time - alert.last_seen > policy.window_seconds)
+        )
+    ):
+        owed = _owe(occurrence, now)
+    else:
+        outcome, owed = Outcome.SUPPRESSED, owed_before
+    if owed_before is not None and owed_before.repeat and owed is not owed_before:
+        unsettled = True  # what made the repeat necessary is still true of the trigger that takes its place
+
+    return Alert(
+        dedup_key,
+        status,
+        alert.session_id,
+        alert.occurrences + 1,
+        alert.first_seen if alert.first_seen <= time else time,
+        alert.last_seen if alert.last_seen >= time else time,
+        now,
+        alert.highest if alert.highest >= severity else severity,
+        alert.route,
+        told,
+        alert.has,
+        unsettled,
+        owed,
+        alert.acknowledging,
+    ), outcome
+
+
+def over(alert: Alert) -> Alert:
+    """The threat is over: quiet for long enough, or an event that says so. A trigger still owed goes first."""
+    if alert.status is Status.RESOLVING:
+        return alert
+    owed = alert.owed
+    if owed is not None and owed.repeat:
+        owed = None  # it was to keep the incident open
+    return replace(alert, status=Status.RESOLVING, has=False, owed=owed, acknowledging=False)
+
+
+def acknowledge(alert: Alert) -> Alert:
+    """An operator has taken the alert: the provider is to be told. One that is being resolved is nobody's any more."""
+    if alert.status is not Status.OPEN or alert.acknowledging:
+        return alert
+    return replace(alert, acknowledging=True)
+
+
+def acknowledged_elsewhere(alert: Alert) -> Alert:
+    """Somebody has acknowledged the alert at the provider: nothing is to be sent."""
+    if alert.status is not Status.OPEN:
+        return alert
+    return replace(alert, status=Status.ACKNOWLEDGED, acknowledging=False)
+
+
+def is_quiet(alert: Alert, now: float, policy: Policy) -> bool:
+    """Whether nothing has occurred for so long that the alert is over; true only means so when caught up."""
+    return (
+        policy.quiet_seconds is not None
+        and alert.status is not Status.RESOLVING
+        and now - alert.decided >= policy.quiet_seconds
+    )
+
+
+def is_forgotten(alert: Alert, now: float, policy: Policy) -> bool:
+    """Whether the alert owes nothing and nothing has been heard of it for so long that it is dropped."""
+    return alert.owed is None and now - alert.decided >= policy.forget_seconds
+
+
+def due(alert: Alert) -> Due | None:
+    """What the alert owes next. A resolve leaves only from a checkpoint that holds the alert exactly as it is."""
+    if alert.owed is not None:
+        return Due.TRIGGER
+    if alert.status is Status.RESOLVING:
+        return Due.RESOLVE
+    return Due.ACKNOWLEDGE if alert.acknowledging else None
+
+
+def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, now: float) -> Alert:
+    """The provider has accepted the trigger that was ``sent``.
+
+    What was counted in while the request was on the wire is suppressed into the alert that the provider now has,
+    unless it is of higher severity than what was sent: then that is owed.
+    """
+    resolving = alert.status is Status.RESOLVING
+    severity = sent.severity if alert.told is None or not alert.has else max(alert.told.severity, sent.severity)
+    unsettled, left = alert.unsettled, _never_sent(alert.owed, sent)
+    if left is None and unsettled and not resolving:
+        left, unsettled = replace(sent, since=now, attempts=0, repeat=True), False
+    return replace(
+        alert,
+        route=alert.route or route,
+        told=Told(severity, now, date),
+        has=not resolving,
+        unsettled=unsettled,
+        owed=left,
+    )
+
+
+def trigger_attempted(alert: Alert, route: str, unknown: bool, now: float) -> Alert:
+    """An attempt to send the owed trigger has not been accepted.
+
+    Where it may still land (``unknown``), the alert stays with that route.
+    """
+    owed = alert.owed
+    if owed is not None:
+        first_attempt = now if owed.first_attempt is None else owed.first_attempt
+        owed = replace(owed, attempts=owed.attempts + 1, first_attempt=first_attempt, last_attempt=now)
+    return replace(alert, route=route if unknown and alert.route is None else alert.route, owed=owed)
+
+
+def trigger_refused(alert: Alert, sent: Owed) -> tuple[Alert | None, Owed]:
+    """The trigger that was ``sent`` was rejected, or is given up: the alert afterwards, and what to dead-letter.
+
+    What was counted in meanwhile goes into the dead letter, unless it is of higher severity and so was never sent.
+
+    Where the provider may have an incident without our knowing, the alert is not gone, as design section 8 has it:
+    the next event triggers anew all the same, but the end of the threat is told, so that no incident stays open.
+    """
+    owed, left = alert.owed, _never_sent(alert.owed, sent)
+    if owed is None:
+        dead = sent
+    elif left is None:
+        dead = replace(owed, record=sent.record)
+    else:
+        attempts = owed.attempts, owed.first_attempt, owed.last_attempt
+        dead = replace(sent, attempts=attempts[0], first_attempt=attempts[1], last_attempt=attempts[2])
+    # Where a resolve may still land, what the provider has cannot be known, and no trigger is left to be repeated.
+    if left is not None or (alert.has and not alert.unsettled):
+        return replace(alert, owed=left), dead
+    if alert.route is None:
+        return None, dead  # nothing that could have arrived has been sent
+    return replace(alert, owed=None, told=None, has=False), dead
+
+
+def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
+    """The provider has accepted or rejected the resolve that left when the alert was ``sent``.
+
+    It ends the alert only if that has not changed since.
+    """
+    if alert is sent:
+        return None
+    return replace(alert, unsettled=False)
+
+
+def acknowledge_answered(alert: Alert, accepted: bool) -> Alert:
+    """The provider has accepted or rejected an acknowledge; rejected, it is dropped and the alert is open as before.
+
+    One that was over meanwhile owes it no longer, and is not acknowledged by it either.
+    """
+    if not alert.acknowledging:
+        return alert
+    return replace(alert, status=Status.ACKNOWLEDGED if accepted else alert.status, acknowledging=False)
+
+
+def is_given_up(owed: Owed, now: float, give_up_seconds: float) -> bool:
+    """Whether a trigger has been owed for longer than ``delivery.give_up_after`` (0: never given up)."""
+    return give_up_seconds > 0 and owed.attempts > 0 and now - owed.since >= give_up_seconds
+
+
+def _owe(occurrence: Occurrence, now: float) -> Owed:
+    record = occurrence.record
+    holds = None if occurrence.is_replay else record.offset
+    return Owed(record, occurrence.severity, now, record.offset, record.offset, holds=holds)
+
+
+def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
+    """What is owed apart from what was sent: occurrences of a higher severity that came while it was on the wire."""
+    if owed is None or owed.severity <= sent.severity:
+        return None
+    if owed.first_offset <= sent.last_offset:  # else it took the place of a repeat, and has none of its occurrences
+        owed = replace(
+            owed,
+            first_offset=sent.last_offset + 1,
+            holds=None if owed.holds is None else max(owed.holds, sent.last_offset + 1),
+            occurrences=max(1, owed.occurrences - sent.occurrences),
+        )
+    return replace(owed, attempts=0, first_attempt=None, last_attempt=None)
+
+
+def _count(owed: Owed, occurrence: Occurrence) -> Owed:
+    higher = occurrence.severity > owed.severity
+    offset, holds = occurrence.record.offset, owed.holds
+    if holds is None and not occurrence.is_replay:
+        holds = offset
+    return Owed(
+        occurrence.record if higher else owed.record,
+        occurrence.severity if higher else owed.severity,
+        owed.since,
+        owed.first_offset if owed.first_offset <= offset else offset,
+        owed.last_offset if owed.last_offset >= offset else offset,
+        owed.occurrences + 1,
+        owed.attempts,
+        owed.first_attempt,
+        owed.last_attempt,
+        owed.repeat,
+        holds,
+    )

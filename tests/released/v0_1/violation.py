@@ -1,0 +1,92 @@
+"""What an alertable event says, in plain types.
+
+The event is validated once, where it is decoded; from there on it is one of these values.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class Severity(IntEnum):
+    """The engine's severities, ordered: a higher one is worse (design section 4)."""
+
+    INFO = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+    @property
+    def label(self) -> str:
+        """The name as it stands in events and in the configuration, e.g. ``critical``."""
+        return self.name.lower()
+
+
+SEVERITY_BY_LABEL: Mapping[str, Severity] = {severity.label: severity for severity in Severity}
+
+
+HEADER_OVERHEAD = 24
+"""What a header counts besides its name and value: many empty ones are not free in a state record either."""
+
+
+def size_of(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> int:
+    """Bytes of key, value and headers together: what ``delivery.max_event_bytes`` bounds.
+
+    Encoded into a state record (base64), they take at most a third more.
+    """
+    size = (len(key) if key else 0) + (len(value) if value else 0)
+    for name, header in headers:
+        size += HEADER_OVERHEAD + len(name.encode()) + (len(header) if header else 0)
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An input record, byte for byte: what is kept while it is owed, and what a dead letter repeats.
+
+    ``timestamp`` is Kafka's, in milliseconds since the epoch.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers together, as `size_of` counts them."""
+        return size_of(self.key, self.value, self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """The facts of one event that a notification is made of; what the event lacks is None.
+
+    ``timestamp`` is the event's own text (RFC 3339), as the engine wrote it.
+    """
+
+    event_id: str
+    event_type: str
+    timestamp: str
+    guard: str
+    severity: Severity
+    reason: str
+    allowed: bool
+    agent_id: str
+    session_id: str
+    resource_type: str
+    resource_name: str
+    user_id: str | None = None
+    tenant_id: str | None = None
+    environment: str | None = None
+    policy_hash: str | None = None
+    ruleset: str | None = None
+    action: str | None = None
+    resource_path: str | None = None
+    resource_host: str | None = None
+    resource_port: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
