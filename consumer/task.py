@@ -24,6 +24,7 @@ from consumer.letterbox import Letterbox
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
+from consumer.placing import Placing
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
@@ -48,6 +49,8 @@ _SLICE_SECONDS = 0.01
 _FORGOTTEN_AT_A_TIME = 1_000
 _OUTCOME_OF_STAGE = {"stale": "stale", "decide": "internal_error"}
 """What an event came to that is dead-lettered; of any other stage it is poison."""
+
+_RESOLVES = (Due.RESOLVE, Due.RESOLVE_FORMER)
 
 _NOT_FORGOTTEN = 100
 """Alerts in a row that are not to be forgotten, after which the others are looked at another time."""
@@ -97,6 +100,7 @@ class Task(OwnedPartition):
         )
         self.store = Store()
         self._owing: list[str] = []
+        self._placing = Placing(surroundings.pipeline, log)
         self._written_at: float | None = None
         self._with = surroundings
         self._sink: Sink
@@ -178,10 +182,11 @@ class Task(OwnedPartition):
     async def _fill(self, found: Restored) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
         now = self._with.clock.moment()
+        placing = self._placing
 
         def as_of_now() -> Iterator[Alert]:
             for written in found.alerts:
-                alert = restored(written, now.wall)
+                alert = placing.place(restored(written, now.wall))
                 if due(alert) is not None:
                     self._owing.append(alert.dedup_key)
                 yield alert
@@ -190,6 +195,8 @@ class Task(OwnedPartition):
 
     async def _restored(self) -> None:
         owing, self._owing = self._owing, []
+        await self._with.turns.through(self._placing.moved_in(self.store))
+        self._placing.tell()
         await self._with.turns.through(self._outbox.restored(owing, self._inherited_end, self._written_at))
         if self._with.feedback is not None:
             self._with.feedback.attach(self._inbox)
@@ -274,6 +281,7 @@ class Task(OwnedPartition):
             return False
         if after is None:
             self.store.drop(alert.dedup_key)
+            self._outbox.ended(alert)
         else:
             self.store.put(after)
         self._outbox.owes(alert if after is None else after)
@@ -295,7 +303,10 @@ class Task(OwnedPartition):
 
     def _ended_by_feedback(self, dedup_key: str) -> None:
         self._urgent.set()
+        alert = self.store.get(dedup_key)
         self.store.drop(dedup_key)
+        if alert is not None:
+            self._outbox.ended(alert)
 
     def _notified(self) -> None:
         self._counts["notified"] += 1
@@ -366,6 +377,7 @@ class Task(OwnedPartition):
             if due(alert) is None and age >= policy.forget_seconds:
                 self.store.drop(alert.dedup_key)
                 self._log.info("alert_forgotten", dedup_key=alert.dedup_key)
+                self._outbox.ended(alert)
             elif (kept := kept + 1) == _NOT_FORGOTTEN:
                 break
 
@@ -395,7 +407,7 @@ class Task(OwnedPartition):
         seconds = self._with.clock.monotonic() - started
         self._checkpointed, self._feedback_checkpointed = position, feedback
         self.committed = OffsetAndMetadata(position if oldest_owed is None else min(position, oldest_owed), MARK)
-        self.store.committed()
+        known = self.store.committed()
         self._with.metrics.checkpoint(seconds)
         self._log.debug(
             "checkpoint",
@@ -407,6 +419,7 @@ class Task(OwnedPartition):
             changed=len(checkpoint.cut.changes),
             seconds=round(seconds, 4),
         )
+        await self._with.turns.through(self._outbox.state_is_new(known))
         await self._let_resolves_leave(checkpoint.cut)
 
     async def _let_resolves_leave(self, cut: Cut) -> None:
@@ -415,7 +428,7 @@ class Task(OwnedPartition):
 
     def _leaving(self, cut: Cut) -> Iterator[None]:
         for dedup_key, alert in cut.changes:
-            if alert is not None and self.store.get(dedup_key) is alert and due(alert) is Due.RESOLVE:
+            if alert is not None and self.store.get(dedup_key) is alert and due(alert) in _RESOLVES:
                 self._outbox.owes(alert)
             yield
 

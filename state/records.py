@@ -8,11 +8,12 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from operator import attrgetter
+from sys import intern
 from typing import Any
 
 import orjson
 
-from state.alert import Alert, Owed, Status, Told
+from state.alert import Alert, Former, Owed, Status, Told
 from state.counts import Counts
 from state.violation import Record, Severity
 
@@ -73,6 +74,10 @@ def encode_alert(alert: Alert) -> bytes:
         value["failed"] = alert.failed
     if alert.overflow is not None:
         value["overflow"] = int(alert.overflow)
+    if alert.integration is not None:
+        value["integration"] = alert.integration
+    if alert.former or alert.orphans:  # which of them are orphans is found out anew by each owner
+        value["former"] = [(one.integration, one.route) for one in (*alert.former, *alert.orphans)]
     return orjson.dumps(value)
 
 
@@ -83,7 +88,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
         get = json.get
         if json["v"] != _VERSION:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
-        told, owed, overflow = get("told"), get("owed"), get("overflow")
+        told, owed, overflow, integration = get("told"), get("owed"), get("overflow"), get("integration")
         return _alert(
             key.decode(),
             _STATUS[json["status"]],
@@ -101,6 +106,9 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             get("acknowledging", False),
             get("failed", 0),
             _SEVERITY[overflow] if overflow is not None else None,
+            intern(integration) if integration is not None else None,  # of a million alerts it is the same
+            tuple(Former(integration, route) for integration, route in get("former", ())),
+            (),
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error

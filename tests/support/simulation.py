@@ -748,6 +748,7 @@ class _Provider:
     name = "simulated"
     routes = ("default",)
     key_limit = 255
+    retired_routes: Sequence[str] = ()
 
     def route_of(self, violation: Violation) -> str:
         return "default"

@@ -28,6 +28,7 @@ DOWN = Unavailable(503, "down")
 class Provider:
     name = "simulated"
     key_limit = 255
+    retired_routes: Sequence[str] = ()
     documented_rate = Rate(1.5, 30)
 
     def __init__(self, routes: Sequence[str], requests: int, keys: Mapping[str, str]) -> None:
