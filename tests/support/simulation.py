@@ -71,6 +71,9 @@ SKEWS = (0.0, 2700.0, -2700.0, 31_536_000.0, -31_536_000.0, 40.0, -40.0, 0.0)
 
 CHECK = 40.0
 
+REST = 900
+"""Seconds until all is told: an alert that fails while others are accepted waits for ten minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -149,6 +152,7 @@ class OnTheWire:
 
     dispatch: Dispatch
     integration: str
+    keys: Keys
     covers: frozenset[int]
     answer: "asyncio.Future[Answer]"
     landed: bool = False
@@ -439,7 +443,16 @@ class Simulation:
             self._adrift.sort(key=lambda request: (request.deadline, request.key))
             request = self._adrift.pop(number % len(self._adrift))
             self._unpromised.add(request.key)
-            self._land(request)
+            if request.keys == self._keys or self._is_known(request):
+                self._land(request)
+
+    def _is_known(self, request: OnTheWire) -> bool:
+        """Whether the alert has been where this request, of an owner with other keys, lands: else nobody can know."""
+        alert = self._memory.task.store.get(request.key)
+        if alert is None:
+            return False
+        left = (one.integration for one in (*alert.former, *alert.orphans))
+        return request.integration in (alert.integration, *left)
 
     def _step_commit(self, number: int) -> None:
         if self._kafka.waiting is None:
@@ -524,7 +537,7 @@ class Simulation:
             owed = dispatch.token
             covers = frozenset(self._offsets(dispatch.dedup_key, owed.first_offset, owed.last_offset))
         integration = self._provider.integration_of(dispatch.route)
-        leaving = OnTheWire(dispatch, integration, covers, self._loop.create_future())
+        leaving = OnTheWire(dispatch, integration, self._keys, covers, self._loop.create_future())
         self._say(f"leaves: {leaving}")
         self._check_leaving(leaving)
         self._wire.append(leaving)
@@ -706,7 +719,7 @@ class Simulation:
         while not self._key_works:
             self.step("tick", 0)
             self.step("revoke", 0)
-        for _ in range(200):
+        for _ in range(REST):
             if self._handing_over is None and not self._proofs.is_fresh:
                 self.step("proof", 0)
             self.step("decide", 2 * len(self._input.records))

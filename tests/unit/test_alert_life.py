@@ -10,29 +10,39 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.simulation import NUMBERS, WEIGHTS, BrokenPromise, Step, random_walk, shortest, simulate
+from tests.support.simulation import (
+    NUMBERS,
+    ROUTED_WEIGHTS,
+    WEIGHTS,
+    BrokenPromise,
+    Step,
+    random_walk,
+    shortest,
+    simulate,
+)
 
 SEEDS = 700
 CHUNK = 100
 
 WALKS = st.lists(st.tuples(st.sampled_from(sorted(WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
+ROUTED_WALKS = st.lists(st.tuples(st.sampled_from(sorted(ROUTED_WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
 SEARCH = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
-def check(walk: Sequence[Step], *, late: bool, tight: bool = False) -> None:
+def check(walk: Sequence[Step], *, late: bool, tight: bool = False, routed: bool = False) -> None:
     """Take the walk; if it breaks a promise, show the shortest that breaks one."""
     try:
-        simulate(walk, late=late, tight=tight)
+        simulate(walk, late=late, tight=tight, routed=routed)
     except BrokenPromise:
-        short = shortest(walk, lambda shorter: _breaks(shorter, late, tight))
-        print(f"simulate({short}, late={late}, tight={tight})")
-        simulate(short, late=late, tight=tight)
+        short = shortest(walk, lambda shorter: _breaks(shorter, late, tight, routed))
+        print(f"simulate({short}, late={late}, tight={tight}, routed={routed})")
+        simulate(short, late=late, tight=tight, routed=routed)
         raise
 
 
-def _breaks(walk: Sequence[Step], late: bool, tight: bool) -> bool:
+def _breaks(walk: Sequence[Step], late: bool, tight: bool, routed: bool) -> bool:
     try:
-        simulate(walk, late=late, tight=tight)
+        simulate(walk, late=late, tight=tight, routed=routed)
     except BrokenPromise:
         return True
     return False
@@ -54,6 +64,18 @@ def test_whatever_lands_late_nothing_is_lost_and_both_sides_agree_in_the_end(fir
 def test_a_route_that_may_owe_one_trigger_only_loses_none(first: int) -> None:
     for seed in range(first, first + CHUNK):
         check(random_walk(("tight", seed)), late=bool(seed % 2), tight=True)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_keys_are_rotated_and_routes_renamed_and_removed_without_a_second_incident(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("routed", seed), weights=ROUTED_WEIGHTS), late=bool(seed % 2), routed=True)
+
+
+@given(ROUTED_WALKS)
+@SEARCH
+def test_no_walk_is_found_that_breaks_a_promise_by_a_change_of_keys(walk: list[Step]) -> None:
+    simulate(walk, routed=True)
 
 
 @given(WALKS)
