@@ -188,8 +188,8 @@ class TaskOutbox:
     def ended(self, alert: Alert) -> None:
         """The alert is gone. What it may have where nobody can end it is said."""
         if alert.orphans:
-            where = [f"{one.route} ({one.integration or 'unknown'})" for one in alert.orphans]
-            self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=where)
+            integrations = [str(one) for one in alert.orphans]
+            self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
 
     def tick(self) -> Iterator[None]:
         """What the passing of time brings, once a second; it is done by going through what is returned."""

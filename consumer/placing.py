@@ -34,8 +34,8 @@ class Placing:
         if alert.owed is not None and standing in (Standing.RETIRED, Standing.ORPHANED, Standing.OWED):
             self._moved.append(alert.dedup_key)
         if alert.orphans and self._standings[Standing.ORPHANED] + self._standings[Standing.OWED] <= _TOLD_ONE_BY_ONE:
-            where = [f"{one.route} ({one.integration or 'unknown'})" for one in alert.orphans]
-            self._log.warning("alert_orphaned", dedup_key=alert.dedup_key, integrations=where)
+            integrations = [str(one) for one in alert.orphans]
+            self._log.warning("alert_orphaned", dedup_key=alert.dedup_key, integrations=integrations)
         return alert
 
     def moved_in(self, store: Store) -> Iterator[None]:

@@ -102,6 +102,9 @@ class Former:
     integration: str | None
     route: str
 
+    def __str__(self) -> str:
+        return f"{self.route} ({self.integration or 'key unknown'})"
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
