@@ -25,6 +25,7 @@ from state.alert import (
     Alert,
     Due,
     Owed,
+    Status,
     acknowledge_answered,
     attempted,
     due,
@@ -264,7 +265,7 @@ class TaskOutbox:
     def _may_be_resolved(self, alert: Alert) -> bool:
         """Whether the intent to resolve is in the state. An incident that the alert has left needs none where the
         problem is told elsewhere by now."""
-        return alert.has or self._store.is_held(alert.dedup_key)
+        return alert.status is not Status.RESOLVING or self._store.is_held(alert.dedup_key)
 
     def _not_resolved_before(self, dedup_key: str) -> float:
         """Until when an earlier request may land, by the monotonic clock: this task's, or another owner's before it."""

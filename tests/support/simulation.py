@@ -565,7 +565,8 @@ class Simulation:
             if leaving.dispatch.token.repeat is False and store.state_holds_another(leaving.key):
                 self._unpromised.add(leaving.key)  # it has waited for too long
         elif due(leaving.dispatch.token) is Due.RESOLVE_FORMER and leaving.dispatch.token.has:
-            if (leaving.dispatch.token.integration, leaving.key) not in self._open:
+            at = leaving.dispatch.token.integration
+            if at == leaving.integration or (at, leaving.key) not in self._open:
                 self._break("no live problem is resolved", f"{leaving}: it is told nowhere else")
         else:
             alert = leaving.dispatch.token
@@ -762,7 +763,7 @@ class Simulation:
             if alert.overflow is not None or (alert.told is None and alert.route is not None)
         }
         excused = untold & (alerts.keys() if self._has_changed else self._dead_keys)
-        excused |= {key for key, alert in alerts.items() if alert.orphans}
+        excused |= {key for key, alert in alerts.items() if alert.orphans and alert.route is None}
         within_reach = {key for integration, key in self._open if integration in self._keys.within_reach}
         if only_here := alerts.keys() - within_reach - excused:
             self._break("what is open here is open at the provider", str(only_here))

@@ -124,3 +124,26 @@ def test_nor_by_a_late_resolve_of_a_dead_owner_when_its_events_were_there_before
     resolve: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1)]
     two: list[Step] = [("event", 0), ("event", 0), ("crash", 4), ("decide", 0), ("reject", 0), ("decide", 0)]
     simulate([*resolve, *two, ("answer", 0)], late=True)
+
+
+# keys and routes that change between two owners (issue 12, rows 13 and 14)
+
+
+def test_a_higher_severity_that_is_decided_again_with_the_first_event_has_its_route() -> None:
+    simulate([("event", 0), ("decide", 0), ("land", 0), ("event", 2), ("crash", 0)], routed=True)
+
+
+def test_a_new_life_with_another_route_is_told_once_the_state_knows_of_it() -> None:
+    resolved: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0)]
+    simulate([*resolved, ("event", 2), ("decide", 0), ("land", 0), ("crash", 0)], routed=True)
+    simulate([*resolved, ("event", 2), ("decide", 0), ("commit", 0), ("land", 0), ("crash", 0)], routed=True)
+
+
+@pytest.mark.parametrize("number", range(NUMBERS))
+@pytest.mark.parametrize("between", [[], [("event", 2), ("decide", 0)], [("end", 1), ("decide", 0)]])
+def test_whatever_the_keys_become_what_was_told_has_one_incident_or_is_an_orphan(
+    number: int, between: list[Step]
+) -> None:
+    told: list[Step] = [("event", 2), ("decide", 0), ("answer", 0), ("commit", 0), ("commit", 0)]
+    simulate([*told, *between, ("reconfigure", number), ("event", 0), ("calm", 7)], routed=True)
+    simulate([*told, *between, ("reconfigure", number), ("event", 0), ("calm", 0), ("reconfigure", 0)], routed=True)

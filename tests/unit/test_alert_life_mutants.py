@@ -71,10 +71,10 @@ def held_if_it_was_resolving(patch: pytest.MonkeyPatch) -> None:
         cuts[id(store)] = taken = cut(store)
         return taken
 
-    def commit_and_note(store: Store) -> None:
+    def commit_and_note(store: Store) -> Iterable[str]:
         for key, alert in cuts.pop(id(store)).items():
             note(store, key, alert)
-        committed(store)
+        return committed(store)
 
     def restore_and_note(store: Store, alerts: Iterable[Alert], *rest: Any) -> Iterator[None]:
         def noted() -> Iterator[Alert]:
@@ -338,6 +338,27 @@ BACK_AND_REJECTED: tuple[Step, ...] = (
 )  # fmt: skip
 """What was resolved comes back, and that trigger is rejected."""
 
+COMMITTED: tuple[Step, ...] = (("commit", 0), ("commit", 0))
+
+ANOTHER_LIFE: tuple[Step, ...] = (
+    ("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0),
+    ("event", 2), ("decide", 0), ("land", 0), ("crash", 0),
+)  # fmt: skip
+"""What was resolved comes back with another severity, is told at once, and the owner dies before its checkpoint."""
+
+THERE_AND_BACK: tuple[Step, ...] = (
+    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 6),
+    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0), *COMMITTED, ("reconfigure", 0),
+    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0),
+)  # fmt: skip
+"""The key of an alert is gone, it is told by another, and the old configuration comes back."""
+
+REJECTED_ELSEWHERE: tuple[Step, ...] = (
+    ("event", 2), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 4),
+    ("event", 2), ("decide", 0), *COMMITTED, ("reject", 0),
+)  # fmt: skip
+"""What a retired key has opened is told by another key, and that trigger is rejected."""
+
 OUTBOX, PIPELINE, TASK, BELONGING = consumer.outbox, consumer.pipeline, consumer.task, providers.belonging
 
 MUTANTS = [
@@ -400,7 +421,7 @@ MUTANTS = [
     mutant("the route is that of what is owed, not of the first event", Pipeline, "_integration_of",
            decides_on_what_is_owed, SECOND_INCIDENT, ORPHAN, routed=True),
     mutant("a new life is told before the state knows that the old one has ended", Store, "state_holds_another",
-           always(False), SECOND_INCIDENT, ORPHAN, routed=True),
+           always(False), SECOND_INCIDENT, ORPHAN, routed=True, walk=ANOTHER_LIFE),
     mutant("an alert is found by the name of its route", Integrations, "placed", knows_names_only,
            SECOND_INCIDENT, ORPHAN, OUT_OF_REACH, ONLY_HERE, LOST, routed=True),
     mutant("an alert stays where it was, although its key is not in use", Integrations, "placed", stays_where_it_was,
@@ -410,7 +431,7 @@ MUTANTS = [
     mutant("events are suppressed into an incident whose key is not in use", BELONGING, "departed",
            is_suppressed_as_before, LOST, OFFSET, ONLY_HERE, LIVE, routed=True),
     mutant("an alert does not come back to a key that is in use again", BELONGING, "returned", never_comes_back,
-           SECOND_INCIDENT, routed=True),
+           SECOND_INCIDENT, LIVE, routed=True, walk=THERE_AND_BACK),
     mutant("what an alert has left is resolved before it is told elsewhere", OUTBOX, "due",
            resolves_what_it_has_left_at_once,
            NO_INTENT, LIVE, routed=True),
@@ -419,7 +440,7 @@ MUTANTS = [
     mutant("an alert is over, whatever it has left", TASK, "over", is_gone_when_over, ORPHAN, OUT_OF_REACH,
            routed=True),
     mutant("an alert is gone when its trigger is rejected, whatever it has left", OUTBOX, "trigger_refused",
-           is_gone_when_rejected, ORPHAN, OUT_OF_REACH, routed=True),
+           is_gone_when_rejected, ORPHAN, OUT_OF_REACH, routed=True, walk=REJECTED_ELSEWHERE),
     mutant("an alert that leaves an orphan ends without a word", TaskOutbox, "ended", ends_without_a_word,
            OUT_OF_REACH, routed=True),
     mutant("what an alert has left is not written", consumer.checkpoint, "encode_alert", writes_no_former,
