@@ -31,7 +31,7 @@ class Placing:
             return written
         alert = self._pipeline.placed(written)
         self._standings[standing] += 1
-        if alert.owed is not None and standing in (Standing.RETIRED, Standing.ORPHANED, Standing.OWED):
+        if alert.owed is not None and alert.integration != written.integration and standing is not Standing.THE_SAME:
             self._moved.append(alert.dedup_key)
         if alert.orphans and self._standings[Standing.ORPHANED] + self._standings[Standing.OWED] <= _TOLD_ONE_BY_ONE:
             integrations = [str(one) for one in alert.orphans]

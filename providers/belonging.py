@@ -21,7 +21,8 @@ class Standing(Enum):
     RENAMED = "renamed"
     """Its route has another name now."""
     RETIRED = "retired"
-    """Its key is listed as retired: only acknowledges and resolves go through it."""
+    """Its key, or that of an integration where it has an incident still, is listed as retired: only acknowledges and
+    resolves go through it."""
     ORPHANED = "orphaned"
     """Its key, or that of an integration where it may have an incident still, is not configured."""
     OWED = "owed"
@@ -66,9 +67,11 @@ class Integrations:
         in_use = self._is_in_use(alert)
         if self.orphans(alert):
             return Standing.OWED if alert.owed is not None and not in_use else Standing.ORPHANED
+        if any(one.integration in self.retired for one in alert.former):
+            return Standing.RETIRED
         if in_use:
             return Standing.THE_SAME if alert.integration is None or self._is_named(alert) else Standing.RENAMED
-        if alert.integration in self.retired or (alert.integration is None and alert.former):
+        if alert.integration in self.retired:
             return Standing.RETIRED
         return Standing.OWED if alert.owed is not None and alert.integration is not None else Standing.THE_SAME
 

@@ -306,6 +306,11 @@ class Simulation:
             self._loop.create_task(self._delivery.close())
         self._loop.settle()
 
+    @property
+    def on_the_wire(self) -> list[str]:
+        """The requests that have left and are not answered."""
+        return [str(request) for request in self._wire]
+
     # steps
 
     def step(self, name: str, number: int) -> None:

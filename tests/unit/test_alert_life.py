@@ -15,6 +15,7 @@ from tests.support.simulation import (
     ROUTED_WEIGHTS,
     WEIGHTS,
     BrokenPromise,
+    Simulation,
     Step,
     random_walk,
     shortest,
@@ -137,6 +138,21 @@ def test_a_new_life_with_another_route_is_told_once_the_state_knows_of_it() -> N
     resolved: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0)]
     simulate([*resolved, ("event", 2), ("decide", 0), ("land", 0), ("crash", 0)], routed=True)
     simulate([*resolved, ("event", 2), ("decide", 0), ("commit", 0), ("land", 0), ("crash", 0)], routed=True)
+
+
+def test_it_waits_for_a_checkpoint_for_a_minute_and_no_longer() -> None:
+    """A page that does not come is worse than one that is told twice if the task dies as well."""
+    resolved: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0)]
+    simulation = Simulation(routed=True)
+    try:
+        for name, number in [*resolved, ("event", 2), ("decide", 0), *[("wait", 6)] * 4]:
+            simulation.step(name, number)
+        assert simulation.on_the_wire == []
+        for _ in range(2):
+            simulation.step("wait", 6)
+        assert simulation.on_the_wire == ["trigger forbidden_path:s1 at B [2]"]
+    finally:
+        simulation.close()
 
 
 @pytest.mark.parametrize("number", range(NUMBERS))

@@ -153,6 +153,8 @@ def test_an_integration_that_an_alert_has_left_is_resolved_while_the_alert_goes_
     placed = integrations(retired=(OLD,)).placed(MOVED)
     assert placed == MOVED
     assert due(placed) is Due.RESOLVE_FORMER
+    assert integrations(retired=(OLD,)).standing(MOVED) is Standing.RETIRED, "its key is needed still"
+    assert integrations(guards={"leaks": OLD}).standing(MOVED) is Standing.THE_SAME
 
 
 def test_it_is_an_orphan_if_its_key_is_gone() -> None:
