@@ -435,7 +435,7 @@ class TaskOutbox:
                 else:
                     self._notified()
                 if is_former:
-                    return former_answered(alert, dispatch.token.former[0].integration)
+                    return former_answered(alert, self._pipeline.provider.integration_of(dispatch.route))
                 return resolve_answered(alert, dispatch.token)
             case _ if is_former:
                 self._urgent()
