@@ -757,6 +757,18 @@ def test_room_is_by_route_and_by_bytes() -> None:
     assert not setting.delivery.has_room("team", 801)
 
 
+# a key that is retired
+
+
+def test_a_key_that_is_retired_is_checked_in_doubt_only() -> None:
+    setting = Setting(limits=RouteLimits(check_interval=3600.0, checks_idle=False)).start()
+    setting.loop.advance(7200.0)
+    assert setting.taken() == []
+    setting.outbox.owe("a", lane=Lane.RESOLVE)
+    setting.answer("a", Rejected(400, "no"))
+    assert setting.taken() == ["a", "check"]
+
+
 # follow-ups
 
 
