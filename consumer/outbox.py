@@ -334,8 +334,14 @@ class TaskOutbox:
         self._put_or_drop(alert, overflowed(self._possibly_told(alert, owed)))
         return True
 
-    def has_room_for(self, replay: Replay) -> bool:
-        """Whether a replayed dead letter may come to be owed: it waits for room, and takes nobody's."""
+    def has_room_for(self, replay: Replay, position: int) -> bool:
+        """Whether a replayed dead letter may come to be owed: it waits for room, and takes nobody's.
+
+        It also waits until all that an earlier owner can have decided lies below ``position``: which event was the
+        first of its alert, and so its route, must be the same when it is decided again.
+        """
+        if position < self._inherited_end:
+            return False
         try:
             route = self._pipeline.provider.route_of(violation_of(replay.original))
         except ValueError:

@@ -42,7 +42,7 @@ class Placing:
         """What is owed by alerts that go to another integration leaves once the state says where it goes; it is seen to
         by going through what is returned."""
         while self._moved:
-            store.moved(self._moved.pop())
+            store.write_first(self._moved.pop())
             yield
 
     def tell(self) -> None:

@@ -129,7 +129,7 @@ class Task(OwnedPartition):
             log=log,
             is_running=lambda: self.is_running,
             waits=lambda dedup_key: surroundings.delivery.is_busy(self._outbox, dedup_key),
-            has_room=self._outbox.has_room_for,
+            has_room=lambda replay: self._outbox.has_room_for(replay, self.position),
             changed=self._changed_by_feedback,
             ended=self._ended_by_feedback,
             decided=self._replayed,
@@ -295,6 +295,8 @@ class Task(OwnedPartition):
             self._take_dead_letter(decision.dead_letter)
         if decision.alert is not None:
             is_new = decision.outcome is Outcome.TRIGGERED
+            if is_new and decision.alert.occurrences == 1:
+                self.store.write_first(decision.alert.dedup_key)  # a next owner may decide an event before it
             self._outbox.owes(decision.alert, event=decision.event, is_new=is_new)
 
     def _changed_by_feedback(self, alert: Alert) -> None:

@@ -86,8 +86,9 @@ class Store:
         self._dirty[dedup_key] = None
         self._turned.add(dedup_key)
 
-    def moved(self, dedup_key: str) -> None:
-        """The alert is with another integration than the state says. The next checkpoint will hold it."""
+    def write_first(self, dedup_key: str) -> None:
+        """A next owner might find the alert with another integration than it has: the state has to say which, and
+        until then counts as one that holds another. The next checkpoint will hold it."""
         self._dirty[dedup_key] = self._alerts[dedup_key]
         self._turned.add(dedup_key)
 

@@ -263,7 +263,7 @@ def test_an_alert_that_goes_to_another_integration_is_another_to_the_state() -> 
     store = Store()
     restore(store, [replace(alert("a"), integration="old"), replace(alert("b"), integration="old")])
     store.put(replace(alert("a"), integration="new"))
-    store.moved("b")
+    store.write_first("b")
     assert store.state_holds_another("a")
     assert store.state_holds_another("b")
     assert set(store.cut()) == {"a", "b"}
