@@ -1,4 +1,4 @@
-"""A replay waits until what an earlier owner may have decided is decided again: an alert's first event decides its route."""
+"""A replay waits until what an earlier owner may have decided is decided again: the first event decides the route."""
 
 from types import SimpleNamespace
 from typing import Any
