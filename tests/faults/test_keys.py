@@ -266,7 +266,7 @@ async def test_what_a_key_has_opened_that_is_gone_is_an_orphan_and_told_anew(
         await second.said("integrations_changed", orphaned=1)
         await second.restored()
         labels = {"pipeline": "pagerduty", "partition": "0"}
-        assert await second.metric("clawdstrike_alerting_orphaned", **labels) == 1
+        assert await second.metric("orphaned", **labels) == 1
         await send(world, leak())
         await second.said("alert_triggered")
         assert open_keys(sandbox) == [GUARD_KEY, NEW_KEY]
