@@ -26,12 +26,12 @@ class Placing:
 
     def place(self, written: Alert) -> Alert:
         """An alert, as it was written down, as it is today."""
-        standing = self._pipeline.integrations.standing(written)
-        if standing is Standing.THE_SAME and (written.integration is not None or written.owed is None):
-            return written
-        alert = self._pipeline.placed(written)
+        standing, alert = self._pipeline.integrations.standing(written), self._pipeline.placed(written)
+        if alert is written and standing is Standing.THE_SAME:
+            return alert
         self._standings[standing] += 1
-        if alert.owed is not None and alert.integration != written.integration and standing is not Standing.THE_SAME:
+        is_by_name = written.integration is None and not written.former
+        if alert.owed is not None and alert.integration != written.integration and not is_by_name:
             self._moved.append(alert.dedup_key)
         if alert.orphans and self._standings[Standing.ORPHANED] + self._standings[Standing.OWED] <= _TOLD_ONE_BY_ONE:
             integrations = [str(one) for one in alert.orphans]

@@ -108,6 +108,17 @@ def test_what_a_release_without_digests_wrote_gets_its_own_and_need_not_be_writt
     assert (list(placing.moved_in(Store())), log.lines) == ([], [])
 
 
+def test_what_made_room_and_what_is_being_resolved_where_it_was_get_todays_integration_too() -> None:
+    made = pipeline(routing={"by_guard": {"secret_leak": OLD}})
+    overflowed = alert("a", "x" * 32, route=None, told=None, has=False, overflow=Severity.HIGH)
+    here = Former(digest(HOST, OLD), "by_guard:leaks")
+    ending = alert("b", None, route=None, told=None, has=False, status=Status.RESOLVING, former=(here,))
+    after, _, log = placed(made, overflowed, ending)
+    assert [each.integration for each in after] == [None, here.integration]
+    assert [each.former for each in after] == [(), ()]
+    assert log.lines == []
+
+
 def test_a_record_that_cannot_be_read_is_left_to_be_dead_lettered() -> None:
     broken = replace(owed(), record=replace(owed().record, value=b"{}"))
     (after,), _, _ = placed(pipeline(), alert("a", owed=broken))
