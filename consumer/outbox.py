@@ -156,7 +156,7 @@ class TaskOutbox:
             self._violations[dedup_key] = (owed.record, event.violation())
         if is_new and owed is not None:
             if needs_room(alert) and not self._delivery.has_room(self._route(alert), owed.record.size):
-                self._put_or_drop(alert, overflowed(alert))
+                self._put_or_drop(alert, overflowed(self._possibly_told(alert, owed)))
                 is_new = False
             else:
                 self._give_up_at[dedup_key] = self._clock.monotonic() + self._pipeline.give_up_seconds

@@ -666,7 +666,8 @@ class Simulation:
             owed_for = self._loop.time() - min(self._produced_at[offset] for offset in covers)
             if owed_for < GIVE_UP:
                 self._break("nothing is given up early", f"after {owed_for:.1f} s: {covers}")
-        if letter.occurrences != len(covers):
+        # What was suppressed into an incident that the alert has left is not counted into what it then owes.
+        if letter.occurrences > len(covers) or (letter.occurrences < len(covers) and not self._has_changed):
             self._break("a dead letter counts its occurrences", f"{letter.occurrences}, not {len(covers)}: {covers}")
 
     def _account(self) -> None:
@@ -765,7 +766,7 @@ class Simulation:
         untold = {
             key
             for key, alert in alerts.items()
-            if alert.overflow is not None or (alert.told is None and alert.route is not None)
+            if alert.overflow is not None or (alert.told is None and (alert.route is not None or alert.former))
         }
         excused = untold & (alerts.keys() if self._has_changed else self._dead_keys)
         excused |= {key for key, alert in alerts.items() if alert.orphans and alert.route is None}

@@ -163,3 +163,10 @@ def test_whatever_the_keys_become_what_was_told_has_one_incident_or_is_an_orphan
     told: list[Step] = [("event", 2), ("decide", 0), ("answer", 0), ("commit", 0), ("commit", 0)]
     simulate([*told, *between, ("reconfigure", number), ("event", 0), ("calm", 7)], routed=True)
     simulate([*told, *between, ("reconfigure", number), ("event", 0), ("calm", 0), ("reconfigure", 0)], routed=True)
+
+
+def test_what_finds_no_room_when_it_is_decided_again_may_have_been_told_by_an_earlier_owner() -> None:
+    walk: list[Step] = [
+        ("event", 3), ("flap", 7), ("answer", 7), ("event", 6), ("decide", 4), ("crash", 7), ("end", 4), ("event", 2),
+    ]  # fmt: skip
+    simulate(walk, tight=True, routed=True)
