@@ -25,9 +25,12 @@ from state.alert import (
     Alert,
     Due,
     Owed,
+    Status,
     acknowledge_answered,
     attempted,
     due,
+    former_answered,
+    former_attempted,
     is_new_problem,
     needs_room,
     overflowed,
@@ -39,6 +42,10 @@ from state.alert import (
 from state.pieces import Pieces
 from state.store import Store
 from state.violation import Record, Violation
+
+LONGEST_WAIT_SECONDS: Final = 60.0
+"""For a checkpoint that lets a new life of a key be told. Then it is told all the same: a page that does not come is
+worse than one that is told twice if this task dies as well."""
 
 LEAST_RUN_SECONDS: Final = 600.0
 """A task that has taken over gives up, and forgets, nothing before it has run for so long (design section 14)."""
@@ -89,12 +96,13 @@ class TaskOutbox:
         self._give_up_at: OrderedDict[str, float] = OrderedDict()
         self._tried: set[str] = set()
         self._gated: set[str] = set()
+        self._waits_until: dict[str, float] = {}  # first triggers of keys of which the state holds another life
         self._violations: dict[str, tuple[Record, Violation]] = {}
         self._reasons: dict[str, str] = {}  # why what is owed was not accepted when it was last tried
 
     def emptied(self) -> Iterator[None]:
         """Forget everything bit by bit, once the task is over."""
-        for kept in (self._violations, self._give_up_at, self._reasons):
+        for kept in (self._violations, self._give_up_at, self._reasons, self._waits_until):
             while kept:
                 kept.popitem()
                 yield
@@ -148,7 +156,7 @@ class TaskOutbox:
             self._violations[dedup_key] = (owed.record, event.violation())
         if is_new and owed is not None:
             if needs_room(alert) and not self._delivery.has_room(self._route(alert), owed.record.size):
-                self._put_or_drop(alert, overflowed(alert))
+                self._put_or_drop(alert, overflowed(self._possibly_told(alert, owed)))
                 is_new = False
             else:
                 self._give_up_at[dedup_key] = self._clock.monotonic() + self._pipeline.give_up_seconds
@@ -169,6 +177,20 @@ class TaskOutbox:
     def _may_be_inherited(self, owed: Owed, now: float) -> bool:
         """Whether an earlier owner may have sent it a moment ago."""
         return owed.first_offset < self._inherited_end and now < self._inherited_until
+
+    def state_is_new(self, dedup_keys: Iterable[str]) -> Iterator[None]:
+        """A checkpoint was committed, and with it what these keys had waited for; done by going through what is
+        returned."""
+        for dedup_key in dedup_keys:
+            if self._waits_until.pop(dedup_key, None) is not None:
+                self._delivery.changed(self, dedup_key)
+            yield
+
+    def ended(self, alert: Alert) -> None:
+        """The alert is gone. What it may have where nobody can end it is said."""
+        if alert.orphans:
+            integrations = [str(one) for one in alert.orphans]
+            self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
 
     def tick(self) -> Iterator[None]:
         """What the passing of time brings, once a second; it is done by going through what is returned."""
@@ -206,15 +228,44 @@ class TaskOutbox:
                 owed.severity,
                 owed.since,
                 owed.attempts,
-                self._repeats.get(dedup_key) if owed.repeat else 0.0,
+                self._not_told_before(alert, owed),
                 owed.record.size,
             )
         self._violations.pop(dedup_key, None)
-        route, severity, since = self._route(alert), alert.highest, alert.decided
+        if alert.orphans and alert.route is None and not alert.former:
+            self._nobody_to_tell(alert, what)
+            return self.pending(dedup_key)
+        severity, since = alert.highest, alert.decided
         if what is Due.ACKNOWLEDGE:
-            return Pending(route, Lane.ACKNOWLEDGE, severity, since, alert.failed)
-        not_before, is_held = self._not_resolved_before(dedup_key), self._store.is_held(dedup_key)
-        return Pending(route, Lane.RESOLVE, severity, since, alert.failed, not_before, is_ready=is_held)
+            return Pending(self._route(alert), Lane.ACKNOWLEDGE, severity, since, alert.failed)
+        route = self._former_route(alert) if what is Due.RESOLVE_FORMER else self._route(alert)
+        not_before, is_ready = self._not_resolved_before(dedup_key), self._may_be_resolved(alert)
+        return Pending(route, Lane.RESOLVE, severity, since, alert.failed, not_before, is_ready=is_ready)
+
+    def _nobody_to_tell(self, alert: Alert, what: Due) -> None:
+        """The key is gone through which this would have been said: it ends, and is logged."""
+        self._log.warning("orphan_not_told", dedup_key=alert.dedup_key, action=what.value)
+        self._put_or_drop(alert, acknowledge_answered(alert, False) if what is Due.ACKNOWLEDGE else None)
+        self._urgent()
+
+    def _not_told_before(self, alert: Alert, owed: Owed) -> float:
+        """Until when what is owed has to wait, by the monotonic clock.
+
+        The first trigger of a new life, or of one that goes to another integration, leaves only when the state does
+        not hold another any more (design section 18): a next owner would go on with that, and tell it elsewhere.
+        """
+        dedup_key = alert.dedup_key
+        repeat_at = self._repeats.get(dedup_key) if owed.repeat else 0.0
+        if alert.route is not None or not self._store.state_holds_another(dedup_key):
+            return repeat_at
+        self._urgent()  # the next checkpoint lets it go
+        longest = self._clock.monotonic() + LONGEST_WAIT_SECONDS
+        return max(repeat_at, self._waits_until.setdefault(dedup_key, longest))
+
+    def _may_be_resolved(self, alert: Alert) -> bool:
+        """Whether the intent to resolve is in the state. An incident that the alert has left needs none where the
+        problem is told elsewhere by now."""
+        return alert.status is not Status.RESOLVING or self._store.is_held(alert.dedup_key)
 
     def _not_resolved_before(self, dedup_key: str) -> float:
         """Until when an earlier request may land, by the monotonic clock: this task's, or another owner's before it."""
@@ -234,9 +285,10 @@ class TaskOutbox:
             case Due.TRIGGER:
                 assert alert is not None
                 return self._trigger(alert, route)
-            case Due.RESOLVE:
+            case Due.RESOLVE | Due.RESOLVE_FORMER:
+                assert alert is not None
                 now = self._clock.monotonic()
-                if not self._store.is_held(dedup_key) or now < self._not_resolved_before(dedup_key):
+                if not self._may_be_resolved(alert) or now < self._not_resolved_before(dedup_key):
                     return None  # the next checkpoint says so, or has said since
                 if not self.may_resolve():
                     self._gated.add(dedup_key)
@@ -282,8 +334,14 @@ class TaskOutbox:
         self._put_or_drop(alert, overflowed(self._possibly_told(alert, owed)))
         return True
 
-    def has_room_for(self, replay: Replay) -> bool:
-        """Whether a replayed dead letter may come to be owed: it waits for room, and takes nobody's."""
+    def has_room_for(self, replay: Replay, position: int) -> bool:
+        """Whether a replayed dead letter may come to be owed: it waits for room, and takes nobody's.
+
+        It also waits until all that an earlier owner can have decided lies below ``position``: which event was the
+        first of its alert, and so its route, must be the same when it is decided again.
+        """
+        if position < self._inherited_end:
+            return False
         try:
             route = self._pipeline.provider.route_of(violation_of(replay.original))
         except ValueError:
@@ -302,15 +360,21 @@ class TaskOutbox:
         return violation
 
     def _route(self, alert: Alert) -> str:
-        """The alert's own route; before it has one, that of the violation."""
-        provider, owed = self._pipeline.provider, alert.owed
-        if alert.route is not None:
-            if alert.route in provider.routes:
-                return alert.route
-            self._log.warning("route_unknown", dedup_key=alert.dedup_key, route=alert.route)
-        elif owed is not None:
-            return provider.route_of(self._violation(alert.dedup_key, owed))
-        return provider.routes[0]
+        """A route to the alert's integration, if it can, by the name that it had. To acknowledge an alert that has left
+        its own, the last one."""
+        provider, integrations, owed = self._pipeline.provider, self._pipeline.integrations, alert.owed
+        integration, name = alert.integration, alert.route
+        if name is None and owed is not None:
+            name = provider.route_of(self._violation(alert.dedup_key, owed))
+        if integration is None and name is not None and name in integrations.of_route:
+            return name
+        if integration is None and alert.former:
+            integration = alert.former[-1].integration
+        return integrations.route(integration, name) or provider.routes[0]
+
+    def _former_route(self, alert: Alert) -> str:
+        """A route to the integration that the alert has left, and that has its turn to be told."""
+        return self._pipeline.integrations.route(alert.former[0].integration) or self._pipeline.provider.routes[0]
 
     def _trigger(self, alert: Alert, route: str) -> Dispatch:
         owed, told = alert.owed, alert.told
@@ -367,15 +431,21 @@ class TaskOutbox:
                 return attempted(alert) if alert.acknowledging else alert
 
     def _resolve_told(self, alert: Alert, dispatch: Dispatch, outcome: Outcome) -> Alert | None:
+        is_former = due(dispatch.token) is Due.RESOLVE_FORMER
         match outcome:
-            case Accepted():
+            case Accepted() | Rejected():
                 self._urgent()
-                self._notified()
+                if isinstance(outcome, Rejected):
+                    status, reason = outcome.status, outcome.reason
+                    self._log.error("resolve_rejected", dedup_key=alert.dedup_key, status=status, error=reason)
+                else:
+                    self._notified()
+                if is_former:
+                    return former_answered(alert, self._pipeline.provider.integration_of(dispatch.route))
                 return resolve_answered(alert, dispatch.token)
-            case Rejected(status=status, reason=reason):
+            case _ if is_former:
                 self._urgent()
-                self._log.error("resolve_rejected", dedup_key=alert.dedup_key, status=status, error=reason)
-                return resolve_answered(alert, dispatch.token)
+                return former_attempted(alert)
             case _:
                 if alert is not dispatch.token:
                     return alert
@@ -433,6 +503,7 @@ class TaskOutbox:
     def _put_or_drop(self, before: Alert, after: Alert | None) -> None:
         if after is None:
             self._store.drop(before.dedup_key)
+            self.ended(before)
         elif after is not before:
             self._store.put(after)
         if after is None or after.owed is None:
@@ -445,6 +516,7 @@ class TaskOutbox:
         self._violations.pop(dedup_key, None)
         self._reasons.pop(dedup_key, None)
         self._repeats.drop(dedup_key)
+        self._waits_until.pop(dedup_key, None)
 
 
 class _Moments:

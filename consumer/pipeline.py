@@ -5,17 +5,18 @@ task does what was decided.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Protocol
 
 from consumer.clock import Moment
 from consumer.deadletter import DeadLetter
-from consumer.event import TOMBSTONE, Decoder, InputRecord, Poison, SecurityEvent
+from consumer.event import TOMBSTONE, Decoder, InputRecord, Poison, SecurityEvent, violation_of
 from consumer.feedback import Replay
 from consumer.filter import End
 from consumer.keys import KeyTemplate
 from consumer.record_key import RecordKey, UnexpectedKey
+from providers.belonging import Integrations
 from providers.provider import Provider
 from state.alert import Alert, Occurrence, Outcome, Owed, Policy, event_time, occurred
 from state.store import Store
@@ -82,6 +83,11 @@ class Pipeline:
     commit_interval: float
     max_owed: int
     record_key: RecordKey | None = None
+    integrations: Integrations = field(init=False)
+    """Those of the provider."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "integrations", Integrations.of(self.provider))
 
     def decide(self, record: FetchedRecord, store: Store, now: Moment, newest: float | None = None) -> Decision | None:
         """Decide one record to the end; None if it concerns nobody, which is what most do.
@@ -129,12 +135,43 @@ class Pipeline:
         dedup_key = template.render(event)
         session_id = _session(event) if "session_id" in template.fields else None
         occurrence = Occurrence(event.severity, event.time, record, is_replay)
-        alert, outcome = occurred(store.get(dedup_key), dedup_key, session_id, occurrence, now.wall, self.policy)
+        before = store.get(dedup_key)
+        integration = before.integration if before is not None else None
+        if integration is None:
+            integration = self._integration_of(before, event)
+        alert, outcome = occurred(before, dedup_key, session_id, occurrence, now.wall, self.policy, integration)
         store.hear(alert, now.monotonic)
         if outcome is Outcome.SUPPRESSED:
             return _SUPPRESSED
         is_owed = alert.owed is not None and alert.owed.record is record
         return Decision(outcome, alert, event if is_owed else None)
+
+    def _integration_of(self, before: Alert | None, event: SecurityEvent) -> str:
+        """The integration of an alert that has none: of its route, where only the name was kept, else of its first
+        event. That is decided with the event, not when it is told: a next owner that decides it again finds the same,
+        whatever has been counted in meanwhile."""
+        provider = self.provider
+        if before is not None and before.route is not None:
+            return provider.integration_of(before.route)
+        return provider.integration_of(provider.route_of(event.violation()))
+
+    def placed(self, written: Alert) -> Alert:
+        """An alert that was written down, with the integration that it has by the configuration of today.
+
+        What it owes goes through the route of the record that is owed, if it has no integration any more: each owner
+        finds the same.
+        """
+        alert, provider = self.integrations.placed(written), self.provider
+        owed = alert.owed
+        if owed is None or alert.integration is not None:
+            return alert
+        if alert.route is not None:
+            return replace(alert, integration=provider.integration_of(alert.route))
+        try:
+            violation = violation_of(owed.record)
+        except ValueError:
+            return alert  # it cannot be sent: it will be dead-lettered
+        return replace(alert, integration=provider.integration_of(provider.route_of(violation)))
 
     def _end(self, event: SecurityEvent, store: Store) -> Decision:
         if event.ends is End.SESSION:

@@ -149,9 +149,10 @@ class PipelineRunner(MemberRunner[Task]):
     def health(self) -> PipelineHealth:
         """How the pipeline is at this moment."""
         health, note = super().health(), self._key_watch.note
+        retired = self.pipeline.provider.retired_routes  # nobody is paged through them
         return replace(
             health,
-            refused_routes=tuple(self._delivery.refused_routes),
+            refused_routes=tuple(route for route in self._delivery.refused_routes if route not in retired),
             notes=health.notes if note is None else (*health.notes, note),
         )
 
@@ -167,6 +168,7 @@ class PipelineRunner(MemberRunner[Task]):
                     partition=partition.partition,
                     alerts={status.value: count for status, count in store.counts().items()},
                     owed=store.owed_count,
+                    orphaned=store.orphaned_count,
                     oldest_owed_age=now - since if since is not None else 0.0,
                     lag=max(0, end - task.position) if end is not None and task.is_running else None,
                     is_running=task.is_running,
@@ -290,7 +292,7 @@ def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:
         if rate is not None and delivery.give_up_after:
             may_owe = min(delivery.max_owed, max(1, int(rate.requests_per_second * delivery.give_up_after)))
         check = delivery.route_check if settings.route_check is None else settings.route_check
-        limits[route] = RouteLimits(rate, check, may_owe)
+        limits[route] = RouteLimits(rate, check, may_owe, checks_idle=route not in provider.retired_routes)
     return limits
 
 

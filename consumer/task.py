@@ -27,6 +27,7 @@ from consumer.mark import MARK
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
+from consumer.placing import Placing
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
@@ -55,6 +56,8 @@ _SLICE_SECONDS = 0.01
 _FORGOTTEN_AT_A_TIME = 1_000
 _OUTCOME_OF_STAGE = {"stale": "stale", "decide": "internal_error"}
 """What an event came to that is dead-lettered; of any other stage it is poison."""
+
+_RESOLVES = (Due.RESOLVE, Due.RESOLVE_FORMER)
 
 _NOT_FORGOTTEN = 100
 """Alerts in a row that are not to be forgotten, after which the others are looked at another time."""
@@ -115,6 +118,7 @@ class Task(OwnedPartition):
         self._writing_again: Iterator[None] | None = None
         self._is_state_gone = False  # and nothing has been written since: also without an alert there is the position
         self._owing: list[str] = []
+        self._placing = Placing(surroundings.pipeline, log)
         self._written_at: float | None = None
         self._with = surroundings
         self._sink: Sink
@@ -142,7 +146,7 @@ class Task(OwnedPartition):
             log=log,
             is_running=lambda: self.is_running,
             waits=lambda dedup_key: surroundings.delivery.is_busy(self._outbox, dedup_key),
-            has_room=self._outbox.has_room_for,
+            has_room=lambda replay: self._outbox.has_room_for(replay, self.position),
             changed=self._changed_by_feedback,
             ended=self._ended_by_feedback,
             decided=self._replayed,
@@ -227,6 +231,7 @@ class Task(OwnedPartition):
     async def _fill(self, found: Restored) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
         now = self._with.clock.moment()
+        placing = self._placing
         reunited: list[str] = []
 
         def as_of_now() -> Iterator[Alert | None]:
@@ -243,7 +248,7 @@ class Task(OwnedPartition):
                 if written is None:
                     yield None
                     continue
-                alert = restored(written, now.wall)
+                alert = placing.place(restored(written, now.wall))
                 if due(alert) is not None:
                     self._owing.append(alert.dedup_key)
                 yield alert
@@ -277,6 +282,8 @@ class Task(OwnedPartition):
     async def _restored(self) -> None:
         owing, self._owing = self._owing, []
         inherited_end = self._whereabouts.inherited_end
+        await self._with.turns.through(self._placing.moved_in(self.store))
+        self._placing.tell()
         await self._with.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
         if self._with.feedback is not None:
             self._with.feedback.attach(self._inbox)
@@ -364,6 +371,7 @@ class Task(OwnedPartition):
             return False
         if after is None:
             self.store.drop(alert.dedup_key)
+            self._outbox.ended(alert)
         else:
             self.store.put(after)
         self._outbox.owes(alert if after is None else after)
@@ -377,6 +385,8 @@ class Task(OwnedPartition):
             self._take_dead_letter(decision.dead_letter)
         if decision.alert is not None:
             is_new = decision.outcome is Outcome.TRIGGERED
+            if is_new and decision.alert.occurrences == 1:
+                self.store.write_first(decision.alert.dedup_key)  # a next owner may decide an event before it
             self._outbox.owes(decision.alert, event=decision.event, is_new=is_new)
 
     def _changed_by_feedback(self, alert: Alert) -> None:
@@ -385,7 +395,10 @@ class Task(OwnedPartition):
 
     def _ended_by_feedback(self, dedup_key: str) -> None:
         self._urgent.set()
+        alert = self.store.get(dedup_key)
         self.store.drop(dedup_key)
+        if alert is not None:
+            self._outbox.ended(alert)
 
     def _notified(self) -> None:
         self._counts["notified"] += 1
@@ -466,6 +479,7 @@ class Task(OwnedPartition):
             if due(alert) is None and age >= policy.forget_seconds:
                 self.store.drop(alert.dedup_key)
                 self._log.info("alert_forgotten", dedup_key=alert.dedup_key)
+                self._outbox.ended(alert)
             elif (kept := kept + 1) == _NOT_FORGOTTEN:
                 break
 
@@ -495,7 +509,7 @@ class Task(OwnedPartition):
         written = await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
         self._checkpointed, self.committed = place, OffsetAndMetadata(provable, MARK)
-        self.store.committed()
+        known = self.store.committed()
         self._with.metrics.checkpoint(seconds)
         self._log.debug(
             "checkpoint",
@@ -513,6 +527,7 @@ class Task(OwnedPartition):
             self._write_all_again("it takes records before those that were written", written.offset)
         if self._writing_again is not None:
             self._urgent.set()
+        await self._with.turns.through(self._outbox.state_is_new(known))
         await self._let_resolves_leave(checkpoint.cut)
 
     async def _let_resolves_leave(self, cut: Cut) -> None:
@@ -521,7 +536,7 @@ class Task(OwnedPartition):
 
     def _leaving(self, cut: Cut) -> Iterator[None]:
         for dedup_key, alert in cut.changes:
-            if alert is not None and self.store.get(dedup_key) is alert and due(alert) is Due.RESOLVE:
+            if alert is not None and self.store.get(dedup_key) is alert and due(alert) in _RESOLVES:
                 self._outbox.owes(alert)
             yield
 

@@ -34,12 +34,12 @@ class Logger(Protocol):
 
 def ping_request(settings: OpsGenieSettings, heartbeat: HeartbeatSettings) -> Request:
     """The call "ping heartbeat": 202, also for a name that does not exist."""
-    return Request("GET", f"{_address(settings, heartbeat)}/ping", authorization(settings))
+    return Request("GET", f"{_address(settings, heartbeat)}/ping", authorization(settings.api_key))
 
 
 def exists_request(settings: OpsGenieSettings, heartbeat: HeartbeatSettings) -> Request:
     """The call "get heartbeat": 200, or 404 if there is none of that name."""
-    return Request("GET", _address(settings, heartbeat), authorization(settings))
+    return Request("GET", _address(settings, heartbeat), authorization(settings.api_key))
 
 
 def _address(settings: OpsGenieSettings, heartbeat: HeartbeatSettings) -> str:

@@ -30,7 +30,10 @@ class Provider(Protocol):
     """``pagerduty`` or ``opsgenie``: the name of the pipeline, in topics, groups, metrics and logs."""
 
     routes: Sequence[str]
-    """The names of all routes, ``default`` first."""
+    """The names of all routes, ``default`` first, those of retired keys last."""
+
+    retired_routes: Sequence[str]
+    """Those of keys that are retired: only acknowledges and resolves go through them (design section 18)."""
 
     key_limit: int
     """How many characters a dedup key may have."""

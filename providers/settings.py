@@ -5,6 +5,7 @@ A message of these checks never contains the value it is about: it may be a secr
 
 import ipaddress
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -83,6 +84,22 @@ def check_secret(secret: SecretStr) -> SecretStr:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must consist of visible ASCII characters")
     return secret
+
+
+def check_retired(name: str, retired: Sequence[SecretStr], in_use: Mapping[str, str]) -> None:
+    """Check the retired keys of the setting with this ``name``; ``in_use`` are the routes of other keys, by key.
+
+    Raises:
+        ValueError: one of them is in use, or is listed twice.
+    """
+    seen: dict[str, int] = {}
+    for index, secret in enumerate(retired):
+        key = secret.get_secret_value()
+        if key in in_use:
+            raise ValueError(f"{name}.{index}: is the key of route {in_use[key]}, which is in use")
+        if key in seen:
+            raise ValueError(f"{name}.{index}: is the same key as {name}.{seen[key]}")
+        seen[key] = index
 
 
 Endpoint = Annotated[str, AfterValidator(check_endpoint)]

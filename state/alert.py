@@ -44,6 +44,8 @@ class Due(Enum):
     TRIGGER = "trigger"
     ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
+    RESOLVE_FORMER = "resolve_former"
+    """The resolve of an incident at an integration that the alert has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,18 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Former:
+    """An integration that an alert has left, and where it may have an incident that is not resolved: its digest, and
+    the name that its route had then. The digest is None in the state of a release that kept the name only."""
+
+    integration: str | None
+    route: str
+
+    def __str__(self) -> str:
+        return f"{self.route} ({self.integration or 'key unknown'})"
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """What this service knows about one dedup key at one provider.
 
@@ -103,6 +117,11 @@ class Alert:
     session in the dedup key, where the key template names one. ``failed`` counts the attempts of the acknowledge or
     resolve that is due (those of a trigger are in ``owed``). ``overflow`` is the severity of a trigger that was
     dead-lettered because its route owed too much: the alert counts on, and is told again when there is room.
+
+    ``integration`` is the digest of the key and host that the alert's first event decided on, from then on: it finds
+    the alert's incident whatever the route is called (None: not decided, or by a release that kept the name only).
+    ``former`` are integrations that it has left, until its incidents there are resolved; ``orphans`` are those of them
+    whose key is not configured at all, which each owner finds out anew (design section 18).
     """
 
     dedup_key: str
@@ -121,6 +140,9 @@ class Alert:
     acknowledging: bool = False
     failed: int = 0
     overflow: Severity | None = None
+    integration: str | None = None
+    former: tuple[Former, ...] = ()
+    orphans: tuple[Former, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +162,16 @@ def occurred(
     occurrence: Occurrence,
     now: float,
     policy: Policy,
+    integration: str | None = None,
 ) -> tuple[Alert, Outcome]:
-    """An alertable event with this dedup key has been decided."""
+    """An alertable event with this dedup key has been decided. ``integration`` is the one that it would open its alert
+    through; an alert that has one stays with that."""
     severity, time = occurrence.severity, event_time(occurrence.time, occurrence.record.timestamp, now)
     if alert is None:
-        fresh = Alert(dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=_owe(occurrence, now))
+        fresh_owed = _owe(occurrence, now)
+        fresh = Alert(
+            dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=fresh_owed, integration=integration
+        )
         return fresh, Outcome.TRIGGERED
 
     told, owed_before = alert.told, alert.owed
@@ -155,8 +182,9 @@ def occurred(
     owed: Owed | None
     outcome, status, unsettled = Outcome.TRIGGERED, alert.status, alert.unsettled
     if status is Status.RESOLVING:
-        # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that.
-        status, unsettled = Status.OPEN, unsettled or owed_before is None
+        # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that. (One at an
+        # integration that the alert has left does no harm to the incident that it is to get.)
+        status, unsettled = Status.OPEN, unsettled or (owed_before is None and alert.route is not None)
         owed = _owe(occurrence, now) if owed_before is None else _count(owed_before, occurrence)
     elif owed_before is not None and not owed_before.repeat:
         outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
@@ -171,6 +199,8 @@ def occurred(
         owed = _owe(occurrence, now)
     else:
         outcome, owed = Outcome.SUPPRESSED, owed_before
+    if status is Status.ACKNOWLEDGED and told is None and alert.route is None:
+        status = Status.OPEN  # what somebody has taken is an incident that the alert has left
     if owed_before is not None and owed_before.repeat and owed is not owed_before:
         unsettled = True  # what made the repeat necessary is still true of the trigger that takes its place
 
@@ -191,6 +221,9 @@ def occurred(
         alert.acknowledging,
         alert.failed if status is alert.status else 0,
         alert.overflow,
+        integration if alert.integration is None else alert.integration,
+        alert.former,
+        alert.orphans,
     ), outcome
 
 
@@ -216,14 +249,15 @@ def restored(alert: Alert, now: float) -> Alert:
 def over(alert: Alert) -> Alert | None:
     """The threat is over: quiet for long enough, or an event that says so. A trigger still owed goes first.
 
-    None: the alert is gone, for nothing of it can have reached the provider (its trigger was dead-lettered unsent).
+    None: the alert is gone, for nothing of it can have reached the provider (its trigger was dead-lettered unsent), or
+    nothing but what is out of reach.
     """
     if alert.status is Status.RESOLVING:
         return alert
     owed = alert.owed
     if owed is not None and owed.repeat:
         owed = None  # it was to keep the incident open
-    if owed is None and alert.route is None:
+    if owed is None and alert.route is None and not alert.former:
         return None
     return replace(alert, status=Status.RESOLVING, has=False, owed=owed, acknowledging=False, failed=0)
 
@@ -232,7 +266,7 @@ def acknowledge(alert: Alert) -> Alert:
     """An operator has taken the alert: the provider is to be told. One that is being resolved is nobody's any more."""
     if alert.status is not Status.OPEN or alert.acknowledging:
         return alert
-    return replace(alert, acknowledging=True)
+    return replace(alert, acknowledging=True, failed=0)
 
 
 def acknowledged_elsewhere(alert: Alert) -> Alert:
@@ -243,12 +277,18 @@ def acknowledged_elsewhere(alert: Alert) -> Alert:
 
 
 def due(alert: Alert) -> Due | None:
-    """What the alert owes next. A resolve leaves only from a checkpoint that holds the alert exactly as it is."""
+    """What the alert owes next. A resolve leaves only from a checkpoint that holds the alert exactly as it is.
+
+    An incident at an integration that the alert has left is resolved once the alert has another one, or is over.
+    """
     if alert.owed is not None:
         return Due.TRIGGER
-    if alert.status is Status.RESOLVING:
+    is_over = alert.status is Status.RESOLVING
+    if is_over and (alert.route is not None or not alert.former):
         return Due.RESOLVE
-    return Due.ACKNOWLEDGE if alert.acknowledging else None
+    if alert.acknowledging:
+        return Due.ACKNOWLEDGE
+    return Due.RESOLVE_FORMER if alert.former and (alert.has or is_over) else None
 
 
 def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, now: float) -> Alert:
@@ -264,7 +304,7 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
         left, unsettled = replace(sent, since=now, attempts=0, repeat=True), False
     return replace(
         alert,
-        route=alert.route or route,
+        route=route,
         told=Told(severity, now, date),
         has=not resolving,
         unsettled=unsettled,
@@ -310,9 +350,12 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
         if alert.has and told is not None:
             told = Told(max(told.severity, sent.severity), now, told.date)
         return replace(alert, owed=left, told=told), dead
-    if alert.route is None:
-        return None, dead  # nothing that could have arrived has been sent
-    return replace(alert, owed=None, told=None, has=False), dead
+    if alert.route is not None:
+        return replace(alert, owed=None, told=None, has=False), dead
+    # Nothing that could have arrived has been sent; but there may be incidents where it was before.
+    if alert.former or (alert.orphans and alert.status is not Status.RESOLVING):
+        return replace(alert, owed=None, told=None, has=False, integration=None), dead
+    return None, dead
 
 
 def overflowed(alert: Alert) -> Alert | None:
@@ -321,7 +364,7 @@ def overflowed(alert: Alert) -> Alert | None:
     The alert stays, marked, and counts on. None: it was only to be told before its end.
     """
     assert alert.owed is not None
-    if alert.status is Status.RESOLVING and alert.route is None:
+    if alert.status is Status.RESOLVING and alert.route is None and not alert.former:
         return None
     severity = alert.owed.severity
     if alert.overflow is not None and alert.overflow > severity:
@@ -343,11 +386,64 @@ def attempted(alert: Alert) -> Alert:
 def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
     """The provider has accepted or rejected the resolve that left when the alert was ``sent``.
 
-    It ends the alert only if that has not changed since.
+    It ends the alert only if that has not changed since, and has no incident at an integration that it has left.
     """
-    if alert is sent:
+    if alert is not sent:
+        return replace(alert, unsettled=False)
+    if alert.former:
+        return replace(alert, route=None, integration=None, told=None, has=False, failed=0)
+    return None
+
+
+def former_answered(alert: Alert, integration: str | None) -> Alert | None:
+    """The resolve of the incident at an integration that the alert has left was accepted or rejected."""
+    former = tuple(one for one in alert.former if one.integration != integration)
+    if not former and alert.status is Status.RESOLVING and alert.owed is None and alert.route is None:
         return None
-    return replace(alert, unsettled=False)
+    return replace(alert, former=former, failed=0)
+
+
+def former_attempted(alert: Alert) -> Alert:
+    """An attempt to resolve the first of the incidents at integrations that the alert has left was not accepted: the
+    others have their turn."""
+    return replace(alert, former=(*alert.former[1:], *alert.former[:1]), failed=alert.failed + 1)
+
+
+def departed(alert: Alert, left: Former | None) -> Alert:
+    """The alert is told through its integration no more; ``left``, if it may have an incident there.
+
+    To the integration that it goes to next it is new.
+    """
+    status, owed = alert.status, alert.owed
+    if owed is not None:
+        status = Status.OPEN if status is Status.ACKNOWLEDGED else status
+        owed = replace(owed, attempts=0, repeat=False)
+    return replace(
+        alert,
+        status=status,
+        route=None,
+        integration=None,
+        told=None,
+        has=False,
+        unsettled=False,
+        owed=owed,
+        failed=0,
+        former=alert.former if left is None else (*alert.former, left),
+    )
+
+
+def returned(alert: Alert, former: Former) -> Alert:
+    """The alert has no integration, and is told through this one again, which it had left.
+
+    A resolve may be under way there, whose answer is not known.
+    """
+    return replace(
+        alert,
+        route=former.route,
+        integration=former.integration,
+        unsettled=True,
+        former=tuple(one for one in alert.former if one is not former),
+    )
 
 
 def acknowledge_answered(alert: Alert, accepted: bool) -> Alert:

@@ -8,15 +8,26 @@ the record can be read, or is gone, they are one alert.
 
 from dataclasses import replace
 
-from state.alert import Alert, Owed, Status, Told
+from state.alert import Alert, Former, Owed, Status, Told
 
 
 def joined(older: Alert, newer: Alert) -> Alert:
     """One alert of both. ``newer`` is what was written beside ``older`` while that could not be read.
 
     Nothing that either owes is lost. What is over by the newer one is over, as it has decided last; what lives by it
-    lives, and the provider may still have a resolve of the older one under way.
+    lives, and the provider may still have a resolve of the older one under way. Where the two were told through two
+    integrations, the newer one's is kept, and what the other may have there is to be resolved.
     """
+    former = _united(older.former, newer.former)
+    if older.integration is None and older.route is None:
+        older = replace(older, integration=newer.integration)
+    elif newer.integration is not None and newer.integration != older.integration:
+        if older.integration is None and older.route == newer.route:  # by a release that kept the name only
+            older = replace(older, integration=newer.integration)
+        elif newer.route is not None:
+            former = _united(former, (Former(older.integration, older.route),) if older.route is not None else ())
+            older = replace(older, integration=newer.integration, route=newer.route, told=None, has=False)
+    former = tuple(one for one in former if one.integration is None or one.integration != older.integration)
     status, unsettled = newer.status, older.unsettled or newer.unsettled
     if older.status is Status.RESOLVING and status is not Status.RESOLVING:
         unsettled = True
@@ -40,7 +51,12 @@ def joined(older: Alert, newer: Alert) -> Alert:
         acknowledging=(older.acknowledging or newer.acknowledging) and status is Status.OPEN,
         failed=0,
         overflow=max((one for one in (older.overflow, newer.overflow) if one is not None), default=None),
+        former=former,
     )
+
+
+def _united(some: tuple[Former, ...], others: tuple[Former, ...]) -> tuple[Former, ...]:
+    return tuple(dict.fromkeys((*some, *others)))
 
 
 def _is_no_worse(newer: Alert, older: Alert) -> bool:

@@ -11,11 +11,12 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from operator import attrgetter
+from sys import intern
 from typing import Any
 
 import orjson
 
-from state.alert import Alert, Owed, Status, Told
+from state.alert import Alert, Former, Owed, Status, Told
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.violation import Record, Severity
@@ -87,6 +88,10 @@ def encode_alert(alert: Alert) -> bytes:
         value["failed"] = alert.failed
     if alert.overflow is not None:
         value["overflow"] = int(alert.overflow)
+    if alert.integration is not None:
+        value["integration"] = alert.integration
+    if alert.former or alert.orphans:  # which of them are orphans is found out anew by each owner
+        value["former"] = [(one.integration, one.route) for one in (*alert.former, *alert.orphans)]
     return orjson.dumps(value)
 
 
@@ -98,6 +103,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
         if json["v"] != _VERSION:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
         session, told, owed, route, overflow = get("session"), get("told"), get("owed"), get("route"), get("overflow")
+        integration, former = get("integration"), get("former")
         occurrences, first_seen, last_seen, decided = (
             json["occurrences"], json["first_seen"], json["last_seen"], json["decided"]
         )  # fmt: skip
@@ -130,6 +136,9 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             acknowledging,
             _whole(get("failed", 0)),
             None if overflow is None else _SEVERITY[overflow],
+            None if integration is None else intern(_text(integration)),  # of a million alerts it is the same
+            () if former is None else tuple(map(_former_from_json, former)),
+            (),
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
@@ -213,6 +222,11 @@ def _counts_from_json(json: list[Any]) -> Counts:
     for maybe in (found.owed_first_attempt, found.owed_last_attempt):
         _number_or_none(maybe)
     return replace(found, highest=_SEVERITY[found.highest])
+
+
+def _former_from_json(json: list[Any]) -> Former:
+    integration, route = json[:2]  # a later release may say more
+    return Former(None if integration is None else _text(integration), _text(route))
 
 
 def _owed_to_json(owed: Owed) -> dict[str, Any]:

@@ -45,6 +45,9 @@ class Store:
         self._counts = dict.fromkeys(Status, 0)
         self._dirty: dict[str, Alert | None] = {}  # as they are now; None: gone
         self._committing: Mapping[str, Alert | None] = {}
+        self._turned: set[str] = set()  # keys of which there was another life, or another integration, at the last cut
+        self._turning: set[str] = set()  # the same of the cut before, while the last one is being committed
+        self._orphaned = 0
         self._written = Written()
         self._owing = Ordered[float]()
         self._holding = Ordered[int]()
@@ -81,6 +84,13 @@ class Store:
         self._quiet.leave(dedup_key)
         self._heard.pop(dedup_key)
         self._dirty[dedup_key] = None
+        self._turned.add(dedup_key)
+
+    def write_first(self, dedup_key: str) -> None:
+        """A next owner might find the alert with another integration than it has: the state has to say which, and
+        until then counts as one that holds another. The next checkpoint will hold it."""
+        self._dirty[dedup_key] = self._alerts[dedup_key]
+        self._turned.add(dedup_key)
 
     def restore(
         self, alerts: Iterable[Alert | None], now: float, counts: Mapping[str, Counts] | None = None
@@ -183,6 +193,7 @@ class Store:
         """
         assert not self._committing
         self._committing, self._dirty = self._dirty, {}
+        self._turning, self._turned = self._turned, set()
         return self._committing
 
     def divide(self, changed: Mapping[str, Alert | None]) -> Iterator[tuple[str, Alert | None] | None]:
@@ -197,9 +208,18 @@ class Store:
         """How alerts differ from what is written of them, once a cut is divided."""
         return self._written.counts
 
-    def committed(self) -> None:
-        """The cut is in the state topic."""
+    def committed(self) -> Iterable[str]:
+        """The cut is in the state topic. Gives the keys of which `state_holds_another` need not be true any more."""
         self._committing = {}
+        turning, self._turning = self._turning, set()
+        return turning
+
+    def state_holds_another(self, dedup_key: str) -> bool:
+        """Whether the last committed checkpoint may hold another life of this key, or this one at another integration.
+
+        If the task died now, its next owner would go on with that: what it told would be told elsewhere.
+        """
+        return dedup_key in self._turned or dedup_key in self._turning
 
     def write_again(self, dedup_key: str) -> None:
         """The next checkpoint is to hold the alert in full, for the state topic does not (any more).
@@ -221,6 +241,11 @@ class Store:
         """Whether the last committed checkpoint holds the alert exactly as it is now (design section 6.6)."""
         return dedup_key not in self._dirty and dedup_key not in self._committing
 
+    @property
+    def orphaned_count(self) -> int:
+        """How many alerts have an incident at an integration whose key is not configured."""
+        return self._orphaned
+
     def counts(self) -> dict[Status, int]:
         """How many alerts there are of each status."""
         return dict(self._counts)
@@ -232,6 +257,8 @@ class Store:
         before = alerts.get(key)
         alerts[key] = alert
         self._dirty[key] = alert
+        if before is not None and before.integration != alert.integration:
+            self._turned.add(key)
         if before is not None and before.status is alert.status and before.owed is alert.owed:
             return False
         self._index(key, before, alert)
@@ -264,12 +291,14 @@ class Store:
 
     def _enter(self, key: str, alert: Alert) -> None:
         self._count += 1
+        self._orphaned += bool(alert.orphans)
         self._counts[alert.status] += 1
         if alert.session_id is not None:
             self._join(alert.session_id, key)
 
     def _leave(self, key: str, alert: Alert) -> None:
         self._count -= 1
+        self._orphaned -= bool(alert.orphans)
         self._counts[alert.status] -= 1
         if alert.session_id is not None:
             self._part(alert.session_id, key)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from consumer.build import build_pipelines
 from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
@@ -14,7 +15,7 @@ from consumer.config import Config
 from consumer.feedback import Command, Kind, encode_command
 from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.reading import read_alerts
-from state.alert import Alert, Due, Status, due
+from state.alert import Alert, Due, Former, Status, due
 
 SEND_SECONDS = 30.0
 
@@ -31,6 +32,7 @@ _COLUMNS = {
     "route": "ROUTE",
     "owes": "OWES",
 }
+_ORPHANED = {"orphaned_at": "ORPHANED AT"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Found:
     provider: str
     partition: int
     alert: Alert
+    orphans: Sequence[Former] = ()
+    """Where it has, or may have, an incident whose key is not configured."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -54,6 +58,11 @@ def add_parser(subparsers: Any) -> None:
         action="append",
         choices=[status.value for status in Status],
         help="only those; can be given several times",
+    )
+    listing.add_argument(
+        "--orphaned",
+        action="store_true",
+        help="only those with an incident that nothing can reach, since its key is not configured any more",
     )
     show = actions.add_parser("show", help="all that is known of one alert")
     ack = actions.add_parser(
@@ -120,10 +129,12 @@ async def _found(
     args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions
 ) -> list[Found]:
     found = []
+    integrations = {pipeline.provider.name: pipeline.integrations for pipeline in build_pipelines(config)}
     for provider in _providers(args, config):
         alerts, corrupt = await read_alerts(clients, partitions[config.kafka.state_topic(provider)])
         complain(corrupt)
-        found += [Found(provider, partition, alert) for partition, alert in alerts]
+        orphans = integrations[provider].orphans
+        found += [Found(provider, partition, alert, orphans(alert)) for partition, alert in alerts]
     return found
 
 
@@ -131,13 +142,18 @@ async def _found(
 
 
 def _list(args: argparse.Namespace, found: list[Found]) -> int:
-    chosen = [one for one in found if not args.status or one.alert.status.value in args.status]
+    chosen = [
+        one
+        for one in found
+        if (not args.status or one.alert.status.value in args.status) and (one.orphans or not args.orphaned)
+    ]
     chosen.sort(key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
     if args.json:
         show_json([_facts(one) for one in chosen])
     elif chosen:
-        rows = [_facts(one) for one in chosen]
-        show_table(list(_COLUMNS.values()), ([row[name] for name in _COLUMNS] for row in rows))
+        columns = {**_COLUMNS, **(_ORPHANED if args.orphaned else {})}
+        rows = [{**_facts(one), "orphaned_at": ", ".join(map(str, one.orphans))} for one in chosen]
+        show_table(list(columns.values()), ([row[name] for name in columns] for row in rows))
     else:
         print("no alerts")
     return 0
@@ -185,12 +201,17 @@ def _facts(found: Found) -> dict[str, Any]:
         "last_seen": moment(alert.last_seen),
         "route": alert.route,
         "owes": None if owes is None else owes.value,
+        "orphaned_at": [str(one) for one in found.orphans] or None,
     }
 
 
 def _details(alert: Alert) -> dict[str, Any]:
     told, owed = alert.told, alert.owed
     details: dict[str, Any] = {"session_id": alert.session_id, "decided": moment(alert.decided)}
+    if alert.integration is not None:
+        details["integration"] = alert.integration
+    if alert.former:
+        details["has_left"] = [str(one) for one in alert.former]
     if told is not None:
         details["told"] = {"severity": told.severity.label, "at": moment(told.at)}
     if owed is not None and due(alert) is Due.TRIGGER:
@@ -212,6 +233,8 @@ def _flat(facts: dict[str, Any]) -> list[tuple[str, object]]:
     for name, value in facts.items():
         if isinstance(value, dict):
             flat += [(f"{name} {inner}", fact) for inner, fact in value.items()]
+        elif isinstance(value, list):
+            flat.append((name, ", ".join(value)))
         else:
             flat.append((name, value))
     return flat

@@ -2,9 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from consumer.cli.terminal import complain
 from consumer.config import (
     UNKEYED,
     AutoResolve,
@@ -33,17 +34,41 @@ def add_parser(subparsers: Any) -> None:
         "check-config", help="say what a configuration would run", description="Says what would run; sends nothing."
     )
     parser.add_argument("file", metavar="FILE", help="the configuration")
+    parser.add_argument(
+        "--state",
+        action="store_true",
+        help="say also what it would mean for the alerts that are open now, which is read from Kafka",
+    )
+    parser.add_argument("--json", action="store_true", help="with --state: only that, for programs")
     parser.set_defaults(func=main)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Check ``args.file``: 0 if it is valid, 2 with its problems on stderr, a line each, if not."""
+    """Check ``args.file``: 0 if it is valid, 2 with its problems on stderr, a line each, if not.
+
+    With ``args.state`` 1 if Kafka is out of reach, or has no such state.
+    """
+    if args.json and not args.state:
+        complain(["--json: only with --state"])
+        return 2
+    if args.json:
+        return _tell_standings(args.file, as_json=True)
     try:
         config = load_config(args.file)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    return check_config(config, print)
+    code = check_config(config, print)
+    if code or not args.state or not config.pipelines:
+        return code
+    print()
+    return _tell_standings(args.file, as_json=False)
+
+
+def _tell_standings(file: str, *, as_json: bool) -> int:
+    from consumer.cli.standings import tell_standings  # Kafka's client, which a look at a file does not need
+
+    return tell_standings(file, as_json=as_json)
 
 
 def check_config(config: Config, out: Callable[[str], None]) -> int:
@@ -100,9 +125,11 @@ def _pipeline(config: Config, name: str, section: PagerDutySection | OpsGenieSec
     match section:
         case PagerDutySection():
             yield "routes", ", ".join(section.routing_keys())
+            yield from _retired(section.retired_routing_keys)
             yield from _taken_as_they_are(section)
         case OpsGenieSection():
             yield "routes", "default"
+            yield from _retired(section.retired_api_keys)
             yield from _opsgenie(section)
     if needs_repartition(template, kafka.event_key):
         yield "repartition", f"needed: {_why_repartition(kafka.event_key)}"
@@ -111,6 +138,11 @@ def _pipeline(config: Config, name: str, section: PagerDutySection | OpsGenieSec
         yield "", f"and keeps its positions in {kafka.positions_topic(name)}"
     else:
         yield "repartition", f"not needed: the dedup key contains {{{kafka.event_key}}}"
+
+
+def _retired(keys: Sequence[object]) -> Iterator[Line]:
+    if keys:
+        yield "retired keys", f"{len(keys)}, for acknowledges and resolves of what was opened by them"
 
 
 def _why_repartition(event_key: str) -> str:

@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"exporters.alerting.{args.provider}: is not configured", file=sys.stderr)
         return 2
     if not provider.knows(args.route):
-        routes = ", ".join(provider.routes)
+        routes = ", ".join(filter(provider.knows, provider.routes))
         print(f"--route: {args.provider} has no route {args.route!r}, only {routes}", file=sys.stderr)
         return 2
     notification = Resolve(DEDUP_KEY) if args.resolve else trigger(config.exporters.alerting.min_severity, time.time())

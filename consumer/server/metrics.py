@@ -39,8 +39,8 @@ class PartitionState:
 
     ``hidden`` is how long an open transaction of another producer has hidden what is behind it, 0 if nothing is hidden.
 
-    ``owed`` and its age are None in a stage, which owes nothing to anybody; ``unreadable`` is how many records of the
-    state cannot be read.
+    ``owed``, its age and ``orphaned`` are None in a stage, which owes nothing to anybody. ``orphaned`` counts alerts
+    with an incident at a key that is not configured; ``unreadable`` is how many records of the state cannot be read.
     """
 
     partition: int
@@ -49,6 +49,7 @@ class PartitionState:
     hidden: float | None = None
     alerts: dict[str, int] = field(default_factory=dict)
     owed: int | None = None
+    orphaned: int | None = None
     oldest_owed_age: float | None = None
     is_paused: bool = False
     unreadable: int = 0
@@ -295,6 +296,11 @@ class _StateCollector(Collector):
         state = self._state()
         alerts = GaugeMetricFamily(f"{PREFIX}_alerts", "Alerts by status", labels=["pipeline", "partition", "status"])
         owed = GaugeMetricFamily(f"{PREFIX}_owed", "Alerts that owe a trigger", labels=["pipeline", "partition"])
+        orphaned = GaugeMetricFamily(
+            f"{PREFIX}_orphaned",
+            "Alerts with an incident at a key that is not configured any more",
+            labels=["pipeline", "partition"],
+        )
         age = GaugeMetricFamily(
             f"{PREFIX}_oldest_owed_seconds", "Age of the oldest owed trigger", labels=["pipeline", "partition"]
         )
@@ -325,6 +331,8 @@ class _StateCollector(Collector):
                 alerts.add_metric([*labels, status], count)
             if partition.owed is not None:
                 owed.add_metric(labels, partition.owed)
+            if partition.orphaned is not None:
+                orphaned.add_metric(labels, partition.orphaned)
             if partition.oldest_owed_age is not None:
                 age.add_metric(labels, partition.oldest_owed_age)
             running.add_metric(labels, int(partition.is_running))
@@ -353,4 +361,18 @@ class _StateCollector(Collector):
         in_flight = GaugeMetricFamily(f"{PREFIX}_in_flight", "Notifications on the wire", labels=["pipeline"])
         if state.in_flight is not None:
             in_flight.add_metric([self._pipeline], state.in_flight)
-        return (alerts, owed, age, lag, hidden, running, paused, unreadable, queued, refused, breaker, in_flight)
+        return (
+            alerts,
+            owed,
+            orphaned,
+            age,
+            lag,
+            hidden,
+            running,
+            paused,
+            unreadable,
+            queued,
+            refused,
+            breaker,
+            in_flight,
+        )

@@ -55,12 +55,13 @@ class RouteLimits:
     """What the configuration says of one route.
 
     ``rate`` None is no limit; ``check_interval`` is in seconds, 0 for no checks; ``may_owe`` is how many triggers may
-    be owed (None: any number).
+    be owed (None: any number). Without ``checks_idle`` the key is checked in doubt only.
     """
 
     rate: Rate | None = None
     check_interval: float = 0.0
     may_owe: int | None = None
+    checks_idle: bool = True
 
 
 class Delivery:
@@ -115,6 +116,7 @@ class Delivery:
                 limit.check_interval,
                 limit.may_owe,
                 self._owed,
+                limit.checks_idle,
             )
             self._integrations.append(integration)
             self._by_route.update(dict.fromkeys(names, integration))

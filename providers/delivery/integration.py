@@ -105,7 +105,8 @@ class Integration:
     """Several routes can share one, and with it its rate, its breaker and its refusal.
 
     ``route`` is one of its ``routes``. ``check_interval`` is in seconds, 0 for no checks; ``may_owe`` is how many
-    triggers may be owed (None: any number). Times are by the monotonic clock.
+    triggers may be owed (None: any number). One that is not checked when it is idle is checked in doubt only. Times are
+    by the monotonic clock.
     """
 
     routes: tuple[str, ...]
@@ -115,6 +116,7 @@ class Integration:
     check_interval: float
     may_owe: int | None = None
     everything: Owed = field(default_factory=lambda: Owed())
+    checks_idle: bool = True
     in_flight: int = 0
     is_held_up: bool = False
     """Whether something would leave now but for the limiter."""
@@ -488,7 +490,7 @@ class Integration:
             return self.checked_at + CHECK_SECONDS
         if self._is_unheard or (self.refusal is not None and (self.refusal.by_check or not self.owed)):
             return self.checked_at + max(CHECK_SECONDS, self.recovery_seconds)
-        return max(self.heard_at, self.checked_at) + self.check_interval
+        return max(self.heard_at, self.checked_at) + self.check_interval if self.checks_idle else None
 
     def check_accepted(self, sent_at: float, now: float) -> list[Suspect]:
         """The check that had left at ``sent_at`` was accepted; gives the suspects whose own fault it is then."""

@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
+from pydantic import SecretStr
+
 from providers.answer import Answer, RouteRefused, Throttled
 from providers.classification import Reasons, accepted, classify_status, header, json_object, seconds_of
-from providers.integration import digest, random_name
+from providers.integration import digest, random_name, retired_route
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.opsgenie.payload import ACTOR, Payloads, action
 from providers.opsgenie.settings import OpsGenieSettings
@@ -26,7 +28,7 @@ _JSM_PATH = "/jsm/ops/"
 
 
 class OpsGenie:
-    """A `Provider` with one route: who is notified is a matter of responders, not of keys.
+    """A `Provider` with one route for triggers: who is notified is a matter of responders, not of keys.
 
     ``now`` gives seconds since the epoch, for answers that say when to come back by a date.
     """
@@ -37,24 +39,28 @@ class OpsGenie:
 
     def __init__(self, settings: OpsGenieSettings, *, now: Callable[[], float] = time.time) -> None:
         self._alerts = f"{settings.api_endpoint.rstrip('/')}/v2/alerts"
-        self._headers = authorization(settings)
+        in_use, retired = settings.api_key, settings.retired_api_keys
+        by_route = {DEFAULT_ROUTE: in_use}
+        by_route.update((retired_route(digest(self._alerts, key.get_secret_value())), key) for key in retired)
+        self._headers = {route: authorization(key) for route, key in by_route.items()}
+        self._integrations = {route: digest(self._alerts, key.get_secret_value()) for route, key in by_route.items()}
         self._payloads = Payloads(settings)
-        self._integration = digest(self._alerts, settings.api_key.get_secret_value())
-        self._reasons = Reasons([settings.api_key.get_secret_value()])
+        self._reasons = Reasons(key.get_secret_value() for key in by_route.values())
         self._changes_priority = _JSM_PATH not in settings.api_endpoint
         self._now = now
-        self.routes: Sequence[str] = (DEFAULT_ROUTE,)
+        self.routes: Sequence[str] = tuple(by_route)
+        self.retired_routes: Sequence[str] = self.routes[1:]
 
     def route_of(self, violation: Violation) -> str:
         """Always ``default``."""
         return DEFAULT_ROUTE
 
     def knows(self, route: str) -> bool:
-        """Whether the route is configured; ``default`` always is, and nothing else."""
+        """Whether triggers can go through the route: through ``default``, and nothing else."""
         return route == DEFAULT_ROUTE
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
-        """The requests of a notification; any ``route`` means the one that there is.
+        """The requests of a notification; any ``route`` that there is not means ``default``.
 
         A trigger is always a create: it counts up an alert that is open, and opens one again that somebody closed.
         Since a create leaves the fields of an open alert as they were, a trigger that is said again adds a note, and
@@ -63,32 +69,35 @@ class OpsGenie:
         """
         match notification:
             case Trigger(dedup_key):
-                return self._trigger(dedup_key, notification)
+                return self._trigger(route, dedup_key, notification)
             case Acknowledge(dedup_key):
-                return (self._act(dedup_key, "acknowledge", action(f"Acknowledged by {ACTOR}")),)
+                return (self._act(route, dedup_key, "acknowledge", action(f"Acknowledged by {ACTOR}")),)
             case Resolve(dedup_key):
-                return (self._act(dedup_key, "close", action(f"Resolved by {ACTOR}")),)
+                return (self._act(route, dedup_key, "close", action(f"Resolved by {ACTOR}")),)
 
-    def _trigger(self, dedup_key: str, trigger: Trigger) -> Sequence[Request]:
-        requests = [Request("POST", self._alerts, self._headers, self._payloads.create(trigger))]
+    def _trigger(self, route: str, dedup_key: str, trigger: Trigger) -> Sequence[Request]:
+        requests = [Request("POST", self._alerts, self._authorization(route), self._payloads.create(trigger))]
         if trigger.again and trigger.raised and self._changes_priority:
             priority = {"priority": self._payloads.priority(trigger)}
-            requests.append(self._act(dedup_key, "priority", priority, method="PUT"))
+            requests.append(self._act(route, dedup_key, "priority", priority, method="PUT"))
         if trigger.again:
-            requests.append(self._act(dedup_key, "notes", self._payloads.note(trigger)))
+            requests.append(self._act(route, dedup_key, "notes", self._payloads.note(trigger)))
         return requests
 
-    def _act(self, dedup_key: str, what: str, body: Mapping[str, Any], *, method: str = "POST") -> Request:
+    def _act(self, route: str, dedup_key: str, what: str, body: Mapping[str, Any], *, method: str = "POST") -> Request:
         url = f"{self._alerts}/{path_segment(dedup_key)}/{what}?identifierType=alias"
-        return Request(method, url, self._headers, body, is_action=True)
+        return Request(method, url, self._authorization(route), body, is_action=True)
+
+    def _authorization(self, route: str) -> Mapping[str, str]:
+        return self._headers.get(route) or self._headers[DEFAULT_ROUTE]
 
     def integration_of(self, route: str) -> str:
         """A digest of the API key and the address."""
-        return self._integration
+        return self._integrations.get(route) or self._integrations[DEFAULT_ROUTE]
 
     def check(self, route: str) -> Request:
         """The close of an alert that cannot exist: a read would pass with keys that may not create."""
-        return self._act(random_name(), "close", action(f"Checked by {ACTOR}"))
+        return self._act(route, random_name(), "close", action(f"Checked by {ACTOR}"))
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         """What an HTTP answer means: 202 is accepted, whatever the body says.
@@ -112,9 +121,9 @@ def _refuses_key(body: bytes) -> bool:
     return said is not None and "key format is not valid" in str(said.get("message")).lower()
 
 
-def authorization(settings: OpsGenieSettings) -> Mapping[str, str]:
-    """The header that every call needs."""
-    return {"Authorization": f"GenieKey {settings.api_key.get_secret_value()}"}
+def authorization(key: SecretStr) -> Mapping[str, str]:
+    """The header that every call with this API key needs."""
+    return {"Authorization": f"GenieKey {key.get_secret_value()}"}
 
 
 def path_segment(text: str) -> str:

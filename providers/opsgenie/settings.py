@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from providers.settings import ApiKey, Endpoint, NonEmpty, Settings, SeverityName
+from providers.settings import ApiKey, Endpoint, NonEmpty, Settings, SeverityName, check_retired
 
 Priority = Literal["P1", "P2", "P3", "P4", "P5"]
 
@@ -92,9 +92,13 @@ class HeartbeatSettings(Settings):
 
 
 class OpsGenieSettings(Settings):
-    """How violations become OpsGenie alerts. ``priority_mapping`` has all five severities, whatever was given."""
+    """How violations become OpsGenie alerts. ``priority_mapping`` has all five severities, whatever was given.
+
+    Through the ``retired_api_keys`` goes nothing but acknowledges and closes of what was opened by them.
+    """
 
     api_key: ApiKey
+    retired_api_keys: tuple[ApiKey, ...] = ()
     api_endpoint: Endpoint = "https://api.opsgenie.com"
     responders: tuple[Responder, ...] = Field(default=(), max_length=50)
     visible_to: tuple[Viewer, ...] = Field(default=(), max_length=50)
@@ -102,3 +106,8 @@ class OpsGenieSettings(Settings):
     tags: tuple[NonEmpty, ...] = ()
     priority_mapping: PriorityMapping = Field(default={}, validate_default=True)
     routing: OpsGenieRouting = OpsGenieRouting()
+
+    @model_validator(mode="after")
+    def _retired_keys_are_not_in_use(self) -> Self:
+        check_retired("retired_api_keys", self.retired_api_keys, {self.api_key.get_secret_value(): "default"})
+        return self

@@ -9,7 +9,7 @@ from typing import Final
 
 from providers.answer import Answer, RouteRefused
 from providers.classification import Reasons, accepted, classify_status, error_list, json_object
-from providers.integration import digest, random_name
+from providers.integration import digest, random_name, retired_route
 from providers.notification import Notification, Resolve
 from providers.pagerduty.payload import Payloads
 from providers.pagerduty.settings import PagerDutySettings
@@ -32,13 +32,17 @@ class PagerDuty:
     documented_rate = Rate(1.5, 30)  # with a full burst, 120 in any minute for each integration key
 
     def __init__(self, settings: PagerDutySettings, *, now: Callable[[], float] = time.time) -> None:
-        self._keys = {route: key.get_secret_value() for route, key in settings.routing_keys().items()}
         self._url = f"{settings.api_endpoint.rstrip('/')}/v2/enqueue"
+        in_use = {route: key.get_secret_value() for route, key in settings.routing_keys().items()}
+        keys = [key.get_secret_value() for key in settings.retired_routing_keys]
+        retired = {retired_route(digest(self._url, key)): key for key in keys}
+        self._keys = {**in_use, **retired}
         self._integrations = {route: digest(self._url, key) for route, key in self._keys.items()}
         self._payloads = Payloads(settings)
         self._reasons = Reasons(self._keys.values())
         self._now = now
         self.routes: Sequence[str] = tuple(self._keys)
+        self.retired_routes: Sequence[str] = tuple(retired)
 
     def route_of(self, violation: Violation) -> str:
         """The integration of the guard, else of the tenant, else of the severity, else the default one."""
@@ -48,8 +52,8 @@ class PagerDuty:
         return next((route for route in candidates if route in self._keys), DEFAULT_ROUTE)
 
     def knows(self, route: str) -> bool:
-        """Whether the route is configured (an alert may remember one that no longer is)."""
-        return route in self._keys
+        """Whether triggers can go through the route."""
+        return route in self._keys and route not in self.retired_routes
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         """One request, through the integration of ``route``.

@@ -1,10 +1,10 @@
 """The settings of PagerDuty that the provider itself needs (design section 11)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from providers.settings import ApiKey, Endpoint, NonEmpty, Settings, SeverityName
+from providers.settings import ApiKey, Endpoint, NonEmpty, Settings, SeverityName, check_retired
 
 PagerDutySeverity = Literal["critical", "error", "warning", "info"]
 """The severities that PagerDuty knows."""
@@ -80,9 +80,13 @@ class ChangeEvents(Settings):
 
 
 class PagerDutySettings(Settings):
-    """How violations become PagerDuty incidents. ``severity_mapping`` has all five severities, whatever was given."""
+    """How violations become PagerDuty incidents. ``severity_mapping`` has all five severities, whatever was given.
+
+    Through the ``retired_routing_keys`` goes nothing but acknowledges and resolves of what was opened by them.
+    """
 
     routing_key: RoutingKey
+    retired_routing_keys: tuple[RoutingKey, ...] = ()
     api_endpoint: Endpoint = "https://events.pagerduty.com"
     severity_mapping: SeverityMapping = Field(default={}, validate_default=True)
     routing: PagerDutyRouting = PagerDutyRouting()
@@ -92,6 +96,12 @@ class PagerDutySettings(Settings):
     client: NonEmpty = "Clawdstrike"
     client_url: NonEmpty | None = None
     change_events: ChangeEvents = ChangeEvents()
+
+    @model_validator(mode="after")
+    def _retired_keys_are_not_in_use(self) -> Self:
+        keys = {key.get_secret_value(): route for route, key in reversed(self.routing_keys().items())}
+        check_retired("retired_routing_keys", self.retired_routing_keys, keys)
+        return self
 
     def routing_keys(self) -> dict[str, SecretStr]:
         """The routing key of every route by the route's name (``default``, ``by_guard:secret_leak``, …),

@@ -5,7 +5,7 @@ from typing import Any
 from providers.sandbox import Answer, Fault, LoseAnswer, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event, session_end
-from tests.support.seen import dead_letters, group_offset, requests, send, told
+from tests.support.seen import dead_letters, group_offset, group_reaches, requests, send, told
 from tests.support.service import ROUTING_KEY, Member, World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
 
@@ -114,33 +114,37 @@ async def test_the_route_outlives_the_member_that_triggered(broker: Broker, sand
     assert len(sandbox.incidents()) == 1
 
 
-async def test_the_state_remembers_the_name_of_a_route_so_that_its_key_can_be_rotated(
+async def test_a_key_that_is_rotated_is_listed_as_retired_and_resolves_what_it_has_opened(
     broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await routed_world(broker, sandbox, delivery={"timeout_seconds": 0.5})
     async with running_member(world.config):
         await send(world, event(guard="secret_leak"))
         await incidents(sandbox, 1)
-    world.document["exporters"]["alerting"]["pagerduty"]["routing"] = {"by_guard": {"secret_leak": "n" * 32}}
+    pagerduty = world.document["exporters"]["alerting"]["pagerduty"]
+    pagerduty["routing"] = {"by_guard": {"secret_leak": "n" * 32}}
+    pagerduty["retired_routing_keys"] = [GUARD_KEY]
     async with running_member(world.config):
         await send(world, session_end())
         await requests(sandbox, 1, action="resolve", status=202)
-    assert [entry.key for entry in sandbox.requests()] == [GUARD_KEY, "n" * 32]
+    assert [entry.key for entry in sandbox.requests()] == [GUARD_KEY, GUARD_KEY]
 
 
-async def test_a_route_that_is_no_longer_configured_falls_back_to_the_default(broker: Broker, sandbox: Sandbox) -> None:
+async def test_what_a_route_has_opened_that_is_gone_is_told_through_todays_route(
+    broker: Broker, sandbox: Sandbox
+) -> None:
     world = await routed_world(broker, sandbox, delivery={"timeout_seconds": 0.5})
     async with running_member(world.config):
         await send(world, event(guard="secret_leak", severity="high"))
         await incidents(sandbox, 1)
     world.document["exporters"]["alerting"]["pagerduty"]["routing"] = {}
     async with running_member(world.config) as member:
-        raised = event(guard="secret_leak", severity="critical")
-        await send(world, raised)
+        await send(world, event(guard="secret_leak", severity="high"))
         await requests(sandbox, 2, action="trigger", status=202)
+        await group_reaches(world, 2)
+        assert member.metric("orphaned", pipeline="pagerduty", partition="0") == 1
     assert [entry.key for entry in sandbox.requests()] == [GUARD_KEY, ROUTING_KEY]
-    assert "route_unknown" in member.output.getvalue()
-    assert await group_offset(world) == 2
+    assert "alert_orphaned" in member.output.getvalue()
 
 
 async def test_opsgenie_adds_up_teams_by_guard_severity_and_tag(broker: Broker, sandbox: Sandbox) -> None:

@@ -11,12 +11,14 @@ from dataclasses import replace
 
 from state.alert import (
     Alert,
+    Former,
     Occurrence,
     Owed,
     Policy,
     acknowledge,
     acknowledge_answered,
     attempted,
+    departed,
     occurred,
     over,
     overflowed,
@@ -52,6 +54,10 @@ def alerts() -> Iterator[Alert]:
     yield back
     assert back.owed is not None
     yield replace(trigger_accepted(back, back.owed, "default", NOW, NOW + 9), dedup_key="guard:again")
+    yield replace(departed(_told("left"), Former("0a1b2c3d", "default")), integration="4e5f6071")
+    moved = replace(departed(_occurs("moved", None), Former("0a1b2c3d", "default")), integration="4e5f6071")
+    assert moved.owed is not None
+    yield trigger_accepted(moved, moved.owed, "by_guard:x", NOW, NOW + 9)
     yield _occurs("large", None, size=5000)
 
 

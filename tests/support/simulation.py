@@ -3,7 +3,8 @@
 A *walk* is a list of steps, each a name and a small number that chooses among what is possible; a step that is not
 possible does nothing, so any part of a walk is a walk, and a failing one shrinks by leaving steps out. The member's
 wall clock may be wrong by a year, its key may be revoked for a while, and in a *tight* simulation its route may owe one
-trigger only. After every step the promises of design section 5 are checked as ``alert_model.py`` checks them, and at
+trigger only. In a *routed* one there are routes by severity, and from one owner to the next keys are rotated, routes
+renamed and removed. After every step the promises of design section 5 are checked as ``alert_model.py`` checks them; at
 the end everything is delivered and committed, and here and the provider must agree.
 
 Time is a number (`VirtualLoop`). A request is *on the wire* until it is answered, times out or breaks off; it *lands*
@@ -12,7 +13,7 @@ when the provider takes it, which may be before that, never, or, with ``late``, 
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -36,7 +37,7 @@ from providers.delivery.outbox import Dispatch
 from providers.notification import Notification, Resolve, Trigger
 from providers.provider import Request
 from providers.retry import Backoff
-from state.alert import Alert, Policy, Status, due
+from state.alert import Alert, Due, Policy, Status, due
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
 from tests.support.events import encode, event, session_end
@@ -62,26 +63,66 @@ WEIGHTS = {
 }  # fmt: skip
 NUMBERS = 8
 
+ROUTED_WEIGHTS = {**WEIGHTS, "reconfigure": 4}
+"""The same where a member may be started again with other keys and routes."""
+
 SKEWS = (0.0, 2700.0, -2700.0, 31_536_000.0, -31_536_000.0, 40.0, -40.0, 0.0)
 """By how many seconds the wall clock of the member may be wrong."""
 
 CHECK = 40.0
+
+REST = 900
+"""Seconds until all is told: an alert that fails while others are accepted waits for ten minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A configuration: the key of each route, of which the last one is for critical events, and retired keys."""
+
+    of_route: Mapping[str, str]
+    retired: Sequence[str] = ()
+
+    @property
+    def in_use(self) -> frozenset[str]:
+        """The keys that triggers go through."""
+        return frozenset(self.of_route.values())
+
+    @property
+    def within_reach(self) -> frozenset[str]:
+        """The keys that anything goes through."""
+        return self.in_use | set(self.retired)
+
+
+ONE_KEY = Keys({"default": "key"})
+
+CONFIGURATIONS = (
+    Keys({"default": "A", "critical": "B"}),
+    Keys({"default": "A", "urgent": "B"}),
+    Keys({"default": "A", "critical": "C"}, retired=("B",)),
+    Keys({"default": "D", "critical": "B"}, retired=("A",)),
+    Keys({"default": "A"}, retired=("B",)),
+    Keys({"default": "A"}),
+    Keys({"default": "D", "critical": "C"}),
+    Keys({"default": "B", "critical": "A"}),
+)
+"""What a routed simulation begins with, and what it may become: a route renamed, keys rotated, routes removed, with the
+old keys listed as retired or not, and two routes whose keys are exchanged."""
 
 
 class BrokenPromise(AssertionError):
     """What was promised, and the walk that broke it."""
 
 
-def random_walk(seed: object, length: int = 60) -> list[Step]:
+def random_walk(seed: object, length: int = 60, weights: Mapping[str, int] = WEIGHTS) -> list[Step]:
     """A walk, the same for the same seed."""
     chance = random.Random(repr(seed))
-    names = chance.choices(list(WEIGHTS), list(WEIGHTS.values()), k=length)
+    names = chance.choices(list(weights), list(weights.values()), k=length)
     return [(name, chance.randrange(NUMBERS)) for name in names]
 
 
-def simulate(walk: Iterable[Step], *, late: bool = False, tight: bool = False) -> None:
+def simulate(walk: Iterable[Step], *, late: bool = False, tight: bool = False, routed: bool = False) -> None:
     """Take the walk to its end and on to rest. Raises `BrokenPromise`."""
-    simulation = Simulation(late=late, tight=tight)
+    simulation = Simulation(late=late, tight=tight, routed=routed)
     try:
         for name, number in walk:
             simulation.step(name, number)
@@ -110,6 +151,8 @@ class OnTheWire:
     """A request that has left; ``covers`` are the events a trigger tells."""
 
     dispatch: Dispatch
+    integration: str
+    keys: Keys
     covers: frozenset[int]
     answer: "asyncio.Future[Answer]"
     landed: bool = False
@@ -124,7 +167,8 @@ class OnTheWire:
         return isinstance(self.dispatch.notification, Trigger)
 
     def __str__(self) -> str:
-        return f"{'trigger' if self.is_trigger else 'resolve'} {self.key} {sorted(self.covers) or ''}".rstrip()
+        what = "trigger" if self.is_trigger else "resolve"
+        return f"{what} {self.key} at {self.integration} {sorted(self.covers) or ''}".rstrip()
 
 
 @dataclass(slots=True)
@@ -144,14 +188,18 @@ _LEAVING: ContextVar[Dispatch] = ContextVar("leaving")
 class Simulation:
     """One partition of one pipeline, its provider, its Kafka, and what has happened to every event."""
 
-    def __init__(self, *, late: bool = False, tight: bool = False) -> None:
+    def __init__(self, *, late: bool = False, tight: bool = False, routed: bool = False) -> None:
         self.trace: list[str] = []
         self._late = late
+        self._routed = routed
+        self._keys = CONFIGURATIONS[0] if routed else ONE_KEY
+        self._has_changed = False
+        self._left_behind: set[str] = set()  # alerts that were said to end with an incident out of reach
         self._limits = RouteLimits(check_interval=CHECK, may_owe=1 if tight else None)
         self._loop = VirtualLoop()
         self._skew = 0.0
         self._clock = Clock(wall=lambda: self._true_time() + self._skew, monotonic=self._loop.time)
-        self._provider = _Provider()
+        self._provider = _Provider(self._keys)
         self._pipeline = self._make_pipeline()
         self._kafka = Kafka(self._pipeline.state_topic, self._clock.wall)
         self._input = Input(self._pipeline.input_topic, START_MARK)
@@ -163,6 +211,7 @@ class Simulation:
         self._produced_at: list[float] = []
         # what has become of them
         self._told: set[int] = set()
+        self._told_at: set[tuple[str, int]] = set()  # by which integration
         self._seen: set[int] = set()
         self._dead: set[int] = set()
         self._waiting: set[int] = set()
@@ -175,7 +224,7 @@ class Simulation:
         self._dead_keys: set[str] = set()
         self._unpromised: set[str] = set()  # keys about which a request has landed late
         # the provider and the wire
-        self._open: dict[str, Severity] = {}
+        self._open: dict[tuple[str, str], Severity] = {}  # by integration and dedup key
         self._wire: list[OnTheWire] = []
         self._adrift: list[OnTheWire] = []  # cut off, and may still land
         self._handing_over: asyncio.Task[None] | None = None
@@ -193,7 +242,10 @@ class Simulation:
             backoff=Backoff(1.0, 4.0, 2.0, lambda: 0.75),
             max_in_flight=8,
             observer=self,
-            limits={"default": self._limits},
+            limits={
+                route: replace(self._limits, checks_idle=route not in self._provider.retired_routes)
+                for route in self._provider.routes
+            },
             clock=self._loop.time,
             chance=lambda: 0.5,
         )
@@ -220,7 +272,8 @@ class Simulation:
 
     async def _keep(self) -> None:
         while True:
-            task = Task(self._input, self._surroundings, _Log(self._break))  # type: ignore[arg-type]
+            log = _Log(self._break, self._left_behind.add)
+            task = Task(self._input, self._surroundings, log)  # type: ignore[arg-type]
             self._memory = Memory(task, -1)
             _watch(task._outbox)
             try:
@@ -252,6 +305,11 @@ class Simulation:
             self._keeper.cancel()
             self._loop.create_task(self._delivery.close())
         self._loop.settle()
+
+    @property
+    def on_the_wire(self) -> list[str]:
+        """The requests that have left and are not answered."""
+        return [str(request) for request in self._wire]
 
     # steps
 
@@ -368,7 +426,7 @@ class Simulation:
             self._answer(request, Rejected(400, "no"))
 
     def _has(self, request: OnTheWire) -> bool:
-        return request.covers <= self._told
+        return {(request.integration, offset) for offset in request.covers} <= self._told_at
 
     def _step_outage(self, number: int) -> None:
         self._answer(self._pick(number), Unavailable(503, "down"))
@@ -390,7 +448,16 @@ class Simulation:
             self._adrift.sort(key=lambda request: (request.deadline, request.key))
             request = self._adrift.pop(number % len(self._adrift))
             self._unpromised.add(request.key)
-            self._land(request)
+            if request.keys == self._keys or self._is_known(request):
+                self._land(request)
+
+    def _is_known(self, request: OnTheWire) -> bool:
+        """Whether the alert has been where this request, of an owner with other keys, lands: else nobody can know."""
+        alert = self._memory.task.store.get(request.key)
+        if alert is None:
+            return False
+        left = (one.integration for one in (*alert.former, *alert.orphans))
+        return request.integration in (alert.integration, *left)
 
     def _step_commit(self, number: int) -> None:
         if self._kafka.waiting is None:
@@ -413,6 +480,38 @@ class Simulation:
             self._kafka.conclude(Outcome.UNKNOWN)
         self.close()
         self._start()
+
+    def _step_reconfigure(self, number: int) -> None:
+        """A crash, and a next owner with other keys."""
+        keys = CONFIGURATIONS[number]
+        if not self._routed or keys == self._keys:
+            return
+        self._say(f"from now on {keys}")
+        for index, request in enumerate(sorted(self._wire, key=lambda request: request.key)):
+            if number >> (index % 2) & 1:
+                self._land(request)
+        if number & 4:
+            self._kafka.conclude(Outcome.UNKNOWN)
+        self.close()
+        self._keys, self._has_changed = keys, True
+        self._forget_what_nobody_knows()
+        self._provider = _Provider(keys)
+        self._pipeline = self._make_pipeline()
+        self._start()
+
+    def _forget_what_nobody_knows(self) -> None:
+        """An incident that was opened since the last checkpoint is not in the state, and with other keys it need not be
+        opened again: nobody can know of it."""
+        written = self._written()
+        for integration, key in list(self._open):
+            alert = written.get(key)
+            if alert is not None and any(one.integration == integration for one in alert.former):
+                continue
+            is_its_own = alert is not None and alert.integration == integration
+            if is_its_own and (alert.route is not None or integration in self._keys.within_reach):  # type: ignore[union-attr]
+                continue
+            del self._open[integration, key]
+            self._told_at -= {(integration, offset) for offset in self._events_of(key)}
 
     def _step_hand_over(self, number: int) -> None:
         if self._handing_over is None and self._memory.task.is_running:
@@ -442,7 +541,8 @@ class Simulation:
         if isinstance(dispatch.notification, Trigger):
             owed = dispatch.token
             covers = frozenset(self._offsets(dispatch.dedup_key, owed.first_offset, owed.last_offset))
-        leaving = OnTheWire(dispatch, covers, self._loop.create_future())
+        integration = self._provider.integration_of(dispatch.route)
+        leaving = OnTheWire(dispatch, integration, self._keys, covers, self._loop.create_future())
         self._say(f"leaves: {leaving}")
         self._check_leaving(leaving)
         self._wire.append(leaving)
@@ -465,15 +565,18 @@ class Simulation:
             self._break("a request without a fresh proof", str(leaving))
         if any(other.key == leaving.key for other in self._wire):
             self._break("two requests at a time about one alert", str(leaving))
-        if not leaving.is_trigger:
+        if leaving.is_trigger:
+            store = self._memory.task.store
+            if leaving.dispatch.token.repeat is False and store.state_holds_another(leaving.key):
+                self._unpromised.add(leaving.key)  # it has waited for too long
+        elif due(leaving.dispatch.token) is Due.RESOLVE_FORMER and leaving.dispatch.token.has:
+            at = leaving.dispatch.token.integration
+            if at == leaving.integration or (at, leaving.key) not in self._open:
+                self._break("no live problem is resolved", f"{leaving}: it is told nowhere else")
+        else:
             alert = leaving.dispatch.token
-            held = self._committed().get(leaving.key)
-            if (
-                held is None
-                or _timeless(held) != _timeless(alert)
-                or alert.status is not Status.RESOLVING
-                or alert.owed is not None
-            ):
+            held = self._held(leaving.key)
+            if _timeless(alert) not in held or alert.status is not Status.RESOLVING or alert.owed is not None:
                 self._break("a resolve without its intent committed", f"{leaving}: {held}")
             undecided = range(self._memory.task.position, len(self._produced_at))
             now = self._loop.time()
@@ -495,14 +598,20 @@ class Simulation:
         request.landed = True
         self._say(f"lands: {request}")
         key = request.key
+        here, in_use = (request.integration, key), self._keys.in_use
         if not request.is_trigger:
-            self._open.pop(key, None)
+            self._open.pop(here, None)
             return
-        if key not in self._open and request.covers <= self._told and key not in self._unpromised:
-            self._break("an occurrence opens a second incident", str(request))
+        if here not in self._open and key not in self._unpromised:
+            others = in_use - self._left(key)
+            told_at = {offset for integration, offset in self._told_at if integration in others}
+            is_second = any((other, key) in self._open for other in others) and key not in self._admitted
+            if is_second or request.covers <= told_at:
+                self._break("an occurrence opens a second incident", str(request))
         self._told |= request.covers
+        self._told_at |= {(request.integration, offset) for offset in request.covers}
         severity = request.dispatch.notification.severity  # type: ignore[union-attr]
-        self._open[key] = max(self._open.get(key, severity), severity)
+        self._open[here] = max(self._open.get(here, severity), severity)
 
     def _answer(self, request: OnTheWire | None, answer: Answer) -> None:
         if request is not None and not request.answer.done():
@@ -557,7 +666,8 @@ class Simulation:
             owed_for = self._loop.time() - min(self._produced_at[offset] for offset in covers)
             if owed_for < GIVE_UP:
                 self._break("nothing is given up early", f"after {owed_for:.1f} s: {covers}")
-        if letter.occurrences != len(covers):
+        # What was suppressed into an incident that the alert has left is not counted into what it then owes.
+        if letter.occurrences > len(covers) or (letter.occurrences < len(covers) and not self._has_changed):
             self._break("a dead letter counts its occurrences", f"{letter.occurrences}, not {len(covers)}: {covers}")
 
     def _account(self) -> None:
@@ -578,16 +688,20 @@ class Simulation:
             alert = store.get(key)
             if key in self._overflowed and (alert is None or not alert.has):
                 self._seen.add(offset)  # an earlier one is dead-lettered, and this one was counted into its alert
-            elif key in self._open:
+            elif (open_at := self._open_in_use(key)) is not None:
                 self._seen.add(offset)
                 # A rejected update counts as told, or each further event would be one more dead letter.
                 excused = self._unpromised | self._overflowed | self._dead_keys
-                if self._severity_of[offset] > self._open[key] and key not in excused:
+                if self._severity_of[offset] > open_at and key not in excused:
                     self._break("a higher severity is told", f"event {offset}")
             elif key in self._unpromised and alert is not None:
                 # Closed by a request that landed late: to be opened again, or over by now.
                 (memory.waiting if alert.status is Status.OPEN else self._seen).add(offset)
         self._waiting = memory.waiting
+
+    def _open_in_use(self, key: str) -> Severity | None:
+        """The severity of the incident of this key where triggers go."""
+        return max((self._open[one, key] for one in self._keys.in_use if (one, key) in self._open), default=None)
 
     def _is_owed(self, offset: int) -> bool:
         alert = self._memory.task.store.get(self._key_of[offset])
@@ -612,7 +726,7 @@ class Simulation:
         while not self._key_works:
             self.step("tick", 0)
             self.step("revoke", 0)
-        for _ in range(200):
+        for _ in range(REST):
             if self._handing_over is None and not self._proofs.is_fresh:
                 self.step("proof", 0)
             self.step("decide", 2 * len(self._input.records))
@@ -647,24 +761,48 @@ class Simulation:
         return [alert for key in keys if (alert := store.get(key)) is not None]
 
     def _check_rest(self) -> None:
-        here = {alert.dedup_key for alert in self._alerts()}
+        alerts = {alert.dedup_key: alert for alert in self._alerts()}
         # Nothing has been told: kept for its end, because a trigger that was rejected may have landed before.
         untold = {
-            alert.dedup_key
-            for alert in self._alerts()
-            if alert.overflow is not None or (alert.told is None and alert.route is not None)
+            key
+            for key, alert in alerts.items()
+            if alert.overflow is not None or (alert.told is None and (alert.route is not None or alert.former))
         }
-        if only_here := here - self._open.keys() - (untold & self._dead_keys):
+        excused = untold & (alerts.keys() if self._has_changed else self._dead_keys)
+        excused |= {key for key, alert in alerts.items() if alert.orphans and alert.route is None}
+        within_reach = {key for integration, key in self._open if integration in self._keys.within_reach}
+        if only_here := alerts.keys() - within_reach - excused:
             self._break("what is open here is open at the provider", str(only_here))
-        if orphans := self._open.keys() - here - self._admitted:
-            self._break("what is open at the provider is open here", str(orphans))
+        for integration, key in self._open:
+            alert = alerts.get(key)
+            known = {alert.integration, *(one.integration for one in alert.former)} if alert is not None else set()
+            if integration in self._keys.within_reach:
+                if integration not in known and key not in self._admitted:
+                    self._break("what is open at the provider is open here", f"{key} at {integration}")
+            elif key not in self._left_behind and not self._is_orphan(alert, integration):
+                self._break("what is out of reach is told of", f"{key} at {integration}")
         if missing := self._key_of.keys() - self._accounted():
             self._break("no alertable event is lost", str(sorted(missing)))
-        committed = {key: _timeless(alert) for key, alert in self._committed().items()}
-        if committed != {alert.dedup_key: _timeless(alert) for alert in self._alerts()}:
-            self._break("the state topic holds what the task knows", str(self._committed()))
+        if self._written().keys() != alerts.keys() or any(
+            _timeless(alert) not in self._held(key) for key, alert in alerts.items()
+        ):
+            self._break("the state topic holds what the task knows", str(self._written()))
 
-    def _committed(self) -> dict[str, Alert]:
+    def _left(self, key: str) -> set[str | None]:
+        """The integrations that the alert is known to have left, where its incident will be resolved."""
+        alert = self._memory.task.store.get(key)
+        return {one.integration for one in alert.former} if alert is not None else set()
+
+    @staticmethod
+    def _is_orphan(alert: Alert | None, integration: str) -> bool:
+        return alert is not None and any(one.integration == integration for one in alert.orphans)
+
+    def _held(self, key: str) -> tuple[Alert, ...]:
+        """The alert as the state has it: as it was written by this owner, and as it was read, by today's keys."""
+        written = self._written().get(key)
+        return (_timeless(written), _timeless(self._pipeline.placed(written))) if written is not None else ()
+
+    def _written(self) -> dict[str, Alert]:
         state = self._kafka.state
         return {
             key.decode(): decode_alert(key, value)
@@ -738,6 +876,8 @@ def _timeless(alert: Alert) -> Alert:
         last_seen=0.0,
         decided=0.0,
         told=replace(told, at=0.0) if told is not None else None,
+        former=(*alert.former, *alert.orphans),
+        orphans=(),
         owed=replace(owed, since=0.0) if owed is not None else None,
     )
 
@@ -746,14 +886,20 @@ class _Provider:
     """One request for every notification."""
 
     name = "simulated"
-    routes = ("default",)
     key_limit = 255
 
+    def __init__(self, keys: Keys) -> None:
+        retired = {f"retired:{key}": key for key in keys.retired}
+        self._keys = {**keys.of_route, **retired}
+        self._critical = list(keys.of_route)[-1]
+        self.routes: Sequence[str] = tuple(self._keys)
+        self.retired_routes: Sequence[str] = tuple(retired)
+
     def route_of(self, violation: Violation) -> str:
-        return "default"
+        return self._critical if violation.severity is Severity.CRITICAL else "default"
 
     def integration_of(self, route: str) -> str:
-        return "key"
+        return self._keys.get(route, self._keys["default"])
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         assert isinstance(notification, Trigger | Resolve)
@@ -767,19 +913,24 @@ class _Provider:
 
 
 class _Log:
-    """A log in which only a fault of the program is of interest."""
+    """A log in which only faults of the program are of interest, and what is out of reach."""
 
-    def __init__(self, fault: Callable[[str, str], None]) -> None:
+    def __init__(self, fault: Callable[[str, str], None], left_behind: Callable[[str], None]) -> None:
         self._fault = fault
+        self._left_behind = left_behind
 
     def error(self, name: str, *, exc_info: Exception | None = None, **fields: Any) -> None:
         if exc_info is not None:
             self._fault("a fault", f"{name}: {exc_info!r}")
 
     def warning(self, name: str, **fields: Any) -> None:
+        if name == "orphan_left_behind":
+            self._left_behind(fields["dedup_key"])
+
+    def info(self, name: str, **fields: Any) -> None:
         pass
 
-    debug = info = warning
+    debug = info
 
 
 class _Nothing:

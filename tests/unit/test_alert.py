@@ -8,6 +8,7 @@ from state import alert as rules
 from state.alert import (
     Alert,
     Due,
+    Former,
     Occurrence,
     Outcome,
     Policy,
@@ -15,14 +16,18 @@ from state.alert import (
     acknowledge,
     acknowledge_answered,
     attempted,
+    departed,
     due,
     event_time,
+    former_answered,
+    former_attempted,
     is_new_problem,
     needs_room,
     occurred,
     overflowed,
     resolve_answered,
     restored,
+    returned,
     trigger_accepted,
     trigger_attempted,
     trigger_refused,
@@ -463,3 +468,90 @@ def test_restored_times_in_the_future_are_now() -> None:
     assert (now.first_seen, now.last_seen, now.decided, now.told.at, now.owed.since) == (T0, T0, T0, T0, T0)
     past = occurs(told(), at=T0 + 301)[0]
     assert restored(past, T0 + 400) is past, "what needs no change stays the alert that the checkpoint holds"
+
+
+# integrations that an alert has left (design section 18)
+
+OLD, OLDER = Former("1f2e", "by_guard:x"), Former("3d4c", "default")
+
+
+def moved(alert: Alert | None = None, *former: Former) -> Alert:
+    """An alert that was told through another integration before, and is told through this one now."""
+    return replace(told() if alert is None else alert, integration="5b6a", former=former or (OLD,))
+
+
+def test_the_first_event_decides_the_integration_and_no_other_does() -> None:
+    occurrence = Occurrence(Severity.HIGH, T0, record())
+    alert, _ = occurred(None, "key", "sess-1", occurrence, T0, POLICY, "high")
+    worse = Occurrence(Severity.CRITICAL, T0, record(1))
+    again, outcome = occurred(alert, "key", "sess-1", worse, T0, POLICY, "critical")
+    assert (again.integration, outcome) == ("high", Outcome.COUNTED)
+
+
+def test_what_an_alert_has_left_is_resolved_when_it_is_told_elsewhere() -> None:
+    left = departed(told(), OLD)
+    assert (due(left), left.route, left.told, left.has) == (None, None, None, False)
+    owing, outcome = occurs(left, at=T0 + 1)
+    assert (outcome, due(owing)) == (Outcome.TRIGGERED, Due.TRIGGER)
+    assert owing.owed is not None
+    assert due(trigger_accepted(owing, owing.owed, "default", None, T0 + 2)) is Due.RESOLVE_FORMER
+
+
+def test_who_had_taken_the_incident_that_was_left_is_told_of_the_new_one() -> None:
+    owing, _ = occurs(departed(replace(told(), status=Status.ACKNOWLEDGED), OLD), at=T0 + 1)
+    assert owing.status is Status.OPEN
+
+
+def test_an_event_after_a_resolve_at_an_integration_that_was_left_is_told_once() -> None:
+    ending = over(departed(told(), OLD))
+    assert due(ending) is Due.RESOLVE_FORMER
+    owing, _ = occurs(ending, at=T0 + 1)
+    assert owing.owed is not None
+    assert trigger_accepted(owing, owing.owed, "default", None, T0 + 2).owed is None, "it need not be repeated"
+
+
+def test_an_alert_is_gone_when_it_is_resolved_wherever_it_was() -> None:
+    ending = over(moved(None, OLD, OLDER))
+    assert due(ending) is Due.RESOLVE
+    rest = resolve_answered(ending, ending)
+    assert rest is not None
+    assert (due(rest), rest.route, rest.integration) == (Due.RESOLVE_FORMER, None, None)
+    last = former_answered(rest, OLD.integration)
+    assert last is not None
+    assert (due(last), last.former) == (Due.RESOLVE_FORMER, (OLDER,))
+    assert former_answered(last, OLDER.integration) is None
+
+
+def test_an_alert_that_goes_on_stays_when_what_it_has_left_is_resolved() -> None:
+    after = former_answered(moved(), OLD.integration)
+    assert after is not None
+    assert (after.former, after.has, due(after)) == ((), True, None)
+
+
+def test_where_it_cannot_be_resolved_others_have_their_turn() -> None:
+    once = former_attempted(moved(None, OLD, OLDER))
+    assert (once.former, once.failed) == ((OLDER, OLD), 1)
+
+
+def test_a_trigger_that_is_rejected_elsewhere_leaves_the_alert_where_it_was() -> None:
+    owing, _ = occurs(departed(told(), OLD), at=T0 + 1)
+    assert owing.owed is not None
+    after, _ = trigger_refused(replace(owing, integration="5b6a"), owing.owed, T0 + 2)
+    assert after is not None
+    assert (after.former, after.integration, after.owed, due(over(after))) == ((OLD,), None, None, Due.RESOLVE_FORMER)
+
+
+def test_nobody_is_told_of_the_end_of_an_alert_that_has_orphans_only() -> None:
+    orphan = replace(departed(told(), OLD), former=(), orphans=(OLD,))
+    assert rules.over(orphan) is None
+
+
+def test_an_alert_that_comes_back_does_not_know_whether_it_was_resolved_there_meanwhile() -> None:
+    back = returned(departed(moved(), OLDER), OLD)
+    assert (back.integration, back.route, back.former, back.unsettled) == ("1f2e", "by_guard:x", (OLDER,), True)
+    owing, outcome = occurs(back, at=T0 + 1)
+    assert outcome is Outcome.TRIGGERED
+    assert owing.owed is not None
+    repeat = trigger_accepted(owing, owing.owed, "by_guard:x", None, T0 + 2).owed
+    assert repeat is not None
+    assert repeat.repeat

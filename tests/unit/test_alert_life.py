@@ -10,29 +10,40 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.simulation import NUMBERS, WEIGHTS, BrokenPromise, Step, random_walk, shortest, simulate
+from tests.support.simulation import (
+    NUMBERS,
+    ROUTED_WEIGHTS,
+    WEIGHTS,
+    BrokenPromise,
+    Simulation,
+    Step,
+    random_walk,
+    shortest,
+    simulate,
+)
 
 SEEDS = 700
 CHUNK = 100
 
 WALKS = st.lists(st.tuples(st.sampled_from(sorted(WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
+ROUTED_WALKS = st.lists(st.tuples(st.sampled_from(sorted(ROUTED_WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
 SEARCH = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
-def check(walk: Sequence[Step], *, late: bool, tight: bool = False) -> None:
+def check(walk: Sequence[Step], *, late: bool, tight: bool = False, routed: bool = False) -> None:
     """Take the walk; if it breaks a promise, show the shortest that breaks one."""
     try:
-        simulate(walk, late=late, tight=tight)
+        simulate(walk, late=late, tight=tight, routed=routed)
     except BrokenPromise:
-        short = shortest(walk, lambda shorter: _breaks(shorter, late, tight))
-        print(f"simulate({short}, late={late}, tight={tight})")
-        simulate(short, late=late, tight=tight)
+        short = shortest(walk, lambda shorter: _breaks(shorter, late, tight, routed))
+        print(f"simulate({short}, late={late}, tight={tight}, routed={routed})")
+        simulate(short, late=late, tight=tight, routed=routed)
         raise
 
 
-def _breaks(walk: Sequence[Step], late: bool, tight: bool) -> bool:
+def _breaks(walk: Sequence[Step], late: bool, tight: bool, routed: bool) -> bool:
     try:
-        simulate(walk, late=late, tight=tight)
+        simulate(walk, late=late, tight=tight, routed=routed)
     except BrokenPromise:
         return True
     return False
@@ -54,6 +65,18 @@ def test_whatever_lands_late_nothing_is_lost_and_both_sides_agree_in_the_end(fir
 def test_a_route_that_may_owe_one_trigger_only_loses_none(first: int) -> None:
     for seed in range(first, first + CHUNK):
         check(random_walk(("tight", seed)), late=bool(seed % 2), tight=True)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_keys_are_rotated_and_routes_renamed_and_removed_without_a_second_incident(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("routed", seed), weights=ROUTED_WEIGHTS), late=bool(seed % 2), routed=True)
+
+
+@given(ROUTED_WALKS)
+@SEARCH
+def test_no_walk_is_found_that_breaks_a_promise_by_a_change_of_keys(walk: list[Step]) -> None:
+    simulate(walk, routed=True)
 
 
 @given(WALKS)
@@ -102,3 +125,48 @@ def test_nor_by_a_late_resolve_of_a_dead_owner_when_its_events_were_there_before
     resolve: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1)]
     two: list[Step] = [("event", 0), ("event", 0), ("crash", 4), ("decide", 0), ("reject", 0), ("decide", 0)]
     simulate([*resolve, *two, ("answer", 0)], late=True)
+
+
+# keys and routes that change between two owners (issue 12, rows 13 and 14)
+
+
+def test_a_higher_severity_that_is_decided_again_with_the_first_event_has_its_route() -> None:
+    simulate([("event", 0), ("decide", 0), ("land", 0), ("event", 2), ("crash", 0)], routed=True)
+
+
+def test_a_new_life_with_another_route_is_told_once_the_state_knows_of_it() -> None:
+    resolved: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0)]
+    simulate([*resolved, ("event", 2), ("decide", 0), ("land", 0), ("crash", 0)], routed=True)
+    simulate([*resolved, ("event", 2), ("decide", 0), ("commit", 0), ("land", 0), ("crash", 0)], routed=True)
+
+
+def test_it_waits_for_a_checkpoint_for_a_minute_and_no_longer() -> None:
+    """A page that does not come is worse than one that is told twice if the task dies as well."""
+    resolved: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0)]
+    simulation = Simulation(routed=True)
+    try:
+        for name, number in [*resolved, ("event", 2), ("decide", 0), *[("wait", 6)] * 4]:
+            simulation.step(name, number)
+        assert simulation.on_the_wire == []
+        for _ in range(2):
+            simulation.step("wait", 6)
+        assert simulation.on_the_wire == ["trigger forbidden_path:s1 at B [2]"]
+    finally:
+        simulation.close()
+
+
+@pytest.mark.parametrize("number", range(NUMBERS))
+@pytest.mark.parametrize("between", [[], [("event", 2), ("decide", 0)], [("end", 1), ("decide", 0)]])
+def test_whatever_the_keys_become_what_was_told_has_one_incident_or_is_an_orphan(
+    number: int, between: list[Step]
+) -> None:
+    told: list[Step] = [("event", 2), ("decide", 0), ("answer", 0), ("commit", 0), ("commit", 0)]
+    simulate([*told, *between, ("reconfigure", number), ("event", 0), ("calm", 7)], routed=True)
+    simulate([*told, *between, ("reconfigure", number), ("event", 0), ("calm", 0), ("reconfigure", 0)], routed=True)
+
+
+def test_what_finds_no_room_when_it_is_decided_again_may_have_been_told_by_an_earlier_owner() -> None:
+    walk: list[Step] = [
+        ("event", 3), ("flap", 7), ("answer", 7), ("event", 6), ("decide", 4), ("crash", 7), ("end", 4), ("event", 2),
+    ]  # fmt: skip
+    simulate(walk, tight=True, routed=True)

@@ -15,17 +15,20 @@ import consumer.checkpoint
 import consumer.outbox
 import consumer.pipeline
 import consumer.task
+import providers.belonging
 from consumer.checkpoint import Checkpoint, Sink
 from consumer.outbox import TaskOutbox
+from consumer.pipeline import Pipeline
 from consumer.progress import Progress
 from consumer.task import Task
+from providers.belonging import Integrations
 from providers.delivery.delivery import Delivery
 from providers.delivery.integration import Integration
 from state import alert as rules
-from state.alert import Alert, Occurrence, Outcome, Owed, Policy, Status
+from state.alert import Alert, Due, Former, Occurrence, Outcome, Owed, Policy, Status
 from state.records import encode_alert
 from state.store import Cut, Store
-from tests.support.simulation import BrokenPromise, Step, random_walk, simulate
+from tests.support.simulation import ROUTED_WEIGHTS, WEIGHTS, BrokenPromise, Step, random_walk, simulate
 
 WALKS = 2000
 """How many walks a mutant may survive before it counts as not found."""
@@ -46,6 +49,7 @@ UNPROVED = "a request without a fresh proof"
 REVOKED = "a revoked key costs no dead letter"
 LIVE = "no live problem is resolved"
 EARLY = "nothing is given up early"
+OUT_OF_REACH = "what is out of reach is told of"
 
 
 # A mutant may leave coroutines behind that end in an error when they are collected.
@@ -69,10 +73,10 @@ def held_if_it_was_resolving(patch: pytest.MonkeyPatch) -> None:
         cuts[id(store)] = taken = cut(store)
         return taken
 
-    def commit_and_note(store: Store) -> None:
+    def commit_and_note(store: Store) -> Iterable[str]:
         for key, alert in cuts.pop(id(store)).items():
             note(store, key, alert)
-        committed(store)
+        return committed(store)
 
     def restore_and_note(store: Store, alerts: Iterable[Alert], *rest: Any) -> Iterator[None]:
         def noted() -> Iterator[Alert]:
@@ -97,17 +101,17 @@ def closes_whatever_there_is(alert: Alert, sent: Alert) -> Alert | None:
 
 
 def suppresses_on_resolving(
-    alert: Alert | None, key: str, session: str | None, occurrence: Occurrence, now: float, policy: Policy
+    alert: Alert | None, key: str, session: str | None, occurrence: Occurrence, now: float, policy: Policy, *rest: Any
 ) -> tuple[Alert, Outcome]:
     if alert is not None and alert.status is Status.RESOLVING:
         return replace(alert, occurrences=alert.occurrences + 1, decided=now), Outcome.SUPPRESSED
-    return rules.occurred(alert, key, session, occurrence, now, policy)
+    return rules.occurred(alert, key, session, occurrence, now, policy, *rest)
 
 
 def suppresses_higher_severities(
-    alert: Alert | None, key: str, session: str | None, occurrence: Occurrence, now: float, policy: Policy
+    alert: Alert | None, key: str, session: str | None, occurrence: Occurrence, now: float, policy: Policy, *rest: Any
 ) -> tuple[Alert, Outcome]:
-    after, outcome = rules.occurred(alert, key, session, occurrence, now, policy)
+    after, outcome = rules.occurred(alert, key, session, occurrence, now, policy, *rest)
     if alert is not None and alert.has and alert.owed is None and outcome is Outcome.TRIGGERED:
         return replace(after, owed=None), Outcome.SUPPRESSED
     return after, outcome
@@ -245,10 +249,68 @@ async def restores_no_position(task: Task, committed: Any) -> None:
     task.position = len(task.source.records)
 
 
+# the rules of section 18
+
+
+def decides_on_what_is_owed(pipeline: Pipeline, before: Alert | None, event: Any) -> None:
+    return None
+
+
+def knows_names_only(integrations: Integrations, alert: Alert) -> Alert:
+    route = alert.route if alert.route in integrations.of_route else "default"
+    return replace(alert, integration=integrations.of_route[route])
+
+
+def stays_where_it_was(integrations: Integrations, alert: Alert) -> Alert:
+    """Whatever has become of its key; what is out of reach is found by its name, which falls back to the default."""
+    return alert
+
+
+def leaves_nothing_behind(alert: Alert, left: Former | None) -> Alert:
+    return rules.departed(alert, None)
+
+
+def is_suppressed_as_before(alert: Alert, left: Former | None) -> Alert:
+    after = rules.departed(alert, left)
+    return replace(after, told=alert.told, has=alert.has) if alert.owed is None else after
+
+
+def never_comes_back(alert: Alert, former: Former) -> Alert:
+    return alert
+
+
+def resolves_what_it_has_left_at_once(alert: Alert) -> Due | None:
+    what = rules.due(alert)
+    return Due.RESOLVE_FORMER if what in (None, Due.TRIGGER) and alert.former else what
+
+
+def is_gone_when_resolved(alert: Alert, sent: Alert) -> Alert | None:
+    return None if alert is sent else rules.resolve_answered(alert, sent)
+
+
+def is_gone_when_over(alert: Alert) -> Alert | None:
+    after = rules.over(alert)
+    return None if after is not None and after.owed is None and after.route is None else after
+
+
+def is_gone_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
+    after, dead = rules.trigger_refused(alert, sent, now)
+    return (None if after is not None and after.owed is None and after.route is None else after), dead
+
+
+def ends_without_a_word(outbox: TaskOutbox, alert: Alert) -> None:
+    pass
+
+
+def writes_no_former(alert: Alert) -> bytes:
+    return encode_alert(replace(alert, former=(), orphans=()))
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A rule weakened, and the promises that this breaks; ``late`` if only with requests that land late, ``tight`` if
-    only where the route may owe little. Random walks find what ``walk`` shows too seldom."""
+    only where the route may owe little, ``routed`` if only where there are several keys. Random walks find what
+    ``walk`` shows too seldom."""
 
     rule: str
     mutate: Callable[[pytest.MonkeyPatch], None]
@@ -256,6 +318,7 @@ class Mutant:
     late: bool = False
     tight: bool = False
     walk: tuple[Step, ...] = ()
+    routed: bool = False
 
 
 def mutant(
@@ -267,8 +330,9 @@ def mutant(
     late: bool = False,
     tight: bool = False,
     walk: tuple[Step, ...] = (),
+    routed: bool = False,
 ) -> Mutant:
-    return Mutant(rule, lambda patch: patch.setattr(target, name, value), frozenset(breaks), late, tight, walk)
+    return Mutant(rule, lambda patch: patch.setattr(target, name, value), frozenset(breaks), late, tight, walk, routed)
 
 
 BACK_AND_REJECTED: tuple[Step, ...] = (
@@ -277,7 +341,28 @@ BACK_AND_REJECTED: tuple[Step, ...] = (
 )  # fmt: skip
 """What was resolved comes back, and that trigger is rejected."""
 
-OUTBOX, PIPELINE, TASK = consumer.outbox, consumer.pipeline, consumer.task
+COMMITTED: tuple[Step, ...] = (("commit", 0), ("commit", 0))
+
+ANOTHER_LIFE: tuple[Step, ...] = (
+    ("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0),
+    ("event", 2), ("decide", 0), ("land", 0), ("crash", 0),
+)  # fmt: skip
+"""What was resolved comes back with another severity, is told at once, and the owner dies before its checkpoint."""
+
+THERE_AND_BACK: tuple[Step, ...] = (
+    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 6),
+    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0), *COMMITTED, ("reconfigure", 0),
+    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0),
+)  # fmt: skip
+"""The key of an alert is gone, it is told by another, and the old configuration comes back."""
+
+REJECTED_ELSEWHERE: tuple[Step, ...] = (
+    ("event", 2), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 4),
+    ("event", 2), ("decide", 0), *COMMITTED, ("reject", 0),
+)  # fmt: skip
+"""What a retired key has opened is told by another key, and that trigger is rejected."""
+
+OUTBOX, PIPELINE, TASK, BELONGING = consumer.outbox, consumer.pipeline, consumer.task, providers.belonging
 
 MUTANTS = [
     # those of alert_model.py
@@ -335,13 +420,41 @@ MUTANTS = [
     mutant("quiet is read from the wall clock", Task, "_quiet", quiet_by_the_wall_clock, LIVE),
     mutant("how long something is owed is read from the wall clock", TaskOutbox, "_left", gives_up_by_the_wall_clock,
            EARLY),
+    # an integration is known by its key
+    mutant("the route is that of what is owed, not of the first event", Pipeline, "_integration_of",
+           decides_on_what_is_owed, SECOND_INCIDENT, ORPHAN, routed=True),
+    mutant("a new life is told before the state knows that the old one has ended", Store, "state_holds_another",
+           always(False), SECOND_INCIDENT, ORPHAN, routed=True, walk=ANOTHER_LIFE),
+    mutant("an alert is found by the name of its route", Integrations, "placed", knows_names_only,
+           SECOND_INCIDENT, ORPHAN, OUT_OF_REACH, ONLY_HERE, LOST, routed=True),
+    mutant("an alert stays where it was, although its key is not in use", Integrations, "placed", stays_where_it_was,
+           ORPHAN, OUT_OF_REACH, ONLY_HERE, LOST, OFFSET, routed=True),
+    mutant("what an alert leaves is forgotten", BELONGING, "departed", leaves_nothing_behind,
+           ORPHAN, OUT_OF_REACH, routed=True),
+    mutant("events are suppressed into an incident whose key is not in use", BELONGING, "departed",
+           is_suppressed_as_before, LOST, OFFSET, ONLY_HERE, LIVE, routed=True),
+    mutant("an alert does not come back to a key that is in use again", BELONGING, "returned", never_comes_back,
+           SECOND_INCIDENT, LIVE, routed=True, walk=THERE_AND_BACK),
+    mutant("what an alert has left is resolved before it is told elsewhere", OUTBOX, "due",
+           resolves_what_it_has_left_at_once,
+           NO_INTENT, LIVE, routed=True),
+    mutant("an alert is gone when it is resolved, whatever it has left", OUTBOX, "resolve_answered",
+           is_gone_when_resolved, ORPHAN, routed=True),
+    mutant("an alert is over, whatever it has left", TASK, "over", is_gone_when_over, ORPHAN, OUT_OF_REACH,
+           routed=True),
+    mutant("an alert is gone when its trigger is rejected, whatever it has left", OUTBOX, "trigger_refused",
+           is_gone_when_rejected, ORPHAN, OUT_OF_REACH, routed=True, walk=REJECTED_ELSEWHERE),
+    mutant("an alert that leaves an orphan ends without a word", TaskOutbox, "ended", ends_without_a_word,
+           OUT_OF_REACH, routed=True),
+    mutant("what an alert has left is not written", consumer.checkpoint, "encode_alert", writes_no_former,
+           ORPHAN, OUT_OF_REACH, STATE, NO_INTENT, routed=True),
 ]  # fmt: skip
 
 
 def broken_by(walk: list[Step], mutant: Mutant) -> str | None:
     """The promise that the walk breaks."""
     try:
-        simulate(walk, late=mutant.late, tight=mutant.tight)
+        simulate(walk, late=mutant.late, tight=mutant.tight, routed=mutant.routed)
     except BrokenPromise as broken:
         return str(broken).partition(":")[0]
     return None
@@ -350,7 +463,8 @@ def broken_by(walk: list[Step], mutant: Mutant) -> str | None:
 def walks_until_found(mutant: Mutant) -> int | None:
     """How many walks it takes until one breaks one of the promises, which the code as it is keeps."""
     for seed in range(WALKS):
-        walk = random_walk(seed) if seed or not mutant.walk else list(mutant.walk)
+        weights = ROUTED_WEIGHTS if mutant.routed else WEIGHTS
+        walk = random_walk(seed, weights=weights) if seed or not mutant.walk else list(mutant.walk)
         with pytest.MonkeyPatch.context() as patch:
             mutant.mutate(patch)
             broken = broken_by(walk, mutant)

@@ -58,7 +58,7 @@ THERE = Found("pagerduty", 0, ALERT)
 
 def said(arguments: dict[str, Any], found: list[Found], capsys: pytest.CaptureFixture[str]) -> str:
     act = _show if "dedup_key" in arguments else _list
-    assert act(argparse.Namespace(status=None, **arguments), found) == 0
+    assert act(argparse.Namespace(status=None, orphaned=False, **arguments), found) == 0
     return capsys.readouterr().out
 
 

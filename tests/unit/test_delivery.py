@@ -28,6 +28,7 @@ DOWN = Unavailable(503, "down")
 class Provider:
     name = "simulated"
     key_limit = 255
+    retired_routes: Sequence[str] = ()
     documented_rate = Rate(1.5, 30)
 
     def __init__(self, routes: Sequence[str], requests: int, keys: Mapping[str, str]) -> None:
@@ -754,6 +755,18 @@ def test_room_is_by_route_and_by_bytes() -> None:
     assert not setting.delivery.has_room("default", 1)
     assert setting.delivery.has_room("team", 800)
     assert not setting.delivery.has_room("team", 801)
+
+
+# a key that is retired
+
+
+def test_a_key_that_is_retired_is_checked_in_doubt_only() -> None:
+    setting = Setting(limits=RouteLimits(check_interval=3600.0, checks_idle=False)).start()
+    setting.loop.advance(7200.0)
+    assert setting.taken() == []
+    setting.outbox.owe("a", lane=Lane.RESOLVE)
+    setting.answer("a", Rejected(400, "no"))
+    assert setting.taken() == ["a", "check"]
 
 
 # follow-ups

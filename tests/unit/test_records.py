@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.alert import Alert, Owed, Status, Told
+from state.alert import Alert, Former, Owed, Status, Told
 from state.anchors import Anchor
 from state.records import (
     CHECKPOINT_KEY,
@@ -70,6 +70,8 @@ ALERTS = st.builds(
     unsettled=st.booleans(),
     owed=st.none() | OWED,
     acknowledging=st.booleans(),
+    integration=st.none() | TEXT,
+    former=st.lists(st.builds(Former, st.none() | TEXT, TEXT), max_size=3).map(tuple),
 )
 
 
@@ -79,6 +81,13 @@ def test_an_alert_comes_back_as_it_was(alert: Alert) -> None:
     assert back == alert
     assert isinstance(back.highest, Severity)
     assert isinstance(back.first_seen, float)
+
+
+def test_which_of_the_integrations_it_has_left_are_orphans_is_not_stored() -> None:
+    gone, there = Former("1f2e", "by_guard:x"), Former(None, "default")
+    alert = Alert("a", Status.OPEN, None, 1, 1.0, 1.0, 1.0, Severity.HIGH, former=(there,), orphans=(gone,))
+    back = decode_alert(encode_key("a"), encode_alert(alert))
+    assert (back.former, back.orphans) == ((there, gone), ())
 
 
 FEEDBACK = st.dictionaries(st.integers(0, 10_000), OFFSETS, max_size=3)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.alert import Alert, Owed, Status
+from state.alert import Alert, Former, Owed, Status
 from state.store import Store
 from state.violation import Record, Severity
 
@@ -228,3 +228,50 @@ def test_the_indexes_say_what_the_alerts_say(steps: list[tuple[str, Alert | None
         committed.update(cutting)
     committed.update(store.cut())
     assert {key: value for key, value in committed.items() if value is not None} == alerts
+
+
+# what a next owner would go on with
+
+
+def test_the_state_holds_another_life_until_a_checkpoint_knows_of_its_end() -> None:
+    store = Store()
+    store.put(alert("a"))
+    assert not store.state_holds_another("a"), "it is the first"
+    store.drop("a")
+    store.put(alert("a"))
+    assert store.state_holds_another("a")
+    store.cut()
+    assert store.state_holds_another("a"), "it is not committed yet"
+    assert set(store.committed()) == {"a"}
+    assert not store.state_holds_another("a")
+
+
+def test_an_end_behind_the_cut_waits_for_the_next_one() -> None:
+    store = Store()
+    store.put(alert("a"))
+    store.cut()
+    store.drop("a")
+    store.put(alert("a"))
+    assert set(store.committed()) == set()
+    assert store.state_holds_another("a")
+    store.cut()
+    store.committed()
+    assert not store.state_holds_another("a")
+
+
+def test_an_alert_that_goes_to_another_integration_is_another_to_the_state() -> None:
+    store = Store()
+    restore(store, [replace(alert("a"), integration="old"), replace(alert("b"), integration="old")])
+    store.put(replace(alert("a"), integration="new"))
+    store.write_first("b")
+    assert store.state_holds_another("a")
+    assert store.state_holds_another("b")
+    assert set(store.cut()) == {"a", "b"}
+
+
+def test_orphans_are_counted() -> None:
+    store = Store()
+    restore(store, [replace(alert("a"), orphans=(Former("gone", "default"),)), alert("b")])
+    assert store.orphaned_count == 1
+    store.drop("a")
+    assert store.orphaned_count == 0

@@ -1,0 +1,126 @@
+"""Which integration an alert belongs to today (design section 18). Pure: it knows the configuration, and no alert.
+
+An alert remembers the digest of the integration that it was opened through. Between two starts routes are renamed and
+removed, and keys are rotated: what that means for an alert is found out anew at each start, and never stored, so an old
+configuration that comes back finds it as it was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from providers.provider import Provider
+from state.alert import Alert, Former, departed, returned
+
+
+class Standing(Enum):
+    """What has become of an alert's integration since the alert was written down."""
+
+    THE_SAME = "the same"
+    RENAMED = "renamed"
+    """Its route has another name now."""
+    RETIRED = "retired"
+    """Its key, or that of an integration where it has an incident still, is listed as retired: only acknowledges and
+    resolves go through it."""
+    ORPHANED = "orphaned"
+    """Its key, or that of an integration where it may have an incident still, is not configured."""
+    OWED = "owed"
+    """Its key is not configured, and it owes a trigger: that goes through today's route."""
+
+
+CHANGED: Final = (Standing.RENAMED, Standing.RETIRED, Standing.ORPHANED, Standing.OWED)
+"""What there is to be said of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Integrations:
+    """The integrations of one configuration: the name of a route of each, by digest; and the digest of each route."""
+
+    in_use: dict[str, str]
+    retired: dict[str, str]
+    of_route: dict[str, str]
+
+    @classmethod
+    def of(cls, provider: Provider) -> "Integrations":
+        """Those of a provider."""
+        in_use: dict[str, str] = {}
+        retired: dict[str, str] = {}
+        for route in provider.routes:
+            kind = retired if route in provider.retired_routes else in_use
+            kind.setdefault(provider.integration_of(route), route)
+        routes = (route for route in provider.routes if route not in provider.retired_routes)
+        return cls(in_use, retired, {route: provider.integration_of(route) for route in routes})
+
+    def route(self, integration: str | None, name: str | None = None) -> str | None:
+        """A route to this integration: the one with this ``name`` if it is one; None if its key is not configured."""
+        if integration is None:
+            return None
+        if name is not None and self.of_route.get(name) == integration:
+            return name
+        return self.in_use.get(integration) or self.retired.get(integration)
+
+    def standing(self, alert: Alert) -> Standing:
+        """What has become of the integration of an alert, as it was written down."""
+        if alert.integration in self.in_use and not alert.former and self._is_named(alert):
+            return Standing.THE_SAME  # as most are
+        in_use = self._is_in_use(alert)
+        if self.orphans(alert):
+            return Standing.OWED if alert.owed is not None and not in_use else Standing.ORPHANED
+        if any(one.integration in self.retired for one in alert.former):
+            return Standing.RETIRED
+        if in_use:
+            return Standing.THE_SAME if alert.integration is None or self._is_named(alert) else Standing.RENAMED
+        if alert.integration in self.retired:
+            return Standing.RETIRED
+        return Standing.OWED if alert.owed is not None and alert.integration is not None else Standing.THE_SAME
+
+    def orphans(self, alert: Alert) -> Sequence[Former]:
+        """Where an alert, as it was written down, may have incidents that are out of reach."""
+        orphans = [one for one in alert.former if not self._is_within_reach(one)]
+        if alert.route is not None and not self._is_in_use(alert) and alert.integration not in self.retired:
+            orphans.append(Former(alert.integration, alert.route))
+        return orphans
+
+    def placed(self, alert: Alert) -> Alert:
+        """An alert, as it was written down, as it is today: with an integration that is in use, or with none.
+
+        It leaves one that is retired, or gone, so that its next event tells the problem through today's route. What
+        may be there is resolved, or is an orphan. One that it has left, and that is in use again, it comes back to.
+        """
+        if alert.integration in self.in_use and not alert.former:
+            return alert  # as most are
+        if not self._is_in_use(alert) and (alert.integration is not None or alert.route is not None):
+            alert = departed(alert, self._left(alert))
+        if alert.route is None and alert.integration is None:
+            home = next((one for one in reversed(alert.former) if one.integration in self.in_use), None)
+            if home is not None:
+                alert = returned(alert, home)
+        return self._with_orphans(alert)
+
+    def _is_named(self, alert: Alert) -> bool:
+        """Whether the alert's integration has the name that it had, or has not been used."""
+        return alert.route is None or self.of_route.get(alert.route) == alert.integration
+
+    def _is_in_use(self, alert: Alert) -> bool:
+        if alert.integration is None:  # by a release that kept the name only
+            return alert.route in self.of_route
+        return alert.integration in self.in_use
+
+    def _is_within_reach(self, former: Former) -> bool:
+        return self.route(former.integration) is not None
+
+    def _left(self, alert: Alert) -> Former | None:
+        """Where the alert may have an incident. One that has never been seen to leave may have left just before its
+        owner died: to resolve that costs nothing, but to call it an orphan would be said of all that was owed."""
+        if alert.route is not None:
+            return Former(alert.integration, alert.route)
+        retired = self.retired.get(alert.integration or "")
+        return Former(alert.integration, retired) if retired is not None else None
+
+    def _with_orphans(self, alert: Alert) -> Alert:
+        if all(map(self._is_within_reach, alert.former)):
+            return alert
+        former = tuple(one for one in alert.former if self._is_within_reach(one))
+        orphans = tuple(one for one in alert.former if not self._is_within_reach(one))
+        return replace(alert, former=former, orphans=orphans)

@@ -1,0 +1,212 @@
+"""Which integration an alert belongs to today: the table of design section 18, row by row."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from providers.belonging import Integrations, Standing
+from providers.integration import digest, retired_route
+from providers.opsgenie.provider import OpsGenie
+from providers.opsgenie.settings import OpsGenieSettings
+from providers.pagerduty.provider import PagerDuty
+from providers.pagerduty.settings import PagerDutySettings
+from state.alert import Alert, Due, Former, Owed, Status, Told, due, over
+from state.violation import Record, Severity
+
+HOST = "https://events.pagerduty.com"
+OLD, NEW, OTHER = "a" * 32, "b" * 32, "c" * 32
+OWED = Owed(Record("events", 0, 7, 1_800_000_000_000, b"s1", b"{}"), Severity.HIGH, 1.8e9, 7, 7, attempts=3)
+GUARD = "by_guard:secret_leak"
+
+
+def integrations(*, default: str = NEW, guards: dict[str, str] | None = None, retired: tuple[str, ...] = ()) -> Any:
+    settings = {"routing_key": default, "routing": {"by_guard": guards or {}}, "retired_routing_keys": retired}
+    return Integrations.of(PagerDuty(PagerDutySettings.model_validate(settings)))
+
+
+def id_of(key: str) -> str:
+    return digest(HOST, key)
+
+
+def told(**fields: Any) -> Alert:
+    """An alert whose incident was opened through the route of a guard, with the key OLD."""
+    alert = Alert(
+        "secret_leak:s1", Status.OPEN, "s1", 3, 1.7e9, 1.8e9, 1.8e9, Severity.HIGH,
+        route=GUARD, told=Told(Severity.HIGH, 1.8e9), has=True, integration=id_of(OLD),
+    )  # fmt: skip
+    return replace(alert, **fields)
+
+
+HERE = Former(id_of(OLD), GUARD)
+
+
+# nothing has changed, or only names
+
+
+def test_an_alert_whose_integration_is_in_use_stays_as_it_is() -> None:
+    now, alert = integrations(guards={"secret_leak": OLD}), told()
+    assert now.placed(alert) is alert
+    assert now.standing(alert) is Standing.THE_SAME
+    assert now.route(alert.integration, alert.route) == GUARD
+
+
+@pytest.mark.parametrize("name", ["by_guard:leaks", "default"])
+def test_a_route_of_another_name_is_found_by_the_key(name: str) -> None:
+    now = integrations(default=OLD) if name == "default" else integrations(guards={"leaks": OLD})
+    alert = told()
+    assert now.placed(alert) is alert
+    assert (now.standing(alert), now.route(alert.integration, alert.route)) == (Standing.RENAMED, name)
+
+
+def test_a_name_that_another_key_has_now_is_not_followed() -> None:
+    now, alert = integrations(default=OLD, guards={"secret_leak": OTHER}), told()
+    assert (now.placed(alert), now.route(alert.integration, alert.route)) == (alert, "default")
+
+
+def test_of_routes_that_share_a_key_the_one_with_the_name_is_taken() -> None:
+    now = integrations(default=OLD, guards={"secret_leak": OLD})
+    assert now.route(id_of(OLD), GUARD) == GUARD
+    assert now.route(id_of(OLD), "by_guard:gone") == "default"
+
+
+def test_what_a_release_without_digests_wrote_is_found_by_its_name() -> None:
+    now, alert = integrations(guards={"secret_leak": OTHER}), told(integration=None)
+    assert now.placed(alert) is alert
+    assert now.standing(alert) is Standing.THE_SAME
+    assert now.standing(replace(alert, route="by_guard:gone")) is Standing.ORPHANED
+
+
+# the key is retired
+
+
+def test_what_a_retired_key_has_opened_is_told_by_its_next_event_and_resolved_by_that_key() -> None:
+    now, alert = integrations(retired=(OLD,)), told()
+    placed = now.placed(alert)
+    assert now.standing(alert) is Standing.RETIRED
+    assert (placed.integration, placed.route, placed.told, placed.has) == (None, None, None, False)
+    assert (placed.former, placed.orphans) == ((HERE,), ())
+    assert due(placed) is None, "it is resolved there once it is told elsewhere, or over"
+    ending = over(placed)
+    assert ending is not None
+    assert due(ending) is Due.RESOLVE_FORMER
+    assert now.route(ending.former[0].integration) == retired_route(id_of(OLD))
+
+
+def test_what_is_resolving_or_acknowledging_goes_on_through_the_retired_key() -> None:
+    now = integrations(retired=(OLD,))
+    assert due(now.placed(told(status=Status.RESOLVING, has=False))) is Due.RESOLVE_FORMER
+    assert due(now.placed(told(acknowledging=True))) is Due.ACKNOWLEDGE
+
+
+def test_a_trigger_that_is_owed_by_a_retired_key_is_new_elsewhere() -> None:
+    repeat = replace(OWED, repeat=True)
+    placed = integrations(retired=(OLD,)).placed(told(status=Status.ACKNOWLEDGED, owed=repeat, unsettled=True))
+    assert placed.owed is not None
+    assert (placed.owed.repeat, placed.owed.attempts, placed.unsettled) == (False, 0, False)
+    assert (placed.status, placed.former) == (Status.OPEN, (HERE,))
+
+
+def test_what_was_never_seen_to_leave_through_a_retired_key_is_resolved_there_all_the_same() -> None:
+    placed = integrations(retired=(OLD,)).placed(told(route=None, told=None, has=False, owed=OWED))
+    assert placed.former == (Former(id_of(OLD), retired_route(id_of(OLD))),)
+
+
+# the key is gone
+
+
+def test_what_a_key_has_opened_that_is_gone_is_an_orphan_and_its_next_event_triggers() -> None:
+    now, alert = integrations(), told()
+    placed = now.placed(alert)
+    assert (now.standing(alert), now.orphans(alert)) == (Standing.ORPHANED, [HERE])
+    assert (placed.told, placed.route, placed.former, placed.orphans) == (None, None, (), (HERE,))
+    assert over(placed) is None, "nobody can be told"
+
+
+def test_an_old_configuration_that_comes_back_finds_it_again() -> None:
+    alert = told()
+    assert integrations().placed(alert) != alert
+    assert integrations(guards={"secret_leak": OLD}).placed(alert) is alert, "nothing was stored"
+
+
+def test_what_is_owed_by_a_key_that_is_gone_may_have_arrived() -> None:
+    now, owing = integrations(), told(owed=OWED)
+    assert now.standing(owing) is Standing.OWED
+    assert now.placed(owing).orphans == (HERE,)
+
+
+def test_what_is_owed_and_was_never_seen_to_leave_leaves_no_orphan() -> None:
+    """A key that was refused for a day is replaced: nothing that was owed is said to have an incident somewhere."""
+    now, owing = integrations(), told(route=None, told=None, has=False, owed=OWED)
+    assert now.standing(owing) is Standing.OWED
+    placed = now.placed(owing)
+    assert (now.orphans(owing), placed.orphans, placed.integration) == ([], (), None)
+
+
+# an alert that has moved
+
+
+MOVED = told(integration=id_of(NEW), route="default", former=(HERE,))
+
+
+def test_an_integration_that_an_alert_has_left_is_resolved_while_the_alert_goes_on() -> None:
+    placed = integrations(retired=(OLD,)).placed(MOVED)
+    assert placed == MOVED
+    assert due(placed) is Due.RESOLVE_FORMER
+    assert integrations(retired=(OLD,)).standing(MOVED) is Standing.RETIRED, "its key is needed still"
+    assert integrations(guards={"leaks": OLD}).standing(MOVED) is Standing.THE_SAME
+
+
+def test_it_is_an_orphan_if_its_key_is_gone() -> None:
+    now = integrations()
+    placed = now.placed(MOVED)
+    assert now.standing(MOVED) is Standing.ORPHANED
+    assert (placed.former, placed.orphans, due(placed)) == ((), (HERE,), None)
+    assert (placed.integration, placed.has) == (id_of(NEW), True)
+
+
+def test_an_alert_comes_back_to_an_integration_that_it_has_left_if_its_own_is_gone() -> None:
+    placed = integrations(default=OTHER, guards={"secret_leak": OLD}).placed(MOVED)
+    assert (placed.integration, placed.route, placed.unsettled) == (id_of(OLD), GUARD, True)
+    assert placed.orphans == (Former(id_of(NEW), "default"),)
+    assert due(placed) is None, "what is live is not resolved"
+
+
+# digests
+
+
+@pytest.mark.parametrize("same", [f"{HOST}/v2/enqueue", f"{HOST}:443/gateway/v2", "https://EVENTS.pagerduty.com"])
+def test_an_integration_is_a_key_at_a_host_whatever_the_path(same: str) -> None:
+    assert digest(same, OLD) == digest(HOST, OLD)
+
+
+@pytest.mark.parametrize("other", ["https://events.eu.pagerduty.com", f"{HOST}:8443"])
+def test_at_another_host_it_is_another(other: str) -> None:
+    assert digest(other, OLD) != digest(HOST, OLD)
+
+
+def test_a_digest_is_short_and_says_nothing_of_the_key() -> None:
+    found = digest(HOST, OLD)
+    assert len(found) == 16
+    assert OLD[:4] not in found
+    assert digest(HOST, OLD[:-1] + "b") != found
+
+
+def test_opsgenie_closes_with_the_key_that_opened() -> None:
+    settings = {"api_key": "new-key-of-opsgenie", "retired_api_keys": ["old-key-of-opsgenie"]}
+    provider = OpsGenie(OpsGenieSettings.model_validate(settings))
+    default, retired = provider.routes
+    assert provider.retired_routes == (retired,)
+    assert not provider.knows(retired)
+    assert provider.integration_of(default) != provider.integration_of(retired)
+    assert provider.check(retired).headers["Authorization"] == "GenieKey old-key-of-opsgenie"
+    assert provider.check(default).headers["Authorization"] == "GenieKey new-key-of-opsgenie"
+    assert "old-key" not in retired
+    assert "[secret]" in provider.classify(400, {}, b"no old-key-of-opsgenie").reason  # type: ignore[union-attr]
+
+
+def test_no_trigger_goes_through_a_retired_route() -> None:
+    provider = PagerDuty(PagerDutySettings.model_validate({"routing_key": NEW, "retired_routing_keys": [OLD]}))
+    assert tuple(provider.routes) == ("default", retired_route(id_of(OLD)))
+    assert [provider.knows(route) for route in provider.routes] == [True, False]
+    assert not [route for route in provider.routes if OLD in route]
