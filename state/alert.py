@@ -102,7 +102,9 @@ class Alert:
     ``acknowledging``: somebody has taken the alert here, and the provider is owed an acknowledge. ``session_id`` is the
     session in the dedup key, where the key template names one. ``failed`` counts the attempts of the acknowledge or
     resolve that is due (those of a trigger are in ``owed``). ``overflow`` is the severity of a trigger that was
-    dead-lettered because its route owed too much: the alert counts on, and is told again when there is room.
+    dead-lettered because its route owed too much: the alert counts on, and is told again when there is room. ``key``
+    is the record key of the last occurrence, by which its producer chose the partition: empty if it had none, None if
+    it is the session's id, as most are (or in the state of a release that did not keep it).
     """
 
     dedup_key: str
@@ -121,6 +123,7 @@ class Alert:
     acknowledging: bool = False
     failed: int = 0
     overflow: Severity | None = None
+    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +146,11 @@ def occurred(
 ) -> tuple[Alert, Outcome]:
     """An alertable event with this dedup key has been decided."""
     severity, time = occurrence.severity, event_time(occurrence.time, occurrence.record.timestamp, now)
+    owed: Owed | None
     if alert is None:
-        fresh = Alert(dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=_owe(occurrence, now))
+        key = _kept_key(occurrence.record, session_id)
+        owed = _owe(occurrence, now)
+        fresh = Alert(dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=owed, key=key)
         return fresh, Outcome.TRIGGERED
 
     told, owed_before = alert.told, alert.owed
@@ -152,7 +158,6 @@ def occurred(
     if told is not None and told.at > now:
         told = replace(told, at=now)
     last_seen = alert.last_seen if alert.last_seen <= now else now
-    owed: Owed | None
     outcome, status, unsettled = Outcome.TRIGGERED, alert.status, alert.unsettled
     if status is Status.RESOLVING:
         # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that.
@@ -191,6 +196,7 @@ def occurred(
         alert.acknowledging,
         alert.failed if status is alert.status else 0,
         alert.overflow,
+        _kept_key(occurrence.record, alert.session_id),
     ), outcome
 
 
@@ -379,6 +385,11 @@ def event_time(time: float, timestamp: int, now: float) -> float:
     if EARLIEST <= timestamp / 1000 < earliest:
         earliest = timestamp / 1000
     return earliest
+
+
+def _kept_key(record: Record, session_id: str | None) -> bytes | None:
+    key = record.key or b""
+    return None if session_id is not None and key == session_id.encode() else key
 
 
 def _owe(occurrence: Occurrence, now: float) -> Owed:

@@ -73,6 +73,8 @@ def encode_alert(alert: Alert) -> bytes:
         value["failed"] = alert.failed
     if alert.overflow is not None:
         value["overflow"] = int(alert.overflow)
+    if alert.key is not None:
+        value["key"] = _to_text(alert.key)
     return orjson.dumps(value)
 
 
@@ -101,6 +103,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             get("acknowledging", False),
             get("failed", 0),
             _SEVERITY[overflow] if overflow is not None else None,
+            _from_text(get("key")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error

@@ -1,0 +1,90 @@
+"""The home protocol (design section 17) in every order within small bounds, and what each of its rules is for."""
+
+from random import Random
+
+import pytest
+
+from tests.model.homes import RULES, Rules, World, explore, walk
+
+WORLDS = [
+    World("ere"),
+    World("ee", timers=1, early=1),
+    World("er", crashes=1, early=1),
+    World("ee", crashes=1),
+    World("re", early=1),
+    World("ee", stale=1),
+    World("e", commands=1),
+    World("e", homes=(0, 1), counts=(1, 3)),
+    World("ee", old_home_is_down=True),
+]
+"""Two producers of one key at a time, crashes, old answers of brokers, a partitioner that is guessed wrongly."""
+
+TOO_LARGE = [
+    World("eere", timers=1, crashes=1, early=1, stale=1),
+    World("eere", homes=(0, 1, 2), counts=(1, 2, 3), timers=1, crashes=1, early=1),
+    World("eree", homes=(0, 1), counts=(1, 3), timers=2, crashes=2, early=1),
+]
+"""Of these some ways at random: another growth during the first one, more crashes."""
+
+WALKS = 300
+
+WEAKENED = {
+    "fresh_count": (World("ee", timers=1), "resolved live"),
+    "highest_count": (World("ee", stale=1), "lost"),
+    "only_home_speaks": (World("ee", timers=1), "resolved live"),
+    "to_the_end_first": (World("ee", timers=1), "closed live"),
+    "move_waits_for_answer": (World("er"), "opened twice"),
+    "one_transaction": (World("er", crashes=1), "opened twice"),
+    "forward": (World("e"), "lost"),
+    "end_knows_its_time": (World("re"), "resolved live"),
+    "trigger_waits_for_mark": (World("ee", timers=1), "closed live"),
+    "speaks_anyway": (World("e", old_home_is_down=True), "lost"),
+    "early_is_repeated": (World("ee", early=1, timers=1), "open here only"),
+    "resolve_waits_for_marks": (World("eer", early=1), "opened twice"),
+    "quiet_waits_for_marks": (World("ee", early=1, timers=1), "resolved live"),
+    "quiet_waits_for_all": (World("ee", timers=1), "resolved live"),
+    "resolving_is_unsettled": (World("ee", timers=1), "open here only"),
+    "owed_adds_up": (World("ee", early=1, timers=1), "lost"),
+    "ends_are_remembered": (World("er"), "not ended"),
+    "ends_go_along": (World("er"), "not ended"),
+    "resolve_waits_for_late_ones": (World("ee", timers=1), "open here only"),
+}
+"""Of each rule a small world in which a promise is broken without it."""
+
+NOT_NEEDED = {"learn_from_marks"}
+"""Only hastens the move: a task that does not know of the growth is built again all the same."""
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=repr)
+def test_no_order_breaks_a_promise(world: World) -> None:
+    found = explore(Rules(), world)
+
+    assert found.broken == {}
+    assert found.is_complete
+    assert found.states > 500
+
+
+@pytest.mark.parametrize("world", TOO_LARGE, ids=repr)
+def test_no_way_at_random_breaks_a_promise(world: World) -> None:
+    ways = [walk(Rules(), world, Random(number)) for number in range(WALKS)]
+
+    assert [way for way in ways if way is not None] == []
+
+
+@pytest.mark.parametrize(("rule", "case"), WEAKENED.items(), ids=lambda value: value if isinstance(value, str) else "")
+def test_each_rule_is_needed(rule: str, case: tuple[World, str]) -> None:
+    world, promise = case
+
+    found = explore(Rules().without(rule), world, only_first=True)
+
+    assert list(found.broken) == [promise]
+
+
+def test_a_rule_that_is_not_needed_breaks_nothing() -> None:
+    for rule in NOT_NEEDED:
+        for world in (World("ee", timers=1), World("er", early=1)):
+            assert explore(Rules().without(rule), world).broken == {}
+
+
+def test_each_rule_is_accounted_for() -> None:
+    assert set(RULES) == WEAKENED.keys() | NOT_NEEDED
