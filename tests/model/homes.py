@@ -96,8 +96,13 @@ class World:
     stale: int = 0
     commands: int = 0
     old_home_is_down: bool = False
-    """From the growth on, and for ever; then the waiting trigger's time passes, sooner or later."""
+    """From the growth on, before which nothing comes, and for ever. A trigger that waits leaves sooner or later."""
     limit: int = 3_000_000
+
+    def __str__(self) -> str:
+        given = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
+        told = [f"{name}={value}" for name, value in given.items() if value != getattr(World, name)]
+        return " ".join([self.items, *told])
 
 
 class Alert(NamedTuple):
@@ -239,7 +244,7 @@ class Model:
         return not any(record.kind in ("hand", "item") for q, t in enumerate(s.tasks) if q != p for record in t.inbox)
 
     def is_down(self, s: State, p: int) -> bool:
-        return self.world.old_home_is_down and s.grown > 1 and p == self.world.homes[0]
+        return self.world.old_home_is_down and p == self.world.homes[0]
 
     # the steps
 

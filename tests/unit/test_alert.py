@@ -463,3 +463,15 @@ def test_restored_times_in_the_future_are_now() -> None:
     assert (now.first_seen, now.last_seen, now.decided, now.told.at, now.owed.since) == (T0, T0, T0, T0, T0)
     past = occurs(told(), at=T0 + 301)[0]
     assert restored(past, T0 + 400) is past, "what needs no change stays the alert that the checkpoint holds"
+
+
+@pytest.mark.parametrize(("key", "kept"), [(b"sess-1", None), (b"tenant", b"tenant"), (b"", b""), (None, b"")], ids=str)
+def test_an_alert_keeps_the_key_of_its_last_record_unless_it_is_the_session(
+    key: bytes | None, kept: bytes | None
+) -> None:
+    occurrence = Occurrence(Severity.HIGH, T0, replace(record(), key=key))
+    first, _ = occurred(None, "key", "sess-1", occurrence, T0, POLICY)
+    later, _ = occurred(told(), "key", "sess-1", occurrence, T0, POLICY)
+    without_session, _ = occurred(None, "key", None, occurrence, T0, POLICY)
+
+    assert (first.key, later.key, without_session.key) == (kept, kept, key or b"")

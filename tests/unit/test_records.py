@@ -68,6 +68,7 @@ ALERTS = st.builds(
     unsettled=st.booleans(),
     owed=st.none() | OWED,
     acknowledging=st.booleans(),
+    key=BYTES,
 )
 
 
