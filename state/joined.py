@@ -51,8 +51,8 @@ def _joined(own: Alert, handed: Alert) -> Alert:
     # The resolve of the one that is resolving may be under way, and land behind what is told of the other.
     may_be_resolved = not is_over and len(live) == 1
     later = handed if handed.last_seen > own.last_seen else own
-    return Alert(
-        dedup_key=own.dedup_key,
+    return replace(
+        _with_the_route(own, handed),  # and with all else that belongs to its incident
         status=status,
         session_id=own.session_id or handed.session_id,
         occurrences=own.occurrences + handed.occurrences,
@@ -60,12 +60,12 @@ def _joined(own: Alert, handed: Alert) -> Alert:
         last_seen=max(own.last_seen, handed.last_seen),
         decided=max(own.decided, handed.decided),
         highest=max(own.highest, handed.highest),
-        route=_route(own, handed),
         told=_told(own.told, handed.told),
         has=not is_over and any(alert.has for alert in live),
         unsettled=own.unsettled or handed.unsettled or may_be_resolved or is_repeat_due,
         owed=owed,
         acknowledging=is_acknowledging,
+        failed=0,
         overflow=max((each.overflow for each in (own, handed) if each.overflow is not None), default=None),
         key=later.key,
     )
@@ -95,10 +95,10 @@ def _is_older(one: Alert, other: Alert) -> bool:
     return one.first_seen < other.first_seen
 
 
-def _route(own: Alert, handed: Alert) -> str | None:
-    """The older alert's, if it has one: there its incident is."""
+def _with_the_route(own: Alert, handed: Alert) -> Alert:
+    """The older alert, or the one that has a route: there the incident is."""
     older, younger = (own, handed) if _is_older(own, handed) else (handed, own)
-    return older.route if older.route is not None else younger.route
+    return younger if older.route is None and younger.route is not None else older
 
 
 def _told(own: Told | None, handed: Told | None) -> Told | None:
