@@ -23,8 +23,10 @@ TOO_LARGE = [
     World("eere", timers=1, crashes=1, early=1, stale=1),
     World("eere", homes=(0, 1, 2), counts=(1, 2, 3), timers=1, crashes=1, early=1),
     World("eree", homes=(0, 1), counts=(1, 3), timers=2, crashes=2, early=1),
+    World("ere", homes=(0, 2, 1), counts=(1, 3, 3), timers=1, crashes=1),
 ]
-"""Of these some ways at random: another growth during the first one, more crashes."""
+"""Of these some ways at random: another growth during the first one, more crashes, another belief about the partitioner
+while the count stays the same."""
 
 WALKS = 300
 """Some thousands of each have been walked once."""
