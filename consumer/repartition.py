@@ -6,11 +6,10 @@ dedup key, which come in several partitions, meet in one partition of a topic be
 
 from dataclasses import dataclass
 
-from aiokafka.partitioner import murmur2
-
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE, SecurityEvent, Tombstone
 from consumer.keys import LACKING
+from consumer.partitioning import Partitioner
 from consumer.pipeline import FetchedRecord, Pipeline
 
 
@@ -68,4 +67,4 @@ def partition_of(key: bytes, partitions: int) -> int:
 
     It is chosen here because the record keeps its own key, which a dead letter repeats.
     """
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+    return Partitioner.MURMUR2.partition_of(key, partitions)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from aiokafka import ConsumerRecord
 
 from state.alert import Alert
-from state.beside import joined
 from state.counts import Counts, up_to_date
+from state.joined import reunited
 from state.pieces import Pieces
 from state.records import BESIDE, CHECKPOINT_KEY, CorruptState, decode_alert
 
@@ -86,7 +86,7 @@ def _together(own: Alert | Unreadable, beside: Alert | Unreadable) -> Iterator[F
     elif isinstance(own, Unreadable):
         yield replace(own, beside=beside)
     else:
-        yield Reunited(joined(own, beside))
+        yield Reunited(reunited(own, beside))
 
 
 def _decode(key: bytes, record: bytes, counts: Mapping[str, Counts]) -> Alert | Unreadable:

@@ -122,6 +122,9 @@ class Alert:
     the alert's incident whatever the route is called (None: not decided, or by a release that kept the name only).
     ``former`` are integrations that it has left, until its incidents there are resolved; ``orphans`` are those of them
     whose key is not configured at all, which each owner finds out anew (design section 18).
+
+    ``key`` is the record key of the last occurrence, by which its producer chose the partition: empty if it had none,
+    None if it is the session's id, as most are (or in the state of a release that did not keep it).
     """
 
     dedup_key: str
@@ -143,6 +146,7 @@ class Alert:
     integration: str | None = None
     former: tuple[Former, ...] = ()
     orphans: tuple[Former, ...] = ()
+    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +171,14 @@ def occurred(
     """An alertable event with this dedup key has been decided. ``integration`` is the one that it would open its alert
     through; an alert that has one stays with that."""
     severity, time = occurrence.severity, event_time(occurrence.time, occurrence.record.timestamp, now)
+    owed: Owed | None
     if alert is None:
-        fresh_owed = _owe(occurrence, now)
+        key = _kept_key(occurrence.record, session_id)
+        owed = _owe(occurrence, now)
         fresh = Alert(
-            dedup_key, Status.OPEN, session_id, 1, time, time, now, severity, owed=fresh_owed, integration=integration
-        )
+            dedup_key, Status.OPEN, session_id, 1, time, time, now, severity,
+            owed=owed, integration=integration, key=key,
+        )  # fmt: skip
         return fresh, Outcome.TRIGGERED
 
     told, owed_before = alert.told, alert.owed
@@ -179,7 +186,6 @@ def occurred(
     if told is not None and told.at > now:
         told = replace(told, at=now)
     last_seen = alert.last_seen if alert.last_seen <= now else now
-    owed: Owed | None
     outcome, status, unsettled = Outcome.TRIGGERED, alert.status, alert.unsettled
     if status is Status.RESOLVING:
         # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that. (One at an
@@ -224,6 +230,7 @@ def occurred(
         integration if alert.integration is None else alert.integration,
         alert.former,
         alert.orphans,
+        _kept_key(occurrence.record, alert.session_id),
     ), outcome
 
 
@@ -475,6 +482,11 @@ def event_time(time: float, timestamp: int, now: float) -> float:
     if EARLIEST <= timestamp / 1000 < earliest:
         earliest = timestamp / 1000
     return earliest
+
+
+def _kept_key(record: Record, session_id: str | None) -> bytes | None:
+    key = record.key or b""
+    return None if session_id is not None and key == session_id.encode() else key
 
 
 def _owe(occurrence: Occurrence, now: float) -> Owed:

@@ -4,7 +4,7 @@ The key of an alert's record is its dedup key, the value is JSON (None: a tombst
 checkpoint is `CHECKPOINT_KEY`, which no dedup key can be. Original records stand in base64, since they are any bytes.
 
 A record of a later release, or a damaged one, may be unreadable: it stays as it is, and what is known of its dedup key
-meanwhile is written beside it, under the key with `BESIDE` before it (`state.beside`).
+meanwhile is written beside it, under the key with `BESIDE` before it (`state.joined`).
 """
 
 from base64 import b64decode, b64encode
@@ -92,6 +92,8 @@ def encode_alert(alert: Alert) -> bytes:
         value["integration"] = alert.integration
     if alert.former or alert.orphans:  # which of them are orphans is found out anew by each owner
         value["former"] = [(one.integration, one.route) for one in (*alert.former, *alert.orphans)]
+    if alert.key is not None:
+        value["key"] = _to_text(alert.key)
     return orjson.dumps(value)
 
 
@@ -139,6 +141,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             None if integration is None else intern(_text(integration)),  # of a million alerts it is the same
             () if former is None else tuple(map(_former_from_json, former)),
             (),
+            _from_text(get("key")),
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error

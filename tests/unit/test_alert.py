@@ -555,3 +555,18 @@ def test_an_alert_that_comes_back_does_not_know_whether_it_was_resolved_there_me
     repeat = trigger_accepted(owing, owing.owed, "by_guard:x", None, T0 + 2).owed
     assert repeat is not None
     assert repeat.repeat
+
+
+# the record key
+
+
+@pytest.mark.parametrize(("key", "kept"), [(b"sess-1", None), (b"tenant", b"tenant"), (b"", b""), (None, b"")], ids=str)
+def test_an_alert_keeps_the_key_of_its_last_record_unless_it_is_the_session(
+    key: bytes | None, kept: bytes | None
+) -> None:
+    occurrence = Occurrence(Severity.HIGH, T0, replace(record(), key=key))
+    first, _ = occurred(None, "key", "sess-1", occurrence, T0, POLICY)
+    later, _ = occurred(told(), "key", "sess-1", occurrence, T0, POLICY)
+    without_session, _ = occurred(None, "key", None, occurrence, T0, POLICY)
+
+    assert (first.key, later.key, without_session.key) == (kept, kept, key or b"")

@@ -72,6 +72,7 @@ ALERTS = st.builds(
     acknowledging=st.booleans(),
     integration=st.none() | TEXT,
     former=st.lists(st.builds(Former, st.none() | TEXT, TEXT), max_size=3).map(tuple),
+    key=BYTES,
 )
 
 

@@ -18,7 +18,7 @@ from consumer.restore import StateRefused
 from consumer.state_records import Unreadable
 from providers.answer import Accepted, Unavailable
 from state.alert import Alert, Due, Former, Owed, Status, Told, due
-from state.beside import joined
+from state.joined import reunited
 from state.records import (
     BESIDE,
     CHECKPOINT_KEY,
@@ -76,7 +76,7 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     assert (found.status.value, found.route, found.occurrences) == (alert.status.value, alert.route, alert.occurrences)
     assert (found.owed is None) is (alert.owed is None)
     back = decode_alert(found.dedup_key.encode(), release_0_1.encode_alert(found))
-    known = replace(alert, failed=0, overflow=None, integration=None, former=())
+    known = replace(alert, failed=0, overflow=None, integration=None, former=(), key=None)
     assert back == known, "and this one what it writes then"
 
 
@@ -387,10 +387,11 @@ def test_whose_a_checkpoint_is(group: str | None, is_foreign: bool) -> None:
 @given(ALERTS, ALERTS)
 def test_nothing_that_either_owes_or_has_seen_is_lost(older: Alert, newer: Alert) -> None:
     newer = replace(newer, dedup_key=older.dedup_key)
-    alert = joined(older, newer)
+    alert = reunited(older, newer)
     assert alert.occurrences == older.occurrences + newer.occurrences
     assert alert.highest == max(older.highest, newer.highest)
-    owed = [one.owed for one in (older, newer) if one.owed is not None]
+    is_over = newer.status is Status.RESOLVING  # and then there is nothing to keep open
+    owed = [one.owed for one in (older, newer) if one.owed is not None and not (is_over and one.owed.repeat)]
     assert (alert.owed is not None) is bool(owed)
     if alert.owed is not None:
         new = [one for one in owed if not one.repeat]
@@ -453,11 +454,19 @@ def test_hostile_keys_are_shown_short(key: Any) -> None:
 def test_what_two_integrations_were_told_is_kept_apart() -> None:
     """Of an alert that was told anew through another key, while its own record could not be read."""
     older = replace(ALERT, integration="a1", route="default", has=True)
-    newer = replace(ALERT, integration="b2", route="by_guard:x", has=True)
-    alert = joined(older, newer)
-    assert (alert.integration, alert.route, alert.has) == ("b2", "by_guard:x", True)
-    assert alert.former == (Former("a1", "default"),)
+    newer = replace(ALERT, integration="b2", route="by_guard:x", first_seen=3.0, last_seen=3.0, has=True)
+    alert = reunited(older, newer)
+    assert (alert.integration, alert.route, alert.has) == ("a1", "default", True)
+    assert alert.former == (Former("b2", "by_guard:x"),)
     assert due(alert) is Due.RESOLVE_FORMER
+
+
+def test_the_incident_that_lives_goes_on() -> None:
+    older = replace(ALERT, status=Status.RESOLVING, integration="a1", route="default", has=False)
+    newer = replace(ALERT, integration="b2", route="by_guard:x", first_seen=3.0, last_seen=3.0, has=True)
+    alert = reunited(older, newer)
+    assert (alert.status, alert.integration, alert.has) == (Status.OPEN, "b2", True)
+    assert alert.former == (Former("a1", "default"),)
 
 
 @pytest.mark.parametrize(
@@ -467,7 +476,7 @@ def test_what_two_integrations_were_told_is_kept_apart() -> None:
         pytest.param(("a1", "r"), ("a1", "renamed"), "a1", "r", (), id="renamed"),
         pytest.param((None, None), ("b2", "s"), "b2", "s", (), id="the older was nowhere"),
         pytest.param((None, "r"), ("b2", "r"), "b2", "r", (), id="the older by name only"),
-        pytest.param((None, "r"), ("b2", "s"), "b2", "s", (Former(None, "r"),), id="by another name only"),
+        pytest.param((None, "r"), ("b2", "s"), None, "r", (Former("b2", "s"),), id="by another name only"),
         pytest.param(("a1", "r"), ("b2", None), "a1", "r", (), id="the newer has told nobody"),
         pytest.param(("a1", None), ("b2", "s"), "b2", "s", (), id="the older has told nobody"),
     ],
@@ -475,16 +484,16 @@ def test_what_two_integrations_were_told_is_kept_apart() -> None:
 def test_where_the_one_alert_is(
     older: tuple[str | None, str | None],
     newer: tuple[str | None, str | None],
-    integration: str,
+    integration: str | None,
     route: str,
     former: tuple[Former, ...],
 ) -> None:
     one, other = (replace(ALERT, integration=place, route=name) for place, name in (older, newer))
-    alert = joined(one, other)
+    alert = reunited(one, replace(other, first_seen=3.0, last_seen=3.0))
     assert (alert.integration, alert.route, alert.former) == (integration, route, former)
 
 
 def test_an_integration_that_it_has_come_back_to_is_not_one_that_it_has_left() -> None:
     older = replace(ALERT, integration="a1", route="r", former=(Former("b2", "s"), Former("c3", "t")))
-    newer = replace(ALERT, integration="b2", route="s", former=(Former("c3", "t"),))
-    assert joined(older, newer).former == (Former("c3", "t"), Former("a1", "r"))
+    newer = replace(ALERT, integration="b2", route="s", first_seen=3.0, last_seen=3.0, orphans=(Former("a1", "r"),))
+    assert reunited(older, newer).former == (Former("b2", "s"), Former("c3", "t"))

@@ -95,9 +95,11 @@ class Partition:
         """A new owner goes on."""
         self.store = self.restored()
 
-    def occurs(self, key: str, size: int = 200_000, severity: Severity = Severity.HIGH) -> Outcome:
+    def occurs(
+        self, key: str, size: int = 200_000, severity: Severity = Severity.HIGH, record_key: bytes = b"k"
+    ) -> Outcome:
         """An event is decided."""
-        record = Record("events", 0, self.position, int(NOW * 1000), b"k", b"x" * size)
+        record = Record("events", 0, self.position, int(NOW * 1000), record_key, b"x" * size)
         self.position += 1
         now = NOW + self.position
         alert, outcome = occurred(self.store.get(key), key, "s", Occurrence(severity, now, record), now, POLICY)
@@ -395,7 +397,10 @@ def test_the_state_of_the_last_release_is_gone_on_from() -> None:
     partition.kafka.state.update(recorded())
     partition.position = 51
     partition.hand_over()
-    partition.occurs("egress:large", size=10)
+    before = partition.store.get("egress:large")
+    assert before is not None
+    assert before.session_id is not None
+    partition.occurs("egress:large", size=10, record_key=before.session_id.encode())
     sent = partition.checkpoint()
     assert values(sent, "egress:large") == [], "it is in the state already"
     assert everything(partition.restored()) == partition.alerts()

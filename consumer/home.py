@@ -1,0 +1,171 @@
+"""What a task knows of where keys have their homes, and what it may do about a key (design section 17, "Homes move").
+
+Only the home of a key speaks for it. A home that is new may not know yet what the old one has said, and the old one may
+not know yet that it is none any more. What each rule is for, `tests/model` shows. No I/O and no clock: a task keeps one
+of these, asks it, and tells it what it takes of the feedback topic; its next checkpoint holds it (`encode_homes`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from consumer.moves import Forwarded, HandOver, Move, Moved, Sender
+from consumer.partitioning import Scheme
+from state.alert import Alert
+from state.records import CorruptState
+
+Place = tuple[int, int]
+"""Partition and offset of a record of the feedback topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Homes:
+    """A value, which one task keeps.
+
+    ``scheme`` is where homes are by all that the task has seen; ``moved`` the one that it has moved to, which its
+    checkpoint and its mark say (None: none yet). ``earlier`` are those before it, under which a key may have had
+    another home; None if that is not known. ``marks`` are the highest schemes to which other partitions have said to
+    have moved. ``on_the_way`` has, by partition, the last record that was sent there for a key of this home, under an
+    earlier scheme, and that has not been passed on yet.
+    """
+
+    partition: int
+    scheme: Scheme
+    moved: Scheme | None = None
+    earlier: tuple[Scheme, ...] | None = None
+    marks: Mapping[int, Scheme] = field(default_factory=dict)
+    on_the_way: Mapping[int, Place] = field(default_factory=dict)
+
+    # where a key is at home
+
+    def home_of(self, key: bytes | None) -> int:
+        """The partition whose task speaks for a record key. What has none stays where it is: it could be anywhere."""
+        home = self.scheme.home(key)
+        return self.partition if home is None else home
+
+    def is_elsewhere(self, key: bytes | None) -> bool:
+        """Whether another task speaks for this key: then nothing is sent for it."""
+        return self.home_of(key) != self.partition
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether what has its home elsewhere was handed over, and is forwarded from now on."""
+        return self.moved == self.scheme
+
+    # what has to be waited for
+
+    def awaited(self, key: bytes | None) -> frozenset[int]:
+        """The old homes of a key that may still speak for it. Its first trigger waits for their marks."""
+        if not key:
+            return frozenset()
+        if self.earlier is None:
+            old: Iterable[int] = range(self.scheme.partitions)
+        else:
+            old = (scheme.partitioner.partition_of(key, scheme.partitions) for scheme in self.earlier)
+        return frozenset(each for each in old if self._is_missing(each))
+
+    @property
+    def unheard(self) -> frozenset[int]:
+        """The partitions that may have something left for this home. Resolves, quiet and forgetting wait for them."""
+        if self.earlier == ():
+            return frozenset()
+        partitions = range(self.scheme.partitions)
+        return frozenset(each for each in partitions if self._is_missing(each) or each in self.on_the_way)
+
+    def _is_missing(self, partition: int) -> bool:
+        if partition == self.partition:
+            return False
+        mark = self.marks.get(partition)
+        return mark is None or mark.with_seen(self.scheme) != mark
+
+    # what changes it
+
+    def with_seen(self, scheme: Scheme) -> "Homes":
+        """A scheme was seen: at a broker, in a record, in the task's own records. The highest ever seen counts.
+
+        The homes are others then, what there was is an earlier scheme, and the task has to move.
+        """
+        highest = self.scheme.with_seen(scheme)
+        if highest == self.scheme:
+            return self
+        earlier = self.earlier
+        if earlier is not None and self.scheme not in earlier:
+            earlier = (*earlier, self.scheme)
+        return replace(self, scheme=highest, earlier=earlier)
+
+    def took(self, move: Move, place: Place) -> "Homes":
+        """A record of the feedback topic about homes was taken, whomever it is for; those of this task's own too."""
+        sender = move.sender
+        after = self.with_seen(sender.scheme)
+        match move:
+            case Moved():
+                return after._heard(sender, move.before)
+            case HandOver(home=to, dedup_key=_, alert=alert) if alert is not None:
+                return after._sent(to, key_of(alert), place)
+            case Forwarded(home=to, record=record):
+                return after._sent(to, record.key, place)
+            case _:
+                return after
+
+    def moves(self) -> "Homes":
+        """The task has moved: its next checkpoint says so, and its mark."""
+        return replace(self, moved=self.scheme)
+
+    def _heard(self, sender: Sender, before: Scheme | None) -> "Homes":
+        known = self.marks.get(sender.partition)
+        mark = sender.scheme if known is None else known.with_seen(sender.scheme)
+        on_the_way = {
+            partition: (feedback, offset)
+            for partition, (feedback, offset) in self.on_the_way.items()
+            if partition != sender.partition or sender.feedback.get(feedback, 0) <= offset
+        }
+        earlier = self.earlier
+        if earlier is not None and before is not None and before != self.scheme and before not in earlier:
+            earlier = (*earlier, before)
+        return replace(self, marks={**self.marks, sender.partition: mark}, on_the_way=on_the_way, earlier=earlier)
+
+    def _sent(self, to: int, key: bytes | None, place: Place) -> "Homes":
+        if to == self.partition or self.is_elsewhere(key):
+            return self
+        return replace(self, on_the_way={**self.on_the_way, to: place})
+
+
+def key_of(alert: Alert) -> bytes | None:
+    """The record key by which an alert has its home, as far as that is known."""
+    if alert.key is not None:
+        return alert.key
+    return None if alert.session_id is None else alert.session_id.encode()
+
+
+def encode_homes(homes: Homes) -> dict[str, Any]:
+    """What a checkpoint holds of it, as JSON. ``scheme`` is the one that the task has moved to."""
+    json: dict[str, Any] = {"scheme": _to_json(homes.scheme)}
+    if homes.moved is not None:
+        json["moved"] = _to_json(homes.moved)
+    if homes.earlier is not None:
+        json["earlier"] = [_to_json(scheme) for scheme in homes.earlier]
+    if homes.marks:
+        json["marks"] = {str(partition): _to_json(scheme) for partition, scheme in homes.marks.items()}
+    if homes.on_the_way:
+        json["on_the_way"] = {str(partition): place for partition, place in homes.on_the_way.items()}
+    return json
+
+
+def decode_homes(json: dict[str, Any], partition: int) -> Homes:
+    """What a checkpoint of this partition holds. Raises `CorruptState`."""
+    try:
+        moved, earlier = json.get("moved"), json.get("earlier")
+        return Homes(
+            partition,
+            Scheme(*json["scheme"]),
+            None if moved is None else Scheme(*moved),
+            None if earlier is None else tuple(Scheme(*each) for each in earlier),
+            {int(each): Scheme(*scheme) for each, scheme in json.get("marks", {}).items()},
+            {int(each): (place[0], place[1]) for each, place in json.get("on_the_way", {}).items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CorruptState(f"checkpoint record: homes: {error!r}") from error
+
+
+def _to_json(scheme: Scheme) -> tuple[int, int]:
+    return scheme.partitions, scheme.turn

@@ -1,0 +1,160 @@
+"""Two alerts of one key that become one (design section 17, rule 6 and "Versions").
+
+Both tell of one problem. Either the key's old home hands its alert over to the new one, which has had occurrences
+meanwhile; or this release could not read what a later one had written, and has written an alert beside that, under a
+key of its own (`state.records.BESIDE`): it writes over nothing that it cannot read, and an event of such a key is new
+to it.
+Pure functions, as those of `state.alert`.
+"""
+
+from dataclasses import replace
+
+from state.alert import Alert, Former, Owed, Status, Told, over
+
+ELSEWHERE = -1
+"""The offset of what is owed because of events of another partition: before all of this one. So it counts as inherited,
+which it is: the old home may have sent it."""
+
+
+def handed_over(alert: Alert) -> Alert:
+    """The alert as its new home takes it: what it owes holds no offset of the home's log."""
+    owed = alert.owed
+    if owed is None:
+        return alert
+    return replace(alert, owed=replace(owed, first_offset=ELSEWHERE, last_offset=ELSEWHERE, holds=None))
+
+
+def joined(own: Alert | None, handed: Alert, over_at: float | None = None) -> Alert | None:
+    """What the home knows of the key, now that it is handed an alert.
+
+    ``own`` is the alert that it has already, None if it has none. ``over_at`` is the event time of the latest end that
+    the home has been told of meanwhile: what has occurred only before that is over. None: the alert is gone.
+    """
+    handed = handed_over(handed)
+    alert = handed if own is None else _one_of(own, handed, is_over=_is_over(own, handed))
+    if alert.status is not Status.RESOLVING and over_at is not None and alert.last_seen <= over_at:
+        return over(alert)
+    return alert
+
+
+def reunited(older: Alert, newer: Alert) -> Alert:
+    """One alert of that which could not be read for a while, and of the ``newer`` one that was written beside it.
+
+    The newer one has decided last: what is over by it is over, what lives by it lives.
+    """
+    return _one_of(newer, older, is_over=newer.status is Status.RESOLVING)
+
+
+def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
+    live = [alert for alert in (own, other) if alert.status is not Status.RESOLVING]
+    status, is_acknowledging = (Status.RESOLVING, False) if is_over else _taken_by_somebody(live)
+    owed, is_repeat_due = _owed(own.owed, other.owed)
+    if is_over and owed is not None and owed.repeat:
+        owed = None  # it was to keep the incident open
+    # The resolve of the one that is resolving may be under way, and land behind what is told of the other.
+    may_be_resolved = not is_over and len(live) == 1
+    later = other if other.last_seen > own.last_seen else own
+    kept, left = _by_incident(own, other)
+    is_one_incident = not _is_elsewhere(left, kept)
+    incidents = [kept, left] if is_one_incident else [kept]
+    return replace(
+        kept,
+        status=status,
+        session_id=own.session_id or other.session_id,
+        occurrences=own.occurrences + other.occurrences,
+        first_seen=min(own.first_seen, other.first_seen),
+        last_seen=max(own.last_seen, other.last_seen),
+        decided=max(own.decided, other.decided),
+        highest=max(own.highest, other.highest),
+        told=_told(own.told, other.told) if is_one_incident else kept.told,
+        has=not is_over and any(alert.has for alert in live if alert in incidents),
+        unsettled=own.unsettled or other.unsettled or may_be_resolved or is_repeat_due,
+        owed=owed,
+        acknowledging=is_acknowledging,
+        failed=0,
+        overflow=max((each.overflow for each in (own, other) if each.overflow is not None), default=None),
+        integration=kept.integration or (left.integration if is_one_incident else None),
+        former=_former(kept, left, is_one_incident),
+        orphans=(),
+        key=later.key,
+    )
+
+
+def _is_over(own: Alert, handed: Alert) -> bool:
+    """What is over is so with all that occurred before; what occurred later, or at the same time, is live."""
+    match own.status is Status.RESOLVING, handed.status is Status.RESOLVING:
+        case True, False:
+            return own.last_seen > handed.last_seen
+        case False, True:
+            return handed.last_seen > own.last_seen
+        case is_own, _:
+            return is_own
+
+
+def _by_incident(own: Alert, other: Alert) -> tuple[Alert, Alert]:
+    """The one whose incident, or route, the alert goes on with: one that has been told, that lives, and the older of
+    two such; and then the other one."""
+
+    def rank(alert: Alert) -> tuple[bool, bool, float]:
+        return alert.route is None, alert.status is Status.RESOLVING, alert.first_seen
+
+    return (own, other) if rank(own) <= rank(other) else (other, own)
+
+
+def _is_elsewhere(alert: Alert, kept: Alert) -> bool:
+    """Whether an alert may have an incident that is not the one of the alert that is ``kept``."""
+    if alert.route is None:
+        return False
+    if alert.integration is None or kept.integration is None:  # of a release that kept the name only
+        return alert.route != kept.route
+    return alert.integration != kept.integration
+
+
+def _former(kept: Alert, left: Alert, is_one_incident: bool) -> tuple[Former, ...]:
+    """Where either may have an incident besides. Who takes the alert finds out which of them are out of reach."""
+    former = [*kept.former, *kept.orphans, *left.former, *left.orphans]
+    if not is_one_incident and left.route is not None:
+        former.append(Former(left.integration, left.route))
+    return tuple(one for one in dict.fromkeys(former) if one.integration is None or one.integration != kept.integration)
+
+
+def _taken_by_somebody(live: list[Alert]) -> tuple[Status, bool]:
+    """Whether the problem is acknowledged, or to be: it is not if it has become worse than what somebody has taken."""
+    highest = max(alert.highest for alert in live)
+    taken = [alert for alert in live if alert.highest >= highest]
+    if any(alert.status is Status.ACKNOWLEDGED for alert in taken):
+        return Status.ACKNOWLEDGED, False
+    return Status.OPEN, any(alert.acknowledging for alert in taken)
+
+
+def _told(own: Told | None, other: Told | None) -> Told | None:
+    if own is None or other is None:
+        return own or other
+    later = other if other.at > own.at else own
+    return Told(max(own.severity, other.severity), later.at, later.date)
+
+
+def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:
+    """What is owed of both, and whether a repeat was among it whose place something else takes."""
+    if own is None or other is None:
+        return own or other, False
+    if own.repeat != other.repeat:
+        return (other if own.repeat else own), True
+    first, second = (other, own) if other.since < own.since else (own, other)
+    worst = second if second.severity > first.severity else first
+    attempts = [each for each in (own.first_attempt, other.first_attempt) if each is not None]
+    holds = [each.holds for each in (own, other) if each.holds is not None]
+    last_attempts = [each for each in (own.last_attempt, other.last_attempt) if each is not None]
+    return Owed(
+        worst.record,
+        worst.severity,
+        first.since,
+        min(own.first_offset, other.first_offset),
+        max(own.last_offset, other.last_offset),
+        own.occurrences + other.occurrences,
+        max(own.attempts, other.attempts),
+        min(attempts, default=None),
+        max(last_attempts, default=None),
+        own.repeat and other.repeat,
+        min(holds, default=None),
+    ), False

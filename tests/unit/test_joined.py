@@ -1,0 +1,234 @@
+"""An alert that is handed over to its key's new home, where there may be one already (design section 17, rule 6)."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state.alert import (
+    Alert,
+    Due,
+    Former,
+    Occurrence,
+    Owed,
+    Policy,
+    Status,
+    Told,
+    due,
+    occurred,
+    over,
+    trigger_accepted,
+)
+from state.joined import ELSEWHERE, handed_over, joined
+from state.violation import Record, Severity
+
+NOW = 1_800_000_000.0
+POLICY = Policy(300.0, 3600.0, 1800.0, 604_800.0)
+
+
+def record(partition: int = 0, offset: int = 7, key: bytes | None = b"s-1") -> Record:
+    return Record("clawdstrike.events", partition, offset, int(NOW * 1000), key, b"{}")
+
+
+def owes(severity: Severity = Severity.HIGH, **changes: Any) -> Owed:
+    facts: dict[str, Any] = {"since": NOW, "first_offset": 7, "last_offset": 7, "holds": 7}
+    return Owed(record(), severity, **{**facts, **changes})
+
+
+def alert(status: Status = Status.OPEN, **changes: Any) -> Alert:
+    facts: dict[str, Any] = {
+        "occurrences": 1, "first_seen": NOW, "last_seen": NOW, "decided": NOW, "highest": Severity.HIGH,
+    }  # fmt: skip
+    return Alert("forbidden_path:s-1", status, "s-1", **{**facts, **changes})
+
+
+def told(**changes: Any) -> Alert:
+    """That the provider has."""
+    return alert(**{"route": "default", "told": Told(Severity.HIGH, NOW), "has": True, **changes})
+
+
+TIMES = st.integers(0, 5).map(lambda seconds: NOW + seconds)
+SEVERITIES = st.sampled_from(Severity)
+
+
+@st.composite
+def owed(draw: st.DrawFn) -> Owed:
+    first = draw(st.integers(0, 50))
+    return Owed(
+        record(draw(st.integers(0, 3)), first), draw(SEVERITIES), draw(TIMES), first, first + draw(st.integers(0, 9)),
+        draw(st.integers(1, 9)), draw(st.integers(0, 3)), repeat=draw(st.booleans()),
+        holds=draw(st.none() | st.just(first)),
+    )  # fmt: skip
+
+
+@st.composite
+def alerts(draw: st.DrawFn) -> Alert:
+    """As they can be: what has no route has not been told, what is over has nothing to be repeated."""
+    status = draw(st.sampled_from(Status))
+    first, last = sorted((draw(TIMES), draw(TIMES)))
+    route = draw(st.none() | st.sampled_from(["default", "by_severity:critical"]))
+    owing = draw(owed()) if route is None else draw(st.none() | owed())
+    if owing is not None and (status is Status.RESOLVING or route is None):
+        owing = replace(owing, repeat=False)
+    said = Told(draw(SEVERITIES), draw(TIMES)) if route is not None and draw(st.booleans()) else None
+    return alert(
+        status, occurrences=draw(st.integers(1, 99)), first_seen=first, last_seen=last, highest=draw(SEVERITIES),
+        route=route, told=said, has=said is not None and status is not Status.RESOLVING, unsettled=draw(st.booleans()),
+        owed=owing, acknowledging=status is Status.OPEN and draw(st.booleans()), key=draw(st.none() | st.binary()),
+    )  # fmt: skip
+
+
+# what is handed over to a home that has nothing
+
+
+@given(alerts())
+def test_what_is_handed_over_holds_no_offset_of_the_homes_log(handed: Alert) -> None:
+    found = joined(None, handed)
+
+    assert found == handed_over(handed)
+    assert found is not None
+    if handed.owed is None:
+        assert found is handed
+    else:
+        assert found.owed is not None
+        assert (found.owed.first_offset, found.owed.last_offset, found.owed.holds) == (ELSEWHERE, ELSEWHERE, None)
+        assert (found.owed.record, found.owed.occurrences) == (handed.owed.record, handed.owed.occurrences)
+
+
+def test_an_end_that_came_before_the_alert_ends_it() -> None:
+    found = joined(None, told(), over_at=NOW + 1)
+
+    assert found is not None
+    assert found.status is Status.RESOLVING
+
+
+def test_an_end_ends_nothing_that_occurred_after_it() -> None:
+    assert joined(None, told(last_seen=NOW + 2), over_at=NOW + 1) == told(last_seen=NOW + 2)
+
+
+def test_what_is_over_before_it_was_told_is_told_first() -> None:
+    found = joined(None, alert(owed=owes()), over_at=NOW)
+
+    assert found is not None
+    assert found.status is Status.RESOLVING
+    assert due(found) is Due.TRIGGER
+
+
+# joined with one that is there
+
+
+@given(alerts(), alerts())
+def test_counts_add_up_and_nothing_owed_is_lost(own: Alert, handed: Alert) -> None:
+    found = joined(own, handed)
+
+    owed_before = [each.owed for each in (own, handed) if each.owed is not None and not each.owed.repeat]
+    if found is None:
+        assert not owed_before
+        return
+    assert found.occurrences == own.occurrences + handed.occurrences
+    assert found.first_seen == min(own.first_seen, handed.first_seen)
+    assert found.last_seen == max(own.last_seen, handed.last_seen)
+    assert found.highest == max(own.highest, handed.highest)
+    if owed_before:
+        assert found.owed is not None
+        assert not found.owed.repeat
+        assert found.owed.occurrences == sum(each.occurrences for each in owed_before)
+        assert found.owed.severity == max(each.severity for each in owed_before)
+        assert found.owed.record in [each.record for each in owed_before if each.severity == found.owed.severity]
+        assert found.owed.since == min(each.since for each in owed_before)
+
+
+@given(alerts(), alerts())
+def test_it_holds_the_homes_own_offsets_only(own: Alert, handed: Alert) -> None:
+    found = joined(own, handed)
+
+    if found is not None and found.owed is not None and found.owed.holds is not None:
+        assert own.owed is not None
+        assert found.owed.holds == own.owed.holds
+
+
+@given(alerts(), alerts())
+def test_what_occurred_after_everything_that_is_over_is_live(own: Alert, handed: Alert) -> None:
+    found = joined(own, handed)
+
+    live = [each for each in (own, handed) if each.status is not Status.RESOLVING]
+    ending = [each.last_seen for each in (own, handed) if each.status is Status.RESOLVING]
+    is_live = any(each.last_seen >= max(ending, default=0.0) for each in live)
+    assert found is not None
+    assert (found.status is not Status.RESOLVING) == is_live
+
+
+@given(alerts(), alerts())
+def test_a_resolve_that_may_be_under_way_makes_the_live_one_unsettled(own: Alert, handed: Alert) -> None:
+    found = joined(own, handed)
+
+    assert found is not None
+    is_one_ending = (own.status is Status.RESOLVING) != (handed.status is Status.RESOLVING)
+    if is_one_ending and found.status is not Status.RESOLVING:
+        assert found.unsettled
+    assert found.unsettled >= max(own.unsettled, handed.unsettled)
+
+
+@given(alerts(), alerts())
+def test_nothing_is_over_that_has_something_to_repeat(own: Alert, handed: Alert) -> None:
+    found = joined(own, handed)
+
+    assert found is not None
+    assert found.status is not Status.RESOLVING or found.owed is None or not found.owed.repeat
+
+
+def test_a_handed_over_resolve_is_repaired_by_a_repeat() -> None:
+    """The old home had decided the end; here it goes on. Its resolve may land at any time."""
+    handed = over(told())
+    assert handed is not None
+    own, _ = occurred(None, handed.dedup_key, "s-1", Occurrence(Severity.HIGH, NOW + 1, record(1)), NOW + 1, POLICY)
+
+    found = joined(own, handed)
+
+    assert found is not None
+    assert found.owed is not None
+    after = trigger_accepted(found, found.owed, "default", None, NOW + 2)
+    assert after.owed is not None
+    assert after.owed.repeat
+
+
+def test_the_older_alert_keeps_its_route() -> None:
+    older, younger = told(route="default"), told(route="by_severity:critical", first_seen=NOW + 1, last_seen=NOW + 1)
+
+    for own, handed in ((older, younger), (younger, older)):
+        found = joined(own, handed)
+        assert found is not None
+        assert found.route == "default"
+        assert found.former == (Former(None, "by_severity:critical"),)
+
+
+def test_the_route_of_the_one_that_has_one_counts() -> None:
+    older, younger = alert(owed=owes()), told(route="by_severity:critical", first_seen=NOW + 1, last_seen=NOW + 1)
+
+    found = joined(older, younger)
+
+    assert found is not None
+    assert found.route == "by_severity:critical"
+    assert found.former == ()
+
+
+@pytest.mark.parametrize(
+    ("severity", "status"), [(Severity.HIGH, Status.ACKNOWLEDGED), (Severity.CRITICAL, Status.OPEN)]
+)
+def test_acknowledged_stays_so_unless_it_has_become_worse(severity: Severity, status: Status) -> None:
+    acknowledged = told(status=Status.ACKNOWLEDGED)
+    other = told(highest=severity, told=Told(severity, NOW), last_seen=NOW + 1)
+
+    for own, handed in ((acknowledged, other), (other, acknowledged)):
+        found = joined(own, handed)
+        assert found is not None
+        assert found.status is status
+
+
+def test_the_key_of_the_later_record_counts() -> None:
+    found = joined(told(key=b"a"), told(key=b"b", last_seen=NOW + 1))
+
+    assert found is not None
+    assert found.key == b"b"
