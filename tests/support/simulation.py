@@ -691,7 +691,8 @@ class Simulation:
             elif (open_at := self._open_in_use(key)) is not None:
                 self._seen.add(offset)
                 # A rejected update counts as told, or each further event would be one more dead letter.
-                excused = self._unpromised | self._overflowed | self._dead_keys
+                dying = {self._key_of[each] for each in memory.dying}
+                excused = self._unpromised | self._overflowed | self._dead_keys | dying
                 if self._severity_of[offset] > open_at and key not in excused:
                     self._break("a higher severity is told", f"event {offset}")
             elif key in self._unpromised and alert is not None:
