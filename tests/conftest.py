@@ -5,9 +5,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.broker import IMAGE, Broker, KafkaContainer, docker_trouble, embedded, kafka_container
 from tests.support.secured import SecuredKafka, secured_container
+
+settings.register_profile("any machine", deadline=None)  # what else runs on it must not fail a property
+settings.load_profile("any machine")
 
 _SAID = pytest.StashKey[str]()
 _TROUBLE = pytest.StashKey[str | None]()
