@@ -9,15 +9,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from consumer.cli.main import main
 from consumer.config import Config, parse_config
-from consumer.topics import (
-    KAFKA_MAX_MESSAGE_BYTES,
-    Partitions,
-    Purpose,
-    TopicReport,
-    check_topics,
-    create_topics,
-    topics_of,
-)
+from consumer.topic_specs import KAFKA_MAX_MESSAGE_BYTES, Partitions, Purpose, topics_of
+from consumer.topics import TopicReport, check_topics, create_topics
 from tests.support.broker import Broker, in_thread
 from tests.support.kafka import COMPACTED, admin, create_topic, unique
 
