@@ -39,7 +39,7 @@ async def test_partitions_that_are_added_are_noticed_within_a_minute_with_the_to
         )
         assert sentence == (
             f"topic {world.state()} has 1 partitions, its input {world.events} has 3: "
-            f"`kafka-topics.sh --bootstrap-server … --alter --topic {world.state()} --partitions 3`"
+            f"`clawdstrike-alerting topics grow --config … --partitions 3`"
         )
         await wait_until(lambda: member.runners["pagerduty"].health().partitions == 3, "all are assigned", timeout=20)
         # The partition that has its state goes on; those that have none are in trouble, and say so.
@@ -79,5 +79,5 @@ async def test_a_stage_says_that_its_positions_have_to_grow_and_its_pipeline_tha
                 lambda name=name: _outgrown(member, name), f"{name} notices", timeout=NOTICED_SECONDS, poll=0.1
             )
             assert sentence.startswith(
-                f"topic {follower} has 1 partitions, its input {topic} has {count}: `kafka-topics"
+                f"topic {follower} has 1 partitions, its input {topic} has {count}: `clawdstrike-alerting topics grow"
             )
