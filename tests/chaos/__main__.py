@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=[*CATALOG, *LASTING, *BAD_HOURS, *CHANGES],
         help="only this, alone; repeatable",
     )
-    parser.add_argument("--changes", action="store_true", help="with topics, keys and templates that change")
+    parser.add_argument("--changes", action="store_true", help="also phases in which topics, keys and templates change")
     parser.add_argument("--crashes", action="store_true", help="only the crashes at every step")
     parser.add_argument("--together", action="store_true", help="only phases of all faults together")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="a steady load for so long instead")

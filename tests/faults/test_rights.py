@@ -41,7 +41,7 @@ def documented(world: World) -> list[Right]:
         Right(Resource.TOPIC, topics.events, (READ, DESCRIBE, CONFIGS)),
         Right(Resource.TOPIC, topics.state, ours, prefixed=True),
         Right(Resource.TOPIC, topics.keyed, ours, prefixed=True),
-        Right(Resource.TOPIC, topics.feedback, (READ, DESCRIBE, CONFIGS)),
+        Right(Resource.TOPIC, topics.feedback, ours),
         Right(Resource.TOPIC, topics.dlq, (CONFIGS,)),
         Right(Resource.GROUP, group, (READ, DESCRIBE), prefixed=True),
         Right(Resource.TRANSACTIONAL_ID, group, (WRITE, DESCRIBE), prefixed=True),
