@@ -146,7 +146,7 @@ class Traffic:
     def _events(self, prefix: str, chance: random.Random):  # type: ignore[no-untyped-def]
         habits = self.habits
         sessions = [
-            _Session(f"{prefix}-endless-{partition}", (chance.choice(GUARDS),), sys.maxsize, False, False, partition)
+            _Session(f"{prefix}-endless-{partition}", (_guard(partition),), sys.maxsize, False, False, partition)
             for partition in sorted(self.endless)
         ]
         number = 0
@@ -183,6 +183,11 @@ class Traffic:
                     once_more = event(session=session.name, guard=session.guards[0], severity="high")
                     once_more = _of_its_agent(once_more, session.name)
                     yield session.name, session.partition, once_more
+
+
+def _guard(partition: int) -> str:
+    """The guard that denies the endless session of a partition: where there are enough of them, each is one."""
+    return GUARDS[partition % len(GUARDS)]
 
 
 def _home(session: str, partitions: int) -> int:
