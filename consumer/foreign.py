@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from consumer.config import Config
 from consumer.kafka import KafkaClients, started
 from consumer.reading import last_checkpoints
-from consumer.topics import Purpose, topics_of
+from consumer.topic_specs import Purpose, topics_of
 from state.records import Position
 
 LOOK_SECONDS = 10.0

@@ -6,7 +6,7 @@ what it forwards: so a record is forwarded exactly once, wherever it is ended.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -67,10 +67,10 @@ class Stamps:
 
 @dataclass(frozen=True, slots=True)
 class StageSurroundings:
-    """What the forwarders of one member share. ``partitions`` is how many the pipeline's input has."""
+    """What the forwarders of one member share. ``partitions`` asks how many the pipeline's input has: topics grow."""
 
     stage: Repartition
-    partitions: int
+    partitions: Callable[[], Awaitable[int]]
     clients: KafkaClients
     proofs: Proofs
     restores: asyncio.Semaphore
@@ -111,6 +111,7 @@ class Forwarder(OwnedPartition):
         self._with = surroundings
         self._forwards: list[tuple[int, FetchedRecord]] = []
         self._forward_bytes = 0
+        self._partitions = 0  # of the pipeline's input
 
     # own, restore
 
@@ -122,6 +123,7 @@ class Forwarder(OwnedPartition):
         restored = await restore(self._with.clients, topic, partition, self._log)
         self._accept(restored.position, topic)
         await self._go_on(committed, restored.position)
+        self._partitions = await self._with.partitions()
         self._log.info("partition_restored", position=self.position)
 
     def _provable(self) -> int:
@@ -133,7 +135,7 @@ class Forwarder(OwnedPartition):
     # decide
 
     async def _decide(self, records: Sequence[FetchedRecord]) -> None:
-        stage, partitions = self._with.stage, self._with.partitions
+        stage, partitions = self._with.stage, self._partitions
         counts: Counter[str] = Counter()
         for record in records:
             try:

@@ -25,8 +25,9 @@ from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source, StartFrom
 from consumer.standstill import Standstill
 from consumer.state_watch import StateWatch
+from consumer.topic_specs import follower_of
 from consumer.topic_watch import TopicWatch
-from consumer.topics import ask_max_bytes, follower_of, member_topics
+from consumer.topics import ask_max_bytes, member_topics
 from consumer.turns import Turns
 from providers.retry import Backoff
 

@@ -39,12 +39,12 @@ async def try_dead_letters(clients: KafkaClients) -> str | None:
         topic = kafka.topics.dlq
         raise StartupError(
             f"topic {topic}: this user may not write to it, and what cannot become a notification has to go there: "
-            f"{_grant(kafka, f'--topic {topic}')}"
+            f"{grant(kafka, f'--topic {topic}', *_WRITING)}"
         ) from error
     except TransactionalIdAuthorizationFailed as error:
         raise StartupError(
             f"kafka.group_id: this user may not use transactional ids that begin with {kafka.group_id}, and everything "
-            f"is written under such: {_grant(kafka, f'--transactional-id {kafka.group_id} {_PREFIXED}')}"
+            f"is written under such: {grant(kafka, f'--transactional-id {kafka.group_id} {_PREFIXED}', *_WRITING)}"
         ) from error
     except (KafkaError, OSError, TimeoutError) as error:
         return repr(error)
@@ -60,11 +60,11 @@ async def _write_nothing(producer: AIOKafkaProducer, topic: str) -> None:
 
 
 _PREFIXED = "--resource-pattern-type prefixed"
+_WRITING = ("Write", "Describe")
 
 
-def _grant(kafka: KafkaConfig, resource: str) -> str:
+def grant(kafka: KafkaConfig, resource: str, *operations: str) -> str:
+    """The command that gives this user the right to these operations."""
     principal = f"User:{kafka.security.username or '…'}"
-    return (
-        f"`kafka-acls.sh --bootstrap-server … --add --allow-principal {principal} --operation Write "
-        f"--operation Describe {resource}`"
-    )
+    wanted = " ".join(f"--operation {operation}" for operation in operations)
+    return f"`kafka-acls.sh --bootstrap-server … --add --allow-principal {principal} {wanted} {resource}`"

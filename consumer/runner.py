@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
@@ -19,6 +20,7 @@ from consumer.observer import DeliveryObserver
 from consumer.pipeline import Pipeline
 from consumer.progress import PEACE_SECONDS
 from consumer.proof import Proofs
+from consumer.reading import partitions_of
 from consumer.record_key import KeyWatch
 from consumer.repartition import Repartition
 from consumer.server.health import PipelineHealth
@@ -188,7 +190,8 @@ class PipelineRunner(MemberRunner[Task]):
 
 
 class RepartitionRunner(MemberRunner[Forwarder]):
-    """Keeps the repartition stage before one pipeline running. ``partitions`` is how many the pipeline's input has."""
+    """Keeps the repartition stage before one pipeline running. ``partitions`` is how many the pipeline's input has now;
+    it is asked again for each task that is built."""
 
     def __init__(
         self,
@@ -213,7 +216,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         proofs = Proofs(consumer, config.kafka.session_timeout, self._clock)
         surroundings = StageSurroundings(
             stage=stage,
-            partitions=self._partitions,
+            partitions=partial(self._count, admin),
             clients=self._clients,
             proofs=proofs,
             restores=asyncio.Semaphore(RESTORES_AT_A_TIME),
@@ -241,6 +244,12 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             make_task=make_task,
         )
         await member.run(stopping, config.delivery.shutdown_grace)
+
+    async def _count(self, admin: AIOKafkaAdminClient) -> int:
+        """How many partitions the pipeline's input has. A broker may not have heard yet of those that were added."""
+        topic = self._stage.pipeline.input_topic
+        self._partitions = max(self._partitions, len((await partitions_of(admin, [topic]))[topic]))
+        return self._partitions
 
     def _state(self) -> PipelineState:
         member = self._member

@@ -1,4 +1,4 @@
-"""The topics of design section 3: which there are, whether they are as they must be, and how they are made.
+"""The topics of design section 3: whether they are as they must be, and how they are made.
 
 Topics are never created by asking about them: with ``auto.create.topics.enable`` a metadata request that names a topic
 creates it, so all topics are listed and ours are looked up in the list.
@@ -6,8 +6,7 @@ creates it, so all topics are listed and ours are looked up in the list.
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -20,9 +19,22 @@ from aiokafka.errors import (
     for_code,
 )
 
-from consumer.config import Config, needs_repartition
-from consumer.kafka import BATCH_BYTES, MAX_REQUEST_BYTES, KafkaClients, start_client, to_the_end
-from consumer.keys import KeyTemplate
+from consumer.config import Config
+from consumer.kafka import MAX_REQUEST_BYTES, KafkaClients, start_client, to_the_end
+from consumer.topic_growth import fewer_than_input, outgrown
+from consumer.topic_specs import (
+    DAY_MS,
+    FOR_EVER,
+    HOUR_MS,
+    KAFKA_MAX_MESSAGE_BYTES,
+    MAX_BYTES,
+    POLICY,
+    RETENTION,
+    Partitions,
+    Purpose,
+    TopicSpec,
+    topics_of,
+)
 
 DEFAULT_PARTITIONS = 6
 """Of an events topic that is created here: what one cluster of agents needs, and a number that divides well."""
@@ -30,21 +42,9 @@ DEFAULT_PARTITIONS = 6
 REPLICAS = 3
 """Of a topic that is created here, or as many as there are brokers."""
 
-KAFKA_MAX_MESSAGE_BYTES = 1_048_588
-"""Kafka's default of ``max.message.bytes``, taken where the broker does not say."""
-
-_BATCH_BYTES = BATCH_BYTES + 1024
-"""What our producers put into one batch (`KafkaClients.transactional`), which is what ``max.message.bytes`` bounds."""
-
 _DEAD_LETTER_HEADERS = 64 * 1024
 """Room for our headers behind the original ones of a dead letter."""
 
-_STATE_OVERHEAD = 8 * 1024
-"""Bytes of a state record besides the event that it holds in base64."""
-
-_HOUR_MS = 3_600_000
-_DLQ_RETENTION_MS = 30 * 24 * _HOUR_MS
-_FEEDBACK_RETENTION_MS = 7 * 24 * _HOUR_MS
 _REPLAY_HEADERS = 1024
 """Room for our headers behind those of a dead letter that is replayed."""
 
@@ -56,58 +56,12 @@ _CONFIG_LOOKS = 20
 _ASK_SECONDS = 5.0
 """For asking about one topic in the middle of work."""
 
-_POLICY, _MAX_BYTES, _RETENTION = "cleanup.policy", "max.message.bytes", "retention.ms"
-_KAFKA_RETENTION_MS = 7 * 24 * _HOUR_MS
+_KAFKA_RETENTION_MS = 7 * DAY_MS
 """Kafka's default of ``retention.ms``, taken where the broker does not say."""
 
-_FOR_EVER = -1
-
-_KEYED_MARGIN_MS = 24 * _HOUR_MS
+_KEYED_MARGIN_MS = DAY_MS
 """How much longer than it must a keyed topic that is created here keeps its records; an hour of it is asked of others:
 what the broker removes, it removes when it looks."""
-
-
-class Purpose(Enum):
-    """What a topic is for."""
-
-    EVENTS = "events"
-    KEYED = "keyed"
-    POSITIONS = "positions"
-    STATE = "state"
-    FEEDBACK = "feedback"
-    DEAD_LETTERS = "dead letters"
-
-
-class Partitions(Enum):
-    """How many partitions a topic gets."""
-
-    CHOSEN = "chosen"
-    """By who creates it."""
-    AS_INPUT = "as the input"
-    """As many as its input has: task *i* keeps its alerts, or its position, in partition *i*."""
-    LIKE_INPUT = "like the input"
-    """As many as its input has if it is created here; any number will do."""
-    ANY = "any"
-    """One if it is created here: few records, and their order is worth something."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
-    """One topic as it is to be.
-
-    ``configs`` are those it is created with; those of an existing one are checked by its purpose. ``largest_batch`` is
-    what its ``max.message.bytes`` has to hold, as far as the configuration says (0: anything will do). ``input`` is the
-    topic that its number of partitions follows. ``kept_ms`` is for how long it must keep its records beyond those of
-    its input (None: for ever).
-    """
-
-    name: str
-    purpose: Purpose
-    partitions: Partitions
-    largest_batch: int = 0
-    configs: Mapping[str, str] = field(default_factory=dict)
-    input: str = ""
-    kept_ms: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +70,10 @@ class TopicReport:
 
     ``problems`` forbid to start; each names the topic and the fix, as does each of ``outgrown``: topics with another
     number of partitions than their input, of which one has to grow. (While they do, in whichever order, the partitions
-    that have both go on.) ``unknown`` is what the broker would not say and is
-    taken for Kafka's default. ``found`` has the number of partitions of every topic of ours that exists. ``partitions``
-    is that of the pipelines' input (0 without one), ``dead_letter_limit`` the largest batch that may be sent to the
-    dead-letter topic.
+    that have both go on.) ``notes`` say what is right, and could be better. ``unknown`` is what the broker would not
+    say and is taken for Kafka's default. ``found`` has the number of partitions of every topic of ours that exists.
+    ``partitions`` is that of the pipelines' input (0 without one), ``dead_letter_limit`` the largest batch that may be
+    sent to the dead-letter topic.
     """
 
     problems: tuple[str, ...]
@@ -129,6 +83,7 @@ class TopicReport:
     dead_letter_limit: int
     outgrown: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,61 +93,6 @@ class Creation:
     created: tuple[str, ...]
     replication_factor: int
     report: TopicReport
-
-
-def topics_of(config: Config) -> list[TopicSpec]:
-    """The topics that the configured pipelines need, the input first."""
-    kafka, topics = config.kafka, config.kafka.topics
-    state_batch = max(_BATCH_BYTES, config.delivery.max_event_bytes * 4 // 3 + _STATE_OVERHEAD)
-    state = {
-        _POLICY: "compact",
-        "min.cleanable.dirty.ratio": "0.1",
-        "segment.bytes": str(max(16 * 1024 * 1024, 2 * state_batch)),
-        "segment.ms": str(_HOUR_MS),
-        "delete.retention.ms": str(_HOUR_MS),
-        _MAX_BYTES: str(max(KAFKA_MAX_MESSAGE_BYTES, state_batch)),
-    }
-    feedback = {_POLICY: "delete", "retention.ms": str(_FEEDBACK_RETENTION_MS)}
-    dead_letters = {_POLICY: "delete", "retention.ms": str(_DLQ_RETENTION_MS)}
-    repartitioned = [name for name in config.pipelines if _is_repartitioned(config, name)]
-    inputs = {name: kafka.keyed_topic(name) if name in repartitioned else topics.events for name in config.pipelines}
-    return [
-        TopicSpec(topics.events, Purpose.EVENTS, Partitions.CHOSEN),
-        *(spec for name in repartitioned for spec in _stage_topics(config, name, state)),
-        *(
-            TopicSpec(kafka.state_topic(name), Purpose.STATE, Partitions.AS_INPUT, state_batch, state, inputs[name])
-            for name in config.pipelines
-        ),
-        TopicSpec(topics.feedback, Purpose.FEEDBACK, Partitions.ANY, _BATCH_BYTES, feedback),
-        TopicSpec(topics.dlq, Purpose.DEAD_LETTERS, Partitions.ANY, _BATCH_BYTES, dead_letters),
-    ]
-
-
-def _is_repartitioned(config: Config, name: str) -> bool:
-    template = KeyTemplate.parse(config.sections[name].deduplication.key_template)
-    return needs_repartition(template, config.kafka.event_key)
-
-
-def _stage_topics(config: Config, name: str, compacted: Mapping[str, str]) -> Iterator[TopicSpec]:
-    """Between a pipeline's repartition stage and its tasks, and how far that stage has come."""
-    kafka, delivery = config.kafka, config.delivery
-    batch = max(_BATCH_BYTES, delivery.max_event_bytes + _STATE_OVERHEAD)
-    keyed = {
-        _POLICY: "delete",
-        _MAX_BYTES: str(max(KAFKA_MAX_MESSAGE_BYTES, batch)),
-        "message.timestamp.type": "CreateTime",
-    }
-    kept_ms = int(delivery.give_up_after * 1000) or None
-    events = kafka.topics.events
-    yield TopicSpec(kafka.keyed_topic(name), Purpose.KEYED, Partitions.LIKE_INPUT, batch, keyed, events, kept_ms)
-    yield TopicSpec(
-        kafka.positions_topic(name), Purpose.POSITIONS, Partitions.AS_INPUT, configs=compacted, input=events
-    )
-
-
-def follower_of(config: Config, name: str) -> TopicSpec:
-    """The topic of this name, whose partitions follow those of another."""
-    return next(spec for spec in topics_of(config) if spec.name == name and spec.partitions is Partitions.AS_INPUT)
 
 
 async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicReport:
@@ -265,16 +165,16 @@ class _Seen:
     configs: Mapping[str, Mapping[str, str]]
 
     def policy(self, topic: str) -> set[str] | None:
-        text = self.configs.get(topic, {}).get(_POLICY)
+        text = self.configs.get(topic, {}).get(POLICY)
         return None if text is None else {part.strip() for part in text.split(",")}
 
     def max_bytes(self, topic: str) -> int | None:
-        text = self.configs.get(topic, {}).get(_MAX_BYTES)
+        text = self.configs.get(topic, {}).get(MAX_BYTES)
         return int(text) if text is not None and text.isdecimal() else None
 
     def retention_ms(self, topic: str) -> int | None:
         """-1 is for ever, None what the broker does not tell."""
-        text = self.configs.get(topic, {}).get(_RETENTION)
+        text = self.configs.get(topic, {}).get(RETENTION)
         return None if text is None else int(text)
 
 
@@ -292,7 +192,7 @@ async def _configs_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     """What the broker says of these topics' configs: a topic is missing where this user may not ask."""
     if not names:
         return {}
-    asked = {_POLICY: None, _MAX_BYTES: None, _RETENTION: None}
+    asked = {POLICY: None, MAX_BYTES: None, RETENTION: None}
     try:
         responses = await admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, name, asked) for name in names]
@@ -347,13 +247,14 @@ def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | N
         unknown=tuple(
             f"topic {name}: the broker does not tell its {config}"
             for name in seen.partitions
-            for config in ((_MAX_BYTES,) if name == events else (_POLICY, _MAX_BYTES))
+            for config in ((MAX_BYTES,) if name == events else (POLICY, MAX_BYTES))
             if config not in seen.configs.get(name, {})
         ),
         found=seen.partitions,
         partitions=seen.partitions.get(events, 0),
         dead_letter_limit=dead_letter_limit,
-        outgrown=tuple(sentence for spec in told for sentence in _outgrown(spec, seen.partitions)),
+        outgrown=tuple(sentence for spec in told for sentence in outgrown(spec, specs, seen.partitions)),
+        notes=tuple(sentence for spec in told for sentence in fewer_than_input(spec, specs, seen.partitions)),
     )
 
 
@@ -364,84 +265,63 @@ def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
             "run `clawdstrike-alerting topics create --config …`"
         )
         return
-    policy = seen.policy(spec.name)
-    if spec.purpose is Purpose.STATE and policy is not None and policy != {"compact"}:
-        yield (
-            f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be compact, or open alerts "
-            f"would be forgotten: {_alter(spec.name, _POLICY, 'compact')}"
-        )
-    if spec.purpose is Purpose.POSITIONS and policy is not None and policy != {"compact"}:
-        yield (
-            f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be compact, or how far the "
-            f"events are forwarded would be forgotten: {_alter(spec.name, _POLICY, 'compact')}"
-        )
-    if spec.purpose is Purpose.KEYED:
-        if policy is not None and "compact" in policy:
-            yield (
-                f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be delete, or events with "
-                f"the same key would be lost: {_alter(spec.name, _POLICY, 'delete')}"
-            )
-        yield from _kept_too_short(spec, seen)
-    if spec.purpose is Purpose.FEEDBACK and policy is not None and "compact" in policy:
-        yield (
-            f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be delete, or commands about "
-            f"the same alert would be lost: {_alter(spec.name, _POLICY, 'delete')}"
-        )
-    if spec.purpose is Purpose.DEAD_LETTERS and policy is not None and "compact" in policy:
-        yield (
-            f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be delete, or dead letters with "
-            f"the same key would be lost: {_alter(spec.name, _POLICY, 'delete')}"
-        )
+    yield from _wrong_policy(spec, seen)
+    yield from _kept_too_short(spec, seen)
     yield from _too_small(spec, events, seen)
 
 
-def _outgrown(spec: TopicSpec, counts: Mapping[str, int]) -> Iterator[str]:
-    """What is wrong with the number of partitions of a topic, beside that of its input; the fix is in it."""
-    if spec.partitions is not Partitions.AS_INPUT or spec.name not in counts or spec.input not in counts:
+_LOSS = {
+    Purpose.STATE: "open alerts would be forgotten",
+    Purpose.POSITIONS: "how far the events are forwarded would be forgotten",
+    Purpose.KEYED: "events with the same key would be lost",
+    Purpose.FEEDBACK: "commands about the same alert would be lost",
+    Purpose.DEAD_LETTERS: "dead letters with the same key would be lost",
+}
+"""By another ``cleanup.policy`` than a topic of ours is created with. (That of the events is not ours to judge.)"""
+
+
+def _wrong_policy(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
+    policy, loss = seen.policy(spec.name), _LOSS.get(spec.purpose)
+    if policy is None or loss is None:
         return
-    count, wanted = counts[spec.name], counts[spec.input]
-    if count == wanted:
-        return
-    if count < wanted:
-        fix = _grow(spec.name, wanted)
-    else:
-        loss = "its open alerts are forgotten"
-        if spec.purpose is Purpose.POSITIONS:
-            loss = "the stage goes on from what its group has committed"
-        fix = (
-            f"give {spec.input} {count} partitions too ({_grow(spec.input, count)}), or stop the service, delete "
-            f"{spec.name} ({loss}) and run `clawdstrike-alerting topics create --config …`"
+    wanted = spec.configs[POLICY]
+    is_right = policy == {"compact"} if wanted == "compact" else "compact" not in policy
+    if not is_right:
+        yield (
+            f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be {wanted}, or {loss}: "
+            f"{_alter(spec.name, POLICY, wanted)}"
         )
-    yield f"topic {spec.name} has {count} partitions, its input {spec.input} has {wanted}: {fix}"
-
-
-def _grow(topic: str, partitions: int) -> str:
-    return f"`kafka-topics.sh --bootstrap-server … --alter --topic {topic} --partitions {partitions}`"
 
 
 def _kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
-    """Forwarded records keep their timestamps, so one that is as old as its input allows is removed the soonest."""
-    kept = seen.retention_ms(spec.name)
-    if kept is None or kept == _FOR_EVER:
+    kept, needed = seen.retention_ms(spec.name), _needed_ms(spec, seen)
+    if kept is None or kept == FOR_EVER or (needed != FOR_EVER and kept >= needed):
         return
-    # What the broker does not tell about the input cannot be asked of the topic behind it.
-    needed = _kept_ms(spec, seen.retention_ms(spec.input) or 0, _HOUR_MS)
-    if needed == _FOR_EVER:
-        length = "must be unlimited"
-    elif kept < needed:
-        length = f"must be at least {needed}"
+    length = "must be unlimited" if needed == FOR_EVER else f"must be at least {needed}"
+    if spec.purpose is Purpose.KEYED:
+        why = f"the retention of {spec.input} and delivery.give_up_after together, and an hour"
     else:
-        return
+        why = "delivery.give_up_after: so long an alert that is handed over to another partition can wait in it"
     yield (
-        f"topic {spec.name}: retention.ms is {kept} and {length}, the retention of {spec.input} and "
-        f"delivery.give_up_after together, and an hour: {_alter(spec.name, _RETENTION, str(needed))}"
+        f"topic {spec.name}: retention.ms is {kept} and {length}, {why}: {_alter(spec.name, RETENTION, str(needed))}"
     )
+
+
+def _needed_ms(spec: TopicSpec, seen: _Seen) -> int:
+    """For how long a topic must keep its records, at least; 0 where nothing is asked.
+
+    Records that are forwarded keep their timestamps, so one that is as old as its input allows is removed the soonest.
+    """
+    if spec.purpose is not Purpose.KEYED:
+        return FOR_EVER if spec.kept_ms is None else spec.kept_ms
+    # What the broker does not tell about the input cannot be asked of the topic behind it.
+    return _kept_ms(spec, seen.retention_ms(spec.input) or 0, HOUR_MS)
 
 
 def _kept_ms(spec: TopicSpec, input_retention_ms: int, margin_ms: int) -> int:
     """How long a topic has to keep its records, if its input keeps them so long."""
-    if spec.kept_ms is None or input_retention_ms == _FOR_EVER:
-        return _FOR_EVER
+    if spec.kept_ms is None or input_retention_ms == FOR_EVER:
+        return FOR_EVER
     return input_retention_ms + spec.kept_ms + margin_ms
 
 
@@ -461,12 +341,12 @@ def _too_small(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
     if limit < needed:
         yield (
             f"topic {spec.name}: max.message.bytes is {limit} and must be at least {needed}, {why}: "
-            f"{_alter(spec.name, _MAX_BYTES, str(needed))}"
+            f"{_alter(spec.name, MAX_BYTES, str(needed))}"
         )
     if spec.purpose is Purpose.EVENTS and limit > MAX_REQUEST_BYTES:
         yield (
             f"topic {spec.name}: max.message.bytes is {limit}, and a record of more than {MAX_REQUEST_BYTES} could not "
-            f"be dead-lettered: {_alter(spec.name, _MAX_BYTES, str(MAX_REQUEST_BYTES))}"
+            f"be dead-lettered: {_alter(spec.name, MAX_BYTES, str(MAX_REQUEST_BYTES))}"
         )
 
 
@@ -495,11 +375,11 @@ def _configs(spec: TopicSpec, events: str, seen: _Seen, replication_factor: int)
     if spec.purpose is Purpose.KEYED:
         input_retention = seen.retention_ms(events)
         kept = _kept_ms(spec, _KAFKA_RETENTION_MS if input_retention is None else input_retention, _KEYED_MARGIN_MS)
-        configs[_RETENTION] = str(kept)
+        configs[RETENTION] = str(kept)
     if spec.purpose is Purpose.DEAD_LETTERS:
-        configs[_MAX_BYTES] = str(_dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES))
+        configs[MAX_BYTES] = str(_dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES))
     if spec.purpose is Purpose.FEEDBACK:
-        configs[_MAX_BYTES] = str(_dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES) + _REPLAY_HEADERS)
+        configs[MAX_BYTES] = str(_dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES) + _REPLAY_HEADERS)
     if spec.purpose is not Purpose.EVENTS and replication_factor >= REPLICAS:
         configs["min.insync.replicas"] = "2"  # what one broker alone has acknowledged can be lost with it
     return configs

@@ -27,7 +27,7 @@ COMMANDS: Sequence[Command] = (
     Command("run", "consumer.cli.run", "run the service; SIGTERM and SIGINT drain and leave"),
     Command("demo", "consumer.cli.demo", "everything on this machine, with a summary that is checked"),
     Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
-    Command("topics", "consumer.cli.topics", "create or check the topics"),
+    Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve the open alerts"),
     Command("offsets", "consumer.cli.offsets", "decide records again, or skip some"),
     Command("dlq", "consumer.cli.dlq", "list, show and replay the dead letters"),

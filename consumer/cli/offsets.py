@@ -1,8 +1,6 @@
 """``offsets rewind|skip --to …``: decide records again, or pass over some, on purpose."""
 
 import argparse
-import asyncio
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from consumer.build import build_pipelines, build_repartition
+from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, plain, show_json, show_table
 from consumer.cli.times import moment_of
@@ -70,9 +69,7 @@ def add_parser(subparsers: Any) -> None:
         action.add_argument(
             "--partition", metavar="N", type=_partition, action="append", help="only this one; can be repeated"
         )
-        action.add_argument("--yes", action="store_true", help="do not ask")
-        action.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
-        action.add_argument("--json", action="store_true", help="for programs; needs --yes or --dry-run")
+        add_arguments(action)
     parser.set_defaults(func=main)
 
 
@@ -80,8 +77,7 @@ def main(args: argparse.Namespace) -> int:
     """Exit code 0; 1 if it failed, there was nothing to do, or the answer was no; 2 for the arguments."""
 
     def topics(config: Config) -> Sequence[str]:
-        if not (args.yes or args.dry_run) and (args.json or not sys.stdin.isatty()):
-            raise UsageError("--yes: is needed where nobody can be asked (or --dry-run)")
+        require_somebody(args)
         return [topic for _, given, checkpoints in _groups(args, config) for topic in (given, checkpoints)]
 
     return run_with_kafka(args, topics, lambda *given: _act(args, *given))
@@ -147,7 +143,7 @@ async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, 
         _show(direction, planned)
     if args.dry_run:
         return _done(args, planned, done=False)
-    if not args.yes and not await _agreed(direction):
+    if not args.yes and not await agreed(direction.value):
         complain(["nothing was changed"])
         return 1
     for group, ordered in planned.values():
@@ -187,12 +183,6 @@ def _show(direction: Direction, planned: Planned) -> None:
     show_table(("GROUP", "TOPIC", "PARTITION", "FROM", "TO", "RECORDS"), rows)
     total = sum(row[-1] for row in rows)
     print(plain(f"up to {total} record{'' if total == 1 else 's'} {_WHAT[direction]}"))
-
-
-async def _agreed(direction: Direction) -> bool:
-    print(f"{direction.value}? [y/N] ", end="", flush=True)
-    answer = await asyncio.to_thread(sys.stdin.readline)
-    return answer.strip().lower() in ("y", "yes")
 
 
 def _done(args: argparse.Namespace, planned: Planned, *, done: bool) -> int:

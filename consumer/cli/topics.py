@@ -1,4 +1,4 @@
-"""``topics create|check --config FILE``: the topics of the service."""
+"""``topics create|check|grow --config FILE``: the topics of the service."""
 
 import argparse
 import asyncio
@@ -10,24 +10,19 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.cli.ending import with_configuration
 from consumer.cli.terminal import complain
+from consumer.cli.topics_grow import add_grow
 from consumer.config import Config
 from consumer.foreign import foreign_topics
 from consumer.kafka import KafkaClients
 from consumer.rights import try_dead_letters
 from consumer.startup import when_kafka_answers
-from consumer.topics import (
-    DEFAULT_PARTITIONS,
-    REPLICAS,
-    TopicReport,
-    check_topics,
-    create_topics,
-    topics_of,
-)
+from consumer.topic_specs import topics_of
+from consumer.topics import DEFAULT_PARTITIONS, REPLICAS, TopicReport, check_topics, create_topics
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
-    parser: argparse.ArgumentParser = subparsers.add_parser("topics", help="create or check the topics")
+    parser: argparse.ArgumentParser = subparsers.add_parser("topics", help="create, check or grow the topics")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = actions.add_parser(
         "create",
@@ -37,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     check = actions.add_parser(
         "check", help="check the topics", description="Says what keeps `run` from starting; changes nothing."
     )
-    for action in (create, check):
+    for action in (create, check, add_grow(actions, _count)):
         action.add_argument("--config", metavar="FILE", type=Path, required=True, help="the configuration")
     create.add_argument(
         "--partitions",
@@ -53,7 +48,8 @@ def add_parser(subparsers: Any) -> None:
         help=f"of the topics that are created (default {REPLICAS}, or the number of brokers if that is less)",
     )
     check.set_defaults(partitions=None, replication_factor=None)
-    parser.set_defaults(func=main)
+    for action in (create, check):
+        action.set_defaults(func=main)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -91,5 +87,5 @@ def _tell(config: Config, report: TopicReport, created: dict[str, str] | None = 
         if (partitions := report.found.get(spec.name)) is not None:
             what = "exists" if created is None else created.get(spec.name, "exists, left alone")
             print(f"{spec.name}: {what}, {partitions} partition{'' if partitions == 1 else 's'}")
-    complain((*report.unknown, *report.problems, *report.outgrown))
+    complain((*report.unknown, *report.problems, *report.outgrown, *report.notes))
     return 1 if report.problems or report.outgrown else 0

@@ -30,7 +30,8 @@ from consumer.demo.table import Display, Rate, Snapshot
 from consumer.demo.traffic import Traffic, TrafficError
 from consumer.kafka import KafkaClients, close_producer
 from consumer.log import quiet
-from consumer.topics import create_topics, topics_of
+from consumer.topic_specs import topics_of
+from consumer.topics import create_topics
 from providers.sandbox import Fault, Sandbox, Settings, running_sandbox
 
 START_SECONDS = 60.0

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.chaos.changes import CHANGES
 from tests.chaos.crashes import enumerate_crashes, rows_of
 from tests.chaos.faults import CATALOG
 from tests.chaos.lasting import BAD_HOURS, LASTING, in_order
@@ -67,8 +68,10 @@ async def _run(options: argparse.Namespace, nodes: Sequence[Node], folder: Path,
                 return rows
         run = Run(where, folder, seed=options.seed, members=options.members, per_second=options.per_second)
         async with run.going():
-            for name in options.only or ([] if options.together else [*CATALOG, *BAD_HOURS]):
-                if name in CATALOG:
+            for name in options.only or ([] if options.together else _phases(with_changes=options.changes)):
+                if name in CHANGES:
+                    await run.changing(CHANGES[name])
+                elif name in CATALOG:
                     await run.alone(CATALOG[name], options.times)
                 else:
                     await run.lasting(name, in_order(BAD_HOURS.get(name, [name])))
@@ -82,6 +85,11 @@ async def _run(options: argparse.Namespace, nodes: Sequence[Node], folder: Path,
                 await run.together(seconds, lasting=in_order(chosen))
         rows += run.rows
     return rows
+
+
+def _phases(*, with_changes: bool) -> list[str]:
+    """The phases before all is together, by name."""
+    return [*CATALOG, *BAD_HOURS, *(CHANGES if with_changes else ())]
 
 
 def _together_seconds(left: float, *, is_first: bool) -> float | None:
@@ -105,8 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--per-second", type=float, help="events (40, in a soak 2000)")
     parser.add_argument("--times", type=int, default=2, help="how often each fault strikes alone")
     parser.add_argument(
-        "--only", action="append", choices=[*CATALOG, *LASTING, *BAD_HOURS], help="only this, alone; repeatable"
+        "--only",
+        action="append",
+        choices=[*CATALOG, *LASTING, *BAD_HOURS, *CHANGES],
+        help="only this, alone; repeatable",
     )
+    parser.add_argument("--changes", action="store_true", help="also phases in which topics, keys and templates change")
     parser.add_argument("--crashes", action="store_true", help="only the crashes at every step")
     parser.add_argument("--together", action="store_true", help="only phases of all faults together")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="a steady load for so long instead")

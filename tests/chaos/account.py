@@ -5,8 +5,9 @@ dead letters, the group's offsets, and the sandbox. None of it is what the servi
 """
 
 import itertools
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -14,7 +15,9 @@ import orjson
 from consumer.deadletter import DeadLetter
 from providers.sandbox import Entry, Incident, Sandbox
 from state.alert import Alert
-from tests.chaos.happened import REJECTING, Happened, Refusal
+from tests.chaos.happened import REJECTING, Happened, Refusal, Rendering, Rotation
+from tests.chaos.keying import dedup_key, ends_of, is_of, session_of
+from tests.chaos.lives import lives
 from tests.chaos.reader import Event, Reader
 from tests.chaos.setting import QUIET_SECONDS, TIMEOUT_SECONDS
 
@@ -44,18 +47,6 @@ class Finding:
     def __str__(self) -> str:
         cause = f" [{self.cause}]" if self.cause is not None else ""
         return f"{self.kind}: {self.provider} {self.dedup_key}: {self.text}{cause}"
-
-
-@dataclass(slots=True)
-class Life:
-    """One alert from its first record in the state topic to its tombstone, or to now."""
-
-    records: list[Alert] = field(default_factory=list)
-    is_over: bool = False
-
-    @property
-    def was_told(self) -> bool:
-        return any(alert.told is not None for alert in self.records)
 
 
 @dataclass(slots=True)
@@ -94,14 +85,16 @@ def take_account(
         produced: dict[str, list[Event]] = defaultdict(list)
         for event in reader.events:
             if event.guard is not None and event.session.startswith(prefix):
-                produced[dedup_key(provider, event)].append(event)
+                produced[dedup_key(provider, event, happened.renderings)].append(event)
+        for events in produced.values():
+            events.sort(key=lambda event: event.order)
         incidents: dict[str, list[Incident]] = defaultdict(list)
         for incident in sandbox.incidents(provider):
-            if _is_of(incident.dedup_key, provider, prefix):
+            if is_of(incident.dedup_key, provider, prefix):
                 incidents[incident.dedup_key].append(incident)
         entries: dict[str, list[Entry]] = defaultdict(list)
         for entry in sandbox.requests(provider):
-            if entry.dedup_key is not None and _is_of(entry.dedup_key, provider, prefix):
+            if entry.dedup_key is not None and is_of(entry.dedup_key, provider, prefix):
                 entries[entry.dedup_key].append(entry)
         account.alertable += sum(map(len, produced.values()))
         account.incidents += sum(map(len, incidents.values()))
@@ -109,16 +102,17 @@ def take_account(
         for letter in reader.dead_letters:
             if letter.provider == provider and letter.stage != "decode":
                 fields = orjson.loads(letter.record.value or b"")
-                event = Event("", fields["decision"]["guard"], fields["session"]["id"], 0, 0, 0)
-                letters[dedup_key(provider, event)].append(letter)
+                sent = letter.record.timestamp / 1000
+                event = Event("", fields["decision"]["guard"], fields["session"]["id"], 0, 0, sent)
+                letters[dedup_key(provider, event, happened.renderings)].append(letter)
         for key in produced.keys() | incidents.keys() | reader.history[provider].keys():
-            if not _is_of(key, provider, prefix):
+            if not is_of(key, provider, prefix):
                 continue
             problem = _Problem(
                 provider=provider,
                 key=key,
                 events=produced.get(key, []),
-                ends=ends[produced[key][0].session] if key in produced else [],
+                ends=ends_of(key, provider, ends[session_of(key, provider)], happened.renderings),
                 history=reader.history[provider].get(key, []),
                 incidents=incidents.get(key, []),
                 entries=entries.get(key, []),
@@ -126,6 +120,7 @@ def take_account(
                 acked=acked,
                 shared=happened.shared,
                 refusal=happened.refusal(session_of(key, provider)),
+                rotations=[one for one in happened.rotations if one.provider == provider],
             )
             account.findings += problem.findings()
     account.findings += _dead_letter_findings(reader)
@@ -133,40 +128,19 @@ def take_account(
     return account
 
 
-def dedup_key(provider: str, event: Event) -> str:
-    """The key by the default template. (Nothing in the generated names has to be escaped.)"""
-    if provider == "pagerduty":
-        return f"{event.guard}:{event.session}"
-    return f"clawdstrike-{event.guard}-{event.session}"
+def told_again(
+    reader: Reader, sandbox: Sandbox, prefix: str, since: float, may_owe: Collection[str] = ()
+) -> Iterator[Finding]:
+    """Incidents that were opened since then for other sessions than those of this prefix, which were told long before.
 
-
-def session_of(key: str, provider: str) -> str:
-    """The session in a key by the default template. (No generated guard or session has its separator.)"""
-    return key.partition(":")[2] if provider == "pagerduty" else key.split("-", 2)[2]
-
-
-def _is_of(key: str, provider: str, prefix: str) -> bool:
-    return f":{prefix}" in key if provider == "pagerduty" else f"-{prefix}" in key
-
-
-def lives(history: Sequence[Alert | None]) -> list[Life]:
-    """The lives of a dedup key. Without a tombstone between them, a new one is known by its beginning."""
-    found: list[Life] = []
-    for alert in history:
-        if alert is None:
-            if found:
-                found[-1].is_over = True
-            continue
-        if not found or found[-1].is_over or _is_new(found[-1].records[-1], alert):
-            if found:
-                found[-1].is_over = True
-            found.append(Life())
-        found[-1].records.append(alert)
-    return found
-
-
-def _is_new(before: Alert, after: Alert) -> bool:
-    return after.first_seen > before.first_seen or after.occurrences < before.occurrences
+    What the sessions ``may_owe`` have to be told of waits for a later attempt.
+    """
+    for provider in reader.providers:
+        for incident in sandbox.incidents(provider):
+            key = incident.dedup_key
+            if incident.opened_at < since or is_of(key, provider, prefix) or session_of(key, provider) in may_owe:
+                continue
+            yield Finding("extra", provider, key, f"incident {incident.number} tells again what was told long before")
 
 
 @dataclass(slots=True)
@@ -184,6 +158,7 @@ class _Problem:
     acked: Mapping[str, float]
     shared: Sequence[tuple[float, float]]
     refusal: Refusal | None
+    rotations: Sequence[Rotation]
 
     @property
     def dead(self) -> int:
@@ -209,6 +184,7 @@ class _Problem:
         yield from self._extra_incidents()
         yield from self._wrong_resolves()
         yield from self._open_at_both()
+        yield from self._through_today_s_key()
         yield from self._one_at_a_time()
 
     def _finding(self, kind: str, text: str, cause: str | None = None) -> Finding:
@@ -242,6 +218,8 @@ class _Problem:
     def _extra_incidents(self) -> Iterator[Finding]:
         by_id = {event.event_id: event for event in self.events}
         for index, incident in enumerate(self.incidents):
+            if self._was_told_anew(index):
+                continue
             if incident.extra is not None:
                 yield self._finding("extra", f"incident {incident.number}: {incident.extra}", self._cause(index))
                 continue
@@ -249,12 +227,39 @@ class _Problem:
                 continue
             before = self.incidents[index - 1]
             first, second = by_id[before.event_ids[0]], by_id[incident.event_ids[0]]
-            ended = any(first.offset < end.offset < second.offset for end in self.ends)
-            earlier = max((one.sent for one in self.events if one.offset < second.offset), default=second.sent)
+            ended = any(first.order < end.order < second.order for end in self.ends)
+            earlier = max((one.sent for one in self.events if one.order < second.order), default=second.sent)
             # Decided and quiet for so long: events themselves may have been that much closer only where time was lost.
             if not ended and second.sent - earlier < QUIET_SECONDS - UNDECIDED_SECONDS:
                 text = f"incident {incident.number} after {before.number}, with no end of the problem between them"
                 yield self._finding("extra", text, self._cause(index))
+
+    def _was_told_anew(self, index: int) -> bool:
+        """Whether its key was retired while the problem went on: it is told once more, through today's key."""
+        incident = self.incidents[index]
+        if index == 0 or incident.extra not in (None, "open_elsewhere"):
+            return False
+        before = self.incidents[index - 1]
+        was_open = before.resolved_at is None or before.resolved_at >= incident.opened_at
+        return was_open and any(
+            (before.key, incident.key) == (one.old, one.new) and incident.opened_at >= one.at for one in self.rotations
+        )
+
+    def _is_replaced(self, incident: Incident, at: float) -> bool:
+        """Whether the problem had been told through the key that has come after this incident's, by then."""
+        return any(
+            incident.key == one.old and one.at <= other.opened_at <= at and other.key == one.new
+            for one in self.rotations
+            for other in self.incidents
+        )
+
+    def _through_today_s_key(self) -> Iterator[Finding]:
+        """A key that is retired opens nothing, and what it has opened is not left open beside what came after it."""
+        for incident in self.incidents:
+            if any(incident.key == one.old and incident.opened_at > one.at for one in self.rotations):
+                yield self._finding("extra", f"incident {incident.number} was opened by a key that is retired")
+            elif incident.open and self._is_replaced(incident, math.inf):
+                yield self._finding("open_sets", f"incident {incident.number} is open beside the one of today's key")
 
     def _cause(self, index: int) -> str | None:
         """The exception of design section 5.3 that explains the incident of this index, if one does."""
@@ -284,7 +289,8 @@ class _Problem:
         ending = [
             entry
             for entry in self.entries
-            if entry.action == ENDING[self.provider] and entry.applied and entry.at <= incident.resolved_at
+            if entry.action == ENDING[self.provider] and entry.applied and entry.key == incident.key
+            if entry.at <= incident.resolved_at
         ]
         landed = [entry for entry in ending if entry.fault == "land_late"]
         return (landed or ending or [None])[-1]
@@ -294,12 +300,12 @@ class _Problem:
             if incident.ended_by != "client":
                 continue
             ending = self._ending(incident)
-            if ending is None:
+            if ending is None or self._is_replaced(incident, ending.at):
                 continue
             for event in self.events:
                 known = self.acked.get(event.event_id, event.sent)
                 is_live = ending.at - QUIET_SECONDS < event.sent and known < ending.at - UNDECIDED_SECONDS
-                if is_live and not any(end.offset > event.offset and end.sent <= ending.at for end in self.ends):
+                if is_live and not any(end.order > event.order and end.sent <= ending.at for end in self.ends):
                     text = (
                         f"incident {incident.number} resolved {ending.at - event.sent:.1f} s after event "
                         f"{event.partition}/{event.offset}, which no end followed"
@@ -346,25 +352,28 @@ class _Problem:
 
 
 def _dead_letter_findings(reader: Reader) -> Iterator[Finding]:
+    places = ((letter, letter.record) for letter in reader.dead_letters)
     letters = Counter(
-        (letter.provider, letter.stage, letter.record.partition, letter.record.offset) for letter in reader.dead_letters
+        (letter.provider, letter.stage, one.topic, one.partition, one.offset, one.timestamp) for letter, one in places
     )
-    for (provider, stage, partition, offset), count in letters.items():
+    for (provider, stage, _, partition, offset, _), count in letters.items():
         if count > 1:
             yield Finding("dead_letter_twice", provider, f"{partition}/{offset}", f"{count} of stage {stage}")
     for provider in reader.providers:
-        for partition, offset in reader.poison:
-            if not letters[provider, "decode", partition, offset]:
+        for place in reader.poison:
+            if not letters[provider, "decode", *place]:
+                _, partition, offset, _ = place
                 yield Finding("lost", provider, f"{partition}/{offset}", "poison without a dead letter")
 
 
-def trace(reader: Reader, sandbox: Sandbox, provider: str, key: str) -> str:
+def trace(reader: Reader, sandbox: Sandbox, provider: str, key: str, renderings: Sequence[Rendering] = ()) -> str:
     """Everything that is known about one dedup key, for whoever looks for a cause."""
     lines = [f"{provider} {key}", "events:"]
     lines += [
         f"  {event.partition}/{event.offset} {event.sent:.3f} {event.guard or 'END'} {event.event_id}"
         for event in reader.events
-        if key.endswith(event.session) and (event.guard is None or dedup_key(provider, event) == key)
+        if event.session == session_of(key, provider)
+        if event.guard is None or dedup_key(provider, event, renderings) == key
     ]
     lines.append("state:")
     for alert in reader.history[provider].get(key, []):

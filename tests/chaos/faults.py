@@ -5,7 +5,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import docker.errors  # type: ignore[import-untyped]
@@ -31,7 +31,8 @@ TWINS_STAY_SECONDS = 10.0
 @dataclass
 class Scene:
     """What faults strike at, and the dice they throw. ``prefix`` is what the names of the phase's sessions begin with,
-    ``happened`` what the account is told afterwards; in a phase that ``is_calm`` no fault strikes that passes."""
+    ``happened`` what the account is told afterwards; in a phase that ``is_calm`` no fault strikes that passes. The
+    alerts of the sessions ``may_owe`` were refused in an earlier phase and wait for their next attempt."""
 
     setting: Setting
     members: Members
@@ -42,6 +43,7 @@ class Scene:
     prefix: str = ""
     happened: Happened = field(default_factory=Happened)
     is_calm: bool = False
+    may_owe: Collection[str] = ()
 
     def a_member(self) -> Service | None:
         """One of the members, if one runs."""

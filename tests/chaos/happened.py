@@ -47,15 +47,39 @@ class Hidden:
         return f"partition {self.partition} hidden"
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """From ``at`` on what went through a provider's key ``old`` goes through ``new``, and ``old`` is a retired key."""
+
+    provider: str
+    old: str
+    new: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """From ``since`` on a provider's keys are rendered by agent, or (``by_agent`` is false) by the default template.
+
+    ``since`` is a moment in which nothing was written, and all that had been was decided.
+    """
+
+    provider: str
+    since: float
+    by_agent: bool
+
+
 @dataclass(slots=True)
 class Happened:
     """``shared``: from when to when two members used one ``group_instance_id``: each may be the owner for Kafka then,
-    and what the other had sent is still on the wire."""
+    and what the other had sent is still on the wire. ``renderings``: how keys were rendered, in the order of time."""
 
     refusals: list[Refusal] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     hidden: list[Hidden] = field(default_factory=list)
     shared: list[tuple[float, float]] = field(default_factory=list)
+    rotations: list[Rotation] = field(default_factory=list)
+    renderings: list[Rendering] = field(default_factory=list)
 
     def refusal(self, session: str) -> Refusal | None:
         """The refusal that this session's alerts meet."""

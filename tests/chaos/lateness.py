@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from providers.sandbox import Entry, Sandbox
-from tests.chaos.account import OPENING, Finding, dedup_key
+from tests.chaos.account import OPENING, Finding
 from tests.chaos.happened import Happened, Hidden, Window
+from tests.chaos.keying import dedup_key
 from tests.chaos.reader import Event, Reader
 
 LATE_SECONDS = 5.0
@@ -55,13 +56,14 @@ class Lateness:
     findings: list[Finding]
 
 
-def waits(reader: Reader, sandbox: Sandbox, acked: Mapping[str, float], prefix: str) -> list[Wait]:
+def waits(reader: Reader, sandbox: Sandbox, acked: Mapping[str, float], prefix: str, happened: Happened) -> list[Wait]:
     """The waits of all problems of the sessions whose name begins with ``prefix``."""
     first: dict[tuple[str, str], float] = {}
     for provider in reader.providers:
         for event in reader.events:
             if event.guard is not None and event.session.startswith(prefix):
-                first.setdefault((provider, dedup_key(provider, event)), acked.get(event.event_id, event.sent))
+                key = dedup_key(provider, event, happened.renderings)
+                first.setdefault((provider, key), acked.get(event.event_id, event.sent))
     told: dict[tuple[str, str], float] = {}
     for entry in sandbox.requests():
         if entry.applied and entry.provider is not None and entry.dedup_key is not None:
@@ -83,7 +85,7 @@ def pages(
         events: dict[str, list[Event]] = defaultdict(list)
         for event in reader.events:
             if event.guard is not None and event.session.startswith(prefix):
-                events[dedup_key(provider, event)].append(event)
+                events[dedup_key(provider, event, happened.renderings)].append(event)
         attempts: dict[str, list[Entry]] = defaultdict(list)
         for entry in sandbox.requests(provider, action=OPENING[provider]):
             if entry.dedup_key in events and entry.fault is not None:

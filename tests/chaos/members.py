@@ -33,7 +33,7 @@ class Members:
     As long as there is an ``odd``, one of those that run is it: dies it, the next that is started takes its place.
     """
 
-    def __init__(self, document: Mapping[str, Any], proxied: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, document: dict[str, Any], proxied: Mapping[str, Any], folder: Path) -> None:
         self.document = document
         self.running: list[Service] = []
         self.trouble: list[str] = []
@@ -145,6 +145,26 @@ class Members:
     async def end_all(self) -> None:
         """SIGTERM to all at once."""
         await asyncio.gather(*(self.end(service) for service in list(self.running)))
+
+    async def start_all(self, count: int) -> None:
+        """So many of them."""
+        for _ in range(count):
+            await self.start()
+
+    async def command(self, *arguments: str) -> None:
+        """Run a command of the service with its present configuration; it has to end with 0."""
+        path = self._folder / "command.yaml"
+        path.write_text(yaml.safe_dump(self.document))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", MAIN, *arguments, "--config", str(path)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=ROOT,
+        )
+        output, _ = await process.communicate()
+        if process.returncode != 0:
+            self.trouble.append(f"{' '.join(arguments)} ended with {process.returncode}: {output.decode()}")
 
     async def kill_all(self) -> None:
         """The end of a run that has failed: of those, too, that are not watched."""

@@ -1,4 +1,8 @@
-"""What is in the topics: the events, what the state has said of each alert, the dead letters, the group's offsets."""
+"""What is in the topics: the events, what the state has said of each alert, the dead letters, the group's offsets.
+
+The topics may change meanwhile: more partitions (`Reader.partitions`), other events under the same name
+(`Reader.input_is_new`), a stage before a provider (`Reader.stage_comes`, `Reader.stage_goes`).
+"""
 
 import asyncio
 import time
@@ -12,8 +16,10 @@ from aiokafka.errors import KafkaError
 
 from consumer.deadletter import DeadLetter
 from consumer.deadletter import decode as decode_dead_letter
+from consumer.moves import HandOver, decode_move, is_move
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY, decode_alert, decode_position
+from tests.chaos.lives import joined
 from tests.support.kafka import group_offsets, running
 from tests.support.service import World
 
@@ -32,6 +38,11 @@ class Event:
     offset: int
     sent: float
 
+    @property
+    def order(self) -> tuple[float, int]:
+        """A session's events come in this order, in whatever partitions: one producer has written them."""
+        return self.sent, self.offset
+
 
 class Reader:
     """What is in the topics, read on from where it was last read."""
@@ -39,20 +50,60 @@ class Reader:
     def __init__(self, world: World, providers: Sequence[str]) -> None:
         self.providers = providers
         self.events: list[Event] = []
-        self.poison: list[tuple[int, int]] = []
+        self.poison: list[tuple[str, int, int, int]] = []
+        """Topic, partition, offset and timestamp."""
         self.dead_letters: list[DeadLetter] = []
         self.history: dict[str, dict[str, list[Alert | None]]] = {one: defaultdict(list) for one in providers}
         self.homes: dict[str, dict[str, int]] = {one: {} for one in providers}
         self.decided: dict[str, dict[int, int]] = {one: {} for one in providers}
-        """Up to where the last checkpoint of each partition has decided the input."""
+        """Up to where the last checkpoint of each partition has decided the input of a provider, or of its stage."""
         self.partitions = world.partitions
-        """Of the input and of each state topic, as many as there are now."""
+        """Of the input and of each topic that follows it, as many as there are now."""
         self.ends: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
+        self._told: dict[tuple[str, str], dict[int, list[Alert | None]]] = defaultdict(lambda: defaultdict(list))
+        """What each state partition has said of a provider's dedup key."""
+        self._handed_over: dict[tuple[str, str], set[tuple[int, float]]] = defaultdict(set)
+        self._changed: set[tuple[str, str]] = set()
+        self._decided_in: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
         # The world reads its configuration anew for each name.
+        self._world = world
         self._servers, self._input, self._dlq = world.bootstrap_servers, world.events, world.dlq
+        self._feedback = world.feedback
         self._groups = {one: world.group(one) for one in providers}
         self._state_of = {world.state(one): one for one in providers}
+        self._inputs: dict[str, str] = {}
+        """The topic that each provider's tasks, or those of its stage, read."""
+        for provider in providers:
+            self._reads(provider, self._input)
+
+    # what changes
+
+    def input_is_new(self) -> None:
+        """The events topic is another of the same name, of which nothing has been read."""
+        for partition in [tp for tp in self._positions if tp.topic == self._input]:
+            del self._positions[partition]
+        self.ends = {tp: end for tp, end in self.ends.items() if tp.topic != self._input}
+
+    def stage_comes(self, provider: str) -> None:
+        """From now on a provider's tasks read what its stage has forwarded. (The topics must be there.)"""
+        stage = _stage(provider)
+        self._groups[stage] = self._world.config.kafka.repartition_group(provider)
+        self._state_of[self._world.positions(provider)] = stage
+        self._reads(stage, self._input)
+        self._reads(provider, self._world.keyed(provider))
+
+    def stage_goes(self, provider: str) -> None:
+        """From now on a provider's tasks read the events themselves again."""
+        stage = _stage(provider)
+        del self._groups[stage], self._state_of[self._world.positions(provider)], self._inputs[stage]
+        self._reads(provider, self._input)
+
+    def _reads(self, name: str, topic: str) -> None:
+        self._inputs[name] = topic
+        self.decided[name] = self._decided_in[name, topic]
+
+    # what is read
 
     async def read_on(self) -> None:
         """Read everything that has been committed since; tried again for a while where a broker is still away."""
@@ -67,9 +118,13 @@ class Reader:
                 await asyncio.sleep(0.5)
 
     async def _read_on(self) -> None:
-        topics = (self._input, *self._state_of)
-        partitions = [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
-        partitions.append(TopicPartition(self._dlq, 0))
+        inputs = {self._input, *self._inputs.values()}
+        topics = (*inputs, *self._state_of)
+        every = [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
+        # What is forwarded is what the events are: of it only the ends are asked for.
+        unread = [tp for tp in every if tp.topic in inputs and tp.topic != self._input]
+        partitions = [tp for tp in every if tp not in unread]
+        partitions += [TopicPartition(self._dlq, 0), TopicPartition(self._feedback, 0)]
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._servers,
             isolation_level="read_committed",
@@ -80,8 +135,8 @@ class Reader:
             consumer.assign(partitions)
             for partition in partitions:
                 consumer.seek(partition, self._positions.get(partition, 0))
-            ends = await consumer.end_offsets(partitions)
-            self.ends = {tp: end for tp, end in ends.items() if tp.topic == self._input}
+            ends = await consumer.end_offsets([*partitions, *unread])
+            self.ends = {tp: end for tp, end in ends.items() if tp.topic in inputs}
             while behind := [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
                 # Few at a time: the sandbox and the proxies answer in the same event loop.
                 for tp, records in (await consumer.getmany(*behind, timeout_ms=200, max_records=500)).items():
@@ -89,20 +144,41 @@ class Reader:
                         self._take(record)
                     self._positions[tp] = records[-1].offset + 1
                 await asyncio.sleep(0)
-            self._positions = {tp: await consumer.position(tp) for tp in partitions}
+            self._positions |= {tp: await consumer.position(tp) for tp in partitions}
+        self._join()
 
     def _take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
         if record.topic == self._input:
             self._take_event(record)
         elif record.topic == self._dlq:
             self.dead_letters.append(decode_dead_letter(record.key, record.value, record.headers))
+        elif record.topic == self._feedback:
+            self._take_hand_over(record)
         elif record.key == CHECKPOINT_KEY:
-            self.decided[self._state_of[record.topic]][record.partition] = decode_position(record.value).offset
+            position = decode_position(record.value)
+            self._decided_in[self._state_of[record.topic], position.topic][record.partition] = position.offset
         else:
             alert = None if record.value is None else decode_alert(record.key, record.value)
             provider, key = self._state_of[record.topic], record.key.decode()
-            self.history[provider][key].append(alert)
-            self.homes[provider][key] = record.partition
+            self._told[provider, key][record.partition].append(alert)
+            self._changed.add((provider, key))
+            if alert is not None:
+                self.homes[provider][key] = record.partition
+
+    def _take_hand_over(self, record: "ConsumerRecord[bytes, bytes]") -> None:
+        if not is_move(record.headers):
+            return
+        move = decode_move(record.key, record.value, record.headers)
+        if isinstance(move, HandOver) and move.alert is not None:
+            what = move.sender.provider, move.dedup_key
+            self._handed_over[what].add((move.sender.partition, move.alert.first_seen))
+            self._changed.add(what)
+
+    def _join(self) -> None:
+        """Put together what several partitions have said of the keys of which something was read."""
+        for provider, key in self._changed:
+            self.history[provider][key] = joined(self._told[provider, key], self._handed_over[provider, key])
+        self._changed.clear()
 
     def _take_event(self, record: "ConsumerRecord[bytes, bytes]") -> None:
         if b'"allowed":true' in record.value and b'"session_end"' not in record.value:
@@ -110,7 +186,7 @@ class Reader:
         try:
             fields = orjson.loads(record.value)
         except orjson.JSONDecodeError:
-            self.poison.append((record.partition, record.offset))
+            self.poison.append((record.topic, record.partition, record.offset, record.timestamp))
             return
         decision, session = fields["decision"], fields["session"]["id"]
         guard = None
@@ -128,18 +204,18 @@ class Reader:
         The alerts of the sessions ``may_owe`` are left out; what they owe holds the group's offset, and nothing else.
         """
         await self.read_on()
-        for provider in self.providers:
+        for name, topic in self._inputs.items():
             try:
-                offsets = await group_offsets(self._servers, self._groups[provider])
+                offsets = await group_offsets(self._servers, self._groups[name])
             except KafkaError as error:
-                return f"{provider}: {error!r}"
-            committed = {tp.partition: offset.offset for tp, offset in offsets.items() if tp.topic == self._input}
-            if (undone := self.undone(provider, committed, may_owe)) is not None:
+                return f"{name}: {error!r}"
+            committed = {tp.partition: offset.offset for tp, offset in offsets.items() if tp.topic == topic}
+            if (undone := self.undone(name, committed, may_owe)) is not None:
                 return undone
         return None
 
     def undone(self, provider: str, committed: Mapping[int, int], may_owe: Collection[str] = ()) -> str | None:
-        """The same of one provider, as far as it has been read; ``committed`` are the group's offsets.
+        """The same of one provider, or of its stage, as far as it has been read; ``committed`` are the group's offsets.
 
         Where what is owed holds the group's offset, it does not say how far the input is decided: the checkpoint does.
         """
@@ -151,7 +227,8 @@ class Reader:
                     held[home] = min(alert.owed.holds, held.get(home, alert.owed.holds))
             elif alert.owed is not None or alert.status is Status.RESOLVING:
                 return f"{provider}: {key} is {alert.status.value}, owes {alert.owed}"
-        for partition, end in ((tp.partition, end) for tp, end in self.ends.items() if end > 0):
+        ends = {tp.partition: end for tp, end in self.ends.items() if tp.topic == self._inputs[provider]}
+        for partition, end in ((partition, end) for partition, end in ends.items() if end > 0):
             decided, offset = self.decided[provider].get(partition, 0), committed.get(partition, 0)
             wanted = held.get(partition, end)
             if decided != end:
@@ -163,4 +240,10 @@ class Reader:
 
     def open_alerts(self, provider: str) -> dict[str, Alert]:
         """The alerts as the last checkpoints have them."""
-        return {key: last for key, alerts in self.history[provider].items() if (last := alerts[-1]) is not None}
+        histories = self.history.get(provider, {}).items()
+        return {key: last for key, alerts in histories if alerts and (last := alerts[-1]) is not None}
+
+
+def _stage(provider: str) -> str:
+    """The name of the stage before a provider."""
+    return f"{provider}-repartition"

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.chaos.account import Account, Finding, session_of, take_account, trace
+from tests.chaos.account import Account, Finding, take_account, told_again, trace
+from tests.chaos.changes import Change
 from tests.chaos.faults import CATALOG, MISSED_SECONDS, TWINS, Kind, Scene
-from tests.chaos.happened import Happened, Refusal, Window
+from tests.chaos.happened import Happened, Refusal, Rendering, Rotation, Window
+from tests.chaos.keying import is_of, session_of
 from tests.chaos.lasting import Lasting
 from tests.chaos.lateness import lateness, pages, recovery_seconds, waits
 from tests.chaos.members import Members
@@ -44,14 +46,16 @@ class Run:
         self.rows: list[Row] = []
         self._phases = 0
         self._refusals: list[Refusal] = []
+        # What has changed stays so in the phases that follow.
+        self._rotations: list[Rotation] = []
+        self._renderings: list[Rendering] = []
         self._folder = folder
 
     @contextlib.asynccontextmanager
     async def going(self) -> AsyncIterator[None]:
         """The members run for the length of the block; at its end they leave, each with 0."""
         try:
-            for _ in range(self.size):
-                await self.members.start()
+            await self.members.start_all(self.size)
             await self.members.ready()
             yield
             end = await self._close_books()
@@ -79,6 +83,23 @@ class Run:
         """These troubles that stay, as long as the one that takes longest, and no other fault."""
         seconds = max(kind.seconds for kind in kinds)
         return await self._phase(name, lambda struck: asyncio.sleep(seconds), kinds, is_calm=True)
+
+    async def changing(self, change: Change) -> Row:
+        """Something changes in the midst of the phase, once. The account is taken when all its problems have ended."""
+
+        async def strikes(struck: "_Struck") -> None:
+            scene = replace(self._scene(change.name, struck), may_owe=self._may_owe(struck.happened))
+            await asyncio.sleep(change.seconds)
+            struck.changed = time.time()
+            await change.make(scene)
+            struck.lasting.append(f"{change.name}, after {time.time() - struck.changed:.1f} s")
+            await asyncio.sleep(change.seconds)
+
+        self.traffic.endless, self.traffic.moves = set(range(self.reader.partitions)), True
+        try:
+            return await self._phase(change.name, strikes, is_calm=True)
+        finally:
+            self.traffic.endless, self.traffic.moves = set(), False
 
     async def together(
         self, seconds: float, kinds: Sequence[Kind] | None = None, lasting: Sequence[Lasting] = ()
@@ -116,6 +137,7 @@ class Run:
         self._phases += 1
         prefix = f"p{self._phases}"
         struck, punctuality = _Struck(f"{prefix}-"), Punctuality()
+        struck.happened.rotations, struck.happened.renderings = self._rotations, self._renderings
         scene = replace(self._scene(f"{name}/lasting", struck), is_calm=is_calm)
         async with punctuality.watched(), contextlib.AsyncExitStack() as until_judged:
             async with contextlib.AsyncExitStack() as during:
@@ -168,9 +190,28 @@ class Run:
             return [Finding("stuck", "", "", f"{answer or error}")]
         return []
 
+    async def _ended(self, prefix: str) -> list[Finding]:
+        """Wait until no alert of these sessions is left; returns those that are."""
+        left: list[Finding] = []
+
+        async def have_ended() -> bool:
+            await self.reader.read_on()
+            left[:] = [
+                Finding("never_resolved", provider, key, f"is {alert.status.value} long after its last event")
+                for provider in self.reader.providers
+                for key, alert in self.reader.open_alerts(provider).items()
+                if is_of(key, provider, prefix)
+            ]
+            return not left
+
+        with contextlib.suppress(AssertionError):
+            await wait_until(have_ended, "all has ended", timeout=ENDED_TIMEOUT_SECONDS, poll=1.0)
+        return left
+
     async def _close_books(self) -> Row:
         """At the very end: all that was quiet is resolved, and what was refused and is not any more is not lost."""
-        happened, started = Happened(self._refusals), time.time()
+        happened = Happened(self._refusals, rotations=self._rotations, renderings=self._renderings)
+        started = time.time()
         may_owe = self._may_owe(happened)
         left: list[str] = []
 
@@ -222,12 +263,17 @@ class Run:
         quiet = time.time() - started
         happened.shared = struck.by_kind(TWINS)
         happened.windows += [*struck.in_the_way(), *punctuality.windows]
+        if struck.changed is not None and not stuck:
+            stuck = await self._ended(prefix)
         account = await self._settled_account(prefix, happened)
         account.findings += stuck
+        if struck.changed is not None:
+            may_owe = self._may_owe(happened)
+            account.findings += told_again(self.reader, self.setting.sandbox, prefix, struck.changed, may_owe)
         await self.members.check_running()
         self.members.write_logs()
         trouble, self.members.trouble = self.members.trouble, []
-        told_after = waits(self.reader, self.setting.sandbox, self.traffic.acked, prefix)
+        told_after = waits(self.reader, self.setting.sandbox, self.traffic.acked, prefix, happened)
         recovery = max((recovery_seconds(told_after, *window) for window in struck.windows), default=0.0)
         longest = max((one.told - one.known for one in told_after), default=0.0)
         found = pages(self.reader, self.setting.sandbox, self.traffic.acked, prefix, happened)
@@ -242,7 +288,7 @@ class Run:
         )
         findings = (*account.findings, *late.findings)
         for number, finding in enumerate(one for one in findings if one.dedup_key in self.known(one.provider)):
-            text = trace(self.reader, self.setting.sandbox, finding.provider, finding.dedup_key)
+            text = trace(self.reader, self.setting.sandbox, finding.provider, finding.dedup_key, happened.renderings)
             (self._folder / f"trace-{prefix}{number}.txt").write_text(f"{finding}\n{text}\n")
         return row
 
@@ -253,12 +299,14 @@ class Run:
 
 @dataclass
 class _Struck:
-    """Which faults struck when in a phase, and what else there was. ``prefix`` is that of its sessions."""
+    """Which faults struck when in a phase, and what else there was. ``prefix`` is that of its sessions; ``changed`` is
+    when a change began, if there was one."""
 
     prefix: str
     lasting: list[str] = field(default_factory=list)
     log: list[tuple[Kind, float, float]] = field(default_factory=list)
     happened: Happened = field(default_factory=Happened)
+    changed: float | None = None
 
     @property
     def windows(self) -> list[tuple[float, float]]:

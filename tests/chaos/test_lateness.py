@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from providers.sandbox import Call, Moment, Sandbox
-from tests.chaos.account import dedup_key
 from tests.chaos.happened import Happened, Hidden, Refusal, Window
+from tests.chaos.keying import dedup_key
 from tests.chaos.lateness import Page, lateness, pages
 from tests.chaos.reader import Event, Reader
 from tests.support.service import World

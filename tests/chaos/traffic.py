@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from tests.chaos.keying import AGENT
 from tests.support.events import encode, event, session_end
 
 GUARDS = ("forbidden_path", "secret_leak", "egress_allowlist", "shell_command", "mcp_tool")
@@ -50,9 +51,10 @@ class _Session:
 class Traffic:
     """A generator of events, the same ones for the same seed. ``acked`` is when the broker confirmed each event id.
 
-    A session's events stay in the partition that it begins in, of those that there are then; without ``partitions``
-    the client chooses it by the record's key. In each partition of ``endless`` there is one session that goes on being
-    denied as long as the traffic flows.
+    A session's events stay in the partition that it begins in, of those that there are then (where ``moves`` is set:
+    they go to that of its key, of those that there are now); without ``partitions`` the client chooses it by the
+    record's key. In each partition of ``endless`` there is one session that goes on being denied as long as the traffic
+    flows.
     """
 
     servers: str
@@ -61,8 +63,22 @@ class Traffic:
     habits: Habits = Habits()
     partitions: int | None = None
     endless: set[int] = field(default_factory=set)
+    moves: bool = False
     acked: dict[str, float] = field(default_factory=dict)
     failed: int = 0
+    _may_send: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _sending: set["asyncio.Future[object]"] = field(default_factory=set)
+    _needs_producer: bool = False
+
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """For the length of the block nothing is written, and all that was is acknowledged. Then there is another
+        producer: the topic may be another one, of which the last has wrong ideas."""
+        async with self._may_send:
+            if self._sending:
+                await asyncio.wait(self._sending)
+            yield
+            self._needs_producer = True
 
     @contextlib.asynccontextmanager
     async def flowing(self, prefix: str, seed: str) -> AsyncIterator[None]:
@@ -77,11 +93,7 @@ class Traffic:
                 await task
 
     async def _flow(self, prefix: str, chance: random.Random, stop: asyncio.Event) -> None:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self.servers, enable_idempotence=True, request_timeout_ms=120_000, linger_ms=5
-        )
-        await producer.start()
-        sending: set[asyncio.Future[object]] = set()
+        producer = await self._producer()
         clock = asyncio.get_running_loop().time
         due = clock()
         try:
@@ -92,20 +104,38 @@ class Traffic:
                         await asyncio.wait_for(stop.wait(), ahead)
                 if stop.is_set():
                     break
-                event_id = str(fields["event_id"]) if fields is not None else ""
-                value = encode(fields) if fields is not None else b"{not json"
-                while partition is not None and partition not in await producer.partitions_for(self.topic):
-                    await producer.client.force_metadata_update()  # it was added just now
-                    await asyncio.sleep(0.05)
-                future = await producer.send(self.topic, value, key=session.encode(), partition=partition)
-                sending.add(future)
-                future.add_done_callback(lambda done, event_id=event_id: self._sent(done, event_id))
-                future.add_done_callback(sending.discard)
-            if sending:
-                await asyncio.wait(sending)
+                async with self._may_send:
+                    if self._needs_producer:
+                        await _stopped(producer)
+                        producer, due = await self._producer(), clock()
+                        self._needs_producer = False
+                    await self._send(producer, session, partition, fields)
+            if self._sending:
+                await asyncio.wait(self._sending)
         finally:
-            with contextlib.suppress(KafkaError):
-                await producer.stop()
+            await _stopped(producer)
+
+    async def _producer(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.servers, enable_idempotence=True, request_timeout_ms=120_000, linger_ms=5
+        )
+        await producer.start()
+        return producer
+
+    async def _send(
+        self, producer: AIOKafkaProducer, session: str, partition: int | None, fields: dict[str, object] | None
+    ) -> None:
+        event_id = str(fields["event_id"]) if fields is not None else ""
+        value = encode(fields) if fields is not None else b"{not json"
+        if self.moves and self.partitions is not None:
+            partition = _home(session, self.partitions)
+        while partition is not None and partition not in await producer.partitions_for(self.topic):
+            await producer.client.force_metadata_update()  # it was added just now
+            await asyncio.sleep(0.05)
+        future = await producer.send(self.topic, value, key=session.encode(), partition=partition)
+        self._sending.add(future)
+        future.add_done_callback(lambda done: self._sent(done, event_id))
+        future.add_done_callback(self._sending.discard)
 
     def _sent(self, future: "asyncio.Future[object]", event_id: str) -> None:
         if future.cancelled() or future.exception() is not None:
@@ -116,7 +146,7 @@ class Traffic:
     def _events(self, prefix: str, chance: random.Random):  # type: ignore[no-untyped-def]
         habits = self.habits
         sessions = [
-            _Session(f"{prefix}-endless-{partition}", (chance.choice(GUARDS),), sys.maxsize, False, False, partition)
+            _Session(f"{prefix}-endless-{partition}", (_guard(partition),), sys.maxsize, False, False, partition)
             for partition in sorted(self.endless)
         ]
         number = 0
@@ -132,7 +162,7 @@ class Traffic:
                     chance.randint(*habits.actions),
                     ends,
                     ends and chance.random() < GOES_ON,
-                    None if self.partitions is None else zlib.crc32(name.encode()) % self.partitions,
+                    None if self.partitions is None else _home(name, self.partitions),
                 )
                 sessions.append(started)
                 begun = event(session=name, allowed=True, event_type="session_start", guard="engine")
@@ -143,7 +173,7 @@ class Traffic:
                 yield session.name, session.partition, None
             elif session.left > 0:
                 session.left -= 1
-                yield session.name, session.partition, _action(session, chance, habits)
+                yield session.name, session.partition, _of_its_agent(_action(session, chance, habits), session.name)
             elif session.ends:
                 session.ends = False
                 yield session.name, session.partition, session_end(session.name)
@@ -151,7 +181,28 @@ class Traffic:
                 sessions.remove(session)
                 if session.goes_on:
                     once_more = event(session=session.name, guard=session.guards[0], severity="high")
+                    once_more = _of_its_agent(once_more, session.name)
                     yield session.name, session.partition, once_more
+
+
+def _guard(partition: int) -> str:
+    """The guard that denies the endless session of a partition: where there are enough of them, each is one."""
+    return GUARDS[partition % len(GUARDS)]
+
+
+def _home(session: str, partitions: int) -> int:
+    """Where librdkafka's producers send what has this key."""
+    return zlib.crc32(session.encode()) % partitions
+
+
+async def _stopped(producer: AIOKafkaProducer) -> None:
+    with contextlib.suppress(KafkaError):
+        await producer.stop()
+
+
+def _of_its_agent(fields: dict[str, object], session: str) -> dict[str, object]:
+    """The event with an agent that no other session has."""
+    return {**fields, "agent": {"id": f"{session}{AGENT}", "name": "coder", "version": "1.2.0", "type": "llm"}}
 
 
 def _action(session: _Session, chance: random.Random, habits: Habits) -> dict[str, object]:

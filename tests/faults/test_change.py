@@ -253,6 +253,27 @@ async def test_the_topics_grow_in_either_order(
     assert sandbox.extra_incidents() == []
 
 
+@pytest.mark.real_kafka("partitions are added")
+async def test_our_own_command_lets_them_grow_while_the_service_runs(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
+    async with service_process(world.document, tmp_path, "one") as one:
+        await one.restored(2)
+        await send_unkeyed(world, event(session="old", guard="secret_leak"), partition=1)
+        await _told(sandbox, "old")
+        grow = ["topics", "grow", "--config", str(tmp_path / "one.yaml"), "--partitions", "4", "--yes"]
+        assert await asyncio.to_thread(main, grow) == 0
+        assert capsys.readouterr().err == ""
+        for number in range(4):
+            await send_unkeyed(world, event(session=f"p{number}", guard="secret_leak"), partition=number)
+        await _told(sandbox, *(f"p{number}" for number in range(4)), timeout=120)
+        await one.restored(4, timeout=120)
+        assert (await one.health())[0] == 200
+        assert await one.metric_sum("task_troubles_total") == 0
+    assert sandbox.extra_incidents() == []
+
+
 # keys
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from consumer.cli.main import main
 from providers.sandbox import Sandbox
 from tests.support.authorizer import USER, AuthorizingKafka, Operation, Resource, Right, authorizing_kafka
 from tests.support.events import encode, event
-from tests.support.kafka import committed_records
+from tests.support.kafka import admin, committed_records
 from tests.support.process import merged, run_to_end, service_process
 from tests.support.seen import dead_letters, first_dead_letters, group_reaches, producing
 from tests.support.service import World, incidents, make_world
@@ -40,7 +41,7 @@ def documented(world: World) -> list[Right]:
         Right(Resource.TOPIC, topics.events, (READ, DESCRIBE, CONFIGS)),
         Right(Resource.TOPIC, topics.state, ours, prefixed=True),
         Right(Resource.TOPIC, topics.keyed, ours, prefixed=True),
-        Right(Resource.TOPIC, topics.feedback, (READ, DESCRIBE, CONFIGS)),
+        Right(Resource.TOPIC, topics.feedback, ours),
         Right(Resource.TOPIC, topics.dlq, (CONFIGS,)),
         Right(Resource.GROUP, group, (READ, DESCRIBE), prefixed=True),
         Right(Resource.TRANSACTIONAL_ID, group, (WRITE, DESCRIBE), prefixed=True),
@@ -140,3 +141,29 @@ async def test_without_the_right_to_its_transactional_ids_it_does_not_start(
     assert (code, len(lines)) == (1, 1)
     group = world.config.kafka.group_id
     assert f"--transactional-id {group} --resource-pattern-type prefixed`" in lines[0]
+
+
+async def test_topics_grow_only_for_whoever_may_alter_them(
+    kafka: AuthorizingKafka, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(kafka.bootstrap_servers, sandbox.url)
+    await kafka.grant(*documented(world), Right(Resource.TOPIC, world.state(), (Operation.ALTER,)))
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(served(world, kafka)))
+    command = ["topics", "grow", "--config", str(path), "--partitions", "2", "--yes"]
+    assert await asyncio.to_thread(main, command) == 1
+    assert capsys.readouterr() == (
+        "",
+        f"topic {world.events}: this user may not alter it: `kafka-acls.sh --bootstrap-server … --add "
+        f"--allow-principal User:{USER} --operation Alter --topic {world.events}`\n",
+    )
+
+    async def partitions() -> list[int]:
+        async with admin(kafka.bootstrap_servers) as client:
+            described = await client.describe_topics([world.state(), world.events])
+            return [len(topic["partitions"]) for topic in described]
+
+    assert await partitions() == [1, 1], "not even those that it may alter have grown"
+    await kafka.grant(Right(Resource.TOPIC, world.events, (Operation.ALTER,)))
+    assert await asyncio.to_thread(main, command) == 0
+    assert await partitions() == [2, 2]

@@ -8,7 +8,7 @@ from aiokafka.admin import NewPartitions
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
-from tests.support.kafka import admin
+from tests.support.kafka import admin, committed_records
 from tests.support.seen import send
 from tests.support.service import Member, World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -39,7 +39,7 @@ async def test_partitions_that_are_added_are_noticed_within_a_minute_with_the_to
         )
         assert sentence == (
             f"topic {world.state()} has 1 partitions, its input {world.events} has 3: "
-            f"`kafka-topics.sh --bootstrap-server … --alter --topic {world.state()} --partitions 3`"
+            f"`clawdstrike-alerting topics grow --config … --partitions 3`"
         )
         await wait_until(lambda: member.runners["pagerduty"].health().partitions == 3, "all are assigned", timeout=20)
         # The partition that has its state goes on; those that have none are in trouble, and say so.
@@ -79,5 +79,30 @@ async def test_a_stage_says_that_its_positions_have_to_grow_and_its_pipeline_tha
                 lambda name=name: _outgrown(member, name), f"{name} notices", timeout=NOTICED_SECONDS, poll=0.1
             )
             assert sentence.startswith(
-                f"topic {follower} has 1 partitions, its input {topic} has {count}: `kafka-topics"
+                f"topic {follower} has 1 partitions, its input {topic} has {count}: `clawdstrike-alerting topics grow"
             )
+
+
+@pytest.mark.real_kafka("partitions are added")
+async def test_a_stage_forwards_to_partitions_that_were_added_to_its_pipelines_input(
+    broker: Broker, sandbox: Sandbox
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty=KEYED)
+    async with running_member(world.config) as member:
+        await member.restored(1)
+        # In the order of `topics grow`.
+        for topic in (world.state(), world.positions(), world.keyed(), world.events):
+            await _grow(world, topic, 4)
+        for name in ("pagerduty", "pagerduty-repartition"):
+            await wait_until(
+                lambda name=name: member.runners[name].health().partitions == 4,
+                f"all partitions of {name} are assigned",
+                timeout=NOTICED_SECONDS + 20,
+            )
+            await member.restored(4, name)
+        for number in range(24):
+            await send(world, event(tenant=f"tenant-{number}"), partition=number % 4)
+        await incidents(sandbox, 24, timeout=60)
+        forwarded = [record.partition for record in await committed_records(world.bootstrap_servers, world.keyed())]
+    assert set(forwarded) == {0, 1, 2, 3}
+    assert sandbox.extra_incidents() == []

@@ -504,5 +504,5 @@ async def test_a_stage_whose_input_has_more_partitions_than_its_positions_says_s
     async with service_process(document, tmp_path) as service:
         line = await service.said("topic_outgrown", level="error")
         assert f"topic {world.positions()} has 2 partitions, its input {events} has 3: " in line["error"]
-        assert f"--alter --topic {world.positions()} --partitions 3" in line["error"]
+        assert "`clawdstrike-alerting topics grow --config … --partitions 3`" in line["error"]
         await service.said("partition_restored", 2, provider="pagerduty-repartition")

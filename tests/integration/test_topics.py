@@ -5,23 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from consumer.cli.main import main
 from consumer.config import Config, parse_config
-from consumer.topics import (
-    KAFKA_MAX_MESSAGE_BYTES,
-    Partitions,
-    Purpose,
-    TopicReport,
-    check_topics,
-    create_topics,
-    topics_of,
-)
+from consumer.topic_specs import KAFKA_MAX_MESSAGE_BYTES, Partitions, Purpose, topics_of
+from consumer.topics import TopicReport, check_topics, create_topics
 from tests.support.broker import Broker, in_thread
 from tests.support.kafka import COMPACTED, admin, create_topic, unique
+from tests.support.waiting import wait_until
 
 CREATE = "`clawdstrike-alerting topics create --config …`"
+DAY = 86_400_000
 
 
 class Names:
@@ -186,8 +182,27 @@ async def test_a_feedback_topic_must_not_be_compacted(names: Names) -> None:
     assert problem.startswith(f"topic {names.feedback}: cleanup.policy is compact and must be delete, ")
 
 
+@pytest.mark.real_kafka("it tells its configs")
+async def test_a_feedback_topic_that_could_lose_a_hand_over_is_told(broker: Broker, names: Names) -> None:
+    names.reconfigure("delivery: {give_up_after: 8d}")
+    await names.good(names.feedback)
+    await names.topic(names.feedback, retention_ms=7 * DAY)
+    (problem,) = (await names.check()).problems
+    assert problem.startswith(
+        f"topic {names.feedback}: retention.ms is {7 * DAY} and must be at least {8 * DAY}, delivery.give_up_after: "
+    )
+    assert f"--entity-name {names.feedback} --add-config retention.ms={8 * DAY}`" in problem
+    others = Names(broker)
+    others.reconfigure("delivery: {give_up_after: 8d}")
+    async with admin(names.servers) as client:
+        creation = await create_topics(client, others.config, None, None)
+    assert creation.report.problems == ()
+    assert int((await _configs(names.servers, others.feedback))["retention.ms"]) == 9 * DAY
+
+
 @pytest.mark.parametrize(
-    ("partitions", "fix"), [(1, "--alter --topic {state} --partitions 2"), (3, "give {events} 3 partitions too")]
+    ("partitions", "fix"),
+    [(1, "topics grow --config … --partitions 2`"), (3, "give {events} 3 partitions too")],
 )
 async def test_a_state_topic_has_as_many_partitions_as_its_input(names: Names, partitions: int, fix: str) -> None:
     await names.good(names.state)
@@ -249,9 +264,6 @@ async def test_what_the_broker_does_not_tell_is_taken_for_kafkas_default(
 
 
 # --- of a repartition stage
-
-
-DAY = 86_400_000
 
 
 @pytest.fixture
@@ -379,3 +391,87 @@ def test_create_reports_what_exists_and_is_wrong(
     assert f"{names.state}: exists, left alone, 6 partitions" in out
     assert err.startswith(f"topic {names.state}: cleanup.policy is delete and must be compact")
     assert err.count("\n") == 1
+
+
+# --- grow
+
+
+def _grow(path: Path, *arguments: str) -> int:
+    return main(["topics", "grow", "--config", str(path), *arguments])
+
+
+@pytest.fixture
+def staged(keyed: Names, tmp_path: Path) -> Path:
+    """The configuration of a service with a repartition stage, whose topics have two partitions."""
+    path = tmp_path / "config.yaml"
+    path.write_text(keyed.text)
+    in_thread(keyed.good())
+    return path
+
+
+@pytest.mark.real_kafka("partitions are added")
+def test_all_topics_grow_and_the_check_is_content(
+    keyed: Names, staged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    growing = [keyed.state, keyed.positions, keyed.keyed, keyed.events]
+    assert _grow(staged, "--partitions", "5", "--dry-run") == 0
+    out, err = capsys.readouterr()
+    rows = [line.split() for line in out.splitlines()]
+    assert (rows[0], err) == (["TOPIC", "FROM", "TO"], "")
+    assert rows[1:5] == [[topic, "2", "5"] for topic in growing]
+    assert set(in_thread(keyed.check()).found.values()) == {1, 2}, "a dry run changes nothing"
+
+    assert _grow(staged, "--partitions", "5", "--yes") == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-5:] == [
+        *(f"{topic}: 5 partitions" for topic in growing),
+        "done: the service notices within a minute",
+    ]
+    report = in_thread(keyed.check())
+    assert report.problems == report.outgrown == report.notes == ()
+    assert {name: report.found[name] for name in growing} == dict.fromkeys(growing, 5)
+    assert _grow(staged, "--partitions", "5", "--yes") == 0
+    assert "nothing is left to do" in capsys.readouterr().out
+
+
+@pytest.mark.real_kafka("partitions are added")
+def test_what_a_run_that_was_ended_has_left_is_done_by_the_same_command(
+    keyed: Names, staged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def half_of_it() -> None:
+        async with admin(keyed.servers) as client:
+            for topic in (keyed.state, keyed.positions):
+                await client.create_partitions({topic: NewPartitions(3)})
+
+    in_thread(half_of_it())
+    assert len(in_thread(keyed.check()).outgrown) == 2
+    assert _grow(staged, "--partitions", "3", "--yes") == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:3]] == [
+        [keyed.keyed, "2", "3"],
+        [keyed.events, "2", "3"],
+    ]
+    assert in_thread(keyed.check()).outgrown == ()
+
+
+@pytest.mark.real_kafka("partitions are added")
+def test_what_cannot_be_is_one_line_and_changes_nothing(
+    keyed: Names, staged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _grow(staged, "--partitions", "1", "--yes") == 2
+    assert capsys.readouterr().err.startswith(f"--partitions 1: topic {keyed.events} has 2 partitions, and none can ")
+
+    async def delete(topic: str) -> None:
+        async def is_gone() -> bool:
+            return topic not in (await keyed.check()).found
+
+        async with admin(keyed.servers) as client:
+            await client.delete_topics([topic])
+        await wait_until(is_gone, f"{topic} is gone")
+
+    in_thread(delete(keyed.state))
+    assert _grow(staged, "--partitions", "3", "--yes") == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"topic {keyed.state} does not exist")
+    found = in_thread(keyed.check()).found
+    assert found[keyed.events] == found[keyed.keyed] == found[keyed.positions] == 2

@@ -42,6 +42,7 @@ class Operation(IntEnum):
 
     READ = 3
     WRITE = 4
+    ALTER = 7
     DESCRIBE = 8
     DESCRIBE_CONFIGS = 10
 

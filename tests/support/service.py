@@ -123,7 +123,8 @@ async def make_world(
     world = World(bootstrap_servers, partitions, document)
     await create_topic(bootstrap_servers, world.events, partitions=partitions)
     await create_topic(bootstrap_servers, world.dlq, configs={"max.message.bytes": str(2 << 20)})
-    await create_topic(bootstrap_servers, world.feedback, configs={"max.message.bytes": str(2 << 20)})
+    lasting = {"max.message.bytes": str(2 << 20), "retention.ms": "-1"}  # whatever give_up_after is
+    await create_topic(bootstrap_servers, world.feedback, configs=lasting)
     for provider in providers:
         await create_topic(bootstrap_servers, world.state(provider), partitions=partitions, configs=COMPACTED)
     for pipeline in build_pipelines(world.config):

@@ -123,6 +123,7 @@ def test_the_console_script_passes_the_exit_code() -> None:
     [
         ["topics", "check", "--config"],
         ["topics", "create", "--config"],
+        ["topics", "grow", "--partitions", "3", "--yes", "--config"],
         ["send-test", "--provider", "pagerduty", "--config"],
     ],
 )

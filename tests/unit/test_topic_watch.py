@@ -6,8 +6,9 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from consumer.config import Config, parse_config
+from consumer.topic_specs import follower_of
 from consumer.topic_watch import TopicWatch
-from consumer.topics import check_topics, follower_of, member_topics
+from consumer.topics import check_topics, member_topics
 
 CONFIG: Config = parse_config(
     f"kafka: {{topics: {{events: events, state: state, dlq: dlq, feedback: feedback}}}}\n"
@@ -18,7 +19,7 @@ CONFIG: Config = parse_config(
 STATE = follower_of(CONFIG, "state.pagerduty")
 SENTENCE = (
     "topic state.pagerduty has 1 partitions, its input events has 3: "
-    "`kafka-topics.sh --bootstrap-server … --alter --topic state.pagerduty --partitions 3`"
+    "`clawdstrike-alerting topics grow --config … --partitions 3`"
 )
 
 
@@ -26,8 +27,8 @@ class Admin:
     """Has these topics, all as they must be but for ``policies``; ``asked`` is how often it was asked."""
 
     def __init__(self, **counts: int) -> None:
-        self.counts = {"state.pagerduty": counts["state"], "events": counts["events"], "state.opsgenie": 7}
-        self.counts |= {"dlq": 1, "feedback": 1}
+        self.counts = {"state.pagerduty": counts["state"], "events": counts["events"]}
+        self.counts |= {"state.opsgenie": counts["events"], "dlq": 1, "feedback": 1}
         self.policies: dict[str, str] = {}
         self.asked = 0
         self.error: Exception | None = None
@@ -107,7 +108,7 @@ async def test_the_state_may_grow_first() -> None:
     (sentence,) = topics.outgrown
     assert sentence.startswith(
         "topic state.pagerduty has 8 partitions, its input events has 6: give events 8 partitions too "
-        "(`kafka-topics.sh --bootstrap-server … --alter --topic events --partitions 8`), or stop"
+        "(`clawdstrike-alerting topics grow --config … --partitions 8`), or stop"
     )
     report = await check_topics(admin, CONFIG)  # type: ignore[arg-type]
     assert sentence in report.outgrown
