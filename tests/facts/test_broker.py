@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from tests.support.broker import Broker
 from tests.support.kafka import Rebalances, admin, create_topic, member, unique
@@ -27,7 +28,10 @@ async def test_no_heartbeat_is_sent_while_the_assigned_callback_runs(broker: Bro
     async with admin(broker.bootstrap_servers) as client:
 
         async def state() -> str:
-            (response,) = await client.describe_consumer_groups([group])
+            try:
+                (response,) = await client.describe_consumer_groups([group])
+            except GroupCoordinatorNotAvailableError:  # a broker that has had no group yet makes their topic first
+                return ""
             said: str = response.groups[0][2]
             return said
 

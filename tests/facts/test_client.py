@@ -1,5 +1,5 @@
-"""Facts about aiokafka 0.14 that need no broker. No behaviour of the service is in here; where one of these fails after an
-update of the library, the design is to be looked at again (see README.md beside this file)."""
+"""Facts about aiokafka 0.14 that need no broker. No behaviour of the service is in here; where one of these fails after
+an update of the library, the design is to be looked at again (see README.md beside this file)."""
 
 import inspect
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Each test that the paper names exists, each fact says by what it is shown, and the sections that it names are there."""
+"""Each test that the paper names exists, each fact says what shows it, and the sections that it names are there."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,9 @@ def test_each_fact_is_shown_by_a_test_or_said_not_to_be() -> None:
 
 def test_each_test_of_this_folder_shows_a_fact() -> None:
     for name in ("test_client.py", "test_broker.py"):
-        for test in re.findall(r"^(?:async )?def (test_\w+)\(", Path(__file__).with_name(name).read_text(), re.MULTILINE):
+        for test in re.findall(
+            r"^(?:async )?def (test_\w+)\(", Path(__file__).with_name(name).read_text(), re.MULTILINE
+        ):
             assert f"`tests/facts/{name}::{test}`" in PAPER
 
 
