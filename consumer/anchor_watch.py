@@ -1,4 +1,4 @@
-"""Whether the logs of a member's partitions are still those that its tasks have decided (design-2 section 17).
+"""Whether the logs of a member's partitions are still those that its tasks have decided (design section 17).
 
 A log can become another one while it is read: its topic is created anew, or an unclean election takes its end away. The
 client does not notice where the new one is long enough already.

@@ -1,4 +1,4 @@
-"""Where a task begins (design-2 section 17). Pure.
+"""Where a task begins (design section 17). Pure.
 
 `beginning` goes by the anchors of the checkpoint, which say whether this is the log that was decided; `judge` by the
 offset that the group has, which can be somebody else's.

@@ -4,7 +4,7 @@ Ours come behind the headers of the original and begin with ``alerting.topic``. 
 has older ones of ours among its original headers: the last ``alerting.topic`` is where the original ends.
 
 Where the topic does not take the original, the dead letter is *cut*: it holds as much as there is room for, and says
-what it lacks, so that nobody takes a part for the whole (design-2 section 15).
+what it lacks, so that nobody takes a part for the whole (design section 15).
 """
 
 import hashlib

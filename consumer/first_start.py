@@ -1,4 +1,4 @@
-"""Whether a pipeline has never been: only then does ``start_from`` count (design-2 section 17).
+"""Whether a pipeline has never been: only then does ``start_from`` count (design section 17).
 
 A partition without an offset in a pipeline that has been before was added, or its topic was created anew: it begins at
 its beginning, or what came while the service was down would be lost.

@@ -1,4 +1,5 @@
-"""Two processes with one ``kafka.group_instance_id``: the one that started first goes on, the other ends (issue 12).
+"""Two processes with one ``kafka.group_instance_id``: the one that started first goes on, the other ends (design
+section 15).
 
 Kafka lets each take the membership from the other, every few seconds, for ever, and both believe in it (KIP-345). So
 each says in its client id who it is, and one whose membership is gone asks the group who has it.

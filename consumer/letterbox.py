@@ -1,7 +1,7 @@
 """The dead-letter topic as the tasks of one member write to it: what it takes, and what is done about the rest.
 
 A topic's ``max.message.bytes`` can be changed at any moment. A dead letter that is larger is compressed, and cut where
-that is not enough (design-2 section 15). That the limit is another one is learnt from a refusal, once for all tasks,
+that is not enough (design section 15). That the limit is another one is learnt from a refusal, once for all tasks,
 and forgotten when it rises again.
 """
 

@@ -1,4 +1,4 @@
-"""Looking at single records of a partition: whether anchors fit, what is before an offset (design-2 section 17).
+"""Looking at single records of a partition: whether anchors fit, what is before an offset (design section 17).
 
 Everything is read uncommitted, up to the high watermark: an aborted record is a part of its log as well.
 """

@@ -1,4 +1,4 @@
-"""Whose a group offset is: the metadata of our commits says so (design-2 section 17, "Offsets of others"). Pure."""
+"""Whose a group offset is: the metadata of our commits says so (design section 17, "Offsets of others"). Pure."""
 
 from enum import Enum, auto
 

@@ -1,4 +1,4 @@
-"""Orders to decide again, or to pass over, what lies before or behind a group's positions (design-2 section 17).
+"""Orders to decide again, or to pass over, what lies before or behind a group's positions (design section 17).
 
 An order is a group offset with `ORDER_MARK`: the tasks go there, and their next checkpoints hold it. Kafka takes it
 only while the group has no members.

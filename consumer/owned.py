@@ -262,7 +262,7 @@ class OwnedPartition(ABC):
             raise StateRefused(problem)
 
     async def _go_on(self, committed: OffsetAndMetadata, checkpointed: Position | None) -> Beginning:
-        """Find the position again, and what has become of the log (design-2 section 17)."""
+        """Find the position again, and what has become of the log (design section 17)."""
         found = await self._whereabouts.find(committed, checkpointed, has_had_owners=self._has_had_owners)
         self._passed(found.offset)
         if self._whereabouts.holds is not None and whose(self._whereabouts.holds) is not Whose.FIRST:

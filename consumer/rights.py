@@ -2,7 +2,7 @@
 
 The trial is one record in a transaction that is aborted, so nobody who reads committed records sees it. It has a
 transactional id of its own: a task's would fence the task's owner. It goes to the dead-letter topic alone: in a state
-partition an open transaction would hide the owner's checkpoints from the next owner (design-2 section 15).
+partition an open transaction would hide the owner's checkpoints from the next owner (design section 15).
 """
 
 import asyncio

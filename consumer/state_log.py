@@ -1,4 +1,5 @@
-"""Whether what a task has written of its state is still there: topics are emptied, deleted and made anew (issue 12).
+"""Whether what a task has written of its state is still there: topics are emptied, deleted and made anew
+(design section 17).
 
 A task that runs knows all of its alerts. So when their records are gone, they are only to be written again; a task that
 was built anew instead would have forgotten them.

@@ -1,4 +1,4 @@
-"""Records that cannot be read: a corrupt batch is the trouble of its partition alone (design-2 section 15).
+"""Records that cannot be read: a corrupt batch is the trouble of its partition alone (design section 15).
 
 aiokafka 0.14 raises what is wrong with a batch out of ``getmany``, at each call, and does not say of which partition.
 By then it has passed over what the same call had taken of other partitions, and over the records before the batch

@@ -1,4 +1,4 @@
-"""How far a task has come in its input, and how it finds its place again (design-2 section 17).
+"""How far a task has come in its input, and how it finds its place again (design section 17).
 
 What is decided from is pure (`consumer.beginning`, `state.anchors`); here it is looked at, told and remembered.
 """

@@ -257,7 +257,7 @@ MISSED_SECONDS = SESSION_SECONDS + REBALANCE_SECONDS
 PROBED_SECONDS = TIMEOUT_SECONDS + 3
 """Until a provider that works again is found out by a probe."""
 SILENT_SECONDS = 60.0 + PROBED_SECONDS
-"""So long nothing leaves through a key that was answered 429 (design-2, section 13)."""
+"""So long nothing leaves through a key that was answered 429 (design section 13)."""
 
 
 def _members(name: str, strike: Strike) -> Kind:

@@ -12,7 +12,7 @@ from tests.chaos.happened import Window
 from tests.support.kafka import admin
 
 NOTICED_SECONDS = 60.0
-"""Until partitions that were added are noticed (design-2, section 15)."""
+"""Until partitions that were added are noticed (design section 15)."""
 LAST_TRY_SECONDS = 240.0
 """For which a topic is told to grow: several restarts of its broker, one after the other."""
 

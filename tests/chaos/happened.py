@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 REJECTING = frozenset({400, 413, 422})
-"""Statuses that say of an alert that it will never be taken (design-2, section 13), where its key is right."""
+"""Statuses that say of an alert that it will never be taken (design section 13), where its key is right."""
 
 
 @dataclass(frozen=True, slots=True)

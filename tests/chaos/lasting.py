@@ -30,14 +30,14 @@ SESSIONS = 4000
 
 YEAR_SECONDS = 365 * 86400.0
 STANDS_STILL_SECONDS = 60.0
-"""Until a stable offset that does not move is noticed (design-2, section 15)."""
+"""Until a stable offset that does not move is noticed (design section 15)."""
 RESTORED_KEY_SECONDS = 15.0
-"""Until a key that works again is found out: one check every 10 s (design-2, section 13), and a moment."""
+"""Until a key that works again is found out: one check every 10 s (design section 13), and a moment."""
 SEEN_FIRST_SECONDS = 8.0
 """So long a problem can be read before a transaction hides the rest of it."""
 SHORT_TRANSACTION_SECONDS = 2.0
 """With the moment until it is noticed less than the 5 s for which transactions may hide what is behind them, where
-quiet ends an alert as soon as here (design-2, section 15: a tenth of ``after_minutes``, at least that)."""
+quiet ends an alert as soon as here (design section 15: a tenth of ``after_minutes``, at least that)."""
 RESOLVED_SECONDS = QUIET_SECONDS + 20.0
 """After so long what is quiet is resolved, where each record may be read some seconds later than it was written."""
 AT_LAST_SECONDS = 60.0

@@ -22,7 +22,7 @@ LATE_SECONDS = 5.0
 """A page is late that waited so much longer than the rate of its key allows."""
 
 PAGES_PART = 3 / 5
-"""Of five requests at least so many may be pages: one is a resolve, one is told again (design-2, section 13)."""
+"""Of five requests at least so many may be pages: one is a resolve, one is told again (design section 13)."""
 
 
 @dataclass(frozen=True, slots=True)

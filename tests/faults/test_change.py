@@ -1,4 +1,4 @@
-"""Yesterday it was not so: versions, groups, topics, keys (issue 12, rows 10, 11, 16, 19, 20)."""
+"""Yesterday it was not so: versions, groups, topics, keys (design sections 3, 7, 15 and 17)."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What is true of an alert when routes and keys change from one process to the next (issue 12, rows 13 and 14).
+"""What is true of an alert when routes and keys change from one process to the next (design section 18).
 
 `kill -9` between them where the last checkpoint must not know what has been told.
 """
@@ -87,7 +87,7 @@ async def standings(document: Mapping[str, Any], folder: Path) -> dict[str, int]
     return {name: count for name, count in counts["pagerduty"].items() if count}
 
 
-# row 13
+# the route is decided by the first event
 
 
 async def test_a_route_that_was_decided_before_kill_9_is_decided_again_whatever_has_come_since(
@@ -154,7 +154,7 @@ async def test_a_new_life_is_told_once_the_state_knows_of_the_end_of_the_old_one
     assert [incident.key for incident in sandbox.incidents()] == [HIGH_KEY, CRITICAL_KEY]
 
 
-# row 14: a route that is renamed
+# a route that is renamed
 
 
 async def test_a_route_that_is_renamed_is_found_by_its_key(broker: Broker, sandbox: Sandbox, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ async def test_a_route_that_is_renamed_is_found_by_its_key(broker: Broker, sandb
     assert (incident.key, incident.triggers) == (GUARD_KEY, 2)
 
 
-# row 14: a key that is rotated, and listed as retired
+# a key that is rotated, and listed as retired
 
 
 @pytest.mark.parametrize("change", ["rotated", "removed"])
@@ -246,7 +246,7 @@ async def test_a_key_that_is_retired_and_in_use_is_refused(broker: Broker, sandb
     assert GUARD_KEY not in said.decode()
 
 
-# row 14: a key that is gone
+# a key that is gone
 
 
 async def test_what_a_key_has_opened_that_is_gone_is_an_orphan_and_told_anew(

@@ -199,7 +199,7 @@ async def test_a_static_member_that_restarts_within_the_session_moves_no_partiti
 async def test_of_two_members_with_one_id_the_first_goes_on_and_the_other_ends_with_the_line(
     broker: Broker, sandbox: Sandbox, tmp_path: Path, together: bool
 ) -> None:
-    """Issue 12, row 21."""
+    """Design section 15."""
     world = await make_world(
         broker.bootstrap_servers, sandbox.url, partitions=2, kafka={"group_instance_id": "the-same"}
     )

@@ -134,7 +134,7 @@ async def test_alerts_are_listed_shown_acknowledged_and_resolved(
 async def test_a_key_in_two_partitions_is_one_answer_with_the_partition_each_time(
     broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Issue 12, row 18: the topics grew, or the records have no key."""
+    """The topics grew, or the records have no key."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
     commands = Commands(world, tmp_path, capsys)
     async with running_member(world.config):

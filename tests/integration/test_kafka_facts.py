@@ -1,4 +1,4 @@
-"""The facts of Apache Kafka and aiokafka that section 6 of the design leans on. No code of the service is in here."""
+"""The facts of Apache Kafka and aiokafka that design section 6 leans on. No code of the service is in here."""
 
 import asyncio
 import contextlib

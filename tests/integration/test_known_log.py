@@ -1,4 +1,4 @@
-"""The input becomes another log, or somebody else moves the group (design-2 section 17; rows 1 to 5 of its issue)."""
+"""The input becomes another log, or somebody else moves the group (design section 17)."""
 
 import asyncio
 import time

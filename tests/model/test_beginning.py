@@ -1,4 +1,4 @@
-"""Where a task begins, for every small log and everything that can become of it (design-2 section 17).
+"""Where a task begins, for every small log and everything that can become of it (design section 17).
 
 A log is its records by offset; what is missing in between is a transaction marker. A task decides one log in slices;
 then it becomes another: truncated, gone another way, created anew, its beginning removed, while the task is down or

@@ -1,4 +1,4 @@
-"""Group offsets of others, in every order of steps, commits and crashes (design-2 section 17).
+"""Group offsets of others, in every order of steps, commits and crashes (design section 17).
 
 One task decides one partition; it is killed between any two steps, and meanwhile somebody else may set the group's
 offset. What nobody has decided is never skipped, except by an operator's order; an operator's rewind is obeyed, once;

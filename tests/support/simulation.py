@@ -4,8 +4,8 @@ A *walk* is a list of steps, each a name and a small number that chooses among w
 possible does nothing, so any part of a walk is a walk, and a failing one shrinks by leaving steps out. The member's
 wall clock may be wrong by a year, its key may be revoked for a while, and in a *tight* simulation its route may owe one
 trigger only. In a *routed* one there are routes by severity, and from one owner to the next keys are rotated, routes
-renamed and removed. After every step the promises of design section 5 are checked as ``alert_model.py`` checks them; at
-the end everything is delivered and committed, and here and the provider must agree.
+renamed and removed. After every step the promises of design section 5 are checked, as `tests.model.alert` does; at the
+end everything is delivered and committed, and here and the provider must agree.
 
 Time is a number (`VirtualLoop`). A request is *on the wire* until it is answered, times out or breaks off; it *lands*
 when the provider takes it, which may be before that, never, or, with ``late``, up to ``TIMEOUT`` afterwards.

@@ -127,7 +127,7 @@ def test_nor_by_a_late_resolve_of_a_dead_owner_when_its_events_were_there_before
     simulate([*resolve, *two, ("answer", 0)], late=True)
 
 
-# keys and routes that change between two owners (issue 12, rows 13 and 14)
+# keys and routes that change between two owners (design section 18)
 
 
 def test_a_higher_severity_that_is_decided_again_with_the_first_event_has_its_route() -> None:

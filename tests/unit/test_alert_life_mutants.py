@@ -204,7 +204,7 @@ def offers_nothing(outbox: TaskOutbox, *args: Any) -> Iterator[None]:
     return iter(())
 
 
-# the rules of section 13
+# the rules of design section 13
 
 
 def believes_every_rejection(delivery: Delivery, integration: Integration, suspect: Any) -> None:
@@ -229,7 +229,7 @@ def loses_what_it_makes_room_by(alert: Alert) -> None:
 _bury, _make_room, _left = TaskOutbox._bury, TaskOutbox.make_room, TaskOutbox._left
 
 
-# the rules of section 14
+# the rules of design section 14
 
 
 def quiet_by_the_wall_clock(task: Task, now: float, at_most: int) -> list[Alert]:
@@ -249,7 +249,7 @@ async def restores_no_position(task: Task, committed: Any) -> None:
     task.position = len(task.source.records)
 
 
-# the rules of section 18
+# the rules of design section 18
 
 
 def decides_on_what_is_owed(pipeline: Pipeline, before: Alert | None, event: Any) -> None:
@@ -365,7 +365,7 @@ REJECTED_ELSEWHERE: tuple[Step, ...] = (
 OUTBOX, PIPELINE, TASK, BELONGING = consumer.outbox, consumer.pipeline, consumer.task, providers.belonging
 
 MUTANTS = [
-    # those of alert_model.py
+    # those of tests/model/alert.py
     mutant("without the intent checkpoint", Store, "is_held", always(True), NO_INTENT),
     Mutant(
         "an intent checkpoint that is not of the alert as it is now",

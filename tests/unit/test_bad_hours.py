@@ -1,6 +1,6 @@
 """Bad hours, in virtual time: nothing that stays wrong for long may cost anybody else a page (design section 13).
 
-The numbers are those of issue 11's table. Everything but Kafka and the provider is the service's own.
+Everything but Kafka and the provider is the service's own.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A whole task whose log becomes another one: what it holds, what it commits, what it tells (design-2 section 17)."""
+"""A whole task whose log becomes another one: what it holds, what it commits, what it tells (design section 17)."""
 
 from collections.abc import Iterator
 

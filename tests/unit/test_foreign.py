@@ -1,4 +1,5 @@
-"""Whose the topics of state are: found at the end of each partition, told with topic, group and fix (row 16)."""
+"""Whose the topics of state are: found at the end of each partition, told with topic, group and fix (design
+section 17)."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace

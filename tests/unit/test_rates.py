@@ -1,6 +1,6 @@
 """Many members and one integration key: what the rules of `KeyLimiter` come to, and that each of them is needed.
 
-The figures are those of design section 13 and of issue A, rows 7, 8, 9 and 43.
+The figures are those of design section 13, "Rates".
 """
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""Records that are not keyed as ``kafka.event_key`` says: counted, warned of once, noted in readiness (row 20)."""
+"""Records that are not keyed as ``kafka.event_key`` says: counted, warned of once, noted in readiness (design
+section 7)."""
 
 from dataclasses import replace
 from typing import Any
