@@ -1,4 +1,4 @@
-"""More partitions while the service runs: how many each topic gets, and in which order (design-2 section 17).
+"""More partitions while the service runs: how many each topic gets, and in which order (design section 17).
 
 Task *i* keeps its alerts, or its position, in partition *i* of a topic of ours, so that topic grows before its input:
 no partition of the input is ever without. Kafka takes no partition away again.

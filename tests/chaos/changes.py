@@ -23,9 +23,9 @@ from tests.support.waiting import wait_until
 LIVE_SECONDS = 12.0
 """So long problems are live before a change, and go on after it."""
 MARKED_SECONDS = 60.0
-"""So long a new home waits for the mark of an old one, at most (design-2, section 17)."""
+"""So long a new home waits for the mark of an old one, at most (design section 17)."""
 ANCHOR_SECONDS = 60.0
-"""Between two looks whether the log still is the one that was read (design-2, section 17)."""
+"""Between two looks whether the log still is the one that was read (design section 17)."""
 DECIDED_SECONDS = 60.0
 GONE_SECONDS = 30.0
 DOWN_SECONDS = 4.0
