@@ -21,7 +21,7 @@ from tests.support.process import Service
 
 SKEWED = "tests.chaos.skewed"
 FREEZE_TRIES = 40
-TWINS_SECONDS = 180.0
+TWINS_SECONDS = 420.0
 """Until one of two members with one id has given up, where Kafka may be away for most of that."""
 
 TWINS_STAY_SECONDS = 10.0

@@ -22,6 +22,9 @@ GOES_ON = 0.4
 """Of the sessions whose end was told, the part that misbehaves once more."""
 
 
+LONGEST_AWAY_MS = 420_000
+"""For which a broker may be away before an event is given up."""
+
 LEAD_SECONDS = 0.005
 """So much earlier than its time an event may be sent, so that not each one is waited for."""
 
@@ -89,7 +92,7 @@ class Traffic:
             yield
         finally:
             stop.set()
-            async with asyncio.timeout(180):
+            async with asyncio.timeout(LONGEST_AWAY_MS / 1000 + 60):
                 await task
 
     async def _flow(self, prefix: str, chance: random.Random, stop: asyncio.Event) -> None:
@@ -117,7 +120,7 @@ class Traffic:
 
     async def _producer(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.servers, enable_idempotence=True, request_timeout_ms=120_000, linger_ms=5
+            bootstrap_servers=self.servers, enable_idempotence=True, request_timeout_ms=LONGEST_AWAY_MS, linger_ms=5
         )
         await producer.start()
         return producer

@@ -11,9 +11,12 @@ import docker  # type: ignore[import-untyped]
 import docker.errors  # type: ignore[import-untyped]
 
 from consumer.demo.broker import free_port
-from tests.support.broker import IMAGE, READY_SECONDS, _answers, in_thread
+from tests.support.broker import IMAGE, _answers, in_thread
 
 REPLICATION = 3
+
+READY_SECONDS = 300.0
+"""For brokers that start at the same time, share two cores with their clients, and recover their logs."""
 
 
 class ClusterNode:
