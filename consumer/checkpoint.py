@@ -44,7 +44,8 @@ class Checkpoint:
     beside: Container[str] = frozenset()
 
     async def commit(self, sink: Sink) -> RecordMetadata:
-        """Commit all of it, or raise as `commit_transaction` does. Returns where its own record is."""
+        """Commit all of it, or raise as `commit_transaction` does. Returns where the first of its records is
+        that go into the state topic."""
         return await commit_transaction(sink.producer, lambda: self._send(sink))
 
     async def _send(self, sink: Sink) -> RecordMetadata:
@@ -52,7 +53,7 @@ class Checkpoint:
         await sink.letterbox.post(sink.producer, self.dead_letters)
         sends = await send_batched(sink.producer, self._records(sink), sink.turns)
         written = await asyncio.gather(*sends)
-        return written[-1]
+        return written[0]  # the client gives the first offset of a batch, whichever record is asked for
 
     def _records(self, sink: Sink) -> Iterator[Outgoing]:
         topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()

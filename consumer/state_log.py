@@ -22,11 +22,11 @@ class StateLog:
         return self._last
 
     def wrote(self, offset: int, records: int) -> bool:
-        """A checkpoint of so many records ends at this offset. Whether all of them are behind what was read or written
-        before, or this is another log. (-1: the broker did not say where.)"""
+        """A checkpoint of so many records begins at this offset. Whether all of them are behind what was read or
+        written before, or this is another log. (-1: the broker did not say where.)"""
         if offset < 0:
             return True
-        is_behind, self._last = offset - records >= self._last, offset
+        is_behind, self._last = offset > self._last, offset + records - 1
         if not is_behind:
             self._beginning = 0
         return is_behind

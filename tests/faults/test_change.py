@@ -7,7 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import NewPartitions, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from consumer.cli.main import main
@@ -189,6 +190,12 @@ async def test_a_state_topic_that_is_made_anew_under_a_running_member_is_filled_
     assert sandbox.extra_incidents() == []
 
 
+async def _set_policy(client: AIOKafkaAdminClient, topic: str, policy: str) -> None:
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": policy})
+    (response,) = await client.alter_configs([resource])
+    assert [error_code for error_code, *_ in response.resources] == [0]
+
+
 @pytest.mark.real_kafka("records are deleted")
 async def test_a_state_topic_that_is_emptied_under_a_running_member_is_filled_again(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
@@ -202,7 +209,10 @@ async def test_a_state_topic_that_is_emptied_under_a_running_member_is_filled_ag
         await asyncio.sleep(6)
         async with admin(world.bootstrap_servers) as client:
             partition = TopicPartition(world.state(), 0)
+            await _set_policy(client, world.state(), "compact,delete")  # else nothing can be deleted
             await client.delete_records({partition: RecordsToDelete(before_offset=-1)})
+            await _set_policy(client, world.state(), "compact")
+        assert service.lines("state_written_again", level="error") == []
         assert await alerts_in_state(world) == {}
         await service.said("state_written_again", level="error", timeout=100)
 

@@ -136,9 +136,9 @@ class Producer:
         return BatchBuilder(1 << 19, 0)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[RecordMetadata]":
-        for record in MemoryRecords(bytes(batch._build())).next_batch():
-            done = await self.send(topic, record.value, record.key, partition, record.headers)
-        return done
+        records = list(MemoryRecords(bytes(batch._build())).next_batch())
+        sent = [await self.send(topic, one.value, one.key, partition, one.headers) for one in records]
+        return sent[0]  # as the client does
 
     async def commit_transaction(self) -> None:
         self._check()

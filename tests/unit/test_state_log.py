@@ -64,9 +64,12 @@ def test_a_checkpoint_that_stands_before_what_was_written_is_in_another_log() ->
 
 
 def test_a_checkpoint_that_is_longer_than_the_log_was_is_seen_to_be_in_another() -> None:
-    assert not StateLog(0, 6).wrote(11, 12)
-    assert StateLog(0, 6).wrote(17, 12)
-    assert StateLog(0, 0).wrote(11, 12)
+    assert not StateLog(0, 6).wrote(0, 12)
+    assert StateLog(0, 6).wrote(6, 12)
+    log = StateLog(0, 0)
+    assert log.wrote(0, 12)
+    assert log.last == 11
+    assert not log.wrote(11, 1)
 
 
 def known(setting: Setting) -> set[bytes]:
