@@ -19,6 +19,7 @@ from consumer.feedback import Feedback, MalformedFeedback, decode_feedback
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients, started
 from consumer.look import STALE_END_SECONDS, STALE_END_TRIES
+from consumer.moves import Move, decode_move, is_move
 from consumer.server.metrics import PipelineMetrics
 from providers.retry import Backoff
 
@@ -188,8 +189,10 @@ class FeedbackReader:
             for inbox in list(self._placed):
                 inbox.hand(tp.partition, feedback, position)
 
-    def _decoded(self, record: "ConsumerRecord[bytes, bytes]") -> Feedback | None:
+    def _decoded(self, record: "ConsumerRecord[bytes, bytes]") -> Feedback | Move | None:
         try:
+            if is_move(record.headers):
+                return decode_move(record.key, record.value, record.headers)
             return decode_feedback(record.key, record.value, record.headers, record.timestamp)
         except MalformedFeedback as error:
             self._metrics.feedback("malformed", "ignored")
