@@ -198,7 +198,11 @@ def _sender(facts: dict[str, Any]) -> Sender:
         _number(int(partition), _PARTITIONS): _number(offset, _OFFSETS)
         for partition, offset in facts.get("feedback", {}).items()
     }
-    provider, partition, scheme = _text(facts["provider"]), _number(facts["from"], _PARTITIONS), _scheme(facts["scheme"])
+    provider, partition, scheme = (
+        _text(facts["provider"]),
+        _number(facts["from"], _PARTITIONS),
+        _scheme(facts["scheme"]),
+    )
     return Sender(provider, partition, scheme, feedback, _text(facts.get("group", "")))
 
 

@@ -45,9 +45,9 @@ class Decision:
     """What an event that concerns somebody came to.
 
     ``alert`` owes something because of it, as it is now in the store; ``event`` is the event if its record is what is
-    owed. ``ends`` are the dedup keys of alerts whose threat is over, by the ``end`` that the event tells of: there can be
-    very many, so the caller ends them. ``unexpected_key`` says what is wrong with the key of its record. ``forward`` is
-    the record that another task is to decide, which has its home by ``home_key``.
+    owed. ``ends`` are the dedup keys of alerts whose threat is over, by the ``end`` that the event tells of: there can
+    be very many, so the caller ends them. ``unexpected_key`` says what is wrong with the key of its record.
+    ``forward`` is the record that another task is to decide, which has its home by ``home_key``.
     """
 
     outcome: Outcome | None = None
@@ -195,9 +195,7 @@ class Pipeline:
                 return Decision(dead_letter=self._stale(event, record, age))
         return self._occurred(event, _kept(record), store, now, elsewhere, is_elsewhere=is_elsewhere)
 
-    def replay(
-        self, replay: Replay, store: Store, now: Moment, elsewhere: Elsewhere | None = None
-    ) -> Decision | None:
+    def replay(self, replay: Replay, store: Store, now: Moment, elsewhere: Elsewhere | None = None) -> Decision | None:
         """Decide a dead letter again, like an event of now; None if it is not alertable any more.
 
         Only what alerts is replayed: the end of an alert says something about its own time, not about now.
