@@ -6,6 +6,7 @@ checkpoints that hold the tombstones and the hand-overs together, of which the l
 never moved, all of this waits for nobody and writes nothing.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -37,6 +38,9 @@ Producers ask within five minutes how many partitions there are (``metadata.max.
 
 TURN_SECONDS: Final = 900.0
 """After the belief about the partitioner has changed, it does not change again for so long; then for twice as long."""
+
+SUSPECTS_SECONDS: Final = 60.0
+"""For so long it is remembered that a key was in doubt; by then it has been told, or is in doubt again."""
 
 ENDS_SECONDS: Final = 900.0
 """For so long an end is remembered; longer while something from before it may still come."""
@@ -136,6 +140,8 @@ class Moving:
         self._no_turn_before = 0.0
         self._unheard: frozenset[int] = frozenset()
         self._taken: Mapping[int, int] = {}
+        self._suspects: OrderedDict[str, float] = OrderedDict()
+        self._counted_at: float | None = None
 
     # from and to the checkpoint
 
@@ -257,8 +263,20 @@ class Moving:
     def awaits(self, alert: Alert) -> bool:
         """Whether another task may still speak for this alert, or have something of it."""
         if self._is_settled:
-            return False
+            return not self._homes.are_ever_moved and self._is_suspect(alert)
         return not self._unheard.isdisjoint(self._homes.awaited(self._pipeline.home_key_of(alert)))
+
+    def _is_suspect(self, alert: Alert) -> bool:
+        """Whether a key comes here that belongs elsewhere: if the topic has just grown, this may be its new home.
+
+        That is known as soon as it has been asked how many partitions there are.
+        """
+        if self._whole is None or not self._is_known():
+            return False
+        if self._home_of(self._pipeline.home_key_of(alert)) == self._partition:
+            return False
+        since = self._suspects.setdefault(alert.dedup_key, self._clock.monotonic())
+        return self._whole.counted_at is None or self._whole.counted_at < since
 
     def quiet_to(self, now: float) -> float | None:
         """Up to which moment that nothing was heard says that nothing was; None if it says nothing."""
@@ -307,9 +325,20 @@ class Moving:
         if self._whole is not None and self._whole.partitions > self._there:
             self._there = self._whole.partitions
             self._see(Scheme(self._there, self._homes.scheme.turn))
+        yield from self._doubt_no_more()
         if len(self._ends):
             kept = ENDS_SECONDS if self._is_settled else 4 * ENDS_SECONDS
             yield from self._ends.forget_before(self._clock.wall() - kept)
+
+    def _doubt_no_more(self) -> Iterator[None]:
+        counted_at = self._whole.counted_at if self._whole is not None else None
+        if self._suspects and counted_at != self._counted_at:
+            self._deeds.homes_changed(are_others=False)
+        self._counted_at = counted_at
+        forgotten_before = self._clock.monotonic() - SUSPECTS_SECONDS
+        while self._suspects and next(iter(self._suspects.values())) < forgotten_before:
+            self._suspects.popitem(last=False)
+            yield
 
     def _see(self, scheme: Scheme) -> None:
         self._set(self._homes.with_seen(scheme))
@@ -503,7 +532,7 @@ class Moving:
         after = joined(own, written, self.ended_at(written.dedup_key, written.session_id))
         self._metrics.home("taken_over")
         if after is not None:
-            self._store.put(after)
+            self._store.hear(after, self._clock.monotonic())  # nobody says for how long it has been quiet
             self._deeds.taken_over(after, own)
         elif own is not None:
             self._store.drop(own.dedup_key)

@@ -181,6 +181,18 @@ class _Reader:
             self.inbox.hand(0, records, begin + len(records))
 
 
+class _Proofs(Proofs):
+    """The group takes whatever is proved."""
+
+    def __init__(self, homes: "Homes") -> None:
+        super().__init__()
+        self._homes = homes
+
+    async def prove(self, offsets: Any) -> None:
+        for partition, offset in offsets.items():
+            self._homes.sources[partition.partition].offset = offset
+
+
 class Member:
     """A process with one partition."""
 
@@ -189,7 +201,7 @@ class Member:
         self.source = homes.sources[number]
         self.kafka = homes.partitions[number]
         self.known = 0  # how many partitions its broker knows of; 0: the truth
-        self._proofs = Proofs()
+        self._proofs = _Proofs(homes)
         self.delivery = Delivery(
             provider=homes.provider,
             sender=homes,
@@ -250,7 +262,7 @@ class Member:
 
     def _watch(self, task: Task) -> None:
         take = task._outbox.take
-        join = task._moving._join
+        join, over = task._moving._join, task._over
 
         def watched(dedup_key: str, route: str) -> Dispatch | None:
             leaving = take(dedup_key, route)
@@ -260,8 +272,14 @@ class Member:
 
         def joining(handed: Alert) -> None:
             join(handed)
-            self._homes.moved(handed.dedup_key, self.number)
+            self._homes.moved(handed.dedup_key, self.number, task.store.get(handed.dedup_key))
 
+        def ending(alert: Alert) -> bool:
+            is_news = over(alert)
+            self._homes.ended(alert.dedup_key, self.number)
+            return is_news
+
+        task._over = ending  # type: ignore[method-assign]
         task._outbox.take = watched  # type: ignore[method-assign]
         task._moving._join = joining  # type: ignore[method-assign]
 
@@ -307,7 +325,7 @@ class Homes:
         self.log: Any = _Log(self.break_, lambda key: None)
         self.provider = _Provider(ONE_KEY)
         self.believed = believed
-        self.count = count
+        self.count = self._first = count
         self.feedback: list[Any] = []
         self.sources = [_Source(self, number) for number in range(MOST)]
         self.partitions = [_Partition(self, number) for number in range(MOST)]
@@ -325,6 +343,9 @@ class Homes:
         for _ in range(count):
             self._join()
         self.settle()
+        with self.loop.running():
+            for _ in range(2):  # it has been running for a while
+                self._everything()
 
     def wall(self) -> float:
         return EPOCH + self.loop.time()
@@ -354,7 +375,8 @@ class Homes:
 
     def _produce(self, number: int, *, late: bool, is_end: bool) -> None:
         session = SESSIONS[number % len(SESSIONS)]
-        count = 1 + number // len(SESSIONS) % self.count if late else self.count
+        counts = range(self._first, self.count + 1)
+        count = counts[number // len(SESSIONS) % len(counts)] if late else self.count
         partition = Partitioner.MURMUR2.partition_of(session.encode(), count)
         records, now = self.sources[partition].records, self.wall()
         number = len(self.events)
@@ -400,9 +422,11 @@ class Homes:
         return self.members[number % len(self.members)]
 
     def _step_decide(self, number: int) -> None:
-        member = self._member(number)
+        self._decide(self._member(number), 1 + number // 8)
+
+    def _decide(self, member: Member, most: int) -> None:
         source, task = member.source, member.task
-        records = source.records[source.next : source.next + 1 + number // 8]
+        records = source.records[source.next : source.next + most]
         if records and task.is_running:
             source.next += len(records)
             self.say(f"{member.number} decides {[record.offset for record in records]}")
@@ -441,6 +465,8 @@ class Homes:
             request = sorted(self._wire, key=lambda one: (one.key, one.member))[number % len(self._wire)]
             self._land(request)
             self.say(f"answered: {request}")
+            if request.is_trigger:  # and what was counted in meanwhile
+                self.told |= {one for one in self._events(request.key) if self.holder.get(one) == request.member}
             request.answer.set_result(Accepted(self.wall()))
 
     def _step_break(self, number: int) -> None:
@@ -474,7 +500,7 @@ class Homes:
         """A second in which everybody does what there is to do."""
         for member in list(self.members):
             member.known = 0
-            self._step_decide(member.number + 8 * len(member.source.records))
+            self._decide(member, len(member.source.records))
             self.settle()
             member.reader.hand(1000)
             member.task.urge()
@@ -500,7 +526,7 @@ class Homes:
         )
         leaving = OnTheWire(member, dispatch, covers, self.loop.create_future())
         self.say(f"leaves: {leaving}")
-        if any(other.key == key for other in self._wire):
+        if any((other.key, other.member) == (key, member) for other in self._wire):
             self.break_("two requests at a time about one alert", str(leaving))
         self._wire.append(leaving)
         try:
@@ -519,7 +545,9 @@ class Homes:
         self.say(f"lands: {request}")
         key = request.key
         if not request.is_trigger:
-            if key in self.open and (live := {one for one in self._events(key) if one in self.told - self.over}):
+            end = max(self._ends(key), default=0.0)
+            live = {one for one in self._events(key) if one in self.told - self.over and self.events[one].at > end}
+            if key in self.open and live:
                 self.break_("no live problem is closed", f"{request}: {sorted(live)} is told and not over")
             self.open.discard(key)
             return
@@ -548,21 +576,35 @@ class Homes:
     def _events(self, key: str) -> list[int]:
         return [n for n, one in enumerate(self.events) if not one.is_end and self.key_of(n) == key]
 
-    def counted(self, member: int, record: Record, key: str, outcome: object) -> None:
-        """A task has counted this record into an alert."""
+    def _ends(self, key: str) -> list[float]:
+        """When the problem was said to be over."""
+        session = key.partition(":")[2]
+        ends = [one.at for one in self.events if one.is_end and one.session == session]
+        return ends + ([self.commanded[key]] if key in self.commanded else [])
+
+    def counted(self, member: int, record: Record, key: str, outcome: object, alert: Alert | None) -> None:
+        """A task has counted this record into an alert, which is so afterwards."""
         place = (record.partition, record.offset)
         number = next(n for n, one in enumerate(self.events) if one.place == place)
         self.holder[number] = member
         self.say(f"{member} counts {number}: {getattr(outcome, 'value', outcome)}")
+        if alert is not None and alert.status is Status.RESOLVING:
+            self.over.add(number)
         if getattr(outcome, "value", "") == "suppressed" and key in self.open:
             self.told.add(number)
 
-    def moved(self, key: str, member: int) -> None:
-        """A task has taken over an alert, and with it what others have counted."""
+    def ended(self, key: str, member: int) -> None:
+        """A task has ended an alert, rightly or not."""
+        self.over |= {one for one in self._events(key) if self.holder.get(one) == member}
+
+    def moved(self, key: str, member: int, alert: Alert | None) -> None:
+        """A task has taken over an alert, and with it what others have counted; ``alert`` is what it makes of both."""
         self.say(f"{member} takes over {key}")
         for number in self._events(key):
             if number in self.holder:
                 self.holder[number] = member
+                if alert is None or alert.status is Status.RESOLVING:
+                    self.over.add(number)
 
     def _look(self) -> None:
         alerts: dict[tuple[int, str], Alert] = {
@@ -583,9 +625,7 @@ class Homes:
 
     def _check_end(self, number: int, key: str, alert: Alert, *, was_here: bool) -> None:
         """An alert has come to its end: by an end that is later than all of it, or by quiet."""
-        session = key.partition(":")[2]
-        ends = [one.at for one in self.events if one.is_end and one.session == session]
-        ends += [self.commanded[key]] if key in self.commanded else []
+        ends = self._ends(key)
         mine = {one for one in self._events(key) if self.holder.get(one) == number}
         ended_at = max((at for at in ends if at >= alert.last_seen - 0.001), default=None)
         self.say(f"{number}: {key} is over{'' if ended_at is None else ' by its end'}")
@@ -608,7 +648,7 @@ class Homes:
         """Let everything come to its end; then nothing is left. Raises `BrokenPromise`."""
         self.say("rest")
         with self.loop.running():
-            for _ in range(400):
+            for _ in range(150):
                 self._everything()
                 if self._is_at_rest():
                     break
@@ -633,6 +673,8 @@ class Homes:
             and not len(member.task.store)
             and not member.task.store.has_changes
             and not member.task._inbox.moves
+            and not member.task._moving.has_moves
+            and member.kafka.waiting is None
             and member.reader.inbox is not None
             and member.reader.inbox.next_offset(0) == len(self.feedback)
             for member in self.members
@@ -659,7 +701,8 @@ class Homes:
                 self, event: SecurityEvent, record: Record, store: Store, *args: Any, **options: Any
             ) -> Decision:
                 decision = Pipeline._occurred(self, event, record, store, *args, **options)
-                homes.counted(member, record, self.template.render(event), decision.outcome)
+                dedup_key = self.template.render(event)
+                homes.counted(member, record, dedup_key, decision.outcome, store.get(dedup_key))
                 return decision
 
         return WatchedPipeline(
