@@ -217,8 +217,8 @@ class Moving:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether another checkpoint is to follow soon, with more."""
-        return self._leaving is not None
+        """Whether it has to move, and checkpoints are to follow soon."""
+        return self._homes.are_ever_moved and not self._homes.has_moved
 
     # what is asked for each event (`consumer.pipeline.Elsewhere`)
 

@@ -549,6 +549,8 @@ class Task(OwnedPartition):
         if self._quiet(now.monotonic, 1):
             self._urgent.set()  # the next checkpoint holds what is over
         yield from self._moving.tick()
+        if self._moving.is_at_work or self._inbox.moves:
+            self._urgent.set()  # what it waits for may have come about
         if self._moving.is_settled:
             yield from self._forget(now)
         yield from self._outbox.tick()
@@ -671,7 +673,7 @@ class Task(OwnedPartition):
         records = len(checkpoint.cut.changes) + 1
         if self._state_log is not None and not self._state_log.wrote(written.offset, records):
             self._write_all_again("it takes records before those that were written", written.offset)
-        if self._writing_again is not None or self._moving.is_at_work:
+        if self._writing_again is not None or self._moving.is_at_work or self._inbox.moves:
             self._urgent.set()
         await self._with.turns.through(self._outbox.state_is_new(known))
         await self._let_resolves_leave(checkpoint.cut)
