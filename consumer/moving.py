@@ -39,6 +39,9 @@ Producers ask within five minutes how many partitions there are (``metadata.max.
 TURN_SECONDS: Final = 900.0
 """After the belief about the partitioner has changed, it does not change again for so long; then for twice as long."""
 
+NOTICE_SECONDS: Final = 300.0
+"""After which readiness says what a task waits for."""
+
 SUSPECTS_SECONDS: Final = 60.0
 """For so long it is remembered that a key was in doubt; by then it has been told, or is in doubt again."""
 
@@ -252,6 +255,16 @@ class Moving:
     def is_settled(self) -> bool:
         """Whether all has been heard that other tasks have to say about keys of this one, and the other way round."""
         return self._is_settled
+
+    @property
+    def notice(self) -> str | None:
+        """What keeps its alerts from being resolved, if that has lasted for long."""
+        if self._is_settled or self._clock.monotonic() - self._noticed_at < NOTICE_SECONDS:
+            return None
+        if not self._homes.has_moved:
+            return "it has not handed over yet what has moved to other partitions"
+        partitions = ", ".join(map(str, sorted(self._unheard)))
+        return f"it resolves nothing: of partition {partitions} it waits to hear that what has moved is handed over"
 
     def is_elsewhere(self, alert: Alert) -> bool:
         """Whether another task speaks for this alert."""

@@ -393,7 +393,7 @@ class TaskOutbox:
             return alert
         alert = replace(alert, unsettled=True)
         self._store.put(alert)
-        self._log.warning("told_before_the_old_home_has_moved", dedup_key=alert.dedup_key)
+        self._log.info("told_before_its_old_home_has_moved", dedup_key=alert.dedup_key)
         return alert
 
     def told(self, dispatch: Dispatch, outcome: Outcome) -> None:

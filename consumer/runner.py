@@ -108,6 +108,7 @@ class PipelineRunner(MemberRunner[Task]):
             progress=self.group_progress,
             feedback_ends=feedback.high_watermarks,
             is_needed=lambda: any(task.wants_to_know_all for task in self.tasks.values()),
+            grown=consumer._client.force_metadata_update,  # so that the group shares out the new ones at once
             clock=clock,
             log=self._log,
         )

@@ -188,6 +188,11 @@ class Task(OwnedPartition):
         return self.left_alone.trouble
 
     @property
+    def notice(self) -> str | None:
+        """What somebody should know of this partition, although it goes on."""
+        return super().notice or self._moving.notice
+
+    @property
     def state_log(self) -> StateLog | None:
         """What it knows of the log of its state, once that is read."""
         return self._state_log
@@ -264,12 +269,14 @@ class Task(OwnedPartition):
             self._inbox.start(orders, taken)
         if self._with.whole is None:
             return
-        partitions = await self._with.whole.count(at_least=self._moving.partitions)
-        if homes is None:
+        is_of_other_input = checkpointed is not None and checkpointed.topic != self.source.partition.topic
+        partitions = await self._with.whole.count(at_least=0 if is_of_other_input else self._moving.partitions)
+        if is_of_other_input:
+            self._moving.begin(partitions, have_never_moved=False)  # a stage has come or gone
+        elif homes is None:
             others = await self.source.offsets_of_others(partitions)
             never = have_never_moved(has_checkpoint=checkpointed is not None, own=committed, others=others)
             self._moving.begin(partitions, have_never_moved=never)
-            self._urgent.set()  # the first checkpoint says it: who comes next need not find out
         else:
             self._moving.go_on(partitions)
 
@@ -412,6 +419,7 @@ class Task(OwnedPartition):
         elif decision.forward is not None:
             counts["forwarded"] += 1
             self._moving.forward(decision.forward, decision.home_key)
+            self._wait_for_checkpoint(decision.forward.size, "forwarded records wait")
         elif decision.tombstone:
             counts["tombstone"] += 1
 

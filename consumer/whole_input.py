@@ -41,7 +41,8 @@ class Admin(Protocol):
 
 class WholeInput:
     """The partitions of one topic. ``progress`` says how far the group has decided all of them, ``feedback_ends`` where
-    the partitions of the feedback topic end; ``is_needed`` whether anybody wants to know that now."""
+    the partitions of the feedback topic end; ``is_needed`` whether anybody wants to know that now. ``grown`` is called
+    when there are more partitions than there were."""
 
     def __init__(
         self,
@@ -53,7 +54,9 @@ class WholeInput:
         is_needed: Callable[[], bool],
         clock: Clock,
         log: FilteringBoundLogger,
+        grown: Callable[[], object] = lambda: None,
     ) -> None:
+        self._grown = grown
         self._topic = topic
         self._admin = admin
         self._progress = progress
@@ -83,7 +86,9 @@ class WholeInput:
             partitions = described["partitions"]
             if not isinstance(partitions, list) or not partitions:
                 raise UnknownTopicOrPartitionError(self._topic)
-            self.partitions, self.counted_at = len(partitions), moment
+            before, self.partitions, self.counted_at = self.partitions, len(partitions), moment
+            if 0 < before < self.partitions:
+                self._grown()
             if self.partitions >= at_least:
                 break
         return self.partitions

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -200,10 +200,11 @@ async def test_a_growth_from_six_to_twenty_four_under_five_hundred_sessions_and_
     late = Producers(world, names[400:], 5.0, [Partitioner.CRC32], 6)
     document = _quiet(world, 0.5)
     async with contextlib.AsyncExitStack() as stack:
-        start: Callable[[str], contextlib.AbstractAsyncContextManager[Service]]
-        start = lambda name: service_process(document, tmp_path, name)  # noqa: E731
-        one = await stack.enter_async_context(start("one"))
-        two = await stack.enter_async_context(start("two"))
+
+        async def started(name: str) -> Service:
+            return await stack.enter_async_context(service_process(document, tmp_path, name))
+
+        one, two = await started("one"), await started("two")
         await asyncio.gather(one.restored(3, timeout=90), two.restored(3, timeout=90))
         async with early.live(), late.live():
             await _told(sandbox, names, 120)
@@ -211,11 +212,11 @@ async def test_a_growth_from_six_to_twenty_four_under_five_hundred_sessions_and_
             early.count = 24
             await asyncio.sleep(5)
             await one.kill()
-            three = await stack.enter_async_context(start("three"))
+            three = await started("three")
             await asyncio.sleep(20)
             late.count = 24
             await two.kill()
-            four = await stack.enter_async_context(start("four"))
+            four = await started("four")
             await asyncio.gather(three.restored(12, timeout=150), four.restored(12, timeout=150))
 
             # Where a session is at home depends on what is believed of the partitioner; but it is in one place only.
