@@ -133,7 +133,7 @@ class Moving:
         self._ends = RememberedEnds()
         self._moves: list[Move] = []  # that the next checkpoint writes
         self._noticed_at = 0.0
-        self._leaving: Iterator[str] | None = None
+        self._leaving: Iterator[str | End] | None = None
         self._busy: list[str] = []
         self._handed_over = 0
         self._forwards = False
@@ -394,40 +394,43 @@ class Moving:
 
     def leave(self) -> Iterator[None]:
         """Hand over what has its home elsewhere, at most so much that one checkpoint can hold it, and then say so."""
-        if not self._is_leaving():
+        if not self._may_leave():
             return
-        assert self._leaving is not None
-        while self._deeds.is_running and self._store.changes < MOVED_AT_A_TIME:
-            dedup_key = next(self._leaving, None)
-            if dedup_key is None:
-                if self._busy:  # their answers come first
+        if self._leaving is None:
+            self._leaving, self._handed_over, self._forwards = self._all_that_there_is(), 0, True
+        leaving = self._leaving
+        while self._deeds.is_running and self._has_room() and self._leaving is leaving:
+            found = next(leaving, None)
+            match found:
+                case None if self._busy:  # their answers come first
                     self._leaving, self._busy = iter(self._busy), []
-                else:
+                case None:
                     self._mark()
-                return
-            alert = self._store.get(dedup_key)
-            if alert is not None and self.is_elsewhere(alert):
-                if self._deeds.is_busy(dedup_key):
-                    self._busy.append(dedup_key)
-                else:
+                case End():
+                    self._hand_over_end(found)
+                case _ if (alert := self._store.get(found)) is not None and self.is_elsewhere(alert):
                     self._hand_over(alert)
             yield
 
-    def _is_leaving(self) -> bool:
-        homes = self._homes
-        if homes.has_moved or not homes.are_ever_moved:
-            return False
-        if self._leaving is None:
-            if not self._progress.is_decided_to(self._noticed_at):
-                return False
-            self._leaving, self._handed_over, self._forwards = self._store.keys_in_pieces(), 0, True
-            for end in self._ends.all():
-                if (home := self._home_of(end.key)) != self._partition:
-                    self._moves.append(HandOver(self._sender(), home, end.subject, None, end.at, end.key))
-                    self._ends.forget(end.subject)
-        return True
+    def _may_leave(self) -> bool:
+        return self.is_at_work and self._progress.is_decided_to(self._noticed_at)
+
+    def _has_room(self) -> bool:
+        return self._store.changes < MOVED_AT_A_TIME and len(self._moves) < MOVED_AT_A_TIME
+
+    def _all_that_there_is(self) -> Iterator[str | End]:
+        yield from self._ends.all()
+        yield from self._store.keys_in_pieces()
+
+    def _hand_over_end(self, end: End) -> None:
+        if (home := self._home_of(end.key)) != self._partition:
+            self._moves.append(HandOver(self._sender(), home, end.subject, None, end.at, end.key))
+            self._ends.forget(end.subject)
 
     def _hand_over(self, alert: Alert) -> None:
+        if self._deeds.is_busy(alert.dedup_key):
+            self._busy.append(alert.dedup_key)
+            return
         key = self._pipeline.home_key_of(alert)
         self._moves.append(HandOver(self._sender(), self._home_of(key), alert.dedup_key, alert, None, key))
         self._store.drop(alert.dedup_key)
@@ -464,7 +467,7 @@ class Moving:
     def take(self, lane: Lane[Move], newest: Callable[[], float | None]) -> Iterator[None]:
         """Take what other tasks have written, at most so much that one checkpoint can hold it."""
         self._taken = lane.positions
-        while self._deeds.is_running and self._store.changes < MOVED_AT_A_TIME and (head := lane.head) is not None:
+        while self._deeds.is_running and self._has_room() and (head := lane.head) is not None:
             feedback, offset, move = head
             if self._has_to_wait(move):
                 return

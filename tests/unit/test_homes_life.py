@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
+import consumer.moving
+from consumer.moves import HandOver
 from consumer.moving import Moving
 from consumer.partitioning import Partitioner
 from consumer.pipeline import Decision
 from consumer.task import Task
 from state.alert import Alert
+from state.records import CHECKPOINT_KEY
 from tests.support.homes_simulation import BrokenPromise, Homes, Step, random_walk, simulate
 
 WALKS = 40
@@ -43,6 +47,13 @@ def test_live_problems_move_and_stay_one_incident(number: int) -> None:
     assert homes.opened == {f"forbidden_path:s{session}": 1 for session in (1, 2, 3)}
 
 
+@pytest.mark.parametrize("number", range(8))
+def test_what_is_handed_over_one_by_one_keeps_the_promises_too(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer.moving, "MOVED_AT_A_TIME", 1)
+
+    simulate([*GROWTH[:5], *random_walk(f"one by one {number}"), *GROWTH[5:]], **settings(number))
+
+
 def test_where_nothing_moves_nothing_is_written_for_it_and_nothing_waits() -> None:
     homes = Homes(count=2)
     try:
@@ -55,6 +66,53 @@ def test_where_nothing_moves_nothing_is_written_for_it_and_nothing_waits() -> No
         homes.step("quiet", 0)
         homes.rest()
         assert homes.feedback == []
+    finally:
+        homes.close()
+
+
+def _as_of_the_last_release(homes: Homes) -> None:
+    """The checkpoints are as a release has written them that knows nothing of homes."""
+    for partition in homes.partitions[: homes.count]:
+        checkpoint = orjson.loads(partition.state[CHECKPOINT_KEY] or b"")
+        del checkpoint["homes"]
+        partition.state[CHECKPOINT_KEY] = orjson.dumps(checkpoint)
+
+
+def test_a_service_that_is_upgraded_waits_for_nobody() -> None:
+    homes = Homes(count=2)
+    try:
+        homes.step("event", 0)
+        homes.step("calm", 0)
+        _as_of_the_last_release(homes)
+        for number in (0, 1):
+            homes.step("crash", number)
+        began, said = homes.loop.time(), len(homes.trace)
+        homes.step("event", 1)
+        homes.step("decide", 1)
+        assert any("leaves" in line for line in homes.trace[said:]), "at once"
+        assert homes.loop.time() - began < 0.1
+        homes.rest()
+        assert homes.feedback == []
+    finally:
+        homes.close()
+
+
+def test_a_service_that_is_upgraded_while_the_topic_grows_hands_over_what_it_has() -> None:
+    homes = Homes(count=2)
+    try:
+        for number in (0, 1, 2):
+            homes.step("event", number)
+        homes.step("calm", 0)
+        _as_of_the_last_release(homes)
+        homes.step("grow", 0)
+        for number in (0, 1):
+            homes.step("crash", number)
+        homes.step("calm", 0)
+        for number in (0, 1, 2):
+            homes.step("event", number)
+        homes.rest()
+        assert homes.opened == {f"forbidden_path:s{session}": 1 for session in (1, 2, 3)}
+        assert sum(isinstance(move, HandOver) for move in homes.feedback) == 3
     finally:
         homes.close()
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import structlog
 
+import consumer.moving
 from consumer.clock import Clock
 from consumer.event import Decoder
 from consumer.filter import EndRules, Filter
@@ -226,6 +227,58 @@ def test_the_mark_waits_for_what_is_on_the_wire() -> None:
     assert [type(move) for move in world.moving.cut({})] == [HandOver, Moved]
 
 
+def test_what_is_too_much_for_one_checkpoint_goes_in_several_and_the_mark_in_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumer.moving, "MOVED_AT_A_TIME", 3)
+    world = World(Partitioner.MURMUR2)
+    world.moving.begin(2, have_never_moved=True)
+    for number in range(20):
+        world.store.put(alert(f"s-{number}"))
+    goes = [key for key in list(world.store.keys()) if Partitioner.MURMUR2.partition_of(key[2:].encode(), 4)]
+    world.store.cut()
+    world.store.committed()
+    world.counted(4)
+    world.tick()
+
+    written: list[Move] = []
+    while not written or not isinstance(written[-1], Moved):
+        world.leave()
+        moves = world.moving.cut({})
+        assert 0 < len(moves) <= 4
+        assert set(world.store.cut()) == {move.dedup_key for move in moves if isinstance(move, HandOver)}
+        world.store.committed()
+        written += moves
+
+    assert [move.dedup_key for move in written if isinstance(move, HandOver)] == goes
+    assert sum(isinstance(move, Moved) for move in written) == 1
+
+
+def test_another_growth_while_it_hands_over_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer.moving, "MOVED_AT_A_TIME", 1)
+    world = World(Partitioner.MURMUR2)
+    world.moving.begin(2, have_never_moved=True)
+    for number in range(9):
+        world.store.put(alert(f"s-{number}"))
+    world.store.cut()
+    world.store.committed()
+    world.counted(4)
+    world.tick()
+    world.leave()
+    leaving = world.moving.leave()
+    world.moving.cut({})
+    world.store.cut()
+    world.store.committed()
+    next(leaving)
+
+    world.counted(7)
+    world.tick()
+    assert list(leaving) == []
+
+    assert world.moving.is_at_work
+    assert not any(isinstance(move, Moved) for move in world.moving.cut({}))
+
+
 def test_what_comes_for_a_home_that_this_is_not_any_more_is_passed_on_and_said() -> None:
     world = World(Partitioner.MURMUR2)
     world.moving.begin(4, have_never_moved=False)
@@ -233,7 +286,9 @@ def test_what_comes_for_a_home_that_this_is_not_any_more_is_passed_on_and_said()
     world.moving.cut({})
     goes = session_at(3, 4)
 
-    world.take(HandOver(Sender("simulated", 1, Scheme(2), {}, "group"), 0, f"g:{goes}", alert(goes), None, goes.encode()))
+    world.take(
+        HandOver(Sender("simulated", 1, Scheme(2), {}, "group"), 0, f"g:{goes}", alert(goes), None, goes.encode())
+    )
 
     handed, said = world.moving.cut({0: 1})
     assert isinstance(handed, HandOver)
