@@ -28,6 +28,7 @@ class Homes:
     come, whatever is believed of the partitioner. ``marks`` are the highest schemes to which other partitions have said
     to have moved, ``passed`` how far they had taken the feedback topic then. ``on_the_way`` has, by partition, the last
     record that was sent there for a key of this home, under an earlier scheme, and that has not been passed on yet.
+    ``old`` says, where the earlier schemes are not known, how many partitions there were before (None: nor is that).
     """
 
     partition: int
@@ -37,6 +38,7 @@ class Homes:
     marks: Mapping[int, Scheme] = field(default_factory=dict)
     on_the_way: Mapping[int, Place] = field(default_factory=dict)
     passed: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    old: int | None = None
 
     # where a key is at home
 
@@ -66,7 +68,8 @@ class Homes:
         if not key:
             return frozenset()
         if self.earlier is None:
-            old: Iterable[int] = range(self.scheme.partitions)
+            partitions = self.scheme.partitions
+            old: Iterable[int] = range(partitions if self.old is None else min(self.old, partitions))
         else:
             old = (scheme.partitioner.partition_of(key, scheme.partitions) for scheme in self.earlier)
         return frozenset(each for each in old if self._is_missing(each))
@@ -95,10 +98,12 @@ class Homes:
         highest = self.scheme.with_seen(scheme)
         if highest == self.scheme:
             return self
-        earlier = self.earlier
+        earlier, old = self.earlier, self.old
         if earlier is not None and self.scheme not in earlier:
             earlier = (*earlier, self.scheme)
-        return replace(self, scheme=highest, earlier=earlier)
+        if old is not None:
+            old = max(old, self.scheme.partitions)
+        return replace(self, scheme=highest, earlier=earlier, old=old)
 
     def took(self, move: Move, place: Place) -> "Homes":
         """A record of the feedback topic about homes was taken, whomever it is for; those of this task's own too."""
@@ -162,6 +167,8 @@ def encode_homes(homes: Homes) -> dict[str, Any]:
         json["moved"] = _to_json(homes.moved)
     if homes.earlier is not None:
         json["earlier"] = [_to_json(scheme) for scheme in homes.earlier]
+    if homes.old is not None:
+        json["old"] = homes.old
     if homes.marks:
         json["marks"] = {str(partition): _to_json(scheme) for partition, scheme in homes.marks.items()}
     if homes.on_the_way:
@@ -189,6 +196,7 @@ def decode_homes(json: dict[str, Any], partition: int) -> Homes:
                 int(each): {int(feedback): offset for feedback, offset in passed.items()}
                 for each, passed in json.get("passed", {}).items()
             },
+            None if (old := json.get("old")) is None else int(old),
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CorruptState(f"checkpoint record: homes: {error!r}") from error

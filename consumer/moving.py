@@ -48,6 +48,9 @@ SUSPECTS_SECONDS: Final = 60.0
 ENDS_SECONDS: Final = 900.0
 """For so long an end is remembered; longer while something from before it may still come."""
 
+FORGETTING_SECONDS: Final = 60.0
+"""Between two looks for ends that are to be forgotten."""
+
 _MOST_DOUBLINGS: Final = 6
 
 
@@ -145,6 +148,7 @@ class Moving:
         self._taken: Mapping[int, int] = {}
         self._suspects: OrderedDict[str, float] = OrderedDict()
         self._counted_at: float | None = None
+        self._forgets_at = 0.0
 
     # from and to the checkpoint
 
@@ -339,7 +343,9 @@ class Moving:
             self._there = self._whole.partitions
             self._see(Scheme(self._there, self._homes.scheme.turn))
         yield from self._doubt_no_more()
-        if len(self._ends):
+        now = self._clock.monotonic()
+        if len(self._ends) and now >= self._forgets_at:
+            self._forgets_at = now + FORGETTING_SECONDS
             kept = ENDS_SECONDS if self._is_settled else 4 * ENDS_SECONDS
             yield from self._ends.forget_before(self._clock.wall() - kept)
 
@@ -360,7 +366,8 @@ class Moving:
         """Homes are others than they were, or it is known of others that they have moved."""
         before, now = self._homes, self._clock.monotonic()
         if before.are_ever_moved != homes.are_ever_moved and not self._is_known():
-            homes = replace(homes, earlier=None)  # by which partitioner the keys came here was never seen
+            # By which partitioner the keys came here was never seen.
+            homes = replace(homes, earlier=None, old=before.scheme.partitions if homes.earlier else None)
         self._homes = homes
         if homes.scheme.turn > before.scheme.turn and before.are_ever_moved:
             doublings = min(_MOST_DOUBLINGS, homes.scheme.turn - 1)

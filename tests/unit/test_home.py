@@ -111,6 +111,12 @@ def test_where_the_old_home_is_not_known_all_are_waited_for() -> None:
     assert homes.awaited(KEYS[0]) == frozenset()
 
 
+def test_where_only_the_number_of_old_homes_is_known_no_new_partition_is_waited_for() -> None:
+    homes = Homes(2, FOUR, earlier=None, old=2)
+    assert homes.awaited(KEYS[0]) == {0, 1}
+    assert homes.with_seen(SIX).awaited(KEYS[0]) == {0, 1, 3}
+
+
 def test_a_mark_of_an_earlier_move_is_not_enough() -> None:
     homes, key = Homes(4, SIX, earlier=(TWO, FOUR)), key_that_moves(0, 4, TWO, SIX)
     homes = homes.took(mark(0, FOUR), (0, 1))
@@ -196,7 +202,10 @@ MOVES: st.SearchStrategy[Move] = (
     | st.builds(forwarded, st.integers(0, 7), st.integers(0, 7), st.sampled_from(KEYS), SCHEMES)
     | st.builds(handed, st.integers(0, 7), st.integers(0, 7), st.none() | st.sampled_from(KEYS), SCHEMES)
 )
-HOMES = st.builds(Homes, st.integers(0, 7), SCHEMES, st.none() | SCHEMES, st.none() | st.tuples() | st.tuples(SCHEMES))
+EARLIER = st.none() | st.tuples() | st.tuples(SCHEMES)
+HOMES = st.builds(
+    Homes, st.integers(0, 7), SCHEMES, st.none() | SCHEMES, EARLIER, old=st.none() | st.integers(1, 8)
+)  # fmt: skip
 
 
 @given(HOMES, st.lists(MOVES, max_size=8))
