@@ -66,6 +66,7 @@ class WholeInput:
         self._log = log
         self._looks: deque[tuple[float, Mapping[int, int]]] = deque(maxlen=_LOOKS)
         self._heard: deque[tuple[float, Mapping[int, int]]] = deque(maxlen=_HEARD)
+        self._is_unknown = False
         self.partitions = 0
         """How many there were when this was last asked."""
         self.counted_at: float | None = None
@@ -108,9 +109,15 @@ class WholeInput:
                 async with asyncio.timeout(ASK_SECONDS):
                     await self.look()
             except (KafkaError, OSError, TimeoutError) as error:
-                self._log.warning("whole_input_unknown", error=repr(error))
+                if not self._is_unknown:
+                    self._log.warning("whole_input_unknown", error=repr(error))
+                self._is_unknown = True
             except Exception as error:  # a fault of ours: nothing quiet would ever be resolved
                 self._log.error("whole_input_unknown", exc_info=error)
+            else:
+                if self._is_unknown:
+                    self._log.info("whole_input_known")
+                self._is_unknown = False
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:

@@ -1,6 +1,7 @@
 """What is known of all partitions, and up to which moment that says that nothing is under way."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from consumer.clock import Clock
 from consumer.progress import GroupPosition
-from consumer.whole_input import TRIES, TRY_SECONDS, WholeInput
+from consumer.whole_input import LOOK_SECONDS, TRIES, TRY_SECONDS, WholeInput
 from tests.support.loop import VirtualLoop
 
 
@@ -112,6 +113,22 @@ def test_a_broker_that_has_not_heard_of_a_growth_is_asked_again_before_it_is_bel
     found = world.loop.complete(world.whole.count(at_least=6), TRIES * TRY_SECONDS)
 
     assert (found, world.asked) == (world.counts[0], asked)
+
+
+def test_an_outage_is_told_once_and_so_is_its_end() -> None:
+    world, said = World(), []
+    world.whole._log = SimpleNamespace(  # type: ignore[assignment]
+        warning=lambda name, **fields: said.append(name), info=lambda name, **fields: said.append(name)
+    )
+    world.counts = [0, 0, 0, 2]
+
+    with world.loop.running():
+        looking = world.loop.create_task(world.whole.run())
+    world.loop.advance(10 * LOOK_SECONDS)
+    looking.cancel()
+    world.loop.settle()
+
+    assert said == ["whole_input_unknown", "whole_input_known"]
 
 
 def test_a_topic_that_is_not_there_is_an_error() -> None:
