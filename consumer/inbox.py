@@ -30,8 +30,8 @@ _AT_A_TIME = 25
 
 class TaskInbox:
     """The feedback of one task. ``moves`` are the records about homes that it has been handed; ``elsewhere`` is what it
-    knows of other tasks, None while homes have never moved. ``missed`` is told of a command for an alert that is not
-    here, ``arrived`` that there are moves.
+    knows of other tasks, None while homes have never moved. ``commanded`` is told of each command, whether its alert is
+    here or not (yet), ``arrived`` that there are moves.
 
     ``waits`` says of a dedup key that its request is on the wire, ``has_room`` of a replay that its route takes more to
     owe; ``changed`` is told of an alert that feedback has changed, ``ended`` of one that it has ended, ``decided`` of a
@@ -55,7 +55,7 @@ class TaskInbox:
         decided: Callable[[Decision], None],
         soon: Callable[[Callable[[], None]], object],
         elsewhere: Callable[[], Elsewhere | None] = lambda: None,
-        missed: Callable[[Command], None] = lambda command: None,
+        commanded: Callable[[Command], None] = lambda command: None,
         arrived: Callable[[], None] = lambda: None,
     ) -> None:
         self._pipeline = pipeline
@@ -72,7 +72,7 @@ class TaskInbox:
         self._decided = decided
         self._soon = soon
         self._elsewhere = elsewhere
-        self._missed = missed
+        self._commanded = commanded
         self._arrived = arrived
         self._orders: Lane[Feedback] = Lane()
         self.moves: Lane[Move] = Lane()
@@ -182,10 +182,11 @@ class TaskInbox:
             return True
         alert = self._store.get(feedback.dedup_key)
         if alert is None:
-            self._missed(feedback)
+            self._commanded(feedback)
             return True  # another task's, or gone
         if self._waits(feedback.dedup_key):
             return False
+        self._commanded(feedback)
         self._command(feedback, alert)
         return True
 

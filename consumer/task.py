@@ -178,7 +178,7 @@ class Task(OwnedPartition):
             decided=self._replayed,
             soon=lambda work: asyncio.get_running_loop().call_soon(work),
             elsewhere=lambda: self._moving.elsewhere,
-            missed=self._missed,
+            commanded=self._commanded,
             arrived=self._urgent.set,
         )
 
@@ -518,8 +518,8 @@ class Task(OwnedPartition):
         """Whether it has to know how far all partitions are decided (`WholeInput`)."""
         return self.is_running and self._moving.wants_to_know_all
 
-    def _missed(self, command: Command) -> None:
-        """An operator has resolved an alert that is not here, or not yet."""
+    def _commanded(self, command: Command) -> None:
+        """What an operator has resolved may come from another partition only now."""
         if command.kind is Kind.RESOLVE:
             self._moving.ended(End(command.dedup_key, command.at))
 
