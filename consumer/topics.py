@@ -98,7 +98,7 @@ class TopicSpec:
     ``configs`` are those it is created with; those of an existing one are checked by its purpose. ``largest_batch`` is
     what its ``max.message.bytes`` has to hold, as far as the configuration says (0: anything will do). ``input`` is the
     topic that its number of partitions follows. ``kept_ms`` is for how long it must keep its records beyond those of
-    its input, if it has one (None: for ever).
+    its input (None: for ever).
     """
 
     name: str
@@ -143,7 +143,6 @@ class Creation:
 def topics_of(config: Config) -> list[TopicSpec]:
     """The topics that the configured pipelines need, the input first."""
     kafka, topics = config.kafka, config.kafka.topics
-    given_up_ms = int(config.delivery.give_up_after * 1000) or None
     state_batch = max(_BATCH_BYTES, config.delivery.max_event_bytes * 4 // 3 + _STATE_OVERHEAD)
     state = {
         _POLICY: "compact",
@@ -164,7 +163,7 @@ def topics_of(config: Config) -> list[TopicSpec]:
             TopicSpec(kafka.state_topic(name), Purpose.STATE, Partitions.AS_INPUT, state_batch, state, inputs[name])
             for name in config.pipelines
         ),
-        TopicSpec(topics.feedback, Purpose.FEEDBACK, Partitions.ANY, state_batch, feedback, kept_ms=given_up_ms),
+        TopicSpec(topics.feedback, Purpose.FEEDBACK, Partitions.ANY, _BATCH_BYTES, feedback),
         TopicSpec(topics.dlq, Purpose.DEAD_LETTERS, Partitions.ANY, _BATCH_BYTES, dead_letters),
     ]
 
@@ -388,8 +387,6 @@ def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
             f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be delete, or commands about "
             f"the same alert would be lost: {_alter(spec.name, _POLICY, 'delete')}"
         )
-    if spec.purpose is Purpose.FEEDBACK:
-        yield from _handed_over_too_short(spec, seen)
     if spec.purpose is Purpose.DEAD_LETTERS and policy is not None and "compact" in policy:
         yield (
             f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be delete, or dead letters with "
@@ -441,18 +438,6 @@ def _kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
     )
 
 
-def _handed_over_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
-    """What one partition hands over to another waits there until that is decided."""
-    kept = seen.retention_ms(spec.name)
-    if kept is None or kept == _FOR_EVER or not spec.kept_ms or kept >= spec.kept_ms:
-        return
-    yield (
-        f"topic {spec.name}: retention.ms is {kept} and must be at least {spec.kept_ms}, delivery.give_up_after, or "
-        "alerts that are handed over from one partition to another could be lost: "
-        f"{_alter(spec.name, _RETENTION, str(spec.kept_ms))}"
-    )
-
-
 def _kept_ms(spec: TopicSpec, input_retention_ms: int, margin_ms: int) -> int:
     """How long a topic has to keep its records, if its input keeps them so long."""
     if spec.kept_ms is None or input_retention_ms == _FOR_EVER:
@@ -465,7 +450,7 @@ def _too_small(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
     if limit is None:
         return
     needed, why = spec.largest_batch, "to hold whole batches"
-    if spec.purpose in (Purpose.STATE, Purpose.KEYED, Purpose.FEEDBACK):
+    if spec.purpose in (Purpose.STATE, Purpose.KEYED):
         why = "to hold an event of delivery.max_event_bytes, and whole batches"
     holds_input = spec.purpose in (Purpose.DEAD_LETTERS, Purpose.FEEDBACK)
     if holds_input and input_limit is not None and limit < input_limit:
