@@ -1,7 +1,7 @@
 """A checkpoint: one committed transaction of changed alerts, dead letters and the position (design section 6.4)."""
 
 import asyncio
-from collections.abc import Awaitable, Container, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
@@ -11,6 +11,7 @@ from aiokafka.structs import RecordMetadata
 from consumer.batches import Batch, Outgoing, batched
 from consumer.deadletter import DeadLetter
 from consumer.letterbox import Letterbox
+from consumer.moves import Move, encode_move
 from consumer.record_clock import RecordClock
 from consumer.transaction import commit_transaction
 from consumer.turns import Turns
@@ -21,7 +22,11 @@ from state.store import Cut, Store
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where a task's checkpoints go, and with whom it shares the event loop while they are made."""
+    """Where a task's checkpoints go, and with whom it shares the event loop while they are made.
+
+    ``feedback_topic`` is for what it hands over to other tasks: all of it to one of its partitions, so that it is read
+    in the order in which it was written.
+    """
 
     producer: AIOKafkaProducer
     state_topic: str
@@ -29,19 +34,22 @@ class Sink:
     letterbox: Letterbox
     record_clock: RecordClock
     turns: Turns = field(default_factory=Turns)
+    feedback_topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What a task knew at one moment; committed once, then thrown away.
 
-    ``beside`` are the dedup keys whose own records cannot be read: their alerts are written beside those.
+    ``beside`` are the dedup keys whose own records cannot be read: their alerts are written beside those. ``moves`` are
+    for other tasks, in their order (`consumer.moving`).
     """
 
     cut: Cut
     dead_letters: tuple[DeadLetter, ...]
     position: Position
     beside: Container[str] = frozenset()
+    moves: Sequence[Move] = ()
 
     async def commit(self, sink: Sink) -> RecordMetadata:
         """Commit all of it, or raise as `commit_transaction` does. Returns where the first of its records is
@@ -51,12 +59,16 @@ class Checkpoint:
     async def _send(self, sink: Sink) -> RecordMetadata:
         # First what can be refused: then nothing else has been sent for nothing.
         await sink.letterbox.post(sink.producer, self.dead_letters)
-        sends = await send_batched(sink.producer, self._records(sink), sink.turns)
+        feedback = len(await sink.producer.partitions_for(sink.feedback_topic)) if self.moves else 1
+        sends = await send_batched(sink.producer, self._records(sink, sink.partition % feedback), sink.turns)
         written = await asyncio.gather(*sends)
         return written[0]  # the client gives the first offset of a batch, whichever record is asked for
 
-    def _records(self, sink: Sink) -> Iterator[Outgoing]:
+    def _records(self, sink: Sink, feedback: int) -> Iterator[Outgoing]:
         topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()
+        for move in self.moves:
+            record_key, value, headers = encode_move(move)
+            yield Outgoing(sink.feedback_topic, feedback, record_key, value, tuple(headers), timestamp=now)
         for key, alert in self.cut.changes:
             value = None if alert is None else encode_alert(alert)
             record_key = encode_key(key, beside=key in self.beside)

@@ -19,6 +19,7 @@ from consumer.feedback import Feedback, MalformedFeedback, decode_feedback
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients, started
 from consumer.look import STALE_END_SECONDS, STALE_END_TRIES
+from consumer.moves import Move, decode_move, is_move
 from consumer.server.metrics import PipelineMetrics
 from providers.retry import Backoff
 
@@ -57,6 +58,7 @@ class FeedbackReader:
         self._full: list[TaskInbox] = []
         """Those that take nothing for now. The others go on; once they have room, they arrive again."""
         self._has_arrival = asyncio.Event()
+        self._reading: tuple[AIOKafkaConsumer, Sequence[TopicPartition]] | None = None
 
     def attach(self, inbox: TaskInbox) -> None:
         """Hand this task what it has not had yet, from now on."""
@@ -80,6 +82,14 @@ class FeedbackReader:
                 reader.assign(partitions)
                 ends = await reader.end_offsets(partitions)
         return {tp.partition: end for tp, end in ends.items()}
+
+    async def high_watermarks(self) -> Mapping[int, int]:
+        """Where the topic ends now, with what is in transactions that are open. Raises KafkaError, and TimeoutError
+        while nothing is read."""
+        if self._reading is None:
+            raise TimeoutError("the feedback topic is not being read")
+        found = await self._clients.watermarks(*self._reading)
+        return {tp.partition: watermarks.high for tp, watermarks in found.items()}
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
@@ -117,19 +127,26 @@ class FeedbackReader:
                 # A position that is set is never looked up; nothing is fetched from this one.
                 consumer.seek(partition, 0)
             consumer.pause(*partitions)
-            while self._inboxes:
-                if self._has_arrival.is_set():
-                    self._has_arrival.clear()
-                    await self._go_back(consumer, partitions)
-                self._leave_full_ones_behind()
-                if not self._placed:
-                    await asyncio.sleep(ROOM_SECONDS)
-                    continue
-                await self._hand_over(consumer, partitions)
-                known = consumer.partitions_for_topic(self._topic)
-                if known is not None and len(known) != len(partitions):
-                    self._has_arrival.set()  # begin again with all of them
-                    return
+            self._reading = consumer, partitions
+            try:
+                await self._read_on(consumer, partitions)
+            finally:
+                self._reading = None
+
+    async def _read_on(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
+        while self._inboxes:
+            if self._has_arrival.is_set():
+                self._has_arrival.clear()
+                await self._go_back(consumer, partitions)
+            self._leave_full_ones_behind()
+            if not self._placed:
+                await asyncio.sleep(ROOM_SECONDS)
+                continue
+            await self._hand_over(consumer, partitions)
+            known = consumer.partitions_for_topic(self._topic)
+            if known is not None and len(known) != len(partitions):
+                self._has_arrival.set()  # begin again with all of them
+                return
 
     def _leave_full_ones_behind(self) -> None:
         for inbox in [inbox for inbox in self._placed if inbox.is_full]:
@@ -188,8 +205,10 @@ class FeedbackReader:
             for inbox in list(self._placed):
                 inbox.hand(tp.partition, feedback, position)
 
-    def _decoded(self, record: "ConsumerRecord[bytes, bytes]") -> Feedback | None:
+    def _decoded(self, record: "ConsumerRecord[bytes, bytes]") -> Feedback | Move | None:
         try:
+            if is_move(record.headers):
+                return decode_move(record.key, record.value, record.headers)
             return decode_feedback(record.key, record.value, record.headers, record.timestamp)
         except MalformedFeedback as error:
             self._metrics.feedback("malformed", "ignored")

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
@@ -182,6 +182,11 @@ class MemberRunner(ABC, Generic[T]):
         member = self._member
         assigned = member.assigned if member is not None else None
         return assigned is not None and any(tp.partition == partition for tp in assigned)
+
+    @property
+    def tasks(self) -> Mapping[TopicPartition, T]:
+        """The tasks of this member's partitions, restored or not."""
+        return self._member.tasks if self._member is not None else {}
 
     async def group_progress(self) -> Mapping[int, GroupPosition]:
         """Of every partition, how far the group has come; nothing while this is not a member. Raises KafkaError."""

@@ -7,6 +7,7 @@ pass for a command. Anybody who may write to the topic chooses its bytes: decodi
 `MalformedFeedback`.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -44,34 +45,41 @@ class MoveKind(Enum):
 class Sender:
     """The task that has written a record: which partition's, and where homes are by what it has seen.
 
-    ``feedback`` says how far it had taken the feedback topic, by partition: what comes between that and the record, it
-    has not applied.
+    ``group`` is the consumer group that it belongs to: others may share the feedback topic. ``feedback`` says, in a
+    mark, how far it had taken the feedback topic, by partition: what comes between that and the mark, it has not
+    applied.
     """
 
     provider: str
     partition: int
     scheme: Scheme
     feedback: Mapping[int, int] = field(default_factory=dict)
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """What a task knew of a dedup key, for the ``home``: the ``alert``, and the event time of the latest end."""
+    """What a task knew of a dedup key, or of a session (`state.remembered_ends`), for the ``home``: the ``alert``, and
+    the event time of the latest end. ``key`` is the record key by which it has its home."""
 
     sender: Sender
     home: int
     dedup_key: str
     alert: Alert | None
     ended_at: float | None = None
+    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """A ``record`` of the sender's partition that the ``home`` is to decide."""
+    """A ``record`` of the sender's partition that the ``home`` is to decide. ``key`` is what it has its home by;
+    ``is_replay``: it is a dead letter that is decided again."""
 
     sender: Sender
     home: int
     record: Record
+    key: bytes | None = None
+    is_replay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +105,15 @@ def encode_move(move: Move) -> Encoded:
         "provider": sender.provider,
         "from": sender.partition,
         "scheme": _scheme_to_json(sender.scheme),
+        "group": sender.group,
     }
     if sender.feedback:
         facts["feedback"] = {str(partition): offset for partition, offset in sender.feedback.items()}
     match move:
         case HandOver(alert=alert):
             facts["home"] = move.home
+            if move.key is not None:
+                facts["key"] = b64encode(move.key).decode()
             if move.ended_at is not None:
                 facts["ended_at"] = move.ended_at
             value = None if alert is None else encode_alert(alert)
@@ -110,6 +121,10 @@ def encode_move(move: Move) -> Encoded:
         case Forwarded(record=record):
             facts["home"] = move.home
             facts["place"] = (record.topic, record.partition, record.offset, record.timestamp)
+            if move.key is not None:
+                facts["key"] = b64encode(move.key).decode()
+            if move.is_replay:
+                facts["replay"] = True
             return record.key, record.value, _headers(record.headers, MoveKind.FORWARDED, facts)
         case Moved(before=before):
             if before is not None:
@@ -138,7 +153,8 @@ def decode_move(key: bytes | None, value: bytes | None, headers: Headers) -> Mov
                 topic, partition, offset, timestamp = facts["place"]
                 place = (_text(topic), _number(partition, _PARTITIONS), _number(offset, _OFFSETS))
                 record = Record(*place, _number(timestamp, _OFFSETS, least=-1), key, value, tuple(headers[:-2]))
-                return Forwarded(sender, _number(facts["home"], _PARTITIONS), record)
+                is_replay = facts.get("replay", False) is True
+                return Forwarded(sender, _number(facts["home"], _PARTITIONS), record, _key(facts), is_replay)
             case MoveKind.HAND_OVER:
                 return _hand_over(key, value, sender, facts)
     except (ValueError, KeyError, TypeError, AttributeError, CorruptState) as error:
@@ -155,7 +171,13 @@ def _hand_over(key: bytes | None, value: bytes | None, sender: Sender, facts: di
         key.decode(),
         None if value is None else decode_alert(key, value),
         None if ended_at is None else float(ended_at),
+        _key(facts),
     )
+
+
+def _key(facts: dict[str, Any]) -> bytes | None:
+    key = facts.get("key")
+    return None if key is None else b64decode(_text(key), validate=True)
 
 
 def _headers(original: Headers, kind: MoveKind, facts: dict[str, Any]) -> list[tuple[str, bytes | None]]:
@@ -176,7 +198,12 @@ def _sender(facts: dict[str, Any]) -> Sender:
         _number(int(partition), _PARTITIONS): _number(offset, _OFFSETS)
         for partition, offset in facts.get("feedback", {}).items()
     }
-    return Sender(_text(facts["provider"]), _number(facts["from"], _PARTITIONS), _scheme(facts["scheme"]), feedback)
+    provider, partition, scheme = (
+        _text(facts["provider"]),
+        _number(facts["from"], _PARTITIONS),
+        _scheme(facts["scheme"]),
+    )
+    return Sender(provider, partition, scheme, feedback, _text(facts.get("group", "")))
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice, takewhile
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -44,8 +44,8 @@ from state.store import Store
 from state.violation import Record, Violation
 
 LONGEST_WAIT_SECONDS: Final = 60.0
-"""For a checkpoint that lets a new life of a key be told. Then it is told all the same: a page that does not come is
-worse than one that is told twice if this task dies as well."""
+"""For a checkpoint that lets a new life of a key be told, or for the mark of its old home. Then it is told all the
+same: a page that does not come is worse than one that is told twice."""
 
 LEAST_RUN_SECONDS: Final = 600.0
 """A task that has taken over gives up, and forgets, nothing before it has run for so long (design section 14)."""
@@ -53,6 +53,37 @@ LEAST_RUN_SECONDS: Final = 600.0
 _GIVEN_UP_AT_A_TIME: Final = 500
 _LOOKED_AT: Final = 20_000
 """Overdue triggers that are looked at in a second for those that may be given up."""
+
+
+class Voice(Protocol):
+    """Whether the task speaks for a key, and whether others may: `consumer.moving`."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all has been heard that other tasks have to say about keys of this one."""
+        ...
+
+    def is_elsewhere(self, alert: Alert) -> bool:
+        """Whether another task speaks for this alert: then nothing is sent."""
+        ...
+
+    def awaits(self, alert: Alert) -> bool:
+        """Whether another task may still speak for this alert: its first trigger waits, and one that is repeated."""
+        ...
+
+
+class TheOnlyVoice:
+    """Homes have never moved."""
+
+    is_settled = True
+
+    def is_elsewhere(self, alert: Alert) -> bool:
+        """Nobody else speaks for it."""
+        return False
+
+    def awaits(self, alert: Alert) -> bool:
+        """Nobody else does."""
+        return False
 
 
 class TaskOutbox:
@@ -76,7 +107,9 @@ class TaskOutbox:
         dead_letter: Callable[[DeadLetter], None],
         notified: Callable[[], None],
         settled: Callable[[], None] = lambda: None,
+        voice: Voice | None = None,
     ) -> None:
+        self._voice = TheOnlyVoice() if voice is None else voice
         self._pipeline = pipeline
         self._store = store
         self._delivery = delivery
@@ -97,12 +130,15 @@ class TaskOutbox:
         self._tried: set[str] = set()
         self._gated: set[str] = set()
         self._waits_until: dict[str, float] = {}  # first triggers of keys of which the state holds another life
+        self._awaiting: dict[str, float] = {}  # what waits for the mark of a key's old home; a repeat for ever
+        self._are_marks_news = False
+        self._are_homes_others = False
         self._violations: dict[str, tuple[Record, Violation]] = {}
         self._reasons: dict[str, str] = {}  # why what is owed was not accepted when it was last tried
 
     def emptied(self) -> Iterator[None]:
         """Forget everything bit by bit, once the task is over."""
-        for kept in (self._violations, self._give_up_at, self._reasons, self._waits_until):
+        for kept in (self._violations, self._give_up_at, self._reasons, self._waits_until, self._awaiting):
             while kept:
                 kept.popitem()
                 yield
@@ -186,6 +222,38 @@ class TaskOutbox:
                 self._delivery.changed(self, dedup_key)
             yield
 
+    def taken_over(self, alert: Alert) -> None:
+        """The alert was handed over by its old home: an earlier request of that one may still land."""
+        dedup_key, owed = alert.dedup_key, alert.owed
+        self.owes(alert, is_new=owed is not None and not owed.repeat)
+        settled = self._clock.monotonic() + self._pipeline.timeout_seconds
+        self._unsettled.set(dedup_key, settled)
+        if owed is not None and owed.repeat:
+            self._repeats.set(dedup_key, settled)
+        self._delivery.changed(self, dedup_key)
+
+    def homes_changed(self, *, are_others: bool) -> None:
+        """Whom one has to wait for is news; ``are_others``: and so is who speaks for which key."""
+        self._are_marks_news = True
+        self._are_homes_others |= are_others
+
+    def _heard_of_homes(self) -> Iterator[None]:
+        are_others, self._are_homes_others = self._are_homes_others, False
+        if are_others:
+            for dedup_key in self._store.keys_in_pieces():
+                alert = self._store.get(dedup_key)
+                if alert is not None and due(alert) is not None:
+                    self._delivery.changed(self, dedup_key)
+                yield
+        are_news, self._are_marks_news = self._are_marks_news, False
+        if are_news:
+            for dedup_key in list(self._awaiting):
+                alert = self._store.get(dedup_key)
+                if alert is None or not self._voice.awaits(alert):
+                    self._awaiting.pop(dedup_key, None)
+                    self._delivery.changed(self, dedup_key)
+                yield
+
     def ended(self, alert: Alert) -> None:
         """The alert is gone. What it may have where nobody can end it is said."""
         if alert.orphans:
@@ -195,6 +263,7 @@ class TaskOutbox:
     def tick(self) -> Iterator[None]:
         """What the passing of time brings, once a second; it is done by going through what is returned."""
         now = self._clock.monotonic()
+        yield from self._heard_of_homes()
         if self.may_resolve():
             self._delivery.may_resolve_again(self)
             gated, self._gated = self._gated, set()
@@ -214,6 +283,8 @@ class TaskOutbox:
         if alert is None or what is None:
             self._forget(dedup_key)
             return None
+        if self._voice.is_elsewhere(alert):
+            return None  # it is about to be handed over
         owed = alert.owed
         if what is Due.TRIGGER and owed is not None:
             try:
@@ -230,6 +301,7 @@ class TaskOutbox:
                 owed.attempts,
                 self._not_told_before(alert, owed),
                 owed.record.size,
+                is_ready=not self._is_repeat_awaiting(alert, owed),
             )
         self._violations.pop(dedup_key, None)
         if alert.orphans and alert.route is None and not alert.former:
@@ -255,12 +327,24 @@ class TaskOutbox:
         not hold another any more (design section 18): a next owner would go on with that, and tell it elsewhere.
         """
         dedup_key = alert.dedup_key
-        repeat_at = self._repeats.get(dedup_key) if owed.repeat else 0.0
-        if alert.route is not None or not self._store.state_holds_another(dedup_key):
-            return repeat_at
-        self._urgent()  # the next checkpoint lets it go
+        not_before = self._repeats.get(dedup_key) if owed.repeat else 0.0
+        if alert.route is not None:
+            return not_before
         longest = self._clock.monotonic() + LONGEST_WAIT_SECONDS
-        return max(repeat_at, self._waits_until.setdefault(dedup_key, longest))
+        if self._voice.awaits(alert):
+            not_before = max(not_before, self._awaiting.setdefault(dedup_key, longest))
+        if self._store.state_holds_another(dedup_key):
+            self._urgent()  # the next checkpoint lets it go
+            not_before = max(not_before, self._waits_until.setdefault(dedup_key, longest))
+        return not_before
+
+    def _is_repeat_awaiting(self, alert: Alert, owed: Owed) -> bool:
+        """Whether a trigger is to be repeated because of what the old home of its key may have sent, of which that has
+        not said yet that it is done."""
+        if not owed.repeat or not self._voice.awaits(alert):
+            return False
+        self._awaiting[alert.dedup_key] = inf
+        return True
 
     def _may_be_resolved(self, alert: Alert) -> bool:
         """Whether the intent to resolve is in the state. An incident that the alert has left needs none where the
@@ -275,16 +359,19 @@ class TaskOutbox:
         return unsettled
 
     def may_resolve(self) -> bool:
-        """Whether resolves may leave at this moment, because the task is caught up."""
-        return self._progress.is_caught_up(self._clock.monotonic())
+        """Whether resolves may leave at this moment, because the task is caught up, and has heard all that others have
+        to say of its keys."""
+        return self._voice.is_settled and self._progress.is_caught_up(self._clock.monotonic())
 
     def take(self, dedup_key: str, route: str) -> Dispatch | None:
         """What is to be sent for this alert through this route now."""
         alert = self._store.get(dedup_key)
+        if alert is not None and self._voice.is_elsewhere(alert):
+            return None
         match due(alert) if alert is not None else None:
             case Due.TRIGGER:
                 assert alert is not None
-                return self._trigger(alert, route)
+                return self._trigger(self._warned(alert), route)
             case Due.RESOLVE | Due.RESOLVE_FORMER:
                 assert alert is not None
                 now = self._clock.monotonic()
@@ -298,6 +385,16 @@ class TaskOutbox:
                 return Dispatch(dedup_key, route, Acknowledge(dedup_key), alert)
             case None:
                 return None
+
+    def _warned(self, alert: Alert) -> Alert:
+        """An alert that is told before the old home of its key has said that it is done: the trigger will be repeated,
+        for a resolve of that one may land behind it."""
+        if alert.route is not None or alert.unsettled or not self._voice.awaits(alert):
+            return alert
+        alert = replace(alert, unsettled=True)
+        self._store.put(alert)
+        self._log.info("told_before_its_old_home_has_moved", dedup_key=alert.dedup_key)
+        return alert
 
     def told(self, dispatch: Dispatch, outcome: Outcome) -> None:
         """What the provider's answer makes of the alert."""
@@ -517,6 +614,7 @@ class TaskOutbox:
         self._reasons.pop(dedup_key, None)
         self._repeats.drop(dedup_key)
         self._waits_until.pop(dedup_key, None)
+        self._awaiting.pop(dedup_key, None)
 
 
 class _Moments:

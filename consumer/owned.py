@@ -53,13 +53,13 @@ REFUSED_SECONDS = (1.0, 30.0)
 """The first wait, and the longest, before what nobody here can mend is tried again."""
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""Of dead letters that wait for a checkpoint, before the partition is paused."""
+"""Of dead letters, and of what is forwarded, that wait for a checkpoint, before the partition is paused."""
 
 _LOG = "log"
 """Why a partition is paused for a moment: whether it is still the same log is to be seen before more is decided."""
 
 _DEAD_LETTERS = "dead letters"
-"""Why a partition is paused for which somebody has to do something."""
+"""Why a partition is paused for which somebody has to do something: too much waits for a checkpoint."""
 
 
 class OwnedPartition(ABC):
@@ -449,11 +449,7 @@ class OwnedPartition(ABC):
     def _take_dead_letter(self, dead_letter: DeadLetter) -> None:
         """The next checkpoint will hold it."""
         self._dead_letters.append(dead_letter)
-        self._waiting_bytes += dead_letter.record.size
-        if self._waiting_bytes > MAX_WAITING_BYTES:
-            if not self.is_paused:
-                self._log.error("partition_paused", waiting_bytes=self._waiting_bytes, reason="dead letters wait")
-            self._hold_back(_DEAD_LETTERS)
+        self._wait_for_checkpoint(dead_letter.record.size, "dead letters wait")
         self._metrics.dead_letter(dead_letter.stage, dead_letter.error_class)
         self._log.warning(
             "dead_letter",
@@ -464,6 +460,14 @@ class OwnedPartition(ABC):
             error=dead_letter.error,
         )
         self._urgent.set()
+
+    def _wait_for_checkpoint(self, size: int, reason: str) -> None:
+        """So many bytes more are in memory until a checkpoint has them: if it is too much, the partition is paused."""
+        self._waiting_bytes += size
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            if not self.is_paused:
+                self._log.error("partition_paused", waiting_bytes=self._waiting_bytes, reason=reason)
+            self._hold_back(_DEAD_LETTERS)
 
     # close
 

@@ -13,12 +13,14 @@ from consumer.clock import Moment
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE, Decoder, InputRecord, Poison, SecurityEvent, violation_of
 from consumer.feedback import Replay
-from consumer.filter import End
-from consumer.keys import KeyTemplate
+from consumer.filter import End as Ends
+from consumer.home import key_of
+from consumer.keys import LACKING, KeyTemplate
 from consumer.record_key import RecordKey, UnexpectedKey
 from providers.belonging import Integrations
 from providers.provider import Provider
-from state.alert import Alert, Occurrence, Outcome, Owed, Policy, event_time, occurred
+from state.alert import Alert, Occurrence, Outcome, Owed, Policy, Status, event_time, occurred, over
+from state.remembered_ends import End, session
 from state.store import Store
 from state.violation import Record
 
@@ -43,17 +45,33 @@ class Decision:
     """What an event that concerns somebody came to.
 
     ``alert`` owes something because of it, as it is now in the store; ``event`` is the event if its record is what is
-    owed. ``ends`` are the dedup keys of alerts whose threat is over: there can be very many, so the caller ends them.
-    ``unexpected_key`` says what is wrong with the key of its record.
+    owed. ``ends`` are the dedup keys of alerts whose threat is over, by the ``end`` that the event tells of: there can
+    be very many, so the caller ends them. ``unexpected_key`` says what is wrong with the key of its record.
+    ``forward`` is the record that another task is to decide, which has its home by ``home_key``.
     """
 
     outcome: Outcome | None = None
     alert: Alert | None = None
     event: SecurityEvent | None = None
     ends: Sequence[str] | None = None
+    end: End | None = None
     dead_letter: DeadLetter | None = None
     tombstone: bool = False
     unexpected_key: UnexpectedKey | None = None
+    forward: Record | None = None
+    home_key: bytes | None = None
+
+
+class Elsewhere(Protocol):
+    """What a task knows of other tasks that have spoken, or are to speak, for its keys: `consumer.moving`."""
+
+    def forwards(self, key: bytes | None) -> bool:
+        """Whether another task is to decide the records of this key."""
+        ...
+
+    def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
+        """The event time of an end that was told of before what it ends, if there was one."""
+        ...
 
 
 _SUPPRESSED = Decision(Outcome.SUPPRESSED)
@@ -89,16 +107,29 @@ class Pipeline:
     def __post_init__(self) -> None:
         object.__setattr__(self, "integrations", Integrations.of(self.provider))
 
-    def decide(self, record: FetchedRecord, store: Store, now: Moment, newest: float | None = None) -> Decision | None:
+    def decide(
+        self,
+        record: FetchedRecord,
+        store: Store,
+        now: Moment,
+        newest: float | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> Decision | None:
         """Decide one record to the end; None if it concerns nobody, which is what most do.
 
         ``newest`` is when the newest record was written, carried on to this moment; None if that is not known.
+        ``elsewhere`` is None where homes have never moved.
         """
         event = self.decoder.decode(record)
         if event is None:
             return None
         if isinstance(event, SecurityEvent):
-            decision = self._alert(event, record, store, now, newest) if event.alertable else self._end(event, store)
+            if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, record.key)):
+                return Decision(forward=_kept(record), home_key=home_key)
+            if event.alertable:
+                decision = self._alert(event, record, store, now, newest, elsewhere)
+            else:
+                decision = self._end(event, record, store, now)
             if self.record_key is not None and (unexpected := self.record_key.check(event, record.key)) is not None:
                 return replace(decision, unexpected_key=unexpected)
             return decision
@@ -106,17 +137,65 @@ class Pipeline:
             return _TOMBSTONE
         return Decision(dead_letter=self.poison(event, record))
 
+    def forwarded(
+        self,
+        record: Record,
+        store: Store,
+        now: Moment,
+        newest: float | None,
+        elsewhere: Elsewhere,
+        *,
+        is_replay: bool = False,
+    ) -> Decision | None:
+        """Decide a record that another task has forwarded, like an event of this partition; None if it concerns
+        nobody here. ``is_replay``: it is a dead letter that is decided again, whatever its age."""
+        event = self.decoder.decode(record)
+        if event is None or event is TOMBSTONE:
+            return None
+        if isinstance(event, Poison):
+            return Decision(dead_letter=self.poison(event, record))
+        assert isinstance(event, SecurityEvent)
+        if not event.alertable:
+            return None if is_replay else self._end(event, record, store, now)
+        if is_replay:
+            return self._occurred(event, record, store, now, elsewhere, is_replay=True, is_elsewhere=True)
+        return self._alert(event, record, store, now, newest, elsewhere, is_elsewhere=True)
+
+    def home_key(self, event: SecurityEvent, key: bytes | None) -> bytes | None:
+        """By what an event has its home, whose record has this key: by that, or by what the stage before goes by."""
+        if self.record_key is not None:
+            return key
+        if "session_id" in self.template.fields:
+            return (_session(event) or LACKING).encode()
+        return self.template.render(event).encode()
+
+    def home_key_of(self, alert: Alert) -> bytes | None:
+        """By what an alert has its home; None if that is not known."""
+        if self.record_key is not None:
+            return key_of(alert)
+        if "session_id" in self.template.fields:
+            return (alert.session_id or LACKING).encode()
+        return alert.dedup_key.encode()
+
     def _alert(
-        self, event: SecurityEvent, record: FetchedRecord, store: Store, now: Moment, newest: float | None
+        self,
+        event: SecurityEvent,
+        record: FetchedRecord,
+        store: Store,
+        now: Moment,
+        newest: float | None,
+        elsewhere: Elsewhere | None,
+        *,
+        is_elsewhere: bool = False,
     ) -> Decision:
         if self.max_event_age is not None:
             least = now.wall if newest is None else min(now.wall, newest)
             age = least - event_time(event.time, record.timestamp, least)
             if age > self.max_event_age:
                 return Decision(dead_letter=self._stale(event, record, age))
-        return self._occurred(event, _kept(record), store, now, is_replay=False)
+        return self._occurred(event, _kept(record), store, now, elsewhere, is_elsewhere=is_elsewhere)
 
-    def replay(self, replay: Replay, store: Store, now: Moment) -> Decision | None:
+    def replay(self, replay: Replay, store: Store, now: Moment, elsewhere: Elsewhere | None = None) -> Decision | None:
         """Decide a dead letter again, like an event of now; None if it is not alertable any more.
 
         Only what alerts is replayed: the end of an alert says something about its own time, not about now.
@@ -126,20 +205,34 @@ class Pipeline:
             return Decision(dead_letter=self.poison(event, replay.record))
         if not isinstance(event, SecurityEvent) or not event.alertable:
             return None
-        return self._occurred(event, replay.record, store, now, is_replay=True)
+        if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, replay.record.key)):
+            return Decision(forward=replay.record, home_key=home_key)
+        return self._occurred(event, replay.record, store, now, elsewhere, is_replay=True)
 
     def _occurred(
-        self, event: SecurityEvent, record: Record, store: Store, now: Moment, *, is_replay: bool
+        self,
+        event: SecurityEvent,
+        record: Record,
+        store: Store,
+        now: Moment,
+        elsewhere: Elsewhere | None,
+        *,
+        is_replay: bool = False,
+        is_elsewhere: bool = False,
     ) -> Decision:
         template = self.template
         dedup_key = template.render(event)
         session_id = _session(event) if "session_id" in template.fields else None
-        occurrence = Occurrence(event.severity, event.time, record, is_replay)
+        occurrence = Occurrence(event.severity, event.time, record, is_replay, is_elsewhere)
         before = store.get(dedup_key)
         integration = before.integration if before is not None else None
         if integration is None:
             integration = self._integration_of(before, event)
         alert, outcome = occurred(before, dedup_key, session_id, occurrence, now.wall, self.policy, integration)
+        if elsewhere is not None:
+            ended_at = elsewhere.ended_at(dedup_key, session_id)
+            if ended_at is not None and alert.status is not Status.RESOLVING and alert.last_seen < ended_at:
+                alert = over(alert) or alert  # it is told, and then it is over
         store.hear(alert, now.monotonic)
         if outcome is Outcome.SUPPRESSED:
             return _SUPPRESSED
@@ -173,10 +266,14 @@ class Pipeline:
             return alert  # it cannot be sent: it will be dead-lettered
         return replace(alert, integration=provider.integration_of(provider.route_of(violation)))
 
-    def _end(self, event: SecurityEvent, store: Store) -> Decision:
-        if event.ends is End.SESSION:
-            return Decision(ends=[alert.dedup_key for alert in store.of_session(_session(event))])
-        return Decision(ends=[self.template.render(event)])
+    def _end(self, event: SecurityEvent, record: FetchedRecord, store: Store, now: Moment) -> Decision:
+        at, key = event_time(event.time, record.timestamp, now.wall), self.home_key(event, record.key)
+        if event.ends is Ends.SESSION:
+            session_id = _session(event)
+            ends = [alert.dedup_key for alert in store.of_session(session_id)]
+            return Decision(ends=ends, end=End(session(session_id), at, key))
+        dedup_key = self.template.render(event)
+        return Decision(ends=[dedup_key], end=End(dedup_key, at, key))
 
     # what is dead-lettered, and why
 

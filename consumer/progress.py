@@ -112,6 +112,11 @@ class Progress:
         if not was_fresh:
             self._fresh_since = now
 
+    def is_decided_to(self, moment: float) -> bool:
+        """Whether everything that could be read at that moment, or at one after it, has been decided."""
+        decided_to = self._readable.decided_to
+        return decided_to is not None and decided_to >= moment
+
     def is_caught_up(self, now: float) -> bool:
         """Whether everything up to a moment that is recent enough has been decided."""
         return self._is_fresh(now) and (self._before is None or self._before.is_caught_up(now))
@@ -140,7 +145,7 @@ class _Marks:
         self._ends: deque[tuple[float, int]] = deque()
         self._highest = 0
         self._position = 0
-        self._decided_to: float | None = None
+        self.decided_to: float | None = None
 
     def observe(self, moment: float, end: int, now: float) -> None:
         """The end at ``moment`` was at least ``end``."""
@@ -161,9 +166,9 @@ class _Marks:
 
     def is_fresh(self, now: float) -> bool:
         """Whether everything up to less than ``seconds`` ago has been decided."""
-        return self._decided_to is not None and now - self._decided_to < self._seconds
+        return self.decided_to is not None and now - self.decided_to < self._seconds
 
     def _settle(self) -> None:
         ends = self._ends
         while ends and ends[0][1] <= self._position:
-            self._decided_to = ends.popleft()[0]
+            self.decided_to = ends.popleft()[0]

@@ -17,6 +17,7 @@ from consumer.forwarder import Forwarder, StageSurroundings, Stamps
 from consumer.kafka import KafkaClients
 from consumer.membership import RESTORES_AT_A_TIME, MemberRunner
 from consumer.observer import DeliveryObserver
+from consumer.partitioning import Partitioner
 from consumer.pipeline import Pipeline
 from consumer.progress import PEACE_SECONDS
 from consumer.proof import Proofs
@@ -29,11 +30,15 @@ from consumer.source import Source
 from consumer.task import Surroundings, Task
 from consumer.turns import Turns
 from consumer.upstream import Upstream
+from consumer.whole_input import WholeInput
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.http import HttpSender
 from providers.provider import Provider
 from providers.rate import Rate
+
+PARTITIONERS = {"auto": None, "murmur2": Partitioner.MURMUR2, "crc32": Partitioner.CRC32}
+"""What ``kafka.partitioner`` can be."""
 
 
 class PipelineRunner(MemberRunner[Task]):
@@ -99,6 +104,16 @@ class PipelineRunner(MemberRunner[Task]):
             log=self._log,
         )
         upstream = self._upstream(proofs) if self.stage is not None else None
+        whole = WholeInput(
+            pipeline.input_topic,
+            admin=admin,
+            progress=self.group_progress,
+            feedback_ends=feedback.high_watermarks,
+            is_needed=lambda: any(task.wants_to_know_all for task in self.tasks.values()),
+            grown=consumer._client.force_metadata_update,  # so that the group shares out the new ones at once
+            clock=clock,
+            log=self._log,
+        )
         surroundings = Surroundings(
             pipeline=pipeline,
             clients=self._clients,
@@ -113,6 +128,9 @@ class PipelineRunner(MemberRunner[Task]):
             feedback=feedback,
             upstream=upstream,
             key_watch=self._key_watch,
+            whole=whole,
+            partitioner=PARTITIONERS[config.kafka.partitioner],
+            feedback_topic=config.kafka.topics.feedback,
             turns=self._turns,
         )
 
@@ -132,7 +150,7 @@ class PipelineRunner(MemberRunner[Task]):
             metrics=self._metrics,
             make_task=make_task,
         )
-        async with feedback.reading(), _running(upstream):
+        async with feedback.reading(), _running(upstream), _running(whole):
             await member.run(stopping, config.delivery.shutdown_grace)
 
     def _upstream(self, proofs: Proofs) -> Upstream:
@@ -270,7 +288,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
 
 
 @asynccontextmanager
-async def _running(work: Upstream | Turns | None) -> AsyncIterator[None]:
+async def _running(work: Upstream | WholeInput | Turns | None) -> AsyncIterator[None]:
     if work is None:
         yield
         return

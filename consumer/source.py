@@ -1,5 +1,6 @@
 """One partition of a pipeline's input, as its task sees it: the group's offset, what is in it, seek, pause, resume."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -47,6 +48,17 @@ class Source:
             raise GroupLoadInProgressError(f"group {self.group_id}: its coordinator does not give the offsets")
         # -1 stands for none, and is also what a client may have committed by mistake.
         return committed if committed.offset >= 0 else None
+
+    async def offsets_of_others(self, partitions: int) -> Sequence[OffsetAndMetadata | None]:
+        """The group's offsets of all other partitions of the topic, which has so many. Raises as `group_offset`."""
+        topic, own = self.partition
+        others = [TopicPartition(topic, number) for number in range(partitions) if number != own]
+        if not others:
+            return []
+        offsets = await self.admin.list_consumer_group_offsets(self.group_id, partitions=others)
+        if any(one not in offsets for one in others):
+            raise GroupLoadInProgressError(f"group {self.group_id}: its coordinator does not give the offsets")
+        return [offsets[one] if offsets[one].offset >= 0 else None for one in others]
 
     async def start(self, clients: KafkaClients) -> OffsetAndMetadata:
         """Where to begin without an offset and without a checkpoint, with the mark that says why.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
@@ -18,32 +19,39 @@ from structlog.typing import FilteringBoundLogger
 from consumer.beginning import Beginning, Log
 from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock, Moment
+from consumer.feedback import Command, Kind
 from consumer.feedback_reader import FeedbackReader
+from consumer.first_homes import have_never_moved
 from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients
 from consumer.left_alone import LeftAlone
 from consumer.letterbox import Letterbox
-from consumer.mark import MARK
+from consumer.mark import MARK, Whose, whose
+from consumer.moving import Moving
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
+from consumer.partitioning import Partitioner
 from consumer.pipeline import Decision, FetchedRecord, Pipeline
 from consumer.placing import Placing
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
 from consumer.record_key import KeyWatch
-from consumer.restore import Restored, restore
+from consumer.restore import Restored, StateRefused, restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
 from consumer.state_log import StateLog
 from consumer.state_records import Reunited, Unreadable
 from consumer.turns import Turns
 from consumer.upstream import Upstream
+from consumer.whole_input import WholeInput
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Outcome, due, over, restored
 from state.counts import Counts
-from state.records import BESIDE
+from state.records import BESIDE, CorruptState, Position
+from state.remembered_ends import End
 from state.store import Cut, Store
+from state.violation import Record
 
 ENDED_AT_A_TIME = 10_000
 """Alerts that quiet and forgetting end for each checkpoint, so that none takes too long (design section 16)."""
@@ -83,6 +91,11 @@ class Surroundings:
     """None: no repartition stage stands before these tasks."""
     key_watch: KeyWatch | None = None
     """None: nobody asks how the records are keyed."""
+    whole: WholeInput | None = None
+    """None: nobody asks how many partitions there are, and homes never move."""
+    partitioner: Partitioner | None = None
+    """How producers choose a partition; None: that is found out."""
+    feedback_topic: str = ""
     turns: Turns = field(default_factory=Turns)
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
     """Which records of the state somebody has been told of already (`LeftAlone`)."""
@@ -124,6 +137,18 @@ class Task(OwnedPartition):
         self._sink: Sink
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
+        self._moving = Moving(
+            partition=source.partition.partition,
+            pipeline=surroundings.pipeline,
+            store=self.store,
+            progress=self.progress,
+            deeds=self,
+            clock=surroundings.clock,
+            metrics=surroundings.metrics,
+            log=log,
+            whole=surroundings.whole,
+            partitioner=surroundings.partitioner,
+        )
         self._outbox = TaskOutbox(
             pipeline=surroundings.pipeline,
             store=self.store,
@@ -136,6 +161,7 @@ class Task(OwnedPartition):
             dead_letter=self._take_dead_letter,
             notified=self._notified,
             settled=lambda: self._inbox.work(),
+            voice=self._moving,
         )
         self._inbox = TaskInbox(
             pipeline=surroundings.pipeline,
@@ -151,12 +177,20 @@ class Task(OwnedPartition):
             ended=self._ended_by_feedback,
             decided=self._replayed,
             soon=lambda work: asyncio.get_running_loop().call_soon(work),
+            elsewhere=lambda: self._moving.elsewhere,
+            commanded=self._commanded,
+            arrived=self._urgent.set,
         )
 
     @property
     def state_trouble(self) -> str | None:
         """What of its state cannot be read."""
         return self.left_alone.trouble
+
+    @property
+    def notice(self) -> str | None:
+        """What somebody should know of this partition, although it goes on."""
+        return super().notice or self._moving.notice
 
     @property
     def state_log(self) -> StateLog | None:
@@ -193,6 +227,7 @@ class Task(OwnedPartition):
             self._with.letterbox,
             self._with.record_clock,
             self._with.turns,
+            self._with.feedback_topic,
         )
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
@@ -205,10 +240,7 @@ class Task(OwnedPartition):
         await self._hold_nothing_of_other_logs(begins)
         self._state_log = StateLog(found.beginning, found.end)
         self._written_at = found.written_at
-        if found.position is not None:
-            self._inbox.start(found.position.feedback)
-        elif self._with.feedback is not None:
-            self._inbox.start(await self._with.feedback.ends())
+        await self._find_homes(committed, found.position)
         await self._ask_the_time(found)
         self._log.info(
             "partition_restored",
@@ -217,6 +249,44 @@ class Task(OwnedPartition):
             position=self.position,
             seconds=round(clock.monotonic() - started, 3),
         )
+
+    async def _find_homes(self, committed: OffsetAndMetadata, checkpointed: Position | None) -> None:
+        """Where keys have their homes, and from where on feedback is taken.
+
+        A partition that nobody has decided yet may have been added: what others have handed over to it is found from
+        the beginning of the feedback topic on. Orders that are there already are none for it.
+        """
+        orders: Mapping[int, int] | None = None if checkpointed is None else checkpointed.feedback
+        taken = orders
+        if orders is None and self._with.feedback is not None:
+            orders = taken = await self._with.feedback.ends()
+            if self._with.whole is not None and whose(committed) is Whose.FIRST:
+                taken = {}
+        homes = None if checkpointed is None else checkpointed.homes
+        if homes is not None:
+            taken = self._held(homes, orders or {})
+        if orders is not None:
+            self._inbox.start(orders, taken)
+        if self._with.whole is None:
+            return
+        is_of_other_input = checkpointed is not None and checkpointed.topic != self.source.partition.topic
+        partitions = await self._with.whole.count(at_least=0 if is_of_other_input else self._moving.partitions)
+        if is_of_other_input:
+            self._moving.begin(partitions, have_never_moved=False)  # a stage has come or gone
+        elif homes is None:
+            others = await self.source.offsets_of_others(partitions)
+            never = have_never_moved(has_checkpoint=checkpointed is not None, own=committed, others=others)
+            self._moving.begin(partitions, have_never_moved=never)
+        else:
+            self._moving.go_on(partitions)
+
+    def _held(self, homes: Mapping[str, Any], orders: Mapping[int, int]) -> Mapping[int, int]:
+        """Take what the checkpoint held of homes; how far records about them have been taken."""
+        try:
+            return self._moving.restore(homes, orders)
+        except CorruptState as error:
+            topic, partition = self._with.pipeline.state_topic, self.source.partition.partition
+            raise StateRefused(f"topic {topic}, partition {partition}: {error}") from error
 
     async def _ask_the_time(self, found: Restored) -> None:
         """What the last checkpoint says of the time and, where events can be too old, the newest record of the input:
@@ -291,13 +361,14 @@ class Task(OwnedPartition):
     # decide
 
     async def _decide(self, records: Sequence[FetchedRecord]) -> None:
-        decide, store = self._with.pipeline.decide, self.store
-        now, newest = self._with.clock.moment(), self._record_clock.newest()
+        decide, store, moving = self._with.pipeline.decide, self.store, self._moving
+        now, newest, elsewhere = self._with.clock.moment(), self._record_clock.newest(), moving.elsewhere
+        moving.sample(records[0])
         turn = perf_counter()
         concerned = 0
         for number, record in enumerate(records, 1):
             try:
-                decision = decide(record, store, now, newest)
+                decision = decide(record, store, now, newest, elsewhere)
             except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
                 self._log.error("decision_failed", offset=record.offset, exc_info=error)
                 decision = self._with.pipeline.undecidable(record, error)
@@ -308,7 +379,7 @@ class Task(OwnedPartition):
                     self._with.key_watch.saw(partition, record.offset, decision.unexpected_key)
                 if decision.ends is not None:
                     self._passed(record.offset)  # a checkpoint may come in between
-                    if not await self._end(decision.ends):
+                    if not await self._end(decision):
                         records = records[: number - 1]
                         break
                 else:
@@ -320,6 +391,7 @@ class Task(OwnedPartition):
                     records = records[:number]
                     break
                 now, newest, turn = self._with.clock.moment(), self._record_clock.newest(), perf_counter()
+                elsewhere = moving.elsewhere
         if records:
             self._passed(records[-1].offset + 1)
             self._with.metrics.events("ignored", len(records) - concerned)
@@ -344,23 +416,35 @@ class Task(OwnedPartition):
         elif decision.dead_letter is not None:
             counts[_OUTCOME_OF_STAGE.get(decision.dead_letter.stage, "poison")] += 1
             self._take_dead_letter(decision.dead_letter)
+        elif decision.forward is not None:
+            counts["forwarded"] += 1
+            self._moving.forward(decision.forward, decision.home_key)
+            self._wait_for_checkpoint(decision.forward.size, "forwarded records wait")
         elif decision.tombstone:
             counts["tombstone"] += 1
 
-    async def _end(self, dedup_keys: Sequence[str]) -> bool:
+    async def _end(self, decision: Decision) -> bool:
         """An event says that the threat is over of these alerts, of which there can be very many.
 
         False if the task closes meanwhile: its next owner decides the event again, and ends those that are left.
         """
-        await self._with.turns.through(self._ending(dedup_keys))
+        await self._with.turns.through(self.ending(decision))
         return self.is_running
 
-    def _ending(self, dedup_keys: Sequence[str]) -> Iterator[None]:
-        for dedup_key in dedup_keys:
+    def ending(self, decision: Decision) -> Iterator[None]:
+        """End what a decision ends, in steps.
+
+        Within one partition, what comes later is later. Where homes have moved it may not be: then an end ends nothing
+        that has occurred after it.
+        """
+        end, has_order = decision.end, self._moving.elsewhere is None
+        if end is not None:
+            self._moving.ended(end)
+        for dedup_key in decision.ends or ():
             if not self.is_running:
                 return
             alert = self.store.get(dedup_key)
-            if alert is not None and self._over(alert):
+            if alert is not None and (has_order or end is None or alert.last_seen <= end.at) and self._over(alert):
                 self._outcomes["ended"] += 1
             yield
 
@@ -380,6 +464,13 @@ class Task(OwnedPartition):
 
     def _replayed(self, decision: Decision) -> None:
         """A dead letter was decided again, like an event (but it is none of the input's)."""
+        if decision.forward is not None:
+            self._moving.forward(decision.forward, decision.home_key, is_replay=True)
+            return
+        self.decided_beside(decision)
+
+    def decided_beside(self, decision: Decision) -> None:
+        """Something was decided like an event that is not of this partition's input."""
         self._urgent.set()
         if decision.dead_letter is not None:
             self._take_dead_letter(decision.dead_letter)
@@ -389,16 +480,64 @@ class Task(OwnedPartition):
                 self.store.write_first(decision.alert.dedup_key)  # a next owner may decide an event before it
             self._outbox.owes(decision.alert, event=decision.event, is_new=is_new)
 
+    def undecidable_beside(self, record: Record, error: Exception) -> None:
+        """A record of another partition cannot be decided, by a fault of ours."""
+        dead_letter = self._with.pipeline.undecidable(record, error).dead_letter
+        assert dead_letter is not None
+        self._take_dead_letter(dead_letter)
+
+    def handed_over(self, alert: Alert) -> None:
+        """The alert is another task's, and has left the store."""
+        self._with.delivery.changed(self._outbox, alert.dedup_key)
+
+    def taken_over(self, alert: Alert, before: Alert | None) -> None:
+        """The alert was handed over, and is in the store; ``before`` is what was known of it here."""
+        if alert.route is None and alert.owed is not None:
+            self.store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
+        self._urgent.set()
+        self._outbox.taken_over(alert)
+
+    def is_busy(self, dedup_key: str) -> bool:
+        """Whether a request about the alert is on the wire."""
+        return self._with.delivery.is_busy(self._outbox, dedup_key)
+
+    def urge(self) -> None:
+        """A checkpoint is to be written soon."""
+        self._urgent.set()
+
+    def homes_changed(self, *, are_others: bool) -> None:
+        """Whom one has to wait for is news; ``are_others``: and so is who speaks for which key."""
+        self._outbox.homes_changed(are_others=are_others)
+
+    def has_decided_what_was_inherited(self) -> bool:
+        """Whether all that an earlier owner can have decided is decided again."""
+        return self.position >= self._whereabouts.inherited_end
+
+    @property
+    def wants_to_know_all(self) -> bool:
+        """Whether it has to know how far all partitions are decided (`WholeInput`)."""
+        return self.is_running and self._moving.wants_to_know_all
+
+    def _commanded(self, command: Command) -> None:
+        """What an operator has resolved may come from another partition only now."""
+        if command.kind is Kind.RESOLVE:
+            self._moving.ended(End(command.dedup_key, command.at))
+
     def _changed_by_feedback(self, alert: Alert) -> None:
         self._urgent.set()
         self._outbox.owes(alert)
 
     def _ended_by_feedback(self, dedup_key: str) -> None:
-        self._urgent.set()
         alert = self.store.get(dedup_key)
         self.store.drop(dedup_key)
         if alert is not None:
-            self._outbox.ended(alert)
+            self.gone(alert)
+
+    def gone(self, alert: Alert) -> None:
+        """The alert is over, and has left the store, by what somebody else has said."""
+        self._urgent.set()
+        self._outbox.ended(alert)
+        self._with.delivery.changed(self._outbox, alert.dedup_key)
 
     def _notified(self) -> None:
         self._counts["notified"] += 1
@@ -417,7 +556,11 @@ class Task(OwnedPartition):
         now = self._with.clock.moment()
         if self._quiet(now.monotonic, 1):
             self._urgent.set()  # the next checkpoint holds what is over
-        yield from self._forget(now)
+        yield from self._moving.tick()
+        if self._moving.is_at_work or self._inbox.moves:
+            self._urgent.set()  # what it waits for may have come about
+        if self._moving.is_settled:
+            yield from self._forget(now)
         yield from self._outbox.tick()
         self._inbox.work()
 
@@ -430,11 +573,19 @@ class Task(OwnedPartition):
         seconds = self._with.pipeline.policy.quiet_seconds
         if seconds is None or not self.progress.is_peace(now):
             return []
-        return list(islice(self.store.longest_quiet(now - seconds), at_most))
+        quiet_to = self._moving.quiet_to(now)
+        if quiet_to is None:
+            return []
+        return list(islice(self.store.longest_quiet(quiet_to - seconds), at_most))
 
     async def _before_checkpoint(self) -> None:
-        """End what is quiet, at most so much that one checkpoint can hold it."""
-        await self._with.turns.through(self._end_quiet())
+        """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
+        it; hand over what has its home elsewhere."""
+        turns, moving = self._with.turns, self._moving
+        await turns.through(moving.take(self._inbox.moves, self._record_clock.newest))
+        self._tell_outcomes()
+        await turns.through(self._end_quiet())
+        await turns.through(moving.leave())
         if self._writing_again is not None:
             await self._with.turns.through(self._write_again(self._writing_again))
 
@@ -487,11 +638,15 @@ class Task(OwnedPartition):
 
     async def _commit(self) -> None:
         self._urgent.clear()
-        place = self._place(self._inbox.positions)
+        orders, taken = self._inbox.positions, self._inbox.moves.positions
+        place = self._place(orders)
+        if self._with.whole is not None:
+            place = replace(place, homes=self._moving.to_json(taken, orders))
         is_here = place == self._checkpointed and not self._is_state_gone
-        if not self.store.has_changes and not self._dead_letters and is_here:
+        if not self.store.has_changes and not self._dead_letters and is_here and not self._moving.has_moves:
             return
         # The cut: all of this at one moment, without an await between.
+        moves = self._moving.cut(taken)
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
         counts, self._counts = self._counts, Counter()
         changed = self.store.cut()
@@ -505,6 +660,7 @@ class Task(OwnedPartition):
             dead_letters,
             place,
             self.left_alone.dedup_keys,
+            moves,
         )
         written = await self._transact(lambda: checkpoint.commit(self._sink))
         seconds = self._with.clock.monotonic() - started
@@ -525,7 +681,7 @@ class Task(OwnedPartition):
         records = len(checkpoint.cut.changes) + 1
         if self._state_log is not None and not self._state_log.wrote(written.offset, records):
             self._write_all_again("it takes records before those that were written", written.offset)
-        if self._writing_again is not None:
+        if self._writing_again is not None or self._moving.is_at_work or self._inbox.moves:
             self._urgent.set()
         await self._with.turns.through(self._outbox.state_is_new(known))
         await self._let_resolves_leave(checkpoint.cut)

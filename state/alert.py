@@ -16,6 +16,10 @@ from state.violation import Record, Severity
 EARLIEST = 1_420_070_400.0
 """2015-01-01 in seconds since the epoch: a time before it is none (0, or seconds where milliseconds are meant)."""
 
+ELSEWHERE = -1
+"""The offset of what is owed because of events of another partition: before all of this one. So it counts as inherited,
+which it is: who owned the key's home before may have sent it."""
+
 
 class Status(Enum):
     """What an alert is; an alert that is gone is no alert."""
@@ -151,12 +155,26 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One alertable event: its severity, its event time and the record it came in, by the input or by a replay."""
+    """One alertable event: its severity, its event time and the record it came in, by the input or by a replay.
+
+    ``is_elsewhere``: the record is of another partition, and was forwarded.
+    """
 
     severity: Severity
     time: float
     record: Record
     is_replay: bool = False
+    is_elsewhere: bool = False
+
+    @property
+    def offset(self) -> int:
+        """Where it stands in the partition that is decided."""
+        return ELSEWHERE if self.is_elsewhere else self.record.offset
+
+    @property
+    def holds(self) -> int | None:
+        """What the group's offset must not pass because of it."""
+        return None if self.is_replay or self.is_elsewhere else self.record.offset
 
 
 def occurred(
@@ -490,9 +508,8 @@ def _kept_key(record: Record, session_id: str | None) -> bytes | None:
 
 
 def _owe(occurrence: Occurrence, now: float) -> Owed:
-    record = occurrence.record
-    holds = None if occurrence.is_replay else record.offset
-    return Owed(record, occurrence.severity, now, record.offset, record.offset, holds=holds)
+    offset = occurrence.offset
+    return Owed(occurrence.record, occurrence.severity, now, offset, offset, holds=occurrence.holds)
 
 
 def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
@@ -511,9 +528,9 @@ def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
 
 def _count(owed: Owed, occurrence: Occurrence) -> Owed:
     higher = occurrence.severity > owed.severity
-    offset, holds = occurrence.record.offset, owed.holds
-    if holds is None and not occurrence.is_replay:
-        holds = offset
+    offset, holds = occurrence.offset, owed.holds
+    if holds is None:
+        holds = occurrence.holds
     return Owed(
         occurrence.record if higher else owed.record,
         occurrence.severity if higher else owed.severity,

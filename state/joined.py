@@ -9,11 +9,7 @@ Pure functions, as those of `state.alert`.
 
 from dataclasses import replace
 
-from state.alert import Alert, Former, Owed, Status, Told, over
-
-ELSEWHERE = -1
-"""The offset of what is owed because of events of another partition: before all of this one. So it counts as inherited,
-which it is: the old home may have sent it."""
+from state.alert import ELSEWHERE, Alert, Former, Owed, Status, Told, over
 
 
 def handed_over(alert: Alert) -> Alert:

@@ -41,7 +41,8 @@ class Position:
     ``feedback`` has the same of every partition of the feedback topic that something has been taken from. ``anchors``
     are decided records by which the input is known again. ``proof`` is the group offset that was last proved, and
     ``obeyed`` one that somebody else had set, and that this task has gone to, while the group may still have it.
-    ``group`` is the consumer group that the task belongs to. An earlier release writes none of these four.
+    ``group`` is the consumer group that the task belongs to. ``homes`` is what the task knows of where keys have their
+    homes, as JSON (`consumer.moving`). An earlier release writes none of these five.
     """
 
     topic: str
@@ -52,6 +53,7 @@ class Position:
     proof: int | None = None
     obeyed: int | None = None
     group: str | None = None
+    homes: Mapping[str, Any] | None = None
 
 
 def encode_key(dedup_key: str, *, beside: bool = False) -> bytes:
@@ -175,6 +177,8 @@ def encode_position(position: Position, counts: Mapping[str, Counts] | None = No
         value["proof"] = position.proof
     if position.obeyed is not None:
         value["obeyed"] = position.obeyed
+    if position.homes is not None:
+        value["homes"] = position.homes
     if counts:
         value["counts"] = {dedup_key: _counts_to_json(found) for dedup_key, found in counts.items()}
     return orjson.dumps(value)
@@ -196,6 +200,7 @@ def decode_position(value: bytes) -> Position:
             None if proof is None else _whole(proof),
             None if obeyed is None else _whole(obeyed),
             None if group is None else _text(group),
+            _mapping_or_none(json.get("homes")),
         )
     except _MALFORMED as error:
         raise CorruptState(f"checkpoint record: {error!r}") from error
@@ -306,6 +311,12 @@ def _number_or_none(value: Any) -> float | None:
 def _text(value: Any) -> str:
     if value.__class__ is not str:
         raise TypeError(f"{value.__class__.__name__} is no text")
+    return value
+
+
+def _mapping_or_none(value: Any) -> Mapping[str, Any] | None:
+    if value is not None and value.__class__ is not dict:
+        raise TypeError(f"{value.__class__.__name__} is no object")
     return value
 
 

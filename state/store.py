@@ -61,6 +61,11 @@ class Store:
         """The dedup keys of all alerts."""
         return iter(self._alerts)
 
+    def keys_in_pieces(self) -> Iterator[str]:
+        """The same, while alerts change: what comes meanwhile may be missing, and what has gone may be there."""
+        for keys in self._alerts.keys_in_pieces():
+            yield from keys
+
     def get(self, dedup_key: str) -> Alert | None:
         """The alert with this dedup key."""
         return self._alerts.get(dedup_key)

@@ -130,13 +130,15 @@ class KafkaConfig(Settings):
     """The cluster, the consumer groups, the topics. All time-outs are in seconds.
 
     ``event_key`` is the field the engine keys its records by (a placeholder of the key templates, without braces), or
-    ``none``; ``start_from`` counts in a pipeline that has never been.
+    ``none``; ``partitioner`` is how its producer chooses a partition by that, which is found out where it is ``auto``;
+    ``start_from`` counts in a pipeline that has never been.
     """
 
     bootstrap_servers: Annotated[NonEmpty, AfterValidator(_check_servers)] = "localhost:9092"
     group_id: NonEmpty = "clawdstrike-alerting"
     group_instance_id: NonEmpty | None = None
     event_key: Annotated[str, AfterValidator(_check_event_key)] = "session_id"
+    partitioner: Literal["auto", "murmur2", "crc32"] = "auto"
     start_from: StartFrom = 900.0
     session_timeout: ProtocolDuration = 15.0
     rebalance_timeout: ProtocolDuration = Field(default=60.0, validate_default=True)

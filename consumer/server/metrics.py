@@ -15,9 +15,10 @@ from consumer.server.tally import Count, Tally
 PREFIX = "clawdstrike_alerting"
 
 OUTCOMES = (
-    "ignored", "triggered", "counted", "suppressed", "ended", "quiet", "poison", "stale", "internal_error", "tombstone"
+    "ignored", "triggered", "counted", "suppressed", "ended", "quiet", "poison", "stale", "internal_error", "tombstone",
+    "forwarded",
 )  # fmt: skip
-"""What can become of an event (``quiet`` is the end of an alert without one)."""
+"""What can become of an event (``quiet`` is the end of an alert without one, ``forwarded`` went to its home)."""
 
 STAGE_OUTCOMES = ("ignored", "forwarded", "poison", "tombstone")
 """What can become of an event in a repartition stage, which has no alerts."""
@@ -27,6 +28,9 @@ FEEDBACK = ("acknowledge", "resolve", "replay", "malformed")
 INPUT_CHANGES = ("truncated", "recreated")
 IGNORED_EFFECTS = ("repeat", "skip")
 STATE_CHANGES = ("gone", "went_back")
+HOMES = ("handed_over", "taken_over", "forwarded", "decided", "passed_on")
+"""Alerts that went to their new home and came to it, events that were forwarded to it and decided there, and either of
+them that went on to a newer one."""
 RESULTS = ("accepted", "rejected", "refused", "throttled", "unavailable")
 CHECKS = ("accepted", "refused", "unavailable")
 
@@ -162,6 +166,12 @@ class Metrics:
             ["pipeline", "kind", "result"],
             registry=registry,
         )
+        self._homes = Counter(
+            f"{PREFIX}_homes_moved",
+            "What tasks have told each other because the homes of keys have moved",
+            ["pipeline", "what"],
+            registry=registry,
+        )
         self._heartbeats = Counter(f"{PREFIX}_heartbeats", "Heartbeat pings by result", ["result"], registry=registry)
 
     def pipeline(
@@ -176,6 +186,7 @@ class Metrics:
             (self._input_changes, INPUT_CHANGES),
             (self._offsets_ignored, IGNORED_EFFECTS),
             (self._states_lost, STATE_CHANGES),
+            (self._homes, HOMES),
         ):
             for value in values:
                 counter.labels(name, value)
@@ -258,6 +269,10 @@ class PipelineMetrics:
     def feedback(self, kind: str, result: str) -> None:
         """Feedback was ``applied`` or ``ignored``; ``kind`` is also ``malformed``."""
         self._metrics._feedback.labels(self._name, kind, result).inc()
+
+    def home(self, what: str) -> None:
+        """Something was told because homes have moved, as `HOMES` names it."""
+        self._metrics._homes.labels(self._name, what).inc()
 
     def position_lost(self) -> None:
         """The broker no longer had a task's position."""

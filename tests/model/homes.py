@@ -95,6 +95,11 @@ class World:
     timers: int = 0
     stale: int = 0
     commands: int = 0
+    parts: int = 0
+    """What is handed over is more than one checkpoint can hold: the alert goes in one before that of the mark, and from
+    then on what comes for it is forwarded, until the task dies."""
+    decides_on: bool = False
+    """A task decides what comes behind the end that it has to decide up to before it moves, if it has not moved yet."""
     old_home_is_down: bool = False
     """From the growth on, before which nothing comes, and for ever. A trigger that waits leaves sooner or later."""
     limit: int = 3_000_000
@@ -145,7 +150,8 @@ class Memory(NamedTuple):
 class Task(NamedTuple):
     """``log`` and ``inbox`` are what lies behind the checkpoint, of which ``decided`` and ``taken`` have been; ``out``
     is what the next checkpoint writes to the feedback topic. ``count`` is the count of partitions as the task knows it
-    (0: it was never built), ``until`` how much of its log it decides before it moves to that."""
+    (0: it was never built), ``until`` how much of its log it decides before it moves to that; ``is_leaving``: it has
+    begun to hand over."""
 
     log: tuple[int, ...]
     inbox: tuple[Feedback, ...]
@@ -157,6 +163,7 @@ class Task(NamedTuple):
     count: int
     until: int
     wire: tuple[str, int, Alert] | None
+    is_leaving: bool = False
 
 
 class State(NamedTuple):
@@ -172,6 +179,7 @@ class State(NamedTuple):
     timers: int
     stale: int
     commands: int
+    parts: int = 0
 
 
 Step = tuple[str, State, str | None]
@@ -205,9 +213,8 @@ class Model:
             else Task((), (), new, new, 0, 0, (), 0, 0, None)
             for p in range(partitions)
         )
-        return State(
-            tasks, 0, 1, False, False, 0, 0, world.crashes, world.early, world.timers, world.stale, world.commands
-        )
+        budget = world.crashes, world.early, world.timers, world.stale, world.commands, world.parts
+        return State(tasks, 0, 1, False, False, 0, 0, *budget)
 
     # what is asked of the rules
 
@@ -274,6 +281,8 @@ class Model:
             alert = task.now.alert
             if alert is None:
                 continue
+            if s.parts and self.home(task.count) != p and self.may_move(task):
+                yield f"{p} hands over a part", self.hand_over(s._replace(parts=s.parts - 1), p, task), None
             if s.early and self.may_trigger(s, p, task, alert, early=True):
                 yield self.trigger(s._replace(early=s.early - 1), p, alert, early=True)
             if s.timers and not alert.resolving and not alert.owed and self.is_quiet(s, p, task):
@@ -317,6 +326,8 @@ class Model:
     def may_decide(self, p: int, task: Task) -> bool:
         if task.decided == len(task.log):
             return False
+        if self.world.decides_on or task.is_leaving:
+            return True
         return task.now.moved == task.count or task.decided < task.until or self.home(task.count) == p
 
     def may_move(self, task: Task) -> bool:
@@ -366,8 +377,15 @@ class Model:
             task.count,
             max(0, task.until - task.decided),
             task.wire,
+            task.is_leaving,
         )
         return f"{p}: checkpoint", s._replace(tasks=tuple(tasks)), None
+
+    def hand_over(self, s: State, p: int, task: Task) -> State:
+        """The alert goes before the mark."""
+        record = Feedback("hand", p, task.count, task.now.alert)
+        out = (*task.out, (self.home(task.count), record))
+        return put(s, p, task._replace(now=task.now._replace(alert=None), out=out, is_leaving=True))
 
     def move(self, s: State, p: int, task: Task) -> State:
         home, out, now = self.home(task.count), task.out, task.now
@@ -377,7 +395,8 @@ class Model:
                 out = (*out, (home, Feedback("hand", p, task.count, alert, end if self.rules.ends_go_along else -1)))
             alert, end = None, -1
         out = (*out, (-1, Feedback("mark", p, task.count)))
-        return put(s, p, task._replace(now=Memory(task.count, alert, end, now.marks), out=out, until=0))
+        moved = Memory(task.count, alert, end, now.marks)
+        return put(s, p, task._replace(now=moved, out=out, until=0, is_leaving=False))
 
     # decide
 
@@ -391,7 +410,7 @@ class Model:
         self, s: State, p: int, task: Task, item: int, *, is_passed_on: bool = False
     ) -> tuple[State, str | None]:
         home = self.home(task.count)
-        if home != p and task.now.moved == task.count and self.rules.forward:
+        if home != p and (task.now.moved == task.count or task.is_leaving) and self.rules.forward:
             forwarded = Feedback("item", p, task.count, None, item, is_passed_on)
             return put(s, p, task._replace(out=(*task.out, (home, forwarded)))), None
         if self.world.items[item] == "e":
@@ -438,14 +457,14 @@ class Model:
             marks[found.sender] = max(marks[found.sender], found.count)
             task = task._replace(now=task.now._replace(marks=tuple(marks)))
             if self.rules.learn_from_marks and found.count > task.count:
-                task = task._replace(count=found.count, until=len(task.log))
+                task = task._replace(count=found.count, until=len(task.log), is_leaving=False)
             return label, put(s, p, task), None
         if found.kind == "item":
             after, broken = self.decide(s, p, task, found.item, is_passed_on=True)
             return label, after, broken
         if found.kind == "hand":
             home = self.home(task.count)
-            if home != p and task.now.moved == task.count:
+            if home != p and (task.now.moved == task.count or task.is_leaving):
                 passed_on = (home, found._replace(sender=p, count=task.count, is_passed_on=True))
                 return label, put(s, p, task._replace(out=(*task.out, passed_on))), None
             return label, self.joined(s, p, task, found.alert, found.item), None

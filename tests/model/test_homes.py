@@ -16,14 +16,20 @@ WORLDS = [
     World("e", commands=1),
     World("e", homes=(0, 1), counts=(1, 3)),
     World("ee", old_home_is_down=True),
+    World("ee", timers=1, parts=1, decides_on=True),
+    World("ee", crashes=1, parts=1, decides_on=True),
+    World("er", parts=1, early=1, decides_on=True),
 ]
-"""Two producers of one key at a time, crashes, old answers of brokers, a partitioner that is guessed wrongly."""
+"""Two producers of one key at a time, crashes, old answers of brokers, a partitioner that is guessed wrongly, more than
+one checkpoint can hand over."""
 
 TOO_LARGE = [
     World("eere", timers=1, crashes=1, early=1, stale=1),
     World("eere", homes=(0, 1, 2), counts=(1, 2, 3), timers=1, crashes=1, early=1),
     World("eree", homes=(0, 1), counts=(1, 3), timers=2, crashes=2, early=1),
     World("ere", homes=(0, 2, 1), counts=(1, 3, 3), timers=1, crashes=1),
+    World("eere", timers=1, crashes=2, early=1, parts=2, decides_on=True),
+    World("ere", homes=(0, 1, 2), counts=(1, 2, 3), timers=1, crashes=1, parts=2, decides_on=True),
 ]
 """Of these some ways at random: another growth during the first one, more crashes, another belief about the partitioner
 while the count stays the same."""

@@ -25,12 +25,12 @@ def mark(partition: int, scheme: Scheme = FOUR, before: Scheme | None = TWO, fee
 
 
 def forwarded(sender: int, home: int, key: bytes, scheme: Scheme = FOUR) -> Forwarded:
-    return Forwarded(Sender("pagerduty", sender, scheme), home, Record("events", sender, 1, 1, key, b"{}"))
+    return Forwarded(Sender("pagerduty", sender, scheme), home, Record("events", sender, 1, 1, key, b"{}"), key)
 
 
 def handed(sender: int, home: int, key: bytes | None, scheme: Scheme = FOUR) -> HandOver:
     alert = Alert("g:s-1", Status.OPEN, "s-1", 1, NOW, NOW, NOW, Severity.HIGH, key=key)
-    return HandOver(Sender("pagerduty", sender, scheme), home, "g:s-1", alert)
+    return HandOver(Sender("pagerduty", sender, scheme), home, "g:s-1", alert, key=key)
 
 
 def key_that_moves(old: int, new: int, before: Scheme = TWO, after: Scheme = FOUR) -> bytes:
@@ -111,6 +111,12 @@ def test_where_the_old_home_is_not_known_all_are_waited_for() -> None:
     assert homes.awaited(KEYS[0]) == frozenset()
 
 
+def test_where_only_the_number_of_old_homes_is_known_no_new_partition_is_waited_for() -> None:
+    homes = Homes(2, FOUR, earlier=None, old=2)
+    assert homes.awaited(KEYS[0]) == {0, 1}
+    assert homes.with_seen(SIX).awaited(KEYS[0]) == {0, 1, 3}
+
+
 def test_a_mark_of_an_earlier_move_is_not_enough() -> None:
     homes, key = Homes(4, SIX, earlier=(TWO, FOUR)), key_that_moves(0, 4, TWO, SIX)
     homes = homes.took(mark(0, FOUR), (0, 1))
@@ -164,9 +170,28 @@ def test_what_is_sent_to_others_for_their_own_keys_is_not_waited_for() -> None:
     elsewhere = next(key for key in KEYS if FOUR.home(key) == 3)
     here = next(key for key in KEYS if FOUR.home(key) == 2)
 
-    assert grown().took(forwarded(0, 3, elsewhere), (0, 1)).on_the_way == {}
-    assert grown().took(forwarded(0, 2, here), (0, 1)).on_the_way == {}
-    assert grown().took(forwarded(0, 3, here), (0, 1)).on_the_way == {3: (0, 1)}
+    assert grown().took(forwarded(0, 3, elsewhere, TWO), (0, 1)).on_the_way == {}
+    assert grown().took(forwarded(0, 2, here, TWO), (0, 1)).on_the_way == {}
+    assert grown().took(forwarded(0, 3, here, TWO), (0, 1)).on_the_way == {3: (0, 1)}
+
+
+def test_what_was_passed_on_behind_a_mark_that_is_taken_first_is_not_waited_for() -> None:
+    """The mark stands in another partition of the feedback topic, which is read sooner."""
+    here = next(key for key in KEYS if FOUR.home(key) == 2)
+
+    homes = grown().took(mark(3, FOUR, feedback=6), (1, 0)).took(forwarded(0, 3, here, TWO), (0, 5))
+    assert homes.on_the_way == {}
+    assert homes.took(forwarded(0, 3, here, TWO), (0, 6)).on_the_way == {3: (0, 6)}
+
+
+def test_who_thought_that_homes_have_never_moved_learns_it_from_anybody() -> None:
+    never = Homes(2, FOUR, moved=FOUR, earlier=())
+    assert not never.are_ever_moved
+
+    after = never.took(mark(1), (0, 1))
+    assert after.are_ever_moved
+    assert not after.has_moved
+    assert never.took(mark(2), (0, 1)).are_ever_moved  # an earlier owner of this partition, whose state is gone
 
 
 # whatever the order
@@ -177,7 +202,10 @@ MOVES: st.SearchStrategy[Move] = (
     | st.builds(forwarded, st.integers(0, 7), st.integers(0, 7), st.sampled_from(KEYS), SCHEMES)
     | st.builds(handed, st.integers(0, 7), st.integers(0, 7), st.none() | st.sampled_from(KEYS), SCHEMES)
 )
-HOMES = st.builds(Homes, st.integers(0, 7), SCHEMES, st.none() | SCHEMES, st.none() | st.tuples() | st.tuples(SCHEMES))
+EARLIER = st.none() | st.tuples() | st.tuples(SCHEMES)
+HOMES = st.builds(
+    Homes, st.integers(0, 7), SCHEMES, st.none() | SCHEMES, EARLIER, old=st.none() | st.integers(1, 8)
+)  # fmt: skip
 
 
 @given(HOMES, st.lists(MOVES, max_size=8))

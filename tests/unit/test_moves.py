@@ -22,7 +22,7 @@ SCHEMES = st.builds(Scheme, st.integers(1, 1000), st.integers(0, 9))
 OFFSETS = st.integers(0, 2**63 - 1)
 PARTITIONS = st.integers(0, 2**31 - 1)
 SENDERS = st.builds(
-    Sender, TEXT, PARTITIONS, SCHEMES, st.dictionaries(PARTITIONS, OFFSETS, max_size=3)
+    Sender, TEXT, PARTITIONS, SCHEMES, st.dictionaries(PARTITIONS, OFFSETS, max_size=3), TEXT
 )  # fmt: skip
 RECORDS = st.builds(
     Record, TEXT, PARTITIONS, OFFSETS, st.integers(-1, 2**62), BYTES, BYTES, HEADERS.map(tuple)
@@ -38,11 +38,13 @@ ALERTS = st.builds(
 TIMES = st.none() | st.floats(0, 2e9)
 HAND_OVERS = ALERTS.flatmap(
     lambda alert: st.builds(
-        HandOver, SENDERS, PARTITIONS, st.just(alert.dedup_key), st.sampled_from([alert, None]), TIMES
+        HandOver, SENDERS, PARTITIONS, st.just(alert.dedup_key), st.sampled_from([alert, None]), TIMES, BYTES
     )
 )
 MOVES: st.SearchStrategy[Move] = (
-    HAND_OVERS | st.builds(Forwarded, SENDERS, PARTITIONS, RECORDS) | st.builds(Moved, SENDERS, st.none() | SCHEMES)
+    HAND_OVERS
+    | st.builds(Forwarded, SENDERS, PARTITIONS, RECORDS, BYTES, st.booleans())
+    | st.builds(Moved, SENDERS, st.none() | SCHEMES)
 )
 
 SENDER = Sender("pagerduty", 1, Scheme(4), {0: 12})
@@ -105,6 +107,9 @@ def facts(**changes: Any) -> dict[str, Any]:
         ("forwarded", {"place": ["events", 1, 42]}),
         ("forwarded", {"place": [1, 1, 42, 7]}),
         ("hand_over", {"ended_at": "later"}),
+        ("hand_over", {"key": "?"}),
+        ("forwarded", {"key": 7}),
+        ("moved", {"group": None}),
         ("resolve", {}),
     ],
 )

@@ -4,7 +4,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.remembered_ends import RememberedEnds, session
+from state.remembered_ends import End, RememberedEnds, session
 
 NOW = 1_800_000_000.0
 TOLD = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 9).map(lambda seconds: NOW + seconds)))
@@ -13,7 +13,7 @@ TOLD = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 9).map(lambd
 def remembering(told: list[tuple[str, float]], at_most: int = 100) -> RememberedEnds:
     ends = RememberedEnds(at_most)
     for subject, ended_at in told:
-        ends.remember(subject, ended_at)
+        ends.remember(End(subject, ended_at, subject.encode()))
     return ends
 
 
@@ -52,7 +52,7 @@ def test_old_ones_are_forgotten(told: list[tuple[str, float]]) -> None:
     for _ in ends.forget_before(NOW + 5):
         pass
 
-    assert all(ended_at >= NOW + 5 for ended_at in ends.to_json().values())
+    assert all(end.at >= NOW + 5 for end in ends.all())
     for subject, ended_at in told:
         if ended_at >= NOW + 5:
             assert ends.latest(subject) is not None
@@ -63,11 +63,11 @@ def test_one_that_is_told_of_again_while_they_are_forgotten_stays() -> None:
 
     forgetting = ends.forget_before(NOW + 5)
     next(forgetting)
-    ends.remember("b", NOW + 9)
+    ends.remember(End("b", NOW + 9))
     for _ in forgetting:
         pass
 
-    assert ends.to_json() == {"b": NOW + 9}
+    assert ends.all() == [End("b", NOW + 9)]
 
 
 @given(TOLD)
@@ -76,4 +76,13 @@ def test_a_checkpoint_holds_them(told: list[tuple[str, float]]) -> None:
 
     again.restore(orjson.loads(orjson.dumps(ends.to_json())))
 
-    assert again.to_json() == ends.to_json()
+    assert again.all() == ends.all()
+
+
+def test_what_is_handed_over_is_forgotten_here() -> None:
+    ends = remembering([("a", NOW), ("b", NOW)])
+
+    ends.forget("a")
+    ends.forget("c")
+
+    assert ends.all() == [End("b", NOW, b"b")]

@@ -1,0 +1,724 @@
+"""Homes that move, simulated: several whole tasks, each a member of its own, on one simulated Kafka in virtual time.
+
+A *walk* is a list of steps, each a name and a number, as in ``simulation.py``. A topic of one or two partitions grows;
+producers learn of it early or late, or choose another partition than the tasks believe; tasks die, read the feedback
+topic slowly, and commit slowly; brokers know of fewer partitions than there are. After every step nothing may be broken
+of what was promised (design section 17); in the end everything is told, and resolved once.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from consumer.clock import Clock
+from consumer.event import Decoder, SecurityEvent
+from consumer.feedback import Command, Kind
+from consumer.filter import EndRules, Filter
+from consumer.keys import KeyTemplate
+from consumer.mark import BEGINNING_MARK
+from consumer.moves import decode_move
+from consumer.partitioning import CERTAIN, Evidence, Partitioner
+from consumer.pipeline import Decision, Pipeline
+from consumer.progress import GroupPosition
+from consumer.record_clock import RecordClock
+from consumer.record_key import RecordKey
+from consumer.task import Surroundings, Task
+from consumer.whole_input import WholeInput
+from providers.answer import Accepted, Answer, Unavailable
+from providers.delivery.delivery import Delivery, RouteLimits
+from providers.delivery.outbox import Dispatch
+from providers.notification import Trigger
+from providers.provider import Request
+from providers.retry import Backoff
+from state.alert import Alert, Policy, Status
+from state.store import Store
+from state.violation import Record
+from tests.support.events import encode, event
+from tests.support.letterbox import large_letterbox
+from tests.support.loop import VirtualLoop
+from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs, Sent
+from tests.support.simulation import ONE_KEY, BrokenPromise, _Log, _Nothing, _Provider
+
+TIMEOUT, WINDOW, QUIET, PEACE = 4.0, 10.0, 20.0, 3.0
+EPOCH = 1_800_000_000.0
+INTERVAL = 0.1
+SLACK = 9.0
+"""What was produced less than this ago need not be known yet: to be caught up, to look, to take."""
+
+TOPIC, FEEDBACK = "events", "feedback"
+MOST = 3
+SESSIONS = ("s1", "s2", "s3")
+
+Step = tuple[str, int]
+
+WEIGHTS = {
+    "event": 12, "late": 5, "end": 4, "late_end": 2, "grow": 2, "decide": 14, "feed": 10, "tick": 12, "commit": 16,
+    "answer": 12, "break": 2, "crash": 3, "calm": 3, "quiet": 1, "command": 1, "commit_fails": 1, "stale": 1,
+}  # fmt: skip
+NUMBERS = 24
+
+_LEAVING: ContextVar["tuple[int, Dispatch]"] = ContextVar("leaving homes")
+
+
+def random_walk(seed: object, length: int = 70, weights: Mapping[str, int] = WEIGHTS) -> list[Step]:
+    """A walk, the same for the same seed."""
+    chance = random.Random(repr(seed))
+    names = chance.choices(list(weights), list(weights.values()), k=length)
+    return [(name, chance.randrange(NUMBERS)) for name in names]
+
+
+def simulate(walk: Iterable[Step], **options: Any) -> "Homes":
+    """Take the walk to its end and on to rest. Raises `BrokenPromise`."""
+    simulation = Homes(**options)
+    try:
+        for name, number in walk:
+            simulation.step(name, number)
+        simulation.rest()
+    finally:
+        simulation.close()
+    return simulation
+
+
+@dataclass(eq=False, slots=True)
+class OnTheWire:
+    """A request that has left; ``covers`` are the events that a trigger tells of."""
+
+    member: int
+    dispatch: Dispatch
+    covers: frozenset[int]
+    answer: "asyncio.Future[Answer]"
+    landed: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.dispatch.dedup_key
+
+    @property
+    def is_trigger(self) -> bool:
+        return isinstance(self.dispatch.notification, Trigger)
+
+    def __str__(self) -> str:
+        what = "trigger" if self.is_trigger else "resolve"
+        return f"{self.member} {what} {self.key} {sorted(self.covers) or ''}".rstrip()
+
+
+@dataclass(slots=True)
+class Happened:
+    """An event that was produced: in which session, when, where; ``is_end``: its threat is over."""
+
+    session: str
+    at: float
+    place: tuple[int, int]
+    is_end: bool
+
+
+class _Partition(Kafka):
+    """The state of one partition, and what its task writes to the feedback topic."""
+
+    def __init__(self, homes: "Homes", number: int) -> None:
+        super().__init__("state", lambda: homes.wall())
+        self._homes, self._number = homes, number
+
+    def apply(self, sent: Sequence[Sent]) -> None:
+        moves = [record for record in sent if record.topic == FEEDBACK]
+        super().apply([record for record in sent if record.topic != FEEDBACK])
+        for record in moves:
+            self._homes.feedback.append(decode_move(record.key, record.value, record.headers))
+
+
+class _Source(Input):
+    """A partition of the input."""
+
+    def __init__(self, homes: "Homes", number: int) -> None:
+        super().__init__(TOPIC, BEGINNING_MARK)
+        self.partition = TopicPartition(TOPIC, number)
+        self._homes = homes
+        self.offset: OffsetAndMetadata | None = None
+
+    async def group_offset(self) -> OffsetAndMetadata | None:  # type: ignore[override]
+        return self.offset
+
+    async def start(self, clients: object) -> OffsetAndMetadata:
+        return OffsetAndMetadata(0, BEGINNING_MARK)
+
+    async def offsets_of_others(self, partitions: int) -> Sequence[OffsetAndMetadata | None]:
+        return [one.offset for one in self._homes.sources[:partitions] if one is not self]
+
+    async def newest_time(self, clients: object) -> float | None:
+        return None
+
+
+class _Reader:
+    """A task's way to the feedback topic (`FeedbackReader`)."""
+
+    def __init__(self, homes: "Homes") -> None:
+        self._homes = homes
+        self.inbox: Any = None
+
+    def attach(self, inbox: Any) -> None:
+        self.inbox = inbox
+
+    def detach(self, inbox: Any) -> None:
+        self.inbox = None
+
+    async def ends(self) -> Mapping[int, int]:
+        return {0: len(self._homes.feedback)}
+
+    def hand(self, most: int) -> None:
+        """Hand over so many records more."""
+        if self.inbox is None or self.inbox.is_full:
+            return
+        begin = self.inbox.next_offset(0)
+        records = list(enumerate(self._homes.feedback))[begin : begin + most]
+        if records:
+            self.inbox.hand(0, records, begin + len(records))
+
+
+class _Proofs(Proofs):
+    """The group takes whatever is proved."""
+
+    def __init__(self, homes: "Homes") -> None:
+        super().__init__()
+        self._homes = homes
+
+    async def prove(self, offsets: Any) -> None:
+        for partition, offset in offsets.items():
+            self._homes.sources[partition.partition].offset = offset
+
+
+class Member:
+    """A process with one partition."""
+
+    def __init__(self, homes: "Homes", number: int) -> None:
+        self.number, self._homes = number, homes
+        self.source = homes.sources[number]
+        self.kafka = homes.partitions[number]
+        self.known = 0  # how many partitions its broker knows of; 0: the truth
+        self._proofs = _Proofs(homes)
+        self.delivery = Delivery(
+            provider=homes.provider,
+            sender=homes,
+            timeout=TIMEOUT,
+            may_send=lambda: self._proofs.is_fresh,
+            backoff=Backoff(1.0, 4.0, 2.0, lambda: 0.75),
+            max_in_flight=8,
+            observer=homes,
+            limits={route: RouteLimits() for route in homes.provider.routes},
+            clock=homes.loop.time,
+            chance=lambda: 0.5,
+        )
+        self.reader = _Reader(homes)
+        self.whole = WholeInput(
+            TOPIC,
+            admin=self,
+            progress=homes.progress,
+            feedback_ends=self.reader.ends,
+            is_needed=lambda: self.task.wants_to_know_all,
+            clock=homes.clock,
+            log=homes.log,
+        )
+        self._surroundings = Surroundings(
+            pipeline=homes.make_pipeline(number),
+            clients=self.kafka,  # type: ignore[arg-type]
+            delivery=self.delivery,
+            proofs=self._proofs,  # type: ignore[arg-type]
+            restores=asyncio.Semaphore(4),
+            metrics=_Nothing(),  # type: ignore[arg-type]
+            clock=homes.clock,
+            letterbox=large_letterbox("dlq"),
+            record_clock=RecordClock(homes.clock),
+            peace_seconds=PEACE,
+            feedback=self.reader,  # type: ignore[arg-type]
+            whole=self.whole,
+            partitioner=homes.believed,
+            feedback_topic=FEEDBACK,
+        )
+        with homes.loop.running():
+            self.delivery.start()
+        self._keeper = homes.loop.create_task(self._keep())
+
+    async def describe_topics(self, topics: list[str]) -> list[dict[str, object]]:
+        count = self.known or self._homes.count
+        return [{"topic": TOPIC, "partitions": list(range(count))}]
+
+    async def _keep(self) -> None:
+        while True:
+            self.task = task = Task(self.source, self._surroundings, self._homes.log)  # type: ignore[arg-type]
+            self._watch(task)
+            try:
+                await task.run()
+            except (KafkaError, TimeoutError) as error:
+                self._homes.say(f"task {self.number} ends: {error!r}")
+            except Exception as error:
+                self._homes.break_("a fault", repr(error))
+                return
+
+    def _watch(self, task: Task) -> None:
+        take = task._outbox.take
+        join, over = task._moving._join, task._over
+
+        def watched(dedup_key: str, route: str) -> Dispatch | None:
+            leaving = take(dedup_key, route)
+            if leaving is not None:
+                _LEAVING.set((self.number, leaving))
+            return leaving
+
+        def joining(handed: Alert) -> None:
+            join(handed)
+            self._homes.moved(handed.dedup_key, self.number, task.store.get(handed.dedup_key))
+
+        def ending(alert: Alert) -> bool:
+            is_news = over(alert)
+            self._homes.ended(alert.dedup_key, self.number)
+            return is_news
+
+        task._over = ending  # type: ignore[method-assign]
+        task._outbox.take = watched  # type: ignore[method-assign]
+        task._moving._join = joining  # type: ignore[method-assign]
+
+    def tick(self) -> None:
+        """What a member does once in a second."""
+        loop, task, now = self._homes.loop, self.task, self._homes.loop.time()
+        if not task.is_running:
+            return
+        task.progress.observe_end(now, len(self.source.records), now)
+        for _ in task.tick():
+            pass
+        loop.create_task(self._look())
+        if task.committed is not None:
+            self.source.offset = task.committed
+            task.proved(task.committed)
+
+    async def _look(self) -> None:
+        await self.whole.look()
+
+    def close(self) -> None:
+        """It is gone, and nothing that it still does is seen."""
+        self._proofs.is_fresh = False
+        self.kafka.producer = None
+        self.reader.inbox = None
+        with self._homes.loop.running():
+            self._keeper.cancel()
+            self._homes.loop.create_task(self.delivery.close())
+        self._homes.loop.settle()
+
+
+class Homes:
+    """The topic, its tasks, the provider, and what has happened to every event.
+
+    ``count`` partitions there are at first; the producers choose by murmur2, and the tasks believe that, or find it
+    out where ``believed`` is None.
+    """
+
+    def __init__(self, *, count: int = 1, believed: Partitioner | None = Partitioner.MURMUR2) -> None:
+        self.trace: list[str] = []
+        self.broken: str | None = None
+        self.loop = VirtualLoop()
+        self.clock = Clock(wall=self.wall, monotonic=self.loop.time)
+        self.log: Any = _Log(self.break_, lambda key: None)
+        self.provider = _Provider(ONE_KEY)
+        self.believed = believed
+        self.count = self._first = count
+        self.feedback: list[Any] = []
+        self.sources = [_Source(self, number) for number in range(MOST)]
+        self.partitions = [_Partition(self, number) for number in range(MOST)]
+        self.events: list[Happened] = []
+        self.holder: dict[int, int] = {}  # events that are counted into an alert, and whose
+        self.told: set[int] = set()
+        self.over: set[int] = set()
+        self.commanded: dict[str, float] = {}
+        self.open: set[str] = set()
+        self.opened: dict[str, int] = {}
+        self.unpromised: set[str] = set()  # keys of which a request may have landed late
+        self._wire: list[OnTheWire] = []
+        self._statuses: dict[tuple[int, str], Status] = {}
+        self.members: list[Member] = []
+        for _ in range(count):
+            self._join()
+        self.settle()
+        for member in self.members:  # it has been running for a while, and has seen how the producers choose
+            member.task._moving._evidence = Evidence(Partitioner.MURMUR2, -CERTAIN if count > 1 else 0)
+        with self.loop.running():
+            for _ in range(2):
+                self._everything()
+
+    def wall(self) -> float:
+        return EPOCH + self.loop.time()
+
+    def _join(self) -> None:
+        self.members.append(Member(self, len(self.members)))
+
+    async def progress(self) -> Mapping[int, GroupPosition]:
+        positions = {}
+        for number in range(self.count):
+            source = self.sources[number]
+            end = len(source.records)
+            positions[number] = GroupPosition(source.offset.offset if source.offset else 0, end, end)
+        return positions
+
+    def settle(self) -> None:
+        self.loop.settle()
+        self._look()
+
+    # steps
+
+    def step(self, name: str, number: int) -> None:
+        """One step, and what must be true after it. Raises `BrokenPromise`."""
+        with self.loop.running():
+            getattr(self, f"_step_{name}")(number)
+        self.settle()
+
+    def _produce(self, number: int, *, late: bool, is_end: bool) -> None:
+        session = SESSIONS[number % len(SESSIONS)]
+        counts = range(self._first, self.count + 1)
+        count = counts[number // len(SESSIONS) % len(counts)] if late else self.count
+        partition = Partitioner.MURMUR2.partition_of(session.encode(), count)
+        records, now = self.sources[partition].records, self.wall()
+        number = len(self.events)
+        # No two have the same time: which of them is the later one could not be said.
+        self.loop.advance(0.02)
+        fields = event(session=session, severity="high", at=now, event_id=f"e{number}")
+        if is_end:
+            what = {"event_type": "session_end", "guard": "engine", "severity": "info"}
+            fields = event(session=session, allowed=True, at=now, **what)
+        self.events.append(Happened(session, now, (partition, len(records)), is_end))
+        records.append(Record(TOPIC, partition, len(records), int(now * 1000) + 1, session.encode(), encode(fields)))
+        self.say(f"{'end' if is_end else 'event'} {number} of {session} comes to {partition}")
+
+    def _step_event(self, number: int) -> None:
+        self._produce(number, late=False, is_end=False)
+
+    def _step_late(self, number: int) -> None:
+        self._produce(number, late=True, is_end=False)
+
+    def _step_end(self, number: int) -> None:
+        self._produce(number, late=False, is_end=True)
+
+    def _step_late_end(self, number: int) -> None:
+        self._produce(number, late=True, is_end=True)
+
+    def _step_grow(self, number: int) -> None:
+        if self.count < MOST and number % 3 == 0:
+            self.count += 1
+            self.say(f"the topic grows to {self.count}")
+            self._join()
+
+    def _step_command(self, number: int) -> None:
+        """An operator resolves an alert."""
+        session = SESSIONS[number % len(SESSIONS)]
+        self.loop.advance(0.02)
+        key, now = f"forbidden_path:{session}", self.wall()
+        self.commanded[key] = now
+        self.feedback.append(Command(Kind.RESOLVE, "simulated", key, now, "somebody"))
+        self.say(f"an operator resolves {key}")
+
+    def _member(self, number: int) -> Member:
+        return self.members[number % len(self.members)]
+
+    def _step_decide(self, number: int) -> None:
+        self._decide(self._member(number), 1 + number // 8)
+
+    def _decide(self, member: Member, most: int) -> None:
+        source, task = member.source, member.task
+        records = source.records[source.next : source.next + most]
+        if records and task.is_running:
+            source.next += len(records)
+            self.say(f"{member.number} decides {[record.offset for record in records]}")
+            self.loop.create_task(task.decide(records))
+
+    def _step_feed(self, number: int) -> None:
+        member = self._member(number)
+        member.reader.hand(1 + number // 6)
+        member.task.urge()
+        self.loop.advance(INTERVAL)
+
+    def _step_tick(self, number: int) -> None:
+        self.say("tick")
+        self.loop.advance(1.0)
+        for member in self.members:
+            member.tick()
+
+    def _step_commit(self, number: int) -> None:
+        self.loop.advance(INTERVAL)
+        member = self._member(number)
+        if member.kafka.conclude(Outcome.DONE):
+            self.say(f"{member.number} commits")
+
+    def _step_commit_fails(self, number: int) -> None:
+        member = self._member(number)
+        if member.kafka.conclude(Outcome.UNKNOWN if number % 2 else Outcome.FAILED):
+            self.say(f"the commit of {member.number} fails")
+
+    def _step_stale(self, number: int) -> None:
+        """The broker of a member does not know yet that the topic has grown; or it does now."""
+        member = self._member(number)
+        member.known = 0 if member.known else max(member.number + 1, self.count - 1)
+
+    def _step_answer(self, number: int) -> None:
+        if self._wire:
+            request = sorted(self._wire, key=lambda one: (one.key, one.member))[number % len(self._wire)]
+            self._land(request)
+            self.say(f"answered: {request}")
+            if request.is_trigger:  # and what was counted in meanwhile
+                self.told |= {one for one in self._events(request.key) if self.holder.get(one) == request.member}
+            request.answer.set_result(Accepted(self.wall()))
+
+    def _step_break(self, number: int) -> None:
+        if self._wire:
+            request = sorted(self._wire, key=lambda one: (one.key, one.member))[number % len(self._wire)]
+            if number % 2:
+                self._land(request)
+            request.answer.set_result(Unavailable(None, "broke off", unknown=True))
+
+    def _step_crash(self, number: int) -> None:
+        member = self._member(number)
+        self.say(f"{member.number} crashes")
+        for request in [one for one in self._wire if one.member == member.number]:
+            if number // MOST % 2:
+                self._land(request)
+        if number // 12:
+            member.kafka.conclude(Outcome.UNKNOWN)
+        member.close()
+        self._statuses = {at: status for at, status in self._statuses.items() if at[0] != member.number}
+        self.members[member.number] = Member(self, member.number)
+
+    def _step_calm(self, number: int) -> None:
+        for _ in range(6):
+            self._everything()
+
+    def _step_quiet(self, number: int) -> None:
+        for _ in range(int(QUIET) + 6):
+            self._everything()
+
+    def _everything(self) -> None:
+        """A second in which everybody does what there is to do."""
+        for member in list(self.members):
+            member.known = 0
+            self._decide(member, len(member.source.records))
+            self.settle()
+            member.reader.hand(1000)
+            member.task.urge()
+            self.settle()
+            self._step_commit(member.number)
+            self.settle()
+        while self._wire:
+            self._step_answer(0)
+            self.settle()
+        self._step_tick(0)
+        self.settle()
+
+    # the provider
+
+    async def send(self, request: Request, classify: object, timeout: float) -> Answer:
+        """What delivery calls to make a request."""
+        if request.url.endswith("/check"):
+            return Accepted()
+        member, dispatch = _LEAVING.get()
+        key = dispatch.dedup_key
+        covers = frozenset(
+            number for number, holder in self.holder.items() if holder == member and self.key_of(number) == key
+        )
+        leaving = OnTheWire(member, dispatch, covers, self.loop.create_future())
+        self.say(f"leaves: {leaving}")
+        if any((other.key, other.member) == (key, member) for other in self._wire):
+            self.break_("two requests at a time about one alert", str(leaving))
+        self._wire.append(leaving)
+        try:
+            async with asyncio.timeout(timeout):
+                return await leaving.answer
+        except TimeoutError:
+            self.say(f"times out: {leaving}")
+            return Unavailable(None, "no answer", unknown=True)
+        finally:
+            self._wire.remove(leaving)
+
+    def _land(self, request: OnTheWire) -> None:
+        if request.landed:
+            return
+        request.landed = True
+        self.say(f"lands: {request}")
+        key = request.key
+        if not request.is_trigger:
+            end = max(self._ends(key), default=0.0)
+            live = {one for one in self._events(key) if one in self.told - self.over and self.events[one].at > end}
+            if key in self.open and live:
+                self.break_("no live problem is closed", f"{request}: {sorted(live)} is told and not over")
+            self.open.discard(key)
+            return
+        if key not in self.open:
+            self.opened[key] = self.opened.get(key, 0) + 1
+            if request.covers and request.covers <= self.told & self.over:
+                self.break_("an occurrence opens a second incident", str(request))
+        self.open.add(key)
+        self.told |= request.covers
+
+    # what delivery tells
+
+    def answered(self, *args: Any) -> None:
+        pass
+
+    follow_up_rejected = checked = refused = works = answered
+
+    def failed(self, dispatch: Dispatch, error: BaseException) -> None:
+        self.break_("a fault", repr(error))
+
+    # what must be true
+
+    def key_of(self, number: int) -> str:
+        return f"forbidden_path:{self.events[number].session}"
+
+    def _events(self, key: str) -> list[int]:
+        return [n for n, one in enumerate(self.events) if not one.is_end and self.key_of(n) == key]
+
+    def _ends(self, key: str) -> list[float]:
+        """When the problem was said to be over."""
+        session = key.partition(":")[2]
+        ends = [one.at for one in self.events if one.is_end and one.session == session]
+        return ends + ([self.commanded[key]] if key in self.commanded else [])
+
+    def counted(self, member: int, record: Record, key: str, outcome: object, alert: Alert | None) -> None:
+        """A task has counted this record into an alert, which is so afterwards."""
+        place = (record.partition, record.offset)
+        number = next(n for n, one in enumerate(self.events) if one.place == place)
+        self.holder[number] = member
+        self.say(f"{member} counts {number}: {getattr(outcome, 'value', outcome)}")
+        if alert is not None and alert.status is Status.RESOLVING:
+            self.over.add(number)
+        if getattr(outcome, "value", "") == "suppressed" and key in self.open:
+            self.told.add(number)
+
+    def ended(self, key: str, member: int) -> None:
+        """A task has ended an alert, rightly or not."""
+        self.over |= {one for one in self._events(key) if self.holder.get(one) == member}
+
+    def moved(self, key: str, member: int, alert: Alert | None) -> None:
+        """A task has taken over an alert, and with it what others have counted; ``alert`` is what it makes of both."""
+        self.say(f"{member} takes over {key}")
+        for number in self._events(key):
+            if number in self.holder:
+                self.holder[number] = member
+                if alert is None or alert.status is Status.RESOLVING:
+                    self.over.add(number)
+
+    def _look(self) -> None:
+        alerts: dict[tuple[int, str], Alert] = {
+            (member.number, key): alert
+            for member in self.members
+            for key in list(member.task.store.keys())
+            if (alert := member.task.store.get(key)) is not None
+        }
+        for (number, key), alert in alerts.items():
+            before = self._statuses.get((number, key))
+            if alert.status is Status.RESOLVING and before is not Status.RESOLVING:
+                self._check_end(number, key, alert, was_here=before is not None)
+        self._statuses = {at: alert.status for at, alert in alerts.items()}
+        if self.loop.errors:
+            self.break_("a fault", repr(self.loop.errors[0]))
+        if self.broken is not None:
+            raise BrokenPromise("\n  ".join([self.broken, *self.trace]))
+
+    def _check_end(self, number: int, key: str, alert: Alert, *, was_here: bool) -> None:
+        """An alert has come to its end: by an end that is later than all of it, or by quiet."""
+        ends = self._ends(key)
+        mine = {one for one in self._events(key) if self.holder.get(one) == number}
+        ended_at = max((at for at in ends if at >= alert.last_seen - 0.001), default=None)
+        self.say(f"{number}: {key} is over{'' if ended_at is None else ' by its end'}")
+        if ended_at is None and was_here:
+            now = self.wall()
+            over = max(ends, default=0.0)
+            live = [
+                one
+                for one in self._events(key)
+                if self.events[one].at > over and now - QUIET + SLACK < self.events[one].at < now - SLACK
+            ]
+            if live:
+                self.break_("no live problem is resolved", f"{number}: {key}, of which {live} has just occurred")
+            is_open = alert.told is not None and alert.owed is None and not alert.unsettled
+            if is_open and key not in self.open and not any(request.key == key for request in self._wire):
+                self.break_("what is open here is open at the provider", f"{number}: {key}")
+        self.over |= mine
+
+    def rest(self) -> None:
+        """Let everything come to its end; then nothing is left. Raises `BrokenPromise`."""
+        self.say("rest")
+        with self.loop.running():
+            for _ in range(150):
+                self._everything()
+                if self._is_at_rest():
+                    break
+        alerts = {
+            (member.number, key): member.task.store.get(key)
+            for member in self.members
+            for key in list(member.task.store.keys())
+        }
+        if alerts:
+            self.break_("everything ends", str(alerts))
+        if self.open:
+            self.break_("what is open at the provider is open here", str(self.open))
+        told = set().union(self.told)
+        if missing := {one for one, found in enumerate(self.events) if not found.is_end} - told:
+            self.break_("no alertable event is lost", str(sorted(missing)))
+        self._look()
+
+    def _is_at_rest(self) -> bool:
+        return not self._wire and all(
+            member.task.is_running
+            and member.task.position == len(member.source.records)
+            and not len(member.task.store)
+            and not member.task.store.has_changes
+            and not member.task._inbox.moves
+            and not member.task._moving.has_moves
+            and member.kafka.waiting is None
+            and member.reader.inbox is not None
+            and member.reader.inbox.next_offset(0) == len(self.feedback)
+            for member in self.members
+        )
+
+    def close(self) -> None:
+        """End everything."""
+        for member in self.members:
+            member.close()
+
+    def break_(self, promise: str, what: str) -> None:
+        if self.broken is None:
+            self.broken = f"{promise}: {what}"
+
+    def say(self, what: str) -> None:
+        self.trace.append(f"{self.loop.time() - 1000:6.1f} {what}")
+
+    def make_pipeline(self, member: int) -> Pipeline:
+        """The pipeline of one member, which tells what is counted."""
+        homes = self
+
+        class WatchedPipeline(Pipeline):
+            def _occurred(
+                self, event: SecurityEvent, record: Record, store: Store, *args: Any, **options: Any
+            ) -> Decision:
+                decision = Pipeline._occurred(self, event, record, store, *args, **options)
+                dedup_key = self.template.render(event)
+                homes.counted(member, record, dedup_key, decision.outcome, store.get(dedup_key))
+                return decision
+
+        return WatchedPipeline(
+            provider=self.provider,
+            group_id="group",
+            input_topic=TOPIC,
+            state_topic="state",
+            dlq_topic="dlq",
+            decoder=Decoder(Filter(), EndRules(on_session_end=True), 262_144),
+            template=KeyTemplate.parse("{guard}:{session_id}"),
+            policy=Policy(WINDOW, 1e9, QUIET, 1e9),
+            max_event_age=None,
+            give_up_seconds=0.0,
+            timeout_seconds=TIMEOUT,
+            commit_interval=INTERVAL,
+            max_owed=1000,
+            record_key=RecordKey("session_id"),
+        )
