@@ -19,8 +19,8 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from consumer.config import Config, load_config
-from consumer.demo.agents import rulesets
 from consumer.demo.afterwards import Kept, own_command, what_to_try, write_event
+from consumer.demo.agents import rulesets
 from consumer.demo.broker import embedded_broker, free_port
 from consumer.demo.browser import open_page
 from consumer.demo.engine import Engine

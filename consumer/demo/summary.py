@@ -40,7 +40,9 @@ def print_summary(console: Console, found: Checks, *, produced: int, seconds: fl
     """Print the checks; true if all of them hold. What is the same on both sides stands there once."""
     console.print()
     console.print(
-        f"{produced:,} events in {seconds:.1f} s: what they demand, and what was received", style="bold", highlight=False
+        f"{produced:,} events in {seconds:.1f} s: what they demand, and what was received",
+        style="bold",
+        highlight=False,
     )
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for _ in ("provider", "verdict", "check"):

@@ -1,7 +1,7 @@
 """What is shown while the demo runs: on a terminal one sentence and a line for each problem, else a line now and then.
 
-Everything has its place and its width, so that nothing moves but what has changed. All of it fits 60 columns; from 80 on
-there is room for whom was told.
+Everything has its place and its width, so that nothing moves but what has changed. All of it fits 60 columns; from 80
+on there is room for who was told.
 """
 
 from collections import deque

@@ -1,8 +1,8 @@
 """Who may change something here: programs, and the sandbox's own page. No other web page that a browser has open.
 
 A browser says where a request comes from (``Origin``, ``Sec-Fetch-Site``); a program such as curl says nothing of the
-kind. Another page could still be taken for ours if its name led to this machine's address (DNS rebinding), so what comes
-from a browser has to name the sandbox by an address, by ``localhost``, or by the host that it was told to listen on.
+kind. Another page could still be taken for ours if its name led to this machine's address (DNS rebinding). So what
+comes from a browser has to name the sandbox by an address, by ``localhost``, or by the host that it listens on.
 """
 
 import ipaddress

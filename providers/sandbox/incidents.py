@@ -12,9 +12,7 @@ By = Literal["client", "person"]
 """Who did something: the service that was tried, or a person at the sandbox."""
 Extra = Literal["event_told_before", "open_elsewhere"]
 
-Happening = Literal[
-    "opened", "told again", "severity", "acknowledged", "unacknowledged", "note", "tags", "resolved"
-]
+Happening = Literal["opened", "told again", "severity", "acknowledged", "unacknowledged", "note", "tags", "resolved"]
 
 
 @dataclass(frozen=True, slots=True)

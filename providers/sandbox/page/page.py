@@ -113,9 +113,9 @@ class Page:
                 return await self._do(request)
             case "GET", "stream":
                 return await self._stream(request)
-            case ("GET" | "HEAD"), "/":
+            case (("GET" | "HEAD"), "/"):
                 return self._index()
-            case ("GET" | "HEAD"), _ if name in FILES:
+            case (("GET" | "HEAD"), _) if name in FILES:
                 return _answer(200, _STATIC.joinpath(name).read_bytes(), FILES[name])
             case "GET", _ if name.startswith("incidents/"):
                 return self._incident(name.removeprefix("incidents/"))
