@@ -76,8 +76,6 @@ def what_to_try(kept: Kept, script: Path, command: str) -> list[str]:
     return [
         "Everything is left running until Ctrl-C. What to try next:",
         "",
-        "look at what people would see; break a provider there and watch it recover",
-        f"  {kept.sandbox_url}/",
         "the alerts as the service knows them, and one of them",
         f"  {command} alerts list --config {config}",
         f"  {command} alerts show {key} --config {config}",
@@ -90,6 +88,9 @@ def what_to_try(kept: Kept, script: Path, command: str) -> list[str]:
         f"  curl {kept.metrics_url}",
         f"its log: {kept.log}",
         f"Kafka: {kept.bootstrap_servers}, topic {kept.topic}",
+        "",
+        "what people would see; break a provider there and watch it recover",
+        f"  {kept.sandbox_url}/",
     ]
 
 

@@ -39,12 +39,8 @@ def checks(produced: Sequence[Produced], incidents: Sequence[Incident], numbers:
 def print_summary(console: Console, found: Checks, *, produced: int, seconds: float) -> bool:
     """Print the checks; true if all of them hold. What is the same on both sides stands there once."""
     console.print()
-    console.print(
-        f"{produced:,} events in {seconds:.1f} s: what they demand, and what was received",
-        style="bold",
-        highlight=False,
-    )
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    console.print(f"{produced:,} events in {seconds:.1f} s: demanded, and received", style="bold", highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for _ in ("provider", "verdict", "check"):
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
