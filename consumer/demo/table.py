@@ -155,7 +155,7 @@ def problem_line(problem: Problem, width: int) -> Text:
 def service_line(name: str, numbers: PipelineNumbers) -> Text:
     """What the service says of one provider."""
     accepted, errors = numbers.notifications["accepted"], numbers.errors
-    text = Text(f"{NAMES[name]:<9}  {accepted:>5,} accepted ", style="dim")
+    text = Text().append(f"{NAMES[name]:<9}  {accepted:>5,} accepted ", style="dim")
     text.append(f"{errors:>4,} errors ", style="bold red" if errors else "dim")
     text.append(f"{numbers.owed:>4,} owed {numbers.lag:>5,} lag", style="bold yellow" if numbers.owed else "dim")
     return text

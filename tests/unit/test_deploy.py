@@ -122,3 +122,10 @@ def test_the_example_record_is_keyed_as_the_configuration_says(config: Config) -
     assert "--property parse.key=true --property 'key.separator=|'" in text
     assert config.kafka.event_key == "session_id"
     assert json.loads(line)["session"]["id"] == key
+
+
+def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+    pictures = set(re.findall(r"!\[[^\]]+\]\((\S+?)\)", (ROOT / "README.md").read_text()))
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 200_000

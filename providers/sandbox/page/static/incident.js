@@ -2,11 +2,8 @@
 
 import { NAMES, ask, button, clock, count, duration, make, setText, tell } from "./dom.js";
 
-const STATES = {
-  open: () => "Open",
-  acknowledged: (by) => (by === "person" ? "Acknowledged here" : "Acknowledged"),
-  resolved: (by) => (by === "person" ? "Resolved here" : "Resolved"),
-};
+const STATES = { open: "Open", acknowledged: "Acknowledged", resolved: "Resolved" };
+const WHO = { client: "by the service", person: "by a person" };
 
 const STEPS = {
   opened: "Triggered",
@@ -56,7 +53,7 @@ export class IncidentLine {
     this.element.dataset.status = incident.status;
     setText(this.level, incident.severity);
     setText(this.title, incident.title);
-    setText(this.state, STATES[incident.status](incident.by));
+    setText(this.state, STATES[incident.status]);
     this.acknowledge.hidden = incident.status !== "open";
     this.resolve.hidden = incident.status === "resolved";
     this.facts.replaceChildren(...this.parts());
@@ -83,9 +80,10 @@ export class IncidentLine {
   }
 
   tick(now) {
-    const { status, opened_at, ended_at } = this.incident;
+    const { status, by, opened_at, ended_at } = this.incident;
     const ended = status === "resolved" && ended_at !== null;
-    setText(this.age, ended ? `after ${duration(ended_at - opened_at)}` : `for ${duration(now - opened_at)}`);
+    const age = duration((ended ? ended_at : now) - opened_at);
+    setText(this.age, by ? `${WHO[by]}, ${age}` : `for ${age}`);
   }
 
   toggle() {
@@ -118,8 +116,7 @@ function story(incident) {
   incident.steps.forEach((step, index) => {
     const item = make("li", "");
     item.dataset.what = step.what;
-    const by = step.by === "person" ? "here, by you" : "by the service";
-    const head = make("span", "step", `${STEPS[step.what]} ${by}`);
+    const head = make("span", "step", `${STEPS[step.what]} ${WHO[step.by]}`);
     item.append(make("time", "", clock(step.at)), head);
     if (step.detail) {
       item.append(make("bdi", "said", step.detail));
