@@ -30,7 +30,7 @@ def main() -> int:
         if ours:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         return code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before there was anybody to say so
         return 1
 
 

@@ -175,6 +175,44 @@ async def test_kept_it_says_where_everything_is_and_runs_until_it_is_stopped(tmp
         assert demo.left() == []
 
 
+async def test_stopped_again_and_again_behind_the_check_its_outcome_stands(tmp_path: Path) -> None:
+    async with started(tmp_path, "--seconds", "2", "--keep") as demo:
+        await demo.until("what people would see")
+        assert "PASSED" in demo.output
+        for _ in range(4):
+            demo.process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.05)  # signals of one kind that wait are one
+        assert await demo.end() == 0, demo.output
+        assert "Traceback" not in demo.output
+        assert demo.processes() == []
+        assert demo.left() == []
+
+
+async def test_its_page_is_told_first_and_last(tmp_path: Path) -> None:
+    async with started(tmp_path, "--seconds", "2") as demo:
+        assert await demo.end() == 0, demo.output
+        lines = demo.output.splitlines()
+        address = re.search(r"http://127\.0\.0\.1:\d+/", lines[0])
+        assert address is not None
+        assert address[0] in lines[-1]
+
+
+async def test_what_a_kept_demo_tells_to_try_works(tmp_path: Path) -> None:
+    async with started(tmp_path, "--seconds", "2", "--keep") as demo:
+        await demo.until("what people would see")
+        for pattern, said in (
+            (r"^  (\S+ .* alerts list .*)$", "forbidden_path"),
+            (r"^  (\S+ \S+produce\.py)$", "sent to"),
+        ):
+            command = re.search(pattern, demo.output, re.MULTILINE)
+            assert command is not None
+            tried = await asyncio.create_subprocess_shell(
+                command[1], stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            )
+            output, _ = await tried.communicate()
+            assert (tried.returncode, said in output.decode()) == (0, True), output
+
+
 async def test_on_a_broker_of_others_it_deletes_its_topics(tmp_path: Path, broker: Broker) -> None:
     async with started(tmp_path, "--seconds", "4", "--bootstrap-servers", broker.bootstrap_servers) as demo:
         name = (await demo.until(r"topics: (clawdstrike-demo-\w+)\.events"))[1]
