@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test bench chaos lint clean
 
 demo: $(VENV)/.demo
-	$(BIN)/clawdstrike-alerting demo $(ARGS)
+	@$(BIN)/clawdstrike-alerting demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(ARGS)
@@ -33,9 +33,13 @@ clean:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "make: $(PYTHON) is not Python 3.11 or newer; say which is: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@echo "First time only: making a virtual environment in $(VENV) ..."
+	@trap 'rm -rf $(VENV); exit 130' INT; \
+	  said=$$($(PYTHON) -m venv $(VENV) 2>&1) || { rm -rf $(VENV); echo "$$said" >&2; exit 1; }
 
 # A stamp says that the extra of its name is installed as pyproject.toml has it.
 $(VENV)/.%: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@if [ -e $@ ]; then echo "pyproject.toml has changed: installing what is new ..."; \
+	  else echo "First time only: installing clawdstrike-alerting[$*] into $(VENV), about half a minute ..."; fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@

@@ -97,7 +97,7 @@ def topics_of(config: Config) -> list[TopicSpec]:
             for name in config.pipelines
         ),
         TopicSpec(
-            topics.feedback, Purpose.FEEDBACK, Partitions.ANY, _BATCH_BYTES, feedback, kept_ms=_give_up_ms(config)
+            topics.feedback, Purpose.FEEDBACK, Partitions.ANY, state_batch, feedback, kept_ms=_give_up_ms(config)
         ),
         TopicSpec(topics.dlq, Purpose.DEAD_LETTERS, Partitions.ANY, _BATCH_BYTES, dead_letters),
     ]

@@ -3,12 +3,12 @@
 import argparse
 import asyncio
 import math
-import signal
 import sys
 from typing import Any
 
 from rich.console import Console
 
+from consumer.cli.interrupts import Interrupts
 from consumer.demo.broker import EmbeddedBrokerError, EmbeddedBrokerMissing
 from consumer.demo.demo import DemoError, Options, Stopped, run_demo
 from consumer.demo.engine import EngineMissing
@@ -31,6 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--seconds", type=_seconds, default=60.0, metavar="N", help="length of the traffic (default 60)"
     )
     parser.add_argument("--keep", action="store_true", help="leave everything running after the summary, until Ctrl-C")
+    parser.add_argument("--open", action="store_true", help="open the page of what people would see in a browser")
     parser.add_argument(
         "--bootstrap-servers",
         type=_servers,
@@ -42,9 +43,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 if the check passed, 1 if it did not or the demo could not run."""
-    options = Options(seconds=args.seconds, keep=args.keep, bootstrap_servers=args.bootstrap_servers)
+    options = Options(
+        seconds=args.seconds, keep=args.keep, open_page=args.open, bootstrap_servers=args.bootstrap_servers
+    )
+    run = _Run()
+    run.interrupts.catch()
     try:
-        return asyncio.run(_run(options))
+        passed = asyncio.run(run.demo(options))
+        return 0 if passed else 1
     except (EngineMissing, EmbeddedBrokerMissing) as error:
         print(f"the demo needs more packages: {INSTALL} ({error})", file=sys.stderr)
     except (DemoError, EmbeddedBrokerError) as error:
@@ -53,26 +59,36 @@ def main(args: argparse.Namespace) -> int:
         print("stopped before any traffic: nothing was checked", file=sys.stderr)
     except asyncio.CancelledError:
         print("stopped: nothing was checked", file=sys.stderr)
+    finally:
+        run.interrupts.ignore()
     return 1
 
 
-async def _run(options: Options) -> int:
-    stopping = asyncio.Event()
-    loop, demo = asyncio.get_running_loop(), asyncio.current_task()
-    assert demo is not None
+class _Run:
+    """A demo that is being run, and what the user's signals mean to it."""
 
-    def interrupted() -> None:
-        if not stopping.is_set():
-            stopping.set()
-            return
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)  # it ends now; a third signal would only leave something behind
-        demo.cancel()
+    def __init__(self) -> None:
+        self.interrupts = Interrupts()
+        self._passed: bool | None = None
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, interrupted)
-    return 0 if await run_demo(options, Console(), stopping) else 1
+    async def demo(self, options: Options) -> bool:
+        """Run it; true if the check passed."""
+        stopping = asyncio.Event()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def leave() -> None:
+            if self._passed is None:  # behind the check it is leaving already, and how the check ended stands
+                task.cancel()
+
+        self.interrupts.tell(
+            ask=lambda: loop.call_soon_threadsafe(stopping.set),
+            force=lambda: loop.call_soon_threadsafe(leave),
+        )
+        return await run_demo(options, Console(), stopping, self._checked)
+
+    def _checked(self, passed: bool) -> None:
+        self._passed = passed
 
 
 def _seconds(text: str) -> float:

@@ -6,7 +6,7 @@ Of the commands' modules only that of the chosen one is imported, so that ``--he
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -26,6 +26,7 @@ class Command:
 COMMANDS: Sequence[Command] = (
     Command("run", "consumer.cli.run", "run the service; SIGTERM and SIGINT drain and leave"),
     Command("demo", "consumer.cli.demo", "everything on this machine, with a summary that is checked"),
+    Command("sandbox", "consumer.cli.sandbox", "providers that page nobody, and a page that shows what they got"),
     Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
     Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve the open alerts"),
@@ -35,14 +36,18 @@ COMMANDS: Sequence[Command] = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 failed, 2 usage or configuration."""
+def main(argv: Sequence[str] | None = None, *, loaded: Callable[[], object] = lambda: None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 usage or configuration.
+
+    ``loaded`` is called when the command has been imported, before it does anything.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        args = _parser(arguments).parse_args(arguments)
-    except SystemExit as end:  # argparse has said what there was to say
-        return end.code if isinstance(end.code, int) else 0
-    try:
+        try:
+            args = _parser(arguments).parse_args(arguments)
+        except SystemExit as end:  # argparse has said what there was to say
+            return end.code if isinstance(end.code, int) else 0
+        loaded()
         code: int = args.func(args)
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,12 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from consumer.config import Config, load_config
+from consumer.demo.afterwards import Kept, own_command, what_to_try, write_event
 from consumer.demo.agents import rulesets
 from consumer.demo.broker import embedded_broker, free_port
+from consumer.demo.browser import open_page
 from consumer.demo.engine import Engine
+from consumer.demo.problems import Problems
 from consumer.demo.process import Service, running_service
 from consumer.demo.scrape import Numbers, scrape
 from consumer.demo.stage import OPSGENIE_KEY, PAGERDUTY_KEYS, PARTITIONS, PIPELINES, Stage
@@ -67,6 +70,7 @@ class Options:
 
     seconds: float = 60.0
     keep: bool = False
+    open_page: bool = False
     bootstrap_servers: str | None = None
     faults: Sequence[Fault] = ()
 
@@ -76,6 +80,7 @@ class _Running:
     """The stage, set: everything runs, no agent works yet."""
 
     config: Config
+    config_file: Path
     sandbox: Sandbox
     service: Service
     traffic: Traffic
@@ -89,9 +94,15 @@ class _Running:
         return await scrape(self.http, self.metrics_url) or {}
 
 
-async def run_demo(options: Options, console: Console, stopping: asyncio.Event) -> bool:
+async def run_demo(
+    options: Options,
+    console: Console,
+    stopping: asyncio.Event,
+    checked: Callable[[bool], object] = lambda passed: None,
+) -> bool:
     """Run the demo; true if the check passed. ``stopping`` ends the traffic early, or the start, or the keeping.
 
+    ``checked`` is called with the outcome as soon as it is known: what comes behind is only putting things away.
     Raises `EngineMissing`, `EmbeddedBrokerError`, `DemoError`, `Stopped`.
     """
     async with AsyncExitStack() as stack:
@@ -103,9 +114,12 @@ async def run_demo(options: Options, console: Console, stopping: asyncio.Event) 
         produced = running.traffic.produced
         found = checks(produced, running.sandbox.incidents(), numbers)
         passed = print_summary(console, found, produced=len(produced), seconds=seconds)
+        checked(passed)
         if options.keep and not stopping.is_set():
-            _say_where(running, console)
+            _say_what_to_try(running, console)
             await stopping.wait()
+        elif not options.keep:
+            _print(console, f"The page {running.sandbox.url}/ ends with the demo; --keep leaves everything running.")
     return passed
 
 
@@ -128,6 +142,17 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
 
 async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) -> _Running:
     say = _Say(console)
+    settings = Settings(
+        pagerduty_keys=frozenset(PAGERDUTY_KEYS),
+        opsgenie_keys=frozenset({OPSGENIE_KEY}),
+        integrations=PAGERDUTY_KEYS,
+    )
+    sandbox = await stack.enter_async_context(running_sandbox(settings))
+    for fault in options.faults:
+        sandbox.faults.add(fault)
+    say(f"what PagerDuty and OpsGenie would show: {sandbox.url}/")
+    if options.open_page and not await asyncio.to_thread(open_page, f"{sandbox.url}/"):
+        say("no browser could be opened here: open that address yourself")
     engines = {ruleset: Engine(ruleset) for ruleset in sorted(rulesets())}
     say(f"policy engine: clawdstrike with the rule sets {', '.join(engines)}")
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clawdstrike-demo-")))
@@ -136,11 +161,6 @@ async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) 
         say(f"embedded broker: {servers}")
     else:
         servers, run_id = options.bootstrap_servers, secrets.token_hex(4)
-    settings = Settings(pagerduty_keys=frozenset(PAGERDUTY_KEYS), opsgenie_keys=frozenset({OPSGENIE_KEY}))
-    sandbox = await stack.enter_async_context(running_sandbox(settings))
-    for fault in options.faults:
-        sandbox.faults.add(fault)
-    say(f"provider sandbox: {sandbox.url}")
 
     stage = Stage(servers, sandbox.url, free_port(), options.seconds, run_id)
     file = folder / "clawdstrike-alerting.yaml"
@@ -155,7 +175,7 @@ async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) 
     await producer.start()
     http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)))
     traffic = Traffic(producer, config.kafka.topics.events, engines)
-    running = _Running(config, sandbox, service, traffic, http, f"http://127.0.0.1:{stage.port}/metrics")
+    running = _Running(config, file, sandbox, service, traffic, http, f"http://127.0.0.1:{stage.port}/metrics")
     await _until_ready(running)
     say(f"service: both pipelines own their {PARTITIONS} partitions; metrics at {running.metrics_url}")
     return running
@@ -169,8 +189,11 @@ class _Say:
         self._began = time.monotonic()
 
     def __call__(self, text: str) -> None:
-        passed = time.monotonic() - self._began
-        self._console.print(f"{passed:5.1f} s  {text}", markup=False, highlight=False, soft_wrap=True)
+        _print(self._console, f"{time.monotonic() - self._began:5.1f} s  {text}")
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @asynccontextmanager
@@ -229,7 +252,7 @@ async def _play(running: _Running, options: Options, console: Console, stopping:
     """Let the agents work and show what comes of it; returns for how many seconds they did."""
     began = time.monotonic()
     over = asyncio.Event()
-    rate, numbers = Rate(), await running.numbers()
+    rate, problems, numbers = Rate(), Problems(), await running.numbers()
     try:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(running.traffic.run(over))
@@ -237,7 +260,14 @@ async def _play(running: _Running, options: Options, console: Console, stopping:
                 with Display(console) as display:
                     while not stopping.is_set() and (left := options.seconds + began - time.monotonic()) > 0:
                         numbers = await running.numbers() or numbers
-                        display.show(_snapshot(running, numbers, options, began, rate))
+                        elapsed, produced = time.monotonic() - began, running.traffic.produced
+                        seen = problems.at(produced, running.sandbox.incidents())
+                        per_second = rate.at(elapsed, len(produced))
+                        display.show(
+                            Snapshot(
+                                elapsed, options.seconds, per_second, seen, numbers, page=f"{running.sandbox.url}/"
+                            )
+                        )
                         await _event_or(stopping, min(left, _REFRESH_SECONDS))
                         if working.done():
                             break  # it failed; the group says why
@@ -246,13 +276,6 @@ async def _play(running: _Running, options: Options, console: Console, stopping:
     except* (DemoError, TrafficError) as errors:
         raise DemoError(str(errors.exceptions[0])) from errors
     return time.monotonic() - began
-
-
-def _snapshot(running: _Running, numbers: Numbers, options: Options, began: float, rate: Rate) -> Snapshot:
-    elapsed, produced = time.monotonic() - began, len(running.traffic.produced)
-    return Snapshot(
-        elapsed, options.seconds, produced, rate.at(elapsed, produced), numbers, running.sandbox.incidents()
-    )
 
 
 async def _event_or(event: asyncio.Event, seconds: float) -> None:
@@ -301,12 +324,16 @@ async def _quiet(running: _Running, console: Console) -> Numbers:
         await asyncio.sleep(_QUIET_POLL_SECONDS)
 
 
-def _say_where(running: _Running, console: Console) -> None:
-    lines = (
-        "everything is left running until Ctrl-C:",
-        f"  broker   {running.config.kafka.bootstrap_servers}, topic {running.config.kafka.topics.events}",
-        f"  service  curl {running.metrics_url}   (log: {running.service.log})",
-        f"  sandbox  curl {running.sandbox.url}/_sandbox/incidents?only=open",
+def _say_what_to_try(running: _Running, console: Console) -> None:
+    there = running.sandbox.open_incidents("pagerduty") or running.sandbox.incidents("pagerduty")
+    kept = Kept(
+        bootstrap_servers=running.config.kafka.bootstrap_servers,
+        topic=running.config.kafka.topics.events,
+        sandbox_url=running.sandbox.url,
+        metrics_url=running.metrics_url,
+        config=running.config_file,
+        log=running.service.log,
+        dedup_key=there[-1].dedup_key if there else None,
     )
-    for text in lines:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    for text in what_to_try(kept, write_event(kept), own_command()):
+        _print(console, text)

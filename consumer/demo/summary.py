@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from consumer.demo.check import Check, check_count, check_incidents
 from consumer.demo.oracle import Produced, demands
 from consumer.demo.scrape import Numbers, PipelineNumbers
 from consumer.demo.stage import RULES, route_shown
+from consumer.demo.table import NAMES
 from providers.sandbox import Incident
 
 MOST_DIFFERENCES = 20
@@ -35,15 +37,18 @@ def checks(produced: Sequence[Produced], incidents: Sequence[Incident], numbers:
 
 
 def print_summary(console: Console, found: Checks, *, produced: int, seconds: float) -> bool:
-    """Print the checks; true if all of them hold."""
-    table = Table(title=f"{produced} events in {seconds:.1f} s", title_justify="left", title_style="bold")
-    for name in ("provider", "check", "demanded by the events", "received by the sandbox", ""):
-        table.add_column(name, overflow="fold")
+    """Print the checks; true if all of them hold. What is the same on both sides stands there once."""
+    console.print()
+    console.print(f"{produced:,} events in {seconds:.1f} s: demanded, and received", style="bold", highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for _ in ("provider", "verdict", "check"):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for provider, of_provider in found.items():
-        for check in of_provider:
-            verdict = "[green]ok[/]" if check.holds else "[bold red]DIFFERS[/]"
-            table.add_row(provider, check.what, check.expected, check.received, verdict)
-        table.add_section()
+        for number, check in enumerate(of_provider):
+            verdict = Text("ok", "green") if check.holds else Text("DIFFERS", "bold red")
+            name = Text("" if number else NAMES.get(provider, provider), "bold")
+            table.add_row(name, verdict, Text(check.what), Text(_both(check)))
     console.print(table)
     differences = [f"{name}: {text}" for name, several in found.items() for one in several for text in one.differences]
     for text in differences[:MOST_DIFFERENCES]:
@@ -55,3 +60,9 @@ def print_summary(console: Console, found: Checks, *, produced: int, seconds: fl
     else:
         console.print("PASSED: exactly what the events demanded was received", style="bold green")
     return not differences
+
+
+def _both(check: Check) -> str:
+    if check.expected == check.received:
+        return check.expected
+    return f"demanded {check.expected}; received {check.received}"

@@ -1,37 +1,59 @@
-"""What is shown while the demo runs: a live table on a terminal, else a plain line every few seconds."""
+"""What is shown while the demo runs: on a terminal one sentence and a line for each problem, else a line now and then.
+
+Everything has its place and its width, so that nothing moves but what has changed. All of it fits 60 columns; from 80
+on there is room for who was told.
+"""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from consumer.demo.problems import Problem, Seen
 from consumer.demo.scrape import Numbers, PipelineNumbers
-from consumer.demo.stage import PIPELINES, route_shown
-from providers.sandbox import Incident
+from consumer.demo.stage import PIPELINES
 
 PLAIN_SECONDS = 3.0
 _FIRST_LINE_SECONDS = 1.0
-LATEST = 6
 _RATE_SECONDS = 3.0
-_TITLE_WIDTH = 56
+
+MOST_LINES = 14
+"""So many problems are shown, the newest; fewer where the terminal is not high enough."""
+
+_AROUND = 7
+"""Lines of a terminal that are needed beside the problems."""
+
+_NARROW = 80
+"""Columns below which it is not said who was told."""
+
+NAMES = {"pagerduty": "PagerDuty", "opsgenie": "OpsGenie"}
+
+_STATE_STYLES = {"waiting": "dim", "paging": "cyan", "open": "bold", "acked": "cyan", "resolved": "green"}
+_SEVERITY_STYLES = {"critical": "bold red", "high": "yellow"}
+
+# state, severity, how many events, guard, agent, tenant: with a space between each, 60 columns
+_STATE, _SEVERITY, _EVENTS, _GUARD, _AGENT, _TENANT = 8, 8, 3, 16, 11, 9
+_FIXED = _STATE + _SEVERITY + _EVENTS + _GUARD + _AGENT + _TENANT + 5
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A moment of the run. ``elapsed`` and ``seconds`` are since the traffic began, and for how long it is planned."""
+    """A moment of the run. ``elapsed`` and ``seconds`` are since the traffic began, and for how long it is planned.
+
+    ``page`` is where the sandbox shows the same in a browser.
+    """
 
     elapsed: float
     seconds: float
-    produced: int
     rate: float
-    numbers: Numbers
-    incidents: Sequence[Incident]
+    seen: Seen
+    numbers: Numbers = field(default_factory=dict)
+    page: str = ""
 
 
 class Rate:
@@ -67,7 +89,8 @@ class Display:
     def show(self, snapshot: Snapshot) -> None:
         """Show this moment."""
         if self._live is not None:
-            self._live.update(table(snapshot), refresh=True)
+            size = self._console.size
+            self._live.update(table(snapshot, width=size.width, height=size.height), refresh=True)
         elif snapshot.elapsed >= self._next_line:
             self._next_line = snapshot.elapsed + PLAIN_SECONDS
             self._console.print(line(snapshot), markup=False, highlight=False, soft_wrap=True)
@@ -76,58 +99,94 @@ class Display:
         return self._live if self._live is not None else nullcontext()
 
 
+def sentence(seen: Seen) -> tuple[str, str]:
+    """The run in one sentence, in two halves where a line has no room for both."""
+    return (
+        f"{_count(seen.events, 'event')} · {_count(seen.violations, 'violation')}",
+        f"→ {_count(len(seen.problems), 'problem')} → {_count(seen.pages, 'page')}, {seen.resolved:,} already resolved",
+    )
+
+
 def line(snapshot: Snapshot) -> str:
     """A snapshot in one line."""
-    parts = [f"{snapshot.elapsed:5.1f} s  {snapshot.produced} events ({snapshot.rate:.0f}/s)"]
-    for name in PIPELINES:
-        one = snapshot.numbers.get(name, PipelineNumbers())
-        parts.append(
-            f"{name}: {one.alertable} alertable, {one.suppressed} suppressed, {one.alerts['open']} open, "
-            f"{one.notifications['accepted']} notified, {one.errors} errors"
-        )
-    still_open = sum(incident.open for incident in snapshot.incidents)
-    parts.append(f"sandbox: {len(snapshot.incidents)} incidents, {still_open} open")
-    return " | ".join(parts)
+    text = f"{snapshot.elapsed:5.1f} s  {' '.join(sentence(snapshot.seen))}"
+    failed = {name: snapshot.numbers[name].errors for name in PIPELINES if name in snapshot.numbers}
+    return text + "".join(f" | {NAMES[name]}: {count} answers were errors" for name, count in failed.items() if count)
 
 
-_ROWS: Sequence[tuple[str, Callable[[PipelineNumbers], int]]] = (
-    ("alertable events", lambda one: one.alertable),
-    ("  suppressed", lambda one: one.suppressed),
-    ("open alerts", lambda one: one.alerts["open"]),
-    ("notifications accepted", lambda one: one.notifications["accepted"]),
-    ("  errors", lambda one: one.errors),
-    ("owed", lambda one: one.owed),
-    ("lag", lambda one: one.lag),
-)
+def table(snapshot: Snapshot, *, width: int, height: int) -> RenderableType:
+    """A snapshot for a terminal of this many columns and lines."""
+    first, second = sentence(snapshot.seen)
+    lines: list[Text] = []
+    if len(first) + 1 + len(second) <= width:
+        lines.append(Text(f"{first} {second}", style="bold"))
+    else:
+        lines += [Text(first, style="bold"), Text(second, style="bold")]
+    passed = f"{snapshot.elapsed:.0f} of {snapshot.seconds:g} s, {snapshot.rate:.0f} events a second"
+    lines += [Text(f"{passed} · {snapshot.page}" if snapshot.page else passed, style="dim"), Text("")]
+    problems = snapshot.seen.problems
+    shown = problems[: max(1, min(MOST_LINES, height - _AROUND))]
+    lines += [problem_line(one, width) for one in shown]
+    if len(problems) > len(shown):
+        lines.append(Text(_earlier(problems[len(shown) :]), style="dim"))
+    lines.append(Text(""))
+    lines += [service_line(name, snapshot.numbers.get(name, PipelineNumbers())) for name in PIPELINES]
+    for one in lines:
+        one.no_wrap, one.overflow = True, "ellipsis"
+    return Group(*lines)
 
 
-def table(snapshot: Snapshot) -> RenderableType:
-    """A snapshot as a table, with the latest incidents below."""
-    time = f"{snapshot.elapsed:.0f} of {snapshot.seconds:g} s"
-    title = f"{time} · {snapshot.produced} events · {snapshot.rate:.0f} per second"
-    numbers = Table(title=title, title_justify="left", title_style="bold")
-    numbers.add_column("service")
-    for name in PIPELINES:
-        numbers.add_column(name, justify="right", min_width=12)
-    for label, read in _ROWS:
-        values = [read(snapshot.numbers.get(name, PipelineNumbers())) for name in PIPELINES]
-        style = "red" if label.strip() == "errors" and any(values) else ""
-        numbers.add_row(label, *map(str, values), style=style)
-    numbers.add_section()
-    of = {name: [one for one in snapshot.incidents if one.provider == name] for name in PIPELINES}
-    numbers.add_row("incidents at the sandbox", *(str(len(of[name])) for name in PIPELINES))
-    numbers.add_row("  open", *(str(sum(one.open for one in of[name])) for name in PIPELINES))
-    return Group(numbers, _latest(snapshot.incidents))
+def problem_line(problem: Problem, width: int) -> Text:
+    """One problem, in at most this many columns: state first, and how bad it is in colour."""
+    state, severity = problem.state, problem.severity
+    over = state == "resolved"
+    text = Text()
+    text.append(_fit(state, _STATE), style=_STATE_STYLES[state])
+    text.append(" ")
+    text.append(_fit(severity, _SEVERITY), style=f"{'dim ' if over else ''}{_SEVERITY_STYLES.get(severity, '')}")
+    text.append(f" {_times(problem.events)} ", style="dim")
+    rest = "dim" if over else ""
+    text.append(f"{_fit(problem.guard, _GUARD)} {_fit(problem.agent, _AGENT)} {_fit(problem.tenant, _TENANT)}", rest)
+    if width >= _NARROW:
+        text.append(f" {_names(problem.paged, width - _FIXED - 1)}", style=rest)
+    return text
 
 
-def _latest(incidents: Sequence[Incident]) -> Table:
-    latest = Table(title="latest incidents", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("provider", "severity", "state", "to", "incident"):
-        latest.add_column(name, no_wrap=True)
-    for one in list(incidents)[-LATEST:][::-1]:
-        severity = Text(one.severity, style="red" if one.severity in ("critical", "P1") else "yellow")
-        state = Text(one.status if one.open else "resolved", style="" if one.open else "green")
-        latest.add_row(
-            one.provider, severity, state, Text(" + ".join(route_shown(one))), Text(one.title[:_TITLE_WIDTH])
-        )
-    return latest
+def service_line(name: str, numbers: PipelineNumbers) -> Text:
+    """What the service says of one provider."""
+    accepted, errors = numbers.notifications["accepted"], numbers.errors
+    text = Text().append(f"{NAMES[name]:<9}  {accepted:>5,} accepted ", style="dim")
+    text.append(f"{errors:>4,} errors ", style="bold red" if errors else "dim")
+    text.append(f"{numbers.owed:>4,} owed {numbers.lag:>5,} lag", style="bold yellow" if numbers.owed else "dim")
+    return text
+
+
+def _earlier(problems: Sequence[Problem]) -> str:
+    counts: Mapping[str, int] = {
+        state: number
+        for state in ("waiting", "paging", "open", "acked", "resolved")
+        if (number := sum(one.state == state for one in problems))
+    }
+    return f"and {len(problems):,} earlier: {', '.join(f'{number:,} {state}' for state, number in counts.items())}"
+
+
+def _names(names: Sequence[str], width: int) -> str:
+    """As many of the names as fit, and how many more there are."""
+    for shown in range(len(names), 0, -1):
+        left = len(names) - shown
+        text = ", ".join(names[:shown]) + (f" +{left}" if left else "")
+        if len(text) <= width:
+            return text
+    return _fit(f"{len(names)} teams" if names else "", width).rstrip()
+
+
+def _times(count: int) -> str:
+    return f"{count:>{_EVENTS}}" if count < 10**_EVENTS else "1k+"
+
+
+def _fit(text: str, width: int) -> str:
+    return f"{text:<{width}}" if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number:,} {one}{'' if number == 1 else 's'}"

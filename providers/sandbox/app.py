@@ -14,6 +14,7 @@ from providers.sandbox.control import PREFIX, Control
 from providers.sandbox.faults import AddHeaders, Answer, Delay, Drop, Effect, Hang, LandLate, LoseAnswer
 from providers.sandbox.journal import Entry
 from providers.sandbox.latency import Latency
+from providers.sandbox.page import Page
 from providers.sandbox.sandbox import Sandbox, Settings
 
 SHUTDOWN_SECONDS = 0.1
@@ -27,15 +28,18 @@ class App:
     is a task of its own, owned by the app until `close`.
     """
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, *, host: str) -> None:
         self._sandbox = sandbox
-        self._control = Control(sandbox)
+        self._control = Control(sandbox, host=host)
+        self._page = Page(sandbox, host=host)
         self._latency = Latency(sandbox.settings.latency)
         self._late: set[asyncio.Task[Reply]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Read, journal, fault, apply, answer."""
+        """Read, journal, fault, apply, answer; what is for people and programs that look at it goes its own way."""
         address = request.raw_path
+        if Page.serves(address):
+            return await self._page.handle(request)
         if address.startswith(PREFIX):
             return await self._control.handle(request)
         received = Received(method=request.method, address=address, headers=request.headers, body=await _body(request))
@@ -56,6 +60,7 @@ class App:
 
     async def close(self) -> None:
         """Give up what has not landed yet."""
+        self._page.close()
         for task in self._late:
             task.cancel()
         await asyncio.gather(*self._late, return_exceptions=True)
@@ -107,7 +112,7 @@ async def running_sandbox(
 ) -> AsyncIterator[Sandbox]:
     """A sandbox that is served, by https if a context is given, until the block ends. Port 0: any that is free."""
     sandbox = Sandbox(settings)
-    app = App(sandbox)
+    app = App(sandbox, host=host)
     runner = web.ServerRunner(
         web.Server(app.handle, handler_cancellation=True, access_log=None), shutdown_timeout=SHUTDOWN_SECONDS
     )

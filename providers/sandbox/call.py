@@ -107,3 +107,9 @@ def text(value: Any) -> str | None:
 def event_id_in(details: Any) -> str | None:
     """The engine's event id in ``custom_details`` or ``details``."""
     return text(details.get("event_id")) if isinstance(details, dict) else None
+
+
+def occurrences_in(details: Any) -> int | None:
+    """How many events a problem has had by then, in ``custom_details`` (a number) or ``details`` (its text)."""
+    told = str(details.get("occurrences", "")) if isinstance(details, dict) else ""
+    return int(told) if told.isdecimal() and len(told) < 10 else None

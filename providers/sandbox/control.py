@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from providers.sandbox.faults import FAULT_JSON
+from providers.sandbox.guard import SAFE_METHODS, why_foreign
 from providers.sandbox.sandbox import Sandbox
 
 PREFIX = "/_sandbox/"
@@ -49,10 +50,11 @@ class _KeysAsked(_Asked):
 
 
 class Control:
-    """The control interface of one sandbox."""
+    """The control interface of one sandbox, which listens on ``host``."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, *, host: str) -> None:
         self._sandbox = sandbox
+        self._host = host
         self._calls: Mapping[tuple[str, str], Callable[[str, bytes], Any]] = {
             ("GET", "requests"): self._requests,
             ("GET", "incidents"): self._incidents,
@@ -69,12 +71,21 @@ class Control:
         """Answer a request to ``/_sandbox/…``."""
         path, _, query = request.raw_path.partition("?")
         name = path.removeprefix(PREFIX)
-        body = await request.read()
-        call = self._calls.get((request.method, name))
-        if call is None and request.method == "DELETE" and name.startswith("faults/"):
+        why = why_foreign(request.method, request.headers, self._host)
+        if why is not None:
+            return _json(403, {"error": why})
+        try:
+            return self._answer(request.method, name, query, await request.read())
+        finally:
+            if request.method not in SAFE_METHODS:
+                self._sandbox.changed()
+
+    def _answer(self, method: str, name: str, query: str, body: bytes) -> web.Response:
+        call = self._calls.get((method, name))
+        if call is None and method == "DELETE" and name.startswith("faults/"):
             return self._remove_fault(name.removeprefix("faults/"))
         if call is None:
-            return _json(404, {"error": f"no {request.method} {PREFIX}{name}"})
+            return _json(404, {"error": f"no {method} {PREFIX}{name}"})
         try:
             return _json(200, call(query, body))
         except ValidationError as error:

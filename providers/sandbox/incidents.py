@@ -2,14 +2,27 @@
 
 import uuid
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from providers.sandbox.call import Moment
 
-EndedBy = Literal["client", "person"]
+By = Literal["client", "person"]
+"""Who did something: the service that was tried, or a person at the sandbox."""
 Extra = Literal["event_told_before", "open_elsewhere"]
+
+Happening = Literal["opened", "told again", "severity", "acknowledged", "unacknowledged", "note", "tags", "resolved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened to an incident; ``detail`` is the other side's text, and as hostile as that is."""
+
+    at: float
+    what: Happening
+    by: By = "client"
+    detail: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -19,8 +32,9 @@ class Incident:
     ``number`` counts from 1 over both providers, in the order of opening. ``key`` is the secret key that opened it.
     ``severity`` is what the provider shows now: PagerDuty's severity as of the last trigger, OpsGenie's priority;
     ``severities`` are all it has been. ``event_ids`` are those of every trigger, in order, without repeats.
-    ``opened_with`` is the body that opened it (None in light mode). ``extra`` says why it should not have been
-    opened: its event had been told before, or the same problem was open under another key.
+    ``occurrences`` is how many events the problem has had, as far as it was told. ``opened_with`` is the body that
+    opened it (None in light mode). ``extra`` says why it should not have been opened: its event had been told before,
+    or the same problem was open under another key.
     """
 
     number: int
@@ -34,10 +48,12 @@ class Incident:
     opened_monotonic: float
     status: Literal["open", "acknowledged", "ended"] = "open"
     triggers: int = 1
+    occurrences: int = 1
     acknowledgements: int = 0
+    acknowledged_by: By | None = None
     resolved_at: float | None = None
     resolved_monotonic: float | None = None
-    ended_by: EndedBy | None = None
+    ended_by: By | None = None
     extra: Extra | None = None
     event_ids: list[str] = field(default_factory=list)
     severities: list[str] = field(default_factory=list)
@@ -60,28 +76,29 @@ class Incident:
         if event_id is not None and event_id not in self.event_ids:
             self.event_ids.append(event_id)
 
-    def acknowledge(self) -> None:
-        """Somebody has taken it."""
-        self.acknowledgements += 1
-        self.status = "acknowledged"
 
-    def set_severity(self, severity: str) -> None:
-        """Show another severity from now on."""
-        if severity != self.severity:
-            self.severity = severity
-            self.severities.append(severity)
+def _unwatched(incident: Incident, step: Step) -> None:
+    pass
 
 
 class Incidents:
     """All incidents, and which of them is the open one of a dedup key.
 
     ``scope`` is what a dedup key is unique in: the routing key at PagerDuty, the account (``""``) at OpsGenie.
-    ``keep_ended`` bounds how many ended ones are remembered; the counts go on.
+    ``keep_ended`` bounds how many ended ones are remembered; the counts go on. ``watch`` is told of every step of every
+    incident, when it has been made.
     """
 
-    def __init__(self, *, keep_ended: int | None = None, keep_bodies: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        keep_ended: int | None = None,
+        keep_bodies: bool = True,
+        watch: Callable[[Incident, Step], None] = _unwatched,
+    ) -> None:
         self._keep_ended = keep_ended
         self._keep_bodies = keep_bodies
+        self._watch = watch
         self.clear()
 
     def clear(self) -> None:
@@ -94,6 +111,7 @@ class Incidents:
         self._opened: Counter[str] = Counter()
         self._extra: Counter[str] = Counter()
         self._ended_count: Counter[str] = Counter()
+        self._acknowledged: Counter[str] = Counter()
 
     def list(self, provider: str | None = None) -> list[Incident]:
         """Those that are remembered, in the order of opening."""
@@ -124,6 +142,7 @@ class Incidents:
         event_id: str | None,
         body: Mapping[str, Any],
         now: Moment,
+        occurrences: int | None = None,
     ) -> tuple[Incident, bool]:
         """Add to the open incident of the dedup key, or open one; the second value says that it was opened."""
         told = self._events_told.setdefault(provider, set())
@@ -154,10 +173,45 @@ class Incidents:
             incident.add_trigger(event_id)
         if event_id is not None:
             told.add(event_id)
+        incident.occurrences = max(occurrences or 1, incident.occurrences)
+        self._watch(incident, Step(now.wall, "opened" if opened else "told again", detail=title))
         return incident, opened
 
-    def end(self, scope: str, incident: Incident, *, by: EndedBy, now: Moment) -> None:
+    def acknowledge(self, incident: Incident, *, by: By, now: Moment, detail: str = "") -> None:
+        """Somebody has taken an open incident."""
+        incident.acknowledgements += 1
+        incident.acknowledged_by = by
+        self._acknowledged[incident.provider] += incident.status != "acknowledged"
+        incident.status = "acknowledged"
+        self._watch(incident, Step(now.wall, "acknowledged", by, detail))
+
+    def unacknowledge(self, incident: Incident, *, now: Moment) -> None:
+        """Nobody has an open incident any more."""
+        self._acknowledged[incident.provider] -= incident.status == "acknowledged"
+        incident.status = "open"
+        self._watch(incident, Step(now.wall, "unacknowledged"))
+
+    def set_severity(self, incident: Incident, severity: str, *, now: Moment) -> None:
+        """Show another severity from now on."""
+        if severity != incident.severity:
+            detail = f"{incident.severity} → {severity}"
+            incident.severity = severity
+            incident.severities.append(severity)
+            self._watch(incident, Step(now.wall, "severity", detail=detail))
+
+    def note(self, incident: Incident, note: str, *, now: Moment) -> None:
+        """Somebody has written something to it."""
+        incident.notes.append(note)
+        self._watch(incident, Step(now.wall, "note", detail=note))
+
+    def tag(self, incident: Incident, tags: Iterable[str], *, now: Moment) -> None:
+        """It has these tags from now on."""
+        incident.tags = [*tags]
+        self._watch(incident, Step(now.wall, "tags", detail=", ".join(incident.tags)))
+
+    def end(self, scope: str, incident: Incident, *, by: By, now: Moment, detail: str = "") -> None:
         """End an open incident; its dedup key opens a new one next time."""
+        self._acknowledged[incident.provider] -= incident.status == "acknowledged"
         incident.status = "ended"
         incident.ended_by = by
         incident.resolved_at, incident.resolved_monotonic = now
@@ -170,6 +224,7 @@ class Incidents:
         self._ended.append(incident.id)
         if self._keep_ended is not None and len(self._ended) > self._keep_ended:
             del self._all[self._ended.popleft()]
+        self._watch(incident, Step(now.wall, "resolved", by, detail))
 
     def end_by_person(self, provider: str, dedup_key: str, *, key: str | None, now: Moment) -> int:
         """A person closes what is open of a dedup key (under one secret key, or all); returns how many that were."""
@@ -181,6 +236,10 @@ class Incidents:
         for scope, incident in found:
             self.end(scope, incident, by="person", now=now)
         return len(found)
+
+    def acknowledged(self, provider: str) -> int:
+        """How many open ones somebody has taken."""
+        return self._acknowledged[provider]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """By provider: how many were opened, are open, have ended, and should not have been opened."""

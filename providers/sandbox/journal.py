@@ -115,6 +115,14 @@ class Journal:
             most = max(most, len(minute))
         return most
 
+    def outcomes(self, provider: str) -> tuple[int, int]:
+        """How many requests of a provider were answered with success, and how many with anything else."""
+        accepted = refused = 0
+        for (of_provider, _, status), count in self._answered.items():
+            if of_provider == provider:
+                accepted, refused = accepted + count * (status < 300), refused + count * (status >= 300)
+        return accepted, refused
+
     def counts(self) -> dict[str, Any]:
         """How many were received, answered (by provider, action and status), not answered, and met a fault."""
         answered: dict[str, dict[str, dict[str, int]]] = {}

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote
 
 import orjson
 
-from providers.sandbox.call import Call, Moment, Received, Reply, event_id_in, text
+from providers.sandbox.call import Call, Moment, Received, Reply, event_id_in, occurrences_in, text
 from providers.sandbox.incidents import Incident, Incidents
 from providers.sandbox.keys import Keys
 from providers.sandbox.opsgenie_rules import RULES, TAG_COUNT
@@ -104,9 +104,9 @@ class OpsGenie:
         if call.key is not None and self.keys.is_malformed(call.key):
             return _failure(422, "Key format is not valid!")
         if call.key is None or not self.keys.knows(call.key):
-            return _failure(401, "Could not authenticate")
+            return unknown_key()
         if not self.keys.admit(call.key, now.monotonic):
-            return _throttled()
+            return throttled()
         if call.refusal is not None:
             return call.refusal
         match call.action:
@@ -166,11 +166,12 @@ class OpsGenie:
             event_id=call.event_id,
             body=body,
             now=now,
+            occurrences=occurrences_in(body.get("details")),
         )
         if opened:
             incident.tags += body.get("tags") or []
             if body.get("note"):
-                incident.notes.append(body["note"])
+                self._incidents.note(incident, body["note"], now=now)
         return incident, None
 
     def _act(self, call: Call, now: Moment) -> tuple[Incident | None, str | None]:
@@ -181,20 +182,23 @@ class OpsGenie:
         if not incident.open:
             return incident, "Alert is already closed"
         body = call.body
+        note = body.get("note")
+        if note and call.action == "note":
+            self._incidents.note(incident, note, now=now)
+        elif note:  # what the step itself says in the timeline
+            incident.notes.append(note)
         match call.action:
             case "close":
-                self._incidents.end(_ACCOUNT, incident, by="client", now=now)
+                self._incidents.end(_ACCOUNT, incident, by="client", now=now, detail=note or "")
             case "acknowledge":
-                incident.acknowledge()
+                self._incidents.acknowledge(incident, by="client", now=now, detail=note or "")
             case "unacknowledge":
-                incident.status = "open"
+                self._incidents.unacknowledge(incident, now=now)
             case "priority":
-                incident.set_severity(body["priority"])
+                self._incidents.set_severity(incident, body["priority"], now=now)
             case "tags":
                 more = [tag for tag in dict.fromkeys(body["tags"]) if tag not in incident.tags]
-                incident.tags = [*incident.tags, *more][:TAG_COUNT]
-        if body.get("note"):
-            incident.notes.append(body["note"])
+                self._incidents.tag(incident, [*incident.tags, *more][:TAG_COUNT], now=now)
         return incident, None
 
     def _remember(
@@ -282,7 +286,13 @@ def _failure(status: int, message: str, errors: dict[str, str] | None = None) ->
     return Reply.json(status, body if errors is None else {**body, "errors": errors})
 
 
-def _throttled() -> Reply:
+def unknown_key() -> Reply:
+    """To a key that no integration has."""
+    return _failure(401, "Could not authenticate")
+
+
+def throttled() -> Reply:
+    """To a key that calls too often."""
     reply = _failure(429, "You are making too many requests!")
     limits = {"X-RateLimit-State": "THROTTLED", "X-RateLimit-Reason": "INTEGRATION", "X-RateLimit-Period-In-Sec": "60"}
     return Reply(429, reply.body, headers=limits)

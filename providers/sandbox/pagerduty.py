@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from providers.sandbox.call import Call, Moment, Received, Reply, event_id_in, text
+from providers.sandbox.call import Call, Moment, Received, Reply, event_id_in, occurrences_in, text
 from providers.sandbox.incidents import Incidents
 from providers.sandbox.keys import Keys
 
@@ -25,10 +25,15 @@ _CHANGE = "/v2/change/enqueue"
 # Lenient behind the seconds: any fraction, an offset with or without a colon, and the `+00:00Z` of the official client.
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?Z?)?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
-_THROTTLED = {
-    "status": "throttle exceeded",
-    "message": "Requests for this service are arriving too quickly. Please retry later.",
-}
+
+THROTTLED = Reply.json(
+    429,
+    {
+        "status": "throttle exceeded",
+        "message": "Requests for this service are arriving too quickly. Please retry later.",
+    },
+)
+UNKNOWN_KEY = Reply(400, b"Invalid routing key", "text/plain")
 
 
 class PagerDuty:
@@ -81,9 +86,9 @@ class PagerDuty:
         key = call.key
         if key is not None and len(key) == KEY_LENGTH:
             if not self.keys.knows(key):
-                return Reply(400, b"Invalid routing key", "text/plain")
+                return UNKNOWN_KEY
             if not self.keys.admit(key, now.monotonic):
-                return Reply.json(429, _THROTTLED)
+                return THROTTLED
         body: dict[str, Any] = call.body
         errors = _change_errors(body) if call.action == "change" else _event_errors(body)
         if errors or key is None:
@@ -112,15 +117,16 @@ class PagerDuty:
                 event_id=call.event_id,
                 body=call.body,
                 now=now,
+                occurrences=occurrences_in(payload.get("custom_details")),
             )
             if not opened:
-                incident.set_severity(payload["severity"])
+                self._incidents.set_severity(incident, payload["severity"], now=now)
             return
         found = self._incidents.find_open(self.name, key, dedup_key)
         if found is None:
             return
         if call.action == "acknowledge":
-            found.acknowledge()
+            self._incidents.acknowledge(found, by="client", now=now)
         else:
             self._incidents.end(key, found, by="client", now=now)
 

@@ -1,11 +1,13 @@
 """The sandbox without its sockets: two providers, what they received, what they would have woken people up for."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from providers.integration import CHECKED
+from providers.sandbox.board import Board
 from providers.sandbox.call import Api, Call, Moment, Received, Reply
 from providers.sandbox.faults import Faults
 from providers.sandbox.incidents import Incident, Incidents
@@ -27,6 +29,7 @@ class Settings:
     ``keep_requests``, ``keep_ended``: how many requests and ended incidents are remembered (None: all).
     ``keep_requests=0`` is the light mode for benchmarks: no journal and no bodies, only counts and incidents.
     ``jsm_full``: below Jira Service Management's base also what is not documented there.
+    ``integrations``: the names of PagerDuty's integrations by their keys, for people who look at it.
     """
 
     pagerduty_keys: frozenset[str] | None = None
@@ -39,6 +42,7 @@ class Settings:
     keep_requests: int | None = None
     keep_ended: int | None = None
     jsm_full: bool = False
+    integrations: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sandbox:
@@ -53,7 +57,10 @@ class Sandbox:
         self.url = ""
         self.faults = Faults(lambda call: self._incidents.was_told(call.provider, call.event_id))
         self.journal = Journal(settings.keep_requests)
-        self._incidents = Incidents(keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0)
+        self.board = Board()
+        self._incidents = Incidents(
+            keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0, watch=self.board.watch
+        )
         counting = {"count_refused": settings.count_refused}
         self.pagerduty = PagerDuty(Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting), self._incidents)
         self.opsgenie = OpsGenie(
@@ -64,6 +71,7 @@ class Sandbox:
         )
         self._apis: dict[str, Api] = {api.name: api for api in (self.pagerduty, self.opsgenie)}
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._lookers: set[asyncio.Event] = set()
 
     # What others ask
 
@@ -110,8 +118,39 @@ class Sandbox:
     def close(self, provider: str, dedup_key: str, *, key: str | None = None) -> int:
         """A person closes an incident (under one secret key, or all); returns how many were open."""
         closed = self._incidents.end_by_person(provider, dedup_key, key=key, now=Moment.now())
-        self._changed()
+        self.changed()
         return closed
+
+    def acknowledged(self, provider: str) -> int:
+        """How many open incidents somebody has taken."""
+        return self._incidents.acknowledged(provider)
+
+    def acknowledge_one(self, id: str) -> bool:
+        """A person acknowledges an incident of the board; whether it was open."""
+        card = self.board.card(id)
+        if card is None or not card.incident.open:
+            return False
+        self._incidents.acknowledge(card.incident, by="person", now=Moment.now())
+        self.changed()
+        return True
+
+    def resolve_one(self, id: str) -> bool:
+        """A person resolves an incident of the board; whether it was open."""
+        card = self.board.card(id)
+        if card is None or not card.incident.open:
+            return False
+        one = card.incident
+        return self.close(one.provider, one.dedup_key, key=one.key) > 0
+
+    @contextmanager
+    def looking(self) -> Iterator[asyncio.Event]:
+        """An event that is set whenever anything has changed, for as long as the block lasts."""
+        changed = asyncio.Event()
+        self._lookers.add(changed)
+        try:
+            yield changed
+        finally:
+            self._lookers.discard(changed)
 
     def keys(self, provider: str) -> Keys:
         """The keys of a provider, to revoke and restore."""
@@ -122,9 +161,10 @@ class Sandbox:
         self.faults.clear()
         self.journal.clear()
         self._incidents.clear()
+        self.board.clear()
         for api in self._apis.values():
             api.reset()
-        self._changed()
+        self.changed()
 
     async def wait_for(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
         """Return once the predicate holds; it is evaluated now and whenever a request arrives, lands or is answered.
@@ -149,7 +189,9 @@ class Sandbox:
         """A request has arrived: find out whose it is, and note it."""
         call = self._read(received)
         entry = self.journal.record(call, Moment.now())
-        self._changed()
+        if self.settings.keep_requests != 0:
+            self.board.received(entry)
+        self.changed()
         return call, entry
 
     def apply(self, call: Call, entry: Entry) -> Reply:
@@ -159,13 +201,13 @@ class Sandbox:
         reply = self._apis[call.provider].answer(call, Moment.now())
         entry.dedup_key = call.dedup_key
         entry.applied = reply.status < 300
-        self._changed()
+        self.changed()
         return reply
 
     def answered(self, entry: Entry, status: int) -> None:
         """Note the answer that is about to be sent."""
         self.journal.answered(entry, status, Moment.now())
-        self._changed()
+        self.changed()
 
     def _read(self, received: Received) -> Call:
         for api in self._apis.values():
@@ -174,7 +216,10 @@ class Sandbox:
                 return call
         return Call(method=received.method, path=received.address, provider=None, action="unknown")
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Tell all who wait and look that something is no longer as it was."""
+        for looker in self._lookers:
+            looker.set()
         for predicate, future in self._waiting:
             if future.done():
                 continue

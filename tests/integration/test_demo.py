@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are l
 SECONDS = 90.0
 """A demo that takes longer than this is stuck."""
 
-INCIDENTS_SEEN = r"sandbox: [1-9]\d* incidents"
+PAGES_SEEN = r"→ [1-9]\d* pages?,"
 
 
 class Demo:
@@ -97,7 +97,7 @@ async def test_it_passes_and_leaves_nothing(tmp_path: Path) -> None:
     async with started(tmp_path, "--seconds", "8") as demo:
         assert await demo.end() == 0, demo.output
         assert "PASSED" in demo.output
-        assert re.search(INCIDENTS_SEEN, demo.output)
+        assert re.search(PAGES_SEEN, demo.output)
         assert " resolved" in demo.output
         assert demo.processes() == []
         assert demo.left() == []
@@ -106,7 +106,7 @@ async def test_it_passes_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 async def test_stopped_in_the_middle_it_checks_what_has_run(tmp_path: Path, how: signal.Signals) -> None:
     async with started(tmp_path, "--seconds", "600") as demo:
-        await demo.until(INCIDENTS_SEEN)
+        await demo.until(PAGES_SEEN)
         demo.process.send_signal(how)
         assert await demo.end() == 0, demo.output
         assert "PASSED" in demo.output
@@ -116,7 +116,7 @@ async def test_stopped_in_the_middle_it_checks_what_has_run(tmp_path: Path, how:
 
 async def test_stopped_twice_it_leaves_at_once(tmp_path: Path) -> None:
     async with started(tmp_path, "--seconds", "600") as demo:
-        await demo.until(INCIDENTS_SEEN)
+        await demo.until(PAGES_SEEN)
         demo.process.send_signal(signal.SIGINT)
         await demo.until("the agents have stopped")
         demo.process.send_signal(signal.SIGINT)
@@ -140,7 +140,7 @@ async def test_stopped_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None
 
 async def test_killed_it_leaves_no_process(tmp_path: Path) -> None:
     async with started(tmp_path, "--seconds", "600") as demo:
-        await demo.until(INCIDENTS_SEEN)
+        await demo.until(PAGES_SEEN)
         assert len(demo.processes()) >= 5  # itself, the broker and the service, each of these with its tether
         demo.process.kill()
         await demo.process.wait()
@@ -149,7 +149,7 @@ async def test_killed_it_leaves_no_process(tmp_path: Path) -> None:
 
 async def test_it_says_how_the_service_died(tmp_path: Path) -> None:
     async with started(tmp_path, "--seconds", "600") as demo:
-        await demo.until(INCIDENTS_SEEN)
+        await demo.until(PAGES_SEEN)
         for service in demo.processes(containing=b"consumer.cli.main\0run\0"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(service, signal.SIGKILL)
@@ -163,8 +163,7 @@ async def test_it_says_how_the_service_died(tmp_path: Path) -> None:
 
 async def test_kept_it_says_where_everything_is_and_runs_until_it_is_stopped(tmp_path: Path) -> None:
     async with started(tmp_path, "--seconds", "2", "--keep") as demo:
-        url = (await demo.until(r"service +curl (http://\S+/metrics)"))[1]
-        await demo.until(r"sandbox +curl http://\S+")
+        url = (await demo.until(r"curl (http://\S+/metrics)"))[1]
         assert "PASSED" in demo.output
         assert demo.process.returncode is None
         host, _, port = url.removeprefix("http://").removesuffix("/metrics").partition(":")
@@ -174,6 +173,44 @@ async def test_kept_it_says_where_everything_is_and_runs_until_it_is_stopped(tmp
         assert await demo.end() == 0
         assert demo.processes() == []
         assert demo.left() == []
+
+
+async def test_stopped_again_and_again_behind_the_check_its_outcome_stands(tmp_path: Path) -> None:
+    async with started(tmp_path, "--seconds", "2", "--keep") as demo:
+        await demo.until("what people would see")
+        assert "PASSED" in demo.output
+        for _ in range(4):
+            demo.process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.05)  # signals of one kind that wait are one
+        assert await demo.end() == 0, demo.output
+        assert "Traceback" not in demo.output
+        assert demo.processes() == []
+        assert demo.left() == []
+
+
+async def test_its_page_is_told_first_and_last(tmp_path: Path) -> None:
+    async with started(tmp_path, "--seconds", "2") as demo:
+        assert await demo.end() == 0, demo.output
+        lines = demo.output.splitlines()
+        address = re.search(r"http://127\.0\.0\.1:\d+/", lines[0])
+        assert address is not None
+        assert address[0] in lines[-1]
+
+
+async def test_what_a_kept_demo_tells_to_try_works(tmp_path: Path) -> None:
+    async with started(tmp_path, "--seconds", "2", "--keep") as demo:
+        await demo.until("what people would see")
+        for pattern, said in (
+            (r"^  (\S+ .* alerts list .*)$", "forbidden_path"),
+            (r"^  (\S+ \S+produce\.py)$", "sent to"),
+        ):
+            command = re.search(pattern, demo.output, re.MULTILINE)
+            assert command is not None
+            tried = await asyncio.create_subprocess_shell(
+                command[1], stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            )
+            output, _ = await tried.communicate()
+            assert (tried.returncode, said in output.decode()) == (0, True), output
 
 
 async def test_on_a_broker_of_others_it_deletes_its_topics(tmp_path: Path, broker: Broker) -> None:

@@ -2,16 +2,18 @@
 
 import json
 import re
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from consumer.cli.main import COMMANDS
 from consumer.config import Config, load_config
 from consumer.event import Decoder, SecurityEvent
 from consumer.filter import Filter
-from providers.sandbox.__main__ import _parser
+from providers.sandbox.serve import add_options
 from state.violation import Record
 from tests.chaos.soak import ENVIRONMENT
 
@@ -81,7 +83,11 @@ def test_kafka_tells_containers_and_this_machine_addresses_that_they_reach(confi
 
 
 def test_the_sandbox_is_on_the_loopback_of_the_service(config: Config) -> None:
-    options = _parser().parse_args(SERVICES["sandbox"]["command"])
+    command, *arguments = SERVICES["sandbox"]["command"]
+    parser = ArgumentParser()
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    assert command in [one.name for one in COMMANDS]
     assert SERVICES["alerting"]["network_mode"] == "service:sandbox"
     assert config.pipelines == ["pagerduty", "opsgenie"]
     for section in config.sections.values():
@@ -116,3 +122,10 @@ def test_the_example_record_is_keyed_as_the_configuration_says(config: Config) -
     assert "--property parse.key=true --property 'key.separator=|'" in text
     assert config.kafka.event_key == "session_id"
     assert json.loads(line)["session"]["id"] == key
+
+
+def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+    pictures = set(re.findall(r"!\[[^\]]+\]\((\S+?)\)", (ROOT / "README.md").read_text()))
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 200_000

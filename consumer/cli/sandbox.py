@@ -1,0 +1,26 @@
+"""``clawdstrike-alerting sandbox``: the providers' APIs and a page that shows what they would show, alone."""
+
+import argparse
+from typing import Any
+
+from consumer.cli.terminal import complain
+from providers.sandbox.serve import DESCRIPTION, ServeError, add_options, serve
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        "sandbox", help="providers that page nobody, and a page that shows what they got", description=DESCRIPTION
+    )
+    add_options(parser)
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 after SIGTERM or SIGINT, 1 if it cannot listen there."""
+    try:
+        serve(args)
+    except ServeError as error:
+        complain([str(error)])
+        return 1
+    return 0

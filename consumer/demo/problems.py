@@ -1,0 +1,100 @@
+"""The run as people see it: the problems that agents have made, and what has become of each at both providers. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from consumer.demo.oracle import RANKS, Produced
+from consumer.demo.stage import DEFAULT, RESPONDER, RULES, route_shown
+from providers.sandbox import Incident
+
+State = Literal["waiting", "paging", "open", "acked", "resolved"]
+"""``waiting``: nobody has been told yet; ``paging``: not every provider has; then as the incidents are."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Problem:
+    """What one agent was denied again and again. ``agent`` and ``tenant`` are whose; ``events`` counts the denials."""
+
+    guard: str
+    agent: str
+    tenant: str
+    severity: str
+    dedup_keys: Mapping[str, str]
+    events: int = 1
+    incidents: Sequence[Incident] = ()
+
+    @property
+    def state(self) -> State:
+        """How it stands, by its incidents."""
+        if not self.incidents:
+            return "waiting"
+        if len(self.incidents) < len(self.dedup_keys):
+            return "paging"
+        if not any(one.open for one in self.incidents):
+            return "resolved"
+        return "acked" if any(one.status == "acknowledged" for one in self.incidents) else "open"
+
+    @property
+    def paged(self) -> list[str]:
+        """Who has been told: the teams that are told of this kind first, then those that are told of everything."""
+        names = dict.fromkeys(
+            name
+            for one in sorted(self.incidents, key=lambda one: one.provider)  # opsgenie has the teams
+            for name in route_shown(one)
+        )
+        return sorted(names, key=lambda name: name in (RESPONDER, DEFAULT))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The run at one moment, in numbers and problems, the newest first."""
+
+    events: int = 0
+    violations: int = 0
+    pages: int = 0
+    resolved: int = 0
+    problems: Sequence[Problem] = field(default_factory=tuple)
+
+
+class Problems:
+    """Follows a run: of the events only those are read that were not there before."""
+
+    def __init__(self) -> None:
+        self._read = 0
+        self._violations = 0
+        self._problems: dict[tuple[str, str], Problem] = {}
+
+    def at(self, produced: Sequence[Produced], incidents: Iterable[Incident]) -> Seen:
+        """The run now; ``produced`` are all events so far, ``incidents`` all that the sandbox has."""
+        for event in produced[self._read :]:
+            if event.is_alertable:
+                self._add(event)
+        self._read = len(produced)
+        told: dict[tuple[str, str], Incident] = {}
+        pages = resolved = 0
+        for one in incidents:
+            told[one.provider, one.dedup_key] = one  # of several in a row the last: so it stands now
+            pages += 1
+            resolved += not one.open
+        for problem in self._problems.values():
+            found = (told.get(name) for name in problem.dedup_keys.items())
+            problem.incidents = tuple(one for one in found if one is not None)
+        return Seen(len(produced), self._violations, pages, resolved, tuple(reversed(self._problems.values())))
+
+    def _add(self, event: Produced) -> None:
+        self._violations += 1
+        problem = self._problems.get((event.guard, event.session_id))
+        if problem is None:
+            agent = event.session_id.removeprefix(f"{event.tenant_id}-").rpartition("-")[0]
+            self._problems[event.guard, event.session_id] = Problem(
+                guard=event.guard,
+                agent=agent or event.session_id,
+                tenant=event.tenant_id,
+                severity=event.severity,
+                dedup_keys={name: rules.dedup_key(event) for name, rules in RULES.items()},
+            )
+            return
+        problem.events += 1
+        if RANKS.index(event.severity) > RANKS.index(problem.severity):
+            problem.severity = event.severity

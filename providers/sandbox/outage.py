@@ -1,0 +1,91 @@
+"""A provider that a person breaks for a minute, to see what the service makes of it."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from providers.sandbox import opsgenie, pagerduty
+from providers.sandbox.call import Reply
+from providers.sandbox.faults import Answer, ArmedFault, Fault
+from providers.sandbox.sandbox import Sandbox
+
+How = Literal["unavailable", "throttled", "revoked"]
+ProviderName = Literal["pagerduty", "opsgenie"]
+
+SECONDS = 60.0
+"""So long does an outage last, unless it is ended before."""
+
+_UNAVAILABLE = Reply.json(503, {"message": "Service Unavailable"})
+
+ANSWERS: Mapping[ProviderName, Mapping[How, Reply]] = {
+    "pagerduty": {
+        "unavailable": _UNAVAILABLE,
+        "throttled": pagerduty.THROTTLED,
+        "revoked": pagerduty.UNKNOWN_KEY,
+    },
+    "opsgenie": {
+        "unavailable": _UNAVAILABLE,
+        "throttled": opsgenie.throttled(),
+        "revoked": opsgenie.unknown_key(),
+    },
+}
+"""What a broken provider answers to everything: as documented for each kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """How a provider is broken, and until when, in seconds of the loop's clock."""
+
+    how: How
+    status: int
+    ends_at: float
+
+
+class Outages:
+    """At most one outage for each provider. One ends by itself, is ended, or goes with all other faults."""
+
+    def __init__(self, sandbox: Sandbox, *, seconds: float = SECONDS) -> None:
+        self._sandbox = sandbox
+        self._seconds = seconds
+        self._armed: dict[ProviderName, tuple[Outage, ArmedFault, asyncio.TimerHandle]] = {}
+
+    def begin(self, provider: ProviderName, how: How) -> None:
+        """Break a provider, from now on; in place of an outage that it has."""
+        self.end(provider)
+        loop = asyncio.get_running_loop()
+        reply = ANSWERS[provider][how]
+        headers = {**reply.headers, "Content-Type": reply.content_type}
+        answer = Answer(status=reply.status, headers=headers, body=reply.body.decode())
+        armed = self._sandbox.faults.add(Fault(answer, provider=provider), first=True)
+        outage = Outage(how, reply.status, loop.time() + self._seconds)
+        self._armed[provider] = (outage, armed, loop.call_at(outage.ends_at, self.end, provider))
+        self._sandbox.changed()
+
+    def end(self, provider: ProviderName) -> bool:
+        """Mend a provider; whether it was broken."""
+        found = self._armed.pop(provider, None)
+        if found is None:
+            return False
+        _, armed, timer = found
+        timer.cancel()
+        armed.remove()
+        self._sandbox.changed()
+        return True
+
+    def of(self, provider: ProviderName) -> Outage | None:
+        """How a provider is broken, if it is."""
+        found = self._armed.get(provider)
+        if found is None or self._sandbox.faults.get(found[1].id) is None:
+            return None
+        return found[0]
+
+    def others(self) -> int:
+        """How many faults are in force that were not begun here."""
+        ours = sum(self.of(provider) is not None for provider in self._armed)
+        return len(self._sandbox.faults.armed()) - ours
+
+    def close(self) -> None:
+        """Mend everything."""
+        for provider in list(self._armed):
+            self.end(provider)
