@@ -1,4 +1,4 @@
-"""The topics grow under live problems, which move to other partitions (issue 12, rows 6, 7 and 17)."""
+"""The topics grow under live problems, which move to other partitions (rows 6, 7 and 17)."""
 
 import asyncio
 import contextlib
