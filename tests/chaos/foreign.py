@@ -16,6 +16,7 @@ from tests.support.kafka import transactional
 TRANSACTION_MS = 900_000
 """The longest that a broker lets a transaction stay open, by default."""
 TRY_SECONDS, LAST_TRY_SECONDS = 20.0, 300.0
+"""For one try, and after which none is begun any more: several restarts of a broker, one after the other."""
 
 
 @contextlib.asynccontextmanager

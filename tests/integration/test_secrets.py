@@ -3,6 +3,7 @@
 import html
 import json
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote
 
 from prometheus_client import generate_latest
@@ -99,6 +100,10 @@ async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broke
         rejected.append(sandbox.faults.add(fault))
     moving = Moving()
     async with running_member(world.config, clock=moving.clock) as member:
+
+        def is_told(provider: str) -> bool:
+            return member.metric("owed", pipeline=provider, partition="0") == 0
+
         await send(world, *(event(guard=guard, session=session) for guard in keys for session in sessions))
         await send(world, *(event(session=f"rejected-{number}") for number in range(5)), {"not": "an event"})
         expected += 2  # poison, once for each pipeline
@@ -106,16 +111,10 @@ async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broke
         for pause in range(1, 16):  # each key is answered 429 five times, and each of them may begin a pause of its own
             for provider in ("pagerduty", "opsgenie"):
                 await moving.to(90.0 * pause, member, provider)
-            if all(
-                member.metric("owed", pipeline=provider, partition="0") == 0 for provider in ("pagerduty", "opsgenie")
-            ):
+            if is_told("pagerduty") and is_told("opsgenie"):
                 break
         for provider in ("pagerduty", "opsgenie"):
-            await wait_until(
-                lambda provider=provider: member.metric("owed", pipeline=provider, partition="0") == 0,
-                f"{provider} has been told",
-                timeout=60,
-            )
+            await wait_until(partial(is_told, provider), f"{provider} has been told", timeout=60)
         await first_dead_letters(world, expected, timeout=30)
         await send(world, *(session_end(session) for session in sessions[:3]))
         await wait_until(

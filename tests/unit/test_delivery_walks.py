@@ -180,7 +180,7 @@ class Walk:
     rate=st.sampled_from([None, Rate(1.5, 3)]),
     requests=st.sampled_from([1, 2]),
 )
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_happens_everything_is_told_in_the_end_and_nothing_left_behind(
     check: float, places: int, walk: list[tuple[str, int, int]], may_owe: int | None, rate: Rate | None, requests: int
 ) -> None:

@@ -11,7 +11,7 @@ import structlog.testing
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced, TopicAuthorizationFailedError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.clock import Clock
@@ -114,7 +114,6 @@ def noise(size: int) -> bytes:
 _NOISE = random.Random(7).randbytes(200_000)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3000), st.booleans(), st.none() | st.binary(max_size=9)), min_size=1, max_size=9),
     st.integers(LEAST, 6000),

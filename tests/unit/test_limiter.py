@@ -288,7 +288,7 @@ class Pattern:
 
 
 @pytest.mark.parametrize("rate", RATES.values(), ids=RATES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     steps=st.lists(STEPS, max_size=40),
     start=st.sampled_from([0.0, 1e3, 3e7]),
@@ -303,7 +303,7 @@ def test_never_more_than_the_documented_rate_in_a_minute(
     assert most_in_a_minute(pattern.left) <= rate.burst_size + 60 * rate.requests_per_second
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     steps=st.lists(STEPS, max_size=20),
     share=st.sampled_from([1 / 96, 1 / 12, 1 / 3, 0.5, 1.0]),
