@@ -26,7 +26,7 @@ def foreign_group(checkpoint: Position, group_id: str, topic: str) -> str | None
         return None
     return (
         f"topic {topic} belongs to consumer group {checkpoint.group}, and this service's is {group_id}: give each "
-        "service topics of its own (kafka.topics.state and kafka.topics.keyed), or set kafka.group_id back"
+        "service topics of its own (kafka.topics.state, keyed and feedback), or set kafka.group_id back"
     )
 
 

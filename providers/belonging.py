@@ -35,11 +35,15 @@ CHANGED: Final = (Standing.RENAMED, Standing.RETIRED, Standing.ORPHANED, Standin
 
 @dataclass(frozen=True, slots=True)
 class Integrations:
-    """The integrations of one configuration: the name of a route of each, by digest; and the digest of each route."""
+    """The integrations of one configuration: the name of a route of each, by digest; and the digest of each route.
+
+    ``account`` is one that reaches whatever any other has opened, where integrations share their alerts.
+    """
 
     in_use: dict[str, str]
     retired: dict[str, str]
     of_route: dict[str, str]
+    account: str | None = None
 
     @classmethod
     def of(cls, provider: Provider) -> "Integrations":
@@ -50,7 +54,8 @@ class Integrations:
             kind = retired if route in provider.retired_routes else in_use
             kind.setdefault(provider.integration_of(route), route)
         routes = (route for route in provider.routes if route not in provider.retired_routes)
-        return cls(in_use, retired, {route: provider.integration_of(route) for route in routes})
+        account = next(iter(in_use)) if provider.shares_alerts else None
+        return cls(in_use, retired, {route: provider.integration_of(route) for route in routes}, account)
 
     def route(self, integration: str | None, name: str | None = None) -> str | None:
         """A route to this integration: the one with this ``name`` if it is one; None if its key is not configured."""
@@ -77,6 +82,8 @@ class Integrations:
 
     def orphans(self, alert: Alert) -> Sequence[Former]:
         """Where an alert, as it was written down, may have incidents that are out of reach."""
+        if self.account is not None:
+            return ()
         orphans = [one for one in alert.former if not self._is_within_reach(one)]
         if alert.route is not None and not self._is_in_use(alert) and alert.integration not in self.retired:
             orphans.append(Former(alert.integration, alert.route))
@@ -87,16 +94,18 @@ class Integrations:
 
         It leaves one that is retired, or gone, so that its next event tells the problem through today's route. What
         may be there is resolved, or is an orphan. One that it has left, and that is in use again, it comes back to.
+        Where integrations share their alerts nothing is out of reach, and what it leaves is resolved when it is over.
         """
         if alert.integration in self.in_use and not alert.former:
             return alert  # as most are
         if not self._is_in_use(alert) and (alert.integration is not None or alert.route is not None):
             alert = departed(alert, self._left(alert))
+        alert = self._with_orphans(alert)
         if alert.route is None and alert.integration is None:
             home = next((one for one in reversed(alert.former) if one.integration in self.in_use), None)
             if home is not None:
                 alert = returned(alert, home)
-        return self._with_orphans(alert)
+        return alert
 
     def _is_named(self, alert: Alert) -> bool:
         """Whether the alert's integration has the name that it had, or has not been used."""
@@ -113,14 +122,17 @@ class Integrations:
     def _left(self, alert: Alert) -> Former | None:
         """Where the alert may have an incident. One that has never been seen to leave may have left just before its
         owner died: to resolve that costs nothing, but to call it an orphan would be said of all that was owed."""
-        if alert.route is not None:
-            return Former(alert.integration, alert.route)
-        retired = self.retired.get(alert.integration or "")
-        return Former(alert.integration, retired) if retired is not None else None
+        route = alert.route if alert.route is not None else self.retired.get(alert.integration or "")
+        return Former(alert.integration, route, self.account is not None) if route is not None else None
 
     def _with_orphans(self, alert: Alert) -> Alert:
         if all(map(self._is_within_reach, alert.former)):
             return alert
+        if self.account is not None:
+            reached = (
+                one if self._is_within_reach(one) else replace(one, integration=self.account) for one in alert.former
+            )
+            return replace(alert, former=tuple(reached))
         former = tuple(one for one in alert.former if self._is_within_reach(one))
         orphans = tuple(one for one in alert.former if not self._is_within_reach(one))
         return replace(alert, former=former, orphans=orphans)

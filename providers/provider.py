@@ -41,6 +41,10 @@ class Provider(Protocol):
     documented_rate: Rate
     """What the provider takes through one integration key."""
 
+    shares_alerts: bool
+    """Whether the integrations of one account share their alerts: of one dedup key there is one open alert in the
+    account, and every key of it acts on that."""
+
     def integration_of(self, route: str) -> str:
         """What the routes with the same key and address have in common: a digest, which tells nothing of the key."""
         ...

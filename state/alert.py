@@ -101,10 +101,14 @@ class Told:
 @dataclass(frozen=True, slots=True)
 class Former:
     """An integration that an alert has left, and where it may have an incident that is not resolved: its digest, and
-    the name that its route had then. The digest is None in the state of a release that kept the name only."""
+    the name that its route had then. The digest is None in the state of a release that kept the name only.
+
+    ``until_over``: the provider has one alert for both integrations if they are of one account, so that a resolve there
+    would end what is live. It is resolved only when the problem is over."""
 
     integration: str | None
     route: str
+    until_over: bool = False
 
     def __str__(self) -> str:
         return f"{self.route} ({self.integration or 'key unknown'})"
@@ -207,7 +211,8 @@ def occurred(
     outcome, status, unsettled = Outcome.TRIGGERED, alert.status, alert.unsettled
     if status is Status.RESOLVING:
         # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that. (One at an
-        # integration that the alert has left does no harm to the incident that it is to get.)
+        # integration that the alert has left does no harm to the incident that it is to get; or, where both have the
+        # same alert, it is known to be under way.)
         status, unsettled = Status.OPEN, unsettled or (owed_before is None and alert.route is not None)
         owed = _owe(occurrence, now) if owed_before is None else _count(owed_before, occurrence)
     elif owed_before is not None and not owed_before.repeat:
@@ -304,7 +309,8 @@ def acknowledged_elsewhere(alert: Alert) -> Alert:
 def due(alert: Alert) -> Due | None:
     """What the alert owes next. A resolve leaves only from a checkpoint that holds the alert exactly as it is.
 
-    An incident at an integration that the alert has left is resolved once the alert has another one, or is over.
+    An incident at an integration that the alert has left is resolved once the alert has another one, or is over; it may
+    have to wait until it is over.
     """
     if alert.owed is not None:
         return Due.TRIGGER
@@ -313,7 +319,9 @@ def due(alert: Alert) -> Due | None:
         return Due.RESOLVE
     if alert.acknowledging:
         return Due.ACKNOWLEDGE
-    return Due.RESOLVE_FORMER if alert.former and (alert.has or is_over) else None
+    if alert.former and (is_over or (alert.has and not alert.former[0].until_over)):
+        return Due.RESOLVE_FORMER
+    return None
 
 
 def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, now: float) -> Alert:
@@ -439,7 +447,9 @@ def departed(alert: Alert, left: Former | None) -> Alert:
 
     To the integration that it goes to next it is new.
     """
-    status, owed = alert.status, alert.owed
+    status, owed, unsettled = alert.status, alert.owed, False
+    if left is not None and left.until_over:  # a resolve that is under way ends what the next trigger is to tell
+        unsettled = alert.unsettled or (owed is not None and owed.repeat)
     if owed is not None:
         status = Status.OPEN if status is Status.ACKNOWLEDGED else status
         owed = replace(owed, attempts=0, repeat=False)
@@ -450,7 +460,7 @@ def departed(alert: Alert, left: Former | None) -> Alert:
         integration=None,
         told=None,
         has=False,
-        unsettled=False,
+        unsettled=unsettled,
         owed=owed,
         failed=0,
         former=alert.former if left is None else (*alert.former, left),

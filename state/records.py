@@ -93,7 +93,7 @@ def encode_alert(alert: Alert) -> bytes:
     if alert.integration is not None:
         value["integration"] = alert.integration
     if alert.former or alert.orphans:  # which of them are orphans is found out anew by each owner
-        value["former"] = [(one.integration, one.route) for one in (*alert.former, *alert.orphans)]
+        value["former"] = [_former_to_json(one) for one in (*alert.former, *alert.orphans)]
     if alert.key is not None:
         value["key"] = _to_text(alert.key)
     return orjson.dumps(value)
@@ -232,9 +232,14 @@ def _counts_from_json(json: list[Any]) -> Counts:
     return replace(found, highest=_SEVERITY[found.highest])
 
 
+def _former_to_json(former: Former) -> list[Any]:
+    json = [former.integration, former.route]
+    return [*json, True] if former.until_over else json
+
+
 def _former_from_json(json: list[Any]) -> Former:
-    integration, route = json[:2]  # a later release may say more
-    return Former(None if integration is None else _text(integration), _text(route))
+    integration, route, *more = json  # a later release may say more
+    return Former(None if integration is None else _text(integration), _text(route), bool(more and more[0] is True))
 
 
 def _owed_to_json(owed: Owed) -> dict[str, Any]:

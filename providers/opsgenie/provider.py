@@ -36,6 +36,7 @@ class OpsGenie:
     name = "opsgenie"
     key_limit = 512
     documented_rate = Rate(10, 20)
+    shares_alerts = True
 
     def __init__(self, settings: OpsGenieSettings, *, now: Callable[[], float] = time.time) -> None:
         self._alerts = f"{settings.api_endpoint.rstrip('/')}/v2/alerts"

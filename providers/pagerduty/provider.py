@@ -30,6 +30,7 @@ class PagerDuty:
     name = "pagerduty"
     key_limit = 255
     documented_rate = Rate(1.5, 30)  # with a full burst, 120 in any minute for each integration key
+    shares_alerts = False
 
     def __init__(self, settings: PagerDutySettings, *, now: Callable[[], float] = time.time) -> None:
         self._url = f"{settings.api_endpoint.rstrip('/')}/v2/enqueue"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 
@@ -112,6 +113,21 @@ async def settled(world: World, *sandboxes: Sandbox, timeout: float = 40.0) -> N
     assert Counter({key: alert.occurrences for key, alert in alerts.items()}) == expected
     assert_one_incident_each(expected, *sandboxes)
     assert await committed_records(world.bootstrap_servers, world.dlq) == []
+
+
+async def state_at_rest(world: World, seconds: float = 1.0) -> int:
+    """Wait until no checkpoint has been written for so long; returns how many records the state has by then."""
+    count, since = -1, time.monotonic()
+
+    async def is_at_rest() -> bool:
+        nonlocal count, since
+        now = len(await committed_records(world.bootstrap_servers, world.state()))
+        if now != count:
+            count, since = now, time.monotonic()
+        return time.monotonic() - since >= seconds
+
+    await wait_until(is_at_rest, "no checkpoint is written any more", timeout=30, poll=0.2)
+    return count
 
 
 def assert_one_incident_each(dedup_keys: Iterable[str], *sandboxes: Sandbox) -> None:

@@ -44,7 +44,6 @@ async def _state(world: World) -> dict[bytes, bytes | None]:
 async def test_a_record_of_a_later_release_is_left_as_it_is_and_everything_else_goes_on(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Row 11."""
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     async with service_process(world.document, tmp_path, "before") as before:
         await before.restored()
@@ -107,7 +106,7 @@ async def test_a_checkpoint_of_a_later_release_stops_its_task_and_no_other(
 async def test_a_second_service_with_another_group_is_refused_and_changes_nothing(
     broker: Broker, sandbox: Sandbox, other_sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Row 16: staging on production's topics."""
+    """Staging on production's topics."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
     async with service_process(world.document, tmp_path, "production") as production:
         await production.restored(2)
@@ -152,7 +151,7 @@ async def _made_anew(world: World, topic: str) -> None:
 async def test_a_state_topic_that_is_made_anew_under_a_running_member_is_filled_again(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Row 10: by the broker, with one partition and its default settings."""
+    """By the broker, with one partition and its default settings."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
     names = sessions("live", 12)
     async with service_process(world.document, tmp_path, "running") as service:
@@ -228,7 +227,7 @@ async def test_a_state_topic_that_is_emptied_under_a_running_member_is_filled_ag
 async def test_the_topics_grow_in_either_order(
     broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], first: str
 ) -> None:
-    """Row 19: from 6 to 8, with a member that runs and one that starts in between."""
+    """From 6 to 8, with a member that runs and one that starts in between."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=6)
     order = [world.state(), world.events] if first == "state" else [world.events, world.state()]
     counts = (8, 6) if first == "state" else (6, 8)
@@ -290,7 +289,6 @@ async def test_our_own_command_lets_them_grow_while_the_service_runs(
 async def test_records_without_a_key_are_counted_warned_of_once_and_noted(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Row 20."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=5)
     async with service_process(world.document, tmp_path) as service:
         await service.restored(5)

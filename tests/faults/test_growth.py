@@ -142,7 +142,7 @@ async def _told(sandbox: Sandbox, names: Sequence[str], timeout: float = 60.0) -
 async def test_a_live_session_that_moves_is_not_resolved_while_it_goes_on_and_once_afterwards(
     broker: Broker, sandbox: Sandbox, tmp_path: Path, while_running: bool
 ) -> None:
-    """Row 6: from 2 to 4, a denial every 2 s, quiet after 12 s."""
+    """From 2 to 4, a denial every 2 s, quiet after 12 s."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
     names = sessions("live", 6)
     producers = Producers(world, names, 2.0, [Partitioner.MURMUR2], 2)
@@ -171,7 +171,7 @@ async def test_a_live_session_that_moves_is_not_resolved_while_it_goes_on_and_on
 async def test_live_sessions_survive_a_growth_from_two_to_seven_and_a_restart(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Row 17: 10 live sessions, a violation every 3 s, quiet after 30 s."""
+    """10 live sessions, a violation every 3 s, quiet after 30 s."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
     names = sessions("live", 10)
     producers = Producers(world, names, 3.0, [Partitioner.MURMUR2], 2)
@@ -193,7 +193,7 @@ async def test_live_sessions_survive_a_growth_from_two_to_seven_and_a_restart(
 async def test_a_growth_from_six_to_twenty_four_under_five_hundred_sessions_and_kills(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Row 7: producers with both partitioners, some of which learn late of the growth, and members that are killed."""
+    """Producers with both partitioners, some of which learn late of the growth, and members that are killed."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=6)
     names = sessions("live", 500)
     early = Producers(world, names[:400], 5.0, [Partitioner.MURMUR2], 6)

@@ -346,10 +346,13 @@ async def test_what_is_owed_by_a_key_that_is_gone_goes_through_todays_route_at_o
 # OpsGenie
 
 
-async def test_opsgenie_closes_by_the_retired_key_what_it_has_opened(
-    broker: Broker, sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_opsgenie_closes_by_both_keys_once_it_is_over(broker: Broker, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The keys of an account have one alert: the retired one must not close what the other has just told."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, opsgenie={}, kafka=KAFKA)
+
+    async def is_forgotten() -> bool:
+        return not await alerts_in_state(world, "opsgenie")
+
     async with service_process(world.document, tmp_path, "first") as first:
         await first.restored()
         await send(world, leak())
@@ -360,6 +363,12 @@ async def test_opsgenie_closes_by_the_retired_key_what_it_has_opened(
         await second.restored()
         await send(world, leak())
         await second.said("alert_triggered")
-        await sandbox.wait_for(lambda: bool(sandbox.requests("opsgenie", action="close", status=202)), 30)
-    assert [entry.key for entry in sandbox.requests("opsgenie", action="close", status=202)] == [API_KEY]
-    assert open_keys(sandbox) == [new]
+        await second.said("checkpoint", notified=1)
+        assert sandbox.requests("opsgenie", action="close") == []
+        (incident,) = sandbox.open_incidents()
+        assert incident.triggers == 2
+        await send(world, session_end("s1"))
+        await sandbox.wait_for(lambda: len(sandbox.requests("opsgenie", action="close", status=202)) == 2, 30)
+        await wait_until(is_forgotten, "the state has no alert any more", timeout=30)
+    assert [entry.key for entry in sandbox.requests("opsgenie", action="close", status=202)] == [new, API_KEY]
+    assert sandbox.open_incidents() == []

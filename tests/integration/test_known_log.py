@@ -84,7 +84,6 @@ def _told(sandbox: Sandbox) -> list[str]:
 async def test_a_topic_that_was_created_anew_while_the_service_was_down_is_told_from_its_beginning(
     broker: Broker, sandbox: Sandbox
 ) -> None:
-    """Row 1."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, kafka={"start_from": "latest"})
     before, after = _denials("before", 5), _denials("after", 8)
     async with running_member(world.config) as member:
@@ -111,7 +110,7 @@ async def test_a_topic_that_was_created_anew_while_the_service_was_down_is_told_
 async def test_a_topic_that_is_created_anew_under_a_running_member_is_told_from_its_beginning(
     broker: Broker, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 1, while it runs."""
+    """While it runs."""
     monkeypatch.setattr(consumer.anchor_watch, "CHECK_SECONDS", 2.0)
     world = await make_world(broker.bootstrap_servers, sandbox.url, kafka={"start_from": "latest"})
     before, after = _denials("before", 5), _denials("after", 8)
@@ -134,7 +133,6 @@ async def test_a_topic_that_is_created_anew_under_a_running_member_is_told_from_
 async def test_of_a_topic_that_comes_back_shorter_only_what_no_anchor_knows_is_told_again(
     broker: Broker, sandbox: Sandbox, one_by_one: bool
 ) -> None:
-    """Row 2."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty=QUIET)
     denials, since = _denials("s", 12), int(time.time() * 1000)
     if not one_by_one:
@@ -165,7 +163,7 @@ async def test_of_a_topic_that_comes_back_shorter_only_what_no_anchor_knows_is_t
 async def test_where_the_log_goes_another_way_what_is_new_is_told_and_nothing_old(
     broker: Broker, sandbox: Sandbox, decided: int, common: int
 ) -> None:
-    """Row 3, as after an unclean election: behind what was decided, and behind the last but one of that."""
+    """As after an unclean election: behind what was decided, and behind the last but one of that."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty=QUIET)
     old, new, since = _denials("old", decided), _denials("new", 5), int(time.time() * 1000)
     async with running_member(world.config):
@@ -206,7 +204,7 @@ async def test_what_retention_has_removed_is_no_other_topic(broker: Broker, sand
 async def test_a_script_with_our_groups_id_that_runs_beside_the_service_skips_nothing(
     broker: Broker, sandbox: Sandbox
 ) -> None:
-    """Row 4: client defaults, so it commits by itself. One of two partitions is the script's."""
+    """Client defaults, so it commits by itself. One of two partitions is the script's."""
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
     async with running_member(world.config) as member:
         await member.restored(2)
@@ -237,7 +235,6 @@ async def test_a_script_with_our_groups_id_that_runs_beside_the_service_skips_no
 async def test_a_console_consumer_with_our_groups_id_while_the_service_is_down_skips_nothing(
     broker: Broker, sandbox: Sandbox
 ) -> None:
-    """Row 4."""
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     async with running_member(world.config):
         await send(world, *_denials("before", 3))
@@ -260,7 +257,6 @@ async def test_a_console_consumer_with_our_groups_id_while_the_service_is_down_s
 
 @pytest.mark.real_kafka("its tool resets the position")
 async def test_a_reset_to_the_end_is_ignored_and_says_so(broker: Broker, sandbox: Sandbox) -> None:
-    """Row 5."""
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     await _three_told_and_six_more(world, sandbox)
     reset = ["--group", world.group(), "--topic", world.events, "--reset-offsets", "--to-latest", "--execute"]
@@ -274,7 +270,6 @@ async def test_a_reset_to_the_end_is_ignored_and_says_so(broker: Broker, sandbox
 
 @pytest.mark.real_kafka("it says whether a group has members")
 async def test_offsets_skip_skips_on_purpose(broker: Broker, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Row 5."""
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     await _three_told_and_six_more(world, sandbox)
     assert await _offsets(world, tmp_path, "skip", "--to", "8", "--dry-run") == 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.beginning import Beginning, Fit, Log, Look, beginning
@@ -261,7 +261,6 @@ def test_retention_is_no_other_log() -> None:
 # large logs, by chance
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 150), min_size=1, max_size=20),
     st.floats(0, 1),

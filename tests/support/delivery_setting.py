@@ -86,6 +86,7 @@ class _Provider:
     name = "simulated"
     key_limit = 255
     retired_routes: Sequence[str] = ()
+    shares_alerts = False
     documented_rate = PAGERDUTY
 
     def __init__(self, routes: Mapping[str, str], *, follows_up: bool, acts: bool) -> None:

@@ -4,8 +4,9 @@ A *walk* is a list of steps, each a name and a small number that chooses among w
 possible does nothing, so any part of a walk is a walk, and a failing one shrinks by leaving steps out. The member's
 wall clock may be wrong by a year, its key may be revoked for a while, and in a *tight* simulation its route may owe one
 trigger only. In a *routed* one there are routes by severity, and from one owner to the next keys are rotated, routes
-renamed and removed. After every step the promises of design section 5 are checked, as `tests.model.alert` does; at the
-end everything is delivered and committed, and here and the provider must agree.
+renamed and removed; in a *shared* one keys are rotated of an account that has one alert for all of them. After every
+step the promises of design section 5 are checked, as `tests.model.alert` does; at the end everything is delivered and
+committed, and here and the provider must agree.
 
 Time is a number (`VirtualLoop`). A request is *on the wire* until it is answered, times out or breaks off; it *lands*
 when the provider takes it, which may be before that, never, or, with ``late``, up to ``TIMEOUT`` afterwards.
@@ -109,6 +110,21 @@ CONFIGURATIONS = (
 old keys listed as retired or not, and two routes whose keys are exchanged."""
 
 
+SHARED_CONFIGURATIONS = (
+    Keys({"default": "A"}),
+    Keys({"default": "B"}, retired=("A",)),
+    Keys({"default": "C"}, retired=("B", "A")),
+    Keys({"default": "A"}, retired=("B",)),
+    Keys({"default": "B"}),
+    Keys({"default": "C"}),
+    Keys({"default": "B"}, retired=("C",)),
+    Keys({"default": "C"}, retired=("A",)),
+)
+"""The same where all keys are of an account that shares its alerts."""
+
+ACCOUNT = "account"
+
+
 class BrokenPromise(AssertionError):
     """What was promised, and the walk that broke it."""
 
@@ -120,9 +136,11 @@ def random_walk(seed: object, length: int = 60, weights: Mapping[str, int] = WEI
     return [(name, chance.randrange(NUMBERS)) for name in names]
 
 
-def simulate(walk: Iterable[Step], *, late: bool = False, tight: bool = False, routed: bool = False) -> None:
+def simulate(
+    walk: Iterable[Step], *, late: bool = False, tight: bool = False, routed: bool = False, shared: bool = False
+) -> None:
     """Take the walk to its end and on to rest. Raises `BrokenPromise`."""
-    simulation = Simulation(late=late, tight=tight, routed=routed)
+    simulation = Simulation(late=late, tight=tight, routed=routed, shared=shared)
     try:
         for name, number in walk:
             simulation.step(name, number)
@@ -148,10 +166,10 @@ def shortest(walk: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> l
 
 @dataclass(eq=False, slots=True)
 class OnTheWire:
-    """A request that has left; ``covers`` are the events a trigger tells."""
+    """A request that has left; ``covers`` are the events a trigger tells. ``place`` is where it lands."""
 
     dispatch: Dispatch
-    integration: str
+    place: str
     keys: Keys
     covers: frozenset[int]
     answer: "asyncio.Future[Answer]"
@@ -168,7 +186,7 @@ class OnTheWire:
 
     def __str__(self) -> str:
         what = "trigger" if self.is_trigger else "resolve"
-        return f"{what} {self.key} at {self.integration} {sorted(self.covers) or ''}".rstrip()
+        return f"{what} {self.key} at {self.place} {sorted(self.covers) or ''}".rstrip()
 
 
 @dataclass(slots=True)
@@ -188,18 +206,19 @@ _LEAVING: ContextVar[Dispatch] = ContextVar("leaving")
 class Simulation:
     """One partition of one pipeline, its provider, its Kafka, and what has happened to every event."""
 
-    def __init__(self, *, late: bool = False, tight: bool = False, routed: bool = False) -> None:
+    def __init__(self, *, late: bool = False, tight: bool = False, routed: bool = False, shared: bool = False) -> None:
         self.trace: list[str] = []
         self._late = late
-        self._routed = routed
-        self._keys = CONFIGURATIONS[0] if routed else ONE_KEY
+        self._configurations = SHARED_CONFIGURATIONS if shared else CONFIGURATIONS if routed else (ONE_KEY,)
+        self._shared = shared
+        self._keys = self._configurations[0]
         self._has_changed = False
         self._left_behind: set[str] = set()  # alerts that were said to end with an incident out of reach
         self._limits = RouteLimits(check_interval=CHECK, may_owe=1 if tight else None)
         self._loop = VirtualLoop()
         self._skew = 0.0
         self._clock = Clock(wall=lambda: self._true_time() + self._skew, monotonic=self._loop.time)
-        self._provider = _Provider(self._keys)
+        self._provider = _Provider(self._keys, shares_alerts=shared)
         self._pipeline = self._make_pipeline()
         self._kafka = Kafka(self._pipeline.state_topic, self._clock.wall)
         self._input = Input(self._pipeline.input_topic, START_MARK)
@@ -211,7 +230,7 @@ class Simulation:
         self._produced_at: list[float] = []
         # what has become of them
         self._told: set[int] = set()
-        self._told_at: set[tuple[str, int]] = set()  # by which integration
+        self._told_at: set[tuple[str, int]] = set()  # in which place
         self._seen: set[int] = set()
         self._dead: set[int] = set()
         self._waiting: set[int] = set()
@@ -224,7 +243,7 @@ class Simulation:
         self._dead_keys: set[str] = set()
         self._unpromised: set[str] = set()  # keys about which a request has landed late
         # the provider and the wire
-        self._open: dict[tuple[str, str], Severity] = {}  # by integration and dedup key
+        self._open: dict[tuple[str, str], Severity] = {}  # by place and dedup key
         self._wire: list[OnTheWire] = []
         self._adrift: list[OnTheWire] = []  # cut off, and may still land
         self._handing_over: asyncio.Task[None] | None = None
@@ -426,7 +445,7 @@ class Simulation:
             self._answer(request, Rejected(400, "no"))
 
     def _has(self, request: OnTheWire) -> bool:
-        return {(request.integration, offset) for offset in request.covers} <= self._told_at
+        return {(request.place, offset) for offset in request.covers} <= self._told_at
 
     def _step_outage(self, number: int) -> None:
         self._answer(self._pick(number), Unavailable(503, "down"))
@@ -457,7 +476,7 @@ class Simulation:
         if alert is None:
             return False
         left = (one.integration for one in (*alert.former, *alert.orphans))
-        return request.integration in (alert.integration, *left)
+        return request.place in map(self._place, (alert.integration, *left))
 
     def _step_commit(self, number: int) -> None:
         if self._kafka.waiting is None:
@@ -483,8 +502,8 @@ class Simulation:
 
     def _step_reconfigure(self, number: int) -> None:
         """A crash, and a next owner with other keys."""
-        keys = CONFIGURATIONS[number]
-        if not self._routed or keys == self._keys:
+        keys = self._configurations[number % len(self._configurations)]
+        if keys == self._keys:
             return
         self._say(f"from now on {keys}")
         for index, request in enumerate(sorted(self._wire, key=lambda request: request.key)):
@@ -494,8 +513,9 @@ class Simulation:
             self._kafka.conclude(Outcome.UNKNOWN)
         self.close()
         self._keys, self._has_changed = keys, True
-        self._forget_what_nobody_knows()
-        self._provider = _Provider(keys)
+        if not self._shared:
+            self._forget_what_nobody_knows()
+        self._provider = _Provider(keys, shares_alerts=self._shared)
         self._pipeline = self._make_pipeline()
         self._start()
 
@@ -541,8 +561,8 @@ class Simulation:
         if isinstance(dispatch.notification, Trigger):
             owed = dispatch.token
             covers = frozenset(self._offsets(dispatch.dedup_key, owed.first_offset, owed.last_offset))
-        integration = self._provider.integration_of(dispatch.route)
-        leaving = OnTheWire(dispatch, integration, self._keys, covers, self._loop.create_future())
+        place = self._place(self._provider.integration_of(dispatch.route))
+        leaving = OnTheWire(dispatch, place, self._keys, covers, self._loop.create_future())
         self._say(f"leaves: {leaving}")
         self._check_leaving(leaving)
         self._wire.append(leaving)
@@ -570,8 +590,8 @@ class Simulation:
             if leaving.dispatch.token.repeat is False and store.state_holds_another(leaving.key):
                 self._unpromised.add(leaving.key)  # it has waited for too long
         elif due(leaving.dispatch.token) is Due.RESOLVE_FORMER and leaving.dispatch.token.has:
-            at = leaving.dispatch.token.integration
-            if at == leaving.integration or (at, leaving.key) not in self._open:
+            at = self._place(leaving.dispatch.token.integration)
+            if at == leaving.place or (at, leaving.key) not in self._open:
                 self._break("no live problem is resolved", f"{leaving}: it is told nowhere else")
         else:
             alert = leaving.dispatch.token
@@ -598,18 +618,18 @@ class Simulation:
         request.landed = True
         self._say(f"lands: {request}")
         key = request.key
-        here, in_use = (request.integration, key), self._keys.in_use
+        here, in_use = (request.place, key), set(map(self._place, self._keys.in_use))
         if not request.is_trigger:
             self._open.pop(here, None)
             return
         if here not in self._open and key not in self._unpromised:
-            others = in_use - self._left(key)
-            told_at = {offset for integration, offset in self._told_at if integration in others}
+            others = in_use if self._shared else in_use - self._left(key)
+            told_at = {offset for place, offset in self._told_at if place in others}
             is_second = any((other, key) in self._open for other in others) and key not in self._admitted
             if is_second or request.covers <= told_at:
                 self._break("an occurrence opens a second incident", str(request))
         self._told |= request.covers
-        self._told_at |= {(request.integration, offset) for offset in request.covers}
+        self._told_at |= {(request.place, offset) for offset in request.covers}
         severity = request.dispatch.notification.severity  # type: ignore[union-attr]
         self._open[here] = max(self._open.get(here, severity), severity)
 
@@ -702,7 +722,8 @@ class Simulation:
 
     def _open_in_use(self, key: str) -> Severity | None:
         """The severity of the incident of this key where triggers go."""
-        return max((self._open[one, key] for one in self._keys.in_use if (one, key) in self._open), default=None)
+        places = map(self._place, self._keys.in_use)
+        return max((self._open[one, key] for one in places if (one, key) in self._open), default=None)
 
     def _is_owed(self, offset: int) -> bool:
         alert = self._memory.task.store.get(self._key_of[offset])
@@ -771,23 +792,28 @@ class Simulation:
         }
         excused = untold & (alerts.keys() if self._has_changed else self._dead_keys)
         excused |= {key for key, alert in alerts.items() if alert.orphans and alert.route is None}
-        within_reach = {key for integration, key in self._open if integration in self._keys.within_reach}
+        places = set(map(self._place, self._keys.within_reach))
+        within_reach = {key for place, key in self._open if place in places}
         if only_here := alerts.keys() - within_reach - excused:
             self._break("what is open here is open at the provider", str(only_here))
-        for integration, key in self._open:
+        for place, key in self._open:
             alert = alerts.get(key)
-            known = {alert.integration, *(one.integration for one in alert.former)} if alert is not None else set()
-            if integration in self._keys.within_reach:
-                if integration not in known and key not in self._admitted:
-                    self._break("what is open at the provider is open here", f"{key} at {integration}")
-            elif key not in self._left_behind and not self._is_orphan(alert, integration):
-                self._break("what is out of reach is told of", f"{key} at {integration}")
+            had = (alert.integration, *(one.integration for one in alert.former)) if alert is not None else ()
+            if place in places:
+                if place not in map(self._place, had) and key not in self._admitted:
+                    self._break("what is open at the provider is open here", f"{key} at {place}")
+            elif key not in self._left_behind and not self._is_orphan(alert, place):
+                self._break("what is out of reach is told of", f"{key} at {place}")
         if missing := self._key_of.keys() - self._accounted():
             self._break("no alertable event is lost", str(sorted(missing)))
         if self._written().keys() != alerts.keys() or any(
             _timeless(alert) not in self._held(key) for key, alert in alerts.items()
         ):
             self._break("the state topic holds what the task knows", str(self._written()))
+
+    def _place(self, integration: str | None) -> str:
+        """Where what goes through this integration lands."""
+        return ACCOUNT if self._shared else integration or ""
 
     def _left(self, key: str) -> set[str | None]:
         """The integrations that the alert is known to have left, where its incident will be resolved."""
@@ -889,7 +915,8 @@ class _Provider:
     name = "simulated"
     key_limit = 255
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, *, shares_alerts: bool) -> None:
+        self.shares_alerts = shares_alerts
         retired = {f"retired:{key}": key for key in keys.retired}
         self._keys = {**keys.of_route, **retired}
         self._critical = list(keys.of_route)[-1]

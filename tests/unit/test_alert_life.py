@@ -4,7 +4,7 @@ The seeded walks are always the same; Hypothesis looks for others and makes them
 stays here under the name of what it showed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,20 +30,20 @@ ROUTED_WALKS = st.lists(st.tuples(st.sampled_from(sorted(ROUTED_WEIGHTS)), st.in
 SEARCH = settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
-def check(walk: Sequence[Step], *, late: bool, tight: bool = False, routed: bool = False) -> None:
+def check(walk: Sequence[Step], **setting: bool) -> None:
     """Take the walk; if it breaks a promise, show the shortest that breaks one."""
     try:
-        simulate(walk, late=late, tight=tight, routed=routed)
+        simulate(walk, **setting)
     except BrokenPromise:
-        short = shortest(walk, lambda shorter: _breaks(shorter, late, tight, routed))
-        print(f"simulate({short}, late={late}, tight={tight}, routed={routed})")
-        simulate(short, late=late, tight=tight, routed=routed)
+        short = shortest(walk, lambda shorter: _breaks(shorter, setting))
+        print(f"simulate({short}, {', '.join(f'{name}={value}' for name, value in setting.items())})")
+        simulate(short, **setting)
         raise
 
 
-def _breaks(walk: Sequence[Step], late: bool, tight: bool, routed: bool) -> bool:
+def _breaks(walk: Sequence[Step], setting: Mapping[str, bool]) -> bool:
     try:
-        simulate(walk, late=late, tight=tight, routed=routed)
+        simulate(walk, **setting)
     except BrokenPromise:
         return True
     return False
@@ -73,10 +73,22 @@ def test_keys_are_rotated_and_routes_renamed_and_removed_without_a_second_incide
         check(random_walk(("routed", seed), weights=ROUTED_WEIGHTS), late=bool(seed % 2), routed=True)
 
 
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_keys_of_an_account_that_shares_its_alerts_are_rotated_and_nothing_live_is_resolved(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("shared", seed), weights=ROUTED_WEIGHTS), late=bool(seed % 2), shared=True)
+
+
 @given(ROUTED_WALKS)
 @SEARCH
 def test_no_walk_is_found_that_breaks_a_promise_by_a_change_of_keys(walk: list[Step]) -> None:
     simulate(walk, routed=True)
+
+
+@given(ROUTED_WALKS)
+@SEARCH
+def test_no_walk_is_found_that_breaks_a_promise_by_a_change_of_keys_that_share_their_alerts(walk: list[Step]) -> None:
+    simulate(walk, shared=True)
 
 
 @given(WALKS)

@@ -302,6 +302,19 @@ def ends_without_a_word(outbox: TaskOutbox, alert: Alert) -> None:
     pass
 
 
+def resolves_once_it_is_told_elsewhere(alert: Alert) -> Due | None:
+    what = rules.due(alert)
+    return Due.RESOLVE_FORMER if what is None and alert.former and alert.has else what
+
+
+def is_an_integration_of_its_own(alert: Alert, left: Former | None) -> Alert:
+    return rules.departed(alert, None if left is None else replace(left, until_over=False))
+
+
+def leaves_what_is_under_way(alert: Alert, left: Former | None) -> Alert:
+    return replace(rules.departed(alert, left), unsettled=False)
+
+
 def writes_no_former(alert: Alert) -> bytes:
     return encode_alert(replace(alert, former=(), orphans=()))
 
@@ -309,7 +322,8 @@ def writes_no_former(alert: Alert) -> bytes:
 @dataclass(frozen=True)
 class Mutant:
     """A rule weakened, and the promises that this breaks; ``late`` if only with requests that land late, ``tight`` if
-    only where the route may owe little, ``routed`` if only where there are several keys. Random walks find what
+    only where the route may owe little, ``routed`` if only where there are several keys,
+    ``shared`` if only where these are of an account that shares its alerts. Random walks find what
     ``walk`` shows too seldom."""
 
     rule: str
@@ -319,6 +333,7 @@ class Mutant:
     tight: bool = False
     walk: tuple[Step, ...] = ()
     routed: bool = False
+    shared: bool = False
 
 
 def mutant(
@@ -331,8 +346,12 @@ def mutant(
     tight: bool = False,
     walk: tuple[Step, ...] = (),
     routed: bool = False,
+    shared: bool = False,
 ) -> Mutant:
-    return Mutant(rule, lambda patch: patch.setattr(target, name, value), frozenset(breaks), late, tight, walk, routed)
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(target, name, value)
+
+    return Mutant(rule, mutate, frozenset(breaks), late, tight, walk, routed, shared)
 
 
 BACK_AND_REJECTED: tuple[Step, ...] = (
@@ -361,6 +380,13 @@ REJECTED_ELSEWHERE: tuple[Step, ...] = (
     ("event", 2), ("decide", 0), *COMMITTED, ("reject", 0),
 )  # fmt: skip
 """What a retired key has opened is told by another key, and that trigger is rejected."""
+
+UNSETTLED_AND_ROTATED: tuple[Step, ...] = (
+    ("event", 0), ("decide", 0), ("answer", 0), ("end", 1), ("decide", 0), ("calm", 0), ("break", 0),
+    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, *COMMITTED,
+    ("reconfigure", 1), ("commit", 0), ("answer", 0), ("late", 0),
+)  # fmt: skip
+"""The answer to a resolve is lost, an event opens the alert again, and its key is retired; then the resolve lands."""
 
 OUTBOX, PIPELINE, TASK, BELONGING = consumer.outbox, consumer.pipeline, consumer.task, providers.belonging
 
@@ -448,13 +474,19 @@ MUTANTS = [
            OUT_OF_REACH, routed=True),
     mutant("what an alert has left is not written", consumer.checkpoint, "encode_alert", writes_no_former,
            ORPHAN, OUT_OF_REACH, STATE, NO_INTENT, routed=True),
+    mutant("what an alert has left is resolved once it is told, although both keys have one alert", OUTBOX, "due",
+           resolves_once_it_is_told_elsewhere, NO_INTENT, shared=True),
+    mutant("a key of the same account has incidents of its own", BELONGING, "departed", is_an_integration_of_its_own,
+           LIVE, ONLY_HERE, shared=True),
+    mutant("a resolve that is under way is forgotten with the key, although both keys have one alert", BELONGING,
+           "departed", leaves_what_is_under_way, ONLY_HERE, late=True, shared=True, walk=UNSETTLED_AND_ROTATED),
 ]  # fmt: skip
 
 
 def broken_by(walk: list[Step], mutant: Mutant) -> str | None:
     """The promise that the walk breaks."""
     try:
-        simulate(walk, late=mutant.late, tight=mutant.tight, routed=mutant.routed)
+        simulate(walk, late=mutant.late, tight=mutant.tight, routed=mutant.routed, shared=mutant.shared)
     except BrokenPromise as broken:
         return str(broken).partition(":")[0]
     return None
@@ -463,7 +495,7 @@ def broken_by(walk: list[Step], mutant: Mutant) -> str | None:
 def walks_until_found(mutant: Mutant) -> int | None:
     """How many walks it takes until one breaks one of the promises, which the code as it is keeps."""
     for seed in range(WALKS):
-        weights = ROUTED_WEIGHTS if mutant.routed else WEIGHTS
+        weights = ROUTED_WEIGHTS if mutant.routed or mutant.shared else WEIGHTS
         walk = random_walk(seed, weights=weights) if seed or not mutant.walk else list(mutant.walk)
         with pytest.MonkeyPatch.context() as patch:
             mutant.mutate(patch)

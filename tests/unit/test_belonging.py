@@ -192,6 +192,61 @@ def test_a_digest_is_short_and_says_nothing_of_the_key() -> None:
     assert digest(HOST, OLD[:-1] + "b") != found
 
 
+# OpsGenie: one alert for all keys of an account
+
+OPSGENIE = "https://api.opsgenie.com"
+OPSGENIE_OLD, OPSGENIE_NEW = "old-key-of-opsgenie", "new-key-of-opsgenie"
+
+
+def account(*retired: str, key: str = OPSGENIE_NEW) -> Integrations:
+    settings = {"api_key": key, "retired_api_keys": retired}
+    return Integrations.of(OpsGenie(OpsGenieSettings.model_validate(settings)))
+
+
+def opened(**fields: Any) -> Alert:
+    """An alert that was opened with the key OPSGENIE_OLD."""
+    return told(**{"integration": digest(OPSGENIE, OPSGENIE_OLD), "route": "default", **fields})
+
+
+def test_what_a_retired_key_of_opsgenie_has_opened_is_closed_by_it_only_when_it_is_over() -> None:
+    now = account(OPSGENIE_OLD)
+    placed = now.placed(opened())
+    assert placed.former == (Former(digest(OPSGENIE, OPSGENIE_OLD), "default", until_over=True),)
+    assert (placed.told, placed.integration, due(placed)) == (None, None, None)
+    by_the_new_key = replace(placed, route="default", has=True, told=Told(Severity.HIGH, 1.8e9))
+    assert due(by_the_new_key) is None, "to close it would close what has just been told: it is the same alert"
+    ending = over(by_the_new_key)
+    assert ending is not None
+    assert due(ending) is Due.RESOLVE
+    assert due(replace(ending, route=None)) is Due.RESOLVE_FORMER
+
+
+def test_what_a_key_of_opsgenie_has_opened_that_is_gone_is_within_reach_of_todays() -> None:
+    now, alert = account(), opened()
+    placed = now.placed(alert)
+    assert (now.standing(alert), now.orphans(alert), placed.orphans) == (Standing.THE_SAME, (), ())
+    assert (placed.integration, placed.route, placed.former) == (digest(OPSGENIE, OPSGENIE_NEW), "default", ())
+    assert placed.told is None, "its next event says so, if the account is another after all"
+    ending = over(placed)
+    assert ending is not None
+    assert due(ending) is Due.RESOLVE
+
+
+def test_one_that_a_retired_key_was_to_close_is_closed_by_todays_when_that_is_gone() -> None:
+    placed = account().placed(account(OPSGENIE_OLD).placed(opened()))
+    assert (placed.integration, placed.former, placed.orphans) == (digest(OPSGENIE, OPSGENIE_NEW), (), ())
+    ending = over(placed)
+    assert ending is not None
+    assert due(ending) is Due.RESOLVE
+
+
+def test_a_resolve_that_is_under_way_is_known_of_after_the_key_was_rotated() -> None:
+    repeat = replace(OWED, repeat=True)
+    for alert in (opened(unsettled=True), opened(owed=repeat)):
+        assert account(OPSGENIE_OLD).placed(alert).unsettled
+    assert not account(OPSGENIE_OLD).placed(opened()).unsettled
+
+
 def test_opsgenie_closes_with_the_key_that_opened() -> None:
     settings = {"api_key": "new-key-of-opsgenie", "retired_api_keys": ["old-key-of-opsgenie"]}
     provider = OpsGenie(OpsGenieSettings.model_validate(settings))

@@ -29,6 +29,7 @@ class Provider:
     name = "simulated"
     key_limit = 255
     retired_routes: Sequence[str] = ()
+    shares_alerts = False
     documented_rate = Rate(1.5, 30)
 
     def __init__(self, routes: Sequence[str], requests: int, keys: Mapping[str, str]) -> None:

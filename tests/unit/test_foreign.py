@@ -127,7 +127,7 @@ async def test_the_state_of_another_group_is_told_in_one_line(groups: list[str |
     reader = Reader(dict.fromkeys(range(3), log), {number: of(group) for number, group in enumerate(groups)})
     line = (
         f"topic {STATE} belongs to consumer group green.pagerduty, and this service's is blue.pagerduty: give each "
-        "service topics of its own (kafka.topics.state and kafka.topics.keyed), or set kafka.group_id back"
+        "service topics of its own (kafka.topics.state, keyed and feedback), or set kafka.group_id back"
     )
     assert await told(reader) == ([line] if is_told else [], None)
 

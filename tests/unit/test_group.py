@@ -443,7 +443,7 @@ async def test_a_member_asks_who_has_its_id_whenever_it_is_taken_back_but_not_be
 
 
 async def test_a_partition_that_the_client_does_not_know_yet_is_asked_for_first() -> None:
-    """Row 19: asked for its offsets, the client would wait for 40 s."""
+    """Asked for its offsets, the client would wait for 40 s."""
     setting = Setting({A: _runs})
     looks = []
 

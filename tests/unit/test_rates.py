@@ -43,7 +43,6 @@ def seconds_for_twenty(size: int, kind: type[Member], seed: int = 1) -> float:
 
 
 def a_quiet_hour_of_twelve(kind: type[Member]) -> None:
-    """Row 9."""
     assert max(seconds_for_twenty(12, kind, seed) for seed in range(10)) < 5, LATE
 
 
@@ -61,7 +60,6 @@ def a_provider_that_hangs(kind: type[Member]) -> None:
 
 
 def two_routes_with_one_key(kind: type[Member]) -> None:
-    """Row 7."""
     world = World(Provider())
     member = kind(world, 1.0, routes=2)
     member.owe(300, route=0)
@@ -75,7 +73,7 @@ def two_routes_with_one_key(kind: type[Member]) -> None:
 
 
 def six_rebalances_in_a_minute(kind: type[Member]) -> None:
-    """Row 8: the others come and go."""
+    """The others come and go."""
     world = World(Provider(limit=MANY))
     member = kind(world, 1.0)
     member.owe(1000)
@@ -108,7 +106,7 @@ class Storm:
 
 
 def the_first_minute_of_a_storm(kind: type[Member]) -> None:
-    """Row 43. 216 is the least there can be: 120 that are accepted, and one 429 that each member must see."""
+    """216 is the least there can be: 120 that are accepted, and one 429 that each member must see."""
     for seed in range(3):
         world = Storm(96, counts_refused=True, seed=seed).run(kind, 60)
         assert len(world.calls) <= 232, BURST

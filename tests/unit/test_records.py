@@ -71,7 +71,7 @@ ALERTS = st.builds(
     owed=st.none() | OWED,
     acknowledging=st.booleans(),
     integration=st.none() | TEXT,
-    former=st.lists(st.builds(Former, st.none() | TEXT, TEXT), max_size=3).map(tuple),
+    former=st.lists(st.builds(Former, st.none() | TEXT, TEXT, st.booleans()), max_size=3).map(tuple),
     key=BYTES,
 )
 

@@ -98,7 +98,7 @@ async def test_it_is_told_once_as_an_error_and_stays_told_until_the_topic_has_gr
 
 
 async def test_the_state_may_grow_first() -> None:
-    """Row 19: the running member says what `topics check` says, once the input is known to be smaller, and no more."""
+    """The running member says what `topics check` says, once the input is known to be smaller, and no more."""
     admin = Admin(events=6, state=6)
     topics, log = watch(admin)
     await topics.look(6)
@@ -119,7 +119,7 @@ async def test_the_state_may_grow_first() -> None:
 
 
 async def test_a_state_topic_that_the_broker_has_made_anew_is_told_with_both_fixes() -> None:
-    """Row 10: with one partition, and not compacted."""
+    """With one partition, and not compacted."""
     admin = Admin(events=3, state=3)
     topics, log = watch(admin)
     await topics.look(3)

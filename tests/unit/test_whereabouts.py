@@ -107,7 +107,7 @@ def test_the_same_log_goes_on_without_a_word() -> None:
 
 
 def test_a_topic_that_was_created_anew_is_begun_at_its_beginning() -> None:
-    """Row 1: 5 events decided, the topic created anew with 8 others."""
+    """5 events decided, the topic created anew with 8 others."""
     setting = Setting(Input([NEW] * 8))
     found = setting.find((0, BEGINNING_MARK), Position("events", 0, 5, anchors=anchors(4, 3, 1)))
     assert found == Beginning(0, Log.RECREATED)
@@ -119,7 +119,7 @@ def test_a_topic_that_was_created_anew_is_begun_at_its_beginning() -> None:
 
 
 def test_a_truncated_log_goes_on_behind_the_newest_anchor_that_fits() -> None:
-    """Row 2: 12 records decided, the topic comes back with its first 6."""
+    """12 records decided, the topic comes back with its first 6."""
     setting = Setting(Input([OLD] * 6))
     found = setting.find((12, MARK), Position("events", 0, 12, anchors=anchors(11, 9, 4, 0), proof=12))
     assert (found.offset, found.log, found.again) == (5, Log.TRUNCATED, 1)
@@ -132,7 +132,7 @@ def test_a_truncated_log_goes_on_behind_the_newest_anchor_that_fits() -> None:
 
 
 def test_a_log_that_went_another_way_tells_what_is_new() -> None:
-    """Row 3: an unclean election behind record 8, then 5 others."""
+    """An unclean election behind record 8, then 5 others."""
     setting = Setting(Input([OLD] * 8 + [NEW] * 5))
     found = setting.find((12, MARK), Position("events", 0, 12, anchors=anchors(11, 9, 7, 3)))
     assert (found.offset, found.log) == (8, Log.TRUNCATED)
@@ -172,7 +172,7 @@ def test_a_first_start_stays_until_there_is_a_checkpoint() -> None:
 
 
 def test_the_offset_of_another_is_ignored_where_it_would_skip() -> None:
-    """Row 4: a reader with our group's id has read to the end, beyond 6 records that nobody has decided."""
+    """A reader with our group's id has read to the end, beyond 6 records that nobody has decided."""
     setting = Setting(Input([OLD] * 16))
     found = setting.find((16, ""), Position("events", 0, 10, anchors=anchors(9), proof=10))
     assert found.offset == 10
@@ -193,7 +193,7 @@ def test_without_a_checkpoint_too() -> None:
 
 
 def test_an_operator_who_goes_back_is_obeyed() -> None:
-    """Row 5: as before."""
+    """As before."""
     setting = Setting(Input([OLD] * 12))
     found = setting.find((4, ""), Position("events", 0, 10, anchors=anchors(9, 8, 6, 2), proof=10))
     assert found.offset == 4

@@ -125,7 +125,7 @@ def size_of(transactions: Sequence[Sequence[Sent]]) -> int:
 
 
 def test_a_hundred_large_events_are_written_once_whatever_is_counted_into_them() -> None:
-    """Row 34: 128 MiB, of which 27 MiB were the events themselves."""
+    """128 MiB, of which 27 MiB were the events themselves."""
     partition = Partition()
     for number in range(100):
         partition.occurs(f"key {number}")
