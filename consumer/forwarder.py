@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidTimestampError
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from structlog.typing import FilteringBoundLogger
@@ -19,13 +19,15 @@ from consumer.checkpoint import send_batched
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE
-from consumer.kafka import KafkaClients
+from consumer.inputs import inputs_of_stage
+from consumer.kafka import KafkaClients, started
 from consumer.letterbox import Letterbox
 from consumer.mark import MARK
 from consumer.owned import MAX_WAITING_BYTES, OwnedPartition
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
+from consumer.reading import last_checkpoints
 from consumer.record_clock import RecordClock
 from consumer.repartition import Forward, Repartition, partition_of
 from consumer.restore import restore
@@ -122,9 +124,17 @@ class Forwarder(OwnedPartition):
         topic, partition = self._with.stage.positions_topic, self.source.partition.partition
         restored = await restore(self._with.clients, topic, partition, self._log)
         self._accept(restored.position, topic)
-        await self._go_on(committed, restored.position)
+        behind = await self._task_behind()
+        inputs = inputs_of_stage(self.source.partition, restored.position, behind)
+        await self._go_on(committed, inputs, has_state=restored.position is not None or inputs.here is not None)
         self._partitions = await self._with.partitions()
         self._log.info("partition_restored", position=self.position)
+
+    async def _task_behind(self) -> Position | None:
+        """The checkpoint of the pipeline's task with this number: it may have read the events itself until now."""
+        state = TopicPartition(self._with.stage.pipeline.state_topic, self.source.partition.partition)
+        async with started(self._with.clients.reader()) as reader:
+            return next(iter(await last_checkpoints(reader, [state])), None)
 
     def _provable(self) -> int:
         return self.position

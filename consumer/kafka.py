@@ -19,6 +19,9 @@ from consumer.tls import CertificateFiles, Logger, RenewingContext
 from consumer.unreadable import name_what_cannot_be_read
 from consumer.watermarks import Watermarks, all_watermarks
 
+CLIENT_ID = "clawdstrike-alerting"
+"""By which a broker, and another member, knows the clients of a member; with something behind it for a static one."""
+
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """The producers' own limit; the broker's is the one that counts, and topics are checked against it at start."""
 
@@ -49,7 +52,7 @@ class KafkaClients:
     def __init__(
         self,
         config: KafkaConfig,
-        client_id: str = "clawdstrike-alerting",
+        client_id: str = CLIENT_ID,
         *,
         log: Logger | None = None,
         process: Process | None = None,

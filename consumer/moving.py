@@ -65,7 +65,7 @@ class Deeds(Protocol):
         ...
 
     def has_decided_what_was_inherited(self) -> bool:
-        """Whether all that an earlier owner can have decided is decided again."""
+        """Whether all that an earlier owner can have decided is decided again, and all of an input before."""
         ...
 
     def handed_over(self, alert: Alert) -> None:
@@ -420,7 +420,8 @@ class Moving:
             yield
 
     def _may_leave(self) -> bool:
-        return self.is_at_work and self._progress.is_decided_to(self._noticed_at)
+        has_decided = self._deeds.has_decided_what_was_inherited()
+        return self.is_at_work and has_decided and self._progress.is_decided_to(self._noticed_at)
 
     def _has_room(self) -> bool:
         return self._store.changes < MOVED_AT_A_TIME and len(self._moves) < MOVED_AT_A_TIME
@@ -512,7 +513,7 @@ class Moving:
         if self.forwards(move.key):
             self._pass_on(move)
         elif isinstance(move, Forwarded):
-            yield from self._decide(move, newest)
+            yield from self.decide(move.record, newest, is_replay=move.is_replay)
         elif move.alert is None:
             assert move.ended_at is not None
             yield from self._end(End(move.dedup_key, move.ended_at, move.key))
@@ -525,11 +526,13 @@ class Moving:
         self._metrics.home("passed_on")
         self._deeds.urge()
 
-    def _decide(self, move: Forwarded, newest: Callable[[], float | None]) -> Iterator[None]:
-        record, now = move.record, self._clock.moment()
+    def decide(self, record: Record, newest: Callable[[], float | None], *, is_replay: bool = False) -> Iterator[None]:
+        """Decide a record that is not of this task's input, like an event, in steps: one that was forwarded, or of an
+        input that the pipeline had before."""
+        now = self._clock.moment()
         self._metrics.home("decided")
         try:
-            decision = self._pipeline.forwarded(record, self._store, now, newest(), self, is_replay=move.is_replay)
+            decision = self._pipeline.forwarded(record, self._store, now, newest(), self, is_replay=is_replay)
         except Exception as error:  # as with an event: neither stop nor lose it
             self._log.error("decision_failed", offset=record.offset, of_partition=record.partition, exc_info=error)
             self._deeds.undecidable_beside(record, error)

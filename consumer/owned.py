@@ -19,6 +19,7 @@ from consumer.clock import Clock
 from consumer.committed import is_committed
 from consumer.deadletter import DeadLetter
 from consumer.foreign import foreign_group
+from consumer.inputs import Inputs
 from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_producer
 from consumer.mark import MARK, Whose, whose
 from consumer.pipeline import FetchedRecord
@@ -106,6 +107,7 @@ class OwnedPartition(ABC):
         self._dead_letters: list[DeadLetter] = []
         self._checkpointed: Position | None = None
         self._has_had_owners = False
+        self._inputs = Inputs()
         self._whereabouts = Whereabouts(source, clients, metrics, clock, log)
 
     @property
@@ -213,6 +215,8 @@ class OwnedPartition(ABC):
             self._is_running = True
             await self._restored()
             self.source.start_at(self.position)
+            if self._holds:
+                self.source.pause()
             await self._checkpoints()
         finally:
             self._is_running = False
@@ -261,9 +265,12 @@ class OwnedPartition(ABC):
         if checkpointed is not None and (problem := foreign_group(checkpointed, self._group_id, topic)) is not None:
             raise StateRefused(problem)
 
-    async def _go_on(self, committed: OffsetAndMetadata, checkpointed: Position | None) -> Beginning:
+    async def _go_on(self, committed: OffsetAndMetadata, inputs: Inputs, *, has_state: bool) -> Beginning:
         """Find the position again, and what has become of the log (design section 17)."""
-        found = await self._whereabouts.find(committed, checkpointed, has_had_owners=self._has_had_owners)
+        self._inputs = inputs
+        found = await self._whereabouts.find(
+            committed, inputs.here, has_state=has_state, has_had_owners=self._has_had_owners
+        )
         self._passed(found.offset)
         if self._whereabouts.holds is not None and whose(self._whereabouts.holds) is not Whose.FIRST:
             self._urgent.set()  # a checkpoint shall say soon what only the group's offset says yet
@@ -282,7 +289,7 @@ class OwnedPartition(ABC):
         """What a checkpoint of this moment says of how far this task has come."""
         last_proof = self._provable() if self._closing.is_set() else None
         place = self._whereabouts.place(self.position, feedback, last_proof=last_proof)
-        return replace(place, group=self._group_id)
+        return replace(place, group=self._group_id, hands=self._inputs.hands, inputs=self._inputs.others)
 
     def proved(self, committed: OffsetAndMetadata) -> None:
         """The group has accepted this as its offset."""

@@ -125,7 +125,7 @@ class Pipeline:
             return None
         if isinstance(event, SecurityEvent):
             if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, record.key)):
-                return Decision(forward=_kept(record), home_key=home_key)
+                return Decision(forward=kept(record), home_key=home_key)
             if event.alertable:
                 decision = self._alert(event, record, store, now, newest, elsewhere)
             else:
@@ -193,7 +193,7 @@ class Pipeline:
             age = least - event_time(event.time, record.timestamp, least)
             if age > self.max_event_age:
                 return Decision(dead_letter=self._stale(event, record, age))
-        return self._occurred(event, _kept(record), store, now, elsewhere, is_elsewhere=is_elsewhere)
+        return self._occurred(event, kept(record), store, now, elsewhere, is_elsewhere=is_elsewhere)
 
     def replay(self, replay: Replay, store: Store, now: Moment, elsewhere: Elsewhere | None = None) -> Decision | None:
         """Decide a dead letter again, like an event of now; None if it is not alertable any more.
@@ -280,17 +280,17 @@ class Pipeline:
     def poison(self, poison: Poison, record: FetchedRecord) -> DeadLetter:
         """The dead letter of a record that holds no valid event."""
         text = f"{poison.path}: {poison.reason}" if poison.path else poison.reason
-        return self._undecided(_kept(record), "decode", poison.error_class, text, poison.event_id, retryable=False)
+        return self._undecided(kept(record), "decode", poison.error_class, text, poison.event_id, retryable=False)
 
     def _stale(self, event: SecurityEvent, record: FetchedRecord, age: float) -> DeadLetter:
         text = f"{age:.0f} s old, more than the {self.max_event_age:.0f} s of max_event_age"
-        return self._undecided(_kept(record), "stale", "stale", text, event.event_id, retryable=True)
+        return self._undecided(kept(record), "stale", "stale", text, event.event_id, retryable=True)
 
     def undecidable(self, record: FetchedRecord, error: Exception) -> Decision:
         """The decision on a record that a fault of this program makes undecidable: a dead letter, to be replayed."""
         text = f"internal error: {type(error).__name__}"
         return Decision(
-            dead_letter=self._undecided(_kept(record), "decide", "internal_error", text, None, retryable=True)
+            dead_letter=self._undecided(kept(record), "decide", "internal_error", text, None, retryable=True)
         )
 
     def _undecided(
@@ -341,7 +341,8 @@ def _session(event: SecurityEvent) -> str:
     return sha256(session_id.encode()).hexdigest()
 
 
-def _kept(record: FetchedRecord) -> Record:
+def kept(record: FetchedRecord) -> Record:
+    """The record as it is kept, without what a client adds."""
     return Record(
         record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
     )

@@ -13,6 +13,7 @@ from consumer.clock import Clock
 from consumer.config import Config
 from consumer.config.service import RateLimit, RouteSettings
 from consumer.feedback_reader import FeedbackReader
+from consumer.former_input import FormerStage
 from consumer.forwarder import Forwarder, StageSurroundings, Stamps
 from consumer.kafka import KafkaClients
 from consumer.membership import RESTORES_AT_A_TIME, MemberRunner
@@ -130,6 +131,7 @@ class PipelineRunner(MemberRunner[Task]):
             key_watch=self._key_watch,
             whole=whole,
             partitioner=PARTITIONERS[config.kafka.partitioner],
+            former_stage=self._former_stage(admin) if self.stage is None else None,
             feedback_topic=config.kafka.topics.feedback,
             turns=self._turns,
         )
@@ -152,6 +154,10 @@ class PipelineRunner(MemberRunner[Task]):
         )
         async with feedback.reading(), _running(upstream), _running(whole):
             await member.run(stopping, config.delivery.shutdown_grace)
+
+    def _former_stage(self, admin: AIOKafkaAdminClient) -> FormerStage:
+        kafka, name = self._config.kafka, self.name
+        return FormerStage(self._clients, admin, kafka.positions_topic(name), kafka.keyed_topic(name), self._log)
 
     def _upstream(self, proofs: Proofs) -> Upstream:
         assert self.stage is not None

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,6 +15,7 @@ from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
 from consumer.clock_steps import watch_clock
 from consumer.config import Config
+from consumer.disagreement import disagreements
 from consumer.foreign import foreign_topics
 from consumer.garbage import search_everything_when_short
 from consumer.kafka import KafkaClients
@@ -32,6 +34,9 @@ from consumer.topics import TopicReport, check_topics
 from consumer.vouch import Vouching
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
+
+_SESSION_ENDS_WITHIN = 5.0
+"""Seconds after the session time-out by which a group has dropped a member that has died."""
 
 
 async def run_service(
@@ -157,8 +162,8 @@ async def _await_topics(
 ) -> TopicReport | None:
     """The topics as they are, once Kafka answers; None if the service is to stop before that.
 
-    Raises `StartupError` if it cannot be waited for, if they are not as they must be, or without the right to write
-    dead letters.
+    Raises `StartupError` if it cannot be waited for, if they are not as they must be, without the right to write dead
+    letters, or while members run that read other topics.
     """
 
     def unreachable(reason: str, seconds_left: float) -> None:
@@ -180,7 +185,11 @@ async def _await_topics(
             log.warning("dead_letters_untried", topic=config.kafka.topics.dlq, error=untried)
         return report
 
-    asking = asyncio.create_task(when_kafka_answers(clients, look, unreachable))
+    async def ask() -> TopicReport:
+        report = await when_kafka_answers(clients, look, unreachable)
+        return report if report.problems else replace(report, problems=await _await_agreement(config, clients, log))
+
+    asking = asyncio.create_task(ask())
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait((asking, stop), return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
@@ -193,3 +202,18 @@ async def _await_topics(
     if report.problems:
         raise StartupError("; ".join(report.problems))
     return report
+
+
+async def _await_agreement(config: Config, clients: KafkaClients, log: FilteringBoundLogger) -> tuple[str, ...]:
+    """In what members that run disagree with this one. One that has died is in its group until its session ends, so
+    that is waited for."""
+    loop = asyncio.get_running_loop()
+    until, told = loop.time() + config.kafka.session_timeout + _SESSION_ENDS_WITHIN, False
+    while found := await when_kafka_answers(clients, partial(disagreements, config=config)):
+        if loop.time() >= until:
+            break
+        if not told:
+            log.warning("members_disagree", error=found[0], seconds_left=round(until - loop.time()))
+        told = True
+        await asyncio.sleep(1.0)
+    return tuple(found)

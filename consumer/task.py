@@ -7,6 +7,7 @@ what has become of both is committed by checkpoints.
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
@@ -22,7 +23,9 @@ from consumer.clock import Clock, Moment
 from consumer.feedback import Command, Kind
 from consumer.feedback_reader import FeedbackReader
 from consumer.first_homes import have_never_moved
+from consumer.former_input import FormerInput, FormerStage
 from consumer.inbox import TaskInbox
+from consumer.inputs import Inputs, inputs_of_task
 from consumer.kafka import KafkaClients
 from consumer.left_alone import LeftAlone
 from consumer.letterbox import Letterbox
@@ -31,7 +34,7 @@ from consumer.moving import Moving
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
 from consumer.partitioning import Partitioner
-from consumer.pipeline import Decision, FetchedRecord, Pipeline
+from consumer.pipeline import Decision, FetchedRecord, Pipeline, kept
 from consumer.placing import Placing
 from consumer.progress import Progress
 from consumer.proof import Proofs
@@ -57,6 +60,9 @@ ENDED_AT_A_TIME = 10_000
 """Alerts that quiet and forgetting end for each checkpoint, so that none takes too long (design section 16)."""
 
 _ENDED_IN_A_TURN = 256
+
+_FORMER_INPUT = "former input"
+"""Why a partition is paused until all is decided that its repartition stage had forwarded when that went."""
 
 _SLICE_SECONDS = 0.01
 """For which something goes on before others get a turn."""
@@ -95,6 +101,8 @@ class Surroundings:
     """None: nobody asks how many partitions there are, and homes never move."""
     partitioner: Partitioner | None = None
     """How producers choose a partition; None: that is found out."""
+    former_stage: FormerStage | None = None
+    """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""
     turns: Turns = field(default_factory=Turns)
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
@@ -133,6 +141,7 @@ class Task(OwnedPartition):
         self._owing: list[str] = []
         self._placing = Placing(surroundings.pipeline, log)
         self._written_at: float | None = None
+        self._former: FormerInput | None = None  # that is not decided to its end yet
         self._with = surroundings
         self._sink: Sink
         self._counts: Counter[str] = Counter()  # since the last checkpoint
@@ -235,7 +244,7 @@ class Task(OwnedPartition):
         started = clock.monotonic()
         found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
         self._accept(found.position, self._with.pipeline.state_topic)
-        begins = await self._go_on(committed, found.position)
+        begins = await self._go_on(committed, await self._find_inputs(found), has_state=found.position is not None)
         await self._fill(found)
         await self._hold_nothing_of_other_logs(begins)
         self._state_log = StateLog(found.beginning, found.end)
@@ -249,6 +258,18 @@ class Task(OwnedPartition):
             position=self.position,
             seconds=round(clock.monotonic() - started, 3),
         )
+
+    async def _find_inputs(self, found: Restored) -> Inputs:
+        """Where to go on in the input, which a repartition stage may have had until now; what that has forwarded is
+        decided first."""
+        stage, partition = self._with.former_stage, self.source.partition
+        if stage is None:
+            return inputs_of_task(partition, found.position, None)
+        inputs = inputs_of_task(partition, found.position, await stage.checkpoint(partition.partition))
+        self._former = await stage.input(partition.partition, inputs.others)
+        if self._former is not None:
+            await self._former.find()
+        return inputs
 
     async def _find_homes(self, committed: OffsetAndMetadata, checkpointed: Position | None) -> None:
         """Where keys have their homes, and from where on feedback is taken.
@@ -355,6 +376,9 @@ class Task(OwnedPartition):
         await self._with.turns.through(self._placing.moved_in(self.store))
         self._placing.tell()
         await self._with.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
+        if self._former is not None:
+            self._hold_back(_FORMER_INPUT)
+            self._urgent.set()
         if self._with.feedback is not None:
             self._with.feedback.attach(self._inbox)
 
@@ -511,7 +535,7 @@ class Task(OwnedPartition):
 
     def has_decided_what_was_inherited(self) -> bool:
         """Whether all that an earlier owner can have decided is decided again."""
-        return self.position >= self._whereabouts.inherited_end
+        return self._former is None and self.position >= self._whereabouts.inherited_end
 
     @property
     def wants_to_know_all(self) -> bool:
@@ -582,12 +606,37 @@ class Task(OwnedPartition):
         """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
         it; hand over what has its home elsewhere."""
         turns, moving = self._with.turns, self._moving
+        if self._former is not None:
+            await self._decide_former(self._former)
         await turns.through(moving.take(self._inbox.moves, self._record_clock.newest))
         self._tell_outcomes()
         await turns.through(self._end_quiet())
         await turns.through(moving.leave())
         if self._writing_again is not None:
             await self._with.turns.through(self._write_again(self._writing_again))
+
+    async def _decide_former(self, former: FormerInput) -> None:
+        """Decide of a former input so much that one checkpoint can hold it; if that was all, the input may go on."""
+        async with aclosing(former.records()) as found:
+            async for records in found:
+                await self._with.turns.through(self._deciding(former, records))
+                if not self.is_running or self.store.changes >= ENDED_AT_A_TIME or self.is_paused:
+                    break
+        if former.is_decided:
+            self._inputs = replace(self._inputs, others={**self._inputs.others, former.topic: former.place})
+            self._former = None
+            self._log.info("former_input_decided", topic=former.topic, position=former.place.offset)
+            self._let_go(_FORMER_INPUT)
+        self._urgent.set()
+
+    def _deciding(self, former: FormerInput, records: Sequence[FetchedRecord]) -> Iterator[None]:
+        for record in records:
+            yield from self._moving.decide(kept(record), self._record_clock.newest)
+            if not self.is_running:
+                return  # in the middle of it, perhaps
+            former.passed(record)
+            yield
+        former.decided(records)
 
     def _write_again(self, alerts: Iterator[None]) -> Iterator[None]:
         """Of a state that is gone, so much that one checkpoint can hold it."""
@@ -642,6 +691,8 @@ class Task(OwnedPartition):
         place = self._place(orders)
         if self._with.whole is not None:
             place = replace(place, homes=self._moving.to_json(taken, orders))
+        if (former := self._former) is not None:
+            place = replace(place, inputs={**place.inputs, former.topic: former.place})
         is_here = place == self._checkpointed and not self._is_state_gone
         if not self.store.has_changes and not self._dead_letters and is_here and not self._moving.has_moves:
             return

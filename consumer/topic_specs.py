@@ -87,7 +87,7 @@ def topics_of(config: Config) -> list[TopicSpec]:
     kept_ms = FOR_EVER if waits_ms is None else max(_FEEDBACK_RETENTION_MS, waits_ms + DAY_MS)
     feedback = {POLICY: "delete", RETENTION: str(kept_ms)}
     dead_letters = {POLICY: "delete", RETENTION: str(_DLQ_RETENTION_MS)}
-    repartitioned = [name for name in config.pipelines if _is_repartitioned(config, name)]
+    repartitioned = [name for name in config.pipelines if is_repartitioned(config, name)]
     inputs = {name: kafka.keyed_topic(name) if name in repartitioned else topics.events for name in config.pipelines}
     return [
         TopicSpec(topics.events, Purpose.EVENTS, Partitions.CHOSEN),
@@ -108,7 +108,8 @@ def _give_up_ms(config: Config) -> int | None:
     return int(config.delivery.give_up_after * 1000) or None
 
 
-def _is_repartitioned(config: Config, name: str) -> bool:
+def is_repartitioned(config: Config, name: str) -> bool:
+    """Whether this pipeline has a repartition stage before itself."""
     template = KeyTemplate.parse(config.sections[name].deduplication.key_template)
     return needs_repartition(template, config.kafka.event_key)
 

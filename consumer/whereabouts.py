@@ -72,15 +72,13 @@ class Whereabouts:
     # where to begin
 
     async def find(
-        self, committed: OffsetAndMetadata, checkpointed: Position | None, *, has_had_owners: bool
+        self, committed: OffsetAndMetadata, here: Position | None, *, has_state: bool, has_had_owners: bool
     ) -> Beginning:
         """Where to go on, by the anchors of the checkpoint and by what the group's offset says.
 
-        Raises KafkaError and TimeoutError.
+        ``here`` is what is known of this partition, and ``has_state`` is also true if there is a checkpoint that knows
+        nothing of it. Raises KafkaError and TimeoutError.
         """
-        here = checkpointed
-        if here is not None and (here.topic, here.partition) != self._source.partition:
-            here = None
         begun = committed
         if here is None and whose(committed) in (Whose.ORDER, Whose.FOREIGN):
             begun = await self._source.start(self._clients)
@@ -88,7 +86,7 @@ class Whereabouts:
         look = await self._source.look(self._clients, position, anchors)
         found = beginning(position, anchors, look)
         self._tell_found(found, position, look)
-        judgement = judge(committed, here, found.offset, has_state=checkpointed is not None)
+        judgement = judge(committed, here, found.offset, has_state=has_state)
         self._tell_judgement(judgement)
         self._proof = proof_of(here, found.offset)
         self._obeyed = None if here is None else here.obeyed
@@ -100,7 +98,7 @@ class Whereabouts:
         if found.offset > look.beginning and (not found.anchors or isinstance(judgement, Obeyed)):
             found = await self._with_the_one_before(found)
         self._anchors = found.anchors
-        if has_had_owners or checkpointed is not None:
+        if has_had_owners or has_state:
             self.inherited_end = max(look.end, position)
         return found
 

@@ -35,6 +35,16 @@ class CorruptState(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class InputPlace:
+    """How far an input topic was decided, with `state.anchors`, and how often it has changed hands between a pipeline
+    and its repartition stage."""
+
+    offset: int
+    anchors: Anchors = ()
+    hands: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """How far a task has decided its input: ``offset`` is that of the next record, in partition ``partition``.
 
@@ -42,7 +52,8 @@ class Position:
     are decided records by which the input is known again. ``proof`` is the group offset that was last proved, and
     ``obeyed`` one that somebody else had set, and that this task has gone to, while the group may still have it.
     ``group`` is the consumer group that the task belongs to. ``homes`` is what the task knows of where keys have their
-    homes, as JSON (`consumer.moving`). An earlier release writes none of these five.
+    homes, as JSON (`consumer.moving`). ``hands`` is how often the input has changed hands, and ``inputs`` are the
+    places in input topics that the task has had before (`consumer.inputs`). An earlier release writes none of these.
     """
 
     topic: str
@@ -54,6 +65,8 @@ class Position:
     obeyed: int | None = None
     group: str | None = None
     homes: Mapping[str, Any] | None = None
+    hands: int = 0
+    inputs: Mapping[str, InputPlace] = field(default_factory=dict)
 
 
 def encode_key(dedup_key: str, *, beside: bool = False) -> bytes:
@@ -172,13 +185,17 @@ def encode_position(position: Position, counts: Mapping[str, Counts] | None = No
     if position.feedback:
         value["feedback"] = {str(partition): offset for partition, offset in position.feedback.items()}
     if position.anchors:
-        value["anchors"] = [(one.offset, one.timestamp, one.digest.hex()) for one in position.anchors]
+        value["anchors"] = _anchors_to_json(position.anchors)
     if position.proof is not None:
         value["proof"] = position.proof
     if position.obeyed is not None:
         value["obeyed"] = position.obeyed
     if position.homes is not None:
         value["homes"] = position.homes
+    if position.hands:
+        value["hands"] = position.hands
+    if position.inputs:
+        value["inputs"] = {topic: _place_to_json(place) for topic, place in position.inputs.items()}
     if counts:
         value["counts"] = {dedup_key: _counts_to_json(found) for dedup_key, found in counts.items()}
     return orjson.dumps(value)
@@ -196,11 +213,13 @@ def decode_position(value: bytes) -> Position:
             _whole(json["partition"]),
             _whole(json["position"]),
             {int(partition): _whole(offset) for partition, offset in json.get("feedback", {}).items()},
-            tuple(map(_anchor_from_json, json.get("anchors", ()))),
+            _anchors_from_json(json),
             None if proof is None else _whole(proof),
             None if obeyed is None else _whole(obeyed),
             None if group is None else _text(group),
             _mapping_or_none(json.get("homes")),
+            _whole(json.get("hands", 0)),
+            {topic: _place_from_json(place) for topic, place in json.get("inputs", {}).items()},
         )
     except _MALFORMED as error:
         raise CorruptState(f"checkpoint record: {error!r}") from error
@@ -212,6 +231,27 @@ def decode_counts(value: bytes) -> dict[str, Counts]:
         return {key: _counts_from_json(found) for key, found in orjson.loads(value).get("counts", {}).items()}
     except _MALFORMED as error:
         raise CorruptState(f"checkpoint record: {error!r}") from error
+
+
+def _place_to_json(place: InputPlace) -> dict[str, Any]:
+    value: dict[str, Any] = {"position": place.offset}
+    if place.anchors:
+        value["anchors"] = _anchors_to_json(place.anchors)
+    if place.hands:
+        value["hands"] = place.hands
+    return value
+
+
+def _place_from_json(json: dict[str, Any]) -> InputPlace:
+    return InputPlace(_whole(json["position"]), _anchors_from_json(json), _whole(json.get("hands", 0)))
+
+
+def _anchors_to_json(anchors: Anchors) -> list[Any]:
+    return [(one.offset, one.timestamp, one.digest.hex()) for one in anchors]
+
+
+def _anchors_from_json(json: dict[str, Any]) -> Anchors:
+    return tuple(map(_anchor_from_json, json.get("anchors", ())))
 
 
 def _anchor_from_json(json: list[Any]) -> Anchor:

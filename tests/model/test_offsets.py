@@ -85,7 +85,9 @@ class World:
         clock: Any = SimpleNamespace(monotonic=lambda: 0.0)
         source: Any = _Source()
         self.whereabouts = Whereabouts(source, nothing, nothing, clock, nothing)
-        found = at_once(self.whereabouts.find(self.group, self.checkpoint, has_had_owners=True))
+        has_state = self.checkpoint is not None
+        finding = self.whereabouts.find(self.group, self.checkpoint, has_state=has_state, has_had_owners=True)
+        found = at_once(finding)
         self.position = found.offset
         self.committed = self.whereabouts.holds or OffsetAndMetadata(self.position, MARK)
 

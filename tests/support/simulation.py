@@ -915,7 +915,7 @@ class _Provider:
     name = "simulated"
     key_limit = 255
 
-    def __init__(self, keys: Keys, *, shares_alerts: bool) -> None:
+    def __init__(self, keys: Keys, *, shares_alerts: bool = False) -> None:
         self.shares_alerts = shares_alerts
         retired = {f"retired:{key}": key for key in keys.retired}
         self._keys = {**keys.of_route, **retired}

@@ -14,6 +14,7 @@ from state.anchors import Anchor
 from state.records import (
     CHECKPOINT_KEY,
     CorruptState,
+    InputPlace,
     Position,
     decode_alert,
     decode_position,
@@ -114,6 +115,8 @@ POSITIONS = st.builds(
     anchors=ANCHORS.map(tuple),
     proof=st.none() | OFFSETS,
     obeyed=st.none() | OFFSETS,
+    hands=st.integers(0, 9),
+    inputs=st.dictionaries(TEXT, st.builds(InputPlace, OFFSETS, ANCHORS.map(tuple), st.integers(0, 9)), max_size=3),
 )
 
 

@@ -10,6 +10,7 @@ from structlog.testing import CapturingLogger
 
 from consumer.beginning import Beginning, Fit, Log, Look
 from consumer.clock import Clock
+from consumer.inputs import inputs_of_task
 from consumer.mark import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
 from consumer.whereabouts import NOTICE_SECONDS, Whereabouts
 from state.anchors import Anchor, Anchors, anchor_of
@@ -77,7 +78,10 @@ class Setting:
     def find(
         self, committed: tuple[int, str], checkpoint: Position | None, *, has_had_owners: bool = True
     ) -> Beginning:
-        finding = self.whereabouts.find(OffsetAndMetadata(*committed), checkpoint, has_had_owners=has_had_owners)
+        here = inputs_of_task(TopicPartition("events", 0), checkpoint, None).here
+        finding = self.whereabouts.find(
+            OffsetAndMetadata(*committed), here, has_state=checkpoint is not None, has_had_owners=has_had_owners
+        )
         return VirtualLoop().complete(finding, 1)
 
     @property
