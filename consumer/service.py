@@ -195,6 +195,7 @@ async def _await_topics(
     stop.cancel()
     if not asking.done():
         asking.cancel()
+        await asyncio.wait((asking,))  # its clients are closed; at the end of the loop that would be cut off
         return None
     report = asking.result()
     for unknown in report.unknown:
