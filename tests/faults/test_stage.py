@@ -10,10 +10,10 @@ import yaml
 from consumer.cli.main import main
 from consumer.repartition import partition_of
 from providers.sandbox import Sandbox
-from tests.faults.accounts import alerts_in_state
+from state.records import CHECKPOINT_KEY, decode_alert
 from tests.support.broker import Broker
 from tests.support.events import encode, event
-from tests.support.kafka import produce
+from tests.support.kafka import committed_records, produce
 from tests.support.process import merged, run_to_end, service_process
 from tests.support.seen import dead_letters
 from tests.support.service import World, make_world
@@ -38,7 +38,7 @@ async def changing_world(broker: Broker, sandbox: Sandbox, folder: Path) -> Worl
     )
     path = folder / "topics.yaml"
     path.write_text(yaml.safe_dump(templated(world, BY_RESOURCE)))
-    assert await asyncio.to_thread(main, ["topics", "create", "--config", str(path), "--yes"]) == 0
+    assert await asyncio.to_thread(main, ["topics", "create", "--config", str(path)]) == 0
     return world
 
 
@@ -69,7 +69,12 @@ async def settled(world: World, occurrences: int) -> None:
     """Wait until the state counts so many occurrences, and nothing is owed."""
 
     async def is_settled() -> bool:
-        alerts = (await alerts_in_state(world)).values()
+        values = {  # what has moved is a tombstone in the partition where it was
+            (record.partition, record.key): record.value
+            for record in await committed_records(world.bootstrap_servers, world.state())
+            if record.key != CHECKPOINT_KEY
+        }
+        alerts = [decode_alert(key, value) for (_, key), value in values.items() if value is not None]
         return sum(one.occurrences for one in alerts) == occurrences and not any(one.owed for one in alerts)
 
     await wait_until(is_settled, f"{occurrences} occurrences are decided, nothing is owed", timeout=40, poll=0.3)
