@@ -26,7 +26,8 @@ from consumer.reading import partitions_of
 from consumer.record_key import KeyWatch
 from consumer.repartition import Repartition
 from consumer.server.health import PipelineHealth
-from consumer.server.metrics import STAGE_OUTCOMES, Metrics, PartitionState, PipelineState
+from consumer.server.metrics import STAGE_OUTCOMES, Metrics
+from consumer.server.state_metrics import PartitionState, PipelineState
 from consumer.source import Source
 from consumer.task import Surroundings, Task
 from consumer.turns import Turns

@@ -1,15 +1,13 @@
 """All metrics of the service, declared together (Prometheus naming practices).
 
-Counters are counted where things happen; what is a state (open alerts, owed, lag) is read when Prometheus asks.
+Counters are counted where things happen; what is a state is read when Prometheus asks (`StateCollector`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from consumer.server.state_metrics import PipelineState, StateCollector
 from consumer.server.tally import Count, Tally
 
 PREFIX = "clawdstrike_alerting"
@@ -37,45 +35,12 @@ CHECKS = ("accepted", "refused", "unavailable")
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionState:
-    """What one task is like now. ``lag`` counts from the decided position to the high watermark; ages are in seconds.
-
-    ``hidden`` is how long an open transaction of another producer has hidden what is behind it, 0 if nothing is hidden.
-
-    ``owed``, its age and ``orphaned`` are None in a stage, which owes nothing to anybody. ``orphaned`` counts alerts
-    with an incident at a key that is not configured; ``unreadable`` is how many records of the state cannot be read.
-    """
-
-    partition: int
-    lag: int | None
-    is_running: bool
-    hidden: float | None = None
-    alerts: dict[str, int] = field(default_factory=dict)
-    owed: int | None = None
-    orphaned: int | None = None
-    oldest_owed_age: float | None = None
-    is_paused: bool = False
-    unreadable: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineState:
-    """What one pipeline of this member is like now. ``proof_age`` is None while nothing has been proved."""
-
-    partitions: tuple[PartitionState, ...] = ()
-    routes: tuple[str, ...] = ()
-    refused_routes: tuple[str, ...] = ()
-    open_breakers: tuple[str, ...] = ()
-    queued: dict[str, int] = field(default_factory=dict)
-    in_flight: int | None = None
-
-
 class Metrics:
     """The metrics of one process, in a registry of their own."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+        self._states = StateCollector(PREFIX)
+        registry.register(self._states)
         self._events = Counter(
             f"{PREFIX}_events", "Events by what became of them", ["pipeline", "outcome"], registry=registry
         )
@@ -200,7 +165,7 @@ class Metrics:
             self._follow_ups.labels(name, route)
             for result in CHECKS:
                 self._route_checks.labels(name, route, result)
-        self.registry.register(_StateCollector(name, state))
+        self._states.add(name, state)
         return PipelineMetrics(self, name, outcomes)
 
     def heartbeat(self, result: str) -> None:
@@ -297,97 +262,3 @@ class PipelineMetrics:
     def state_lost(self, change: str) -> None:
         """The state of a partition was ``gone``, or ``went_back``."""
         self._metrics._states_lost.labels(self._name, change).inc()
-
-
-class _StateCollector(Collector):
-    def __init__(self, pipeline: str, state: Callable[[], PipelineState]) -> None:
-        self._pipeline = pipeline
-        self._state = state
-
-    def describe(self) -> Iterable[Metric]:
-        return ()  # several pipelines yield the same families, which the registry would take for a clash
-
-    def collect(self) -> Iterable[Metric]:
-        state = self._state()
-        alerts = GaugeMetricFamily(f"{PREFIX}_alerts", "Alerts by status", labels=["pipeline", "partition", "status"])
-        owed = GaugeMetricFamily(f"{PREFIX}_owed", "Alerts that owe a trigger", labels=["pipeline", "partition"])
-        orphaned = GaugeMetricFamily(
-            f"{PREFIX}_orphaned",
-            "Alerts with an incident at a key that is not configured any more",
-            labels=["pipeline", "partition"],
-        )
-        age = GaugeMetricFamily(
-            f"{PREFIX}_oldest_owed_seconds", "Age of the oldest owed trigger", labels=["pipeline", "partition"]
-        )
-        lag = GaugeMetricFamily(
-            f"{PREFIX}_lag", "Records behind the decided position", labels=["pipeline", "partition"]
-        )
-        hidden = GaugeMetricFamily(
-            f"{PREFIX}_hidden_seconds",
-            "For how long the same open transaction of another producer has hidden the records behind it",
-            labels=["pipeline", "partition"],
-        )
-        running = GaugeMetricFamily(
-            f"{PREFIX}_task_running", "1 while the task is restored and decides", labels=["pipeline", "partition"]
-        )
-        paused = GaugeMetricFamily(
-            f"{PREFIX}_partition_paused",
-            "1 while nothing is fetched because dead letters cannot be written",
-            labels=["pipeline", "partition"],
-        )
-        unreadable = GaugeMetricFamily(
-            f"{PREFIX}_state_unreadable",
-            "Records of the state that this release cannot read, and leaves as they are",
-            labels=["pipeline", "partition"],
-        )
-        for partition in state.partitions:
-            labels = [self._pipeline, str(partition.partition)]
-            for status, count in partition.alerts.items():
-                alerts.add_metric([*labels, status], count)
-            if partition.owed is not None:
-                owed.add_metric(labels, partition.owed)
-            if partition.orphaned is not None:
-                orphaned.add_metric(labels, partition.orphaned)
-            if partition.oldest_owed_age is not None:
-                age.add_metric(labels, partition.oldest_owed_age)
-            running.add_metric(labels, int(partition.is_running))
-            paused.add_metric(labels, int(partition.is_paused))
-            unreadable.add_metric(labels, partition.unreadable)
-            if partition.lag is not None:
-                lag.add_metric(labels, partition.lag)
-            if partition.hidden is not None:
-                hidden.add_metric(labels, partition.hidden)
-        queued = GaugeMetricFamily(
-            f"{PREFIX}_queued",
-            "Notifications that wait, by the first of the routes that share a key",
-            labels=["pipeline", "route"],
-        )
-        for route, count in state.queued.items():
-            queued.add_metric([self._pipeline, route], count)
-        refused = GaugeMetricFamily(
-            f"{PREFIX}_route_refused", "1 while the provider refuses the route", labels=["pipeline", "route"]
-        )
-        breaker = GaugeMetricFamily(
-            f"{PREFIX}_breaker_open", "1 while only probes leave through the route", labels=["pipeline", "route"]
-        )
-        for route in state.routes:
-            refused.add_metric([self._pipeline, route], int(route in state.refused_routes))
-            breaker.add_metric([self._pipeline, route], int(route in state.open_breakers))
-        in_flight = GaugeMetricFamily(f"{PREFIX}_in_flight", "Notifications on the wire", labels=["pipeline"])
-        if state.in_flight is not None:
-            in_flight.add_metric([self._pipeline], state.in_flight)
-        return (
-            alerts,
-            owed,
-            orphaned,
-            age,
-            lag,
-            hidden,
-            running,
-            paused,
-            unreadable,
-            queued,
-            refused,
-            breaker,
-            in_flight,
-        )

@@ -9,7 +9,8 @@ from prometheus_client.exposition import choose_encoder
 
 from consumer.server import exposition
 from consumer.server.exposition import Exposition
-from consumer.server.metrics import Metrics, PartitionState, PipelineState
+from consumer.server.metrics import Metrics
+from consumer.server.state_metrics import PartitionState, PipelineState
 from consumer.server.tally import Tally
 
 FORMATS = ["", "text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0"]
