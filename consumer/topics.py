@@ -70,8 +70,8 @@ class TopicReport:
 
     ``problems`` forbid to start; each names the topic and the fix, as does each of ``outgrown``: topics with another
     number of partitions than their input, of which one has to grow. (While they do, in whichever order, the partitions
-    that have both go on.) ``notes`` say what is right, and could be better. ``unknown`` is what the broker would not
-    say and is taken for Kafka's default. ``found`` has the number of partitions of every topic of ours that exists.
+    that have both go on.) ``notes`` say what hinders nobody, and should be better. ``unknown`` is what the broker would
+    not say and is taken for Kafka's default. ``found`` has the number of partitions of every topic of ours that exists.
     ``partitions`` is that of the pipelines' input (0 without one), ``dead_letter_limit`` the largest batch that may be
     sent to the dead-letter topic.
     """
@@ -107,7 +107,7 @@ async def member_topics(admin: AIOKafkaAdminClient, config: Config, follower: To
     """The topics that one member needs: ``follower`` and its input, and those that all share. Raises as `check_topics`.
 
     ``partitions`` is the number of its input's. ``problems`` are those that endanger what the member knows, or stop it;
-    ``advice`` is what else would keep one from starting, and hinders none that runs.
+    ``advice`` is what else would keep one from starting, and hinders none that runs, or should be better.
     """
     specs = topics_of(config)
     seen = await _look(admin, specs)
@@ -115,7 +115,10 @@ async def member_topics(admin: AIOKafkaAdminClient, config: Config, follower: To
     report = _report(specs, seen, own)
     grave = [spec for spec in own if spec.name == follower.name or spec.name not in seen.partitions]
     problems = _report(specs, seen, grave).problems
-    advice = tuple(problem for problem in report.problems if problem not in problems)
+    advice = (
+        *(problem for problem in report.problems if problem not in problems),
+        *(sentence for spec in own for sentence in _hand_overs_kept_too_short(spec, seen)),
+    )
     return replace(report, problems=problems, advice=advice, partitions=seen.partitions.get(follower.input, 0))
 
 
@@ -254,7 +257,10 @@ def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | N
         partitions=seen.partitions.get(events, 0),
         dead_letter_limit=dead_letter_limit,
         outgrown=tuple(sentence for spec in told for sentence in outgrown(spec, specs, seen.partitions)),
-        notes=tuple(sentence for spec in told for sentence in fewer_than_input(spec, specs, seen.partitions)),
+        notes=(
+            *(sentence for spec in told for sentence in fewer_than_input(spec, specs, seen.partitions)),
+            *(sentence for spec in told for sentence in _hand_overs_kept_too_short(spec, seen)),
+        ),
     )
 
 
@@ -266,7 +272,8 @@ def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
         )
         return
     yield from _wrong_policy(spec, seen)
-    yield from _kept_too_short(spec, seen)
+    if spec.purpose is not Purpose.FEEDBACK:
+        yield from _kept_too_short(spec, seen)
     yield from _too_small(spec, events, seen)
 
 
@@ -291,6 +298,12 @@ def _wrong_policy(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
             f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be {wanted}, or {loss}: "
             f"{_alter(spec.name, POLICY, wanted)}"
         )
+
+
+def _hand_overs_kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
+    """Nobody is kept from starting by it: it counts where an alert that is handed over is not taken for very long."""
+    if spec.purpose is Purpose.FEEDBACK and spec.name in seen.partitions:
+        yield from _kept_too_short(spec, seen)
 
 
 def _kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
