@@ -5,12 +5,13 @@ start: a key template that needs a stage, or needs one no more, is changed while
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from consumer.config import Config
 from consumer.kafka import CLIENT_ID
@@ -19,21 +20,46 @@ from consumer.topic_specs import is_repartitioned
 ASK_SECONDS = 5.0
 """For a group to say who its members are."""
 
+_AT_REST = ("Stable", "Empty", "Dead")
+"""States of a group in which it says what its members read."""
 
-async def disagreements(admin: AIOKafkaAdminClient, config: Config) -> Sequence[str]:
-    """What members that run read otherwise than this one would, a sentence for each group.
 
-    A group that does not answer, or that this user may not ask about, says nothing.
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """What members that run read otherwise than this one would, a sentence for each group; and the groups of which that
+    is not known: one in a rebalance does not say what its members read."""
+
+    lines: Sequence[str] = ()
+    unknown: Sequence[str] = ()
+
+
+async def disagreement(admin: AIOKafkaAdminClient, config: Config) -> Disagreement:
+    """Ask the groups of the configured pipelines. One that this user may not ask about says nothing.
+
+    Raises KafkaError.
     """
-    groups = topics_of_groups(config).items()
-    return [line for group, topic in groups for line in others(await _describe(admin, group), group, topic)]
+    lines: list[str] = []
+    unknown: list[str] = []
+    there = {described["topic"] for described in await admin.describe_topics()}
+    for group, topic in topics_of_groups(config, there).items():
+        answers = await _describe(admin, group)
+        if answers is None or not all(_is_at_rest(answer) for answer in answers):
+            unknown.append(group)
+        else:
+            lines += others(answers, group, topic)
+    return Disagreement(lines, unknown)
 
 
-def topics_of_groups(config: Config) -> Mapping[str, str | None]:
-    """The topic that the members of each group of ours read by this configuration; None: there is to be no member."""
+def topics_of_groups(config: Config, there: Collection[str]) -> Mapping[str, str | None]:
+    """The topic that the members of each group of ours read by this configuration; None: there is to be no member.
+
+    Where the topics that are ``there`` have none for a stage, nobody can have one, and nobody has to be asked.
+    """
     kafka, wanted = config.kafka, dict[str, str | None]()
     for name in config.pipelines:
         has_stage = is_repartitioned(config, name)
+        if not has_stage and kafka.keyed_topic(name) not in there:
+            continue
         wanted[kafka.group(name)] = kafka.keyed_topic(name) if has_stage else kafka.topics.events
         wanted[kafka.repartition_group(name)] = kafka.topics.events if has_stage else None
     return wanted
@@ -60,10 +86,19 @@ def _subscriptions(answers: Iterable[Any]) -> Iterator[Iterable[str]]:
                     yield ConsumerProtocolMemberMetadata.decode(metadata).subscription
 
 
-async def _describe(admin: AIOKafkaAdminClient, group: str) -> Iterable[Any]:
+def _is_at_rest(answer: Any) -> bool:
+    return all(
+        state in _AT_REST if error == 0 else error == GroupAuthorizationFailedError.errno
+        for error, _, state, *_ in answer.groups
+    )
+
+
+async def _describe(admin: AIOKafkaAdminClient, group: str) -> Sequence[Any] | None:
     try:
         async with asyncio.timeout(ASK_SECONDS):
-            answers: Iterable[Any] = await admin.describe_consumer_groups([group])
+            answers: Sequence[Any] = await admin.describe_consumer_groups([group])
             return answers
-    except (KafkaError, OSError, TimeoutError):
+    except GroupAuthorizationFailedError:
         return ()
+    except (KafkaError, OSError, TimeoutError):
+        return None

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from structlog.typing import FilteringBoundLogger
@@ -17,17 +17,17 @@ from structlog.typing import FilteringBoundLogger
 from consumer.batches import Outgoing
 from consumer.checkpoint import send_batched
 from consumer.clock import Clock
+from consumer.counterpart import Counterpart
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE
-from consumer.inputs import inputs_of_stage
-from consumer.kafka import KafkaClients, started
+from consumer.inputs import inputs_of
+from consumer.kafka import KafkaClients
 from consumer.letterbox import Letterbox
-from consumer.mark import MARK
+from consumer.mark import MARK, proved
 from consumer.owned import MAX_WAITING_BYTES, OwnedPartition
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
-from consumer.reading import last_checkpoints
 from consumer.record_clock import RecordClock
 from consumer.repartition import Forward, Repartition, partition_of
 from consumer.restore import restore
@@ -69,10 +69,12 @@ class Stamps:
 
 @dataclass(frozen=True, slots=True)
 class StageSurroundings:
-    """What the forwarders of one member share. ``partitions`` asks how many the pipeline's input has: topics grow."""
+    """What the forwarders of one member share. ``partitions`` asks how many the pipeline's input has: topics grow.
+    ``behind`` are the pipeline's tasks, which may have read the events themselves until now."""
 
     stage: Repartition
     partitions: Callable[[], Awaitable[int]]
+    behind: Counterpart
     clients: KafkaClients
     proofs: Proofs
     restores: asyncio.Semaphore
@@ -124,17 +126,12 @@ class Forwarder(OwnedPartition):
         topic, partition = self._with.stage.positions_topic, self.source.partition.partition
         restored = await restore(self._with.clients, topic, partition, self._log)
         self._accept(restored.position, topic)
-        behind = await self._task_behind()
-        inputs = inputs_of_stage(self.source.partition, restored.position, behind)
+        events, number = self.source.partition
+        behind = await self._with.behind.checkpoint(number, of_input=events)
+        inputs = inputs_of(self.source.partition, restored.position, behind, proved=proved(committed))
         await self._go_on(committed, inputs, has_state=restored.position is not None or inputs.here is not None)
         self._partitions = await self._with.partitions()
         self._log.info("partition_restored", position=self.position)
-
-    async def _task_behind(self) -> Position | None:
-        """The checkpoint of the pipeline's task with this number: it may have read the events itself until now."""
-        state = TopicPartition(self._with.stage.pipeline.state_topic, self.source.partition.partition)
-        async with started(self._with.clients.reader()) as reader:
-            return next(iter(await last_checkpoints(reader, [state])), None)
 
     def _provable(self) -> int:
         return self.position

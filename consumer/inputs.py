@@ -3,7 +3,8 @@
 Where the key template needs a repartition stage, that reads the events, and the pipeline reads what the stage forwards;
 where it needs none, the pipeline reads the events itself. So from one start to the next the events can change hands.
 Whoever takes them goes on where the other was. How often they have changed hands stands beside each position: of two
-positions in one partition the one that was taken later is the one to go on from.
+positions in one partition the one that was taken later is the one to go on from. Where that was not counted, by an
+earlier release in between, it is the further one: who takes over is never behind.
 """
 
 from collections.abc import Mapping
@@ -34,31 +35,43 @@ def place_of(topic: str, position: Position | None) -> InputPlace | None:
     return position.inputs.get(topic)
 
 
-def inputs_of_task(partition: TopicPartition, own: Position | None, stage: Position | None) -> Inputs:
-    """Those of a pipeline's task. ``stage`` is the checkpoint of the stage that may have read its input before."""
-    return _inputs(partition, own, stage, was_last=own is not None and own.topic == partition.topic)
+def inputs_of(
+    partition: TopicPartition, own: Position | None, other: Position | None = None, *, proved: int | None = None
+) -> Inputs:
+    """Those of a task with this input.
 
-
-def inputs_of_stage(partition: TopicPartition, own: Position | None, pipeline: Position | None) -> Inputs:
-    """Those of a stage. ``pipeline`` is the checkpoint of the task behind it, which may have read the events itself."""
-    return _inputs(partition, own, pipeline, was_last=pipeline is None or pipeline.topic != partition.topic)
-
-
-def _inputs(partition: TopicPartition, own: Position | None, other: Position | None, *, was_last: bool) -> Inputs:
-    """``was_last``: of two that have had it equally often, the one that ``own`` is of has had it last."""
+    ``own`` is its last checkpoint, ``other`` that of who may have read the input before: of the stage, for a pipeline's
+    task, and of the task behind it, for a stage's. ``proved`` is the offset that the task's group has, if the service
+    has set it behind a checkpoint. Where that checkpoint is gone, what the other knows counts only beyond it.
+    """
     topic, number = partition
     mine, theirs = place_of(topic, own), place_of(topic, other)
     others = dict(own.inputs) if own is not None else {}
     others.pop(topic, None)
     if own is not None and own.topic != topic:
         others[own.topic] = InputPlace(own.offset, own.anchors, own.hands)
-    if theirs is not None and (
-        mine is None or theirs.hands > mine.hands or (theirs.hands == mine.hands and not was_last)
-    ):
-        here = Position(topic, number, theirs.offset, anchors=theirs.anchors)
-        return Inputs(here, theirs.hands + 1, others)
+    hands = _hands(mine, theirs)
+    if own is None and theirs is not None and proved is not None and theirs.offset <= proved:
+        return Inputs(None, hands + 1, others)
+    if theirs is not None and _is_later(theirs, mine):
+        return Inputs(Position(topic, number, theirs.offset, anchors=theirs.anchors), hands + 1, others)
     if own is not None and own.topic == topic:
-        return Inputs(own, own.hands, others)
+        return Inputs(own, hands, others)
     if mine is not None:
-        return Inputs(Position(topic, number, mine.offset, anchors=mine.anchors), mine.hands, others)
-    return Inputs(None, 0, others)
+        return Inputs(Position(topic, number, mine.offset, anchors=mine.anchors), hands, others)
+    return Inputs(None, hands, others)
+
+
+def _is_later(theirs: InputPlace, mine: InputPlace | None) -> bool:
+    if mine is None:
+        return True
+    if theirs.hands is None or mine.hands is None:
+        return theirs.offset > mine.offset
+    return theirs.hands > mine.hands
+
+
+def _hands(mine: InputPlace | None, theirs: InputPlace | None) -> int:
+    """As often as either knows of; where one has not counted, once more than the other: its place may be later."""
+    known = [place.hands for place in (mine, theirs) if place is not None and place.hands is not None]
+    is_unknown = mine is not None and theirs is not None and len(known) == 1
+    return max(known, default=0) + is_unknown

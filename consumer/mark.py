@@ -33,6 +33,11 @@ class Whose(Enum):
 _WHOSE = {MARK: Whose.OURS, START_MARK: Whose.FIRST, BEGINNING_MARK: Whose.FIRST, ORDER_MARK: Whose.ORDER}
 
 
+def proved(committed: OffsetAndMetadata) -> int | None:
+    """This group offset, if the service has set it behind a checkpoint."""
+    return committed.offset if whose(committed) is Whose.OURS else None
+
+
 def whose(committed: OffsetAndMetadata) -> Whose:
     """Who has set this group offset."""
     return _WHOSE.get(committed.metadata, Whose.FOREIGN)

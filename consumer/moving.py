@@ -556,6 +556,8 @@ class Moving:
         written = self._pipeline.placed(restored(handed, self._clock.wall()))
         own = self._store.get(written.dedup_key)
         after = joined(own, written, self.ended_at(written.dedup_key, written.session_id))
+        if after is not None:
+            after = self._pipeline.placed(after)  # of both, what was out of reach is so still
         self._metrics.home("taken_over")
         if after is not None:
             self._store.hear(after, self._clock.monotonic())  # nobody says for how long it has been quiet

@@ -311,13 +311,21 @@ class TaskOutbox:
         if what is Due.ACKNOWLEDGE:
             return Pending(self._route(alert), Lane.ACKNOWLEDGE, severity, since, alert.failed)
         route = self._former_route(alert) if what is Due.RESOLVE_FORMER else self._route(alert)
+        if route is None:
+            self._nobody_to_tell(alert, what)
+            return self.pending(dedup_key)
         not_before, is_ready = self._not_resolved_before(dedup_key), self._may_be_resolved(alert)
         return Pending(route, Lane.RESOLVE, severity, since, alert.failed, not_before, is_ready=is_ready)
 
     def _nobody_to_tell(self, alert: Alert, what: Due) -> None:
         """The key is gone through which this would have been said: it ends, and is logged."""
         self._log.warning("orphan_not_told", dedup_key=alert.dedup_key, action=what.value)
-        self._put_or_drop(alert, acknowledge_answered(alert, False) if what is Due.ACKNOWLEDGE else None)
+        after: Alert | None = None
+        if what is Due.ACKNOWLEDGE:
+            after = acknowledge_answered(alert, False)
+        elif what is Due.RESOLVE_FORMER:
+            after = former_answered(alert, alert.former[0].integration)
+        self._put_or_drop(alert, after)
         self._urgent()
 
     def _not_told_before(self, alert: Alert, owed: Owed) -> float:
@@ -469,9 +477,10 @@ class TaskOutbox:
             integration = alert.former[-1].integration
         return integrations.route(integration, name) or provider.routes[0]
 
-    def _former_route(self, alert: Alert) -> str:
-        """A route to the integration that the alert has left, and that has its turn to be told."""
-        return self._pipeline.integrations.route(alert.former[0].integration) or self._pipeline.provider.routes[0]
+    def _former_route(self, alert: Alert) -> str | None:
+        """A route to the integration that the alert has left, and that has its turn to be told; None if it is out of
+        reach. (Any other would resolve what is live.)"""
+        return self._pipeline.integrations.route(alert.former[0].integration)
 
     def _trigger(self, alert: Alert, route: str) -> Dispatch:
         owed, told = alert.owed, alert.told

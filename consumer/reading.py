@@ -92,6 +92,19 @@ async def last_checkpoints(reader: AIOKafkaConsumer, partitions: Sequence[TopicP
 
     One that cannot be read stops its task, and says so there.
     """
+    found = []
+    for value in (await last_checkpoint_values(reader, partitions)).values():
+        try:
+            found += [decode_position(value)] if value is not None else []
+        except CorruptState:
+            continue
+    return found
+
+
+async def last_checkpoint_values(
+    reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
+) -> Mapping[TopicPartition, bytes | None]:
+    """The value of the last checkpoint of each of these partitions; None without one."""
     checkpoints: dict[TopicPartition, bytes | None] = {}
     for back in (*LAST_OFFSETS, None):
         if not (missing := [one for one in partitions if one not in checkpoints]):
@@ -103,13 +116,7 @@ async def last_checkpoints(reader: AIOKafkaConsumer, partitions: Sequence[TopicP
                 if record.key == CHECKPOINT_KEY:
                     checkpoints[TopicPartition(record.topic, record.partition)] = record.value
         checkpoints.update((one, None) for one in missing if nearer[one] == begins[one] and one not in checkpoints)
-    found = []
-    for value in checkpoints.values():
-        try:
-            found += [decode_position(value)] if value is not None else []
-        except CorruptState:
-            continue
-    return found
+    return checkpoints
 
 
 async def read_alerts(

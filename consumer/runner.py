@@ -12,8 +12,9 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.config import Config
 from consumer.config.service import RateLimit, RouteSettings
+from consumer.counterpart import Counterpart
 from consumer.feedback_reader import FeedbackReader
-from consumer.former_input import FormerStage
+from consumer.former_stage import FormerStage
 from consumer.forwarder import Forwarder, StageSurroundings, Stamps
 from consumer.kafka import KafkaClients
 from consumer.membership import RESTORES_AT_A_TIME, MemberRunner
@@ -158,7 +159,14 @@ class PipelineRunner(MemberRunner[Task]):
 
     def _former_stage(self, admin: AIOKafkaAdminClient) -> FormerStage:
         kafka, name = self._config.kafka, self.name
-        return FormerStage(self._clients, admin, kafka.positions_topic(name), kafka.keyed_topic(name), self._log)
+        stage = Counterpart(
+            self._clients,
+            admin,
+            topic=kafka.positions_topic(name),
+            group_id=kafka.repartition_group(name),
+            log=self._log,
+        )
+        return FormerStage(self._clients, admin, stage, kafka.keyed_topic(name), self._log)
 
     def _upstream(self, proofs: Proofs) -> Upstream:
         assert self.stage is not None
@@ -242,6 +250,13 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         surroundings = StageSurroundings(
             stage=stage,
             partitions=partial(self._count, admin),
+            behind=Counterpart(
+                self._clients,
+                admin,
+                topic=stage.pipeline.state_topic,
+                group_id=stage.pipeline.group_id,
+                log=self._log,
+            ),
             clients=self._clients,
             proofs=proofs,
             restores=asyncio.Semaphore(RESTORES_AT_A_TIME),

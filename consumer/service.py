@@ -15,7 +15,7 @@ from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
 from consumer.clock_steps import watch_clock
 from consumer.config import Config
-from consumer.disagreement import disagreements
+from consumer.disagreement import disagreement
 from consumer.foreign import foreign_topics
 from consumer.garbage import search_everything_when_short
 from consumer.kafka import KafkaClients
@@ -35,8 +35,8 @@ from consumer.vouch import Vouching
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
 
-_SESSION_ENDS_WITHIN = 5.0
-"""Seconds after the session time-out by which a group has dropped a member that has died."""
+_SETTLED_SECONDS = 5.0
+"""After the session time-out, or that of a rebalance, by which a group is without members that have died."""
 
 
 async def run_service(
@@ -206,15 +206,19 @@ async def _await_topics(
 
 
 async def _await_agreement(config: Config, clients: KafkaClients, log: FilteringBoundLogger) -> tuple[str, ...]:
-    """In what members that run disagree with this one. One that has died is in its group until its session ends, so
-    that is waited for."""
-    loop = asyncio.get_running_loop()
-    until, told = loop.time() + config.kafka.session_timeout + _SESSION_ENDS_WITHIN, False
-    while found := await when_kafka_answers(clients, partial(disagreements, config=config)):
+    """In what members that run disagree with this one. One that has died is in its group until its session ends, and a
+    group in a rebalance says nothing, so both are waited for."""
+    loop, told = asyncio.get_running_loop(), False
+    until = loop.time() + max(config.kafka.session_timeout, config.kafka.rebalance_timeout) + _SETTLED_SECONDS
+    while True:
+        found = await when_kafka_answers(clients, partial(disagreement, config=config))
+        if not found.lines and not found.unknown:
+            return ()
         if loop.time() >= until:
-            break
-        if not told:
-            log.warning("members_disagree", error=found[0], seconds_left=round(until - loop.time()))
-        told = True
+            if found.unknown:
+                log.warning("members_unknown", groups=list(found.unknown))
+            return tuple(found.lines)
+        if found.lines and not told:
+            log.warning("members_disagree", error=found.lines[0], seconds_left=round(until - loop.time()))
+            told = True
         await asyncio.sleep(1.0)
-    return tuple(found)

@@ -40,8 +40,12 @@ class Source:
 
         Raises `GroupLoadInProgressError` if the coordinator does not say, and what the admin client raises.
         """
-        offsets = await self.admin.list_consumer_group_offsets(self.group_id, partitions=[self.partition])
-        committed = offsets.get(self.partition)
+        return await self.group_offset_of(self.partition)
+
+    async def group_offset_of(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        """The same of another partition, which the group may have had before."""
+        offsets = await self.admin.list_consumer_group_offsets(self.group_id, partitions=[partition])
+        committed = offsets.get(partition)
         if committed is None:
             # Kafka answers for every partition that it is asked for. Without any, the answer was an error about the
             # group (it is being loaded, or has moved), which the admin client does not look at.

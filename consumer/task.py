@@ -23,13 +23,14 @@ from consumer.clock import Clock, Moment
 from consumer.feedback import Command, Kind
 from consumer.feedback_reader import FeedbackReader
 from consumer.first_homes import have_never_moved
-from consumer.former_input import FormerInput, FormerStage
+from consumer.former_input import FormerInput
+from consumer.former_stage import FormerStage
 from consumer.inbox import TaskInbox
-from consumer.inputs import Inputs, inputs_of_task
+from consumer.inputs import Inputs, inputs_of
 from consumer.kafka import KafkaClients
 from consumer.left_alone import LeftAlone
 from consumer.letterbox import Letterbox
-from consumer.mark import MARK, Whose, whose
+from consumer.mark import MARK, Whose, proved, whose
 from consumer.moving import Moving
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
@@ -244,9 +245,11 @@ class Task(OwnedPartition):
         started = clock.monotonic()
         found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
         self._accept(found.position, self._with.pipeline.state_topic)
-        begins = await self._go_on(committed, await self._find_inputs(found), has_state=found.position is not None)
+        inputs = await self._find_inputs(committed, found.position)
+        begins = await self._go_on(committed, inputs, has_state=found.position is not None)
         await self._fill(found)
-        await self._hold_nothing_of_other_logs(begins)
+        is_of_other_input = found.position is not None and found.position.topic != partition.topic
+        await self._hold_nothing_of_other_logs(begins, is_of_other_input=is_of_other_input)
         self._state_log = StateLog(found.beginning, found.end)
         self._written_at = found.written_at
         await self._find_homes(committed, found.position)
@@ -259,14 +262,15 @@ class Task(OwnedPartition):
             seconds=round(clock.monotonic() - started, 3),
         )
 
-    async def _find_inputs(self, found: Restored) -> Inputs:
+    async def _find_inputs(self, committed: OffsetAndMetadata, own: Position | None) -> Inputs:
         """Where to go on in the input, which a repartition stage may have had until now; what that has forwarded is
         decided first."""
         stage, partition = self._with.former_stage, self.source.partition
         if stage is None:
-            return inputs_of_task(partition, found.position, None)
-        inputs = inputs_of_task(partition, found.position, await stage.checkpoint(partition.partition))
-        self._former = await stage.input(partition.partition, inputs.others)
+            return inputs_of(partition, own)
+        of_stage = await stage.checkpoint(partition)
+        inputs = inputs_of(partition, own, of_stage, proved=proved(committed))
+        self._former = await stage.input(self.source, own, of_stage, inputs)
         if self._former is not None:
             await self._former.find()
         return inputs
@@ -352,10 +356,10 @@ class Task(OwnedPartition):
         left_alone.tell_number()
         self._foreign_counts = {key: one for key, one in found.counts.items() if key in left_alone.dedup_keys}
 
-    async def _hold_nothing_of_other_logs(self, begins: Beginning) -> None:
+    async def _hold_nothing_of_other_logs(self, begins: Beginning, *, is_of_other_input: bool) -> None:
         """The offsets of what is owed are of one log: beyond where this one is another they say nothing of it."""
-        if begins.log is not Log.SAME:
-            known = begins.offset if begins.log is Log.TRUNCATED else 0
+        if is_of_other_input or begins.log is not Log.SAME:
+            known = begins.offset if begins.log is Log.TRUNCATED and not is_of_other_input else 0
             await self._with.turns.through(self._let_offsets_go(known))
 
     def _let_offsets_go(self, known: int) -> Iterator[None]:
@@ -636,7 +640,6 @@ class Task(OwnedPartition):
                 return  # in the middle of it, perhaps
             former.passed(record)
             yield
-        former.decided(records)
 
     def _write_again(self, alerts: Iterator[None]) -> Iterator[None]:
         """Of a state that is gone, so much that one checkpoint can hold it."""

@@ -125,14 +125,16 @@ class Integrations:
         route = alert.route if alert.route is not None else self.retired.get(alert.integration or "")
         return Former(alert.integration, route, self.account is not None) if route is not None else None
 
+    def _of_account(self, former: Former) -> Former:
+        integration = former.integration if self._is_within_reach(former) else self.account
+        return Former(integration, former.route, until_over=True)
+
     def _with_orphans(self, alert: Alert) -> Alert:
+        if self.account is not None:
+            former = tuple(map(self._of_account, alert.former))
+            return alert if former == alert.former else replace(alert, former=former)
         if all(map(self._is_within_reach, alert.former)):
             return alert
-        if self.account is not None:
-            reached = (
-                one if self._is_within_reach(one) else replace(one, integration=self.account) for one in alert.former
-            )
-            return replace(alert, former=tuple(reached))
         former = tuple(one for one in alert.former if self._is_within_reach(one))
         orphans = tuple(one for one in alert.former if not self._is_within_reach(one))
         return replace(alert, former=former, orphans=orphans)

@@ -210,10 +210,8 @@ def occurred(
     last_seen = alert.last_seen if alert.last_seen <= now else now
     outcome, status, unsettled = Outcome.TRIGGERED, alert.status, alert.unsettled
     if status is Status.RESOLVING:
-        # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that. (One at an
-        # integration that the alert has left does no harm to the incident that it is to get; or, where both have the
-        # same alert, it is known to be under way.)
-        status, unsettled = Status.OPEN, unsettled or (owed_before is None and alert.route is not None)
+        # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that.
+        status, unsettled = Status.OPEN, unsettled or (owed_before is None and _may_be_resolved(alert))
         owed = _owe(occurrence, now) if owed_before is None else _count(owed_before, occurrence)
     elif owed_before is not None and not owed_before.repeat:
         outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
@@ -510,6 +508,12 @@ def event_time(time: float, timestamp: int, now: float) -> float:
     if EARLIEST <= timestamp / 1000 < earliest:
         earliest = timestamp / 1000
     return earliest
+
+
+def _may_be_resolved(alert: Alert) -> bool:
+    """Whether a resolve that may be under way for this alert would end what its next trigger tells. One at an
+    integration that it has left does not, unless both may have the same alert."""
+    return alert.route is not None or any(one.until_over for one in alert.former)
 
 
 def _kept_key(record: Record, session_id: str | None) -> bytes | None:

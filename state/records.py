@@ -37,11 +37,11 @@ class CorruptState(Exception):
 @dataclass(frozen=True, slots=True)
 class InputPlace:
     """How far an input topic was decided, with `state.anchors`, and how often it has changed hands between a pipeline
-    and its repartition stage."""
+    and its repartition stage; None: that was not counted."""
 
     offset: int
     anchors: Anchors = ()
-    hands: int = 0
+    hands: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ class Position:
     are decided records by which the input is known again. ``proof`` is the group offset that was last proved, and
     ``obeyed`` one that somebody else had set, and that this task has gone to, while the group may still have it.
     ``group`` is the consumer group that the task belongs to. ``homes`` is what the task knows of where keys have their
-    homes, as JSON (`consumer.moving`). ``hands`` is how often the input has changed hands, and ``inputs`` are the
-    places in input topics that the task has had before (`consumer.inputs`). An earlier release writes none of these.
+    homes, as JSON (`consumer.moving`). ``hands`` is how often the input has changed hands, None if that was not
+    counted, and ``inputs`` are the places in input topics that the task has had before (`consumer.inputs`). An earlier
+    release writes none of these.
     """
 
     topic: str
@@ -65,7 +66,7 @@ class Position:
     obeyed: int | None = None
     group: str | None = None
     homes: Mapping[str, Any] | None = None
-    hands: int = 0
+    hands: int | None = None
     inputs: Mapping[str, InputPlace] = field(default_factory=dict)
 
 
@@ -192,7 +193,7 @@ def encode_position(position: Position, counts: Mapping[str, Counts] | None = No
         value["obeyed"] = position.obeyed
     if position.homes is not None:
         value["homes"] = position.homes
-    if position.hands:
+    if position.hands is not None:
         value["hands"] = position.hands
     if position.inputs:
         value["inputs"] = {topic: _place_to_json(place) for topic, place in position.inputs.items()}
@@ -218,7 +219,7 @@ def decode_position(value: bytes) -> Position:
             None if obeyed is None else _whole(obeyed),
             None if group is None else _text(group),
             _mapping_or_none(json.get("homes")),
-            _whole(json.get("hands", 0)),
+            _hands_from_json(json),
             {topic: _place_from_json(place) for topic, place in json.get("inputs", {}).items()},
         )
     except _MALFORMED as error:
@@ -237,13 +238,18 @@ def _place_to_json(place: InputPlace) -> dict[str, Any]:
     value: dict[str, Any] = {"position": place.offset}
     if place.anchors:
         value["anchors"] = _anchors_to_json(place.anchors)
-    if place.hands:
+    if place.hands is not None:
         value["hands"] = place.hands
     return value
 
 
 def _place_from_json(json: dict[str, Any]) -> InputPlace:
-    return InputPlace(_whole(json["position"]), _anchors_from_json(json), _whole(json.get("hands", 0)))
+    return InputPlace(_whole(json["position"]), _anchors_from_json(json), _hands_from_json(json))
+
+
+def _hands_from_json(json: dict[str, Any]) -> int | None:
+    hands = json.get("hands")
+    return None if hands is None else _whole(hands)
 
 
 def _anchors_to_json(anchors: Anchors) -> list[Any]:

@@ -1,6 +1,7 @@
 """A repartition stage comes and goes with the key template (design section 17): nothing is lost, nothing told twice."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from providers.sandbox import Sandbox
 from state.records import CHECKPOINT_KEY, decode_alert
 from tests.support.broker import Broker
 from tests.support.events import encode, event
-from tests.support.kafka import committed_records, produce
+from tests.support.kafka import committed_records, create_topic, produce
 from tests.support.process import merged, run_to_end, service_process
 from tests.support.seen import dead_letters
-from tests.support.service import World, make_world
+from tests.support.service import COMPACTED, World, make_world
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real_kafka("groups, offsets and checkpoints change hands")
@@ -46,7 +47,7 @@ async def occurs(world: World, *resources: str) -> None:
     """One denial for each resource, of a session of its own, which is also the record's key."""
     for resource in resources:
         value = encode(event(guard="secret_leak", session=f"s-{resource}", resource=resource))
-        partition = partition_of(f"s-{resource}".encode(), PARTITIONS)
+        partition = partition_of(f"s-{resource}".encode(), world.partitions)
         await produce(world.bootstrap_servers, world.events, [value], key=f"s-{resource}".encode(), partition=partition)
 
 
@@ -159,3 +160,22 @@ async def test_one_that_disagrees_waits_for_the_session_of_a_member_that_has_die
     async with service_process(templated(world, BY_RESOURCE), tmp_path, "after") as after:
         await after.said("members_disagree")
         await told(sandbox, by_session("first") | by_resource("second"))
+
+
+async def test_a_stage_before_fewer_partitions_than_the_events_have(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The state has as many as the keyed topic, whatever the events have."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=4)
+    topics = {"state": f"{world.events}.fewer.state", "keyed": f"{world.events}.fewer.keyed"}
+    document = merged(templated(world, BY_RESOURCE), kafka={"topics": topics})
+    fewer = replace(world, document=document)
+    await create_topic(world.bootstrap_servers, fewer.state(), partitions=2, configs=COMPACTED)
+    await create_topic(world.bootstrap_servers, fewer.keyed(), partitions=2, configs={"retention.ms": "-1"})
+    await create_topic(world.bootstrap_servers, fewer.positions(), partitions=4, configs=COMPACTED)
+    async with service_process(document, tmp_path, "service") as service:
+        await service.said("partition_restored", 6)
+        names = [f"r-{number}" for number in range(16)]
+        await occurs(fewer, *names)
+        await told(sandbox, by_resource(*names))
+        assert await service.metric_sum("task_troubles_total") == 0

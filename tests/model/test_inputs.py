@@ -14,8 +14,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-import consumer.inputs
-from consumer.inputs import Inputs, inputs_of_stage, inputs_of_task, place_of
+from consumer.inputs import Inputs, inputs_of, place_of
 from state.anchors import Anchor
 from state.records import InputPlace, Position
 
@@ -48,20 +47,20 @@ class Service:
         self.decided = 0  # of these
 
     def live_with_stage(self, events: int, forwarded: int, *, pipeline_commits: bool) -> None:
-        of_stage = inputs_of_stage(EVENTS, self.stage, self.task)
+        of_stage = inputs_of(EVENTS, self.stage, self.task)
         assert begins(of_stage) == self.read
         if events:
             self.read += events
             self.forwarded += events
             self.stage = position(EVENTS, self.read, of_stage)
-        of_task = inputs_of_task(KEYED, self.task, None)
+        of_task = inputs_of(KEYED, self.task)
         assert begins(of_task) == self.decided
         if pipeline_commits:
             self.decided = min(self.forwarded, self.decided + forwarded)
             self.task = position(KEYED, self.decided, of_task)
 
     def live_without(self, events: int, *, commits: bool) -> None:
-        inputs = inputs_of_task(EVENTS, self.task, self.stage)
+        inputs = inputs_of(EVENTS, self.task, self.stage)
         assert begins(inputs) == self.read
         former = inputs.others.get("keyed")
         assert (former.offset if former is not None else 0) == self.decided
@@ -108,27 +107,50 @@ def of_its_own_checkpoint(found: Inputs) -> Inputs:
 def test_the_model_notices_what_is_missing(
     weakened: Callable[[Inputs], Inputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = consumer.inputs._inputs
-    monkeypatch.setattr(consumer.inputs, "_inputs", lambda *args, **named: weakened(whole(*args, **named)))
+    whole = inputs_of
+    monkeypatch.setitem(globals(), "inputs_of", lambda *args, **named: weakened(whole(*args, **named)))
     with pytest.raises(AssertionError):
         lives_through(
             [(False, 2, 0, True), (True, 2, 1, False), (True, 1, 1, True), (False, 1, 0, True), (True, 1, 1, True)]
         )
 
 
-def test_of_a_release_that_did_not_count_hands_the_pipeline_has_the_events_or_its_stage() -> None:
+def test_of_a_release_that_did_not_count_hands_the_further_place_counts() -> None:
     stage, before, behind = Position("events", 0, 7), Position("events", 0, 9), Position("keyed", 0, 4)
-    assert inputs_of_task(EVENTS, before, stage) == Inputs(before)
-    assert inputs_of_task(EVENTS, behind, stage) == Inputs(stage, 1, {"keyed": InputPlace(4)})
-    assert inputs_of_stage(EVENTS, stage, behind) == Inputs(stage)
-    assert inputs_of_stage(EVENTS, stage, before) == Inputs(before, 1)
-    assert inputs_of_stage(EVENTS, None, None) == inputs_of_task(EVENTS, None, None) == Inputs()
+    assert inputs_of(EVENTS, before, stage) == Inputs(before)
+    assert inputs_of(EVENTS, behind, stage) == Inputs(stage, 1, {"keyed": InputPlace(4)})
+    assert inputs_of(EVENTS, stage, behind) == Inputs(stage)
+    assert inputs_of(EVENTS, stage, before) == Inputs(before, 1)
+    assert inputs_of(EVENTS, None) == Inputs()
+
+
+def test_a_release_in_between_that_does_not_count_does_not_give_an_old_place_back() -> None:
+    """It has gone on from 100, where the stage of this release was, and has forgotten that."""
+    stage = Position("events", 0, 100, hands=1)
+    back = inputs_of(EVENTS, Position("events", 0, 9000), stage)
+    assert (begins_at(back), back.hands) == (9000, 2)
+    assert begins_at(inputs_of(EVENTS, position(EVENTS, 9500, back), stage)) == 9500
+    assert begins_at(inputs_of(EVENTS, stage, position(EVENTS, 9500, back))) == 9500
+
+
+@pytest.mark.parametrize("hands", [None, 3])
+def test_where_a_checkpoint_is_gone_what_the_other_knows_counts_only_beyond_what_was_proved(hands: int | None) -> None:
+    other = Position("events", 0, 100, hands=hands)
+    gone = inputs_of(EVENTS, None, other, proved=9000)
+    assert gone.here is None, "it goes on at the group's offset"
+    assert begins_at(inputs_of(EVENTS, position(EVENTS, 9500, gone), other)) == 9500
+    assert begins_at(inputs_of(EVENTS, None, other, proved=99)) == 100
+    assert begins_at(inputs_of(EVENTS, None, other)) == 100
 
 
 def test_a_stage_that_an_operator_has_sent_back_stays_there() -> None:
     """The place that the pipeline had in the events is further, and older."""
-    behind = Position("keyed", 0, 4, inputs={"events": InputPlace(500)})
+    behind = Position("keyed", 0, 4, inputs={"events": InputPlace(500, hands=0)})
     sent_back = Position("events", 0, 200, hands=1)
-    assert inputs_of_stage(EVENTS, sent_back, behind).here == sent_back
-    assert place_of("events", behind) == InputPlace(500)
+    assert inputs_of(EVENTS, sent_back, behind).here == sent_back
+    assert place_of("events", behind) == InputPlace(500, hands=0)
     assert place_of("other", behind) is place_of("events", None) is None
+
+
+def begins_at(inputs: Inputs) -> int | None:
+    return None if inputs.here is None else inputs.here.offset

@@ -311,6 +311,10 @@ def is_an_integration_of_its_own(alert: Alert, left: Former | None) -> Alert:
     return rules.departed(alert, None if left is None else replace(left, until_over=False))
 
 
+def has_its_own_incident(alert: Alert) -> bool:
+    return alert.route is not None
+
+
 def leaves_what_is_under_way(alert: Alert, left: Former | None) -> Alert:
     return replace(rules.departed(alert, left), unsettled=False)
 
@@ -387,6 +391,15 @@ UNSETTLED_AND_ROTATED: tuple[Step, ...] = (
     ("reconfigure", 1), ("commit", 0), ("answer", 0), ("late", 0),
 )  # fmt: skip
 """The answer to a resolve is lost, an event opens the alert again, and its key is retired; then the resolve lands."""
+
+CLOSED_BY_BOTH: tuple[Step, ...] = (
+    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 1), *COMMITTED,
+    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0), *COMMITTED,
+    ("end", 1), ("decide", 0), ("tick", 0), *COMMITTED, ("tick", 0), ("answer", 0), *COMMITTED, ("tick", 0),
+    ("event", 0), ("decide", 0), ("break", 0), *COMMITTED, ("answer", 0), ("late", 0),
+)  # fmt: skip
+"""A problem is over, today's key has closed its alert, and an event comes while the close by the retired one is on the
+wire, which lands late."""
 
 OUTBOX, PIPELINE, TASK, BELONGING = consumer.outbox, consumer.pipeline, consumer.task, providers.belonging
 
@@ -480,6 +493,8 @@ MUTANTS = [
            LIVE, ONLY_HERE, shared=True),
     mutant("a resolve that is under way is forgotten with the key, although both keys have one alert", BELONGING,
            "departed", leaves_what_is_under_way, ONLY_HERE, late=True, shared=True, walk=UNSETTLED_AND_ROTATED),
+    mutant("a close by a retired key is of an alert of its own", rules, "_may_be_resolved", has_its_own_incident,
+           ONLY_HERE, late=True, shared=True, walk=CLOSED_BY_BOTH),
 ]  # fmt: skip
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
-from aiokafka.errors import GroupAuthorizationFailedError
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 
 from consumer.config import Config
-from consumer.disagreement import disagreements, topics_of_groups
+from consumer.disagreement import disagreement, topics_of_groups
 
 GROUP, STAGE = "clawdstrike-alerting.pagerduty", "clawdstrike-alerting.pagerduty-repartition"
 EVENTS, KEYED = "clawdstrike.events", "clawdstrike.alerting.keyed.pagerduty"
@@ -27,10 +27,14 @@ WITHOUT, WITH_STAGE = configured("{guard}:{session_id}"), configured("{guard}:{r
 
 
 class Admin:
-    """Groups whose members have these client ids, and read these topics."""
+    """Groups in this state, whose members have these client ids, and read these topics."""
 
-    def __init__(self, **members: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, *, state: str = "Stable", error: int = 0, **members: Sequence[tuple[str, str]]) -> None:
+        self._state, self._error = state, error
         self._groups = {GROUP: members.get("group", ()), STAGE: members.get("stage", ())}
+
+    async def describe_topics(self) -> list[dict[str, Any]]:
+        return [{"topic": EVENTS}, {"topic": KEYED}]
 
     async def describe_consumer_groups(self, groups: Sequence[str]) -> list[Any]:
         (group,) = groups
@@ -45,19 +49,25 @@ class Admin:
             for client_id, topic in self._groups[group]
         ]
         kind = "consumer" if members else ""
-        return [SimpleNamespace(groups=[(0, group, "Stable", kind, "range", members)])]
+        return [SimpleNamespace(groups=[(self._error, group, self._state, kind, "range", members)])]
 
 
 async def found(config: Config, admin: Any) -> list[str]:
-    return list(await disagreements(admin, config))
+    answer = await disagreement(admin, config)
+    assert not answer.unknown
+    return list(answer.lines)
 
 
 OURS = "clawdstrike-alerting"
 
 
 def test_what_members_read_is_a_matter_of_the_key_template() -> None:
-    assert topics_of_groups(WITHOUT) == {GROUP: EVENTS, STAGE: None}
-    assert topics_of_groups(WITH_STAGE) == {GROUP: KEYED, STAGE: EVENTS}
+    assert topics_of_groups(WITHOUT, {EVENTS, KEYED}) == {GROUP: EVENTS, STAGE: None}
+    assert topics_of_groups(WITH_STAGE, {EVENTS}) == {GROUP: KEYED, STAGE: EVENTS}
+
+
+def test_where_there_is_no_topic_of_a_stage_nobody_is_asked() -> None:
+    assert topics_of_groups(WITHOUT, {EVENTS}) == {}
 
 
 @pytest.mark.parametrize(
@@ -91,8 +101,26 @@ async def test_tasks_that_read_the_events_are_told_of_by_one_that_needs_a_stage(
 
 
 async def test_a_group_that_may_not_be_asked_about_says_nothing() -> None:
-    class Refusing:
+    class Refusing(Admin):
         async def describe_consumer_groups(self, groups: Sequence[str]) -> list[Any]:
             raise GroupAuthorizationFailedError(groups[0])
 
     assert await found(WITHOUT, Refusing()) == []
+    assert await found(WITHOUT, Admin(error=GroupAuthorizationFailedError.errno)) == []
+
+
+@pytest.mark.parametrize(
+    "admin", [Admin(state="PreparingRebalance"), Admin(state="CompletingRebalance"), Admin(state="", error=15)]
+)
+async def test_a_group_in_a_rebalance_does_not_say_what_its_members_read(admin: Any) -> None:
+    answer = await disagreement(admin, WITHOUT)
+    assert (list(answer.lines), list(answer.unknown)) == ([], [GROUP, STAGE])
+
+
+async def test_a_group_without_an_answer_is_not_known() -> None:
+    class Silent(Admin):
+        async def describe_consumer_groups(self, groups: Sequence[str]) -> list[Any]:
+            raise GroupCoordinatorNotAvailableError(groups[0])
+
+    silent: Any = Silent()
+    assert list((await disagreement(silent, WITHOUT)).unknown) == [GROUP, STAGE]

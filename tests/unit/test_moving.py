@@ -1,6 +1,7 @@
 """A task's side of homes, by itself: what it holds, believes, and passes on."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from consumer.pipeline import Decision, Pipeline
 from consumer.progress import Progress
 from consumer.record_key import RecordKey
 from consumer.whole_input import WholeInput
-from state.alert import Alert, Policy, Status
+from state.alert import Alert, Former, Policy, Status, Told, due
 from state.records import CorruptState
 from state.store import Store
 from state.violation import Record, Severity
@@ -313,6 +314,25 @@ def test_what_is_for_this_home_is_taken_and_what_is_for_others_is_not() -> None:
 
     assert world.deeds.said == [f"taken over g:{mine}", "decided"]
     assert list(world.store.keys()) == [f"g:{mine}"]
+
+
+def test_an_incident_that_is_out_of_reach_is_so_too_once_its_alert_is_joined_with_another() -> None:
+    """Its key is not configured any more: taken for one that can be resolved, the live incident would be."""
+    world = World(Partitioner.MURMUR2)
+    world.moving.begin(4, have_never_moved=False)
+    world.leave()
+    mine = session_at(0, 4)
+    here = replace(alert(mine), integration="key", told=Told(Severity.HIGH, NOW), has=True)
+    world.store.hear(here, world.now)
+    handed = replace(alert(mine), integration="gone", told=Told(Severity.HIGH, NOW - 5), has=True, first_seen=NOW - 5)
+
+    world.take(HandOver(Sender("simulated", 1, Scheme(4), {}, "group"), 0, f"g:{mine}", handed, None, mine.encode()))
+
+    after = world.store.get(f"g:{mine}")
+    assert after is not None
+    assert (after.integration, after.has) == ("key", True)
+    assert (after.former, after.orphans) == ((), (Former("gone", "default"),))
+    assert due(after) is None
 
 
 def test_nothing_is_sent_to_a_partition_that_is_not_there() -> None:

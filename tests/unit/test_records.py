@@ -106,6 +106,7 @@ def test_what_comes_back_is_an_alert_like_any_other() -> None:
 
 
 ANCHORS = st.lists(st.builds(Anchor, OFFSETS, st.integers(-1, 2**53), st.binary(min_size=8, max_size=8)), max_size=24)
+HANDS = st.none() | st.integers(0, 9)
 POSITIONS = st.builds(
     Position,
     topic=TEXT,
@@ -115,8 +116,8 @@ POSITIONS = st.builds(
     anchors=ANCHORS.map(tuple),
     proof=st.none() | OFFSETS,
     obeyed=st.none() | OFFSETS,
-    hands=st.integers(0, 9),
-    inputs=st.dictionaries(TEXT, st.builds(InputPlace, OFFSETS, ANCHORS.map(tuple), st.integers(0, 9)), max_size=3),
+    hands=HANDS,
+    inputs=st.dictionaries(TEXT, st.builds(InputPlace, OFFSETS, ANCHORS.map(tuple), HANDS), max_size=3),
 )
 
 

@@ -10,7 +10,7 @@ from structlog.testing import CapturingLogger
 
 from consumer.beginning import Beginning, Fit, Log, Look
 from consumer.clock import Clock
-from consumer.inputs import inputs_of_task
+from consumer.inputs import inputs_of
 from consumer.mark import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
 from consumer.whereabouts import NOTICE_SECONDS, Whereabouts
 from state.anchors import Anchor, Anchors, anchor_of
@@ -78,7 +78,7 @@ class Setting:
     def find(
         self, committed: tuple[int, str], checkpoint: Position | None, *, has_had_owners: bool = True
     ) -> Beginning:
-        here = inputs_of_task(TopicPartition("events", 0), checkpoint, None).here
+        here = inputs_of(TopicPartition("events", 0), checkpoint).here
         finding = self.whereabouts.find(
             OffsetAndMetadata(*committed), here, has_state=checkpoint is not None, has_had_owners=has_had_owners
         )
