@@ -44,15 +44,16 @@ class FormerStage:
         of the two has ever counted a change of hands: then all of it was decided when that release let the stage go.
         """
         partition = TopicPartition(self._keyed_topic, source.partition.partition)
+        place = inputs.others.get(self._keyed_topic)
+        if place is None and of_stage is None:
+            return None
         if partition.partition >= await partitions_there(self._admin, self._keyed_topic):
             return None
-        place = inputs.others.get(self._keyed_topic)
         if place is None:
-            if of_stage is None:
-                return None
             committed = await source.group_offset_of(partition)
             known = proved(committed) if committed is not None else None
-            if known is None and own is not None and own.hands is None and of_stage.hands is None:
+            has_counted = own is None or own.hands is not None or (of_stage is not None and of_stage.hands is not None)
+            if known is None and not has_counted:
                 return None
             place = InputPlace(known or 0)
         return FormerInput(self._clients, partition, place, self._log)
