@@ -45,9 +45,10 @@ class MoveKind(Enum):
 class Sender:
     """The task that has written a record: which partition's, and where homes are by what it has seen.
 
-    ``group`` is the consumer group that it belongs to: others may share the feedback topic. ``feedback`` says, in a
-    mark, how far it had taken the feedback topic, by partition: what comes between that and the mark, it has not
-    applied.
+    ``group`` is the consumer group that it belongs to: others may share the feedback topic. ``input`` is the topic
+    whose partitions are meant, which is another where a repartition stage has come or gone since (empty: not said).
+    ``feedback`` says, in a mark, how far it had taken the feedback topic, by partition: what comes between that and the
+    mark, it has not applied.
     """
 
     provider: str
@@ -55,6 +56,7 @@ class Sender:
     scheme: Scheme
     feedback: Mapping[int, int] = field(default_factory=dict)
     group: str = ""
+    input: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def encode_move(move: Move) -> Encoded:
         "from": sender.partition,
         "scheme": _scheme_to_json(sender.scheme),
         "group": sender.group,
+        "input": sender.input,
     }
     if sender.feedback:
         facts["feedback"] = {str(partition): offset for partition, offset in sender.feedback.items()}
@@ -203,7 +206,7 @@ def _sender(facts: dict[str, Any]) -> Sender:
         _number(facts["from"], _PARTITIONS),
         _scheme(facts["scheme"]),
     )
-    return Sender(provider, partition, scheme, feedback, _text(facts.get("group", "")))
+    return Sender(provider, partition, scheme, feedback, _text(facts.get("group", "")), _text(facts.get("input", "")))
 
 
 def _text(value: Any) -> str:

@@ -468,7 +468,8 @@ class Moving:
 
     def _sender(self) -> Sender:
         pipeline = self._pipeline
-        return Sender(pipeline.provider.name, self._partition, self._homes.scheme, group=pipeline.group_id)
+        scheme, group, topic = self._homes.scheme, pipeline.group_id, pipeline.input_topic
+        return Sender(pipeline.provider.name, self._partition, scheme, group=group, input=topic)
 
     # take
 
@@ -501,12 +502,10 @@ class Moving:
                 return False
 
     def _take(self, move: Move, place: Place, newest: Callable[[], float | None]) -> Iterator[None]:
-        before = self._homes
-        after = before.took(move, place)
-        if after is not before:
-            if after.scheme.partitions > self._there:
-                self._there = after.scheme.partitions
-            self._set(after)
+        if move.sender.input not in ("", self._pipeline.input_topic):
+            move = self._of_this_input(move)
+        else:
+            self._hear(move, place)
         if isinstance(move, Moved) or move.home != self._partition:
             return
         self._late_until = self._clock.monotonic() + LATE_SECONDS
@@ -519,6 +518,26 @@ class Moving:
             yield from self._end(End(move.dedup_key, move.ended_at, move.key))
         else:
             self._join(move.alert)
+
+    def _hear(self, move: Move, place: Place) -> None:
+        """What the record says of where homes are."""
+        before = self._homes
+        after = before.took(move, place)
+        if after is not before:
+            if after.scheme.partitions > self._there:
+                self._there = after.scheme.partitions
+            self._set(after)
+
+    def _of_this_input(self, move: Move) -> Move:
+        """A record that was on its way when a repartition stage came or went. It is for the task with this number all
+        the same; but of where homes are now it says nothing, and the key is of the other kind."""
+        match move:
+            case HandOver(alert=Alert() as alert):
+                return replace(move, key=self._pipeline.home_key_of(alert))
+            case Forwarded(record=record):
+                return replace(move, key=self._pipeline.home_key_of_record(record))
+            case _:
+                return move
 
     def _pass_on(self, move: HandOver | Forwarded) -> None:
         self._moves.append(replace(move, sender=self._sender(), home=self._home_of(move.key)))

@@ -169,6 +169,11 @@ class Pipeline:
             return (_session(event) or LACKING).encode()
         return self.template.render(event).encode()
 
+    def home_key_of_record(self, record: Record) -> bytes | None:
+        """By what the event in a record has its home; None if it holds none that concerns anybody."""
+        event = self.decoder.decode(record)
+        return self.home_key(event, record.key) if isinstance(event, SecurityEvent) else None
+
     def home_key_of(self, alert: Alert) -> bytes | None:
         """By what an alert has its home; None if that is not known."""
         if self.record_key is not None:

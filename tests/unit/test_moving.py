@@ -202,7 +202,7 @@ def test_what_has_its_home_elsewhere_is_handed_over_and_then_the_mark_is_written
     assert [type(move) for move in moves] == [HandOver, Moved]
     assert isinstance(moves[0], HandOver)
     assert (moves[0].home, moves[0].dedup_key, moves[0].key) == (3, f"g:{goes}", goes.encode())
-    assert moves[1] == Moved(Sender("simulated", 0, Scheme(4), {0: 9}, "group"), Scheme(2))
+    assert moves[1] == Moved(Sender("simulated", 0, Scheme(4), {0: 9}, "group", "events"), Scheme(2))
     assert list(world.store.keys()) == [f"g:{stays}"]
     assert world.deeds.said == [f"handed over g:{goes}"]
     assert world.moving.forwards(goes.encode())
@@ -294,7 +294,7 @@ def test_what_comes_for_a_home_that_this_is_not_any_more_is_passed_on_and_said()
     handed, said = world.moving.cut({0: 1})
     assert isinstance(handed, HandOver)
     assert (handed.home, handed.sender.partition) == (3, 0)
-    assert said == Moved(Sender("simulated", 0, Scheme(4), {0: 1}, "group"), Scheme(4))
+    assert said == Moved(Sender("simulated", 0, Scheme(4), {0: 1}, "group", "events"), Scheme(4))
     assert len(world.store) == 0
 
 
@@ -314,6 +314,30 @@ def test_what_is_for_this_home_is_taken_and_what_is_for_others_is_not() -> None:
 
     assert world.deeds.said == [f"taken over g:{mine}", "decided"]
     assert list(world.store.keys()) == [f"g:{mine}"]
+
+
+def test_of_a_record_of_the_input_before_only_the_alert_counts() -> None:
+    """A repartition stage has come or gone while it was on its way: it says nothing of where homes are now."""
+    world = World(Partitioner.MURMUR2)
+    world.moving.begin(4, have_never_moved=False)
+    world.leave()
+    world.moving.cut({})
+    goes, stays = session_at(3, 4), session_at(0, 4)
+
+    def before(partition: int) -> Sender:
+        return Sender("simulated", partition, Scheme(8, turn=1), {}, "group", "keyed")
+
+    world.take(
+        *(Moved(before(partition)) for partition in range(8)),
+        HandOver(before(1), 0, f"g:{goes}", alert(goes), None, stays.encode()),
+        HandOver(before(1), 0, f"g:{stays}", alert(stays), None, goes.encode()),
+    )
+
+    assert not world.moving.is_settled, "the marks were of other partitions"
+    assert world.moving.partitions == 4
+    assert list(world.store.keys()) == [f"g:{stays}"]
+    (handed,) = [move for move in world.moving.cut({}) if isinstance(move, HandOver)]
+    assert (handed.home, handed.dedup_key, handed.key, handed.sender.input) == (3, f"g:{goes}", goes.encode(), "events")
 
 
 def test_an_incident_that_is_out_of_reach_is_so_too_once_its_alert_is_joined_with_another() -> None:
