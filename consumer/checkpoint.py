@@ -62,7 +62,8 @@ class Checkpoint:
         feedback = len(await sink.producer.partitions_for(sink.feedback_topic)) if self.moves else 1
         sends = await send_batched(sink.producer, self._records(sink, sink.partition % feedback), sink.turns)
         written = await asyncio.gather(*sends)
-        return written[0]  # the client gives the first offset of a batch, whichever record is asked for
+        # The client gives the first offset of a batch, whichever record is asked for.
+        return next(batch for batch in written if batch.topic == sink.state_topic)
 
     def _records(self, sink: Sink, feedback: int) -> Iterator[Outgoing]:
         topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()

@@ -5,9 +5,11 @@ import asyncio
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupLoadInProgressError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka import KafkaClients, close_producer, start_producer, started
+from consumer.mark import Whose, whose
 from consumer.reading import last_checkpoint_values
 from consumer.restore import StateRefused
 from state.records import CorruptState, Position, decode_position
@@ -27,7 +29,11 @@ async def partitions_there(admin: AIOKafkaAdminClient, topic: str) -> int:
 
 
 class Counterpart:
-    """The tasks of a group that write their checkpoints to ``topic``."""
+    """The tasks of a group that write their checkpoints to ``topic``.
+
+    ``is_gone``: none of them is to run any more. One that does all the same is fenced, and a transaction that one has
+    left open is ended, before its checkpoint is read.
+    """
 
     def __init__(
         self,
@@ -36,28 +42,29 @@ class Counterpart:
         *,
         topic: str,
         group_id: str,
+        is_gone: bool,
         log: FilteringBoundLogger,
     ) -> None:
         self._clients = clients
         self._admin = admin
         self._topic = topic
-        self._group_id = group_id
+        self.group_id = group_id
+        self._is_gone = is_gone
         self._log = log
 
     async def checkpoint(self, partition: int, *, of_input: str) -> Position | None:
-        """The last checkpoint of the task with this number; None if there never was one of this group.
+        """The last checkpoint of the task with this number; without one, where it was to begin in ``of_input``. None if
+        there never was a task of this group.
 
-        If that task has read ``of_input`` itself until now, it is fenced first: one that was thought to be gone writes
-        nothing more, and a transaction that it has left open is ended. Raises `StateRefused` if the checkpoint cannot
-        be read, KafkaError and TimeoutError.
+        Raises `StateRefused` if the checkpoint cannot be read, KafkaError and TimeoutError.
         """
         if partition >= await partitions_there(self._admin, self._topic):
             return None
-        found = await self._last(partition)
-        if found is None or found.topic != of_input:
+        found = await self._last(partition) or await self._beginning(TopicPartition(of_input, partition))
+        if found is None or not self._is_gone:
             return found
         await self._fence(partition)
-        return await self._last(partition)
+        return await self._last(partition) or found
 
     async def _last(self, partition: int) -> Position | None:
         wanted = TopicPartition(self._topic, partition)
@@ -72,13 +79,21 @@ class Counterpart:
                 f"topic {self._topic}, partition {partition}: the checkpoint cannot be read, so a later release has "
                 f"written it, or somebody else: run that release ({error})"
             ) from error
-        if found.group not in (None, self._group_id):
+        if found.group not in (None, self.group_id):
             self._log.warning("checkpoint_of_another_service", topic=self._topic, group=found.group)
             return None
         return found
 
+    async def _beginning(self, partition: TopicPartition) -> Position | None:
+        offsets = await self._admin.list_consumer_group_offsets(self.group_id, partitions=[partition])
+        committed = offsets.get(partition)
+        if committed is None:
+            raise GroupLoadInProgressError(f"group {self.group_id}: its coordinator does not give the offsets")
+        is_ours = committed.offset >= 0 and whose(committed) in (Whose.OURS, Whose.FIRST)
+        return Position(partition.topic, partition.partition, committed.offset) if is_ours else None
+
     async def _fence(self, partition: int) -> None:
-        producer = self._clients.transactional(f"{self._group_id}-{partition}")
+        producer = self._clients.transactional(f"{self.group_id}-{partition}")
         try:
             async with asyncio.timeout(FENCE_SECONDS):
                 await start_producer(producer)

@@ -5,7 +5,7 @@ its beginning, or what came while the service was down would be lost.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 
 from aiokafka import TopicPartition
@@ -14,7 +14,7 @@ from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.kafka import KafkaClients, started
-from consumer.mark import MARK, START_MARK
+from consumer.mark import MARK, START_MARK, Whose, whose
 from consumer.reading import bounds, read
 
 READ_SECONDS = 20.0
@@ -22,10 +22,15 @@ READ_SECONDS = 20.0
 
 
 class FirstStart:
-    """Answers for the partitions of one member. ``checkpoints`` is the topic that has those of its tasks."""
+    """Answers for the partitions of one member.
 
-    def __init__(self, admin: AIOKafkaAdminClient, group_id: str, checkpoints: str) -> None:
+    ``checkpoints`` is the topic that has those of its tasks, and ``before`` the group that may have read the input
+    before this one: where that has been, this is no first start.
+    """
+
+    def __init__(self, admin: AIOKafkaAdminClient, group_id: str, checkpoints: str, before: str | None = None) -> None:
         self._admin = admin
+        self._before = before
         self._group_id = group_id
         self._checkpoints = checkpoints
         self._asking = asyncio.Lock()
@@ -44,11 +49,17 @@ class FirstStart:
 
     async def _is_first(self, topic: str, partitions: int, clients: KafkaClients) -> bool:
         wanted = [TopicPartition(topic, number) for number in range(partitions)]
-        offsets = await self._admin.list_consumer_group_offsets(self._group_id, partitions=wanted)
-        if any(one not in offsets for one in wanted):
-            raise GroupLoadInProgressError(f"group {self._group_id}: its coordinator does not give the offsets")
-        known = has_begun(offsets.values())
+        if self._before is not None and any(map(_is_of_ours, await self._offsets(self._before, wanted))):
+            return False
+        known = has_begun(await self._offsets(self._group_id, wanted))
         return not known if known is not None else not await self._has_checkpoint(clients)
+
+    async def _offsets(self, group_id: str, wanted: Sequence[TopicPartition]) -> Iterable[OffsetAndMetadata]:
+        offsets = await self._admin.list_consumer_group_offsets(group_id, partitions=wanted)
+        if any(one not in offsets for one in wanted):
+            raise GroupLoadInProgressError(f"group {group_id}: its coordinator does not give the offsets")
+        found: Iterable[OffsetAndMetadata] = offsets.values()
+        return found
 
     async def _has_checkpoint(self, clients: KafkaClients) -> bool:
         """Whether any record of the topic is committed: each of a task's transactions has a checkpoint."""
@@ -66,6 +77,10 @@ class FirstStart:
                 async for _ in found:
                     return True
         return False
+
+
+def _is_of_ours(committed: OffsetAndMetadata) -> bool:
+    return committed.offset >= 0 and whose(committed) in (Whose.OURS, Whose.FIRST)
 
 
 def has_begun(offsets: Iterable[OffsetAndMetadata]) -> bool | None:

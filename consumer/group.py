@@ -85,6 +85,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         instance_id: InstanceId | None,
         start_from: float | str,
         checkpoints: str,
+        before: str | None,
         drain_seconds: float,
         proofs: Proofs,
         sender: Sender | None,
@@ -104,7 +105,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._group_id = group_id
         self._instance_id = instance_id
         self._start_from = start_from
-        self._first_start = FirstStart(admin, group_id, checkpoints)
+        self._first_start = FirstStart(admin, group_id, checkpoints, before)
         self._drain_seconds = drain_seconds
         self._proofs = proofs
         self._sender = sender

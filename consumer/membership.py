@@ -136,8 +136,10 @@ class MemberRunner(ABC, Generic[T]):
         sender: Sender | None,
         metrics: PipelineMetrics,
         make_task: Callable[[Source], T],
+        before: str | None = None,
     ) -> GroupMember[T]:
-        """``follower`` is the topic of the checkpoints: it must have as many partitions as ``topic``."""
+        """``follower`` is the topic of the checkpoints: it must have as many partitions as ``topic``. ``before`` is the
+        group that may have read the topic before this one."""
         kafka = self._config.kafka
         self._proofs = proofs
         spec = follower_of(self._config, follower)
@@ -161,6 +163,7 @@ class MemberRunner(ABC, Generic[T]):
             instance_id=instance_id,
             start_from=start_from,
             checkpoints=follower,
+            before=before,
             drain_seconds=kafka.rebalance_timeout / 2,
             proofs=proofs,
             sender=sender,

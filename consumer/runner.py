@@ -164,6 +164,7 @@ class PipelineRunner(MemberRunner[Task]):
             admin,
             topic=kafka.positions_topic(name),
             group_id=kafka.repartition_group(name),
+            is_gone=True,
             log=self._log,
         )
         return FormerStage(self._clients, admin, stage, kafka.keyed_topic(name), self._log)
@@ -255,6 +256,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
                 admin,
                 topic=stage.pipeline.state_topic,
                 group_id=stage.pipeline.group_id,
+                is_gone=False,  # it goes on behind the stage
                 log=self._log,
             ),
             clients=self._clients,
@@ -274,6 +276,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         member = self._new_member(
             topic=stage.input_topic,
             group_id=stage.group_id,
+            before=stage.pipeline.group_id,
             follower=stage.positions_topic,
             start_from=config.kafka.start_from,
             consumer=consumer,

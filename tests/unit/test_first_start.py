@@ -188,3 +188,24 @@ async def test_without_an_offset_a_partition_begins_where_its_pipeline_allows(
     )
     assert await source.start(clients) == expected
     assert kafka.asked == asked
+
+
+class AfterAnother(Kafka):
+    """A group without an offset, and one that has read the topic before it."""
+
+    async def list_consumer_group_offsets(
+        self, group: str, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        found = await super().list_consumer_group_offsets(group, partitions)
+        return found if group == "before" else dict.fromkeys(found, OffsetAndMetadata(-1, ""))
+
+
+@pytest.mark.parametrize(
+    ("offsets", "expected"), [({}, True), ({0: ""}, True), ({0: START_MARK}, False), ({0: MARK}, False)]
+)
+async def test_not_where_the_group_before_has_been(offsets: Mapping[int, str], expected: bool) -> None:
+    """A repartition stage is new, and the pipeline behind it has read the events until now."""
+    kafka: Any = AfterAnother(offsets)
+    clients: Any = SimpleNamespace(reader=lambda: kafka)
+    first = FirstStart(kafka, "group", STATE, "before")
+    assert await first.counts_for(TopicPartition(TOPIC, 1), 2, clients) is expected

@@ -176,6 +176,7 @@ class Setting:
             instance_id=None,
             start_from="latest",
             checkpoints="state",
+            before=None,
             drain_seconds=1.0,
             proofs=Proofs(self.consumer, 15.0, clock),  # type: ignore[arg-type]
             sender=None,
