@@ -18,7 +18,7 @@ DAY_MS = 24 * HOUR_MS
 FOR_EVER = -1
 """As a retention."""
 
-_BATCH_BYTES = BATCH_BYTES + 1024
+WHOLE_BATCH_BYTES = BATCH_BYTES + 1024
 """What our producers put into one batch (`KafkaClients.transactional`), which is what ``max.message.bytes`` bounds."""
 
 _STATE_OVERHEAD = 8 * 1024
@@ -74,7 +74,7 @@ class TopicSpec:
 def topics_of(config: Config) -> list[TopicSpec]:
     """The topics that the configured pipelines need, the input first."""
     kafka, topics = config.kafka, config.kafka.topics
-    state_batch = max(_BATCH_BYTES, config.delivery.max_event_bytes * 4 // 3 + _STATE_OVERHEAD)
+    state_batch = max(WHOLE_BATCH_BYTES, config.delivery.max_event_bytes * 4 // 3 + _STATE_OVERHEAD)
     state = {
         POLICY: "compact",
         "min.cleanable.dirty.ratio": "0.1",
@@ -99,7 +99,7 @@ def topics_of(config: Config) -> list[TopicSpec]:
         TopicSpec(
             topics.feedback, Purpose.FEEDBACK, Partitions.ANY, state_batch, feedback, kept_ms=_give_up_ms(config)
         ),
-        TopicSpec(topics.dlq, Purpose.DEAD_LETTERS, Partitions.ANY, _BATCH_BYTES, dead_letters),
+        TopicSpec(topics.dlq, Purpose.DEAD_LETTERS, Partitions.ANY, WHOLE_BATCH_BYTES, dead_letters),
     ]
 
 
@@ -117,7 +117,7 @@ def is_repartitioned(config: Config, name: str) -> bool:
 def _stage_topics(config: Config, name: str, compacted: Mapping[str, str]) -> Iterator[TopicSpec]:
     """Between a pipeline's repartition stage and its tasks, and how far that stage has come."""
     kafka, delivery, kept = config.kafka, config.delivery, _give_up_ms(config)
-    batch = max(_BATCH_BYTES, delivery.max_event_bytes + _STATE_OVERHEAD)
+    batch = max(WHOLE_BATCH_BYTES, delivery.max_event_bytes + _STATE_OVERHEAD)
     keyed = {
         POLICY: "delete",
         MAX_BYTES: str(max(KAFKA_MAX_MESSAGE_BYTES, batch)),

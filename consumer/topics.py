@@ -30,6 +30,7 @@ from consumer.topic_specs import (
     MAX_BYTES,
     POLICY,
     RETENTION,
+    WHOLE_BATCH_BYTES,
     Partitions,
     Purpose,
     TopicSpec,
@@ -117,7 +118,7 @@ async def member_topics(admin: AIOKafkaAdminClient, config: Config, follower: To
     problems = _report(specs, seen, grave).problems
     advice = (
         *(problem for problem in report.problems if problem not in problems),
-        *(sentence for spec in own for sentence in _hand_overs_kept_too_short(spec, seen)),
+        *(sentence for spec in own for sentence in _not_for_hand_overs(spec, seen)),
     )
     return replace(report, problems=problems, advice=advice, partitions=seen.partitions.get(follower.input, 0))
 
@@ -259,7 +260,7 @@ def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | N
         outgrown=tuple(sentence for spec in told for sentence in outgrown(spec, specs, seen.partitions)),
         notes=(
             *(sentence for spec in told for sentence in fewer_than_input(spec, specs, seen.partitions)),
-            *(sentence for spec in told for sentence in _hand_overs_kept_too_short(spec, seen)),
+            *(sentence for spec in told for sentence in _not_for_hand_overs(spec, seen)),
         ),
     )
 
@@ -300,10 +301,18 @@ def _wrong_policy(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
         )
 
 
-def _hand_overs_kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
-    """Nobody is kept from starting by it: it counts where an alert that is handed over is not taken for very long."""
-    if spec.purpose is Purpose.FEEDBACK and spec.name in seen.partitions:
-        yield from _kept_too_short(spec, seen)
+def _not_for_hand_overs(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
+    """Why an alert that is handed over to another partition could be lost, or not be written. Nobody is kept from
+    starting by it, for it counts only where the topics grow."""
+    if spec.purpose is not Purpose.FEEDBACK or spec.name not in seen.partitions:
+        return
+    yield from _kept_too_short(spec, seen)
+    limit = seen.max_bytes(spec.name)
+    if limit is not None and limit < spec.largest_batch:
+        yield (
+            f"topic {spec.name}: max.message.bytes is {limit} and must be at least {spec.largest_batch}, to hold every "
+            f"alert that is handed over to another partition: {_alter(spec.name, MAX_BYTES, str(spec.largest_batch))}"
+        )
 
 
 def _kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
@@ -342,7 +351,7 @@ def _too_small(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
     limit, input_limit = seen.max_bytes(spec.name), seen.max_bytes(events)
     if limit is None:
         return
-    needed, why = spec.largest_batch, "to hold whole batches"
+    needed, why = WHOLE_BATCH_BYTES if spec.purpose is Purpose.FEEDBACK else spec.largest_batch, "to hold whole batches"
     if spec.purpose in (Purpose.STATE, Purpose.KEYED):
         why = "to hold an event of delivery.max_event_bytes, and whole batches"
     holds_input = spec.purpose in (Purpose.DEAD_LETTERS, Purpose.FEEDBACK)
@@ -392,7 +401,8 @@ def _configs(spec: TopicSpec, events: str, seen: _Seen, replication_factor: int)
     if spec.purpose is Purpose.DEAD_LETTERS:
         configs[MAX_BYTES] = str(_dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES))
     if spec.purpose is Purpose.FEEDBACK:
-        configs[MAX_BYTES] = str(_dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES) + _REPLAY_HEADERS)
+        replay = _dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES) + _REPLAY_HEADERS
+        configs[MAX_BYTES] = str(max(replay, spec.largest_batch))
     if spec.purpose is not Purpose.EVENTS and replication_factor >= REPLICAS:
         configs["min.insync.replicas"] = "2"  # what one broker alone has acknowledged can be lost with it
     return configs

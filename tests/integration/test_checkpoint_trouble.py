@@ -133,10 +133,12 @@ async def test_a_commit_without_an_answer_costs_no_second_page(
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commits = 0
 
-    async def commit(producer: AIOKafkaProducer, send: Send) -> None:
+    async def commit(producer: AIOKafkaProducer, send: Send) -> RecordMetadata:
         nonlocal commits
         commits += 1
-        await (lost if commits % 2 else commit_transaction)(producer, send)
+        if commits % 2:
+            await lost(producer, send)
+        return await commit_transaction(producer, send)
 
     monkeypatch.setattr(checkpoint, "commit_transaction", commit)
     async with running_member(world.config) as member:

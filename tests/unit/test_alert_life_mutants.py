@@ -307,8 +307,8 @@ def resolves_once_it_is_told_elsewhere(alert: Alert) -> Due | None:
     return Due.RESOLVE_FORMER if what is None and alert.former and alert.has else what
 
 
-def is_an_integration_of_its_own(alert: Alert, left: Former | None) -> Alert:
-    return rules.departed(alert, None if left is None else replace(left, until_over=False))
+def is_an_integration_of_its_own(integrations: Integrations, former: Former) -> Former:
+    return replace(former, until_over=False)
 
 
 def has_its_own_incident(alert: Alert) -> bool:
@@ -489,8 +489,8 @@ MUTANTS = [
            ORPHAN, OUT_OF_REACH, STATE, NO_INTENT, routed=True),
     mutant("what an alert has left is resolved once it is told, although both keys have one alert", OUTBOX, "due",
            resolves_once_it_is_told_elsewhere, NO_INTENT, shared=True),
-    mutant("a key of the same account has incidents of its own", BELONGING, "departed", is_an_integration_of_its_own,
-           LIVE, ONLY_HERE, shared=True),
+    mutant("a key of the same account has incidents of its own", Integrations, "_of_account",
+           is_an_integration_of_its_own, LIVE, ONLY_HERE, shared=True),
     mutant("a resolve that is under way is forgotten with the key, although both keys have one alert", BELONGING,
            "departed", leaves_what_is_under_way, ONLY_HERE, late=True, shared=True, walk=UNSETTLED_AND_ROTATED),
     mutant("a close by a retired key is of an alert of its own", rules, "_may_be_resolved", has_its_own_incident,

@@ -1,9 +1,24 @@
 """The console script: what Ctrl-C does while a command is still being imported, and behind its end."""
 
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
+
+
+def run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run it as from a terminal: in the background of a shell SIGINT is ignored, and that would be inherited."""
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
 
 _INTERRUPTED_IN = """
 import builtins, os, signal, sys
@@ -25,7 +40,7 @@ sys.exit(entry.main())
 @pytest.mark.parametrize("module", ["signal", "argparse", "rich.console", "consumer.demo.demo", "aiokafka.errors"])
 def test_ctrl_c_during_imports_is_no_traceback(module: str) -> None:
     command = [sys.executable, "-c", _INTERRUPTED_IN.format(module=module)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run(command)
     assert done.returncode == 1
     assert done.stderr in ("interrupted\n", "")
     assert done.stdout == ""
@@ -44,7 +59,7 @@ sys.exit(code)
 
 def test_ctrl_c_behind_the_end_leaves_the_exit_code_as_it_is() -> None:
     command = [sys.executable, "-c", _INTERRUPTED_BEHIND]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run(command)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -62,5 +77,5 @@ sys.exit(code)
 
 def test_a_ctrl_c_that_is_ignored_stays_ignored() -> None:
     command = [sys.executable, "-c", _IGNORED_FROM_THE_START]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run(command)
     assert (done.returncode, done.stderr) == (3, "")
