@@ -19,6 +19,7 @@ from consumer.beginning import Fit
 from consumer.clock import Clock
 from consumer.kafka import KafkaClients
 from consumer.look import PartitionLook, looking
+from consumer.waiting import set_within
 from state.anchors import Anchor
 
 WATCH_SECONDS = 1.0
@@ -104,11 +105,7 @@ class AnchorWatch:
             due = self._due()
             if due:
                 await self._check(due)
-            try:
-                async with asyncio.timeout(WATCH_SECONDS):
-                    await self._doubts.wait()
-            except TimeoutError:
-                pass
+            await set_within(self._doubts, WATCH_SECONDS)
 
     def _of(self, partition: TopicPartition, task: Watched) -> _Seen:
         seen = self._seen.get(partition)

@@ -5,13 +5,15 @@ import asyncio
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupLoadInProgressError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.kafka import KafkaClients, close_producer, start_producer, started
-from consumer.mark import Whose, whose
+from consumer.foreign import foreign_group
+from consumer.group_offsets import group_offsets
+from consumer.kafka import KafkaClients, close_producer, start_producer, started, task_id
+from consumer.mark import is_ours
 from consumer.reading import last_checkpoint_values
-from consumer.restore import StateRefused
+from consumer.restore import unreadable
+from consumer.topics_there import topics_there
 from state.records import CorruptState, Position, decode_position
 
 READ_SECONDS = 30.0
@@ -19,13 +21,6 @@ READ_SECONDS = 30.0
 
 FENCE_SECONDS = 30.0
 """For its producer to be fenced, which waits for a transaction that is open to be ended."""
-
-
-async def partitions_there(admin: AIOKafkaAdminClient, topic: str) -> int:
-    """How many partitions a topic has, 0 if it is not there. Raises KafkaError."""
-    # All topics are listed: a question that names a topic can create it.
-    described = await admin.describe_topics()
-    return next((len(one["partitions"]) for one in described if one["topic"] == topic), 0)
 
 
 class Counterpart:
@@ -48,7 +43,7 @@ class Counterpart:
         self._clients = clients
         self._admin = admin
         self._topic = topic
-        self.group_id = group_id
+        self._group_id = group_id
         self._is_gone = is_gone
         self._log = log
 
@@ -58,13 +53,11 @@ class Counterpart:
 
         Raises `StateRefused` if the checkpoint cannot be read, KafkaError and TimeoutError.
         """
-        if partition >= await partitions_there(self._admin, self._topic):
+        if partition >= len((await topics_there(self._admin)).get(self._topic, ())):
             return None
-        found = await self._last(partition) or await self._beginning(TopicPartition(of_input, partition))
-        if found is None or not self._is_gone:
-            return found
-        await self._fence(partition)
-        return await self._last(partition) or found
+        if self._is_gone:
+            await self._fence(partition)
+        return await self._last(partition) or await self._beginning(TopicPartition(of_input, partition))
 
     async def _last(self, partition: int) -> Position | None:
         wanted = TopicPartition(self._topic, partition)
@@ -75,25 +68,20 @@ class Counterpart:
         try:
             found = decode_position(value)
         except CorruptState as error:
-            raise StateRefused(
-                f"topic {self._topic}, partition {partition}: the checkpoint cannot be read, so a later release has "
-                f"written it, or somebody else: run that release ({error})"
-            ) from error
-        if found.group not in (None, self.group_id):
+            raise unreadable(f"topic {self._topic}, partition {partition}: the checkpoint", error) from error
+        if foreign_group(found, self._group_id, self._topic) is not None:
             self._log.warning("checkpoint_of_another_service", topic=self._topic, group=found.group)
             return None
         return found
 
     async def _beginning(self, partition: TopicPartition) -> Position | None:
-        offsets = await self._admin.list_consumer_group_offsets(self.group_id, partitions=[partition])
-        committed = offsets.get(partition)
-        if committed is None:
-            raise GroupLoadInProgressError(f"group {self.group_id}: its coordinator does not give the offsets")
-        is_ours = committed.offset >= 0 and whose(committed) in (Whose.OURS, Whose.FIRST)
-        return Position(partition.topic, partition.partition, committed.offset) if is_ours else None
+        committed = (await group_offsets(self._admin, self._group_id, [partition]))[partition]
+        if committed is None or not is_ours(committed):
+            return None
+        return Position(partition.topic, partition.partition, committed.offset)
 
     async def _fence(self, partition: int) -> None:
-        producer = self._clients.transactional(f"{self.group_id}-{partition}")
+        producer = self._clients.transactional(task_id(self._group_id, partition))
         try:
             async with asyncio.timeout(FENCE_SECONDS):
                 await start_producer(producer)

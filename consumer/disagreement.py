@@ -7,15 +7,16 @@ start: a key template that needs a stage, or needs one no more, is changed while
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from consumer.config import Config
+from consumer.group_members import DescribedGroup, described_groups
 from consumer.kafka import CLIENT_ID
 from consumer.topic_specs import is_repartitioned
+from consumer.topics_there import topics_there
 
 ASK_SECONDS = 5.0
 """For a group to say who its members are."""
@@ -40,13 +41,13 @@ async def disagreement(admin: AIOKafkaAdminClient, config: Config) -> Disagreeme
     """
     lines: list[str] = []
     unknown: list[str] = []
-    there = {described["topic"] for described in await admin.describe_topics()}
+    there = await topics_there(admin)
     for group, topic in topics_of_groups(config, there).items():
-        answers = await _describe(admin, group)
-        if answers is None or not all(_is_at_rest(answer) for answer in answers):
+        found = await _describe(admin, group)
+        if found is None or not all(map(_is_at_rest, found)):
             unknown.append(group)
         else:
-            lines += others(answers, group, topic)
+            lines += others(found, group, topic)
     return Disagreement(lines, unknown)
 
 
@@ -65,9 +66,9 @@ def topics_of_groups(config: Config, there: Collection[str]) -> Mapping[str, str
     return wanted
 
 
-def others(answers: Iterable[Any], group: str, topic: str | None) -> Iterator[str]:
+def others(found: Iterable[DescribedGroup], group: str, topic: str | None) -> Iterator[str]:
     """A sentence, if a member of the service reads something else in this group."""
-    read = {each for subscription in _subscriptions(answers) for each in subscription}
+    read = {each for subscription in _subscriptions(found) for each in subscription}
     if not read or read == {topic}:
         return
     others_read = ", ".join(sorted(read - {topic}))
@@ -78,26 +79,21 @@ def others(answers: Iterable[Any], group: str, topic: str | None) -> Iterator[st
     )
 
 
-def _subscriptions(answers: Iterable[Any]) -> Iterator[Iterable[str]]:
-    for answer in answers:
-        for _, _, _, protocol_type, _, members, *_ in answer.groups:
-            for _, client_id, _, metadata, *_ in members:
-                if protocol_type == "consumer" and metadata and client_id.startswith(CLIENT_ID):
-                    yield ConsumerProtocolMemberMetadata.decode(metadata).subscription
+def _subscriptions(found: Iterable[DescribedGroup]) -> Iterator[Iterable[str]]:
+    for group in found:
+        for member in group.members:
+            if group.protocol_type == "consumer" and member.metadata and member.client_id.startswith(CLIENT_ID):
+                yield ConsumerProtocolMemberMetadata.decode(member.metadata).subscription
 
 
-def _is_at_rest(answer: Any) -> bool:
-    return all(
-        state in _AT_REST if error == 0 else error == GroupAuthorizationFailedError.errno
-        for error, _, state, *_ in answer.groups
-    )
+def _is_at_rest(group: DescribedGroup) -> bool:
+    return group.state in _AT_REST if group.error == 0 else group.error == GroupAuthorizationFailedError.errno
 
 
-async def _describe(admin: AIOKafkaAdminClient, group: str) -> Sequence[Any] | None:
+async def _describe(admin: AIOKafkaAdminClient, group: str) -> Sequence[DescribedGroup] | None:
     try:
         async with asyncio.timeout(ASK_SECONDS):
-            answers: Sequence[Any] = await admin.describe_consumer_groups([group])
-            return answers
+            return list(described_groups(await admin.describe_consumer_groups([group])))
     except GroupAuthorizationFailedError:
         return ()
     except (KafkaError, OSError, TimeoutError):

@@ -10,12 +10,13 @@ from contextlib import aclosing
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer.group_offsets import group_offsets
 from consumer.kafka import KafkaClients, started
-from consumer.mark import MARK, START_MARK, Whose, whose
+from consumer.mark import MARK, START_MARK, is_ours
 from consumer.reading import bounds, read
+from consumer.topics_there import topics_there
 
 READ_SECONDS = 20.0
 """For finding out whether there is a checkpoint."""
@@ -49,38 +50,25 @@ class FirstStart:
 
     async def _is_first(self, topic: str, partitions: int, clients: KafkaClients) -> bool:
         wanted = [TopicPartition(topic, number) for number in range(partitions)]
-        if self._before is not None and any(map(_is_of_ours, await self._offsets(self._before, wanted))):
+        if self._before is not None and any(map(is_ours, await self._offsets(self._before, wanted))):
             return False
         known = has_begun(await self._offsets(self._group_id, wanted))
         return not known if known is not None else not await self._has_checkpoint(clients)
 
     async def _offsets(self, group_id: str, wanted: Sequence[TopicPartition]) -> Iterable[OffsetAndMetadata]:
-        offsets = await self._admin.list_consumer_group_offsets(group_id, partitions=wanted)
-        if any(one not in offsets for one in wanted):
-            raise GroupLoadInProgressError(f"group {group_id}: its coordinator does not give the offsets")
-        found: Iterable[OffsetAndMetadata] = offsets.values()
-        return found
+        offsets = await group_offsets(self._admin, group_id, wanted)
+        return [offset for offset in offsets.values() if offset is not None]
 
     async def _has_checkpoint(self, clients: KafkaClients) -> bool:
         """Whether any record of the topic is committed: each of a task's transactions has a checkpoint."""
-        # All topics are listed: a question that names a topic can create it.
-        numbers = [
-            found["partition"]
-            for described in await self._admin.describe_topics()
-            if described["topic"] == self._checkpoints
-            for found in described["partitions"]
-        ]
-        partitions = [TopicPartition(self._checkpoints, number) for number in numbers]
+        there = (await topics_there(self._admin)).get(self._checkpoints, ())
+        partitions = [TopicPartition(self._checkpoints, found["partition"]) for found in there]
         async with asyncio.timeout(READ_SECONDS), started(clients.reader()) as reader:
             begins, ends = await bounds(reader, partitions)
             async with aclosing(read(reader, begins, ends)) as found:
                 async for _ in found:
                     return True
         return False
-
-
-def _is_of_ours(committed: OffsetAndMetadata) -> bool:
-    return committed.offset >= 0 and whose(committed) in (Whose.OURS, Whose.FIRST)
 
 
 def has_begun(offsets: Iterable[OffsetAndMetadata]) -> bool | None:

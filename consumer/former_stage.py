@@ -4,12 +4,13 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
-from consumer.counterpart import Counterpart, partitions_there
+from consumer.counterpart import Counterpart
 from consumer.former_input import FormerInput
 from consumer.inputs import Inputs
 from consumer.kafka import KafkaClients
 from consumer.mark import proved
 from consumer.source import Source
+from consumer.topics_there import topics_there
 from state.records import InputPlace, Position
 
 
@@ -47,7 +48,7 @@ class FormerStage:
         place = inputs.others.get(self._keyed_topic)
         if place is None and of_stage is None:
             return None
-        if partition.partition >= await partitions_there(self._admin, self._keyed_topic):
+        if partition.partition >= len((await topics_there(self._admin)).get(self._keyed_topic, ())):
             return None
         if place is None:
             committed = await source.group_offset_of(partition)

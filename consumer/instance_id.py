@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.group_members import described_groups
 
 ASK_SECONDS = 5.0
 """For the group to say who its members are. A rebalance waits meanwhile."""
@@ -123,8 +124,7 @@ def holders(answers: Iterable[Any], instance_id: str) -> Iterator[str]:
 
     A static member's id is its instance id with a UUID behind it. (The client does not ask for instance ids.)
     """
-    for answer in answers:
-        for _, _, _, _, _, members, *_ in answer.groups:
-            for member_id, client_id, *_ in members:
-                if member_id[: -_UUID_LENGTH - 1] == instance_id:
-                    yield client_id
+    for group in described_groups(answers):
+        for member in group.members:
+            if member.member_id[: -_UUID_LENGTH - 1] == instance_id:
+                yield member.client_id

@@ -42,6 +42,11 @@ BATCH_BYTES = 512 * 1024
 """How much of one partition a producer puts into one batch."""
 
 
+def task_id(group_id: str, partition: int) -> str:
+    """The transactional id of the task of a partition: whoever takes it fences who had it before."""
+    return f"{group_id}-{partition}"
+
+
 class KafkaClients:
     """Makes the clients of one member. Nothing is connected until a client is started.
 

@@ -38,6 +38,11 @@ def proved(committed: OffsetAndMetadata) -> int | None:
     return committed.offset if whose(committed) is Whose.OURS else None
 
 
+def is_ours(committed: OffsetAndMetadata) -> bool:
+    """Whether the service has set this group offset, behind a checkpoint or before there was one."""
+    return whose(committed) in (Whose.OURS, Whose.FIRST)
+
+
 def whose(committed: OffsetAndMetadata) -> Whose:
     """Who has set this group offset."""
     return _WHOSE.get(committed.metadata, Whose.FOREIGN)

@@ -29,6 +29,7 @@ from consumer.topic_specs import follower_of
 from consumer.topic_watch import TopicWatch
 from consumer.topics import ask_max_bytes, member_topics
 from consumer.turns import Turns
+from consumer.waiting import set_within
 from providers.retry import Backoff
 
 RESTORES_AT_A_TIME = 4
@@ -96,7 +97,7 @@ class MemberRunner(ABC, Generic[T]):
             except Exception as error:
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
                 self._log.error("member_failed", error=repr(error), failures=failures)
-                await _sleep_unless(stopping, self._backoff.wait(failures))
+                await set_within(stopping, self._backoff.wait(failures))
             finally:
                 self._member = self._proofs = self._topics = None
 
@@ -218,11 +219,3 @@ class MemberRunner(ABC, Generic[T]):
 
 def _sentences(troubles: Mapping[int, str]) -> tuple[str, ...]:
     return tuple(f"partition {partition}: {trouble}" for partition, trouble in troubles.items())
-
-
-async def _sleep_unless(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        pass

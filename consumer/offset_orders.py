@@ -5,25 +5,22 @@ only while the group has no members.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.beginning import beginning
+from consumer.group_members import described_groups
 from consumer.kafka import KafkaClients, started
 from consumer.look import looking
 from consumer.mark import ORDER_MARK
-from consumer.reading import Offsets, bounds, read
+from consumer.reading import Offsets, bounds, last_checkpoint_values
 from consumer.startup import StartupError
-from state.records import CHECKPOINT_KEY, CorruptState, Position, decode_position
-
-TAIL = 100
-"""So far from the end of a state partition its checkpoint is looked for first: each transaction ends with one."""
+from state.records import CorruptState, Position, decode_position
 
 
 class Direction(Enum):
@@ -79,10 +76,9 @@ class Group:
 
 async def require_no_members(admin: AIOKafkaAdminClient, group: Group) -> None:
     """Raises `StartupError` if the group has members, and KafkaError."""
-    for response in await admin.describe_consumer_groups([group.name]):
-        for _, name, state, *_ in response.groups:
-            if name == group.name and state not in ("Empty", "Dead", ""):
-                raise StartupError(_has_members(group))
+    for found in described_groups(await admin.describe_consumer_groups([group.name])):
+        if found.name == group.name and found.state not in ("Empty", "Dead", ""):
+            raise StartupError(_has_members(group))
 
 
 async def positions_of(clients: KafkaClients, admin: AIOKafkaAdminClient, group: Group) -> Offsets:
@@ -159,25 +155,10 @@ async def _bounds(clients: KafkaClients, group: Group) -> tuple[Offsets, Offsets
 async def _checkpointed(clients: KafkaClients, group: Group) -> Mapping[TopicPartition, Position]:
     """The checkpoints, of those partitions of this input that have one."""
     async with started(clients.reader()) as reader:
-        begins, ends = await bounds(reader, group.checkpoints)
-        tails = {partition: max(begin, ends[partition] - TAIL) for partition, begin in begins.items()}
-        found = await _last_checkpoints(reader, tails, ends)
-        if rest := {partition: begin for partition, begin in begins.items() if partition not in found}:
-            reader.pause(*group.checkpoints)
-            found |= await _last_checkpoints(reader, rest, ends)
+        found = await last_checkpoint_values(reader, group.checkpoints)
     wanted = set(group.input)
-    places = (_decoded(value) for value in found.values())
+    places = (_decoded(value) for value in found.values() if value is not None)
     return {partition: place for place in places if (partition := _partition_of(place)) in wanted}
-
-
-async def _last_checkpoints(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> dict[TopicPartition, bytes]:
-    values: dict[TopicPartition, bytes] = {}
-    async with aclosing(read(reader, begins, ends)) as found:
-        async for records in found:
-            for record in records:
-                if record.key == CHECKPOINT_KEY and record.value is not None:
-                    values[TopicPartition(record.topic, record.partition)] = record.value
-    return values
 
 
 def _decoded(value: bytes) -> Position:

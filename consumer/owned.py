@@ -20,7 +20,7 @@ from consumer.committed import is_committed
 from consumer.deadletter import DeadLetter
 from consumer.foreign import foreign_group
 from consumer.inputs import Inputs
-from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_producer
+from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_producer, task_id
 from consumer.mark import MARK, Whose, whose
 from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
@@ -31,6 +31,7 @@ from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
 from consumer.state_log import StateLog
 from consumer.transaction import FAILURES, Refused, Unanswered
+from consumer.waiting import set_within
 from consumer.whereabouts import Whereabouts
 from state.anchors import Anchor
 from state.records import Position
@@ -254,7 +255,7 @@ class OwnedPartition(ABC):
         self._owns(producer)
 
     async def _start_producer(self) -> AIOKafkaProducer:
-        transactional_id = f"{self._group_id}-{self.source.partition.partition}"
+        transactional_id = task_id(self._group_id, self.source.partition.partition)
         self._producer = producer = self._clients.transactional(transactional_id, batch_bytes=self._batch_bytes)
         async with asyncio.timeout(INIT_TIMEOUT_SECONDS):
             await start_producer(producer)
@@ -297,11 +298,7 @@ class OwnedPartition(ABC):
 
     async def _checkpoints(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(PROGRESS_SECONDS):
-                    await self._urgent.wait()
-            except TimeoutError:
-                pass  # mere progress
+            await set_within(self._urgent, PROGRESS_SECONDS)  # mere progress waits for so long
             await self._before_checkpoint()
             await self._checkpoint()
             await asyncio.sleep(self._commit_interval)
@@ -333,7 +330,7 @@ class OwnedPartition(ABC):
                 assert isinstance(failed, Unanswered)
                 written = failed.record
                 break
-            if wait and await self._closes_within(wait):
+            if wait and await set_within(self._closing, wait):
                 raise failed
         if self.is_refused:
             self._log.info("checkpoint_taken", refusals=self._refusals - MENDS)
@@ -362,7 +359,7 @@ class OwnedPartition(ABC):
                 settling.cancel()
                 closing.cancel()
                 await asyncio.gather(settling, closing, return_exceptions=True)
-            if await self._closes_within(wait):
+            if await set_within(self._closing, wait):
                 raise failed
 
     async def _settle(self, failed: Refused | Unanswered) -> bool:
@@ -396,14 +393,6 @@ class OwnedPartition(ABC):
         self._refusals = max(MENDS, self._refusals) + 1
         first, longest = REFUSED_SECONDS
         return min(longest, first * 2.0 ** min(10, self._refusals - MENDS - 1))
-
-    async def _closes_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-        except TimeoutError:
-            return False
-        return True
 
     # pause
 

@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from consumer.kafka import KafkaClients
 from consumer.startup import StartupError
 from consumer.state_records import Reunited, StateRecords, Unreadable
+from consumer.topics_there import topics_there
 from consumer.watermarks import all_watermarks
 from state.alert import Alert
 from state.counts import Counts
@@ -30,11 +31,8 @@ transactions that were aborted may lie behind it."""
 
 
 async def partitions_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> Mapping[str, Sequence[TopicPartition]]:
-    """The partitions of each of these topics. Raises `StartupError` for one that is not there.
-
-    All topics are listed: a question that names a topic can create it (``auto.create.topics.enable``).
-    """
-    there = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
+    """The partitions of each of these topics. Raises `StartupError` for one that is not there."""
+    there = await topics_there(admin)
     if missing := [topic for topic in topics if not there.get(topic)]:
         raise StartupError(
             f"topic {missing[0]} does not exist, or this user may not see it: "

@@ -28,6 +28,13 @@ class StateRefused(Exception):
     """A task cannot go on from what its state topic holds, whoever tries: topic, partition and reason are named."""
 
 
+def unreadable(checkpoint: str, error: CorruptState) -> StateRefused:
+    """What is to be raised for a ``checkpoint``, named by its place, that cannot be read."""
+    return StateRefused(
+        f"{checkpoint} cannot be read, so a later release has written it, or somebody else: run that release ({error})"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What the last checkpoint held: the alerts, and the position (None: there has been no checkpoint).
@@ -63,10 +70,7 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
     try:
         position, counts = decode_position(value), decode_counts(value)
     except CorruptState as error:
-        raise StateRefused(
-            f"topic {topic}, partition {partition}: the checkpoint at offset {offset} cannot be read, so a later "
-            f"release has written it, or somebody else: run that release ({error})"
-        ) from error
+        raise unreadable(f"topic {topic}, partition {partition}: the checkpoint at offset {offset}", error) from error
     return Restored(records.found(counts), position, records.written_at, counts, beginning, end)
 
 

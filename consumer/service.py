@@ -1,7 +1,7 @@
 """The service: all pipelines, the health server, the heartbeat, from start to SIGTERM."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
 from consumer.clock_steps import watch_clock
 from consumer.config import Config
-from consumer.disagreement import disagreement
+from consumer.disagreement import Disagreement, disagreement
 from consumer.foreign import foreign_topics
 from consumer.garbage import search_everything_when_short
 from consumer.kafka import KafkaClients
@@ -174,7 +174,7 @@ async def _await_topics(
             seconds_left=round(seconds_left),
         )
 
-    async def look(admin: AIOKafkaAdminClient) -> TopicReport:
+    async def look(admin: AIOKafkaAdminClient) -> tuple[TopicReport, Disagreement]:
         report = await check_topics(admin, config)
         if not report.problems:
             foreign, unknown = await foreign_topics(clients, config, report.found)
@@ -183,11 +183,11 @@ async def _await_topics(
                 log.warning("state_group_unknown", error=unknown)
         if not report.problems and (untried := await try_dead_letters(clients)):
             log.warning("dead_letters_untried", topic=config.kafka.topics.dlq, error=untried)
-        return report
+        return report, Disagreement() if report.problems else await disagreement(admin, config)
 
     async def ask() -> TopicReport:
-        report = await when_kafka_answers(clients, look, unreachable)
-        return report if report.problems else replace(report, problems=await _await_agreement(config, clients, log))
+        report, found = await when_kafka_answers(clients, look, unreachable)
+        return replace(report, problems=(*report.problems, *await _await_agreement(found, config, clients, log)))
 
     asking = asyncio.create_task(ask())
     stop = asyncio.create_task(stopping.wait())
@@ -205,20 +205,19 @@ async def _await_topics(
     return report
 
 
-async def _await_agreement(config: Config, clients: KafkaClients, log: FilteringBoundLogger) -> tuple[str, ...]:
-    """In what members that run disagree with this one. One that has died is in its group until its session ends, and a
-    group in a rebalance says nothing, so both are waited for."""
+async def _await_agreement(
+    found: Disagreement, config: Config, clients: KafkaClients, log: FilteringBoundLogger
+) -> Sequence[str]:
+    """In what members that run disagree with this one, of which this was ``found``. One that has died is in its group
+    until its session ends, and a group in a rebalance says nothing, so both are waited for."""
     loop, told = asyncio.get_running_loop(), False
     until = loop.time() + max(config.kafka.session_timeout, config.kafka.rebalance_timeout) + _SETTLED_SECONDS
-    while True:
-        found = await when_kafka_answers(clients, partial(disagreement, config=config))
-        if not found.lines and not found.unknown:
-            return ()
-        if loop.time() >= until:
-            if found.unknown:
-                log.warning("members_unknown", groups=list(found.unknown))
-            return tuple(found.lines)
+    while (found.lines or found.unknown) and loop.time() < until:
         if found.lines and not told:
             log.warning("members_disagree", error=found.lines[0], seconds_left=round(until - loop.time()))
             told = True
         await asyncio.sleep(1.0)
+        found = await when_kafka_answers(clients, partial(disagreement, config=config))
+    if found.unknown:
+        log.warning("members_unknown", groups=list(found.unknown))
+    return found.lines

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.beginning import Look
 from consumer.clock import Clock
 from consumer.first_start import FirstStart
+from consumer.group_offsets import group_offsets
 from consumer.kafka import KafkaClients
 from consumer.look import looking
 from consumer.mark import BEGINNING_MARK, START_MARK
@@ -36,33 +36,18 @@ class Source:
     """A record that an earlier task has decided, and that was not found again: the log is another from there on."""
 
     async def group_offset(self) -> OffsetAndMetadata | None:
-        """The group's offset with its metadata, None if there is none. (The consumer itself gives no metadata.)
-
-        Raises `GroupLoadInProgressError` if the coordinator does not say, and what the admin client raises.
-        """
+        """The group's offset with its metadata, None if there is none. Raises as `group_offsets`."""
         return await self.group_offset_of(self.partition)
 
     async def group_offset_of(self, partition: TopicPartition) -> OffsetAndMetadata | None:
         """The same of another partition, which the group may have had before."""
-        offsets = await self.admin.list_consumer_group_offsets(self.group_id, partitions=[partition])
-        committed = offsets.get(partition)
-        if committed is None:
-            # Kafka answers for every partition that it is asked for. Without any, the answer was an error about the
-            # group (it is being loaded, or has moved), which the admin client does not look at.
-            raise GroupLoadInProgressError(f"group {self.group_id}: its coordinator does not give the offsets")
-        # -1 stands for none, and is also what a client may have committed by mistake.
-        return committed if committed.offset >= 0 else None
+        return (await group_offsets(self.admin, self.group_id, [partition]))[partition]
 
     async def offsets_of_others(self, partitions: int) -> Sequence[OffsetAndMetadata | None]:
         """The group's offsets of all other partitions of the topic, which has so many. Raises as `group_offset`."""
         topic, own = self.partition
         others = [TopicPartition(topic, number) for number in range(partitions) if number != own]
-        if not others:
-            return []
-        offsets = await self.admin.list_consumer_group_offsets(self.group_id, partitions=others)
-        if any(one not in offsets for one in others):
-            raise GroupLoadInProgressError(f"group {self.group_id}: its coordinator does not give the offsets")
-        return [offsets[one] if offsets[one].offset >= 0 else None for one in others]
+        return list((await group_offsets(self.admin, self.group_id, others)).values())
 
     async def start(self, clients: KafkaClients) -> OffsetAndMetadata:
         """Where to begin without an offset and without a checkpoint, with the mark that says why.

@@ -17,6 +17,7 @@ from aiokafka.errors import (
 )
 
 from consumer.topic_specs import Partitions, Purpose, TopicSpec
+from consumer.topics_there import topics_there
 
 _SETTLE_SECONDS = 0.1
 _SETTLE_LOOKS = 150
@@ -168,8 +169,7 @@ async def _has_grown(admin: AIOKafkaAdminClient, growth: Growth, looks: int) -> 
     for look in range(looks):
         if look:
             await asyncio.sleep(_SETTLE_SECONDS)
-        topics = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
-        partitions = topics.get(growth.topic, [])
+        partitions = (await topics_there(admin)).get(growth.topic, ())
         if len(partitions) >= growth.then and all(partition["leader"] >= 0 for partition in partitions):
             return True
     return False

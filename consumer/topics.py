@@ -36,6 +36,7 @@ from consumer.topic_specs import (
     TopicSpec,
     topics_of,
 )
+from consumer.topics_there import topics_there
 
 DEFAULT_PARTITIONS = 6
 """Of an events topic that is created here: what one cluster of agents needs, and a number that divides well."""
@@ -184,11 +185,8 @@ class _Seen:
 
 async def _look(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> _Seen:
     names = {spec.name for spec in specs}
-    partitions = {
-        topic["topic"]: len(topic["partitions"])
-        for topic in await admin.describe_topics()
-        if topic["topic"] in names and topic["partitions"]
-    }
+    there = await topics_there(admin)
+    partitions = {topic: len(found) for topic, found in there.items() if topic in names and found}
     return _Seen(partitions, await _configs_of(admin, list(partitions)))
 
 

@@ -35,6 +35,7 @@ from consumer.kafka import KafkaClients, close_producer
 from consumer.log import quiet
 from consumer.topic_specs import topics_of
 from consumer.topics import create_topics
+from consumer.waiting import set_within
 from providers.sandbox import Fault, Sandbox, Settings, running_sandbox
 
 START_SECONDS = 60.0
@@ -268,7 +269,7 @@ async def _play(running: _Running, options: Options, console: Console, stopping:
                                 elapsed, options.seconds, per_second, seen, numbers, page=f"{running.sandbox.url}/"
                             )
                         )
-                        await _event_or(stopping, min(left, _REFRESH_SECONDS))
+                        await set_within(stopping, min(left, _REFRESH_SECONDS))
                         if working.done():
                             break  # it failed; the group says why
             finally:
@@ -276,14 +277,6 @@ async def _play(running: _Running, options: Options, console: Console, stopping:
     except* (DemoError, TrafficError) as errors:
         raise DemoError(str(errors.exceptions[0])) from errors
     return time.monotonic() - began
-
-
-async def _event_or(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
 
 
 # quiet, and the end

@@ -49,6 +49,14 @@ async def guarded_world(broker: Broker, sandbox: Sandbox, **delivery: Any) -> Wo
     return await make_world(broker.bootstrap_servers, sandbox.url, pagerduty=pagerduty, kafka=KAFKA, delivery=delivery)
 
 
+async def world_by_severity(broker: Broker, sandbox: Sandbox, **delivery: Any) -> World:
+    """One partition, and a route for each of two severities."""
+    routing = {"by_severity": {"high": HIGH_KEY, "critical": CRITICAL_KEY}}
+    return await make_world(
+        broker.bootstrap_servers, sandbox.url, pagerduty={"routing": routing}, kafka=KAFKA, delivery=delivery
+    )
+
+
 async def opened(world: World, sandbox: Sandbox, folder: Path, count: int = 1) -> None:
     """A first process opens an incident through the guard's key, and leaves."""
     async with service_process(world.document, folder, "first") as first:
@@ -93,14 +101,7 @@ async def standings(document: Mapping[str, Any], folder: Path) -> dict[str, int]
 async def test_a_route_that_was_decided_before_kill_9_is_decided_again_whatever_has_come_since(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    routing = {"by_severity": {"high": HIGH_KEY, "critical": CRITICAL_KEY}}
-    world = await make_world(
-        broker.bootstrap_servers,
-        sandbox.url,
-        pagerduty={"routing": routing},
-        kafka=KAFKA,
-        delivery={"commit_interval_ms": 600_000},
-    )
+    world = await world_by_severity(broker, sandbox, commit_interval_ms=600_000)
     async with service_process(world.document, tmp_path, "first") as first:
         await first.restored()
         await send(world, leak(session="checkpointed"))  # the next checkpoint is ten minutes away
@@ -125,14 +126,7 @@ async def test_a_new_life_is_told_once_the_state_knows_of_the_end_of_the_old_one
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """What is opened as soon as the old one was resolved has another route, by its severity; `kill -9` just then."""
-    routing = {"by_severity": {"high": HIGH_KEY, "critical": CRITICAL_KEY}}
-    world = await make_world(
-        broker.bootstrap_servers,
-        sandbox.url,
-        pagerduty={"routing": routing},
-        kafka=KAFKA,
-        delivery={"commit_interval_ms": 1000},
-    )
+    world = await world_by_severity(broker, sandbox, commit_interval_ms=1000)
     async with service_process(world.document, tmp_path, "first") as first:
         await first.restored()
         await send(world, leak("high"))

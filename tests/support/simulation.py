@@ -492,13 +492,16 @@ class Simulation:
     def _step_crash(self, number: int) -> None:
         """What is on the wire has been accepted, or is lost or adrift; a commit under way comes about or not."""
         self._say(f"crash {number}")
+        self._die(number)
+        self._start()
+
+    def _die(self, number: int) -> None:
         for index, request in enumerate(sorted(self._wire, key=lambda request: request.key)):
             if number >> (index % 2) & 1:
                 self._land(request)
         if number & 4:
             self._kafka.conclude(Outcome.UNKNOWN)
         self.close()
-        self._start()
 
     def _step_reconfigure(self, number: int) -> None:
         """A crash, and a next owner with other keys."""
@@ -506,12 +509,7 @@ class Simulation:
         if keys == self._keys:
             return
         self._say(f"from now on {keys}")
-        for index, request in enumerate(sorted(self._wire, key=lambda request: request.key)):
-            if number >> (index % 2) & 1:
-                self._land(request)
-        if number & 4:
-            self._kafka.conclude(Outcome.UNKNOWN)
-        self.close()
+        self._die(number)
         self._keys, self._has_changed = keys, True
         if not self._shared:
             self._forget_what_nobody_knows()

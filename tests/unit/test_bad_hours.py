@@ -3,7 +3,7 @@
 Everything but Kafka and the provider is the service's own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -47,15 +47,6 @@ def fails(
         return Accepted()
 
     return says
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Ends what a test has begun."""
-    yield
-    for setting in Setting.made:
-        setting.crash()
-    Setting.made.clear()
 
 
 # one alert's trouble is its own

@@ -1,8 +1,5 @@
 """A whole task whose log becomes another one: what it holds, what it commits, what it tells (design section 17)."""
 
-from collections.abc import Iterator
-
-import pytest
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.mark import MARK, START_MARK
@@ -12,15 +9,6 @@ from state.records import CHECKPOINT_KEY, Position, decode_position
 from tests.support.delivery_setting import Partition, Setting
 
 DOWN = Unavailable(503, "down")
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Ends what a test has begun."""
-    yield
-    for setting in Setting.made:
-        setting.crash()
-    Setting.made.clear()
 
 
 def checkpoint(partition: Partition) -> Position:

@@ -34,7 +34,7 @@ class Admin:
         self._groups = {GROUP: members.get("group", ()), STAGE: members.get("stage", ())}
 
     async def describe_topics(self) -> list[dict[str, Any]]:
-        return [{"topic": EVENTS}, {"topic": KEYED}]
+        return [{"topic": topic, "partitions": [{"partition": 0}]} for topic in (EVENTS, KEYED)]
 
     async def describe_consumer_groups(self, groups: Sequence[str]) -> list[Any]:
         (group,) = groups

@@ -1,7 +1,7 @@
 """A state topic that is emptied, or made anew, under a task that runs: what the task knows is written again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,15 +24,6 @@ from state.records import CHECKPOINT_KEY
 from tests.support.delivery_setting import Setting
 
 STATE = TopicPartition("state", 3)
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Ends what a test has begun."""
-    yield
-    for setting in Setting.made:
-        setting.crash()
-    Setting.made.clear()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import hashlib
 from base64 import b64decode
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +38,6 @@ from tests.unit.test_records import ALERTS
 KEY = "forbidden_path:s1"
 ALERT = Alert(KEY, Status.OPEN, "s1", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default", told=Told(Severity.HIGH, 2.0))
 OWING = replace(ALERT, owed=Owed(Record("events", 0, 7, 5, b"k", b"v"), Severity.HIGH, 1.0, 7, 7, holds=7))
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Ends what a test has begun."""
-    yield
-    for setting in Setting.made:
-        setting.crash()
-    Setting.made.clear()
 
 
 # the last release

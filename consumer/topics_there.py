@@ -1,0 +1,14 @@
+"""Which topics there are, with what the broker says of their partitions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+
+async def topics_there(admin: AIOKafkaAdminClient) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """The partitions of every topic that this user may see, by the topic's name. Raises KafkaError.
+
+    All topics are listed: a question that names a topic can create it (``auto.create.topics.enable``).
+    """
+    return {described["topic"]: described["partitions"] for described in await admin.describe_topics()}
