@@ -113,13 +113,20 @@ class KafkaClients:
         Rebootstrap.of(consumer._client, self._bootstrap_client)
         return consumer
 
-    def transactional(self, transactional_id: str, *, batch_bytes: int = BATCH_BYTES) -> AIOKafkaProducer:
+    def transactional(
+        self,
+        transactional_id: str,
+        *,
+        batch_bytes: int = BATCH_BYTES,
+        timeout_seconds: float = TRANSACTION_TIMEOUT_SECONDS,
+    ) -> AIOKafkaProducer:
         """A producer whose start fences every earlier one with this id (KIP-98). Only a record that is larger alone
-        makes a batch larger than ``batch_bytes``."""
+        makes a batch larger than ``batch_bytes``. The broker aborts what is open for longer than ``timeout_seconds``,
+        of a producer that has died for example."""
         producer = AIOKafkaProducer(
             **self._common_settings,
             transactional_id=transactional_id,
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_SECONDS * 1000,
+            transaction_timeout_ms=int(timeout_seconds * 1000),
             max_request_size=MAX_REQUEST_BYTES,
             max_batch_size=batch_bytes,
         )

@@ -30,7 +30,10 @@ async def try_dead_letters(clients: KafkaClients) -> str | None:
     be over when the first dead letter is to be written, and is told there if it is not.
     """
     kafka = clients.config
-    producer = clients.transactional(f"{kafka.group_id}-check-{uuid.uuid4().hex}")
+    # A member that dies in its trial leaves it open, and no other has its transactional id, so the broker has to end
+    # it. Until then it hides every dead letter that is written behind it.
+    transactional_id = f"{kafka.group_id}-check-{uuid.uuid4().hex}"
+    producer = clients.transactional(transactional_id, timeout_seconds=TRIAL_SECONDS)
     try:
         async with asyncio.timeout(TRIAL_SECONDS):
             await start_producer(producer)

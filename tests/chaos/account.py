@@ -36,7 +36,7 @@ ENDING = {"pagerduty": "resolve", "opsgenie": "close"}
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that must not be, or (`cause` given) what is excused: the two exceptions of design section 5.3, an
-    incident that nobody here could know of, and one whose end is rejected for ever."""
+    incident that nobody here could know of, and one whose end is rejected for ever. (Poison has no dedup key.)"""
 
     kind: str
     provider: str
@@ -358,12 +358,13 @@ def _dead_letter_findings(reader: Reader) -> Iterator[Finding]:
     )
     for (provider, stage, _, partition, offset, _), count in letters.items():
         if count > 1:
-            yield Finding("dead_letter_twice", provider, f"{partition}/{offset}", f"{count} of stage {stage}")
+            text = f"{count} dead letters of {partition}/{offset}, stage {stage}"
+            yield Finding("dead_letter_twice", provider, "", text)
     for provider in reader.providers:
         for place in reader.poison:
             if not letters[provider, "decode", *place]:
                 _, partition, offset, _ = place
-                yield Finding("lost", provider, f"{partition}/{offset}", "poison without a dead letter")
+                yield Finding("lost", provider, "", f"poison at {partition}/{offset} without a dead letter")
 
 
 def trace(reader: Reader, sandbox: Sandbox, provider: str, key: str, renderings: Sequence[Rendering] = ()) -> str:

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from consumer.deadletter import DeadLetter
 from consumer.deadletter import decode as decode_dead_letter
 from consumer.moves import HandOver, decode_move, is_move
+from consumer.watermarks import all_watermarks
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY, decode_alert, decode_position
 from tests.chaos.lives import joined
@@ -60,6 +61,8 @@ class Reader:
         self.partitions = world.partitions
         """Of the input and of each topic that follows it, as many as there are now."""
         self.ends: dict[TopicPartition, int] = {}
+        self._hides_letters = False
+        """Whether a transaction that is still open, of a member that has died for example, hides dead letters."""
         self._positions: dict[TopicPartition, int] = {}
         self._told: dict[tuple[str, str], dict[int, list[Alert | None]]] = defaultdict(lambda: defaultdict(list))
         """What each state partition has said of a provider's dedup key."""
@@ -124,7 +127,8 @@ class Reader:
         # What is forwarded is what the events are: of it only the ends are asked for.
         unread = [tp for tp in every if tp.topic in inputs and tp.topic != self._input]
         partitions = [tp for tp in every if tp not in unread]
-        partitions += [TopicPartition(self._dlq, 0), TopicPartition(self._feedback, 0)]
+        dead_letters = TopicPartition(self._dlq, 0)
+        partitions += [dead_letters, TopicPartition(self._feedback, 0)]
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._servers,
             isolation_level="read_committed",
@@ -135,7 +139,9 @@ class Reader:
             consumer.assign(partitions)
             for partition in partitions:
                 consumer.seek(partition, self._positions.get(partition, 0))
-            ends = await consumer.end_offsets([*partitions, *unread])
+            reaches = await all_watermarks(consumer, [*partitions, *unread])
+            ends = {tp: reach.stable for tp, reach in reaches.items()}
+            self._hides_letters = reaches[dead_letters].stable < reaches[dead_letters].high
             self.ends = {tp: end for tp, end in ends.items() if tp.topic in inputs}
             while behind := [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
                 # Few at a time: the sandbox and the proxies answer in the same event loop.
@@ -212,7 +218,7 @@ class Reader:
             committed = {tp.partition: offset.offset for tp, offset in offsets.items() if tp.topic == topic}
             if (undone := self.undone(name, committed, may_owe)) is not None:
                 return undone
-        return None
+        return "dead letters are behind an open transaction" if self._hides_letters else None
 
     def undone(self, provider: str, committed: Mapping[int, int], may_owe: Collection[str] = ()) -> str | None:
         """The same of one provider, or of its stage, as far as it has been read; ``committed`` are the group's offsets.

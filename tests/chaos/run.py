@@ -232,7 +232,7 @@ class Run:
             row.account.findings.append(Finding("never_resolved", "", "", f"{len(left)} alerts, {left[:3]}"))
         account = await self._settled_account("p", happened)
         row.account.findings += [
-            one for one in account.findings if one.provider and session_of(one.dedup_key, one.provider) in may_owe
+            one for one in account.findings if one.dedup_key and session_of(one.dedup_key, one.provider) in may_owe
         ]
         waiting = sum(
             alert.owed is not None

@@ -7,7 +7,6 @@ of what was promised (design section 17); in the end everything is told, and res
 """
 
 import asyncio
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,17 +33,17 @@ from consumer.whole_input import WholeInput
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
-from providers.notification import Trigger
 from providers.provider import Request
 from providers.retry import Backoff
 from state.alert import Alert, Policy, Status
 from state.store import Store
 from state.violation import Record
+from tests.support import simulation
 from tests.support.events import encode, event
 from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs, Sent
-from tests.support.simulation import ONE_KEY, BrokenPromise, _Log, _Nothing, _Provider
+from tests.support.simulation import ONE_KEY, BrokenPromise, Dispatched, _Log, _Nothing, _Provider
 
 TIMEOUT, WINDOW, QUIET, PEACE = 4.0, 10.0, 20.0, 3.0
 EPOCH = 1_800_000_000.0
@@ -69,25 +68,23 @@ _LEAVING: ContextVar["tuple[int, Dispatch]"] = ContextVar("leaving homes")
 
 def random_walk(seed: object, length: int = 70, weights: Mapping[str, int] = WEIGHTS) -> list[Step]:
     """A walk, the same for the same seed."""
-    chance = random.Random(repr(seed))
-    names = chance.choices(list(weights), list(weights.values()), k=length)
-    return [(name, chance.randrange(NUMBERS)) for name in names]
+    return simulation.random_walk(seed, length, weights, NUMBERS)
 
 
 def simulate(walk: Iterable[Step], **options: Any) -> "Homes":
     """Take the walk to its end and on to rest. Raises `BrokenPromise`."""
-    simulation = Homes(**options)
+    homes = Homes(**options)
     try:
         for name, number in walk:
-            simulation.step(name, number)
-        simulation.rest()
+            homes.step(name, number)
+        homes.rest()
     finally:
-        simulation.close()
-    return simulation
+        homes.close()
+    return homes
 
 
 @dataclass(eq=False, slots=True)
-class OnTheWire:
+class OnTheWire(Dispatched):
     """A request that has left; ``covers`` are the events that a trigger tells of."""
 
     member: int
@@ -96,17 +93,8 @@ class OnTheWire:
     answer: "asyncio.Future[Answer]"
     landed: bool = False
 
-    @property
-    def key(self) -> str:
-        return self.dispatch.dedup_key
-
-    @property
-    def is_trigger(self) -> bool:
-        return isinstance(self.dispatch.notification, Trigger)
-
     def __str__(self) -> str:
-        what = "trigger" if self.is_trigger else "resolve"
-        return f"{self.member} {what} {self.key} {sorted(self.covers) or ''}".rstrip()
+        return f"{self.member} {self.what} {self.key} {sorted(self.covers) or ''}".rstrip()
 
 
 @dataclass(slots=True)

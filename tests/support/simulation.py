@@ -129,11 +129,13 @@ class BrokenPromise(AssertionError):
     """What was promised, and the walk that broke it."""
 
 
-def random_walk(seed: object, length: int = 60, weights: Mapping[str, int] = WEIGHTS) -> list[Step]:
+def random_walk(
+    seed: object, length: int = 60, weights: Mapping[str, int] = WEIGHTS, numbers: int = NUMBERS
+) -> list[Step]:
     """A walk, the same for the same seed."""
     chance = random.Random(repr(seed))
     names = chance.choices(list(weights), list(weights.values()), k=length)
-    return [(name, chance.randrange(NUMBERS)) for name in names]
+    return [(name, chance.randrange(numbers)) for name in names]
 
 
 def simulate(
@@ -164,8 +166,28 @@ def shortest(walk: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> l
     return kept
 
 
+class Dispatched:
+    """What is known of a request by what was dispatched with it."""
+
+    __slots__ = ()
+    dispatch: Dispatch
+
+    @property
+    def key(self) -> str:
+        return self.dispatch.dedup_key
+
+    @property
+    def is_trigger(self) -> bool:
+        return isinstance(self.dispatch.notification, Trigger)
+
+    @property
+    def what(self) -> str:
+        """What it does to the incident."""
+        return "trigger" if self.is_trigger else "resolve"
+
+
 @dataclass(eq=False, slots=True)
-class OnTheWire:
+class OnTheWire(Dispatched):
     """A request that has left; ``covers`` are the events a trigger tells. ``place`` is where it lands."""
 
     dispatch: Dispatch
@@ -176,17 +198,8 @@ class OnTheWire:
     landed: bool = False
     deadline: float | None = None
 
-    @property
-    def key(self) -> str:
-        return self.dispatch.dedup_key
-
-    @property
-    def is_trigger(self) -> bool:
-        return isinstance(self.dispatch.notification, Trigger)
-
     def __str__(self) -> str:
-        what = "trigger" if self.is_trigger else "resolve"
-        return f"{what} {self.key} at {self.place} {sorted(self.covers) or ''}".rstrip()
+        return f"{self.what} {self.key} at {self.place} {sorted(self.covers) or ''}".rstrip()
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from aiokafka.errors import (
 )
 
 from consumer.config import KafkaConfig
-from consumer.rights import try_dead_letters
+from consumer.rights import TRIAL_SECONDS, try_dead_letters
 from consumer.startup import StartupError
 
 
@@ -25,7 +25,8 @@ class Clients:
         self.steps: list[str] = []
         self._failures = failures
 
-    def transactional(self, transactional_id: str) -> Any:
+    def transactional(self, transactional_id: str, *, timeout_seconds: float) -> Any:
+        assert timeout_seconds == TRIAL_SECONDS, "nobody else ends what a member that dies leaves open"
         self.steps.append(transactional_id[: transactional_id.rindex("-") + 1])
         steps = ("start", "begin_transaction", "send_and_wait", "abort_transaction", "commit_transaction", "stop")
         return SimpleNamespace(**{step: self._step(step) for step in steps})
