@@ -207,7 +207,7 @@ class MemberRunner(ABC, Generic[T]):
             partitions=len(member.assigned) if member is not None and member.assigned is not None else 0,
             restored=sum(task.is_running for task in tasks.values()),
             stuck=(),
-            refused_routes=(),
+            routes=(),
             troubles=_sentences(member.troubles) if member is not None else (),
             outgrown=self._topics.outgrown if self._topics is not None else (),
             unfit=self._topics.unfit if self._topics is not None else (),

@@ -1,13 +1,26 @@
-"""What delivery does, as log lines and metrics."""
+"""What delivery does, as log lines and metrics.
+
+An outage is told when it begins and when it is over; single attempts that fail are counted, and logged at ``debug``.
+"""
+
+from collections.abc import Mapping
 
 from structlog.typing import FilteringBoundLogger
 
 from consumer.server.metrics import PipelineMetrics
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.delivery.outage import Failure
 from providers.delivery.outbox import Dispatch
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
 
 _DONE = {"trigger": "alert_triggered", "acknowledge": "alert_acknowledged", "resolve": "alert_resolved"}
+_RESULT: Mapping[type[Answer], str] = {
+    Accepted: "accepted",
+    Rejected: "rejected",
+    RouteRefused: "refused",
+    Throttled: "throttled",
+    Unavailable: "unavailable",
+}
 
 
 class DeliveryObserver:
@@ -17,73 +30,97 @@ class DeliveryObserver:
         self._metrics = metrics
         self._log = log
 
-    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float) -> None:
-        """A notification was answered after ``seconds``."""
+    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float, attempt: int) -> None:
+        """A notification was answered after ``seconds``, at its attempt of this number."""
         action = action_of(dispatch.notification)
-        fields: dict[str, object] = {
-            "dedup_key": dispatch.dedup_key,
-            "route": dispatch.route,
-            "action": action,
-            "seconds": round(seconds, 4),
-        }
-        if isinstance(dispatch.notification, Trigger):
-            fields["event_id"] = dispatch.notification.violation.event_id
-        log = self._log
-        match answer:
-            case Accepted():
-                result = "accepted"
-                log.info(_DONE[action], **fields)
-            case Rejected(status=status, reason=reason):
-                result = "rejected"
-                log.error("notification_rejected", status=status, error=reason, **fields)
-            case RouteRefused(status=status, reason=reason):
-                result = "refused"
-                log.error("key_refused", status=status, error=reason, **fields)
-            case Throttled(reason=reason):
-                result = "throttled"
-                log.warning("provider_throttles", error=reason, retry_after=answer.retry_after, **fields)
-            case Unavailable(status=status, reason=reason):
-                result = "unavailable"
-                log.warning(
-                    "provider_unavailable", status=status, error=reason, retry_after=answer.retry_after, **fields
-                )
-        self._metrics.notification(dispatch.route, action, result, seconds)
+        fields = {**_of(dispatch), "attempt": attempt, "seconds": round(seconds, 4)}
+        if isinstance(answer, Accepted):
+            self._log.info(_DONE[action], **fields)
+        else:
+            status = 429 if isinstance(answer, Throttled) else answer.status
+            self._log.debug(
+                "attempt_failed", result=_RESULT[type(answer)], status=status, error=answer.reason, **fields
+            )
+        self._metrics.notification(dispatch.route, action, _RESULT[type(answer)], seconds)
+
+    def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
+        """The provider takes this notification at no time: it is given up."""
+        self._log.error("notification_rejected", status=answer.status, error=answer.reason, **_of(dispatch))
+
+    def fails_alone(self, dispatch: Dispatch, answer: Unavailable, attempt: int) -> None:
+        """Its route accepts others, and not this notification, which is tried again."""
+        self._log.warning(
+            "notification_fails", status=answer.status, error=answer.reason, attempt=attempt, **_of(dispatch)
+        )
 
     def follow_up_rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
         """A further request of an accepted notification (a priority, a note) was rejected."""
-        self._log.error(
-            "follow_up_rejected",
-            dedup_key=dispatch.dedup_key,
-            route=dispatch.route,
-            status=answer.status,
-            error=answer.reason,
-        )
+        self._log.error("follow_up_rejected", status=answer.status, error=answer.reason, **_of(dispatch))
         self._metrics.follow_up_rejected(dispatch.route)
 
     def checked(self, route: str, answer: Answer) -> None:
-        """The key of the route was checked."""
+        """The key of the route was checked. What follows from the answer is told of the route."""
         match answer:
             case Accepted():
-                self._log.debug("route_checked", route=route, result="accepted")
-                self._metrics.route_check(route, "accepted")
-            case Rejected(status=status, reason=reason) | RouteRefused(status=status, reason=reason):
-                self._log.error("route_checked", route=route, result="refused", status=status, error=reason)
-                self._metrics.route_check(route, "refused")
+                result, error = "accepted", None
+            case Rejected(reason=reason) | RouteRefused(reason=reason):
+                result, error = "refused", reason
             case Throttled(reason=reason) | Unavailable(reason=reason):
-                self._log.warning("route_checked", route=route, result="unavailable", error=reason)
-                self._metrics.route_check(route, "unavailable")
+                result, error = "unavailable", reason
+        self._log.debug("route_checked", route=route, result=result, error=error)
+        self._metrics.route_check(route, result)
 
-    def refused(self, routes: tuple[str, ...], reason: str) -> None:
-        """The provider refuses these routes, which share a key, from now on."""
-        self._log.error("route_refused", routes=list(routes), error=reason)
+    def failing(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
+        """From now on nothing is taken through these routes, which share a key."""
+        self._log.warning(
+            "route_fails", routes=list(routes), status=failure.status, error=failure.reason, waiting=waiting
+        )
 
-    def works(self, routes: tuple[str, ...]) -> None:
+    def refused(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
+        """The provider refuses the key of these routes from now on."""
+        self._log.error(
+            "route_refused", routes=list(routes), status=failure.status, error=failure.reason, waiting=waiting
+        )
+
+    def works(self, routes: tuple[str, ...], seconds: float, failures: int, waiting: int) -> None:
         """The provider takes these routes again."""
-        self._log.info("route_works", routes=list(routes))
+        self._log.info(
+            "route_works", routes=list(routes), seconds=round(seconds, 1), failed_attempts=failures, waiting=waiting
+        )
+
+    def given_up(self, routes: tuple[str, ...], seconds: float) -> None:
+        """What was told of these routes concerns nobody here any more."""
+        self._log.info("route_unused", routes=list(routes), seconds=round(seconds, 1))
+
+    def throttled(self, routes: tuple[str, ...], answer: Throttled, waiting: int) -> None:
+        """The provider limits the rate of these routes."""
+        self._log.warning(
+            "route_throttled",
+            routes=list(routes),
+            error=answer.reason,
+            retry_after=answer.retry_after,
+            waiting=waiting,
+        )
+
+    def unthrottled(self, routes: tuple[str, ...], seconds: float) -> None:
+        """The rate of these routes is as it should be again."""
+        self._log.info("route_not_throttled", routes=list(routes), seconds=round(seconds, 1))
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         """A notification could not be made into requests: a fault of this program."""
-        self._log.error("notification_failed", dedup_key=dispatch.dedup_key, exc_info=error)
+        self._log.error("notification_failed", **_of(dispatch), exc_info=error)
+
+
+def _of(dispatch: Dispatch) -> dict[str, object]:
+    """What every line about a notification says of it."""
+    fields: dict[str, object] = {
+        "dedup_key": dispatch.dedup_key,
+        "route": dispatch.route,
+        "action": action_of(dispatch.notification),
+    }
+    if isinstance(dispatch.notification, Trigger):
+        fields["event_id"] = dispatch.notification.violation.event_id
+    return fields
 
 
 def action_of(notification: Notification) -> str:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.server.exposition import Exposition
 from consumer.server.health import PipelineHealth, liveness, readiness, takes_traffic
+from providers.story import utc
 
 SHUTDOWN_SECONDS = 1.0
 """So long are answers on their way waited for at the end."""
@@ -96,6 +97,7 @@ def _verdict(reasons: Sequence[str], pipelines: Sequence[PipelineHealth]) -> web
 def _facts(pipeline: PipelineHealth) -> dict[str, Any]:
     facts = asdict(pipeline)
     del facts["name"]
+    facts["routes"] = [{**asdict(route), "since": utc(route.since)} for route in pipeline.routes]
     return {**facts, "reasons": sorted({*liveness([pipeline]), *readiness([pipeline])})}
 
 

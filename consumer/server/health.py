@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from providers.delivery.outage import Condition
+from providers.story import utc
+
 STALLED_SECONDS = 120.0
 """A fetching loop of a member that is in its group and has not turned for so long is stuck."""
 
@@ -14,15 +17,36 @@ _NOT_JOINED = "not in its consumer group"
 
 
 @dataclass(frozen=True, slots=True)
+class RouteHealth:
+    """What is wrong with a route, since when (seconds since the epoch), and what the provider said of it last."""
+
+    route: str
+    condition: Condition
+    since: float
+    reason: str
+
+    def __str__(self) -> str:
+        what = _CONDITIONS[self.condition].format(route=self.route)
+        return f"{what} since {utc(self.since)}: {self.reason}"
+
+
+_CONDITIONS = {
+    Condition.REFUSED: "the provider refuses route {route}",
+    Condition.FAILING: "the provider takes nothing through route {route}",
+    Condition.THROTTLED: "the provider limits the rate of route {route}",
+}
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineHealth:
     """How one pipeline of this member is now.
 
     ``joined``: it is in its group. ``proved``: a proof was accepted recently enough to send (it needs none without
     partitions). ``partitions``: how many are assigned to it; ``restored``: how many of these decide. ``stuck``: what is
-    wrong with the progress of the whole group, a sentence for each partition. ``troubles``: what is wrong with single
-    partitions of this member, a sentence for each. ``loop_age``: seconds since its fetching loop turned, 0 while it
-    waits for its group. ``standstill``: seconds for which Kafka has answered while a member with partitions had no
-    proof, and neither a rebalance nor a restore was under way.
+    wrong with the progress of the whole group, a sentence for each partition. ``routes``: those with which something is
+    wrong. ``troubles``: what is wrong with single partitions of this member, a sentence for each. ``loop_age``: seconds
+    since its fetching loop turned, 0 while it waits for its group. ``standstill``: seconds for which Kafka has answered
+    while a member with partitions had no proof, and neither a rebalance nor a restore was under way.
     ``outgrown``: which topics have another number of partitions than their input, a sentence for each; ``unfit``: what
     else is wrong with the topics. ``notes`` is what somebody should know although pages get through.
     """
@@ -33,7 +57,7 @@ class PipelineHealth:
     partitions: int
     restored: int
     stuck: tuple[str, ...]
-    refused_routes: tuple[str, ...]
+    routes: tuple[RouteHealth, ...]
     troubles: tuple[str, ...]
     loop_age: float
     standstill: float = 0.0
@@ -93,8 +117,9 @@ def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
         yield "no recent proof of ownership: the group's coordinator does not answer"
     if pipeline.restored < pipeline.partitions:
         yield f"{pipeline.restored} of {pipeline.partitions} partitions are restored"
-    for route in pipeline.refused_routes:
-        yield f"the provider refuses route {route}"
+    for route in pipeline.routes:
+        if route.condition is not Condition.THROTTLED:
+            yield f"{route}"
     yield from pipeline.troubles
     yield from pipeline.outgrown
     yield from pipeline.unfit

@@ -19,6 +19,7 @@ from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled
 from providers.delivery.breaker import Breaker, BreakerSettings
 from providers.delivery.integration import Alert, Integration, Owed, Suspect
 from providers.delivery.limiter import KeyLimiter
+from providers.delivery.outage import Condition, Failure, RouteTrouble
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
 from providers.notify import NO_SUCH_ALERT, Sender, ask, deliver
@@ -155,6 +156,19 @@ class Delivery:
         """The routes that nothing but probes leaves through."""
         return [route for one in self._integrations if one.breaker.is_open for route in one.routes]
 
+    def troubles(self) -> Iterator[RouteTrouble]:
+        """What is wrong with which routes, in the order of the configuration."""
+        now = self._clock()
+        for one in self._integrations:
+            outage = one.outages.current
+            if outage is not None and (one.refusal is not None or one.breaker.is_open or one.outages.lasts(now)):
+                condition = Condition.REFUSED if one.refusal is not None else Condition.FAILING
+                for route in one.routes:
+                    yield RouteTrouble(route, condition, now - outage.since, outage.last.reason)
+            elif one.throttled_since is not None and one.limiter.is_throttled(now):
+                for route in one.routes:
+                    yield RouteTrouble(route, Condition.THROTTLED, now - one.throttled_since, "too many requests")
+
     def is_busy(self, outbox: Outbox, dedup_key: str) -> bool:
         """Whether a notification about this alert is on the wire, or waits for the check of its key."""
         return self._is_busy((outbox, dedup_key))
@@ -223,6 +237,9 @@ class Delivery:
             task.cancel()
         if mine:
             await asyncio.wait(mine)
+        for integration in self._integrations:
+            if integration.is_idle and integration.refusal is None:
+                self._give_up(integration)
 
     def _free(self, steps: Iterator[object]) -> None:
         """Free what is not used any more; much of it, others run in between."""
@@ -309,6 +326,7 @@ class Delivery:
             return
         now = self._clock()
         self._check_if_due(integration, now)
+        self._unthrottle(integration, now)
         more_is_due = integration.unpark(now)
         for _ in range(_STARTED_AT_A_TIME):
             if not self._may_send():
@@ -418,7 +436,7 @@ class Delivery:
                 self._observer.failed(dispatch, error)
                 self._tell(entry, dispatch, Rejected(0, f"internal error: {type(error).__name__}"))
             elif (answer := task.result()) is not None:
-                self._observer.answered(dispatch, answer, self._clock() - sent_at)
+                self._observer.answered(dispatch, answer, self._clock() - sent_at, _attempt(entry))
                 self._settle(integration, entry, dispatch, answer, sent_at)
             else:
                 self._ask_again(alert, integration)  # withheld: it has its place again
@@ -458,7 +476,7 @@ class Delivery:
                 self._accepted(integration, entry, sent_at, now)
                 self._tell(entry, dispatch, answer)
             case Rejected(is_plain=True):
-                self._tell(entry, dispatch, answer)
+                self._reject(entry, dispatch, answer)
             case Rejected():
                 assert suspect is not None
                 if integration.check_interval:
@@ -466,19 +484,20 @@ class Delivery:
                 elif integration.believes_rejection():
                     self._own_fault(integration, suspect)
                 else:
-                    self._refuse(integration, answer.reason, by_check=False)
+                    self._refuse(integration, answer, by_check=False)
                     self._routes_fault(integration, suspect)
-            case RouteRefused(reason=reason):
+            case RouteRefused():
                 assert suspect is not None
                 if integration.is_own_trouble(entry) and integration.check_interval:
                     self._suspect(integration, suspect)  # it alone may be answered so
                 elif integration.is_own_trouble(entry) or sent_at <= integration.accepted_at:
                     self._own_fault(integration, suspect)
                 else:
-                    self._refuse(integration, reason, by_check=False)
+                    self._refuse(integration, answer, by_check=False)
                     self._routes_fault(integration, suspect)
             case Throttled(reason=reason, retry_after=retry_after):
                 if integration.throttled(entry, retry_after, sent_at, now):
+                    self._throttled(integration, answer, now)
                     self._ask_again((entry.outbox, entry.dedup_key), integration)
                 else:
                     self._fail(integration, entry, dispatch, Unavailable(429, reason, retry_after), sent_at)
@@ -498,6 +517,11 @@ class Delivery:
         now, retry_after = self._clock(), answer.retry_after or 0.0
         retry = integration.note_failure(entry, sent_at)
         integration.failed(entry, now, retry_after)
+        if not integration.is_own_trouble(entry):
+            self._fails(integration, Failure(answer.status, answer.reason), now)
+        elif entry.pending.failures and not retry.is_told:
+            retry.is_told = True
+            self._observer.fails_alone(dispatch, answer, _attempt(entry))
         wait = self._backoff.wait(entry.pending.failures + 1, OWN_BACKOFF_SECONDS if retry.others_accepted else None)
         retry.not_before = now + wait
         if integration.breaker.probes.asked_until < now + retry_after:  # else all wait for it
@@ -529,11 +553,15 @@ class Delivery:
     def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key works: the notification itself is rejected."""
         answer, entry = suspect.answer, suspect.entry
-        if _may_be_taken_later(answer):
+        if isinstance(answer, Rejected) and not _may_be_taken_later(answer):
+            self._reject(entry, suspect.dispatch, answer)
+        else:
             failed = Unavailable(answer.status, answer.reason)
             self._fail(integration, entry, suspect.dispatch, failed, suspect.sent_at)
-        else:
-            self._tell(entry, suspect.dispatch, answer)
+
+    def _reject(self, entry: Entry, dispatch: Dispatch, answer: Rejected) -> None:
+        self._observer.rejected(dispatch, answer)
+        self._tell(entry, dispatch, answer)
 
     def _routes_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key does not work: the notification stays owed, in its place."""
@@ -544,28 +572,62 @@ class Delivery:
         integration.note_failure(suspect.entry, suspect.sent_at)
         self._tell(suspect.entry, suspect.dispatch, RouteRefused(suspect.answer.status, suspect.answer.reason))
 
-    def _refuse(self, integration: Integration, reason: str, *, by_check: bool) -> None:
-        if integration.refuse(reason, self._clock(), by_check=by_check):
-            self._observer.refused(integration.routes, reason)
+    # what somebody is told of the routes
+
+    def _fails(self, integration: Integration, failure: Failure, now: float, *, by_check: bool = False) -> None:
+        is_certain = integration.breaker.is_open
+        if integration.outages.failed(failure, now, is_certain=is_certain, by_check=by_check):
+            self._observer.failing(integration.routes, failure, integration.owed)
+
+    def _refuse(self, integration: Integration, answer: Rejected | RouteRefused, *, by_check: bool) -> None:
+        now, failure = self._clock(), Failure(answer.status, answer.reason)
+        integration.outages.failed(failure, now, is_certain=True, by_check=by_check)
+        if integration.refuse(answer.reason, now, by_check=by_check):
+            self._observer.refused(integration.routes, failure, integration.owed)
 
     def _works(self, integration: Integration) -> None:
-        if integration.works():
-            self._observer.works(integration.routes)
+        integration.works()
+        outage = integration.outages.over()
+        if outage is not None:
+            seconds = self._clock() - outage.since
+            self._observer.works(integration.routes, seconds, outage.failures, integration.owed)
+
+    def _give_up(self, integration: Integration) -> None:
+        """Nothing is known of it any more, and nobody waits for it."""
+        integration.works()
+        outage = integration.outages.over()
+        if outage is not None:
+            self._observer.given_up(integration.routes, self._clock() - outage.since)
 
     def _check_works(self, integration: Integration) -> None:
-        """A check ends a refusal that a check has found out, or by which nothing is owed any more; any other ends with
-        the next acceptance."""
-        refusal = integration.refusal
-        if refusal is not None and (refusal.by_check or not integration.owed):
+        """A check ends what a check has found out, or by which nothing is owed any more; any other refusal or outage
+        ends with the next acceptance."""
+        refusal, outage = integration.refusal, integration.outages.current
+        if refusal is not None:
+            is_over = refusal.by_check or not integration.owed
+        else:
+            is_over = outage is not None and (outage.by_check or integration.is_idle)
+        if is_over:
             self._works(integration)
+
+    def _throttled(self, integration: Integration, answer: Throttled, now: float) -> None:
+        if integration.throttled_since is None:
+            integration.throttled_since = now
+            self._observer.throttled(integration.routes, answer, integration.owed)
+
+    def _unthrottle(self, integration: Integration, now: float) -> None:
+        since = integration.throttled_since
+        if since is not None and not integration.limiter.is_throttled(now):
+            integration.throttled_since = None
+            self._observer.unthrottled(integration.routes, now - since)
 
     # the check of a key
 
     def _check_if_due(self, integration: Integration, now: float) -> None:
         due = integration.check_due()
         if due is None:
-            if integration.refusal is not None and integration.is_idle:
-                self._works(integration)  # nothing is known of it any more, and nobody waits for it
+            if integration.is_idle:
+                self._give_up(integration)
             return
         if due > now or integration.is_checking:
             return
@@ -595,13 +657,13 @@ class Delivery:
                 self._check_works(integration)
                 for suspect in suspects:
                     self._key_works(integration, suspect)
-            case Rejected(is_plain=True, reason=reason):
+            case Rejected(is_plain=True):
                 # There is no such alert: it has read the key. Or there is no such address, and then what was answered
                 # so as well is no alert's fault.
                 suspects = integration.check_read(sent_at, now)
                 nowhere = [suspect for suspect in suspects if suspect.answer.status == NO_SUCH_ALERT]
                 if nowhere:
-                    self._refuse(integration, reason, by_check=False)
+                    self._refuse(integration, answer, by_check=False)
                 else:
                     self._check_works(integration)
                 for suspect in suspects:
@@ -609,16 +671,19 @@ class Delivery:
                         self._routes_fault(integration, suspect)
                     else:
                         self._key_works(integration, suspect)
-            case Rejected(reason=reason) | RouteRefused(reason=reason):
+            case Rejected() | RouteRefused():
                 if sent_at <= integration.accepted_at:
                     return  # something was accepted after it had left
-                self._refuse(integration, reason, by_check=True)
+                self._refuse(integration, answer, by_check=True)
                 for suspect in integration.check_refused():
                     self._routes_fault(integration, suspect)
             case Throttled(retry_after=retry_after):
                 integration.limiter.throttled(now, retry_after)
+                self._throttled(integration, answer, now)
                 integration.check_unanswered()
-            case Unavailable():
+            case Unavailable(status=status, reason=reason):
+                if sent_at > integration.accepted_at:
+                    self._fails(integration, Failure(status, reason), now, by_check=True)
                 integration.check_unanswered()
 
     # time
@@ -634,6 +699,10 @@ class Delivery:
         if due is not None:
             loop = asyncio.get_running_loop()
             self._timers[integration] = loop.call_later(max(0.0, due - now), self._pump, integration)
+
+
+def _attempt(entry: Entry) -> int:
+    return entry.pending.failures + 1
 
 
 def _may_be_taken_later(answer: Rejected | RouteRefused) -> bool:

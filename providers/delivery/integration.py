@@ -13,6 +13,7 @@ from typing import Final
 from providers.answer import Rejected, RouteRefused
 from providers.delivery.breaker import Breaker, Probes
 from providers.delivery.limiter import KeyLimiter
+from providers.delivery.outage import Outages
 from providers.delivery.outbox import Dispatch, Lane, Outbox, Pending
 from providers.delivery.queue import Entry, Queue, Retry
 from state.violation import Severity
@@ -123,6 +124,9 @@ class Integration:
     awaiting: int = 0
     """Notifications on the wire whose next request waits for a token: they go before what has not begun."""
     refusal: Refusal | None = None
+    outages: Outages = field(default_factory=Outages)
+    throttled_since: float | None = None
+    """When the provider began to limit the rate, until it is as it should be."""
     suspects: dict[Alert, Suspect] = field(default_factory=dict)
     accepted_at: float = float("-inf")
     """When the last acceptance came."""

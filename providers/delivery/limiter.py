@@ -156,6 +156,11 @@ class KeyLimiter:
         if retry_after is not None:
             self._paused_until = max(self._paused_until, now + min(retry_after, LONGEST_RETRY_AFTER))
 
+    def is_throttled(self, now: float) -> bool:
+        """Whether there has been a 429 since the burst was whole: the rate is, or may soon be, lower than it was."""
+        self._advance(now)
+        return self._throttled > 0
+
     def _set_rise(self) -> None:
         """By how many shares a second the level rises beyond the firm one, at first; after a change of what that is."""
         if self._throttled:

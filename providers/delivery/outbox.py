@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Unavailable
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.delivery.outage import Failure
 from providers.notification import Notification
 from state.violation import Severity
 
@@ -90,8 +91,16 @@ class Outbox(Protocol):
 class Observer(Protocol):
     """What delivery tells about its work; metrics and logs listen."""
 
-    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float) -> None:
-        """A notification was answered after ``seconds``."""
+    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float, attempt: int) -> None:
+        """A notification was answered after ``seconds``, at its attempt of this number."""
+        ...
+
+    def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
+        """The provider takes this notification at no time: it is given up."""
+        ...
+
+    def fails_alone(self, dispatch: Dispatch, answer: Unavailable, attempt: int) -> None:
+        """Its route accepts others, and not this notification, which is tried again; said once of each alert."""
         ...
 
     def follow_up_rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
@@ -106,10 +115,26 @@ class Observer(Protocol):
         """The key of the route was checked."""
         ...
 
-    def refused(self, routes: tuple[str, ...], reason: str) -> None:
-        """The provider refuses these routes, which share a key, from now on."""
+    def failing(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
+        """From now on nothing is taken through these routes, which share a key; ``waiting`` triggers are owed."""
         ...
 
-    def works(self, routes: tuple[str, ...]) -> None:
-        """The provider takes these routes again."""
+    def refused(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
+        """The provider refuses the key of these routes from now on; ``waiting`` triggers are owed."""
+        ...
+
+    def works(self, routes: tuple[str, ...], seconds: float, failures: int, waiting: int) -> None:
+        """What was told of these routes is over, after so long and so many failures. ``waiting`` triggers are owed."""
+        ...
+
+    def given_up(self, routes: tuple[str, ...], seconds: float) -> None:
+        """What was told of these routes concerns nobody here any more: their alerts are another member's, or gone."""
+        ...
+
+    def throttled(self, routes: tuple[str, ...], answer: Throttled, waiting: int) -> None:
+        """The provider limits the rate of these routes, below what it is known to take; ``waiting`` are owed."""
+        ...
+
+    def unthrottled(self, routes: tuple[str, ...], seconds: float) -> None:
+        """The limit of these routes is as it should be again, after so long."""
         ...

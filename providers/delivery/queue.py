@@ -18,13 +18,15 @@ _UNPARKED_AT_A_TIME = 32  # at each answer, of which many can come at once
 @dataclass(slots=True)
 class Retry:
     """What has failed of an alert: when its first and last request that failed had left, by the monotonic clock, and
-    whether its route has accepted others since the one before. ``throttled`` counts the answers 429 in a row."""
+    whether its route has accepted others since the one before. ``throttled`` counts the answers 429 in a row;
+    ``is_told``: somebody knows that it fails while others are accepted."""
 
     first_failed: float
     last_failed: float
     others_accepted: bool = False
     not_before: float = 0.0
     throttled: int = 0
+    is_told: bool = False
 
 
 @dataclass(slots=True, eq=False)

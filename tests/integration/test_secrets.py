@@ -134,7 +134,7 @@ async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broke
         await send(world, event(session="last"), event(session="last", guard="secret_leak"))
         for provider in ("pagerduty", "opsgenie"):
             await wait_until(
-                lambda provider=provider: member.runners[provider].health().refused_routes != (), "the route is refused"
+                lambda provider=provider: member.runners[provider].health().routes != (), "the route is refused"
             )
         metrics += generate_latest(member.registry)
     output += member.output.getvalue()

@@ -460,8 +460,10 @@ class Setting:
 
     # what delivery tells
 
-    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float) -> None:
+    def answered(self, *_: object) -> None:
         pass
+
+    rejected = fails_alone = failing = given_up = throttled = unthrottled = answered
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         self.faults.append(repr(error))
@@ -472,11 +474,12 @@ class Setting:
     def checked(self, route: str, answer: Answer) -> None:
         pass
 
-    def refused(self, routes: tuple[str, ...], reason: str) -> None:
+    def refused(self, *_: object) -> None:
         self.refusals.append((self.now, "refused"))
 
-    def works(self, routes: tuple[str, ...]) -> None:
-        self.refusals.append((self.now, "works"))
+    def works(self, *_: object) -> None:
+        if self.refusals and self.refusals[-1][1] == "refused":
+            self.refusals.append((self.now, "works"))
 
 
 class _Log:

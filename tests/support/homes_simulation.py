@@ -553,6 +553,7 @@ class Homes:
         pass
 
     follow_up_rejected = checked = refused = works = answered
+    rejected = fails_alone = failing = given_up = throttled = unthrottled = answered
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         self.break_("a fault", repr(error))

@@ -651,8 +651,10 @@ class Simulation:
 
     # what delivery tells (`providers.delivery.Observer`)
 
-    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float) -> None:
+    def answered(self, *_: object) -> None:
         pass
+
+    rejected = fails_alone = failing = given_up = throttled = unthrottled = answered
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
         self._break("a fault", repr(error))
@@ -663,10 +665,10 @@ class Simulation:
     def checked(self, route: str, answer: Answer) -> None:
         self._say(f"checked: {type(answer).__name__}")
 
-    def refused(self, routes: tuple[str, ...], reason: str) -> None:
+    def refused(self, *_: object) -> None:
         self._say("refused")
 
-    def works(self, routes: tuple[str, ...]) -> None:
+    def works(self, *_: object) -> None:
         self._say("works")
 
     # what must be true

@@ -14,6 +14,7 @@ import pytest
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
+from providers.delivery.outage import Failure
 from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
 from providers.notification import Notification, Resolve
 from providers.provider import Request
@@ -154,6 +155,7 @@ class Setting:
         self.faults: list[tuple[str, BaseException]] = []
         self.follow_ups: list[tuple[str, Rejected]] = []
         self.refusals: list[tuple[str, tuple[str, ...]]] = []
+        self.story: list[str] = []
         self.checks: list[Answer] = []
         self.delivery = Delivery(
             provider=Provider(routes, requests, keys or {}),
@@ -183,7 +185,7 @@ class Setting:
 
     # what delivery tells
 
-    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float) -> None:
+    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float, attempt: int) -> None:
         self.observed.append((dispatch.dedup_key, answer, seconds))
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
@@ -195,11 +197,32 @@ class Setting:
     def checked(self, route: str, answer: Answer) -> None:
         self.checks.append(answer)
 
-    def refused(self, routes: tuple[str, ...], reason: str) -> None:
-        self.refusals.append(("refused", routes))
+    def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
+        self.story.append(f"rejected {dispatch.dedup_key}: {answer.status} {answer.reason}")
 
-    def works(self, routes: tuple[str, ...]) -> None:
-        self.refusals.append(("works", routes))
+    def fails_alone(self, dispatch: Dispatch, answer: Unavailable, attempt: int) -> None:
+        self.story.append(f"{dispatch.dedup_key} fails alone, attempt {attempt}: {answer.status}")
+
+    def failing(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
+        self.story.append(f"{routes} fail: {failure.status}, {waiting} wait")
+
+    def refused(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
+        self.refusals.append(("refused", routes))
+        self.story.append(f"{routes} are refused: {failure.status}, {waiting} wait")
+
+    def works(self, routes: tuple[str, ...], seconds: float, failures: int, waiting: int) -> None:
+        if self.refusals and self.refusals[-1][0] == "refused":
+            self.refusals.append(("works", routes))
+        self.story.append(f"{routes} work after {seconds:.0f} s, {failures} failures, {waiting} wait")
+
+    def given_up(self, routes: tuple[str, ...], seconds: float) -> None:
+        self.story.append(f"{routes} concern nobody here after {seconds:.0f} s")
+
+    def throttled(self, routes: tuple[str, ...], answer: Throttled, waiting: int) -> None:
+        self.story.append(f"{routes} are throttled, {waiting} wait")
+
+    def unthrottled(self, routes: tuple[str, ...], seconds: float) -> None:
+        self.story.append(f"{routes} are not throttled after {seconds:.0f} s")
 
     # what a test does
 

@@ -14,11 +14,13 @@ from consumer.server.health import (
     STALLED_SECONDS,
     STANDSTILL_SECONDS,
     PipelineHealth,
+    RouteHealth,
     heartbeat_reason,
     liveness,
     readiness,
     takes_traffic,
 )
+from providers.delivery.outage import Condition
 
 WELL = PipelineHealth(
     name="pagerduty",
@@ -27,10 +29,13 @@ WELL = PipelineHealth(
     partitions=3,
     restored=3,
     stuck=(),
-    refused_routes=(),
+    routes=(),
     troubles=(),
     loop_age=0.1,
 )
+
+
+REFUSED = RouteHealth("default", Condition.REFUSED, 1_795_659_185.0, "Invalid routing key")
 
 
 def but(**differences: Any) -> PipelineHealth:
@@ -62,7 +67,9 @@ def test_before_any_pipeline_has_started_nothing_is_well() -> None:
         (but(loop_age=STALLED_SECONDS), True, True, True),
         (but(proved=False), True, False, False),
         (but(restored=2), True, False, False),
-        (but(refused_routes=("by_guard:secret_leak",)), True, False, False),
+        (but(routes=(REFUSED,)), True, False, False),
+        (but(routes=(replace(REFUSED, condition=Condition.FAILING),)), True, False, False),
+        (but(routes=(replace(REFUSED, condition=Condition.THROTTLED),)), True, True, True),
         (but(troubles=("partition 2: its task failed: KafkaError()",)), True, False, False),
         (but(stuck=("partition 2 has had a lag of 7 without progress",)), True, True, False),
         # More members than partitions: the one without has nothing to prove, and is well.
@@ -77,8 +84,11 @@ def test_what_each_trouble_means(pipeline: PipelineHealth, alive: bool, ready: b
 
 
 def test_one_pipeline_in_trouble_is_enough_and_is_named() -> None:
-    pipelines = [WELL, but(name="opsgenie", restored=1, refused_routes=("default",))]
-    reasons = ["opsgenie: 1 of 3 partitions are restored", "opsgenie: the provider refuses route default"]
+    pipelines = [WELL, but(name="opsgenie", restored=1, routes=(REFUSED,))]
+    reasons = [
+        "opsgenie: 1 of 3 partitions are restored",
+        "opsgenie: the provider refuses route default since 2026-11-26T02:13:05.000Z: Invalid routing key",
+    ]
     assert readiness(pipelines) == reasons
     assert heartbeat_reason(pipelines) == "; ".join(reasons)
     assert liveness(pipelines) == []
