@@ -131,7 +131,7 @@ class Forwarder(OwnedPartition):
         inputs = inputs_of(self.source.partition, restored.position, behind, proved=proved(committed))
         await self._go_on(committed, inputs, has_state=restored.position is not None or inputs.here is not None)
         self._partitions = await self._with.partitions()
-        self._log.info("partition_restored", position=self.position)
+        self._log.debug("partition_restored", position=self.position)
 
     def _provable(self) -> int:
         return self.position

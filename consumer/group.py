@@ -6,6 +6,7 @@ rebalance; ``stop`` calls neither, so tasks are drained before it.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
@@ -125,6 +126,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._troubles: dict[TopicPartition, Exception] = {}
         self._releasing = asyncio.Lock()
         self._is_leaving = False
+        self._restoring_since: float | None = None
         self.assigned: frozenset[TopicPartition] | None = None
         """The partitions of this member; None while it is not in the group."""
         self._fetching = Fetching(
@@ -314,6 +316,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._troubles = {one: error for one, error in self._troubles.items() if one in self.assigned}
         self._fetching.assigned(self.assigned)
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
+        self._restoring_since = self._clock.monotonic()
         if self._sender is not None:
             everything = self._consumer.partitions_for_topic(self._topic) or partitions
             self._sender.set_share(len(partitions) / len(everything) if partitions else 0.0)
@@ -425,6 +428,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
                 self._metrics.task_trouble()
                 self._troubles[partition] = error
+                self._restoring_since = self._clock.monotonic()
                 self._log.error(
                     "task_trouble",
                     partition=partition.partition,
@@ -504,12 +508,25 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         """Once a second: what time brings."""
         while True:
             await self._turns.through(self._ticks())
+            self._tell_restored()
             await asyncio.sleep(TICK_SECONDS)
 
     def _ticks(self) -> Iterator[None]:
         for task in self._running().values():
             yield from task.tick()
             yield
+
+    def _tell_restored(self) -> None:
+        """Say once, of all that is assigned together, that it is restored and decides; again after a trouble."""
+        since, running = self._restoring_since, self._running()
+        if since is None or not self.assigned or not self.assigned <= running.keys():
+            return
+        self._restoring_since = None
+        contents = Counter[str]()
+        for task in running.values():
+            contents.update(task.contents)
+        seconds = round(self._clock.monotonic() - since, 1)
+        self._log.info("partitions_restored", partitions=len(running), seconds=seconds, **contents)
 
     async def _watch_topics(self) -> None:
         await self._topics.run(lambda: len(self._consumer.partitions_for_topic(self._topic) or ()))

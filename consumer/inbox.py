@@ -15,7 +15,7 @@ from consumer.lane import Lane
 from consumer.moves import Forwarded, HandOver, Move, Moved
 from consumer.pipeline import Decision, Elsewhere, Pipeline
 from consumer.server.metrics import PipelineMetrics
-from state.alert import Alert, acknowledge, over
+from state.alert import Alert, Ending, acknowledge, over
 from state.store import Store
 
 CAPACITY = 500
@@ -198,7 +198,7 @@ class TaskInbox:
             self._metrics.feedback(command.kind.value, "ignored")
             self._log.warning("command_ignored", reason="it has come back", status=alert.status.value, **fields)
             return
-        after = acknowledge(alert) if is_acknowledge else over(alert)
+        after = acknowledge(alert) if is_acknowledge else over(alert, Ending.OPERATOR)
         result = "ignored" if after is alert else "applied"
         self._metrics.feedback(command.kind.value, result)
         self._log.info(f"command_{result}", status=after.status.value if after is not None else "gone", **fields)

@@ -1,6 +1,7 @@
 """How this service's Kafka clients are made: addresses, security, and the settings that correctness rests on."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from consumer.unreadable import name_what_cannot_be_read
 from consumer.watermarks import Watermarks, all_watermarks
 
 CLIENT_ID = "clawdstrike-alerting"
-"""By which a broker, and another member, knows the clients of a member; with something behind it for a static one."""
+"""With which the client id of each of our clients begins: brokers, and other members, know it by that."""
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """The producers' own limit; the broker's is the one that counts, and topics are checked against it at start."""
@@ -51,13 +52,14 @@ class KafkaClients:
     """Makes the clients of one member. Nothing is connected until a client is started.
 
     Certificate files are read again when they have changed, for every new connection; ``log`` is told. Raises
-    `UnusableFiles`. ``process`` is this one, as static members tell it (`consumer.instance_id`).
+    `UnusableFiles`. ``process`` is this one, as static members tell it (`consumer.instance_id`). The client id, which
+    brokers log and quotas go by, names the host or, if it has one, the instance id.
     """
 
     def __init__(
         self,
         config: KafkaConfig,
-        client_id: str = CLIENT_ID,
+        client_id: str | None = None,
         *,
         log: Logger | None = None,
         process: Process | None = None,
@@ -69,7 +71,7 @@ class KafkaClients:
         self.process = process or Process.this()
         self._common_settings: dict[str, Any] = {
             "bootstrap_servers": config.bootstrap_servers,
-            "client_id": client_id,
+            "client_id": client_id or f"{CLIENT_ID}-{config.group_instance_id or socket.gethostname()}",
             **_security(config.security, log),
         }
 

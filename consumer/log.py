@@ -4,7 +4,6 @@ Our own lines and those of libraries (``logging``) take the same way: a level, a
 (`_Tidy`), then one line is written. Values of events are hostile: whoever provokes a violation chooses parts of them.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal, cast
-from urllib.parse import quote
 
 import orjson
 import structlog
@@ -21,8 +19,7 @@ from aiokafka.errors import KafkaError
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from consumer.log_lines import LEVELS, Level, Lines
-
-REDACTED: Final = "[secret]"
+from providers.masking import Mask
 
 VALUE_LIMIT: Final = 2000
 """Characters of one value."""
@@ -48,6 +45,8 @@ _LEVELS: Final[Mapping[Level, int]] = {
 }
 _OURS = ("timestamp", "level")
 """Fields that nobody but this module writes."""
+_EVENT_NAME = re.compile("[a-z][a-z0-9_]*")
+"""What our own lines have as their event; that of a library's line is a text."""
 
 
 def configure_log(
@@ -112,13 +111,15 @@ class _Tidy:
     """
 
     def __init__(self, secrets: Iterable[str], *, multiline: bool) -> None:
-        spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
-        longest_first = sorted(spellings, key=len, reverse=True)
-        self._secret = re.compile("|".join(map(re.escape, longest_first))) if spellings else None
+        self._mask = Mask(secrets)
         self._multiline = multiline
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        return {name: value if name in _OURS else self._field(name, value) for name, value in event.items()}
+        tidied = {name: value if name in _OURS else self._field(name, value) for name, value in event.items()}
+        said = event.get("event")
+        if "logger" not in event and isinstance(said, str) and _EVENT_NAME.fullmatch(said):
+            tidied["event"] = said  # a name of ours, whatever word somebody has chosen for a password
+        return tidied
 
     def _field(self, name: str, value: Any) -> Any:
         if name == "exception" and isinstance(value, str):
@@ -143,8 +144,7 @@ class _Tidy:
         return self._text(_written(value), VALUE_LIMIT)
 
     def _text(self, text: str, limit: int, *, keep: str = "") -> str:
-        if self._secret is not None:
-            text = self._secret.sub(REDACTED, text)  # before cutting: half a secret would not be recognised
+        text = self._mask(text)
         if len(text) > limit:
             half = (limit - 1) // 2
             text = f"{text[:half]}…{text[-half:]}"
@@ -153,15 +153,6 @@ class _Tidy:
         return "".join(
             character if character.isprintable() or character in keep else _escape(character) for character in text
         )
-
-
-def _spellings(secret: str) -> Iterator[str]:
-    """The ways in which a text may repeat a secret: as it is, in a repr, in JSON, in an address."""
-    yield secret
-    yield repr(secret)[1:-1]
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield quote(secret, safe="", errors="replace")
 
 
 def _written(value: Any) -> str:

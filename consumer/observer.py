@@ -118,8 +118,13 @@ def _of(dispatch: Dispatch) -> dict[str, object]:
         "route": dispatch.route,
         "action": action_of(dispatch.notification),
     }
-    if isinstance(dispatch.notification, Trigger):
-        fields["event_id"] = dispatch.notification.violation.event_id
+    if dispatch.partition is not None:
+        fields["partition"] = dispatch.partition
+    match dispatch.notification:
+        case Trigger(violation=violation, severity=severity, story=story):
+            fields |= {"event_id": violation.event_id, "severity": severity.label, "occurrences": story.occurrences}
+        case Resolve(ended_by=ended_by) if ended_by is not None:
+            fields["resolved_by"] = ended_by.value
     return fields
 
 

@@ -19,7 +19,7 @@ from consumer.server.metrics import PipelineMetrics
 from providers.answer import Accepted, Rejected, RouteRefused, Unavailable
 from providers.delivery.delivery import Delivery
 from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
-from providers.notification import Acknowledge, Resolve, Story, Trigger
+from providers.notification import Acknowledge, Origin, Resolve, Story, Trigger
 from state.alert import (
     EARLIEST,
     Alert,
@@ -96,6 +96,7 @@ class TaskOutbox:
     def __init__(
         self,
         *,
+        partition: int,
         pipeline: Pipeline,
         store: Store,
         delivery: Delivery,
@@ -110,6 +111,7 @@ class TaskOutbox:
         voice: Voice | None = None,
     ) -> None:
         self._voice = TheOnlyVoice() if voice is None else voice
+        self._partition = partition
         self._pipeline = pipeline
         self._store = store
         self._delivery = delivery
@@ -388,9 +390,9 @@ class TaskOutbox:
                 if not self.may_resolve():
                     self._gated.add(dedup_key)
                     return None
-                return Dispatch(dedup_key, route, Resolve(dedup_key), alert)
+                return Dispatch(dedup_key, route, Resolve(dedup_key, alert.ended_by), alert, self._partition)
             case Due.ACKNOWLEDGE:
-                return Dispatch(dedup_key, route, Acknowledge(dedup_key), alert)
+                return Dispatch(dedup_key, route, Acknowledge(dedup_key), alert, self._partition)
             case None:
                 return None
 
@@ -492,8 +494,9 @@ class TaskOutbox:
             Story(alert.occurrences, alert.first_seen, alert.last_seen, alert.highest),
             again=told is not None,
             raised=told is not None and owed.severity > told.severity,
+            origin=Origin(owed.record.topic, owed.record.partition, owed.record.offset),
         )
-        return Dispatch(alert.dedup_key, route, trigger, owed)
+        return Dispatch(alert.dedup_key, route, trigger, owed, self._partition)
 
     # what follows
 

@@ -117,6 +117,11 @@ class OwnedPartition(ABC):
         return self._is_running and not self._closing.is_set()
 
     @property
+    def contents(self) -> Mapping[str, int]:
+        """How much it has of what, for the log."""
+        return {}
+
+    @property
     def is_refused(self) -> bool:
         """Whether Kafka will not take what is to be checkpointed, however it is written."""
         return self._refusals > MENDS

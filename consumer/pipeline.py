@@ -19,7 +19,7 @@ from consumer.keys import LACKING, KeyTemplate
 from consumer.record_key import RecordKey, UnexpectedKey
 from providers.belonging import Integrations
 from providers.provider import Provider
-from state.alert import Alert, Occurrence, Outcome, Owed, Policy, Status, event_time, occurred, over
+from state.alert import Alert, Ending, Occurrence, Outcome, Owed, Policy, Status, event_time, occurred, over
 from state.remembered_ends import End, session
 from state.store import Store
 from state.violation import Record
@@ -237,7 +237,7 @@ class Pipeline:
         if elsewhere is not None:
             ended_at = elsewhere.ended_at(dedup_key, session_id)
             if ended_at is not None and alert.status is not Status.RESOLVING and alert.last_seen < ended_at:
-                alert = over(alert) or alert  # it is told, and then it is over
+                alert = over(alert, Ending.SESSION_END) or alert  # it is told, and then it is over
         store.hear(alert, now.monotonic)
         if outcome is Outcome.SUPPRESSED:
             return _SUPPRESSED

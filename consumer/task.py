@@ -50,7 +50,7 @@ from consumer.turns import Turns
 from consumer.upstream import Upstream
 from consumer.whole_input import WholeInput
 from providers.delivery.delivery import Delivery
-from state.alert import Alert, Due, Outcome, due, over, restored
+from state.alert import Alert, Due, Ending, Outcome, due, over, restored
 from state.counts import Counts
 from state.records import BESIDE, CorruptState, Position
 from state.remembered_ends import End
@@ -160,6 +160,7 @@ class Task(OwnedPartition):
             partitioner=surroundings.partitioner,
         )
         self._outbox = TaskOutbox(
+            partition=source.partition.partition,
             pipeline=surroundings.pipeline,
             store=self.store,
             delivery=surroundings.delivery,
@@ -201,6 +202,11 @@ class Task(OwnedPartition):
     def notice(self) -> str | None:
         """What somebody should know of this partition, although it goes on."""
         return super().notice or self._moving.notice
+
+    @property
+    def contents(self) -> Mapping[str, int]:
+        """How many alerts it has, and how many of them owe a trigger."""
+        return {"alerts": len(self.store), "owed": self.store.owed_count}
 
     @property
     def state_log(self) -> StateLog | None:
@@ -254,7 +260,7 @@ class Task(OwnedPartition):
         self._written_at = found.written_at
         await self._find_homes(committed, found.position)
         await self._ask_the_time(found)
-        self._log.info(
+        self._log.debug(
             "partition_restored",
             alerts=len(self.store),
             owed=self.store.owed_count,
@@ -472,13 +478,17 @@ class Task(OwnedPartition):
             if not self.is_running:
                 return
             alert = self.store.get(dedup_key)
-            if alert is not None and (has_order or end is None or alert.last_seen <= end.at) and self._over(alert):
+            if (
+                alert is not None
+                and (has_order or end is None or alert.last_seen <= end.at)
+                and self._over(alert, Ending.SESSION_END)
+            ):
                 self._outcomes["ended"] += 1
             yield
 
-    def _over(self, alert: Alert) -> bool:
+    def _over(self, alert: Alert, ended_by: Ending) -> bool:
         """The threat is over. Whether that is news."""
-        after = over(alert)
+        after = over(alert, ended_by)
         if after is alert:
             return False
         if after is None:
@@ -654,7 +664,7 @@ class Task(OwnedPartition):
             quiet = self._quiet(self._with.clock.monotonic(), _ENDED_IN_A_TURN)
             for alert in quiet:
                 # Others have had their turn meanwhile: something may have been heard of it.
-                if self.is_running and self.store.get(alert.dedup_key) is alert and self._over(alert):
+                if self.is_running and self.store.get(alert.dedup_key) is alert and self._over(alert, Ending.QUIET):
                     self._outcomes["quiet"] += 1
                 yield
             self._tell_outcomes()

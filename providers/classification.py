@@ -4,18 +4,17 @@ A provider decides first what is its own: the statuses it documents as success, 
 than their status says. The rest of the table is here.
 """
 
-import html
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import quote
 
 import orjson
 
 from providers.answer import Accepted, Rejected, Throttled, Unavailable
+from providers.masking import Mask
 from providers.text import one_line, shorten
 
 THROTTLED: Final = 429
@@ -109,26 +108,11 @@ class Reasons:
     """Reads a provider's own error text out of an answer: one line, bounded, without any of the secrets."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
-        longest_first = sorted(spellings, key=len, reverse=True)
-        self._secret = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if spellings else None
+        self._mask = Mask(secrets)
 
     def read(self, status: int, body: bytes) -> str:
         """The reason of an answer, never empty; that of an answer without text is its status."""
-        text = one_line(error_text(body))
-        if self._secret is not None:
-            # Before cutting: half a secret would not be recognised any more.
-            text = self._secret.sub("[secret]", text)
-        return shorten(text, REASON_LIMIT) or f"HTTP {status}"
-
-
-def _spellings(secret: str) -> Iterator[str]:
-    """The ways in which an answer may repeat a secret: as it is, in JSON, in an address, in a page."""
-    yield secret
-    yield orjson.dumps(secret)[1:-1].decode()
-    yield secret.replace("/", "\\/")
-    yield quote(secret, safe="")
-    yield html.escape(secret)
+        return shorten(self._mask(one_line(error_text(body))), REASON_LIMIT) or f"HTTP {status}"
 
 
 def error_text(body: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from state.alert import Ending
 from state.violation import Severity, Violation
 
 
@@ -19,12 +20,21 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the record of an event stands in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trigger:
     """Open the alert, or add to it.
 
     ``severity`` is the highest of what is owed, and what the provider's severity or priority is mapped from.
     ``again`` is true when the provider has been told of this alert before; ``raised`` when ``severity`` is
-    higher than what it was told then.
+    higher than what it was told then. ``origin`` is where the event was read (None: nowhere, as in a test of the keys).
     """
 
     dedup_key: str
@@ -33,6 +43,7 @@ class Trigger:
     story: Story
     again: bool = False
     raised: bool = False
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +55,10 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """The problem is over."""
+    """The problem is over. ``ended_by`` says what has ended it, if that is known."""
 
     dedup_key: str
+    ended_by: Ending | None = None
 
 
 Notification = Trigger | Acknowledge | Resolve

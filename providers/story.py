@@ -1,9 +1,10 @@
 """How times and the story of an alert are written for people, the same at every provider (design section 8)."""
 
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime
 
-from providers.notification import Story
+from providers.notification import Story, Trigger
 
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.ASCII
@@ -36,6 +37,11 @@ def timestamp(text: str) -> str | None:
     except ValueError:
         return None
     return written
+
+
+def origin(trigger: Trigger) -> dict[str, str | int]:
+    """Where the event stands in Kafka, as fields: ``topic``, ``partition``, ``offset``; none if that is not known."""
+    return {} if trigger.origin is None else asdict(trigger.origin)
 
 
 def facts(story: Story) -> dict[str, str | int]:

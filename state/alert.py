@@ -31,6 +31,17 @@ class Status(Enum):
     __hash__ = object.__hash__  # that of an Enum is a function in Python, and alerts are counted by their status
 
 
+class Ending(Enum):
+    """What an alert was ended by."""
+
+    QUIET = "quiet"
+    """Nothing of it had occurred for `Policy.quiet_seconds`."""
+    SESSION_END = "session_end"
+    """An event said that its session is over."""
+    OPERATOR = "operator"
+    """Somebody has said so here."""
+
+
 class Outcome(Enum):
     """What became of an occurrence."""
 
@@ -132,7 +143,8 @@ class Alert:
     whose key is not configured at all, which each owner finds out anew (design section 18).
 
     ``key`` is the record key of the last occurrence, by which its producer chose the partition: empty if it had none,
-    None if it is the session's id, as most are (or in the state of a release that did not keep it).
+    None if it is the session's id, as most are (or in the state of a release that did not keep it). ``ended_by`` is
+    what has ended it, while it is resolving (None: not known, as in the state of a release that did not keep it).
     """
 
     dedup_key: str
@@ -155,6 +167,7 @@ class Alert:
     former: tuple[Former, ...] = ()
     orphans: tuple[Former, ...] = ()
     key: bytes | None = None
+    ended_by: Ending | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +287,9 @@ def restored(alert: Alert, now: float) -> Alert:
     )
 
 
-def over(alert: Alert) -> Alert | None:
-    """The threat is over: quiet for long enough, or an event that says so. A trigger still owed goes first.
+def over(alert: Alert, ended_by: Ending | None = None) -> Alert | None:
+    """The threat is over: quiet for long enough, or somebody or something says so (``ended_by``, None: that is not
+    known). A trigger still owed goes first.
 
     None: the alert is gone, for nothing of it can have reached the provider (its trigger was dead-lettered unsent), or
     nothing but what is out of reach.
@@ -287,7 +301,9 @@ def over(alert: Alert) -> Alert | None:
         owed = None  # it was to keep the incident open
     if owed is None and alert.route is None and not alert.former:
         return None
-    return replace(alert, status=Status.RESOLVING, has=False, owed=owed, acknowledging=False, failed=0)
+    return replace(
+        alert, status=Status.RESOLVING, has=False, owed=owed, acknowledging=False, failed=0, ended_by=ended_by
+    )
 
 
 def acknowledge(alert: Alert) -> Alert:

@@ -9,7 +9,7 @@ Pure functions, as those of `state.alert`.
 
 from dataclasses import replace
 
-from state.alert import ELSEWHERE, Alert, Former, Owed, Status, Told, over
+from state.alert import ELSEWHERE, Alert, Ending, Former, Owed, Status, Told, over
 
 
 def handed_over(alert: Alert) -> Alert:
@@ -29,7 +29,7 @@ def joined(own: Alert | None, handed: Alert, over_at: float | None = None) -> Al
     handed = handed_over(handed)
     alert = handed if own is None else _one_of(own, handed, is_over=_is_over(own, handed))
     if alert.status is not Status.RESOLVING and over_at is not None and alert.last_seen <= over_at:
-        return over(alert)
+        return over(alert, Ending.SESSION_END)
     return alert
 
 
@@ -73,6 +73,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         former=_former(kept, left, is_one_incident),
         orphans=(),
         key=later.key,
+        ended_by=(own.ended_by or other.ended_by) if is_over else None,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from state.alert import Alert, Former, Owed, Status, Told
+from state.alert import Alert, Ending, Former, Owed, Status, Told
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.violation import Record, Severity
@@ -110,6 +110,8 @@ def encode_alert(alert: Alert) -> bytes:
         value["former"] = [_former_to_json(one) for one in (*alert.former, *alert.orphans)]
     if alert.key is not None:
         value["key"] = _to_text(alert.key)
+    if alert.ended_by is not None:
+        value["ended_by"] = alert.ended_by.value
     return orjson.dumps(value)
 
 
@@ -158,6 +160,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             () if former is None else tuple(map(_former_from_json, former)),
             (),
             _from_text(get("key")),
+            _ENDINGS.get(get("ended_by")),  # one that only a later release knows is not known
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
@@ -392,5 +395,6 @@ _NUMBERS = (float, int)  # not bool, which is a class of its own
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 _COUNTS = tuple(each.name for each in fields(Counts))
 _counts_to_json = attrgetter(*_COUNTS)
+_ENDINGS = {ending.value: ending for ending in Ending}
 _STATUS = {status.value: status for status in Status}
 _SEVERITY = {int(severity): severity for severity in Severity}

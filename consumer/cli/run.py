@@ -14,11 +14,12 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.cli.ending import ENDINGS, with_configuration
 from consumer.cli.terminal import complain
-from consumer.config import Config, secrets_of
+from consumer.config import Config, secrets_of, short_secrets
 from consumer.garbage import search_young_only
 from consumer.log import configure_log
 from consumer.log_lines import ThreadedLines
 from consumer.service import run_service
+from providers.masking import SHORTEST
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -43,6 +44,8 @@ def _main(config: Config) -> int:
     lines.start(
         lambda dropped: log.warning("log_lines_dropped", count=sum(dropped.values()), levels=dict(dropped.items()))
     )
+    if settings := short_secrets(config):
+        log.warning("secrets_not_masked", settings=settings, error=f"shorter than {SHORTEST} characters")
     failure = ""
     try:
         asyncio.run(_run(config, log, lines))

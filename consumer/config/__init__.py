@@ -11,6 +11,7 @@ from consumer.config.models import (
     OpsGenieSection,
     PagerDutySection,
     secrets_of,
+    short_secrets,
 )
 from consumer.config.problem import ConfigError, Problem
 from consumer.config.service import DeliveryConfig, LogConfig, RetryConfig, ServerConfig, WebhooksConfig
@@ -39,4 +40,5 @@ __all__ = [
     "parse_config",
     "read_text",
     "secrets_of",
+    "short_secrets",
 ]

@@ -4,7 +4,7 @@ A provider's own settings are declared beside the provider; here they get what t
 same problem, and when a problem is over.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretSt
 from consumer.config.kafka import KafkaConfig
 from consumer.config.service import DeliveryConfig, LogConfig, RouteSettings, ServerConfig, WebhooksConfig
 from consumer.keys import KeyTemplate, check_text_template
+from providers.masking import SHORTEST
 from providers.opsgenie.settings import HeartbeatSettings, OpsGenieSettings
 from providers.pagerduty.settings import Image, ImageSource, Link, PagerDutySettings
 from providers.settings import NonEmpty, Settings
@@ -191,16 +192,20 @@ class Config(Settings):
 
 def secrets_of(config: BaseModel) -> frozenset[str]:
     """Every secret value in the configuration, or in a part of it: what must not be seen anywhere."""
-    return frozenset(secret for value in dict(config).values() for secret in _secrets_in(value) if secret)
+    return frozenset(secret for _, secret in _secrets_in(config, ()) if secret)
 
 
-def _secrets_in(value: Any) -> Iterator[str]:
+def short_secrets(config: BaseModel) -> Sequence[str]:
+    """The paths of secrets that are too short to be taken out of the log wherever they stand (`providers.masking`)."""
+    return [".".join(path) for path, secret in _secrets_in(config, ()) if 0 < len(secret) < SHORTEST]
+
+
+def _secrets_in(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     if isinstance(value, SecretStr):
-        yield value.get_secret_value()
-    elif isinstance(value, BaseModel):
-        yield from secrets_of(value)
-    elif isinstance(value, dict):
-        yield from _secrets_in(tuple(value.values()))
+        yield path, value.get_secret_value()
+    elif isinstance(value, BaseModel | dict):
+        for name, item in dict(value).items():
+            yield from _secrets_in(item, (*path, str(name)))
     elif isinstance(value, Iterable) and not isinstance(value, str):
-        for item in value:
-            yield from _secrets_in(item)
+        for number, item in enumerate(value):
+            yield from _secrets_in(item, (*path, str(number)))

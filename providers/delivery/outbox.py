@@ -51,12 +51,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """A notification that leaves now. ``token`` is the outbox's own: what the answer will be compared with."""
+    """A notification that leaves now. ``token`` is the outbox's own: what the answer will be compared with.
+    ``partition`` is that of the task, for the log."""
 
     dedup_key: str
     route: str
     notification: Notification
     token: Any
+    partition: int | None = None
 
 
 Outcome = Accepted | Rejected | RouteRefused | Unavailable

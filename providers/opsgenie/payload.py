@@ -183,7 +183,7 @@ def _details(trigger: Trigger) -> dict[str, str]:
         "resource_name": violation.resource_name,
         "resource_path": violation.resource_path or "",
         "allowed": "true" if violation.allowed else "false",
-        **{name: str(fact) for name, fact in story.facts(trigger.story).items()},
+        **{name: str(fact) for name, fact in (story.facts(trigger.story) | story.origin(trigger)).items()},
     }
     room = DETAILS_LIMIT - sum(units(name) for name in texts)
     return dict(zip(texts, fit([one_line(text) for text in texts.values()], room), strict=True))

@@ -143,6 +143,7 @@ def _details(trigger: Trigger) -> dict[str, Any]:
     }
     details: dict[str, Any] = {name: one_line(text) for name, text in texts.items() if text is not None}
     details["allowed"] = violation.allowed
+    details.update(story.origin(trigger))
     if trigger.again or trigger.story.occurrences > 1:
         details.update(story.facts(trigger.story))
     return details

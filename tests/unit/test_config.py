@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.cli import check_config as command
-from consumer.config import Config, ConfigError, load_config, needs_repartition, parse_config, secrets_of
+from consumer.config import Config, ConfigError, load_config, needs_repartition, parse_config, secrets_of, short_secrets
 from consumer.config.unbuilt import UNBUILT, unbuilt_settings
 from consumer.keys import KeyTemplate
 from state.violation import Severity
@@ -587,6 +587,13 @@ def test_secrets_do_not_print() -> None:
     assert secrets == {KEY, DLP_KEY, "e" * 32, "f" * 32, API_KEY}
     for shown in (repr(config), str(config), str(config.model_dump()), config.model_dump_json()):
         assert not [secret for secret in secrets if secret in shown]
+
+
+def test_secrets_that_are_too_short_to_be_looked_for_in_the_log_are_named() -> None:
+    config = load_config(EXAMPLES / "both-with-routing.yaml", ENVIRON)
+    assert short_secrets(config) == []
+    sasl = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "u", "password": "1234567"}
+    assert short_secrets(parse(text_of("kafka.security", sasl))) == ["kafka.security.password"]
 
 
 HUNTER = "hunter2"

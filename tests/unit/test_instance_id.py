@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from socket import gethostname
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -129,9 +130,11 @@ def test_a_client_id_is_ours_or_it_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize("instance_id", ["pod-1", None])
-async def test_only_a_static_member_says_which_process_it_is(instance_id: str | None) -> None:
+async def test_a_client_id_names_the_instance_or_the_host_and_that_of_a_static_member_its_process(
+    instance_id: str | None,
+) -> None:
     text = "null" if instance_id is None else instance_id
     config = parse_config(f"kafka: {{group_instance_id: {text}}}", {}, lambda path: path)
-    clients = KafkaClients(config.kafka, process=OLD)
+    clients, name = KafkaClients(config.kafka, process=OLD), f"clawdstrike-alerting-{instance_id or gethostname()}"
     for client, is_told in ((clients.member("g"), instance_id is not None), (clients.reader(), False)):
-        assert client._client._client_id == (OLD.client_id(NAME) if is_told else NAME)
+        assert client._client._client_id == (OLD.client_id(name) if is_told else name)

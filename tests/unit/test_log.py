@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
-from consumer.log import ITEM_LIMIT, REDACTED, TRACEBACK_LIMIT, VALUE_LIMIT, configure_log, quiet
+from consumer.log import ITEM_LIMIT, TRACEBACK_LIMIT, VALUE_LIMIT, configure_log, quiet
 from consumer.log_lines import StreamLines
+from providers.masking import REDACTED
 from state.violation import Severity
 from tests.support.log import log_as_before
 
@@ -179,6 +180,15 @@ def test_no_secret_is_written(format: Literal["json", "console"], value: Any) ->
     logging.getLogger("library").error("failed with %s", value)
     assert "0123456789" not in log.text
     assert log.text.count("\n") == 3
+
+
+def test_a_password_that_is_a_short_word_hides_no_word() -> None:
+    log = Log(secrets=frozenset({"b", "kafka", "unreachable"}))
+    log.log.warning("kafka_unreachable", error="kafka is unreachable")
+    assert log.line["event"] == "kafka_unreachable", "a name of ours"
+    assert log.line["error"] == f"kafka is {REDACTED}", "what is shorter than 8 characters is in many words"
+    logging.getLogger("aiokafka").error("unreachable")
+    assert log.lines[-1]["event"] == REDACTED
 
 
 def test_without_secrets_nothing_is_hidden() -> None:

@@ -15,6 +15,7 @@ def outbox() -> TaskOutbox:
     provider = SimpleNamespace(route_of=lambda violation: "default")
     pipeline: Any = SimpleNamespace(timeout_seconds=1.0, provider=provider)
     return TaskOutbox(
+        partition=0,
         pipeline=pipeline,
         store=Store(),
         delivery=unasked,
