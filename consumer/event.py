@@ -35,11 +35,14 @@ class SecurityEvent:
     it is a plain class because it is made for every alertable event, and a frozen dataclass takes four times as long.
     """
 
-    __slots__ = ("_event", "alertable", "allowed", "ends", "event_type", "guard", "session_id", "severity", "time")
+    __slots__ = (
+        "_event", "_violation", "alertable", "allowed", "ends", "event_type", "guard", "session_id", "severity", "time",
+    )  # fmt: skip
 
     def __init__(self, event: Event, time: float, severity: Severity, alertable: bool, ends: End | None) -> None:
         decision = event["decision"]
         self._event = event
+        self._violation: Violation | None = None
         self.event_type = event["event_type"]
         self.guard = decision["guard"]
         self.allowed = decision["allowed"]
@@ -98,8 +101,10 @@ class SecurityEvent:
         return self._event.get("labels") or {}
 
     def violation(self) -> Violation:
-        """The facts that a notification is made of; built on each call, for few events are notified about."""
-        return _violation(self._event)
+        """The facts that a notification is made of; put together when they are first asked for, as most never are."""
+        if self._violation is None:
+            self._violation = _violation(self._event)
+        return self._violation
 
 
 class InputRecord(Protocol):

@@ -10,9 +10,9 @@ import gc
 import sys
 from collections.abc import Callable
 
-THRESHOLDS = (2_500, 5, 1_000_000_000)
+THRESHOLDS = (20_000, 2, 1_000_000_000)
 """Objects before the youngest are searched, searches of these before those that survived one, and never all by itself.
-So no search looks at more than some 15,000 objects (5 ms)."""
+So no search looks at more than some 40,000 objects (15 ms)."""
 
 INTERVAL_SECONDS = 600.0
 SHORT_BLOCKS = 200_000

@@ -6,10 +6,10 @@ Our own lines and those of libraries (``logging``) take the same way: a level, a
 
 import logging
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal, cast
 
@@ -45,6 +45,7 @@ _LEVELS: Final[Mapping[Level, int]] = {
 }
 _OURS = ("timestamp", "level")
 """Fields that nobody but this module writes."""
+_OUR_NAMES = (*_OURS, "event")
 _EVENT_NAME = re.compile("[a-z][a-z0-9_]*")
 """What our own lines have as their event; that of a library's line is a text."""
 
@@ -62,7 +63,7 @@ def configure_log(
     tidy = _Tidy(secrets, multiline=format == "json")
     processors: list[Processor] = [
         structlog.processors.add_log_level,
-        _add_timestamp,
+        _Timestamp(),
         _add_traceback,
         tidy,
         _as_json if format == "json" else _as_text,
@@ -90,9 +91,20 @@ def quiet(library: str) -> Iterator[list[logging.LogRecord]]:
 # the steps of a line
 
 
-def _add_timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    event["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return event
+class _Timestamp:
+    """The time of each line, in UTC to the millisecond. Most lines are of the second of the line before."""
+
+    def __init__(self) -> None:
+        self._last = (-1, "")  # a second, and how it is written: together, as lines come from several threads
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        last, written = self._last
+        if second != last:
+            written = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._last = (second, written)
+        event["timestamp"] = f"{written}.{nanoseconds // 1_000_000:03d}Z"
+        return event
 
 
 def _add_traceback(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
@@ -115,11 +127,11 @@ class _Tidy:
         self._multiline = multiline
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        tidied = {name: value if name in _OURS else self._field(name, value) for name, value in event.items()}
         said = event.get("event")
-        if "logger" not in event and isinstance(said, str) and _EVENT_NAME.fullmatch(said):
-            tidied["event"] = said  # a name of ours, whatever word somebody has chosen for a password
-        return tidied
+        # A name of ours is written as it is, whatever word somebody has chosen for a password.
+        is_name = "logger" not in event and isinstance(said, str) and _EVENT_NAME.fullmatch(said) is not None
+        ours = _OUR_NAMES if is_name else _OURS
+        return {name: value if name in ours else self._field(name, value) for name, value in event.items()}
 
     def _field(self, name: str, value: Any) -> Any:
         if name == "exception" and isinstance(value, str):
@@ -130,7 +142,7 @@ class _Tidy:
     def _value(self, value: Any, depth: int) -> Any:
         if isinstance(value, str):
             return self._text(value, VALUE_LIMIT)
-        if value is None or isinstance(value, bool | float):
+        if value is None or isinstance(value, (bool, float)):
             return value
         if isinstance(value, int):
             return value if -(2**63) <= value < 2**64 else self._text(hex(value), VALUE_LIMIT)

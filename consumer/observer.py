@@ -33,7 +33,8 @@ class DeliveryObserver:
     def answered(self, dispatch: Dispatch, answer: Answer, seconds: float, attempt: int) -> None:
         """A notification was answered after ``seconds``, at its attempt of this number."""
         action = action_of(dispatch.notification)
-        fields = {**_of(dispatch), "attempt": attempt, "seconds": round(seconds, 4)}
+        fields = _of(dispatch)
+        fields["attempt"], fields["seconds"] = attempt, round(seconds, 4)
         if isinstance(answer, Accepted):
             self._log.info(_DONE[action], **fields)
         else:
@@ -122,7 +123,8 @@ def _of(dispatch: Dispatch) -> dict[str, object]:
         fields["partition"] = dispatch.partition
     match dispatch.notification:
         case Trigger(violation=violation, severity=severity, story=story):
-            fields |= {"event_id": violation.event_id, "severity": severity.label, "occurrences": story.occurrences}
+            fields["event_id"], fields["severity"] = violation.event_id, severity.label
+            fields["occurrences"] = story.occurrences
         case Resolve(ended_by=ended_by) if ended_by is not None:
             fields["resolved_by"] = ended_by.value
     return fields

@@ -112,7 +112,7 @@ class HttpSender:
             return Rejected(NEVER_SENT, "the request cannot be written as JSON")
         headers = request.headers if body is None else {**request.headers, "Content-Type": "application/json"}
         try:
-            url = URL(request.url, encoded=True)  # as it is: an alias may look like a path
+            url = _url(request.url)
             host, proxy = url.host or "the provider", self._proxy(url)
         except ValueError:
             return Unavailable(None, "the address of the provider, or of the proxy to it, cannot be used")
@@ -143,6 +143,11 @@ class HttpSender:
         if origin not in self._proxies:
             self._proxies[origin] = self._proxy_of(url)
         return self._proxies[origin]
+
+
+@lru_cache(maxsize=256)
+def _url(text: str) -> URL:
+    return URL(text, encoded=True)  # as it is: an alias may look like a path
 
 
 @lru_cache(maxsize=16)

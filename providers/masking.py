@@ -24,7 +24,7 @@ class Mask:
 
     def __call__(self, text: str) -> str:
         """The text without them. It is to be cut afterwards: half a secret would not be recognised."""
-        return text if self._secret is None else self._secret.sub(REDACTED, text)
+        return text if self._secret is None or len(text) < SHORTEST else self._secret.sub(REDACTED, text)
 
 
 def _spellings(secret: str) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """How times and the story of an alert are written for people, the same at every provider (design section 8)."""
 
 import re
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 from providers.notification import Story, Trigger
@@ -41,7 +40,8 @@ def timestamp(text: str) -> str | None:
 
 def origin(trigger: Trigger) -> dict[str, str | int]:
     """Where the event stands in Kafka, as fields: ``topic``, ``partition``, ``offset``; none if that is not known."""
-    return {} if trigger.origin is None else asdict(trigger.origin)
+    at = trigger.origin
+    return {} if at is None else {"topic": at.topic, "partition": at.partition, "offset": at.offset}
 
 
 def facts(story: Story) -> dict[str, str | int]:

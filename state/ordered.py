@@ -29,21 +29,25 @@ class Ordered(Generic[V]):
     def __bool__(self) -> bool:
         return bool(self._blocks)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
     def __iter__(self) -> Iterator[str]:
         """The keys, that of the smallest value first."""
         return (key for block in self._blocks for _, key in block)
 
     def set(self, key: str, value: V | None) -> None:
         """The value of this key, None for none."""
-        before = self._values.get(key)
+        values = self._values.of(key)
+        before = values.get(key)
         if value == before:
             return
         if before is not None:
             self._remove((before, key))
         if value is None:
-            self._values.pop(key)
+            del values[key]
         else:
-            self._values[key] = value
+            values[key] = value
             self._add((value, key))
 
     def items(self) -> Iterator[tuple[V, str]]:
@@ -87,9 +91,9 @@ class Ordered(Generic[V]):
 
     def _remove(self, item: tuple[V, str]) -> None:
         blocks, lasts = self._blocks, self._lasts
-        at = bisect_left(lasts, item)
+        at = 0 if len(lasts) == 1 else bisect_left(lasts, item)
         block = blocks[at]
-        del block[bisect_left(block, item)]
+        del block[0 if block[0] == item else bisect_left(block, item)]  # the first is asked for, and goes, most often
         if block:
             lasts[at] = block[-1]
         else:

@@ -9,14 +9,14 @@ meanwhile is written beside it, under the key with `BESIDE` before it (`state.jo
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from sys import intern
 from typing import Any
 
 import orjson
 
-from state.alert import Alert, Ending, Former, Owed, Status, Told
+from state.alert import Alert, Ending, Former, Owed, Status, Told, make_alert
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.violation import Record, Severity
@@ -139,7 +139,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             or acknowledging.__class__ is not bool
         ):
             raise TypeError("a count, a time or a flag is of another type")
-        return _alert(
+        return make_alert(
             key.decode(),
             _STATUS[json["status"]],
             None if session is None else _text(session),
@@ -164,12 +164,6 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
-
-
-def _alert(*values: object) -> Alert:
-    alert: Any = _Draft(*values)
-    alert.__class__ = Alert
-    return alert  # type: ignore[no-any-return]
 
 
 def encode_position(position: Position, counts: Mapping[str, Counts] | None = None) -> bytes:
@@ -387,9 +381,6 @@ def _to_text(value: bytes | None) -> str | None:
 def _from_text(text: str | None) -> bytes | None:
     return None if text is None else b64decode(text, validate=True)
 
-
-_Draft: Any = make_dataclass("_Draft", [each.name for each in fields(Alert)], slots=True)
-"""An alert while it is made. A frozen dataclass sets its fields by a call for each: a million took 3 s of a restore."""
 
 _NUMBERS = (float, int)  # not bool, which is a class of its own
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)

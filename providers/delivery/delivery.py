@@ -202,7 +202,8 @@ class Delivery:
             return
         if is_new:
             self._keep_to_budget(integration, self._owed.bytes - owed_bytes)
-        if not (integration.is_held_up and integration in self._timers):  # else it is asked when there is a token
+        # Else it is asked when there is a token, or a place.
+        if not (integration.is_held_up and integration in self._timers) and integration not in self._crowded:
             self._pump(integration)
 
     def may_resolve_again(self, outbox: Outbox) -> None:
@@ -334,7 +335,7 @@ class Delivery:
                 break
             if not self._has_place(integration):
                 self._crowded[integration] = None
-                break
+                return  # the next place that is free is offered to it
             entry = integration.take(now)
             if entry is None:
                 break
@@ -689,16 +690,23 @@ class Delivery:
     # time
 
     def _set_timer(self, integration: Integration, now: float, *, at_once: bool = False) -> None:
-        """Come back when something may leave, or is to be checked."""
-        timer = self._timers.pop(integration, None)
-        if timer is not None:
-            timer.cancel()
+        """Come back when something may leave, or is to be checked; a timer that ends before that looks again."""
         if self._is_closed:
             return
         due = now if at_once else integration.next_due(now, is_held=not self._may_send())  # `wake` ends that
-        if due is not None:
-            loop = asyncio.get_running_loop()
-            self._timers[integration] = loop.call_later(max(0.0, due - now), self._pump, integration)
+        if due is None:
+            return
+        loop = asyncio.get_running_loop()
+        at, timer = loop.time() + max(0.0, due - now), self._timers.get(integration)
+        if timer is not None:
+            if timer.when() <= at:
+                return
+            timer.cancel()
+        self._timers[integration] = loop.call_at(at, self._timer_ended, integration)
+
+    def _timer_ended(self, integration: Integration) -> None:
+        del self._timers[integration]
+        self._pump(integration)
 
 
 def _attempt(entry: Entry) -> int:

@@ -275,8 +275,9 @@ class Integration:
         if entry.is_behind:
             self._behind_in_flight += 1
             self._behind_at = now
-        for probes in self._probing:
-            probes.left(now, is_fresh=not entry.is_behind)
+        if self._is_probing:
+            for probes in self._probing:
+                probes.left(now, is_fresh=not entry.is_behind)
         self._turn += 1
         self.in_flight += 1
 

@@ -4,7 +4,7 @@ One queue for each task, so that closing a task costs nothing for the others, an
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from providers.delivery.outbox import Lane, Outbox, Pending
@@ -13,6 +13,10 @@ from state.pieces import Pieces
 from state.violation import Severity
 
 _UNPARKED_AT_A_TIME = 32  # at each answer, of which many can come at once
+
+
+_LEAST_FIRST = tuple(Severity)
+_WORST_FIRST = tuple(reversed(Severity))
 
 
 @dataclass(slots=True)
@@ -102,8 +106,9 @@ class Queue:
         entry = self._entries.pop(dedup_key)
         if entry is not None:
             lane = entry.pending.lane
-            self._parked.set(dedup_key, None)
-            if entry.is_behind:
+            if dedup_key in self._parked:
+                self._parked.set(dedup_key, None)
+            elif entry.is_behind:
                 self._behind.set(dedup_key, None)
             elif lane in self._in_turn:
                 self._in_turn[lane].set(dedup_key, None)
@@ -145,15 +150,18 @@ class Queue:
 
     def head(self, lane: Lane) -> Entry | None:
         """Which of the lane would leave first: the worst, of these the oldest; of those that end, the first."""
-        return self._first(lane, reversed(Severity))
+        return self._first(lane, _WORST_FIRST)
 
     def tail(self, lane: Lane) -> Entry | None:
         """Which of the lane is missed the least if it fails: the least severe, of these the oldest."""
-        return self._first(lane, iter(Severity))
+        return self._first(lane, _LEAST_FIRST)
 
-    def _first(self, lane: Lane, severities: Iterator[Severity]) -> Entry | None:
-        if lane in self._in_turn:
-            return self._entry(self._in_turn[lane].first())
+    def _first(self, lane: Lane, severities: Sequence[Severity]) -> Entry | None:
+        if not self._entries:
+            return None
+        in_turn = self._in_turn.get(lane)
+        if in_turn is not None:
+            return self._entry(in_turn.first())
         for severity in severities:
             ages = self._fresh.get((lane, severity))
             if ages:
