@@ -3,36 +3,27 @@
 import argparse
 import getpass
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from consumer.build import build_pipelines
+from consumer.cli.arguments import count
 from consumer.cli.ending import UsageError
-from consumer.cli.terminal import complain, moment, show_facts, show_json, show_table
+from consumer.cli.terminal import age, complain, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.feedback import Command, Kind, encode_command
 from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.reading import read_alerts
 from state.alert import Alert, Due, Former, Status, due
+from state.violation import Severity
 
 SEND_SECONDS = 30.0
 
 _KINDS = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
-_COLUMNS = {
-    "dedup_key": "DEDUP KEY",
-    "provider": "PROVIDER",
-    "partition": "PARTITION",
-    "status": "STATUS",
-    "severity": "SEVERITY",
-    "occurrences": "OCCURRENCES",
-    "first_seen": "FIRST SEEN",
-    "last_seen": "LAST SEEN",
-    "route": "ROUTE",
-    "owes": "OWES",
-}
-_ORPHANED = {"orphaned_at": "ORPHANED AT"}
+_COLUMNS = ("STATUS", "SEVERITY", "SEEN", "SINCE", "LAST", "OWES", "ORPHANED AT", "PROVIDER", "DEDUP KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +55,14 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="only those with an incident that nothing can reach, since its key is not configured any more",
     )
+    listing.add_argument(
+        "--severity",
+        action="append",
+        choices=[severity.label for severity in Severity],
+        help="only those; can be given several times",
+    )
+    listing.add_argument("--limit", metavar="N", type=count, help="only the N worst")
+    listing.add_argument("--summary", action="store_true", help="only how many there are of each kind")
     show = actions.add_parser("show", help="all that is known of one alert")
     ack = actions.add_parser(
         "ack",
@@ -145,18 +144,61 @@ def _list(args: argparse.Namespace, found: list[Found]) -> int:
     chosen = [
         one
         for one in found
-        if (not args.status or one.alert.status.value in args.status) and (one.orphans or not args.orphaned)
+        if (not args.status or one.alert.status.value in args.status)
+        and (not args.severity or one.alert.highest.label in args.severity)
+        and (one.orphans or not args.orphaned)
     ]
+    if args.summary:
+        return _summary(args, chosen)
     chosen.sort(key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
+    shown = chosen[: args.limit]
     if args.json:
-        show_json([_facts(one) for one in chosen])
+        show_json([_facts(one) for one in shown])
     elif chosen:
-        columns = {**_COLUMNS, **(_ORPHANED if args.orphaned else {})}
-        rows = [{**_facts(one), "orphaned_at": ", ".join(map(str, one.orphans))} for one in chosen]
-        show_table(list(columns.values()), ([row[name] for name in columns] for row in rows))
+        now = time.time()
+        show_table(_COLUMNS, (_row(one, now, is_orphaned_at_shown=args.orphaned) for one in shown))
+        of = f"{len(shown):,} of " if len(shown) < len(chosen) else ""
+        owing = sum(one.alert.owed is not None for one in chosen)
+        print(f"{of}{_alerts(len(chosen))}" + (f", {owing:,} of them not told yet" if owing else ""))
     else:
         print("no alerts")
     return 0
+
+
+def _row(found: Found, now: float, *, is_orphaned_at_shown: bool) -> Sequence[object]:
+    alert, owes = found.alert, due(found.alert)
+    return (
+        alert.status.value,
+        alert.highest.label,
+        alert.occurrences,
+        age(now - alert.first_seen),
+        age(now - alert.last_seen),
+        None if owes is None else owes.value,
+        ", ".join(map(str, found.orphans)) if is_orphaned_at_shown else None,
+        found.provider,
+        alert.dedup_key,
+    )
+
+
+def _summary(args: argparse.Namespace, chosen: Sequence[Found]) -> int:
+    """How many alerts there are of each kind, and no single one."""
+    counts = Counter((one.provider, one.alert.highest, one.alert.status) for one in chosen)
+    rows = [
+        {"provider": provider, "severity": severity.label, "status": status.value, "alerts": count}
+        for (provider, severity, status), count in sorted(
+            counts.items(), key=lambda item: (item[0][0], -item[0][1], item[0][2].value)
+        )
+    ]
+    if args.json:
+        show_json(rows)
+    else:
+        show_table(("PROVIDER", "SEVERITY", "STATUS", "ALERTS"), (list(row.values()) for row in rows))
+        print(_alerts(len(chosen)))
+    return 0
+
+
+def _alerts(count: int) -> str:
+    return "1 alert" if count == 1 else f"{count:,} alerts"
 
 
 def _show(args: argparse.Namespace, found: list[Found]) -> int:

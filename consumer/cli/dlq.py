@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from consumer.build import build_pipelines
+from consumer.cli.arguments import count
 from consumer.cli.ending import UsageError
-from consumer.cli.terminal import complain, moment, plain, show_facts, show_json, show_table
+from consumer.cli.terminal import age, complain, moment, plain, show_facts, show_json, show_table
 from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
@@ -27,17 +28,7 @@ from consumer.reading import bounds
 from consumer.replay import Plan, ReplayFailed, Skipped, Summary, dry_run, replay
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
-_COLUMNS = {
-    "id": "ID",
-    "at": "AT",
-    "provider": "PROVIDER",
-    "stage": "STAGE",
-    "error_class": "ERROR CLASS",
-    "retryable": "RETRYABLE",
-    "occurrences": "OCCURRENCES",
-    "event_id": "EVENT ID",
-    "error": "ERROR",
-}
+_COLUMNS = ("ID", "AGE", "PROVIDER", "STAGE", "CLASS", "RETRYABLE", "SEEN", "ERROR")
 _HINTS = {
     Skipped.POISON: "--poison replays them",
     Skipped.REPLAYED: "--again replays them once more",
@@ -74,8 +65,8 @@ def add_parser(subparsers: Any) -> None:
                 help=f"dead-lettered {meaning} this: RFC 3339, or how long ago (90s, 15m, 2h, 7d)",
             )
         action.add_argument("--retryable", action="store_true", help="only those that a replay can help")
-    listing.add_argument("--limit", metavar="N", type=_count, help="only the newest N")
-    again.add_argument("--limit", metavar="N", type=_count, help="only the next N")
+    listing.add_argument("--limit", metavar="N", type=count, help="only the newest N")
+    again.add_argument("--limit", metavar="N", type=count, help="only the next N")
     again.add_argument("--dry-run", action="store_true", help="show what would be sent; send and move nothing")
     again.add_argument("--rate", metavar="N", type=_rate, help="at most N per second")
     again.add_argument("--poison", action="store_true", help="also records that were no valid events")
@@ -115,12 +106,6 @@ def _id(text: str) -> str:
     if not _ID.fullmatch(text):
         raise argparse.ArgumentTypeError("must be partition/offset, as the list has it")
     return text
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text[:18]) == 0:
-        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
-    return int(text[:18])
 
 
 def _rate(text: str) -> float:
@@ -170,10 +155,17 @@ def _show_list(args: argparse.Namespace, letters: Sequence[StoredLetter]) -> Non
     if args.json:
         show_json([_facts(stored) for stored in letters])
     elif letters:
-        rows = [{**_facts(stored), "error": _told_error(stored)} for stored in letters]
-        show_table(list(_COLUMNS.values()), ([_cell(row.get(name)) for name in _COLUMNS] for row in rows))
+        now = time.time()
+        show_table(_COLUMNS, (_row(stored, now) for stored in letters), is_last_cut=True)
+        print("1 dead letter" if len(letters) == 1 else f"{len(letters):,} dead letters")
     else:
         print("no dead letters")
+
+
+def _row(stored: StoredLetter, now: float) -> Sequence[object]:
+    facts, seen = _facts(stored), age(now - stored.at)
+    names = ("provider", "stage", "error_class", "retryable", "occurrences")
+    return (stored.id, seen, *(_cell(facts.get(name)) for name in names), _told_error(stored))
 
 
 def _told_error(stored: StoredLetter) -> object:

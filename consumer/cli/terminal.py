@@ -4,10 +4,12 @@ Whoever provokes a violation chooses parts of it: nothing of that may move a cur
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +17,8 @@ from rich.text import Text
 from consumer.log_lines import write_within
 from providers.story import utc
 
+_GAP = "  "
+_LEAST_ROOM = 20
 _WIDE = 10_000
 """Columns of what is no terminal: nothing is cut or wrapped for a pipe."""
 
@@ -36,14 +40,43 @@ def moment(seconds: float | None) -> str | None:
     return None if seconds is None else utc(seconds)
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout; what is None is an empty cell."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else plain(str(cell))) for cell in row))
-    _console().print(table)
+def age(seconds: float) -> str:
+    """A span of time, short enough for a column: ``45s``, ``3m``, ``2h``, ``5d``. What lies ahead is ``0s``."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds / size)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, is_last_cut: bool = False) -> None:
+    """A table on stdout. What is None is an empty cell, and a column of such is left out.
+
+    No cell is broken: what names something can be copied, however narrow the terminal is. Only the last column is cut
+    to the terminal's width, if it says more than one has to know (``is_last_cut``). Numbers stand to the right.
+    """
+    given = [list(row) for row in rows]
+    shown = [number for number in range(len(columns)) if any(row[number] is not None for row in given)]
+    cells = [["" if row[number] is None else plain(str(row[number])) for number in shown] for row in given]
+    heads = [columns[number] for number in shown]
+    widths = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
+    is_number = [all(isinstance(row[number], int | None) for row in given) for number in shown]
+    left = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+    room = _width() - left if is_last_cut else _WIDE
+
+    def line(texts: Sequence[str]) -> str:
+        *padded, last = (
+            " " * (width - cell_len(text)) + text if right else text + " " * (width - cell_len(text))
+            for text, width, right in zip(texts, widths, is_number, strict=True)
+        )
+        last = last.rstrip()
+        if cell_len(last) > room:
+            last = set_cell_size(last, max(_LEAST_ROOM, room) - 1).rstrip() + "…"
+        return _GAP.join([*padded, last]).rstrip()
+
+    if heads:
+        head = line(heads)
+        print(f"\x1b[1m{head}\x1b[0m" if sys.stdout.isatty() else head)
+        print(*map(line, cells), sep="\n")
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -78,6 +111,9 @@ def complain(lines: Iterable[str]) -> None:
     write_within(descriptor, text.encode(sys.stderr.encoding, "backslashreplace"), UNREAD_SECONDS)
 
 
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
+
+
 def _console() -> Console:
-    width = None if sys.stdout.isatty() else _WIDE
-    return Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    return Console(file=sys.stdout, width=_width(), markup=False, highlight=False, emoji=False, soft_wrap=False)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 from consumer.cli.alerts import Found, _list, _show
 from consumer.reading import alerts_of
 from consumer.state_records import StateRecords
-from state.alert import Alert, Status
+from state.alert import Alert, Owed, Status
 from state.records import BESIDE, CHECKPOINT_KEY, Position, encode_alert, encode_position
-from state.violation import Severity
+from state.violation import Record, Severity
 
+RECORD = Record("events", 0, 1, 1000, None, b"{}")
 ALERT = Alert("guard:s", Status.OPEN, "s", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default")
 
 
@@ -58,7 +60,8 @@ THERE = Found("pagerduty", 0, ALERT)
 
 def said(arguments: dict[str, Any], found: list[Found], capsys: pytest.CaptureFixture[str]) -> str:
     act = _show if "dedup_key" in arguments else _list
-    assert act(argparse.Namespace(status=None, orphaned=False, **arguments), found) == 0
+    options = {"status": None, "severity": None, "limit": None, "summary": False, "orphaned": False, "json": False}
+    assert act(argparse.Namespace(**options | arguments), found) == 0
     return capsys.readouterr().out
 
 
@@ -73,3 +76,57 @@ def test_the_answer_is_the_same_in_whatever_order_they_are_read(
     assert [(one["partition"], one["occurrences"]) for one in shown["others"]] == [(0, 3)]
     text = said({"json": False, "dedup_key": "guard:s"}, found, capsys)
     assert text.endswith("also in partition 0: open, seen 3 times, last at 1970-01-01T00:00:02.000Z\n")
+
+
+def listed(found: list[Found], capsys: pytest.CaptureFixture[str], **arguments: Any) -> list[str]:
+    return said(arguments, found, capsys).splitlines()
+
+
+def test_a_list_fits_80_columns_and_breaks_no_key(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 7200.0 + 10)
+    key = "forbidden_path:session-0123456789"
+    found = [Found("pagerduty", 0, replace(ALERT, dedup_key=key, first_seen=10.0, last_seen=7200.0 - 170))]
+    assert listed(found, capsys) == [
+        "STATUS  SEVERITY  SEEN  SINCE  LAST  PROVIDER   DEDUP KEY",
+        f"open    high         3  2h     3m    pagerduty  {key}",
+        "1 alert",
+    ]
+    found[0] = replace(found[0], alert=replace(found[0].alert, dedup_key="k" * 200))
+    assert f"  {'k' * 200}" in listed(found, capsys)[1], "whole, and on one line"
+
+
+def test_a_list_can_be_filtered_cut_and_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [
+        Found("pagerduty", 0, replace(ALERT, dedup_key=f"{severity.label}{number}", highest=severity))
+        for severity in (Severity.HIGH, Severity.CRITICAL)
+        for number in range(3)
+    ]
+    found += [Found("opsgenie", 0, replace(ALERT, dedup_key="owes", owed=Owed(RECORD, Severity.HIGH, 1.0, 1, 1)))]
+    lines = listed(found, capsys, limit=2)
+    assert [line.split()[-1] for line in lines[1:3]] == ["critical0", "critical1"]
+    assert lines[3:] == ["2 of 7 alerts, 1 of them not told yet"]
+    assert [line.split()[-1] for line in listed(found, capsys, severity=["high"])[1:-1]] == [
+        *("high0", "high1", "high2", "owes")
+    ]
+    assert [line.split() for line in listed(found, capsys, summary=True)] == [
+        ["PROVIDER", "SEVERITY", "STATUS", "ALERTS"],
+        ["opsgenie", "high", "open", "1"],
+        ["pagerduty", "critical", "open", "3"],
+        ["pagerduty", "high", "open", "3"],
+        ["7", "alerts"],
+    ]
+    assert json.loads("\n".join(listed(found, capsys, summary=True, json=True)))[1] == {
+        "provider": "pagerduty",
+        "severity": "critical",
+        "status": "open",
+        "alerts": 3,
+    }
+
+
+def test_ten_thousand_alerts_are_listed_in_a_moment(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Found("pagerduty", 0, replace(ALERT, dedup_key=f"guard:{number}")) for number in range(10_000)]
+    began = time.process_time()
+    assert len(listed(found, capsys)) == 10_002
+    assert time.process_time() - began < 1.0, "it took five seconds"

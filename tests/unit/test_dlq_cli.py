@@ -1,5 +1,6 @@
 """The arguments of ``alerts`` and ``dlq``, what is made of them without Kafka, and text that is only text."""
 
+import os
 import time
 from argparse import ArgumentTypeError
 from contextlib import redirect_stdout
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from consumer.cli.main import main
-from consumer.cli.terminal import plain, show_facts, show_json, show_table
+from consumer.cli.terminal import age, plain, show_facts, show_json, show_table
 from consumer.cli.times import moment_of
 from consumer.letters import replay_group
 
@@ -86,6 +88,35 @@ def test_each_set_of_filters_has_a_group_of_its_own() -> None:
     assert none == "g-dlq-replay"
     assert len({none, one, two}) == 3
     assert replay_group("g", {"retryable": False, "provider": "pagerduty"}) == one
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-5, "0s"), (0.4, "0s"), (59.9, "59s"), (60, "1m"), (7199, "1h"), (86400 * 9, "9d")]
+)
+def test_a_span_of_time_is_short(seconds: float, text: str) -> None:
+    assert age(seconds) == text
+
+
+def test_a_table_has_no_empty_column_and_cuts_only_what_says_more_than_one_has_to_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 20)))
+    rows = [["0/1", None, 7, "the provider has said a lot of words about it"], ["0/2", None, None, "日本" * 20]]
+    out = Terminal()
+    with redirect_stdout(out):
+        show_table(["ID", "NOTHING", "SEEN", "ERROR"], rows, is_last_cut=True)
+    head, *lines = out.getvalue().splitlines()
+    assert head == "\x1b[1mID   SEEN  ERROR\x1b[0m"
+    assert lines[0] == "0/1     7  the provider has said a lot…"
+    assert all(cell_len(line) <= 40 for line in lines), "also where a character takes two columns"
+    out = Terminal()
+    with redirect_stdout(out):
+        show_table(["ID", "KEY"], [["0/1", "k" * 100]])
+    assert out.getvalue().splitlines()[1] == f"0/1  {'k' * 100}"
 
 
 @given(st.text())
