@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import orjson
 
-from consumer.filter import End, EndRules, Filter
+from consumer.filter import IGNORED, End, EndRules, Filter
 from consumer.schema import Event, Poison, gate_poison, unparsable, validated
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation, size_of
 
@@ -122,7 +122,9 @@ class Decoder:
     """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together."""
 
     def __init__(self, filter: Filter, ends: EndRules | None, max_event_bytes: int) -> None:
-        self._passes = filter.passes
+        self._passes, self._reason = filter.passes, filter.reason
+        self.ignored = dict.fromkeys(IGNORED, 0)
+        """How many events concerned nobody, by reason."""
         self._end_of: Callable[[str, str, bool], End | None] | None = ends.end_of if ends else None
         self._max_event_bytes = max_event_bytes
 
@@ -161,6 +163,7 @@ class Decoder:
         end_of = self._end_of
         ends = end_of(event_type, guard, allowed) if end_of is not None else None
         if not alertable and ends is None:
+            self.ignored["allowed" if allowed or severity is None else self._reason(severity, guard, event_type)] += 1
             return None
 
         valid = validated(event)

@@ -11,6 +11,9 @@ from state.violation import Severity
 
 SESSION_END = "session_end"
 
+IGNORED = ("allowed", "severity", "guard", "event_type")
+"""Why an event concerns nobody: it was allowed, or by which of its fields the filter lets it alert nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -37,6 +40,13 @@ class Filter:
             and (not self.include_guards or guard in self.include_guards)
             and (not self.include_event_types or event_type in self.include_event_types)
         )
+
+    def reason(self, severity: Severity, guard: str, event_type: str) -> str:
+        """Why a denial with these gate fields is not alertable, one of `IGNORED`."""
+        if severity < self.min_severity:
+            return "severity"
+        is_guard = guard in self.exclude_guards or (self.include_guards and guard not in self.include_guards)
+        return "guard" if is_guard else "event_type"
 
 
 class End(Enum):

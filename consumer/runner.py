@@ -221,6 +221,7 @@ class PipelineRunner(MemberRunner[Task]):
             open_breakers=tuple(delivery.open_breakers()),
             queued=dict(delivery.waiting()),
             in_flight=delivery.in_flight,
+            ignored=self.pipeline.decoder.ignored if self.stage is None else {},
         )
 
 
@@ -310,7 +311,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
                     hidden=task.progress.hidden_seconds(self._clock.monotonic()) if task.is_running else None,
                 )
             )
-        return PipelineState(partitions=tuple(partitions))
+        return PipelineState(partitions=tuple(partitions), ignored=self._stage.pipeline.decoder.ignored)
 
 
 @asynccontextmanager

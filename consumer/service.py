@@ -5,10 +5,12 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, disable_created_metrics
 from structlog.typing import FilteringBoundLogger
 
 from consumer.build import build_pipelines, build_repartition
@@ -62,6 +64,8 @@ async def run_service(
     disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, which nobody asks for
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    build = Info(f"{PREFIX}_build", "Which release this is", registry=registry)
+    build.info({"version": version("clawdstrike-alerting"), "python_version": python_version()})
     tasks = Gauge(f"{PREFIX}_asyncio_tasks", "Coroutines that run or wait in the event loop", registry=registry)
     tasks.set_function(lambda: len(asyncio.all_tasks()))
     registry.register(LogCollector(dropped_lines))

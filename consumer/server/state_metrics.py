@@ -1,9 +1,9 @@
 """What is a state (open alerts, owed, lag) and is read when Prometheus asks: one family each for all pipelines."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 
@@ -39,6 +39,8 @@ class PipelineState:
     open_breakers: tuple[str, ...] = ()
     queued: dict[str, int] = field(default_factory=dict)
     in_flight: int | None = None
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    """How many events concerned nobody since the start, by reason; nothing where a stage before it says so."""
 
 
 class StateCollector(Collector):
@@ -77,6 +79,13 @@ class StateCollector(Collector):
             if state.in_flight is not None:
                 in_flight.add_metric([pipeline], state.in_flight)
         yield in_flight
+        ignored = CounterMetricFamily(
+            f"{self._prefix}_events_ignored", "Events that concern nobody, by reason", labels=["pipeline", "reason"]
+        )
+        for pipeline, state in states.items():
+            for reason, count in state.ignored.items():
+                ignored.add_metric([pipeline, reason], count)
+        yield ignored
 
     def _of_partitions(self, states: dict[str, PipelineState]) -> Iterable[Metric]:
         for name, documentation, value in _OF_PARTITION:

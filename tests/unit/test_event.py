@@ -114,6 +114,32 @@ def decode(value: Any, decoder: Decoder = DECODER) -> Any:
     return decoder.decode(record(value))
 
 
+def test_what_concerns_nobody_is_counted_by_the_reason() -> None:
+    decoder = Decoder(Filter(Severity.HIGH, exclude_guards=["a"], include_event_types=["t"]), ENDS, MAX_EVENT_BYTES)
+
+    def decided(**decision: Any) -> Any:
+        event_type = decision.pop("event_type", "t")
+        return decode({**FULL, "event_type": event_type, "decision": {**FULL["decision"], **decision}}, decoder)
+
+    assert isinstance(decided(allowed=False, guard="b", severity="high"), SecurityEvent)
+    for number, (reason, decision) in enumerate(
+        [
+            ("allowed", {"allowed": True}),
+            ("allowed", {"allowed": True, "severity": "of a later engine"}),
+            ("severity", {"allowed": False, "severity": "low"}),
+            ("guard", {"allowed": False, "severity": "high", "guard": "a"}),
+            ("event_type", {"allowed": False, "severity": "high", "guard": "b", "event_type": "other"}),
+        ],
+        1,
+    ):
+        before = dict(decoder.ignored)
+        assert decided(**decision) is None
+        assert {one for one, count in decoder.ignored.items() if count > before[one]} == {reason}
+        assert sum(decoder.ignored.values()) == number
+    assert isinstance(decided(allowed=True, event_type="session_end"), SecurityEvent), "it ends a session"
+    assert sum(decoder.ignored.values()) == number
+
+
 def test_a_denial_that_passes_the_filter_is_alertable() -> None:
     match decode(FULL):
         case SecurityEvent() as decoded:

@@ -27,7 +27,7 @@ def text(accept: str = "") -> str:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     for name in ("pagerduty", "opsgenie"):
-        state = PipelineState((PARTITION,), ("default",), queued={"default": 4}, in_flight=2)
+        state = PipelineState((PARTITION,), ("default",), queued={"default": 4}, in_flight=2, ignored={"allowed": 7})
         pipeline = metrics.pipeline(name, ["default"], lambda state=state: state)  # type: ignore[misc]
         pipeline.events("triggered", 3)
         pipeline.notification("default", "trigger", "accepted", 0.2)
@@ -53,6 +53,10 @@ def test_the_parsers_of_both_formats_take_it_and_find_all_pipelines() -> None:
             ("opsgenie", 3.0),
             ("pagerduty-repartition", 1.0),
         }
+        ignored = next(family for family in families if family.name == "clawdstrike_alerting_events_ignored")
+        assert [(sample.name, sample.labels["reason"], sample.value) for sample in ignored.samples] == [
+            ("clawdstrike_alerting_events_ignored_total", "allowed", 7.0)
+        ] * 2
         owed = next(family for family in families if family.name == "clawdstrike_alerting_owed")
         assert {sample.labels["pipeline"] for sample in owed.samples} == {"pagerduty", "opsgenie"}
         assert not any(sample.name.endswith("_created") for family in families for sample in family.samples)
