@@ -66,7 +66,10 @@ class Reader:
         self._positions: dict[TopicPartition, int] = {}
         self._told: dict[tuple[str, str], dict[int, list[Alert | None]]] = defaultdict(lambda: defaultdict(list))
         """What each state partition has said of a provider's dedup key."""
-        self._handed_over: dict[tuple[str, str], set[tuple[int, float]]] = defaultdict(set)
+        self._handed_over: dict[tuple[str, str], dict[tuple[int, float], int]] = defaultdict(dict)
+        """By partition and beginning, when such an alert was handed over last (a record's timestamp)."""
+        self._written: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+        """When each state partition has last said that there is an alert (a record's timestamp)."""
         self._changed: set[tuple[str, str]] = set()
         self._decided_in: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
         # The world reads its configuration anew for each name.
@@ -170,6 +173,7 @@ class Reader:
             self._changed.add((provider, key))
             if alert is not None:
                 self.homes[provider][key] = record.partition
+                self._written[provider, key][record.partition] = record.timestamp
 
     def _take_hand_over(self, record: "ConsumerRecord[bytes, bytes]") -> None:
         if not is_move(record.headers):
@@ -177,13 +181,15 @@ class Reader:
         move = decode_move(record.key, record.value, record.headers)
         if isinstance(move, HandOver) and move.alert is not None:
             what = move.sender.provider, move.dedup_key
-            self._handed_over[what].add((move.sender.partition, move.alert.first_seen))
+            self._handed_over[what][move.sender.partition, move.alert.first_seen] = record.timestamp
             self._changed.add(what)
 
     def _join(self) -> None:
         """Put together what several partitions have said of the keys of which something was read."""
         for provider, key in self._changed:
-            self.history[provider][key] = joined(self._told[provider, key], self._handed_over[provider, key])
+            handed_over, written = self._handed_over[provider, key], self._written[provider, key]
+            came_back = {partition for (partition, _), at in handed_over.items() if at < written.get(partition, at)}
+            self.history[provider][key] = joined(self._told[provider, key], handed_over, came_back)
         self._changed.clear()
 
     def _take_event(self, record: "ConsumerRecord[bytes, bytes]") -> None:

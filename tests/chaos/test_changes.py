@@ -160,6 +160,16 @@ def test_what_was_handed_over_has_one_life() -> None:
     assert told[-1] == alert(4)
 
 
+def test_what_was_handed_over_and_came_back_has_ended_there() -> None:
+    """A task that has yet to find out how producers choose partitions may hand over, and be handed it back."""
+    by_partition: dict[int, list[Alert | None]] = {0: [None, alert(1), None], 1: [alert(1), None]}
+    handed_over = {(0, NOW), (1, NOW)}
+    assert joined(by_partition, handed_over) == []
+    assert joined(by_partition, handed_over, {0}) == [alert(1), None]
+    by_partition[0] = [alert(1), None, alert(1), None]
+    assert joined(by_partition, handed_over, {0}) == [alert(1), None], "the first time it was handed over"
+
+
 def test_what_ends_without_a_hand_over_has_ended() -> None:
     assert [life.is_over for life in lives(joined(moved_history(), set()))] == [True, False]
     assert [life.is_over for life in lives(joined(moved_history(), {(0, NOW - 5)}))] == [True, False]
@@ -207,6 +217,11 @@ def test_the_reader_puts_together_what_was_handed_over() -> None:
     reader._join()
     assert [life.records for life in lives(reader.history["pagerduty"][KEY])] == [[alert(3)]]
     assert reader.homes["pagerduty"][KEY] == 1
+    reader._take(record(world.state(), encode_alert(alert(4)), timestamp=2))
+    reader._take(record(world.state(), None, timestamp=3))
+    reader._join()
+    told = [life.records for life in lives(reader.history["pagerduty"][KEY])]
+    assert [alert(4)] in told, "it came back to the partition that had handed it over, and has ended there"
 
 
 def test_what_was_handed_over_and_not_taken_is_lost() -> None:
