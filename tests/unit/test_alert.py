@@ -8,6 +8,7 @@ from state import alert as rules
 from state.alert import (
     Alert,
     Due,
+    Ending,
     Former,
     Occurrence,
     Outcome,
@@ -570,3 +571,13 @@ def test_an_alert_keeps_the_key_of_its_last_record_unless_it_is_the_session(
     without_session, _ = occurred(None, "key", None, occurrence, T0, POLICY)
 
     assert (first.key, later.key, without_session.key) == (kept, kept, key or b"")
+
+
+@pytest.mark.parametrize("ending", Ending)
+def test_what_has_ended_an_alert_is_known_until_it_comes_back(ending: Ending) -> None:
+    after = rules.over(told(), ending)
+    assert after is not None
+    assert after.ended_by is ending
+    assert rules.over(after, Ending.QUIET) is after, "the first that has ended it"
+    back, _ = occurs(after, at=T0 + 1)
+    assert back.ended_by is None

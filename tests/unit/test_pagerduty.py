@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
-from providers.notification import Acknowledge, Notification, Resolve, Story, Trigger
+from providers.notification import Acknowledge, Notification, Origin, Resolve, Story, Trigger
 from providers.pagerduty.payload import REQUEST_LIMIT
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
@@ -150,6 +150,11 @@ def test_what_the_event_lacks_is_left_out_and_no_tenant_is_default() -> None:
         "resource_name",
         "allowed",
     }
+
+
+def test_the_details_say_where_in_kafka_the_event_stands() -> None:
+    details = body_of(pagerduty(), trigger(origin=Origin("clawdstrike.events", 3, 41)))["payload"]["custom_details"]
+    assert (details["topic"], details["partition"], details["offset"]) == ("clawdstrike.events", 3, 41)
 
 
 def test_custom_details_can_be_switched_off() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.alert import Alert, Former, Owed, Status, Told
+from state.alert import Alert, Ending, Former, Owed, Status, Told
 from state.anchors import Anchor
 from state.records import (
     CHECKPOINT_KEY,
@@ -74,7 +74,14 @@ ALERTS = st.builds(
     integration=st.none() | TEXT,
     former=st.lists(st.builds(Former, st.none() | TEXT, TEXT, st.booleans()), max_size=3).map(tuple),
     key=BYTES,
+    ended_by=st.none() | st.sampled_from(Ending),
 )
+
+
+def test_what_has_ended_an_alert_and_only_a_later_release_knows_is_not_known() -> None:
+    alert = Alert("a", Status.RESOLVING, None, 1, 1.0, 1.0, 1.0, Severity.HIGH, ended_by=Ending.OPERATOR)
+    later = {**orjson.loads(encode_alert(alert)), "ended_by": "silence"}
+    assert decode_alert(b"a", orjson.dumps(later)) == replace(alert, ended_by=None)
 
 
 @given(ALERTS)
