@@ -311,8 +311,6 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
         complain(["stopped: another replay has begun; it goes on from where this one was"])
         return 1
     except (ReplayFailed, KafkaError, OSError, TimeoutError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         complain([f"stopped: {' '.join(str(error).split()) or type(error).__name__}; the same command goes on"])
         return 1
     finally:

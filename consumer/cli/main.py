@@ -4,12 +4,13 @@ Of the commands' modules only that of the chosen one is imported, so that ``--he
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+
+from consumer.cli.output import OutputFailed, output
 
 PROGRAM = "clawdstrike-alerting"
 
@@ -43,19 +44,22 @@ def main(argv: Sequence[str] | None = None, *, loaded: Callable[[], object] = la
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        try:
-            args = _parser(arguments).parse_args(arguments)
-        except SystemExit as end:  # argparse has said what there was to say
-            return end.code if isinstance(end.code, int) else 0
-        loaded()
-        code: int = args.func(args)
-        sys.stdout.flush()
+        with output():
+            return _run(arguments, loaded)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # who read our output, such as `head`, has had enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
+    except OutputFailed:
+        pass  # who reads it, such as `head`, has had enough of it, or can see that it is not whole
+    return 1
+
+
+def _run(arguments: Sequence[str], loaded: Callable[[], object]) -> int:
+    try:
+        args = _parser(arguments).parse_args(arguments)
+    except SystemExit as end:  # argparse has said what there was to say
+        return end.code if isinstance(end.code, int) else 0
+    loaded()
+    code: int = args.func(args)
     return code
 
 

@@ -25,8 +25,6 @@ def run_with_kafka(args: argparse.Namespace, topics: Callable[[Config], Sequence
     def look(config: Config) -> int:
         try:
             return asyncio.run(_run(config, topics(config), act))
-        except BrokenPipeError:
-            raise
         except (KafkaError, OSError, TimeoutError) as error:
             print(f"Kafka: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
             return 1
