@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.build import build_pipelines
-from consumer.cli.arguments import count
+from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError
 from consumer.cli.terminal import age, complain, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
@@ -75,13 +75,13 @@ def add_parser(subparsers: Any) -> None:
         description="Writes a command to the feedback topic; the member that has the alert takes it from there. A "
         "violation that comes afterwards triggers again.",
     )
-    for action in (listing, show, ack, resolve):
-        action.add_argument("--config", metavar="FILE", required=True, help="the configuration")
     for action in (listing, show):
         action.add_argument("--provider", choices=("pagerduty", "opsgenie"))
         action.add_argument("--json", action="store_true", help="for programs")
     for action in (show, ack, resolve):
         action.add_argument("dedup_key", metavar="DEDUP_KEY", type=_text)
+    for action in (listing, show, ack, resolve):
+        add_config(action)
     for action in (ack, resolve):
         action.add_argument("--provider", choices=("pagerduty", "opsgenie"), required=True)
         action.add_argument("--by", metavar="NAME", type=_text, help="who does it, for the log (default: you)")

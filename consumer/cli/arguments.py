@@ -1,6 +1,41 @@
 """What several commands take on their command line."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Let the configuration be given as ``--config FILE``, or as a ``FILE`` alone; it is ``config``.
+
+    A file alone stands behind what else has no name, and before the options. `require_config` sees to it that there is
+    one.
+    """
+    parser.set_defaults(config=None, lacks=parser.error)
+    for name, nargs in (("config", "?"), ("--config", None)):
+        parser.add_argument(
+            name, metavar="FILE", nargs=nargs, action=_Once, default=argparse.SUPPRESS, help="the configuration"
+        )
+
+
+def require_config(args: argparse.Namespace) -> None:
+    """End as argparse does, with a SystemExit, where a command needs a configuration and none is given."""
+    if "config" in args and args.config is None:
+        args.lacks("--config: which configuration? Give its file: --config FILE, or FILE alone")
+
+
+class _Once(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest, None) is not None:
+            parser.error("--config: two configurations are given, and one is taken")
+        setattr(namespace, self.dest, Path(str(values)))
 
 
 def count(text: str) -> int:

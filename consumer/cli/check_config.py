@@ -3,8 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from consumer.cli.arguments import add_config
 from consumer.cli.terminal import complain
 from consumer.config import (
     UNKEYED,
@@ -33,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "check-config", help="say what a configuration would run", description="Says what would run; sends nothing."
     )
-    parser.add_argument("file", metavar="FILE", help="the configuration")
+    add_config(parser)
     parser.add_argument(
         "--state",
         action="store_true",
@@ -44,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Check ``args.file``: 0 if it is valid, 2 with its problems on stderr, a line each, if not.
+    """Check ``args.config``: 0 if it is valid, 2 with its problems on stderr, a line each, if not.
 
     With ``args.state`` 1 if Kafka is out of reach, or has no such state.
     """
@@ -52,9 +54,9 @@ def main(args: argparse.Namespace) -> int:
         complain(["--json: only with --state"])
         return 2
     if args.json:
-        return _tell_standings(args.file, as_json=True)
+        return _tell_standings(args.config, as_json=True)
     try:
-        config = load_config(args.file)
+        config = load_config(args.config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -62,10 +64,10 @@ def main(args: argparse.Namespace) -> int:
     if code or not args.state or not config.pipelines:
         return code
     print()
-    return _tell_standings(args.file, as_json=False)
+    return _tell_standings(args.config, as_json=False)
 
 
-def _tell_standings(file: str, *, as_json: bool) -> int:
+def _tell_standings(file: Path, *, as_json: bool) -> int:
     from consumer.cli.standings import tell_standings  # Kafka's client, which a look at a file does not need
 
     return tell_standings(file, as_json=as_json)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from consumer.build import build_pipelines
-from consumer.cli.arguments import count
+from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError
 from consumer.cli.terminal import age, complain, moment, plain, show_facts, show_json, show_table
 from consumer.cli.times import given_time, moment_of
@@ -52,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
         "the end that the dead-letter topic has when it starts.",
     )
     for action in (listing, show, again):
-        action.add_argument("--config", metavar="FILE", required=True, help="the configuration")
+        add_config(action)
         action.add_argument("--json", action="store_true", help="for programs")
     for action in (listing, again):
         action.add_argument("--provider", choices=("pagerduty", "opsgenie"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 
+from consumer.cli.arguments import require_config
 from consumer.cli.output import OutputFailed, output
 
 PROGRAM = "clawdstrike-alerting"
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None, *, loaded: Callable[[], object] = la
 def _run(arguments: Sequence[str], loaded: Callable[[], object]) -> int:
     try:
         args = _parser(arguments).parse_args(arguments)
+        require_config(args)
     except SystemExit as end:  # argparse has said what there was to say
         return end.code if isinstance(end.code, int) else 0
     loaded()

@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from consumer.build import build_pipelines, build_repartition
+from consumer.cli.arguments import add_config
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, plain, show_json, show_table
@@ -54,7 +55,7 @@ def add_parser(subparsers: Any) -> None:
         description="Sets the group forward. The service never does that for anybody else. It must be stopped.",
     )
     for action in (rewind, skip):
-        action.add_argument("--config", metavar="FILE", required=True, help="the configuration")
+        add_config(action)
         action.add_argument(
             "--to",
             metavar="WHERE",

@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
+from consumer.cli.arguments import add_config
 from consumer.cli.ending import ENDINGS, with_configuration
 from consumer.cli.terminal import complain
 from consumer.config import Config, secrets_of, short_secrets
@@ -25,7 +25,7 @@ from providers.masking import SHORTEST
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Declare the command."""
     parser = subparsers.add_parser("run", help="run the service; SIGTERM and SIGINT drain and leave")
-    parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="the configuration file")
+    add_config(parser)
     parser.set_defaults(func=main)
 
 

@@ -7,6 +7,7 @@ import time
 import uuid
 from typing import Any, Final
 
+from consumer.cli.arguments import add_config
 from consumer.config import Config, ConfigError, load_config
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.http import HttpSender, create_session
@@ -32,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
         description="Sends one real test notification, which notifies people as a real one would: with the severity "
         "of min_severity, in an incident or alert of its own. --resolve ends that.",
     )
-    parser.add_argument("--config", metavar="FILE", required=True, help="the configuration")
+    add_config(parser)
     parser.add_argument("--provider", required=True, choices=("pagerduty", "opsgenie"))
     parser.add_argument("--route", default="default", help="as check-config names them, e.g. by_guard:secret_leak")
     parser.add_argument("--resolve", action="store_true", help="end the test's incident or alert instead")

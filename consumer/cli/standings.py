@@ -3,6 +3,7 @@
 import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from consumer.build import build_pipelines
@@ -21,7 +22,7 @@ _SAYS: Final[Mapping[Standing, str]] = {
 }
 
 
-def tell_standings(file: str, *, as_json: bool) -> int:
+def tell_standings(file: Path, *, as_json: bool) -> int:
     """Say of each pipeline how many open alerts the configuration in ``file`` concerns; 0, or how that has failed."""
 
     async def act(config: Config, clients: KafkaClients, partitions: Partitions) -> int:

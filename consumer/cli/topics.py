@@ -3,11 +3,11 @@
 import argparse
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from consumer.cli.arguments import add_config
 from consumer.cli.ending import with_configuration
 from consumer.cli.terminal import complain
 from consumer.cli.topics_grow import add_grow
@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
         "check", help="check the topics", description="Says what keeps `run` from starting; changes nothing."
     )
     for action in (create, check, add_grow(actions, _count)):
-        action.add_argument("--config", metavar="FILE", type=Path, required=True, help="the configuration")
+        add_config(action)
     create.add_argument(
         "--partitions",
         metavar="N",
