@@ -30,6 +30,7 @@ COMMANDS: Sequence[Command] = (
     Command("demo", "consumer.cli.demo", "everything on this machine, with a summary that is checked"),
     Command("sandbox", "consumer.cli.sandbox", "providers that page nobody, and a page that shows what they got"),
     Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
+    Command("config", "consumer.cli.config", "print what a configuration can say"),
     Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve the open alerts"),
     Command("offsets", "consumer.cli.offsets", "decide records again, or skip some"),

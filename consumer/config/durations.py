@@ -29,7 +29,10 @@ def seconds(value: Any) -> float:
     return float(number)
 
 
-Duration = Annotated[float, BeforeValidator(seconds)]
+Written = float | Annotated[str, Field(pattern=rf"^{_PATTERN.pattern}$|\$\{{")]
+"""What stands in a file, as an editor checks it; also a text that is replaced before it is read."""
+
+Duration = Annotated[float, BeforeValidator(seconds, json_schema_input_type=Written)]
 """Seconds, 0 included."""
 
 PositiveDuration = Annotated[Duration, Field(gt=0)]

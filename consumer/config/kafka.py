@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationInfo, field_validator, model_validator
 
-from consumer.config.durations import ProtocolDuration, seconds
+from consumer.config.durations import ProtocolDuration, Written, seconds
 from consumer.keys import KeyTemplate
 from providers.settings import NonEmpty, Settings
 
@@ -65,8 +65,9 @@ def _positions(keyed_topic: str) -> str:
     return f"{keyed_topic}.positions"
 
 
+_Origin = Literal["earliest", "latest"]
 Topic = Annotated[NonEmpty, AfterValidator(_check_topic)]
-StartFrom = Annotated[Literal["earliest", "latest"] | float, PlainValidator(_start_from)]
+StartFrom = Annotated[_Origin | float, PlainValidator(_start_from, json_schema_input_type=_Origin | Written)]
 """``earliest``, ``latest``, or how many seconds back."""
 
 

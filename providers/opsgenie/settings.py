@@ -21,7 +21,9 @@ def _as_list(value: Any) -> Any:
 
 
 PriorityMapping = Annotated[dict[SeverityName, Priority], BeforeValidator(_with_default_priorities)]
-Teams = Annotated[tuple[NonEmpty, ...], BeforeValidator(_as_list)]
+Teams = Annotated[
+    tuple[NonEmpty, ...], BeforeValidator(_as_list, json_schema_input_type=NonEmpty | tuple[NonEmpty, ...])
+]
 """Names of teams; a single one may be given without a list."""
 
 Action = Annotated[str, Field(min_length=1, max_length=50)]
