@@ -35,7 +35,7 @@ from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
 from providers.provider import Request
 from providers.retry import Backoff
-from state.alert import Alert, Policy, Status
+from state.alert import Alert, Ending, Policy, Status
 from state.store import Store
 from state.violation import Record
 from tests.support import simulation
@@ -262,8 +262,8 @@ class Member:
             join(handed)
             self._homes.moved(handed.dedup_key, self.number, task.store.get(handed.dedup_key))
 
-        def ending(alert: Alert) -> bool:
-            is_news = over(alert)
+        def ending(alert: Alert, ended_by: Ending) -> bool:
+            is_news = over(alert, ended_by)
             self._homes.ended(alert.dedup_key, self.number)
             return is_news
 

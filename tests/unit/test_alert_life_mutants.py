@@ -25,7 +25,7 @@ from providers.belonging import Integrations
 from providers.delivery.delivery import Delivery
 from providers.delivery.integration import Integration
 from state import alert as rules
-from state.alert import Alert, Due, Former, Occurrence, Outcome, Owed, Policy, Status
+from state.alert import Alert, Due, Ending, Former, Occurrence, Outcome, Owed, Policy, Status
 from state.records import encode_alert
 from state.store import Cut, Store
 from tests.support.simulation import ROUTED_WEIGHTS, WEIGHTS, BrokenPromise, Step, random_walk, simulate
@@ -150,13 +150,13 @@ def repeats_nothing(alert: Alert, sent: Owed, *args: Any) -> Alert:
     return replace(after, owed=None) if after.owed is not None and after.owed.repeat else after
 
 
-def still_has_it_when_resolving(alert: Alert) -> Alert | None:
-    after = rules.over(alert)
+def still_has_it_when_resolving(alert: Alert, ended_by: Ending) -> Alert | None:
+    after = rules.over(alert, ended_by)
     return after if after is None or after is alert else replace(after, has=alert.has)
 
 
-def over_forgets_what_is_owed(alert: Alert) -> Alert | None:
-    after = rules.over(alert)
+def over_forgets_what_is_owed(alert: Alert, ended_by: Ending) -> Alert | None:
+    after = rules.over(alert, ended_by)
     return after if after is None or after is alert else replace(after, owed=None)
 
 
@@ -288,8 +288,8 @@ def is_gone_when_resolved(alert: Alert, sent: Alert) -> Alert | None:
     return None if alert is sent else rules.resolve_answered(alert, sent)
 
 
-def is_gone_when_over(alert: Alert) -> Alert | None:
-    after = rules.over(alert)
+def is_gone_when_over(alert: Alert, ended_by: Ending) -> Alert | None:
+    after = rules.over(alert, ended_by)
     return None if after is not None and after.owed is None and after.route is None else after
 
 

@@ -103,6 +103,7 @@ class Task:
         self.notice: str | None = None
         self.newest_anchor = None
         self.is_in_doubt = False
+        self.contents = {"alerts": 2, "owed": 1}
         self.proved_with: list[OffsetAndMetadata] = []
         self.committed: OffsetAndMetadata | None = None
         self.position = self.due = 0
