@@ -509,3 +509,25 @@ async def test_what_time_brings_to_all_tasks_is_done_in_slices() -> None:
             longest = max(longest, setting.ticked - before)
         assert 0 < longest <= 11
         ticking.cancel()
+
+
+async def test_that_all_is_restored_is_said_once_and_again_after_a_trouble() -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with _assigned({A: _runs, B: _runs}) as (setting, _):
+            (first, _) = setting.made
+            first.is_running = False
+            setting.now = 2.0
+            setting.member._tell_restored()
+            assert "partitions_restored" not in [line["event"] for line in lines], "one is not"
+            first.is_running = True
+            setting.now = 3.0
+            for _ in range(3):
+                setting.member._tell_restored()
+            said = [line for line in lines if line["event"] == "partitions_restored"]
+            assert said == [
+                {"event": "partitions_restored", "log_level": "info", "partitions": 2, "seconds": 3.0}
+                | {"alerts": 4, "owed": 2}
+            ]
+            setting.member._restoring_since = 3.0  # one of them was in trouble
+            setting.member._tell_restored()
+            assert [line["event"] for line in lines].count("partitions_restored") == 2
