@@ -1,0 +1,57 @@
+"""The rules for Prometheus in ``deploy/prometheus``: they do what they say, and of metrics that there are."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.test_metrics_text import text
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"
+NAME = re.compile(r"clawdstrike_alerting_\w+")
+
+
+def rules() -> list[dict[str, str]]:
+    (group,) = yaml.safe_load(RULES.read_text())["groups"]
+    found: list[dict[str, str]] = group["rules"]
+    return found
+
+
+def metrics() -> set[str]:
+    """What ``/metrics`` has: of pipelines, and of the process, which only a running service has."""
+    of_process = re.findall(r'f"{PREFIX}_(\w+)"', (ROOT / "consumer" / "service.py").read_text())
+    own = {f"clawdstrike_alerting_{name}{end}" for name in of_process for end in ("", "_total", "_info")}
+    return set(NAME.findall(text())) | own | {"clawdstrike_alerting_log_lines_dropped_total"}
+
+
+def test_each_rule_is_about_metrics_that_there_are() -> None:
+    known = metrics()
+    used = {name for rule in rules() for name in NAME.findall(rule["expr"])}
+    assert len(used) > 10
+    assert used <= known
+
+
+def test_each_rule_says_whether_it_is_worth_a_page_and_what_to_look_at() -> None:
+    for rule in rules():
+        assert rule["labels"]["page"] in ("true", "false"), rule["alert"]  # type: ignore[index]
+        assert {"summary", "description"} == set(rule["annotations"]), rule["alert"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check", "rules", "rules.yaml"), ("test", "rules", "rules_test.yaml")], ids=" ".join
+)
+def test_promtool_is_content(arguments: tuple[str, ...]) -> None:
+    """Prometheus' own tool, of Debian's package ``prometheus``; required in CI."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        reason = "no promtool: apt-get install --no-install-recommends prometheus"
+        if os.environ.get("CI", "") not in ("", "0", "false"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    done = subprocess.run([promtool, *arguments], cwd=RULES.parent, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
