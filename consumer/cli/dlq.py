@@ -147,7 +147,10 @@ async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients,
     finally:
         await reader.stop()
     chosen = sorted(found, key=lambda stored: (stored.record.timestamp, stored.record.partition, stored.record.offset))
-    _show_list(args, chosen[-args.limit :] if args.limit is not None else chosen)
+    shown = chosen[-args.limit :] if args.limit is not None else chosen
+    _show_list(args, shown)
+    if shown and not args.json:
+        print("1 dead letter" if len(shown) == 1 else f"{len(shown):,} dead letters")
     return 0
 
 
@@ -157,7 +160,6 @@ def _show_list(args: argparse.Namespace, letters: Sequence[StoredLetter]) -> Non
     elif letters:
         now = time.time()
         show_table(_COLUMNS, (_row(stored, now) for stored in letters), is_last_cut=True)
-        print("1 dead letter" if len(letters) == 1 else f"{len(letters):,} dead letters")
     else:
         print("no dead letters")
 
