@@ -1,0 +1,54 @@
+"""The operator's book has each warning and each error that the log can have, and no other."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BOOK = (ROOT / "deploy" / "README.md").read_text()
+
+
+def logged() -> set[str]:
+    """What is said as a warning or an error: by its name, or by a name that was chosen a line before."""
+    found: set[str] = set()
+    for file in [*(ROOT / "consumer").rglob("*.py"), *(ROOT / "providers").rglob("*.py")]:
+        tree = ast.parse(file.read_text())
+        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]:
+            for call in [node for node in ast.walk(function) if isinstance(node, ast.Call)]:
+                if not (isinstance(call.func, ast.Attribute) and call.func.attr in ("warning", "error") and call.args):
+                    continue
+                said = call.args[0]
+                if isinstance(said, ast.Name):
+                    chosen = [
+                        node.value
+                        for node in ast.walk(function)
+                        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == said.id
+                    ]
+                    found |= {leaf.value for one in chosen for leaf in ast.walk(one) if _is_name(leaf)}  # type: ignore[attr-defined]
+                elif _is_name(said):
+                    found.add(said.value)  # type: ignore[attr-defined]
+    return found
+
+
+def _is_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(re.fullmatch("[a-z_]+", node.value))
+
+
+def described() -> list[str]:
+    book = BOOK[BOOK.index("## The log, word by word") :]
+    return re.findall(r"^\| `([a-z_]+)` \|", book, re.MULTILINE)
+
+
+def test_each_warning_and_error_is_in_the_book_once_in_the_order_of_the_alphabet() -> None:
+    assert len(logged()) > 70
+    assert set(described()) - logged() == set(), "nothing says that any more"
+    assert logged() - set(described()) == set(), "somebody will look for it at three in the morning"
+    assert described() == sorted(set(described()))
+
+
+def test_each_line_says_what_it_means_and_what_to_do() -> None:
+    for line in BOOK.splitlines():
+        if line.startswith("| `"):
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            assert len(cells) == 3, line
+            assert all(cells), line
