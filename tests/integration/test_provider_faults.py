@@ -1,6 +1,7 @@
 """Providers that reject, refuse, throttle, hang, break off and lie: nothing is lost, nothing is opened twice."""
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -173,7 +174,8 @@ async def test_a_revoked_key_is_said_in_the_health_and_nothing_is_lost_once_it_i
         sandbox.keys(provider).revoke(key, malformed=malformed)
         await send(world, event(), event(session="sess-2"), event(session="sess-2"), session_end("told"))
         await route_is(member, provider, ("default",))
-        assert readiness([member.runners[provider].health()]) == [f"{provider}: the provider refuses route default"]
+        (reason,) = readiness([member.runners[provider].health()])
+        assert reason.startswith(f"{provider}: the provider refuses route default since 2")
         assert member.metric("route_refused", pipeline=provider, route="default") == 1
         await all_told(member, provider, but=2)
         assert await group_offset(world, provider) in (None, 0, 1)
@@ -183,6 +185,11 @@ async def test_a_revoked_key_is_said_in_the_health_and_nothing_is_lost_once_it_i
         assert readiness([member.runners[provider].health()]) == []
         assert member.metric("route_refused", pipeline=provider, route="default") == 0
         await sandbox.wait_for(lambda: len(sandbox.open_incidents()) == 2)
+    said = [line["event"] for line in map(json.loads, member.output.getvalue().splitlines())]
+    assert [event for event in said if event.startswith("route_") and event != "route_checked"] == [
+        "route_refused",
+        "route_works",
+    ]
     assert await dead_letters(world) == []
     assert [incident.triggers for incident in sandbox.incidents()] == [1, 1, 1]
     assert await group_offset(world, provider) == 5
