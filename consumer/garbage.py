@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 THRESHOLDS = (20_000, 2, 1_000_000_000)
 """Objects before the youngest are searched, searches of these before those that survived one, and never all by itself.
-So no search looks at more than some 40,000 objects (15 ms)."""
+A search looks at some 60,000 objects at most, and at what is on the wire (25 ms with 256 requests). Smaller ones look
+at the latter more often: with 2,500 objects they took a tenth of all time while notifications were sent."""
 
 INTERVAL_SECONDS = 600.0
 SHORT_BLOCKS = 200_000

@@ -493,7 +493,8 @@ class Integration:
             return None
         if self.suspects or self._doubts_throttling:
             return self.checked_at + CHECK_SECONDS
-        if self._is_unheard or (self.refusal is not None and (self.refusal.by_check or not self.owed)):
+        is_left = self.outages.current is not None and self.is_idle  # of an outage that only a check can end now
+        if self._is_unheard or is_left or (self.refusal is not None and (self.refusal.by_check or not self.owed)):
             return self.checked_at + max(CHECK_SECONDS, self.recovery_seconds)
         return max(self.heard_at, self.checked_at) + self.check_interval if self.checks_idle else None
 

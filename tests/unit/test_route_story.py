@@ -173,3 +173,21 @@ def test_a_route_whose_alerts_have_gone_to_another_member_is_told_of_no_more() -
     setting.loop.settle()
     assert conditions(setting) == {}
     assert setting.story[-1] == "('default',) concern nobody here after 20 s"
+
+
+def test_an_outage_whose_alerts_are_given_up_ends_with_the_next_check_and_not_an_hour_later() -> None:
+    setting = Setting(limits=RouteLimits(check_interval=3600.0)).start()
+    setting.answer("check")
+    setting.outbox.owe("a")
+    setting.answer("a", DOWN)
+    setting.outbox.owed.clear()
+    setting.outbox.changed("a")
+    for _ in range(60):
+        setting.loop.advance(1.0)
+        if "check" in setting.waiting:
+            setting.answer("check")
+    assert [line.split(" after")[0] for line in setting.story] == [
+        "('default',) fail: 503, 1 wait",
+        "('default',) work",
+    ]
+    assert conditions(setting) == {}
