@@ -122,7 +122,7 @@ class Decoder:
     """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together."""
 
     def __init__(self, filter: Filter, ends: EndRules | None, max_event_bytes: int) -> None:
-        self._passes, self._reason = filter.passes, filter.reason
+        self._reason = filter.reason
         self.ignored = dict.fromkeys(IGNORED, 0)
         """How many events concerned nobody, by reason."""
         self._end_of: Callable[[str, str, bool], End | None] | None = ends.end_of if ends else None
@@ -155,15 +155,15 @@ class Decoder:
         if allowed is False:
             if severity is None:
                 return gate_poison(event)
-            alertable = self._passes(False, severity, guard, event_type)
+            reason = self._reason(severity, guard, event_type)
         elif allowed is True and type(label) is str:
-            alertable = False
+            reason = "allowed"
         else:
             return gate_poison(event)
         end_of = self._end_of
         ends = end_of(event_type, guard, allowed) if end_of is not None else None
-        if not alertable and ends is None:
-            self.ignored["allowed" if allowed or severity is None else self._reason(severity, guard, event_type)] += 1
+        if reason is not None and ends is None:
+            self.ignored[reason] += 1
             return None
 
         valid = validated(event)
@@ -171,7 +171,7 @@ class Decoder:
             return valid
         event, time = valid
         # Validated, the severity is a known one.
-        return SecurityEvent(event, time, SEVERITY_BY_LABEL[label], alertable, ends)
+        return SecurityEvent(event, time, SEVERITY_BY_LABEL[label], reason is None, ends)
 
 
 def violation_of(record: Record) -> Violation:

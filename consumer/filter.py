@@ -32,21 +32,18 @@ class Filter:
 
     def passes(self, allowed: bool, severity: Severity, guard: str, event_type: str) -> bool:
         """Whether an event with these gate fields is alertable. An allowed event never is."""
-        return (
-            not allowed
-            and severity >= self.min_severity
-            and guard not in self.exclude_guards
-            and event_type not in self.exclude_event_types
-            and (not self.include_guards or guard in self.include_guards)
-            and (not self.include_event_types or event_type in self.include_event_types)
-        )
+        return not allowed and self.reason(severity, guard, event_type) is None
 
-    def reason(self, severity: Severity, guard: str, event_type: str) -> str:
-        """Why a denial with these gate fields is not alertable, one of `IGNORED`."""
+    def reason(self, severity: Severity, guard: str, event_type: str) -> str | None:
+        """Why a denial with these gate fields is not alertable, one of `IGNORED`; None if it is."""
         if severity < self.min_severity:
             return "severity"
-        is_guard = guard in self.exclude_guards or (self.include_guards and guard not in self.include_guards)
-        return "guard" if is_guard else "event_type"
+        if guard in self.exclude_guards or (self.include_guards and guard not in self.include_guards):
+            return "guard"
+        included = self.include_event_types
+        if event_type in self.exclude_event_types or (included and event_type not in included):
+            return "event_type"
+        return None
 
 
 class End(Enum):

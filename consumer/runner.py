@@ -26,7 +26,7 @@ from consumer.proof import Proofs
 from consumer.reading import partitions_of
 from consumer.record_key import KeyWatch
 from consumer.repartition import Repartition
-from consumer.server.health import PipelineHealth, RouteHealth
+from consumer.server.health import PipelineHealth
 from consumer.server.metrics import STAGE_OUTCOMES, Metrics
 from consumer.server.state_metrics import PartitionState, PipelineState
 from consumer.source import Source
@@ -185,12 +185,9 @@ class PipelineRunner(MemberRunner[Task]):
     def health(self) -> PipelineHealth:
         """How the pipeline is at this moment."""
         health, note = super().health(), self._key_watch.note
-        now, retired = self._clock.wall(), self.pipeline.provider.retired_routes  # nobody is paged through them
-        routes = tuple(
-            RouteHealth(one.route, one.condition, now - one.seconds, one.reason)
-            for one in self._delivery.troubles()
-            if one.route not in retired
-        )
+        retired = self.pipeline.provider.retired_routes  # nobody is paged through them
+        troubles = self._delivery.troubles(self._clock.wall())
+        routes = tuple(trouble for trouble in troubles if trouble.route not in retired)
         return replace(health, routes=routes, notes=health.notes if note is None else (*health.notes, note))
 
     def _state(self) -> PipelineState:

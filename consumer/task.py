@@ -262,8 +262,7 @@ class Task(OwnedPartition):
         await self._ask_the_time(found)
         self._log.debug(
             "partition_restored",
-            alerts=len(self.store),
-            owed=self.store.owed_count,
+            **self.contents,
             position=self.position,
             seconds=round(clock.monotonic() - started, 3),
         )

@@ -11,7 +11,7 @@ from typing import Any
 from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError
-from consumer.cli.terminal import age, complain, moment, show_facts, show_json, show_table
+from consumer.cli.terminal import age, complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.feedback import Command, Kind, encode_command
@@ -159,7 +159,7 @@ def _list(args: argparse.Namespace, found: list[Found]) -> int:
         show_table(_COLUMNS, (_row(one, now, is_orphaned_at_shown=args.orphaned) for one in shown))
         of = f"{len(shown):,} of " if len(shown) < len(chosen) else ""
         owing = sum(one.alert.owed is not None for one in chosen)
-        print(f"{of}{_alerts(len(chosen))}" + (f", {owing:,} of them not told yet" if owing else ""))
+        print(f"{of}{counted(len(chosen), 'alert')}" + (f", {owing:,} of them not told yet" if owing else ""))
     else:
         print("no alerts")
     return 0
@@ -193,12 +193,8 @@ def _summary(args: argparse.Namespace, chosen: Sequence[Found]) -> int:
         show_json(rows)
     else:
         show_table(("PROVIDER", "SEVERITY", "STATUS", "ALERTS"), (list(row.values()) for row in rows))
-        print(_alerts(len(chosen)))
+        print(counted(len(chosen), "alert"))
     return 0
-
-
-def _alerts(count: int) -> str:
-    return "1 alert" if count == 1 else f"{count:,} alerts"
 
 
 def _show(args: argparse.Namespace, found: list[Found]) -> int:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError
-from consumer.cli.terminal import age, complain, moment, plain, show_facts, show_json, show_table
+from consumer.cli.terminal import age, complain, counted, moment, plain, show_facts, show_json, show_table
 from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
@@ -150,7 +150,7 @@ async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients,
     shown = chosen[-args.limit :] if args.limit is not None else chosen
     _show_list(args, shown)
     if shown and not args.json:
-        print("1 dead letter" if len(shown) == 1 else f"{len(shown):,} dead letters")
+        print(counted(len(shown), "dead letter"))
     return 0
 
 

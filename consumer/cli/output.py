@@ -24,7 +24,7 @@ class _Output:
     def write(self, text: str) -> int:
         """Write a text; how many characters it has."""
         try:
-            return len(text) if not text else self._open().write(text)
+            return self._open().write(text)
         except OSError as error:
             raise OutputFailed(os.strerror(error.errno or 0)) from None
 

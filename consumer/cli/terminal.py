@@ -40,6 +40,11 @@ def moment(seconds: float | None) -> str | None:
     return None if seconds is None else utc(seconds)
 
 
+def counted(number: int, one: str) -> str:
+    """So many of something: ``1 alert``, ``2,000 alerts``."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
 def age(seconds: float) -> str:
     """A span of time, short enough for a column: ``45s``, ``3m``, ``2h``, ``5d``. What lies ahead is ``0s``."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):

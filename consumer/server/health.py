@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from providers.delivery.outage import Condition
+from providers.delivery.outage import Condition, RouteTrouble
 from providers.story import utc
 
 STALLED_SECONDS = 120.0
@@ -14,27 +14,7 @@ STANDSTILL_SECONDS = 300.0
 
 _NOT_STARTED = "no pipeline has started yet"
 _NOT_JOINED = "not in its consumer group"
-
-
-@dataclass(frozen=True, slots=True)
-class RouteHealth:
-    """What is wrong with a route, since when (seconds since the epoch), and what the provider said of it last."""
-
-    route: str
-    condition: Condition
-    since: float
-    reason: str
-
-    def __str__(self) -> str:
-        what = _CONDITIONS[self.condition].format(route=self.route)
-        return f"{what} since {utc(self.since)}: {self.reason}"
-
-
-_CONDITIONS = {
-    Condition.REFUSED: "the provider refuses route {route}",
-    Condition.FAILING: "the provider takes nothing through route {route}",
-    Condition.THROTTLED: "the provider limits the rate of route {route}",
-}
+_NOTHING_GETS_THROUGH = {Condition.REFUSED: "refuses", Condition.FAILING: "takes nothing through"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +37,7 @@ class PipelineHealth:
     partitions: int
     restored: int
     stuck: tuple[str, ...]
-    routes: tuple[RouteHealth, ...]
+    routes: tuple[RouteTrouble, ...]
     troubles: tuple[str, ...]
     loop_age: float
     standstill: float = 0.0
@@ -118,8 +98,8 @@ def _not_ready(pipeline: PipelineHealth) -> Iterator[str]:
     if pipeline.restored < pipeline.partitions:
         yield f"{pipeline.restored} of {pipeline.partitions} partitions are restored"
     for route in pipeline.routes:
-        if route.condition is not Condition.THROTTLED:
-            yield f"{route}"
+        if (what := _NOTHING_GETS_THROUGH.get(route.condition)) is not None:
+            yield f"the provider {what} route {route.route} since {utc(route.since)}: {route.reason}"
     yield from pipeline.troubles
     yield from pipeline.outgrown
     yield from pipeline.unfit

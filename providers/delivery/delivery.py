@@ -156,18 +156,20 @@ class Delivery:
         """The routes that nothing but probes leaves through."""
         return [route for one in self._integrations if one.breaker.is_open for route in one.routes]
 
-    def troubles(self) -> Iterator[RouteTrouble]:
-        """What is wrong with which routes, in the order of the configuration."""
+    def troubles(self, wall: float) -> Iterator[RouteTrouble]:
+        """What is wrong with which routes, in the order of the configuration. ``wall`` is now, by the wall clock."""
         now = self._clock()
+        epoch = wall - now
         for one in self._integrations:
             outage = one.outages.current
             if outage is not None and (one.refusal is not None or one.breaker.is_open or one.outages.lasts(now)):
                 condition = Condition.REFUSED if one.refusal is not None else Condition.FAILING
                 for route in one.routes:
-                    yield RouteTrouble(route, condition, now - outage.since, outage.last.reason)
+                    yield RouteTrouble(route, condition, epoch + outage.since, outage.last.reason)
             elif one.throttled_since is not None and one.limiter.is_throttled(now):
+                since = epoch + one.throttled_since
                 for route in one.routes:
-                    yield RouteTrouble(route, Condition.THROTTLED, now - one.throttled_since, "too many requests")
+                    yield RouteTrouble(route, Condition.THROTTLED, since, "too many requests")
 
     def is_busy(self, outbox: Outbox, dedup_key: str) -> bool:
         """Whether a notification about this alert is on the wire, or waits for the check of its key."""
@@ -239,8 +241,8 @@ class Delivery:
         if mine:
             await asyncio.wait(mine)
         for integration in self._integrations:
-            if integration.is_idle and integration.refusal is None:
-                self._give_up(integration)
+            if integration.refusal is None:
+                self._give_up_if_idle(integration)
 
     def _free(self, steps: Iterator[object]) -> None:
         """Free what is not used any more; much of it, others run in between."""
@@ -581,22 +583,21 @@ class Delivery:
             self._observer.failing(integration.routes, failure, integration.owed)
 
     def _refuse(self, integration: Integration, answer: Rejected | RouteRefused, *, by_check: bool) -> None:
-        now, failure = self._clock(), Failure(answer.status, answer.reason)
-        integration.outages.failed(failure, now, is_certain=True, by_check=by_check)
-        if integration.refuse(answer.reason, now, by_check=by_check):
+        failure = Failure(answer.status, answer.reason)
+        if integration.refuse(failure, self._clock(), by_check=by_check):
             self._observer.refused(integration.routes, failure, integration.owed)
 
     def _works(self, integration: Integration) -> None:
-        integration.works()
-        outage = integration.outages.over()
+        outage = integration.over()
         if outage is not None:
             seconds = self._clock() - outage.since
             self._observer.works(integration.routes, seconds, outage.failures, integration.owed)
 
-    def _give_up(self, integration: Integration) -> None:
-        """Nothing is known of it any more, and nobody waits for it."""
-        integration.works()
-        outage = integration.outages.over()
+    def _give_up_if_idle(self, integration: Integration) -> None:
+        """Of an outage that nobody waits for any more, nothing will be known. (A refusal is one as well.)"""
+        if integration.outages.current is None or not integration.is_idle:
+            return
+        outage = integration.over()
         if outage is not None:
             self._observer.given_up(integration.routes, self._clock() - outage.since)
 
@@ -627,8 +628,7 @@ class Delivery:
     def _check_if_due(self, integration: Integration, now: float) -> None:
         due = integration.check_due()
         if due is None:
-            if integration.is_idle:
-                self._give_up(integration)
+            self._give_up_if_idle(integration)
             return
         if due > now or integration.is_checking:
             return

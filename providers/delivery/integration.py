@@ -13,7 +13,7 @@ from typing import Final
 from providers.answer import Rejected, RouteRefused
 from providers.delivery.breaker import Breaker, Probes
 from providers.delivery.limiter import KeyLimiter
-from providers.delivery.outage import Outages
+from providers.delivery.outage import Failure, Outage, Outages
 from providers.delivery.outbox import Dispatch, Lane, Outbox, Pending
 from providers.delivery.queue import Entry, Queue, Retry
 from state.violation import Severity
@@ -87,9 +87,8 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the provider refuses the key, since when, and whether a check has found it out."""
+    """The provider refuses the key; whether a check has found it out. (Why, and since when, the outage says.)"""
 
-    reason: str
     by_check: bool
     probes: Probes
 
@@ -452,21 +451,22 @@ class Integration:
 
     # refusals
 
-    def refuse(self, reason: str, now: float, *, by_check: bool) -> bool:
-        """The provider refuses the key. Whether that is news."""
+    def refuse(self, failure: Failure, now: float, *, by_check: bool) -> bool:
+        """The provider refuses the key, which is an outage as well. Whether that is news."""
+        self.outages.failed(failure, now, is_certain=True, by_check=by_check)
         before = self.refusal
         probes = before.probes if before is not None else self._new_probes()
         probes.failed(now)
-        self.refusal = Refusal(reason, by_check or (before is not None and before.by_check), probes)
+        self.refusal = Refusal(by_check or (before is not None and before.by_check), probes)
         return before is None
 
     def _new_probes(self) -> Probes:
         return Probes(self.recovery_seconds, quick=_QUICK_PROBES, fresh_seconds=self.recovery_seconds)
 
-    def works(self) -> bool:
-        """The provider takes the key. Whether that is news."""
-        is_news, self.refusal = self.refusal is not None, None
-        return is_news
+    def over(self) -> Outage | None:
+        """The key is not refused, and no outage goes on, as far as is known: gives the one that somebody knows of."""
+        self.refusal = None
+        return self.outages.over()
 
     @property
     def is_idle(self) -> bool:

@@ -27,11 +27,11 @@ class Condition(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RouteTrouble:
-    """What is wrong with a route, for how many seconds, and what the provider said last."""
+    """What is wrong with a route, since when (seconds since the epoch), and what the provider said last."""
 
     route: str
     condition: Condition
-    seconds: float
+    since: float
     reason: str
 
 

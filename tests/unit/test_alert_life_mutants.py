@@ -211,8 +211,8 @@ def believes_every_rejection(delivery: Delivery, integration: Integration, suspe
     delivery._own_fault(integration, suspect)
 
 
-def never_works_again(integration: Integration) -> bool:
-    return False
+def never_works_again(self: Integration) -> None:
+    return None
 
 
 def buries_no_overflow(
@@ -451,7 +451,7 @@ MUTANTS = [
            "_not_resolved_before", resolves_at_once, ORPHAN, late=True),
     # delivery in a bad hour
     mutant("a rejection is believed without a check", Delivery, "_suspect", believes_every_rejection, REVOKED),
-    mutant("a refusal never ends", Integration, "works", never_works_again, OWED),
+    mutant("a refusal never ends", Integration, "over", never_works_again, OWED),
     mutant("what makes room is not dead-lettered", TaskOutbox, "_bury", buries_no_overflow, LOST, OFFSET, tight=True),
     mutant("what makes room is forgotten", OUTBOX, "overflowed", loses_what_it_makes_room_by, ORPHAN, LOST, OFFSET,
            tight=True),

@@ -14,13 +14,12 @@ from consumer.server.health import (
     STALLED_SECONDS,
     STANDSTILL_SECONDS,
     PipelineHealth,
-    RouteHealth,
     heartbeat_reason,
     liveness,
     readiness,
     takes_traffic,
 )
-from providers.delivery.outage import Condition
+from providers.delivery.outage import Condition, RouteTrouble
 
 WELL = PipelineHealth(
     name="pagerduty",
@@ -35,7 +34,7 @@ WELL = PipelineHealth(
 )
 
 
-REFUSED = RouteHealth("default", Condition.REFUSED, 1_795_659_185.0, "Invalid routing key")
+REFUSED = RouteTrouble("default", Condition.REFUSED, 1_795_659_185.0, "Invalid routing key")
 
 
 def but(**differences: Any) -> PipelineHealth:

@@ -1,9 +1,6 @@
 """What ``/metrics`` says is valid for every parser, however many pipelines and stages there are."""
 
 import asyncio
-import os
-import shutil
-import subprocess
 from collections import Counter
 
 import pytest
@@ -14,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as of_promet
 from consumer.server.exposition import Exposition
 from consumer.server.metrics import STAGE_OUTCOMES, Metrics
 from consumer.server.state_metrics import PartitionState, PipelineState
+from tests.support.tools import promtool
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PARTITION = PartitionState(
@@ -64,11 +62,5 @@ def test_the_parsers_of_both_formats_take_it_and_find_all_pipelines() -> None:
 
 def test_promtool_finds_nothing_to_say() -> None:
     """Prometheus' own parser and linter, of Debian's package ``prometheus``; required in CI."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        reason = "no promtool: apt-get install --no-install-recommends prometheus"
-        if os.environ.get("CI", "") not in ("", "0", "false"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    checked = subprocess.run([promtool, "check", "metrics"], input=text(), capture_output=True, text=True, timeout=30)
+    checked = promtool("check", "metrics", input=text())
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")

@@ -1,14 +1,12 @@
 """The rules for Prometheus in ``deploy/prometheus``: they do what they say, and of metrics that there are."""
 
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.support.tools import promtool
 from tests.unit.test_metrics_text import text
 
 ROOT = Path(__file__).parents[2]
@@ -47,11 +45,5 @@ def test_each_rule_says_whether_it_is_worth_a_page_and_what_to_look_at() -> None
 )
 def test_promtool_is_content(arguments: tuple[str, ...]) -> None:
     """Prometheus' own tool, of Debian's package ``prometheus``; required in CI."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        reason = "no promtool: apt-get install --no-install-recommends prometheus"
-        if os.environ.get("CI", "") not in ("", "0", "false"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    done = subprocess.run([promtool, *arguments], cwd=RULES.parent, capture_output=True, text=True, timeout=60)
+    done = promtool(*arguments, cwd=RULES.parent)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -21,7 +21,7 @@ def answer_all(setting: Setting, answer: Answer | None = None) -> None:
 
 
 def conditions(setting: Setting) -> Mapping[str, Condition]:
-    return {trouble.route: trouble.condition for trouble in setting.delivery.troubles()}
+    return {trouble.route: trouble.condition for trouble in setting.delivery.troubles(0.0)}
 
 
 @pytest.mark.parametrize("answer", [DOWN, Unavailable(None, "timed out", unknown=True), WRONG], ids=str)
