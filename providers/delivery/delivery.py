@@ -130,8 +130,7 @@ class Delivery:
         self._to_pump: OrderedDict[Integration, None] = OrderedDict()
         self._is_pumping = False
         self._in_flight = 0
-        self._looks = 0
-        self._is_giving = False
+        self._looks = 0  # how many of the crowded have not been offered what has become free
         self._withdrawn: WeakSet[Outbox] = WeakSet()
         self._unpaid_bytes = 0
         self._is_closed = False
@@ -191,7 +190,7 @@ class Delivery:
 
     def start(self) -> None:
         """Check the keys of all routes, now and whenever they have been idle for long."""
-        self._pump_each(self._integrations)
+        self._pump_soon(self._integrations)
 
     def changed(self, outbox: Outbox, dedup_key: str, *, is_new: bool = False) -> None:
         """What the alert has to say may have changed; ``is_new``: a trigger has come to be owed."""
@@ -206,23 +205,23 @@ class Delivery:
             self._keep_to_budget(integration, self._owed.bytes - owed_bytes)
         # Else it is asked when there is a token, or a place.
         if not (integration.is_held_up and integration in self._timers) and integration not in self._crowded:
-            self._pump(integration)
+            self._pump_soon([integration])
 
     def may_resolve_again(self, outbox: Outbox) -> None:
         """The task's resolves, which had to wait, may leave."""
-        self._pump_each([one for one in self._integrations if one.may_resolve_again(outbox)])
+        self._pump_soon([one for one in self._integrations if one.may_resolve_again(outbox)])
 
     def set_share(self, share: float) -> None:
         """This member has that part (0 to 1) of the pipeline's partitions, and may use that part of the rates."""
         now = self._clock()
         for integration in self._integrations:
             integration.limiter.set_share(share, now)
-        self._pump_each(self._integrations)
+        self._pump_soon(self._integrations)
 
     def wake(self) -> None:
         """Something has changed that may let requests leave; also the clock may have gone on while timers stood
         still."""
-        self._pump_each([integration for integration in self._integrations if integration.has_waiting])
+        self._pump_soon([integration for integration in self._integrations if integration.has_waiting])
 
     async def withdraw(self, outbox: Outbox, grace: float) -> None:
         """Send nothing more for this outbox: wait up to ``grace`` seconds for its requests, then cut them off.
@@ -298,7 +297,7 @@ class Delivery:
         """The same after an answer that came ``here``: what is to be said now can have another route."""
         there = self._ask(alert)
         if there is not None and there is not here:
-            self._pump(there)
+            self._pump_soon([there])
 
     def _keep_to_budget(self, integration: Integration, size: int) -> None:
         """One leaves for one that comes, where that is too much for its route; as much as comes, where it is too much
@@ -346,20 +345,38 @@ class Delivery:
             more_is_due = True
         self._set_timer(integration, now, at_once=more_is_due)
 
-    def _pump_each(self, integrations: Iterable[Integration]) -> None:
-        """The same for each of these; many of them, others run in between."""
+    def _pump_soon(self, integrations: Iterable[Integration]) -> None:
+        """Let leave what may through each of these, once for all that happens in this turn of the loop."""
         self._to_pump.update(dict.fromkeys(integrations))
-        if not self._is_pumping:
-            self._pump_some()
+        self._pump_in_turn()
+
+    def _place_is_free(self, integration: Integration) -> None:
+        """A request of this integration has ended: those that had to wait for a place have waited longer."""
+        if self._crowded:
+            self._crowded[integration] = None
+            self._looks = len(self._crowded)
+        else:
+            self._to_pump[integration] = None
+        self._pump_in_turn()
+
+    def _pump_in_turn(self) -> None:
+        if not self._is_pumping and not self._is_closed:
+            self._is_pumping = True
+            asyncio.get_running_loop().call_soon(self._pump_some)
 
     def _pump_some(self) -> None:
-        self._is_pumping = True
-        for _ in range(min(_AT_A_TIME, len(self._to_pump))):
-            integration, _ = self._to_pump.popitem(last=False)
+        """Those that had to wait for a place are first; of many, others run in between."""
+        self._is_pumping = False
+        for _ in range(_AT_A_TIME):
+            if self._looks and self._crowded and self._in_flight < self._max_in_flight:
+                self._looks -= 1
+                integration, _ = self._crowded.popitem(last=False)
+            elif self._to_pump:
+                integration, _ = self._to_pump.popitem(last=False)
+            else:
+                return
             self._pump(integration)
-        self._is_pumping = bool(self._to_pump) and not self._is_closed
-        if self._is_pumping:
-            asyncio.get_running_loop().call_soon(self._pump_some)
+        self._pump_in_turn()
 
     def _has_place(self, integration: Integration) -> bool:
         """Whether one more may be on the wire: one integration takes at most as many places as it leaves free, so that
@@ -443,25 +460,7 @@ class Delivery:
                 self._settle(integration, entry, dispatch, answer, sent_at)
             else:
                 self._ask_again(alert, integration)  # withheld: it has its place again
-        if self._crowded:  # those that had to wait for a place have waited longer
-            self._crowded[integration] = None
-            self._looks = len(self._crowded)
-            if not self._is_giving:
-                self._give_places()
-        else:
-            self._pump(integration)
-
-    def _give_places(self) -> None:
-        """Let those that had to wait for a place have one, each in its turn; many of them, others run in between."""
-        self._is_giving = False
-        for _ in range(_AT_A_TIME):
-            if not (self._looks and self._crowded) or self._in_flight >= self._max_in_flight or self._is_closed:
-                return
-            self._looks -= 1
-            crowded, _ = self._crowded.popitem(last=False)
-            self._pump(crowded)
-        self._is_giving = True
-        asyncio.get_running_loop().call_soon(self._give_places)
+        self._place_is_free(integration)
 
     # what comes of it
 
@@ -648,7 +647,7 @@ class Delivery:
             integration.is_checking = False
         self._observer.checked(integration.route, answer)
         self._checked(integration, answer, sent_at)
-        self._pump(integration)
+        self._pump_soon([integration])
 
     def _checked(self, integration: Integration, answer: Answer, sent_at: float) -> None:
         now = self._clock()
@@ -706,7 +705,7 @@ class Delivery:
 
     def _timer_ended(self, integration: Integration) -> None:
         del self._timers[integration]
-        self._pump(integration)
+        self._pump_soon([integration])
 
 
 def _attempt(entry: Entry) -> int:
