@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from msgspec import Struct
+
 _monotonic: Callable[[], float] = time.monotonic
 """Seconds that never run back and, where the system can tell, go on while it is suspended: whoever was asleep has to
 find out before it speaks, whether its process or its machine was stopped."""
@@ -12,8 +14,7 @@ if hasattr(time, "CLOCK_BOOTTIME"):
     _monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True, gc=False):
     """One moment by both clocks, in seconds."""
 
     wall: float

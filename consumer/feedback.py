@@ -6,11 +6,12 @@ Anybody who may write to the topic chooses its bytes: decoding gives a value or 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 import orjson
+from msgspec.structs import replace
 
 from consumer.deadletter import DeadLetter, Headers, decode
 from state.alert import EARLIEST

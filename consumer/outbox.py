@@ -2,11 +2,11 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import islice, takewhile
 from math import inf
 from typing import Final, Protocol
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock

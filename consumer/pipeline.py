@@ -5,9 +5,12 @@ task does what was decided.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from consumer.clock import Moment
 from consumer.deadletter import DeadLetter
@@ -40,8 +43,7 @@ class FetchedRecord(InputRecord, Protocol):
     def timestamp(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """What an event that concerns somebody came to.
 
     ``alert`` owes something because of it, as it is now in the store; ``event`` is the event if its record is what is

@@ -10,7 +10,7 @@ from state.alert import Alert
 from state.counts import Counts, up_to_date
 from state.joined import reunited
 from state.pieces import Pieces
-from state.records import BESIDE, CHECKPOINT_KEY, CorruptState, decode_alert
+from state.records import BESIDE, BESIDE_PREFIX, CHECKPOINT_KEY, CorruptState, decode_alert
 
 _OFFSET = struct.Struct(">q")
 """Where a record stands, before its value: beside it, a million whole numbers would take as much as the values."""
@@ -70,13 +70,23 @@ class StateRecords:
         besides, are_any = self._besides, len(self._besides) > 0
         for key, record in self._values.taken():
             if are_any and (beside := besides.pop(BESIDE + (key or b""))) is not None:
-                # What counts there are of its key are those of the alert beside it.
-                yield from _together(_decode(key, record, {}), _decode(key, beside, counts))
+                dedup_key = (key or b"").decode(errors="replace")
+                known = counts_of_unread(counts, dedup_key, has_beside=True)
+                own = _decode(key, record, {} if known is None else {dedup_key: known})
+                yield from _together(own, _decode(key, beside, counts))
             else:
                 yield _decode(key, record, counts)
         for key, record in besides.taken():
             found = _decode(key.removeprefix(BESIDE), record, counts)
             yield Reunited(found) if isinstance(found, Alert) else found
+
+
+def counts_of_unread(counts: Mapping[str, Counts], dedup_key: str, *, has_beside: bool) -> Counts | None:
+    """What a checkpoint holds of the counts of a record that could not be read; None if nothing.
+
+    Where an alert was written beside the record, the counts under their dedup key are those of that alert.
+    """
+    return counts.get(BESIDE_PREFIX + dedup_key if has_beside else dedup_key)
 
 
 def _together(own: Alert | Unreadable, beside: Alert | Unreadable) -> Iterator[Found]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
+from msgspec import structs
 from structlog.typing import FilteringBoundLogger
 
 from consumer.beginning import Beginning, Log
@@ -45,14 +46,14 @@ from consumer.restore import Restored, StateRefused, restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
 from consumer.state_log import StateLog
-from consumer.state_records import Reunited, Unreadable
+from consumer.state_records import Reunited, Unreadable, counts_of_unread
 from consumer.turns import Turns
 from consumer.upstream import Upstream
 from consumer.whole_input import WholeInput
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Ending, Outcome, due, over, restored
 from state.counts import Counts
-from state.records import BESIDE, CorruptState, Position
+from state.records import BESIDE_PREFIX, CorruptState, Position
 from state.remembered_ends import End
 from state.store import Cut, Store
 from state.violation import Record
@@ -356,10 +357,14 @@ class Task(OwnedPartition):
         await self._with.turns.through(self.store.restore(as_of_now(), now.monotonic, found.counts))
         for dedup_key in reunited:
             self.store.write_again(dedup_key)
-            self.store.write_again(BESIDE.decode() + dedup_key)  # its tombstone
+            self.store.write_again(BESIDE_PREFIX + dedup_key)  # its tombstone
         left_alone = self.left_alone
         left_alone.tell_number()
-        self._foreign_counts = {key: one for key, one in found.counts.items() if key in left_alone.dedup_keys}
+        self._foreign_counts = {
+            key: counts
+            for key in left_alone.dedup_keys
+            if (counts := counts_of_unread(found.counts, key, has_beside=self.store.get(key) is not None)) is not None
+        }
 
     async def _hold_nothing_of_other_logs(self, begins: Beginning, *, is_of_other_input: bool) -> None:
         """The offsets of what is owed are of one log: beyond where this one is another they say nothing of it."""
@@ -372,7 +377,7 @@ class Task(OwnedPartition):
             alert = self.store.get(dedup_key)
             owed = alert.owed if alert is not None else None
             if alert is not None and owed is not None and owed.holds is not None and owed.holds >= known:
-                self.store.put(replace(alert, owed=replace(owed, holds=None)))
+                self.store.put(structs.replace(alert, owed=structs.replace(owed, holds=None)))
             yield
 
     def _provable(self) -> int:
@@ -714,7 +719,10 @@ class Task(OwnedPartition):
         counts, self._counts = self._counts, Counter()
         changed = self.store.cut()
         provable, owed = self._provable(), self.store.owed_count
-        foreign = {key: one for key, one in self._foreign_counts.items() if self.store.get(key) is None}
+        foreign = {
+            key if self.store.get(key) is None else BESIDE_PREFIX + key: counts
+            for key, counts in self._foreign_counts.items()
+        }
 
         started = self._with.clock.monotonic()
         cut = await divided(self.store, changed, self._with.turns)

@@ -6,9 +6,11 @@ configuration that comes back finds it as it was.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec.structs import replace
 
 from providers.provider import Provider
 from state.alert import Alert, Former, departed, returned

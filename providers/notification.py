@@ -1,13 +1,12 @@
 """What is said to a provider about an alert (design section 2, "notification")."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from state.alert import Ending
 from state.violation import Severity, Violation
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
+class Story(Struct, frozen=True, gc=False):
     """What has become of an alert so far; told when it is triggered again (design section 8).
 
     ``first_seen`` and ``last_seen`` are event times in seconds since the epoch.
@@ -19,8 +18,7 @@ class Story:
     highest_severity: Severity
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True, gc=False):
     """Where the record of an event stands in Kafka."""
 
     topic: str
@@ -28,8 +26,7 @@ class Origin:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(Struct, frozen=True, gc=False):
     """Open the alert, or add to it.
 
     ``severity`` is the highest of what is owed, and what the provider's severity or priority is mapped from.
@@ -46,15 +43,13 @@ class Trigger:
     origin: Origin | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledge:
+class Acknowledge(Struct, frozen=True, gc=False):
     """Somebody has taken the alert."""
 
     dedup_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve:
+class Resolve(Struct, frozen=True, gc=False):
     """The problem is over. ``ended_by`` says what has ended it, if that is known."""
 
     dedup_key: str

@@ -8,9 +8,11 @@ never changes, so "the alert exactly as it was" is the same object, and that is 
 `resolve_answered` or sends what `due` says keeps those rules (design section 6).
 """
 
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from state.violation import Record, Severity
 
@@ -77,8 +79,7 @@ class Policy:
     forget_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(Struct, frozen=True, gc=False):
     """A trigger that was decided and that the provider has not accepted yet, with all occurrences counted into it.
 
     ``record`` is the one that is sent, kept and dead-lettered: of the highest severity, the first on a tie.
@@ -101,8 +102,7 @@ class Owed:
     holds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True, gc=False):
     """What the provider was told last: the highest severity, when by our clock, and when by its own (if it said)."""
 
     severity: Severity
@@ -110,8 +110,7 @@ class Told:
     date: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Former:
+class Former(Struct, frozen=True, gc=False):
     """An integration that an alert has left, and where it may have an incident that is not resolved: its digest, and
     the name that its route had then. The digest is None in the state of a release that kept the name only.
 
@@ -126,8 +125,7 @@ class Former:
         return f"{self.route} ({self.integration or 'key unknown'})"
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True, gc=False):
     """What this service knows about one dedup key at one provider.
 
     ``first_seen`` and ``last_seen`` are event times; ``decided`` is when the last occurrence was decided, by the wall
@@ -171,20 +169,7 @@ class Alert:
     ended_by: Ending | None = None
 
 
-_Draft: Any = make_dataclass("_Draft", [each.name for each in fields(Alert)], slots=True)
-"""An alert while it is made. A frozen dataclass sets its fields by a call for each, which takes five times as long."""
-
-
-def make_alert(*values: object) -> Alert:
-    """The alert with these values of all its fields, in their order: made a million times in a restore, and once for
-    each event in a storm."""
-    alert: Any = _Draft(*values)
-    alert.__class__ = Alert
-    return alert  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True, slots=True)
-class Occurrence:
+class Occurrence(Struct, frozen=True, gc=False):
     """One alertable event: its severity, its event time and the record it came in, by the input or by a replay.
 
     ``is_elsewhere``: the record is of another partition, and was forwarded.
@@ -257,7 +242,7 @@ def occurred(
     if owed_before is not None and owed_before.repeat and owed is not owed_before:
         unsettled = True  # what made the repeat necessary is still true of the trigger that takes its place
 
-    return make_alert(
+    return Alert(
         dedup_key,
         status,
         alert.session_id,

@@ -4,7 +4,9 @@ A record can have 250 KB, and an event may be counted into it a hundred times a 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from state.alert import Alert
 from state.violation import Severity

@@ -7,7 +7,7 @@ to it.
 Pure functions, as those of `state.alert`.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from state.alert import ELSEWHERE, Alert, Ending, Former, Owed, Status, Told, over
 

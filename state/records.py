@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from state.alert import Alert, Ending, Former, Owed, Status, Told, make_alert
+from state.alert import Alert, Ending, Former, Owed, Status, Told
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.violation import Record, Severity
@@ -24,7 +24,8 @@ from state.violation import Record, Severity
 CHECKPOINT_KEY = b"\0checkpoint"
 """The key of the record that holds a task's position."""
 
-BESIDE = b"\0beside:"
+BESIDE_PREFIX = "\0beside:"
+BESIDE = BESIDE_PREFIX.encode()
 """Before a dedup key: the key of the alert that is written beside a record of that dedup key that cannot be read."""
 
 _VERSION = 1
@@ -139,7 +140,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             or acknowledging.__class__ is not bool
         ):
             raise TypeError("a count, a time or a flag is of another type")
-        return make_alert(
+        return Alert(
             key.decode(),
             _STATUS[json["status"]],
             None if session is None else _text(session),

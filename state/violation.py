@@ -4,8 +4,9 @@ The event is validated once, where it is decoded; from there on it is one of the
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
+
+from msgspec import Struct, field
 
 
 class Severity(IntEnum):
@@ -41,8 +42,7 @@ def size_of(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str,
     return size
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True, gc=False):
     """An input record, byte for byte: what is kept while it is owed, and what a dead letter repeats.
 
     ``timestamp`` is Kafka's, in milliseconds since the epoch.
@@ -62,8 +62,7 @@ class Record:
         return size_of(self.key, self.value, self.headers)
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(Struct, frozen=True, gc=False):
     """The facts of one event that a notification is made of; what the event lacks is None.
 
     ``timestamp`` is the event's own text (RFC 3339), as the engine wrote it.

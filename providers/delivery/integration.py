@@ -6,9 +6,11 @@ import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Final
+
+from msgspec.structs import replace
 
 from providers.answer import Rejected, RouteRefused
 from providers.delivery.breaker import Breaker, Probes

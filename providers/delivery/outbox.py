@@ -4,9 +4,10 @@ A task keeps what is owed, and its `Outbox` answers delivery's questions: what i
 what came of it. Delivery keeps the order, the attempts' moments, the rates and the condition of the routes.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.outage import Failure
@@ -25,8 +26,7 @@ class Lane(IntEnum):
     RESOLVE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True, gc=False):
     """What an alert has to say next.
 
     ``since`` is wall-clock time (its age), ``not_before`` is by the monotonic clock. ``failures`` counts its attempts
@@ -49,8 +49,7 @@ class Pending:
         return self.lane <= Lane.AGAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(Struct, frozen=True, gc=False):
     """A notification that leaves now. ``token`` is the outbox's own: what the answer will be compared with.
     ``partition`` is that of the task, for the log."""
 

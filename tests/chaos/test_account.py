@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from consumer.deadletter import DeadLetter
 from providers.sandbox import Entry, Incident, Sandbox
@@ -115,8 +116,8 @@ def _refusal(status: int | None, *, only_ends: bool = False, session: str = "p-1
 
 
 OWED = Owed(Record("t", 0, 0, 0, b"", b""), Severity.HIGH, NOW, 0, 10, occurrences=2)
-OWING = replace(ALERT, occurrences=2, told=None, has=False, owed=OWED)
-RESOLVING = replace(ALERT, status=Status.RESOLVING)
+OWING = structs.replace(ALERT, occurrences=2, told=None, has=False, owed=OWED)
+RESOLVING = structs.replace(ALERT, status=Status.RESOLVING)
 
 
 def test_what_is_right_is_not_found() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from aiokafka import TopicPartition
+from msgspec import structs
 
 import tests.chaos.changes
 from consumer.config import Config, needs_repartition, parse_config
@@ -40,7 +41,7 @@ ROTATION = Rotation("pagerduty", OLD, NEW, NOW + 10)
 
 
 def alert(occurrences: int = 1, first_seen: float = NOW, key: str = KEY) -> Alert:
-    return replace(ALERT, dedup_key=key, occurrences=occurrences, first_seen=first_seen)
+    return structs.replace(ALERT, dedup_key=key, occurrences=occurrences, first_seen=first_seen)
 
 
 def produced(*moments: float, session: str = "p-1", guard: str | None = "g", partition: int = 0) -> list[Event]:

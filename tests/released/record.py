@@ -7,7 +7,8 @@ goes beside `tests/released/v0_1`; from then on every later release is tested wi
 import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from state.alert import (
     Alert,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiokafka.errors import KafkaError
+from msgspec import structs
 
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter
@@ -910,15 +911,15 @@ def _watch(outbox: TaskOutbox) -> None:
 def _timeless(alert: Alert) -> Alert:
     """The alert without the times that a new owner may take for others, if they lie in its future."""
     told, owed = alert.told, alert.owed
-    return replace(
+    return structs.replace(
         alert,
         first_seen=0.0,
         last_seen=0.0,
         decided=0.0,
-        told=replace(told, at=0.0) if told is not None else None,
+        told=structs.replace(told, at=0.0) if told is not None else None,
         former=(*alert.former, *alert.orphans),
         orphans=(),
-        owed=replace(owed, since=0.0) if owed is not None else None,
+        owed=structs.replace(owed, since=0.0) if owed is not None else None,
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from state import alert as rules
 from state.alert import (
@@ -128,7 +129,7 @@ def test_the_window_runs_on_event_time_which_never_moves_back() -> None:
 
 @pytest.mark.parametrize("status", [Status.OPEN, Status.ACKNOWLEDGED])
 def test_a_higher_severity_than_the_provider_was_told_triggers(status: Status) -> None:
-    alert, outcome = occurs(replace(told(Severity.HIGH), status=status), severity=Severity.CRITICAL, at=T0 + 1)
+    alert, outcome = occurs(structs.replace(told(Severity.HIGH), status=status), severity=Severity.CRITICAL, at=T0 + 1)
     assert outcome is Outcome.TRIGGERED
     assert alert.owed is not None
     assert alert.owed.severity is Severity.CRITICAL
@@ -139,14 +140,14 @@ def test_renotify_bounds_suppression() -> None:
     alert = told()
     alert, outcome = occurs(alert, at=T0 + 250)
     assert outcome is Outcome.SUPPRESSED
-    alert = replace(alert, last_seen=T0 + 3599)
+    alert = structs.replace(alert, last_seen=T0 + 3599)
     assert occurs(alert, at=T0 + 3599)[1] is Outcome.SUPPRESSED
     assert occurs(alert, at=T0 + 3600)[1] is Outcome.TRIGGERED
 
 
 @pytest.mark.parametrize("later", [1, 301, 4000])
 def test_an_acknowledged_alert_suppresses_whatever_is_not_of_higher_severity(later: float) -> None:
-    alert = replace(told(), status=Status.ACKNOWLEDGED)
+    alert = structs.replace(told(), status=Status.ACKNOWLEDGED)
     assert occurs(alert, at=T0 + later)[1] is Outcome.SUPPRESSED
 
 
@@ -155,7 +156,7 @@ def test_an_acknowledged_alert_suppresses_whatever_is_not_of_higher_severity(lat
 
 @pytest.mark.parametrize("status", [Status.OPEN, Status.ACKNOWLEDGED])
 def test_when_the_threat_is_over_the_alert_is_resolving_through_its_own_route(status: Status) -> None:
-    alert = over(replace(told(), status=status, route="by_guard:secret_leak"))
+    alert = over(structs.replace(told(), status=status, route="by_guard:secret_leak"))
     assert (alert.status, due(alert), alert.route) == (Status.RESOLVING, Due.RESOLVE, "by_guard:secret_leak")
     assert not alert.has
     assert over(alert) is alert
@@ -354,7 +355,7 @@ def test_a_rejected_update_counts_as_told_at_its_severity_until_it_is_due_again(
     for later in range(10):
         after, outcome = occurs(after, severity=severity, at=T0 + 303 + later)
         assert outcome is Outcome.SUPPRESSED, "one dead letter, not ten"
-    assert occurs(replace(after, last_seen=T0 + 3902), severity=severity, at=T0 + 3902)[1] is Outcome.TRIGGERED
+    assert occurs(structs.replace(after, last_seen=T0 + 3902), severity=severity, at=T0 + 3902)[1] is Outcome.TRIGGERED
 
 
 # too much is owed
@@ -443,7 +444,7 @@ def test_two_events_apart_are_told_twice_whatever_the_records_say(timestamp: int
     alert: Alert | None = None
     outcomes = []
     for moment in (T0, T0 + 6):
-        occurrence = Occurrence(Severity.HIGH, moment, replace(record(), timestamp=timestamp))
+        occurrence = Occurrence(Severity.HIGH, moment, structs.replace(record(), timestamp=timestamp))
         alert, outcome = occurred(alert, "key", None, occurrence, moment, replace(POLICY, window_seconds=3))
         outcomes.append(outcome)
         if alert.owed is not None:
@@ -458,7 +459,7 @@ def test_a_clock_that_was_ahead_keeps_nothing_from_being_told_again() -> None:
     assert alert.told is not None
     assert (alert.told.at, alert.last_seen, alert.decided) == (T0, T0, T0)
     assert occurs(alert, at=T0 + 301)[1] is Outcome.TRIGGERED
-    assert occurs(replace(alert, last_seen=T0 + 3599), at=T0 + 3600)[1] is Outcome.TRIGGERED
+    assert occurs(structs.replace(alert, last_seen=T0 + 3599), at=T0 + 3600)[1] is Outcome.TRIGGERED
 
 
 def test_restored_times_in_the_future_are_now() -> None:
@@ -478,7 +479,7 @@ OLD, OLDER = Former("1f2e", "by_guard:x"), Former("3d4c", "default")
 
 def moved(alert: Alert | None = None, *former: Former) -> Alert:
     """An alert that was told through another integration before, and is told through this one now."""
-    return replace(told() if alert is None else alert, integration="5b6a", former=former or (OLD,))
+    return structs.replace(told() if alert is None else alert, integration="5b6a", former=former or (OLD,))
 
 
 def test_the_first_event_decides_the_integration_and_no_other_does() -> None:
@@ -499,7 +500,7 @@ def test_what_an_alert_has_left_is_resolved_when_it_is_told_elsewhere() -> None:
 
 
 def test_who_had_taken_the_incident_that_was_left_is_told_of_the_new_one() -> None:
-    owing, _ = occurs(departed(replace(told(), status=Status.ACKNOWLEDGED), OLD), at=T0 + 1)
+    owing, _ = occurs(departed(structs.replace(told(), status=Status.ACKNOWLEDGED), OLD), at=T0 + 1)
     assert owing.status is Status.OPEN
 
 
@@ -537,13 +538,13 @@ def test_where_it_cannot_be_resolved_others_have_their_turn() -> None:
 def test_a_trigger_that_is_rejected_elsewhere_leaves_the_alert_where_it_was() -> None:
     owing, _ = occurs(departed(told(), OLD), at=T0 + 1)
     assert owing.owed is not None
-    after, _ = trigger_refused(replace(owing, integration="5b6a"), owing.owed, T0 + 2)
+    after, _ = trigger_refused(structs.replace(owing, integration="5b6a"), owing.owed, T0 + 2)
     assert after is not None
     assert (after.former, after.integration, after.owed, due(over(after))) == ((OLD,), None, None, Due.RESOLVE_FORMER)
 
 
 def test_nobody_is_told_of_the_end_of_an_alert_that_has_orphans_only() -> None:
-    orphan = replace(departed(told(), OLD), former=(), orphans=(OLD,))
+    orphan = structs.replace(departed(told(), OLD), former=(), orphans=(OLD,))
     assert rules.over(orphan) is None
 
 
@@ -565,7 +566,7 @@ def test_an_alert_that_comes_back_does_not_know_whether_it_was_resolved_there_me
 def test_an_alert_keeps_the_key_of_its_last_record_unless_it_is_the_session(
     key: bytes | None, kept: bytes | None
 ) -> None:
-    occurrence = Occurrence(Severity.HIGH, T0, replace(record(), key=key))
+    occurrence = Occurrence(Severity.HIGH, T0, structs.replace(record(), key=key))
     first, _ = occurred(None, "key", "sess-1", occurrence, T0, POLICY)
     later, _ = occurred(told(), "key", "sess-1", occurrence, T0, POLICY)
     without_session, _ = occurred(None, "key", None, occurrence, T0, POLICY)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import RecordMetadata
+from msgspec import structs
 
 import consumer.checkpoint
 import consumer.outbox
@@ -93,7 +94,7 @@ def held_if_it_was_resolving(patch: pytest.MonkeyPatch) -> None:
 
 
 def closes_whatever_is_resolving(alert: Alert, sent: Alert) -> Alert | None:
-    return None if alert.status is Status.RESOLVING else replace(alert, unsettled=False)
+    return None if alert.status is Status.RESOLVING else structs.replace(alert, unsettled=False)
 
 
 def closes_whatever_there_is(alert: Alert, sent: Alert) -> Alert | None:
@@ -104,7 +105,7 @@ def suppresses_on_resolving(
     alert: Alert | None, key: str, session: str | None, occurrence: Occurrence, now: float, policy: Policy, *rest: Any
 ) -> tuple[Alert, Outcome]:
     if alert is not None and alert.status is Status.RESOLVING:
-        return replace(alert, occurrences=alert.occurrences + 1, decided=now), Outcome.SUPPRESSED
+        return structs.replace(alert, occurrences=alert.occurrences + 1, decided=now), Outcome.SUPPRESSED
     return rules.occurred(alert, key, session, occurrence, now, policy, *rest)
 
 
@@ -113,13 +114,13 @@ def suppresses_higher_severities(
 ) -> tuple[Alert, Outcome]:
     after, outcome = rules.occurred(alert, key, session, occurrence, now, policy, *rest)
     if alert is not None and alert.has and alert.owed is None and outcome is Outcome.TRIGGERED:
-        return replace(after, owed=None), Outcome.SUPPRESSED
+        return structs.replace(after, owed=None), Outcome.SUPPRESSED
     return after, outcome
 
 
 def stays_open_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
     after, dead = rules.trigger_refused(alert, sent, now)
-    return (replace(alert, owed=None) if after is None else after), dead
+    return (structs.replace(alert, owed=None) if after is None else after), dead
 
 
 def lets_go_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
@@ -133,35 +134,35 @@ def takes_no_inheritance(outbox: TaskOutbox, alert: Alert, owed: Owed, route: st
 
 def counts_as_told_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
     after, dead = rules.trigger_refused(alert, sent, now)
-    return (replace(after, told=alert.told) if after is not None else None), dead
+    return (structs.replace(after, told=alert.told) if after is not None else None), dead
 
 
 def drops_what_is_left(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
     after, _ = rules.trigger_refused(alert, sent, now)
-    return (replace(after, owed=None) if after is not None and alert.has else None), sent
+    return (structs.replace(after, owed=None) if after is not None and alert.has else None), sent
 
 
 def accepts_what_was_never_sent(alert: Alert, sent: Owed, *args: Any) -> Alert:
-    return replace(rules.trigger_accepted(alert, sent, *args), owed=None)
+    return structs.replace(rules.trigger_accepted(alert, sent, *args), owed=None)
 
 
 def repeats_nothing(alert: Alert, sent: Owed, *args: Any) -> Alert:
     after = rules.trigger_accepted(alert, sent, *args)
-    return replace(after, owed=None) if after.owed is not None and after.owed.repeat else after
+    return structs.replace(after, owed=None) if after.owed is not None and after.owed.repeat else after
 
 
 def still_has_it_when_resolving(alert: Alert, ended_by: Ending) -> Alert | None:
     after = rules.over(alert, ended_by)
-    return after if after is None or after is alert else replace(after, has=alert.has)
+    return after if after is None or after is alert else structs.replace(after, has=alert.has)
 
 
 def over_forgets_what_is_owed(alert: Alert, ended_by: Ending) -> Alert | None:
     after = rules.over(alert, ended_by)
-    return after if after is None or after is alert else replace(after, owed=None)
+    return after if after is None or after is alert else structs.replace(after, owed=None)
 
 
 def without_what_is_owed(alert: Alert) -> bytes:
-    return encode_alert(replace(alert, owed=None))
+    return encode_alert(structs.replace(alert, owed=None))
 
 
 async def commits_no_dead_letters(checkpoint: Checkpoint, sink: Sink) -> RecordMetadata:
@@ -258,7 +259,7 @@ def decides_on_what_is_owed(pipeline: Pipeline, before: Alert | None, event: Any
 
 def knows_names_only(integrations: Integrations, alert: Alert) -> Alert:
     route = alert.route if alert.route in integrations.of_route else "default"
-    return replace(alert, integration=integrations.of_route[route])
+    return structs.replace(alert, integration=integrations.of_route[route])
 
 
 def stays_where_it_was(integrations: Integrations, alert: Alert) -> Alert:
@@ -272,7 +273,7 @@ def leaves_nothing_behind(alert: Alert, left: Former | None) -> Alert:
 
 def is_suppressed_as_before(alert: Alert, left: Former | None) -> Alert:
     after = rules.departed(alert, left)
-    return replace(after, told=alert.told, has=alert.has) if alert.owed is None else after
+    return structs.replace(after, told=alert.told, has=alert.has) if alert.owed is None else after
 
 
 def never_comes_back(alert: Alert, former: Former) -> Alert:
@@ -308,7 +309,7 @@ def resolves_once_it_is_told_elsewhere(alert: Alert) -> Due | None:
 
 
 def is_an_integration_of_its_own(integrations: Integrations, former: Former) -> Former:
-    return replace(former, until_over=False)
+    return structs.replace(former, until_over=False)
 
 
 def has_its_own_incident(alert: Alert) -> bool:
@@ -316,11 +317,11 @@ def has_its_own_incident(alert: Alert) -> bool:
 
 
 def leaves_what_is_under_way(alert: Alert, left: Former | None) -> Alert:
-    return replace(rules.departed(alert, left), unsettled=False)
+    return structs.replace(rules.departed(alert, left), unsettled=False)
 
 
 def writes_no_former(alert: Alert) -> bytes:
-    return encode_alert(replace(alert, former=(), orphans=()))
+    return encode_alert(structs.replace(alert, former=(), orphans=()))
 
 
 @dataclass(frozen=True)

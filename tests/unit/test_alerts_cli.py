@@ -3,12 +3,12 @@
 import argparse
 import json
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from consumer.cli.alerts import Found, _list, _show
 from consumer.reading import alerts_of

@@ -1,9 +1,9 @@
 """Which integration an alert belongs to today: the table of design section 18, row by row."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from providers.belonging import Integrations, Standing
 from providers.integration import digest, retired_route

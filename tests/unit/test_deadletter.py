@@ -1,13 +1,13 @@
 """Dead letters: the original byte for byte, and what became of it (design section 9)."""
 
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from consumer.deadletter import Cut, DeadLetter, decode, encoded_size
 from state.violation import Record

@@ -3,11 +3,10 @@
 After every step nothing may be broken, and in the end everything that is owed is told and nothing is left behind.
 """
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import RouteLimits

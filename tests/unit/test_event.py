@@ -1,7 +1,6 @@
 """From bytes to an event, to poison, or to nothing (design section 4)."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from consumer.event import TOMBSTONE, Decoder, Poison, SecurityEvent, violation_of
 from consumer.filter import End, EndRule, EndRules, Filter

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from consumer.deadletter import DeadLetter, decode
 from consumer.feedback import (
@@ -53,7 +54,7 @@ def replayed(dead: DeadLetter, replay_id: str = "0/7", limit: int | None = None)
 
 
 def test_a_letter_that_was_cut_cannot_be_decided_again() -> None:
-    key, value, headers = letter(replace(RECORD, value=b"v" * 5000)).encode(2000)
+    key, value, headers = letter(structs.replace(RECORD, value=b"v" * 5000)).encode(2000)
     with pytest.raises(MalformedFeedback, match="was cut"):
         decode_feedback(key, value, replay_headers(headers, "0/7"), NOW)
 
@@ -116,7 +117,7 @@ def test_a_replay_is_the_dead_letter_byte_for_byte(key: bytes | None, value: byt
     record = Record("events", 3, 42, 5, key, value, headers)
     found = replayed(letter(record))
     assert (found.provider, found.replay_id) == ("pagerduty", "0/7")
-    assert replace(found.record, headers=()) == replace(record, headers=())
+    assert structs.replace(found.record, headers=()) == structs.replace(record, headers=())
     history = found.record.headers
     assert history[: len(headers)] == headers or any(name == "alerting.topic" for name, _ in headers)
     assert history[-1] == ("alerting.replay", b"0/7")
@@ -137,7 +138,7 @@ def test_it_fails_again_with_its_history_and_its_old_place() -> None:
 
 
 def test_an_event_cannot_pass_for_a_replay_or_hide_from_one() -> None:
-    hostile = replace(RECORD, headers=(("alerting.kind", b"replay"), ("alerting.replay", b"9/9")))
+    hostile = structs.replace(RECORD, headers=(("alerting.kind", b"replay"), ("alerting.replay", b"9/9")))
     found = replayed(letter(hostile), "0/1")
     assert (found.replay_id, found.original.headers) == ("0/1", hostile.headers)
     assert replay_id_of(letter(hostile).encode()[2]) is None
@@ -154,7 +155,7 @@ def test_the_history_is_bounded_and_the_latest_is_kept() -> None:
 
 
 def test_a_letter_without_room_for_its_time_is_of_now_at_the_latest() -> None:
-    large = replace(RECORD, value=b"x" * 5000)
+    large = structs.replace(RECORD, value=b"x" * 5000)
     found = replayed(letter(large), limit=5300)
     assert found.record.timestamp == NOW
 

@@ -1,12 +1,12 @@
 """What a task knows of where keys have their homes, and whom it has to wait for (design section 17, "Homes move")."""
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from consumer.home import Homes, decode_homes, encode_homes, key_of
 from consumer.moves import Forwarded, HandOver, Move, Moved, Sender

@@ -1,11 +1,11 @@
 """Homes move while everything goes on: whole tasks in a simulation, and weakened copies of what they go by."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 import consumer.moving
 from consumer.moves import HandOver

@@ -1,11 +1,11 @@
 """An alert that is handed over to its key's new home, where there may be one already (design section 17, rule 6)."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from state.alert import (
     Alert,

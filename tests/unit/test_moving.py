@@ -1,11 +1,11 @@
 """A task's side of homes, by itself: what it holds, believes, and passes on."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 import consumer.moving
 from consumer.clock import Clock

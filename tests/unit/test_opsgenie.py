@@ -1,12 +1,12 @@
 """OpsGenie: the requests and the meaning of answers (Alert API v2; design sections 8 and 9)."""
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.notification import Acknowledge, Notification, Origin, Resolve, Story, Trigger

@@ -1,6 +1,5 @@
 """PagerDuty: the payloads, the routes and the meaning of answers (Events API v2; design sections 8 and 9)."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.notification import Acknowledge, Notification, Origin, Resolve, Story, Trigger

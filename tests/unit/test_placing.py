@@ -1,10 +1,10 @@
 """What a task says and does about alerts whose integrations have changed since they were written down."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from consumer.build import build_pipelines
 from consumer.config import parse_config

@@ -1,12 +1,12 @@
 """The alerts of a task: its indexes always say what its alerts say, and its cuts what has changed."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from time import perf_counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from state.alert import Alert, Former, Owed, Status
 from state.store import Store

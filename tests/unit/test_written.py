@@ -3,7 +3,7 @@
 import json
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import astuple, fields, replace
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
+from msgspec.structs import replace
 
 from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock
@@ -294,7 +296,7 @@ def test_whatever_changes_is_read_back_and_the_last_release_can_read_it(
             assert (before.status.value, before.route) == (alert.status.value, alert.route)
             assert (before.owed is None) is (alert.owed is None)
             if before.owed is not None and alert.owed is not None:
-                assert astuple(before.owed.record) == astuple(alert.owed.record)
+                assert astuple(before.owed.record) == structs.astuple(alert.owed.record)
                 assert before.owed.holds == alert.owed.holds
 
 
@@ -389,7 +391,7 @@ def test_both_releases_read_the_same(key: bytes) -> None:
         if one is not None:
             for each in fields(kind):
                 found, was = getattr(one, each.name), getattr(other, each.name)
-                assert (astuple(found) == astuple(was)) if each.name == "record" else found == was
+                assert (structs.astuple(found) == astuple(was)) if each.name == "record" else found == was
 
 
 def test_the_state_of_the_last_release_is_gone_on_from() -> None:
