@@ -584,8 +584,10 @@ class TaskOutbox:
             is_overdue = self._give_up_at.get(dedup_key, inf) <= now and not self._delivery.is_busy(self, dedup_key)
             if not is_overdue or alert is None or alert.owed is None:
                 continue
-            if dedup_key in self._tried or self._delivery.is_down(self._route(alert)):
-                reason = self._reasons.get(dedup_key, "not tried: nothing leaves through the route")
+            doubt = self._delivery.doubted(self, dedup_key)
+            if dedup_key in self._tried or doubt is not None or self._delivery.is_down(self._route(alert)):
+                untried = "not tried: nothing leaves through the route"
+                reason = self._reasons.get(dedup_key) or doubt or untried
                 self._dead_letter_owed(alert, alert.owed, "given_up", reason, retryable=True)
                 self._delivery.changed(self, dedup_key)
                 left -= 1

@@ -223,7 +223,10 @@ def occurred(
     if status is Status.RESOLVING:
         # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that.
         status, unsettled = Status.OPEN, unsettled or (owed_before is None and _may_be_resolved(alert))
-        owed = _owe(occurrence, now) if owed_before is None else _count(owed_before, occurrence)
+        if owed_before is None:
+            owed = _owe(occurrence, now)
+        else:
+            outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
     elif owed_before is not None and not owed_before.repeat:
         outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
     elif (

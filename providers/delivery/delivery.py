@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from math import inf
 from random import random
 from time import monotonic
 from typing import Final
@@ -171,11 +172,14 @@ class Delivery:
                     yield RouteTrouble(route, Condition.THROTTLED, since, "too many requests")
 
     def is_busy(self, outbox: Outbox, dedup_key: str) -> bool:
-        """Whether a notification about this alert is on the wire, or waits for the check of its key."""
-        return self._is_busy((outbox, dedup_key))
+        """Whether a notification about this alert is on the wire."""
+        return (outbox, dedup_key) in self._on_the_wire
 
-    def _is_busy(self, alert: Alert) -> bool:
-        return alert in self._on_the_wire or alert in self._integration_of(alert).suspects
+    def doubted(self, outbox: Outbox, dedup_key: str) -> str | None:
+        """Why this alert was rejected, while a check has yet to show whose fault that is; None if it was not."""
+        alert = (outbox, dedup_key)
+        suspect = self._integration_of(alert).suspects.get(alert)
+        return None if suspect is None else suspect.answer.reason
 
     def is_down(self, route: str) -> bool:
         """Whether nothing but probes and checks leaves through the route."""
@@ -197,12 +201,12 @@ class Delivery:
         alert = (outbox, dedup_key)
         if alert in self._on_the_wire:
             return  # it is asked when the answer has come
-        owed_bytes = self._owed.bytes
+        triggers, size = self._owed.triggers, self._owed.bytes
         integration = self._ask(alert)
         if integration is None:
             return
         if is_new:
-            self._keep_to_budget(integration, self._owed.bytes - owed_bytes)
+            self._keep_to_budget(integration, self._owed.triggers > triggers, self._owed.bytes - size)
         # Else it is asked when there is a token, or a place.
         if not (integration.is_held_up and integration in self._timers) and integration not in self._crowded:
             self._pump_soon([integration])
@@ -221,7 +225,7 @@ class Delivery:
     def wake(self) -> None:
         """Something has changed that may let requests leave; also the clock may have gone on while timers stood
         still."""
-        self._pump_soon([integration for integration in self._integrations if integration.has_waiting])
+        self._pump_soon([one for one in self._integrations if one.has_waiting or one.outages.current is not None])
 
     async def withdraw(self, outbox: Outbox, grace: float) -> None:
         """Send nothing more for this outbox: wait up to ``grace`` seconds for its requests, then cut them off.
@@ -280,13 +284,18 @@ class Delivery:
         where = self._where.setdefault(outbox, Pieces())
         before = where.get(dedup_key)
         integration = self._route(pending.route) if pending is not None else None
-        if before is not None and before is not integration:
-            before.put(outbox, dedup_key, None, now)
-            before.suspects.pop(alert, None)
-            where.pop(dedup_key)
-        if integration is None:
+        if before is not integration:
+            not_before = -inf
+            if before is not None:
+                not_before = before.left(outbox, dedup_key)
+                where.pop(dedup_key)
+                if before.outages.current is not None:
+                    self._pump_soon([before])  # where nobody waits any more, it is to be checked
+            if integration is not None:
+                where[dedup_key] = integration
+                integration.came(outbox, dedup_key, not_before)
+        if integration is None or pending is None:
             return None
-        where[dedup_key] = integration
         if alert in integration.suspects:
             integration.owe(outbox, dedup_key, pending)
         else:
@@ -299,10 +308,10 @@ class Delivery:
         if there is not None and there is not here:
             self._pump_soon([there])
 
-    def _keep_to_budget(self, integration: Integration, size: int) -> None:
+    def _keep_to_budget(self, integration: Integration, has_come: bool, size: int) -> None:
         """One leaves for one that comes, where that is too much for its route; as much as comes, where it is too much
         for the member. Who has to stay for a while leaves for one that comes later."""
-        must_go = integration.has_come()
+        must_go = has_come and integration.has_come()
         while must_go and self._make_room(integration):
             must_go = integration.has_gone()
         self._unpaid_bytes += size
@@ -315,7 +324,7 @@ class Delivery:
     def _make_room(self, integration: Integration) -> bool:
         for alert in integration.least_owed():
             outbox, dedup_key = alert
-            if not self._is_busy(alert) and outbox.make_room(dedup_key):
+            if alert not in self._on_the_wire and outbox.make_room(dedup_key):
                 self._ask(alert)
                 return True
         return False
@@ -332,7 +341,7 @@ class Delivery:
         more_is_due = integration.unpark(now)
         for _ in range(_STARTED_AT_A_TIME):
             if not self._may_send():
-                integration.limiter.set_waiting(False, now)
+                integration.withhold(now)
                 break
             if not self._has_place(integration):
                 self._crowded[integration] = None
@@ -375,7 +384,11 @@ class Delivery:
                 integration, _ = self._to_pump.popitem(last=False)
             else:
                 return
-            self._pump(integration)
+            try:
+                self._pump(integration)
+            except Exception:  # a fault of ours with one integration ends nothing for the others
+                self._pump_in_turn()
+                raise
         self._pump_in_turn()
 
     def _has_place(self, integration: Integration) -> bool:
@@ -391,19 +404,22 @@ class Delivery:
             return
         integration.started(entry, self._clock())
         self._in_flight += 1
-        task = asyncio.create_task(self._deliver(integration, dispatch))
+        task = asyncio.create_task(self._deliver(integration, entry.outbox, dispatch))
         self._on_the_wire[alert] = task
         # A callback and not the coroutine's own end: a task that is cancelled before its first step never runs.
         task.add_done_callback(partial(self._delivered, integration, entry, dispatch, self._clock()))
 
-    async def _deliver(self, integration: Integration, dispatch: Dispatch) -> Answer | None:
+    async def _deliver(self, integration: Integration, outbox: Outbox, dispatch: Dispatch) -> Answer | None:
         is_first = True
+
+        def may_leave() -> bool:
+            return self._may_send() and outbox not in self._withdrawn
 
         async def permit() -> bool:
             nonlocal is_first
-            if not is_first:  # the first has its token by being taken
-                await self._take_token(integration)
-            is_first = False
+            if not is_first and not await self._take_token(integration, may_leave, self._timeout):
+                return False
+            is_first = False  # the first has its token by being taken
             return self._may_send()
 
         return await deliver(
@@ -422,17 +438,27 @@ class Delivery:
         if not isinstance(answer, Throttled) and not (isinstance(answer, Unavailable) and answer.status is None):
             integration.limiter.answered(self._clock())
 
-    async def _take_token(self, integration: Integration) -> None:
-        """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun."""
+    async def _take_token(
+        self, integration: Integration, may_leave: Callable[[], bool] = lambda: True, longest: float = inf
+    ) -> bool:
+        """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun.
+
+        False, and no token, if it may not leave any more, or would have to wait for longer than ``longest`` seconds:
+        then a notification is better off in its place in the queue, where it holds up nobody.
+        """
         limiter = integration.limiter
         integration.awaiting += 1
         try:
-            while True:
+            while may_leave():
                 now = self._clock()
                 if limiter.has_token(now):
+                    limiter.take(now)
+                    return True
+                wait = limiter.next_at(now) - now
+                if wait > longest:
                     break
-                await asyncio.sleep(min(_LOOK_SECONDS, max(_LEAST_SECONDS, limiter.next_at(now) - now)))
-            limiter.take(self._clock())
+                await asyncio.sleep(min(_LOOK_SECONDS, max(_LEAST_SECONDS, wait)))
+            return False
         finally:
             integration.awaiting -= 1
             if not integration.awaiting:
@@ -450,17 +476,32 @@ class Delivery:
         self._in_flight -= 1
         alert = (entry.outbox, entry.dedup_key)
         del self._on_the_wire[alert]
-        if not task.cancelled():
-            error = task.exception()
-            if error is not None:  # a fault of ours, of this notification only: a dead letter, loudly, and on
-                self._observer.failed(dispatch, error)
-                self._tell(entry, dispatch, Rejected(0, f"internal error: {type(error).__name__}"))
-            elif (answer := task.result()) is not None:
-                self._observer.answered(dispatch, answer, self._clock() - sent_at, _attempt(entry))
-                self._settle(integration, entry, dispatch, answer, sent_at)
-            else:
-                self._ask_again(alert, integration)  # withheld: it has its place again
-        self._place_is_free(integration)
+        try:
+            if not task.cancelled():
+                self._conclude(integration, entry, dispatch, sent_at, task)
+        except Exception:  # a fault of ours: loudly, and the alert has its turn again, but not at once
+            asyncio.get_running_loop().call_later(OWN_BACKOFF_SECONDS, self.changed, *alert)
+            raise
+        finally:
+            self._place_is_free(integration)
+
+    def _conclude(
+        self,
+        integration: Integration,
+        entry: Entry,
+        dispatch: Dispatch,
+        sent_at: float,
+        task: "asyncio.Task[Answer | None]",
+    ) -> None:
+        error = task.exception()
+        if error is not None:  # a fault of ours, of this notification only: a dead letter, loudly, and on
+            self._observer.failed(dispatch, error)
+            self._tell(entry, dispatch, Rejected(0, f"internal error: {type(error).__name__}"))
+        elif (answer := task.result()) is not None:
+            self._observer.answered(dispatch, answer, self._clock() - sent_at, _attempt(entry))
+            self._settle(integration, entry, dispatch, answer, sent_at)
+        else:
+            self._ask_again((entry.outbox, entry.dedup_key), integration)  # withheld: it has its place again
 
     # what comes of it
 
@@ -519,7 +560,7 @@ class Delivery:
         now, retry_after = self._clock(), answer.retry_after or 0.0
         retry = integration.note_failure(entry, sent_at)
         integration.failed(entry, now, retry_after)
-        if not integration.is_own_trouble(entry):
+        if not integration.fails_alone(entry):
             self._fails(integration, Failure(answer.status, answer.reason), now)
         elif entry.pending.failures and not retry.is_told:
             retry.is_told = True
@@ -547,10 +588,12 @@ class Delivery:
     def _key_works(self, integration: Integration, suspect: Suspect) -> None:
         """The key works. Where it may not have worked when it rejected the notification, and have been put right since,
         that is asked once more, behind what has not failed, before it is given up for its own fault."""
-        if suspect.is_certain or _may_be_taken_later(suspect.answer):
+        entry, sent_at = suspect.entry, suspect.sent_at
+        if suspect.is_certain or _may_be_taken_later(suspect.answer) or integration.is_asked_again(entry):
             self._own_fault(integration, suspect)
         else:
-            self._stays_owed(integration, suspect)
+            integration.note_failure(entry, sent_at).is_asked_again = True
+            self._stay_owed(suspect)
 
     def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key works: the notification itself is rejected."""
@@ -567,11 +610,11 @@ class Delivery:
 
     def _routes_fault(self, integration: Integration, suspect: Suspect) -> None:
         """The key does not work: the notification stays owed, in its place."""
-        self._stays_owed(integration, suspect)
+        integration.note_failure(suspect.entry, suspect.sent_at)
+        self._stay_owed(suspect)
         integration.forgive((suspect.entry.outbox, suspect.entry.dedup_key), self._clock())
 
-    def _stays_owed(self, integration: Integration, suspect: Suspect) -> None:
-        integration.note_failure(suspect.entry, suspect.sent_at)
+    def _stay_owed(self, suspect: Suspect) -> None:
         self._tell(suspect.entry, suspect.dispatch, RouteRefused(suspect.answer.status, suspect.answer.reason))
 
     # what somebody is told of the routes

@@ -97,8 +97,9 @@ class Refusal:
 
 @dataclass(slots=True, eq=False)
 class Owed:
-    """Bytes that are kept because they are owed, through all integrations of a member."""
+    """What is owed through all integrations of a member: triggers, and the bytes that are kept because of them."""
 
+    triggers: int = 0
     bytes: int = 0
 
 
@@ -182,17 +183,29 @@ class Integration:
             queue = self._queues[outbox] = Queue(outbox, self._serial)
         return queue
 
-    def put(self, outbox: Outbox, dedup_key: str, pending: Pending | None, now: float) -> None:
-        """What the alert has to say next through this integration; None if nothing."""
-        queue = self._queues.get(outbox)
-        if queue is None:
-            if pending is None:
-                return
-            queue = self.queue(outbox)
-        if pending is None:
-            queue.remove(dedup_key)
-            self.settled(outbox, dedup_key)
-        elif not pending.is_ready:
+    def came(self, outbox: Outbox, dedup_key: str, not_before: float) -> None:
+        """The alert has something to say through this integration from now on, which it tries at ``not_before`` at the
+        earliest: it may have failed elsewhere."""
+        queue = self.queue(outbox)
+        queue.concerned += 1
+        if not_before > -math.inf:
+            queue.retries[dedup_key] = Retry(not_before=not_before)
+
+    def left(self, outbox: Outbox, dedup_key: str) -> float:
+        """The alert has nothing to say through this integration any more. Gives when it would have tried again."""
+        queue = self._queues[outbox]
+        queue.concerned -= 1
+        queue.remove(dedup_key)
+        self.suspects.pop((outbox, dedup_key), None)
+        self.owe(outbox, dedup_key, None)
+        retry = queue.retries.get(dedup_key)
+        self.settled(outbox, dedup_key)
+        return -math.inf if retry is None else retry.not_before
+
+    def put(self, outbox: Outbox, dedup_key: str, pending: Pending, now: float) -> None:
+        """What the alert has to say next through this integration."""
+        queue = self._queues[outbox]
+        if not pending.is_ready:
             queue.remove(dedup_key)
         else:
             retry = queue.retries.get(dedup_key)
@@ -219,6 +232,7 @@ class Integration:
     def _count(self, triggers: int, size: int) -> None:
         self.owed += triggers
         self.owed_bytes += size
+        self.everything.triggers += triggers
         self.everything.bytes += size
 
     def settled(self, outbox: Outbox, dedup_key: str) -> None:
@@ -269,6 +283,11 @@ class Integration:
             return None
         entry.queue.remove(entry.dedup_key)
         return entry
+
+    def withhold(self, now: float) -> None:
+        """Nothing may leave at this moment, for a reason that is not the limiter's."""
+        self.is_held_up = False
+        self.limiter.set_waiting(False, now)
 
     def started(self, entry: Entry, now: float) -> None:
         """What was taken is on the wire: it has its token, and the next one has its turn."""
@@ -386,14 +405,13 @@ class Integration:
 
     def accepted(self, entry: Entry, sent_at: float, now: float) -> list[Suspect]:
         """The provider took what had left at ``sent_at``; gives the suspects that had been answered by then:
-        the key works, so it is their own fault."""
+        the key works, so it is their own fault. Then whatever was wrong is `over`."""
         self.accepted_at = self.worked_at = self.heard_at = now
         self._is_unheard = False
         self._rejected = 0
         if entry.is_behind:
             self._window = min(_MOST_BEHIND, max(1, 2 * self._window))
         opened_by = self.breaker.opened_by[:FORGIVEN]
-        self.breaker.succeeded()
         if opened_by and now >= self._forgave_at + _FORGIVE_SECONDS:
             self._forgave_at = now
             for alert in opened_by:
@@ -411,13 +429,24 @@ class Integration:
         retry = entry.queue.retries.get(entry.dedup_key)
         return retry is not None and self.worked_at > retry.first_failed
 
+    def fails_alone(self, entry: Entry) -> bool:
+        """Whether the provider has taken something since a request of the alert left that then failed, as this process
+        has seen it. What was taken before is no sign that it takes anything now."""
+        retry = entry.queue.retries.get(entry.dedup_key)
+        return retry is not None and self.worked_at > retry.first_failed_here
+
+    def is_asked_again(self, entry: Entry) -> bool:
+        """Whether the alert has been rejected before, and a check has shown since then that the key is read."""
+        retry = entry.queue.retries.get(entry.dedup_key)
+        return retry is not None and retry.is_asked_again
+
     def note_failure(self, entry: Entry, sent_at: float) -> Retry:
         """A request of the alert has failed that left at ``sent_at``: what was accepted while it hung shows as much as
         what was accepted afterwards. One that has failed before this process knew of it has done so for ever."""
-        retries = entry.queue.retries
-        retry = retries.get(entry.dedup_key)
-        if retry is None:
-            retry = retries[entry.dedup_key] = Retry(-math.inf if entry.pending.failures else sent_at, sent_at)
+        retry = entry.queue.retries.setdefault(entry.dedup_key, Retry())
+        if retry.first_failed == math.inf:
+            retry.first_failed = -math.inf if entry.pending.failures else sent_at
+            retry.first_failed_here = retry.last_failed = sent_at
         if entry.is_behind:
             self._window //= 2
         retry.others_accepted = self.worked_at > retry.last_failed
@@ -466,14 +495,16 @@ class Integration:
         return Probes(self.recovery_seconds, quick=_QUICK_PROBES, fresh_seconds=self.recovery_seconds)
 
     def over(self) -> Outage | None:
-        """The key is not refused, and no outage goes on, as far as is known: gives the one that somebody knows of."""
+        """The key is not refused, and no outage goes on, as far as is known, so nothing has to wait for its end any
+        more: gives the outage that somebody knows of."""
         self.refusal = None
+        self.breaker.succeeded()
         return self.outages.over()
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits, and nothing is on the wire."""
-        return not (self.in_flight or self.suspects or any(self._queues.values()))
+        """Whether no alert has anything to say through it, at this moment or later, and nothing is on the wire."""
+        return not (self.in_flight or any(queue.concerned for queue in self._queues.values()))
 
     def suspect(self, suspect: Suspect) -> None:
         """It waits for the next check."""

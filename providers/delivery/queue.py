@@ -6,6 +6,7 @@ One queue for each task, so that closing a task costs nothing for the others, an
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from providers.delivery.outbox import Lane, Outbox, Pending
 from state.ordered import Ordered
@@ -21,16 +22,23 @@ _WORST_FIRST = tuple(reversed(Severity))
 
 @dataclass(slots=True)
 class Retry:
-    """What has failed of an alert: when its first and last request that failed had left, by the monotonic clock, and
-    whether its route has accepted others since the one before. ``throttled`` counts the answers 429 in a row;
-    ``is_told``: somebody knows that it fails while others are accepted."""
+    """What has failed of an alert through one integration, by the monotonic clock.
 
-    first_failed: float
-    last_failed: float
+    ``first_failed`` and ``last_failed`` are when its first and last request that failed had left: infinity, before one
+    has. What has failed before this process knew of it has done so for ever; ``first_failed_here`` is when its first
+    request of this process that failed had left. ``others_accepted``: the route has accepted others since the one
+    before. ``throttled`` counts the answers 429 in a row; ``is_told``: somebody knows that it fails while others are
+    accepted. ``is_asked_again``: it was rejected, and the key read by a check since then.
+    """
+
+    first_failed: float = inf
+    first_failed_here: float = inf
+    last_failed: float = inf
     others_accepted: bool = False
     not_before: float = 0.0
     throttled: int = 0
     is_told: bool = False
+    is_asked_again: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +68,8 @@ class Queue:
         self.outbox = outbox
         self.retries: dict[str, Retry] = {}
         """What has failed, by dedup key, until it is told or given up."""
+        self.concerned = 0
+        """How many alerts have something to say through this integration, whether or not they may at this moment."""
         self.count = 0
         """How many triggers are owed, also those on the wire."""
         self.bytes = 0

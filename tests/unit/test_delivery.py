@@ -818,3 +818,76 @@ def test_each_request_takes_a_token() -> None:
     setting.outbox.owe("c", Severity.CRITICAL)
     setting.loop.advance(1.01)
     assert setting.taken() == ["b/1"], "what has begun goes before what has not"
+
+
+def test_an_alert_that_has_left_two_integrations_which_are_down_backs_off() -> None:
+    """Each resolve that fails lets the other integration have its turn."""
+    setting = Setting(routes=("default", "left_1", "left_2"), limits=RouteLimits(None, 3600.0))
+    outbox = setting.outbox
+
+    def told(dispatch: Dispatch, outcome: Outcome) -> None:
+        pending = outbox.owed["a"]
+        other = {"left_1": "left_2", "left_2": "left_1"}[pending.route]
+        outbox.owed["a"] = replace(pending, route=other, failures=pending.failures + 1)
+
+    outbox.told = told  # type: ignore[method-assign]
+    outbox.owe("a", route="left_1", lane=Lane.RESOLVE)
+    answered = 0
+    for _ in range(6000):
+        for name in list(setting.waiting):
+            answered += not name.endswith("/check")
+            setting.answer(name, DOWN)
+        setting.loop.advance(0.1)
+    assert 600 / 8 - 5 <= answered <= 600 / 8 + 10
+    assert setting.story == ["('left_1',) fail: 503, 0 wait", "('left_2',) fail: 503, 0 wait"]
+
+
+def test_a_fault_while_something_leaves_stops_nothing_else() -> None:
+    setting = Setting().held()
+    setting.outbox.owe("a")
+    take = setting.outbox.take
+    setting.outbox.take = lambda key, route: 1 / 0  # type: ignore[assignment, return-value]
+    setting.release()
+    setting.outbox.take = take  # type: ignore[method-assign]
+    assert [type(error["exception"]) for error in setting.loop.errors] == [ZeroDivisionError]
+    setting.loop.errors.clear()
+    setting.outbox.owe("b")
+    setting.wake()
+    assert setting.taken() == ["b"]
+
+
+def test_a_fault_in_what_follows_from_an_answer_is_loud_and_the_alert_is_asked_again_later() -> None:
+    setting = Setting(max_in_flight=1)
+    setting.outbox.owe("a")
+    setting.outbox.owe("b")
+    assert setting.taken() == ["a"]
+    told = setting.outbox.told
+    setting.outbox.told = lambda dispatch, outcome: 1 / 0  # type: ignore[assignment, return-value]
+    setting.answer("a")
+    setting.outbox.told = told  # type: ignore[method-assign]
+    assert [type(error["exception"]) for error in setting.loop.errors] == [ZeroDivisionError]
+    setting.loop.errors.clear()
+    assert setting.taken() == ["b"]
+    setting.answer("b")
+    setting.loop.advance(599)
+    assert setting.taken() == []
+    setting.loop.advance(2)
+    assert setting.taken() == ["a"]
+    setting.answer("a")
+    assert setting.outbox.owed == {}
+
+
+def test_what_was_held_up_by_the_limiter_and_then_by_a_missing_proof_is_not_taken_for_held_up() -> None:
+    setting = Setting(limits=RouteLimits(Rate(1.0, 1), 0.0))
+    with setting.loop.running():
+        setting.delivery.set_share(1.0)
+    setting.outbox.owe("a").owe("b")
+    assert setting.taken() == ["a"]
+    setting.may_send = False
+    setting.loop.advance(30)
+    setting.outbox.owed.clear()
+    setting.outbox.changed("b")
+    setting.answer("a")
+    setting.may_send = True
+    setting.outbox.owe("new", Severity.CRITICAL)
+    assert setting.taken() == ["new"]
