@@ -1,6 +1,7 @@
 """``alerts list`` and ``show`` where a dedup key is in several partitions, or beside a record that cannot be read."""
 
 import argparse
+import dataclasses
 import json
 import time
 from types import SimpleNamespace
@@ -93,7 +94,7 @@ def test_a_list_fits_80_columns_and_breaks_no_key(
         f"open    high         3  2h     3m    pagerduty  {key}",
         "1 alert",
     ]
-    found[0] = replace(found[0], alert=replace(found[0].alert, dedup_key="k" * 200))
+    found[0] = dataclasses.replace(found[0], alert=replace(found[0].alert, dedup_key="k" * 200))
     assert f"  {'k' * 200}" in listed(found, capsys)[1], "whole, and on one line"
 
 

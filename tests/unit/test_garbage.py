@@ -19,7 +19,9 @@ searched = []
 gc.callbacks.append(lambda phase, info: searched.append(info["generation"]) if phase == "stop" else None)
 kept = []
 for number in range(300_000):
-    kept.append(Alert(str(number), Status.OPEN, None, 1, 0.0, 0.0, 0.0, Severity.HIGH, told=Told(Severity.HIGH, 0.0)))
+    alert = Alert(str(number), Status.OPEN, None, 1, 0.0, 0.0, 0.0, Severity.HIGH, told=Told(Severity.HIGH, 0.0))
+    kept.append([alert])
+    assert not gc.is_tracked(alert)
 assert 0 in searched and 1 in searched, "young objects are searched"
 assert 2 not in searched, "all objects never"
 """
