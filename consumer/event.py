@@ -1,8 +1,8 @@
 """From a record to an event (design section 4).
 
-Most events concern nobody, so decoding has two steps. The *gate* reads four fields of the parsed JSON; an event that by
-these neither may alert nor ends an alert is done. Only the others are validated in full. What fails is poison: a value
-that says what is wrong and where, never an exception.
+Most events concern nobody, so decoding has two steps. The *gate* reads four fields, and nothing else of the JSON; an
+event that by these neither may alert nor ends an alert is done. Only the others, and those that the gate cannot read,
+are parsed and validated in full. What fails is poison: a value that says what is wrong and where, never an exception.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +10,10 @@ from enum import Enum
 from typing import Final, Protocol
 
 import orjson
+from msgspec import MsgspecError
 
 from consumer.filter import IGNORED, End, EndRules, Filter
-from consumer.schema import Event, Poison, gate_poison, unparsable, validated
+from consumer.schema import Event, Poison, gate_poison, read_gate, unparsable, validated
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation, size_of
 
 __all__ = ["TOMBSTONE", "Decoder", "InputRecord", "Poison", "SecurityEvent", "Tombstone", "violation_of"]
@@ -136,6 +137,25 @@ class Decoder:
         size = size_of(record.key, value, record.headers) if record.headers else len(value) + len(record.key or b"")
         if size > self._max_event_bytes:
             return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
+        try:
+            gate = read_gate(value)
+        except (MsgspecError, UnicodeDecodeError, RecursionError):
+            return self._decode_whole(value)  # it finds out what is wrong
+        decision = gate.decision
+        reason: str | None = "allowed"
+        if not decision.allowed:
+            severity = SEVERITY_BY_LABEL.get(decision.severity)
+            if severity is None:
+                return self._decode_whole(value)
+            reason = self._reason(severity, decision.guard, gate.event_type)
+        end_of = self._end_of
+        ends = end_of(gate.event_type, decision.guard, decision.allowed) if end_of is not None else None
+        if reason is None or ends is not None:
+            return self._decode_whole(value)
+        self.ignored[reason] += 1
+        return None
+
+    def _decode_whole(self, value: bytes) -> SecurityEvent | Poison | None:
         try:
             event = orjson.loads(value)
         except orjson.JSONDecodeError as error:

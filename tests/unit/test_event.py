@@ -7,13 +7,14 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka.structs import ConsumerRecord
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import MsgspecError
 from msgspec.structs import replace
 
 from consumer.event import TOMBSTONE, Decoder, Poison, SecurityEvent, violation_of
 from consumer.filter import End, EndRule, EndRules, Filter
-from consumer.schema import epoch_seconds
+from consumer.schema import epoch_seconds, read_gate
 from state.violation import Record, Severity, Violation
 
 MAX_EVENT_BYTES = 262_144
@@ -502,3 +503,69 @@ def test_a_damaged_event_is_done_or_valid_or_poison(data: st.DataObject) -> None
         value[place] = data.draw(st.integers(0, 255))
     end = data.draw(st.just(len(value)) | places)
     assert_total(bytes(value[:end]))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\u{ord(character):04x}" for character in text)
+
+
+KEYS = st.sampled_from(["event_type", "decision", "allowed", "guard", "severity", "other", "Decision", "event_type "])
+SPELLED = st.tuples(KEYS, st.booleans()).map(lambda it: f'"{_escaped(it[0]) if it[1] else it[0]}"')
+SCALARS = st.one_of(
+    st.sampled_from(["true", "false", "null", "1", "0", "-0.0", "1e400", "NaN", "12345678901234567890123", '"high"']),
+    st.sampled_from(
+        ['"critical"', '"g"', '"session_end"', '"\\u0068igh"', '"\\ud800"', '"\\ud83d\\ude00"', "[]", "{}"]
+    ),
+    st.text(max_size=4).map(json.dumps),
+)
+RAW = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda values: f"[{','.join(values)}]")
+        | st.lists(st.tuples(SPELLED, inner), max_size=6).map(
+            lambda pairs: "{" + ",".join(f"{key} : {value}" for key, value in pairs) + "}"
+        )
+    ),
+    max_leaves=16,
+)
+DECISIONS = st.lists(
+    st.sampled_from(
+        ['"allowed":true', '"allowed":false', '"allowed":1', '"guard":"g"', '"severity":"high"', '"severity":"odd"']
+    ),
+    max_size=6,
+).map(lambda fields: "{" + ",".join(['"allowed":true,"guard":"g","severity":"info"', *fields]) + "}")
+EVENTS = st.lists(
+    st.tuples(st.just('"decision"'), DECISIONS) | st.tuples(st.just('"event_type"'), SCALARS) | st.tuples(SPELLED, RAW),
+    max_size=5,
+).map(lambda pairs: "{" + ",".join([f"{key}:{value}" for key, value in [('"event_type"', '"x"'), *pairs]]) + "}")
+
+
+@given(EVENTS | RAW)
+@example(
+    '{"event_type":"x","decision":{"allowed":true,"guard":"g","severity":"info"},"deep":'
+    + "[" * 3000
+    + "]" * 3000
+    + "}"
+)
+def test_the_gate_reads_what_the_whole_event_says(text: str) -> None:
+    """Twice the same key, escapes, numbers, NaN, depth: what the gate reads is what parsing the whole finds."""
+    value = text.encode()
+    try:
+        whole = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return  # it concerns nobody, or it is poison
+    try:
+        gate = read_gate(value)
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
+        return  # the whole is looked at
+    decision = whole["decision"]
+    assert (gate.event_type, gate.decision.allowed) == (whole["event_type"], decision["allowed"])
+    assert (gate.decision.guard, gate.decision.severity) == (decision["guard"], decision["severity"])
+
+
+def test_what_the_gate_does_not_read_need_not_be_valid_in_an_event_that_concerns_nobody() -> None:
+    whole = orjson.dumps(FULL).replace(b'"allowed":false', b'"allowed":true')
+    assert decode(whole.replace(b'"reason":"', b'"reason":"\xff')) is None
+    broken = decode(orjson.dumps(FULL).replace(b'"reason":"', b'"reason":"\xff'))
+    assert isinstance(broken, Poison)
+    assert broken.error_class == "not_utf8"
