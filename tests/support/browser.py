@@ -19,7 +19,7 @@ def needed() -> tuple[str, str]:
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     driver = shutil.which("chromedriver")
     if browser is None or driver is None:
-        missing(f"no Chromium with its driver: {_INSTALL}")
+        missing("chromium", f"(or its driver): {_INSTALL}")
     return browser, driver
 
 

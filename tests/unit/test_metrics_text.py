@@ -1,39 +1,15 @@
 """What ``/metrics`` says is valid for every parser, however many pipelines and stages there are."""
 
-import asyncio
 from collections import Counter
 
 import pytest
-from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as of_prometheus
 
-from consumer.server.exposition import Exposition
-from consumer.server.metrics import STAGE_OUTCOMES, Metrics
-from consumer.server.state_metrics import PartitionState, PipelineState
+from tests.support.exposed import text
 from tests.support.tools import promtool
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-PARTITION = PartitionState(
-    partition=0, lag=3, is_running=True, hidden=0.0, alerts={"open": 2}, owed=1, orphaned=0, oldest_owed_age=0.5
-)
-STAGE_PARTITION = PartitionState(partition=0, lag=1, is_running=True)
-
-
-def text(accept: str = "") -> str:
-    """That of a member with two pipelines and a stage, after something of each kind has happened."""
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    for name in ("pagerduty", "opsgenie"):
-        state = PipelineState((PARTITION,), ("default",), queued={"default": 4}, in_flight=2, ignored={"allowed": 7})
-        pipeline = metrics.pipeline(name, ["default"], lambda state=state: state)  # type: ignore[misc]
-        pipeline.events("triggered", 3)
-        pipeline.notification("default", "trigger", "accepted", 0.2)
-        pipeline.accepted(0.3)
-        pipeline.dead_letter("decode", "bad_json")
-        pipeline.checkpoint(0.01)
-    metrics.pipeline("pagerduty-repartition", (), lambda: PipelineState((STAGE_PARTITION,)), STAGE_OUTCOMES)
-    return asyncio.run(Exposition(registry).text(accept))[0].decode()
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])

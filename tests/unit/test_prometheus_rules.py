@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.exposed import series
 from tests.support.tools import promtool
-from tests.unit.test_metrics_text import text
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"
@@ -20,15 +20,8 @@ def rules() -> list[dict[str, str]]:
     return found
 
 
-def metrics() -> set[str]:
-    """What ``/metrics`` has: of pipelines, and of the process, which only a running service has."""
-    of_process = re.findall(r'f"{PREFIX}_(\w+)"', (ROOT / "consumer" / "service.py").read_text())
-    own = {f"clawdstrike_alerting_{name}{end}" for name in of_process for end in ("", "_total", "_info")}
-    return set(NAME.findall(text())) | own | {"clawdstrike_alerting_log_lines_dropped_total"}
-
-
 def test_each_rule_is_about_metrics_that_there_are() -> None:
-    known = metrics()
+    known = set(series())
     used = {name for rule in rules() for name in NAME.findall(rule["expr"])}
     assert len(used) > 10
     assert used <= known

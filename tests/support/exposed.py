@@ -1,0 +1,64 @@
+"""What ``/metrics`` has, for those who ask Prometheus: the rules, the dashboard, the scaler of the chart."""
+
+import ast
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumer.server.exposition import Exposition
+from consumer.server.log_metrics import LogCollector
+from consumer.server.metrics import PREFIX, STAGE_OUTCOMES, Metrics
+from consumer.server.state_metrics import PartitionState, PipelineState
+
+SERVICE = Path(__file__).parents[2] / "consumer" / "service.py"
+PARTITION = PartitionState(
+    partition=0, lag=3, is_running=True, hidden=0.0, alerts={"open": 2}, owed=1, orphaned=0, oldest_owed_age=0.5
+)
+STAGE_PARTITION = PartitionState(partition=0, lag=1, is_running=True)
+
+
+def text(accept: str = "") -> str:
+    """That of a member with two pipelines and a stage, after something of each kind has happened."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for name in ("pagerduty", "opsgenie"):
+        state = PipelineState((PARTITION,), ("default",), queued={"default": 4}, in_flight=2, ignored={"allowed": 7})
+        pipeline = metrics.pipeline(name, ["default"], lambda state=state: state)  # type: ignore[misc]
+        pipeline.events("triggered", 3)
+        pipeline.notification("default", "trigger", "accepted", 0.2)
+        pipeline.accepted(0.3)
+        pipeline.dead_letter("decode", "bad_json")
+        pipeline.checkpoint(0.01)
+        pipeline.proof("accepted")
+    metrics.heartbeat("accepted")
+    metrics.pipeline("pagerduty-repartition", (), lambda: PipelineState((STAGE_PARTITION,)), STAGE_OUTCOMES)
+    return asyncio.run(Exposition(registry).text(accept))[0].decode()
+
+
+def series() -> dict[str, set[str]]:
+    """The name of each series, and the names of its labels."""
+    found: dict[str, set[str]] = defaultdict(set, _of_service())
+    process = CollectorRegistry()
+    ProcessCollector(registry=process)
+    process.register(LogCollector(lambda: {"warning": 1}))
+    families = [*text_string_to_metric_families(text()), *process.collect()]
+    for sample in [sample for family in families for sample in family.samples]:
+        found[sample.name] |= set(sample.labels)
+    return dict(found)
+
+
+def _of_service() -> dict[str, set[str]]:
+    """Those of the process, which only a running service has: as ``consumer/service.py`` declares them."""
+    found: dict[str, set[str]] = {}
+    for call in [node for node in ast.walk(ast.parse(SERVICE.read_text())) if isinstance(node, ast.Call)]:
+        match call:
+            case ast.Call(func=ast.Name("Gauge"), args=[ast.JoinedStr(values=[_, ast.Constant(str(name))]), _]):
+                found[f"{PREFIX}{name}"] = set()
+            case ast.Call(func=ast.Name("Counter"), args=[ast.JoinedStr(values=[_, ast.Constant(str(name))]), _]):
+                found[f"{PREFIX}{name}_total"] = set()
+            case ast.Call(func=ast.Attribute(ast.Name("build"), "info"), args=[ast.Dict(keys=keys)]):
+                found[f"{PREFIX}_build_info"] = {str(ast.literal_eval(key)) for key in keys if key}
+    return found
