@@ -127,6 +127,24 @@ class _Tidy:
         self._multiline = multiline
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return event if self._is_fit(event) else self._tidied(event)
+
+    def _is_fit(self, event: EventDict) -> bool:
+        """Whether nothing of it need be changed, as of most lines; all of its texts are looked at together."""
+        texts = []
+        for value in event.values():
+            kind = type(value)
+            if kind is str:
+                texts.append(value)
+            elif kind is int:
+                if not -(2**63) <= value < 2**64:
+                    return False
+            elif kind is not float and kind is not bool and value is not None:
+                return False
+        whole = " ".join(texts)
+        return len(whole) <= VALUE_LIMIT and whole.isprintable() and self._mask(whole) == whole
+
+    def _tidied(self, event: EventDict) -> EventDict:
         said = event.get("event")
         # A name of ours is written as it is, whatever word somebody has chosen for a password.
         is_name = "logger" not in event and isinstance(said, str) and _EVENT_NAME.fullmatch(said) is not None

@@ -331,8 +331,12 @@ class Integration:
         return None
 
     def _first(self, lane: Lane) -> Entry | None:
-        heads = (head for queue in self._queues.values() if (head := queue.head(lane)) is not None)
-        return min(heads, key=_rank, default=None)
+        first: Entry | None = None
+        for queue in self._queues.values():
+            head = queue.head(lane)
+            if head is not None and (first is None or _rank(head) < _rank(first)):
+                first = head
+        return first
 
     def _first_resolve(self) -> Entry | None:
         """Of the tasks that are caught up, each has its turn."""
