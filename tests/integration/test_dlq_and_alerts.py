@@ -141,12 +141,70 @@ async def test_a_key_in_two_partitions_is_one_answer_with_the_partition_each_tim
     assert "\nalso in partition 0: open, seen 2 times, last at " in out
 
 
+async def test_several_alerts_are_commanded_at_once_and_waited_for(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
+    commands = Commands(world, tmp_path, capsys)
+    keys = [f"forbidden_path:s{number}" for number in range(4)]
+    async with running_member(world.config):
+        for number in range(4):
+            await send(world, event(session=f"s{number}", severity="high"), partition=number % 2)
+        await send(world, event(session="worse"), partition=0)
+        await incidents(sandbox, 5)
+        await checkpointed(commands, 5)
+
+        code, out, err = await commands.run("alerts", "resolve", keys[0], "forbidden_path:s9")
+        assert (code, out) == (1, "")
+        assert err.startswith("there is no alert with the dedup key forbidden_path:s9 at pagerduty; the nearest: ")
+        assert err.endswith("; nothing was written about the others\n")
+        assert await committed_records(world.bootstrap_servers, world.feedback) == []
+
+        out = await commands.done("alerts", "ack", keys[0], keys[1], "--wait", "20")
+        written, *done = out.splitlines()
+        assert written == f"acknowledge: 2 written to {world.feedback}; the members that have the alerts tell pagerduty"
+        assert sorted(done) == [f"{key}: acknowledged" for key in keys[:2]]
+        assert len(sandbox.open_incidents()) == 5
+
+        out = await commands.done("alerts", "resolve", "--severity", "high", "--yes", "--wait", "20")
+        _, *rows, count, written = out.splitlines()[:7]
+        assert sorted(row.split()[-1] for row in rows) == keys
+        assert (count, written[:19]) == ("4 alerts to resolve", "resolve: 4 written ")
+        assert sorted(out.splitlines()[7:]) == [f"{key}: resolved" for key in keys]
+        assert len(sandbox.open_incidents()) == 1
+        assert [one["dedup_key"] for one in await commands.json("alerts", "list")] == ["forbidden_path:worse"]
+
+
+async def test_what_is_not_done_in_time_is_said_with_how_far_it_is(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    async with running_member(world.config):
+        await send(world, event())
+        await incidents(sandbox, 1)
+        await checkpointed(commands, 1)
+        sandbox.faults.add(Fault(Answer(status=503), action="resolve"))
+        written = f"resolve: written to {world.feedback}; the member that has the alert tells pagerduty\n"
+        assert await commands.run("alerts", "resolve", KEY, "--wait", "3") == (
+            1, written, f"not done within 3 s: {KEY} (the provider has not taken it yet)\n",
+        )  # fmt: skip
+        sandbox.faults.clear()
+        out = await commands.done("alerts", "resolve", KEY, "--wait", "60s")
+        assert out.splitlines()[-1] == f"{KEY}: resolved", "what is under way already can be waited for, too"
+        await send(world, event())
+        await checkpointed(commands, 1)
+    assert await commands.run("alerts", "resolve", KEY, "--wait", "2") == (
+        1, written, f"not done within 2 s: {KEY} (no member has taken it)\n",
+    )  # fmt: skip
+
+
 async def test_what_is_not_there_is_said_in_one_line(
     broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    none = "there is no alert with the dedup key \\x1bx\n"
+    none = "there is no alert with the dedup key \\x1bx at pagerduty\n"
     for arguments in (["show"], ["ack", "--provider", "pagerduty"], ["resolve", "--provider", "pagerduty"]):
         assert await commands.run("alerts", *arguments, "\x1bx") == (1, "", none)
     assert await commands.run("alerts", "ack", KEY, "--provider", "opsgenie") == (
