@@ -1,14 +1,15 @@
 """Replaying dead letters: each goes to the feedback topic once, however often this is begun, ended or killed.
 
-What is sent and how far the dead letters have been looked through is one transaction. The client's transactional offset
-commit carries no generation, which is right here: there is one replayer at a time, and the initialisation of its
-producer ends whatever the one before had left open. What a replay with other filters has sent is found in the feedback
-topic itself. It stops at the end that the topic has when it starts, so what fails again is not replayed again by it.
+What is sent, the mark that it was (`consumer.replayed`), and how far the dead letters have been looked through is one
+transaction. The client's transactional offset commit carries no generation, which is right here: there is one replayer
+at a time, and the initialisation of its producer ends whatever the one before had left open. What a replay with other
+filters has sent is known by its marks; that of a release that left none by what the feedback topic still has of it. A
+replay stops at the end that the topic has when it starts, so what fails again is not replayed again by it.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,10 +18,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from consumer.feedback import replay_headers, replay_id_of
+from consumer.feedback import replay_headers
 from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.letters import POISON_STAGE, Selection, StoredLetter, stored_letters
-from consumer.reading import Offsets, bounds, read
+from consumer.reading import Offsets, bounds
+from consumer.replayed import encode_mark, find_replays
 
 BATCH = 100
 """Dead letters in one transaction, and per second where the rate is lower."""
@@ -72,7 +74,7 @@ class Plan:
     limit: int | None = None
     rate: float | None = None
 
-    def why_not(self, stored: StoredLetter, replayed: set[str]) -> Skipped | None:
+    def why_not(self, stored: StoredLetter, replayed: Collection[str]) -> Skipped | None:
         """Why this one is not to be replayed; None if it is."""
         letter = stored.letter
         if letter is None:
@@ -103,7 +105,7 @@ async def dry_run(
     reader = clients.reader()
     await reader.start()
     try:
-        replayed = await _replayed(reader, plan)
+        replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
         begins, ends = await _range(reader, admin, plan)
         async with aclosing(stored_letters(reader, begins, ends)) as letters:
             async for stored in letters:
@@ -138,7 +140,7 @@ async def replay(
             await start_producer(producer)
         await reader.start()
         # Only now: what an earlier replay had left open is ended, and everything below is settled.
-        replayed = await _replayed(reader, plan)
+        replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
         begins, ends = await _range(reader, admin, plan)
         work = _Work(producer, plan, begins, ends, progress, sleep)
         async with aclosing(stored_letters(reader, begins, ends)) as letters:
@@ -226,30 +228,29 @@ class _Work:
         results = await asyncio.gather(
             *(self._send_one(topic, stored) for stored in self._batch), return_exceptions=True
         )
-        if error := next((result for result in results if result is not None), None):
-            raise error
+        marks: dict[int, dict[int, tuple[int, int]]] = {}
+        for stored, result in zip(self._batch, results, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            marks.setdefault(stored.record.partition, {})[stored.record.offset] = result
+        for partition, places in marks.items():
+            key, value, headers = encode_mark(places)
+            letters = self._plan.dead_letters[0].topic
+            # In their own partition: it is kept at least as long as they are.
+            await self._producer.send_and_wait(letters, value, key, partition=partition, headers=headers)
 
-    async def _send_one(self, topic: str, stored: StoredLetter) -> None:
+    async def _send_one(self, topic: str, stored: StoredLetter) -> tuple[int, int]:
+        """Send it; partition and offset in the feedback topic."""
         record = stored.record
         headers = replay_headers(record.headers, stored.id)
         try:
-            await self._producer.send_and_wait(topic, record.value, record.key, headers=headers)
+            sent = await self._producer.send_and_wait(topic, record.value, record.key, headers=headers)
         except MessageSizeTooLargeError as error:
             raise ReplayFailed(
                 f"dead letter {stored.id} is larger than topic {topic} takes: "
                 "give it the max.message.bytes of the dead-letter topic and 1024 more"
             ) from error
-
-
-async def _replayed(reader: AIOKafkaConsumer, plan: Plan) -> set[str]:
-    """The ids of the dead letters that are in the feedback topic already."""
-    begins, ends = await bounds(reader, plan.feedback)
-    return {
-        replay_id
-        async for records in read(reader, begins, ends)
-        for record in records
-        if (replay_id := replay_id_of(record.headers)) is not None
-    }
+        return sent.partition, sent.offset
 
 
 async def _range(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> tuple[Offsets, Offsets]:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from consumer.cli.main import main
-from consumer.feedback import replay_id_of
+from consumer.feedback import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
@@ -362,6 +362,59 @@ async def test_replay_shows_what_it_would_do_then_does_it_once(
         await first_dead_letters(world, 6)
     assert [incident.triggers for incident in sandbox.incidents()] == [1] * 4
     assert len(await dead_letters(world)) == 6
+
+
+async def test_what_was_replayed_is_left_out_and_says_how_it_ended(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    async with running_member(world.config):
+        await send(world, *(event(session=f"s{number}") for number in range(3)))
+        await first_dead_letters(world, 3)
+        assert await commands.done("dlq", "replay", "--limit", "1") == "1 dead letter replayed\n"
+        await first_dead_letters(world, 4)
+        sandbox.faults.clear()
+        assert await commands.done("dlq", "replay", "--error-class", "rejected_400", "--limit", "1") == (
+            "1 dead letter replayed; skipped: 1 replayed before (--again replays them once more)\n"
+        )
+        await incidents(sandbox, 1)
+
+        async def ended() -> bool:
+            return bool((await commands.json("dlq", "show", "0/1"))["replay_ended"] == "decided")
+
+        await wait_until(ended, "the second is decided", poll=0.1)
+    assert await commands.done("dlq", "replay", "--error-class", "rejected_400", "--limit", "1")
+    listed = {letter["id"]: letter for letter in await commands.json("dlq", "list", "--all")}
+    again = next(iter(listed.keys() - {"0/0", "0/1", "0/2"}))
+    assert [(listed[key]["replay_ended"], listed[key]["replayed_as"]) for key in ("0/0", "0/1", "0/2", again)] == [
+        ("dead again", again),
+        ("decided", None),
+        ("waits", None),
+        (None, None),
+    ]
+    assert [letter["id"] for letter in await commands.json("dlq", "list")] == [again]
+    out = await commands.done("dlq", "list")
+    assert out.splitlines()[-1] == "1 dead letter; 3 more were replayed (--all shows them)"
+    assert [line.split()[0] for line in out.splitlines()[1:-1]] == [again]
+    assert await commands.done("dlq", "list", "--limit", "1", "--until", listed[again]["at"]) == (
+        "no dead letters\n3 more were replayed (--all shows them)\n"
+    )
+    lines = (await commands.done("dlq", "show", "0/0")).splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith(("replay ended", "replayed as"))] == ["again", again]
+
+    # A replay of an earlier release is known by what it has left in the feedback topic.
+    key, value, headers = next(
+        (record.key, record.value, record.headers)
+        for record in await committed_records(world.bootstrap_servers, world.dlq)
+        if f"0/{record.offset}" == again
+    )
+    sent: Any = replay_headers(headers, again)
+    assert value is not None
+    await produce(world.bootstrap_servers, world.feedback, [value], key=key, headers=sent)
+    assert await commands.json("dlq", "list") == []
+    assert "0 dead letters replayed; skipped: " in await commands.done("dlq", "replay", "--provider", "pagerduty")
 
 
 async def test_a_letter_that_is_too_large_for_the_feedback_topic_stops_it_with_the_fix(

@@ -38,6 +38,18 @@ def config(tmp_path: Path) -> str:
         (["dlq", "list", "--since", "yesterday"], "must be RFC 3339, or how long ago"),
         (["dlq", "list", "--until", "2026-01-01T00:00:00"], "must be RFC 3339, or how long ago"),
         (["dlq", "list", "--limit", "0"], "must be a whole number of at least 1"),
+        (
+            ["dlq", "list", "--since", "1h", "--until", "2h"],
+            "--since 1h: is not before --until 2h",
+        ),
+        (["dlq", "replay", "--since", "1h", "--until", "1h"], "--until 1h, so nothing is in between"),
+        (
+            ["dlq", "list", "--error-class", "gone_up"],
+            "--error-class: there is no gone_up (meant: given_up?)",
+        ),
+        (["dlq", "replay", "--error-class", "rejected_4000"], "--error-class: there is no rejected_4000 (meant: rej"),
+        (["dlq", "replay", "--provider", "opsgenie"], "exporters.alerting.opsgenie: is not configured"),
+        (["dlq", "list", "--provider", "slack"], "invalid choice"),
         (["dlq", "replay", "--rate", "0"], "must be a number per second"),
         (["dlq", "replay", "--rate", "nan"], "must be a number per second"),
         (["alerts", "list", "--status", "gone"], "invalid choice"),
