@@ -85,7 +85,7 @@ class Selection:
 
 
 def replay_group(group_id: str, filters: dict[str, object]) -> str:
-    """The group that keeps how far a replay with these filters (as they were written) has come.
+    """The group of a replay with these filters (as they were written).
 
     Each set of filters has one of its own: what one leaves out, another may mean.
     """

@@ -25,7 +25,7 @@ from consumer.config import Config
 from consumer.kafka import KafkaClients
 from consumer.letters import CLASSES, Selection, StoredLetter, is_class, replay_group, stored_letters
 from consumer.reading import bounds
-from consumer.replay import Plan, ReplayFailed, Skipped, Summary, dry_run, replay
+from consumer.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
 _HINTS = {
@@ -74,7 +74,7 @@ def add_parser(subparsers: Any) -> None:
     again.add_argument(
         "--group",
         metavar="NAME",
-        help="keeps how far this has come (default: <group_id>-dlq-replay, with other filters another)",
+        help="keeps how far this has come (default without filters: <group_id>-dlq-replay)",
     )
     parser.set_defaults(func=main)
 
@@ -218,13 +218,29 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
 # replay
 
 
+def keeping_of(args: argparse.Namespace, group_id: str) -> tuple[str, Keeping]:
+    """The group of a replay with these arguments, and whether it keeps there how far it has come.
+
+    One without filters has looked at everything: the next one goes on behind that. With filters the marks say what was
+    sent, as far as they are heeded. A group that is named is somebody's own.
+    """
+    if args.group is not None:
+        return args.group, Keeping.FOR_EVER
+    names = ("provider", "error_class", "since", "until", "retryable", "poison")
+    filters = {name: getattr(args, name) for name in names}
+    if args.again:
+        return replay_group(group_id, {**filters, "again": True}), Keeping.UNTIL_DONE
+    return replay_group(group_id, filters), Keeping.NOTHING if any(filters.values()) else Keeping.FOR_EVER
+
+
 async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
     kafka = config.kafka
-    filters = {name: getattr(args, name) for name in ("provider", "error_class", "since", "until", "retryable")}
+    group, keeping = keeping_of(args, kafka.group_id)
     plan = Plan(
         selection=_selection(args, config),
         inputs=_inputs(config),
-        group=args.group or replay_group(kafka.group_id, {**filters, "poison": args.poison}),
+        group=group,
+        keeping=keeping,
         transactional_id=f"{kafka.group_id}-dlq-replay",
         feedback=partitions[kafka.topics.feedback],
         dead_letters=partitions[kafka.topics.dlq],
@@ -255,6 +271,8 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
 
 
 def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
+    if summary.group_left is not None:
+        complain([f"group {plan.group} is not needed any more, and could not be deleted: {summary.group_left}"])
     skipped = {why: summary.skipped[why] for why in Skipped if summary.skipped[why]}
     if args.json:
         facts = {
@@ -262,7 +280,7 @@ def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
             "replayed": len(summary.sent),
             "ids": summary.sent,
             "skipped": {why.value: count for why, count in skipped.items()},
-            "group": plan.group,
+            "group": None if plan.keeping is Keeping.NOTHING else plan.group,
         }
         show_json(facts)
         return 0

@@ -17,7 +17,7 @@ from consumer.feedback import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
-from tests.support.kafka import committed_records, create_topic, group_offsets, produce
+from tests.support.kafka import committed_records, create_topic, group_offsets, groups, produce
 from tests.support.seen import dead_letters, first_dead_letters, send
 from tests.support.service import World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -348,7 +348,7 @@ async def test_replay_shows_what_it_would_do_then_does_it_once(
         await incidents(sandbox, 1)
         summary = await commands.json("dlq", "replay", "--error-class", "rejected_400", "--limit", "2", "--rate", "50")
         assert (summary["replayed"], summary["skipped"]) == (2, {"replayed before": 1})
-        assert summary["group"].startswith(f"{group}-")
+        assert summary["group"] is None
         await incidents(sandbox, 3)
         out = await commands.done("dlq", "replay")
         assert out == (
@@ -362,6 +362,41 @@ async def test_replay_shows_what_it_would_do_then_does_it_once(
         await first_dead_letters(world, 6)
     assert [incident.triggers for incident in sandbox.incidents()] == [1] * 4
     assert len(await dead_letters(world)) == 6
+
+
+async def test_a_replay_leaves_no_group_for_its_filters_and_again_goes_on_where_it_was(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    async with running_member(world.config):
+        await send(world, *(event(session=f"s{number}") for number in range(4)))
+        await first_dead_letters(world, 4)
+    group = f"{world.config.kafka.group_id}-dlq-replay"
+    by_class = ["--error-class", "rejected_400"]
+
+    async def sent() -> list[str | None]:
+        return [
+            replay_id_of(record.headers) for record in await committed_records(world.bootstrap_servers, world.feedback)
+        ]
+
+    for arguments in (["--limit", "1"], ["--limit", "1"], ["--provider", "pagerduty"]):
+        await commands.done("dlq", "replay", *by_class, *arguments)
+    assert await sent() == ["0/0", "0/1", "0/2", "0/3"]
+    assert await groups(world.bootstrap_servers, group) == []
+    assert await commands.done("dlq", "replay") == (
+        "0 dead letters replayed; skipped: 4 replayed before (--again replays them once more)\n"
+    )
+    assert await groups(world.bootstrap_servers, group) == [group]
+
+    summary = await commands.json("dlq", "replay", *by_class, "--again", "--limit", "3")
+    assert summary["ids"] == ["0/0", "0/1", "0/2"]
+    assert await groups(world.bootstrap_servers, group) == [group, summary["group"]], "it is not done yet"
+    assert (await commands.json("dlq", "replay", *by_class, "--again"))["ids"] == ["0/3"]
+    assert await groups(world.bootstrap_servers, group) == [group]
+    assert len((await commands.json("dlq", "replay", "--again"))["ids"]) == 4
+    assert await groups(world.bootstrap_servers, group) == [group]
 
 
 async def test_what_was_replayed_is_left_out_and_says_how_it_ended(
@@ -437,8 +472,9 @@ async def test_a_letter_that_is_too_large_for_the_feedback_topic_stops_it_with_t
     assert await commands.done("dlq", "replay", "--poison") == "1 dead letter replayed\n"
 
 
+@pytest.mark.parametrize("filters", [[], ["--provider", "pagerduty"]], ids=["by its position", "by its marks"])
 async def test_a_replay_that_is_killed_goes_on_where_it_was(
-    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    filters: list[str], broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
@@ -446,7 +482,7 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(40)))
         await first_dead_letters(world, 40)
-    arguments = ["dlq", "replay", "--config", str(tmp_path / "config.yaml"), "--rate", "10"]
+    arguments = ["dlq", "replay", "--config", str(tmp_path / "config.yaml"), "--rate", "10", *filters]
     killed = await asyncio.create_subprocess_exec(sys.executable, "-m", "consumer.cli.main", *arguments)
 
     async def has_begun() -> bool:
@@ -455,7 +491,7 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(
     await wait_until(has_begun, "some are replayed", timeout=30, poll=0.05)
     killed.kill()
     await killed.wait()
-    await commands.done("dlq", "replay")
+    await commands.done("dlq", "replay", *filters)
     sent = [replay_id_of(record.headers) for record in await committed_records(world.bootstrap_servers, world.feedback)]
     assert len(sent) == len(set(sent)) == 40
     sandbox.faults.clear()
