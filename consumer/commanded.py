@@ -64,7 +64,8 @@ def stage(kind: Kind, alert: Alert | None, *, is_taken: bool) -> Stage:
 class Watch:
     """The alerts that commands are about, kept up to date with the records of their state partitions.
 
-    ``alerts`` are those that are known, by their state partition and dedup key.
+    ``alerts`` are those that are known, by their state partition and dedup key. What has become of a command is seen at
+    the checkpoints, and stays: a problem that comes back afterwards is another one.
     """
 
     def __init__(self, awaited: Collection[Awaited], alerts: Mapping[tuple[TopicPartition, str], Alert]) -> None:
@@ -79,6 +80,10 @@ class Watch:
         self._own: set[tuple[TopicPartition, str]] = set()
         self._taken: dict[TopicPartition, Mapping[int, int]] = {}
         self._settled: set[TopicPartition] = set()
+        self._ended: dict[Awaited, Stage] = {}
+        self._waiting: dict[TopicPartition, list[Awaited]] = {}
+        for one in awaited:
+            self._waiting.setdefault(one.partition, []).append(one)
 
     @property
     def partitions(self) -> set[TopicPartition]:
@@ -87,7 +92,9 @@ class Watch:
 
     def settle(self, partition: TopicPartition) -> None:
         """All that there was when the reading began has been read of this partition: it is known how it is now."""
-        self._settled.add(partition)
+        if partition not in self._settled:
+            self._settled.add(partition)
+            self._look(partition)
 
     def take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
         """The next record of one of the partitions. What cannot be read changes nothing."""
@@ -95,6 +102,7 @@ class Watch:
         try:
             if record.key == CHECKPOINT_KEY and record.value is not None:
                 self._taken[partition] = decode_position(record.value).feedback
+                self._look(partition)
             elif record.key is not None and (known := self._keys.get(record.key)) is not None:
                 self._take_alert(partition, *known, record.value)
         except CorruptState:
@@ -108,12 +116,19 @@ class Watch:
             return  # the two have become one, which is the alert's own record
         self._alerts[place] = None if value is None else decode_alert(dedup_key.encode(), value)
 
+    def _look(self, partition: TopicPartition) -> None:
+        """Behind a checkpoint: what is over now is so, whatever comes."""
+        waiting = self._waiting.get(partition, [])
+        self._ended |= {one: now for one in waiting if (now := self.stage_of(one)).is_final}
+        self._waiting[partition] = [one for one in waiting if one not in self._ended]
+
     def stage_of(self, one: Awaited) -> Stage:
         """How far this command has come about this alert."""
-        if one.partition not in self._settled:
-            return Stage.UNTAKEN
-        is_taken = one.place is None
-        if one.place is not None:
+        if (ended := self._ended.get(one)) is not None:
+            return ended
+        if one.place is None:
+            is_taken = one.partition in self._settled
+        else:
             number, offset = one.place
             is_taken = self._taken.get(one.partition, {}).get(number, 0) > offset
         return stage(one.kind, self._alerts.get((one.partition, one.dedup_key)), is_taken=is_taken)

@@ -4,60 +4,31 @@ All keys are looked up before anything is written: where one of them is not ther
 """
 
 import argparse
-import asyncio
 import getpass
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from aiokafka import TopicPartition
-
 from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, has_filter, not_there, show_alerts
+from consumer.cli.alerts_sent import Order, Sent, alerts_of, awaited_of, send, wait
 from consumer.cli.arguments import add_config
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, counted, plain, show_json
-from consumer.commanded import Awaited, Stage, Watch, follow
+from consumer.commanded import Stage
 from consumer.config import Config
 from consumer.config.durations import seconds
-from consumer.feedback import Command, Kind, encode_command
-from consumer.kafka import KafkaClients, close_producer, start_producer
+from consumer.feedback import Kind
+from consumer.kafka import KafkaClients
 from consumer.reading import Offsets
-from state.alert import Alert, Status
-
-SEND_SECONDS = 30.0
+from state.alert import Status
 
 KINDS: Final = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
 """The actions that command something."""
 
 _NAMED: Final = 3
 """How many keys a line names before it says how many more there are."""
-
-_DONE: Final = {Kind.ACKNOWLEDGE: "acknowledged", Kind.RESOLVE: "resolved"}
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A command about a dedup key at a provider. ``found`` are its alerts, of which there may be one in each of several
-    partitions; ``needless`` says why there is nothing to do, None if there is."""
-
-    kind: Kind
-    provider: str
-    dedup_key: str
-    found: Sequence[Found]
-    needless: str | None
-
-
-@dataclass(slots=True)
-class _Sent:
-    """``places`` are partition and offset of what was written, by order; ``failed`` is why the rest was not."""
-
-    places: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
-    failed: BaseException | None = None
-
 
 # arguments
 
@@ -185,17 +156,17 @@ async def command(
     if is_asked and not await agreed(args.action):
         complain(["nothing was written"])
         return 1
-    sent = _Sent()
+    sent = Sent()
     if wanted and not args.dry_run:
         # What is seen in a table is what is meant: nothing that has come since is ended by it.
         given_at = time.time() if args.dedup_keys else looked.at
-        sent = await _send(clients, config, args.by or _user(), given_at, wanted)
+        sent = await send(clients, config, args.by or _user(), given_at, wanted)
     if not args.json and sent.places:
-        _tell_sent(planned, len(sent.places), config.kafka.topics.feedback)
+        _tell_sent(wanted, len(sent.places), config.kafka.topics.feedback)
     stages: Mapping[tuple[str, str], Stage] = {}
-    awaited = _awaited(planned, sent, config)
+    awaited = awaited_of(planned, sent, config)
     if awaited and args.wait is not None and not args.dry_run:
-        stages = await _wait(args, clients, ends, awaited, _alerts_of(planned, config))
+        stages = await wait(args, clients, ends, awaited, alerts_of(planned, config))
     if args.json:
         _show_json(args, planned, sent, stages, config)
     return _end(args, sent, len(wanted), stages)
@@ -218,8 +189,8 @@ def _show(args: argparse.Namespace, planned: Sequence[Order], now: float) -> Non
     print(f"{counted(len(planned) - len(needless), 'alert')} to {args.action}{rest}")
 
 
-def _tell_sent(planned: Sequence[Order], count: int, topic: str) -> None:
-    kind, providers = planned[0].kind.value, " and ".join(sorted({order.provider for order in planned}))
+def _tell_sent(wanted: Sequence[Order], count: int, topic: str) -> None:
+    kind, providers = wanted[0].kind.value, " and ".join(sorted({order.provider for order in wanted}))
     if count == 1:
         print(f"{kind}: written to {topic}; the member that has the alert tells {providers}", flush=True)
     else:
@@ -229,7 +200,7 @@ def _tell_sent(planned: Sequence[Order], count: int, topic: str) -> None:
 def _show_json(
     args: argparse.Namespace,
     planned: Sequence[Order],
-    sent: _Sent,
+    sent: Sent,
     stages: Mapping[tuple[str, str], Stage],
     config: Config,
 ) -> None:
@@ -245,7 +216,7 @@ def _show_json(
     show_json({"action": KINDS[args.action].value, "dry_run": args.dry_run, "alerts": alerts})
 
 
-def _end(args: argparse.Namespace, sent: _Sent, wanted: int, stages: Mapping[tuple[str, str], Stage]) -> int:
+def _end(args: argparse.Namespace, sent: Sent, wanted: int, stages: Mapping[tuple[str, str], Stage]) -> int:
     if sent.failed is not None:
         error = " ".join(str(sent.failed).split()) or type(sent.failed).__name__
         complain([f"{len(sent.places)} of {wanted} were written, then Kafka failed: {error}"])
@@ -278,75 +249,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user often has no name
         return "unknown"
-
-
-async def _send(clients: KafkaClients, config: Config, by: str, at: float, wanted: Sequence[Order]) -> _Sent:
-    """Write a command for each order, all at once. Raises what the clients raise where none could be written."""
-    sent, topic = _Sent(), config.kafka.topics.feedback
-    producer = clients.producer()
-    try:
-        await start_producer(producer)
-        writing = []
-        for order in wanted:
-            key, value, headers = encode_command(Command(order.kind, order.provider, order.dedup_key, at, by))
-            writing.append(await producer.send(topic, value, key, headers=headers))
-        for order, result in zip(wanted, await asyncio.gather(*writing, return_exceptions=True), strict=True):
-            if isinstance(result, BaseException):
-                sent.failed = result
-            else:
-                sent.places[order.provider, order.dedup_key] = result.partition, result.offset
-    finally:
-        await close_producer(producer, SEND_SECONDS)
-    if sent.failed is not None and not sent.places:
-        raise sent.failed
-    return sent
-
-
-def _awaited(planned: Iterable[Order], sent: _Sent, config: Config) -> list[Awaited]:
-    """What can be waited for: what was written, and what is being resolved already."""
-    return [
-        Awaited(order.kind, _partition(one, config), order.dedup_key, place)
-        for order in planned
-        for place in (sent.places.get((order.provider, order.dedup_key)),)
-        if place is not None or order.needless is not None
-        for one in order.found
-    ]
-
-
-def _alerts_of(planned: Iterable[Order], config: Config) -> Mapping[tuple[TopicPartition, str], Alert]:
-    return {(_partition(one, config), order.dedup_key): one.alert for order in planned for one in order.found}
-
-
-def _partition(one: Found, config: Config) -> TopicPartition:
-    return TopicPartition(config.kafka.state_topic(one.provider), one.partition)
-
-
-async def _wait(
-    args: argparse.Namespace,
-    clients: KafkaClients,
-    ends: Offsets,
-    awaited: Sequence[Awaited],
-    alerts: Mapping[tuple[TopicPartition, str], Alert],
-) -> Mapping[tuple[str, str], Stage]:
-    """How far all have come, when nothing more comes of any of them or the time is over; each is told when it is."""
-    watch, told = Watch(awaited, alerts), set()
-    try:
-        async with asyncio.timeout(args.wait), aclosing(follow(clients, ends, watch)) as following:
-            async for _ in following:
-                stages = watch.stages()
-                ended = [key for key, at in stages.items() if at.is_final and key not in told]
-                for key in ended:
-                    told.add(key)
-                    if not args.json:
-                        print(plain(f"{key[1]}: {_said(awaited[0].kind, stages[key])}"), flush=True)
-                if len(told) == len(stages):
-                    break
-    except TimeoutError:
-        pass  # how far it has come says the end
-    return watch.stages()
-
-
-def _said(kind: Kind, at: Stage) -> str:
-    if at is Stage.DONE:
-        return _DONE[kind]
-    return f"not {_DONE[kind]}: {at.value}"

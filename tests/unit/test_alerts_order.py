@@ -1,6 +1,7 @@
 """``alerts ack|resolve``: which commands follow, what is said of them, and that nothing is written halfway."""
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,26 @@ async def test_a_filter_shows_what_is_meant_and_a_no_writes_nothing(
     ]
     assert err == "nothing was written\n"
     assert await run(["resolve", "--severity", "low", "--dry-run"], alerts, tmp_path, monkeypatch) == 0
+
+
+async def test_for_programs_it_is_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alerts = looked(found("a"), found("b", Status.RESOLVING))
+    assert await run(["resolve", "a", "b", "--dry-run", "--json", "--wait", "1"], alerts, tmp_path, monkeypatch) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "action": "resolve",
+        "dry_run": True,
+        "alerts": [
+            {"dedup_key": "a", "provider": "pagerduty", "written": False},
+            {
+                "dedup_key": "b",
+                "provider": "pagerduty",
+                "written": False,
+                "nothing_to_do": "the alert is being resolved already",
+            },
+        ],
+    }
 
 
 async def test_where_nothing_is_to_be_done_nobody_is_asked(

@@ -84,14 +84,14 @@ def test_nothing_is_said_before_it_is_known_how_it_is_now() -> None:
 def test_what_cannot_be_read_changes_nothing_and_what_is_beside_it_counts() -> None:
     watched = watch()
     watched.settle(STATE)
-    watched.take(checkpoint(8))
     watched.take(record(b"guard:s", b"{}"))
     watched.take(record(CHECKPOINT_KEY, b"[]"))
+    watched.take(checkpoint(8))
     assert watched.stage_of(COMMAND) is Stage.UNDONE
     watched = watch()
     watched.settle(STATE)
-    watched.take(checkpoint(8))
     watched.take(record(BESIDE + b"guard:s", encode_alert(RESOLVING)))
+    watched.take(checkpoint(8))
     assert watched.stage_of(COMMAND) is Stage.TAKEN
     watched.take(record(BESIDE + b"guard:s", None))
     assert watched.stage_of(COMMAND) is Stage.DONE
@@ -100,9 +100,9 @@ def test_what_cannot_be_read_changes_nothing_and_what_is_beside_it_counts() -> N
 def test_a_record_that_becomes_one_with_what_is_beside_it_is_not_gone() -> None:
     watched = watch()
     watched.settle(STATE)
-    watched.take(checkpoint(8))
     watched.take(record(b"guard:s", encode_alert(RESOLVING)))
     watched.take(record(BESIDE + b"guard:s", None))
+    watched.take(checkpoint(8))
     assert watched.stage_of(COMMAND) is Stage.TAKEN
 
 
@@ -112,9 +112,21 @@ def test_a_key_in_several_partitions_is_as_far_as_the_last_of_them() -> None:
     watched = Watch(both, {(STATE, "guard:s"): OPEN, (other, "guard:s"): OPEN})
     for partition in (STATE, other):
         watched.settle(partition)
-        watched.take(checkpoint(8, partition))
         watched.take(record(b"guard:s", encode_alert(RESOLVING), partition))
+        watched.take(checkpoint(8, partition))
     watched.take(record(b"guard:s", None))
     assert watched.stages() == {("state", "guard:s"): Stage.TAKEN}
     watched.take(record(b"guard:s", None, other))
     assert watched.stages() == {("state", "guard:s"): Stage.DONE}
+
+
+def test_what_is_done_stays_done_when_the_problem_comes_back() -> None:
+    watched = watch()
+    for one in (record(b"guard:s", None), checkpoint(8), record(b"guard:s", encode_alert(OPEN)), checkpoint(8)):
+        watched.take(one)
+    watched.settle(STATE)
+    assert watched.stage_of(COMMAND) is Stage.DONE
+    watched = watch()
+    for one in (checkpoint(8), record(b"guard:s", None), checkpoint(9)):
+        watched.take(one)
+    assert watched.stage_of(COMMAND) is Stage.UNDONE, "what came back before it was taken is not ended by it"
