@@ -2,16 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from typing import Final, get_args
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from consumer.deadletter import DeadLetter, decode
 from consumer.feedback import history_of
 from consumer.reading import Offsets, read
+from consumer.replayed import decode_mark
+from consumer.schema import ErrorClass
 
 POISON_STAGE = "decode"
+
+CLASSES: Final = ("given_up", "internal_error", "overflow", "stale", "undecodable", *get_args(ErrorClass))
+"""The error classes that a dead letter can have, but for those of what a provider has rejected (`is_class`)."""
+
+_REJECTED = re.compile(r"rejected_[0-9]{3}")
+
+
+def is_class(name: str) -> bool:
+    """Whether dead letters can have this error class: one of `CLASSES`, or ``rejected_`` and an HTTP status."""
+    return name in CLASSES or _REJECTED.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +53,18 @@ class StoredLetter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters are meant; what is None is not asked. ``since`` and ``until`` bound when they were written."""
+    """Which dead letters are meant; what is None is not asked. ``since`` and ``until`` bound when they were written.
+
+    ``retryable``: only what a replay can help. ``inputs`` has the input topic of every pipeline: what is of another has
+    no task that would decide it.
+    """
 
     provider: str | None = None
     error_class: str | None = None
     since: float | None = None
     until: float | None = None
     retryable: bool = False
+    inputs: Mapping[str, str] | None = None
 
     def has(self, stored: StoredLetter) -> bool:
         """Whether this one is meant."""
@@ -57,12 +76,16 @@ class Selection:
             and self.error_class in (None, letter.error_class)
             and (self.since is None or stored.at >= self.since)
             and (self.until is None or stored.at < self.until)
-            and (letter.retryable or not self.retryable)
+            and (not self.retryable or self._can_be_helped(letter))
         )
+
+    def _can_be_helped(self, letter: DeadLetter) -> bool:
+        is_ours = self.inputs is None or self.inputs.get(letter.provider) == letter.record.topic
+        return letter.retryable and letter.cut is None and is_ours
 
 
 def replay_group(group_id: str, filters: dict[str, object]) -> str:
-    """The group that keeps how far a replay with these filters (as they were written) has come.
+    """The group of a replay with these filters (as they were written).
 
     Each set of filters has one of its own: what one leaves out, another may mean.
     """
@@ -75,10 +98,11 @@ def replay_group(group_id: str, filters: dict[str, object]) -> str:
 async def stored_letters(
     reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets
 ) -> AsyncGenerator[StoredLetter, None]:
-    """The dead letters between these offsets, per partition in order."""
+    """The dead letters between these offsets, per partition in order; the marks of replays are none."""
     async for records in read(reader, begins, ends):
         for record in records:
-            yield stored_letter(record)
+            if decode_mark(record.value, record.headers) is None:
+                yield stored_letter(record)
 
 
 def stored_letter(record: "ConsumerRecord[bytes, bytes]") -> StoredLetter:

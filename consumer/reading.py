@@ -30,16 +30,23 @@ LAST_OFFSETS = (8, 512)
 transactions that were aborted may lie behind it."""
 
 
-async def partitions_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> Mapping[str, Sequence[TopicPartition]]:
-    """The partitions of each of these topics. Raises `StartupError` for one that is not there."""
+async def partitions_of(
+    admin: AIOKafkaAdminClient, topics: Iterable[str], optional: Iterable[str] = ()
+) -> Mapping[str, Sequence[TopicPartition]]:
+    """The partitions of each of these topics, and of those ``optional`` ones that are there.
+
+    Raises `StartupError` for one that is not.
+    """
     there = await topics_there(admin)
-    if missing := [topic for topic in topics if not there.get(topic)]:
+    wanted = list(topics)
+    if missing := [topic for topic in wanted if not there.get(topic)]:
         raise StartupError(
             f"topic {missing[0]} does not exist, or this user may not see it: "
             "run `clawdstrike-alerting topics create --config …`"
         )
     return {
-        topic: sorted(TopicPartition(topic, partition["partition"]) for partition in there[topic]) for topic in topics
+        topic: sorted(TopicPartition(topic, partition["partition"]) for partition in there[topic])
+        for topic in (*wanted, *(topic for topic in optional if there.get(topic)))
     }
 
 

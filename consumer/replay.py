@@ -1,14 +1,15 @@
 """Replaying dead letters: each goes to the feedback topic once, however often this is begun, ended or killed.
 
-What is sent and how far the dead letters have been looked through is one transaction. The client's transactional offset
-commit carries no generation, which is right here: there is one replayer at a time, and the initialisation of its
-producer ends whatever the one before had left open. What a replay with other filters has sent is found in the feedback
-topic itself. It stops at the end that the topic has when it starts, so what fails again is not replayed again by it.
+What is sent, the mark that it was (`consumer.replayed`), and, where that is kept, how far the dead letters have been
+looked through is one transaction. The client's transactional offset commit carries no generation, which is right here:
+there is one replayer at a time, and the initialisation of its producer ends whatever the one before had left open. What
+other replays have sent is known by their marks; that of a release that left none by what the feedback topic still has
+of it. A replay stops at the end that the topic has when it starts, so what fails again is not replayed again by it.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,10 +18,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from consumer.feedback import replay_headers, replay_id_of
+from consumer.feedback import replay_headers
+from consumer.group_removal import delete_groups
 from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.letters import POISON_STAGE, Selection, StoredLetter, stored_letters
-from consumer.reading import Offsets, bounds, read
+from consumer.reading import Offsets, bounds
+from consumer.replayed import encode_mark, find_replays
 
 BATCH = 100
 """Dead letters in one transaction, and per second where the rate is lower."""
@@ -32,6 +35,9 @@ START_SECONDS = 70.0
 """For the initialisation, which waits until a transaction that was left open is ended."""
 
 ABORT_SECONDS = 5.0
+
+DELETE_SECONDS = 5.0
+"""For a group that is not needed any more; one that stays expires on the broker, after a week by default."""
 
 
 class ReplayFailed(Exception):
@@ -49,17 +55,36 @@ class Skipped(Enum):
     UNREADABLE = "unreadable"
 
 
+class Keeping(Enum):
+    """Whether a replay keeps in its group how far it has come."""
+
+    NOTHING = "nothing"
+    """It goes by the marks alone, and leaves no group behind."""
+    UNTIL_DONE = "until it is done"
+    """What has a mark is sent again, so only the position says what this one has sent. Done, it deletes the group."""
+    FOR_EVER = "for ever"
+    """The next one goes on from there."""
+
+
 @dataclass(slots=True)
 class Summary:
-    """What a replay has done: the ids of what was sent, and how many were skipped, by why."""
+    """What a replay has done: the ids of what was sent, and how many were skipped, by why.
+
+    ``group_left`` is why a group that should have been deleted is still there; None if it is gone, or to stay.
+    """
 
     sent: list[str] = field(default_factory=list)
     skipped: Counter[Skipped] = field(default_factory=Counter)
+    group_left: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be replayed. ``inputs`` has the input topic of every pipeline; ``rate`` is per second."""
+    """What is to be replayed. ``inputs`` has the input topic of every pipeline; ``rate`` is per second.
+
+    It begins where ``group`` has come to, if there is such a group, whether it keeps that or not: an earlier release
+    has kept it for each set of filters.
+    """
 
     selection: Selection
     inputs: Mapping[str, str]
@@ -71,8 +96,9 @@ class Plan:
     again: bool = False
     limit: int | None = None
     rate: float | None = None
+    keeping: Keeping = Keeping.FOR_EVER
 
-    def why_not(self, stored: StoredLetter, replayed: set[str]) -> Skipped | None:
+    def why_not(self, stored: StoredLetter, replayed: Collection[str]) -> Skipped | None:
         """Why this one is not to be replayed; None if it is."""
         letter = stored.letter
         if letter is None:
@@ -103,7 +129,7 @@ async def dry_run(
     reader = clients.reader()
     await reader.start()
     try:
-        replayed = await _replayed(reader, plan)
+        replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
         begins, ends = await _range(reader, admin, plan)
         async with aclosing(stored_letters(reader, begins, ends)) as letters:
             async for stored in letters:
@@ -138,15 +164,20 @@ async def replay(
             await start_producer(producer)
         await reader.start()
         # Only now: what an earlier replay had left open is ended, and everything below is settled.
-        replayed = await _replayed(reader, plan)
+        replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
         begins, ends = await _range(reader, admin, plan)
         work = _Work(producer, plan, begins, ends, progress, sleep)
+        is_done = True
         async with aclosing(stored_letters(reader, begins, ends)) as letters:
             async for stored in letters:
                 if work.is_at_limit:
+                    is_done = False
                     break
                 await work.take(stored, plan.why_not(stored, replayed))
         await work.commit()
+        if is_done and plan.keeping is Keeping.UNTIL_DONE:
+            left = await delete_groups(admin, [plan.group], DELETE_SECONDS)
+            work.summary.group_left = left.get(plan.group)
         return work.summary
     finally:
         await reader.stop()
@@ -168,6 +199,7 @@ class _Work:
         self.summary = Summary()
         self._producer = producer
         self._plan = plan
+        self._is_kept = plan.keeping is not Keeping.NOTHING
         self._progress = progress
         self._sleep = sleep
         self._positions = dict(begins)
@@ -201,16 +233,8 @@ class _Work:
         """Send what has come together and how far we are, in one transaction."""
         if not self._moved:
             return
-        await self._producer.begin_transaction()
-        try:
-            await self._send()
-            await self._producer.send_offsets_to_transaction(self._moved, self._plan.group)
-        except BaseException:
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(ABORT_SECONDS):
-                    await self._producer.abort_transaction()
-            raise
-        await self._producer.commit_transaction()
+        if self._batch or self._is_kept:
+            await self._write()
         self._positions.update(self._moved)
         self.summary.sent.extend(stored.id for stored in self._batch)
         self._batch, self._moved = [], {}
@@ -220,36 +244,48 @@ class _Work:
             if ahead > 0:
                 await self._sleep(ahead)
 
+    async def _write(self) -> None:
+        await self._producer.begin_transaction()
+        try:
+            await self._send()
+            if self._is_kept:
+                await self._producer.send_offsets_to_transaction(self._moved, self._plan.group)
+        except BaseException:
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(ABORT_SECONDS):
+                    await self._producer.abort_transaction()
+            raise
+        await self._producer.commit_transaction()
+
     async def _send(self) -> None:
         topic = self._plan.feedback[0].topic
         # Each is awaited: a transaction can commit without a record that failed.
         results = await asyncio.gather(
             *(self._send_one(topic, stored) for stored in self._batch), return_exceptions=True
         )
-        if error := next((result for result in results if result is not None), None):
-            raise error
+        marks: dict[int, dict[int, tuple[int, int]]] = {}
+        for stored, result in zip(self._batch, results, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            marks.setdefault(stored.record.partition, {})[stored.record.offset] = result
+        for partition, places in marks.items():
+            key, value, headers = encode_mark(places)
+            letters = self._plan.dead_letters[0].topic
+            # In their own partition: it is kept at least as long as they are.
+            await self._producer.send_and_wait(letters, value, key, partition=partition, headers=headers)
 
-    async def _send_one(self, topic: str, stored: StoredLetter) -> None:
+    async def _send_one(self, topic: str, stored: StoredLetter) -> tuple[int, int]:
+        """Send it; partition and offset in the feedback topic."""
         record = stored.record
         headers = replay_headers(record.headers, stored.id)
         try:
-            await self._producer.send_and_wait(topic, record.value, record.key, headers=headers)
+            sent = await self._producer.send_and_wait(topic, record.value, record.key, headers=headers)
         except MessageSizeTooLargeError as error:
             raise ReplayFailed(
                 f"dead letter {stored.id} is larger than topic {topic} takes: "
                 "give it the max.message.bytes of the dead-letter topic and 1024 more"
             ) from error
-
-
-async def _replayed(reader: AIOKafkaConsumer, plan: Plan) -> set[str]:
-    """The ids of the dead letters that are in the feedback topic already."""
-    begins, ends = await bounds(reader, plan.feedback)
-    return {
-        replay_id
-        async for records in read(reader, begins, ends)
-        for record in records
-        if (replay_id := replay_id_of(record.headers)) is not None
-    }
+        return sent.partition, sent.offset
 
 
 async def _range(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> tuple[Offsets, Offsets]:

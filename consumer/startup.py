@@ -9,10 +9,11 @@ from typing import TypeVar
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from consumer.config import KafkaConfig
+from consumer.config import KafkaConfig, SecurityConfig
 from consumer.kafka import KafkaClients, start_client
 from consumer.log import quiet
-from consumer.unreachable import Unreachable, why
+from consumer.spoken import Spoken, spoken
+from consumer.unreachable import Unreachable, otherwise, why
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ async def when_kafka_answers(
     config, loop = clients.config, asyncio.get_running_loop()
     deadline = loop.time() + config.startup_timeout
     known: Unreachable | None = None
+    asked: dict[str, Spoken | None] = {}
     with quiet("aiokafka") as told:
         while True:
             told.clear()
@@ -47,7 +49,8 @@ async def when_kafka_answers(
                     return await act(admin)
             except (KafkaError, OSError, TimeoutError) as error:
                 left = deadline - loop.time()
-                known = _newer(known, why(told, config.security, partial(_address, admin)), cut_off=left <= 0)
+                new = await _seen_through(why(told, config.security, partial(_address, admin)), config.security, asked)
+                known = _newer(known, new, cut_off=left <= 0)
                 reason = known.text if known is not None else " ".join(str(error).split()) or "no answer"
                 if left <= RETRY_SECONDS:
                     raise StartupError(_given_up(config, known, reason)) from error
@@ -57,6 +60,18 @@ async def when_kafka_answers(
                     async with asyncio.timeout(CLOSE_SECONDS):
                         await admin.close()
             await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _seen_through(
+    reason: Unreachable | None, security: SecurityConfig, asked: dict[str, Spoken | None]
+) -> Unreachable | None:
+    """The reason, with what is spoken at its address. Each address is ``asked`` until it has once said that."""
+    if reason is None or reason.address is None:
+        return reason
+    if asked.get(reason.address) is None:
+        host, _, port = reason.address.rpartition(":")
+        asked[reason.address] = await spoken(host.strip("[]"), int(port)) if port.isdecimal() else None
+    return otherwise(reason, asked[reason.address], security)
 
 
 def _newer(known: Unreachable | None, new: Unreachable | None, *, cut_off: bool) -> Unreachable | None:

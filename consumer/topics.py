@@ -97,6 +97,10 @@ class Creation:
     report: TopicReport
 
 
+class TooFewBrokers(Exception):
+    """The cluster has fewer brokers than a topic is to have replicas: one line for the user."""
+
+
 async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicReport:
     """Look at the topics. ``admin`` is started; nothing is created, not even where the broker would by itself.
 
@@ -130,12 +134,16 @@ async def create_topics(
     """Create what is missing and leave alone what exists. What could not be created is among the problems.
 
     ``partitions`` is for the events topic (None: `DEFAULT_PARTITIONS`); ``replication_factor`` None is `REPLICAS`, or
-    the number of brokers if that is less. Raises as `check_topics`.
+    the number of brokers if that is less. Raises as `check_topics`, and `TooFewBrokers` before anything is created.
     """
     specs = topics_of(config)
+    brokers = len((await admin.describe_cluster())["brokers"])
     if replication_factor is None:
-        replication_factor = min(REPLICAS, len((await admin.describe_cluster())["brokers"]))
+        replication_factor = min(REPLICAS, brokers)
     seen = await _look(admin, specs)
+    if replication_factor > brokers and any(spec.name not in seen.partitions for spec in specs):
+        there = "1 broker" if brokers == 1 else f"{brokers} brokers"
+        raise TooFewBrokers(f"the cluster has {there}, and each replica needs one of its own: nothing was created")
     counts = dict(seen.partitions)
     failures: list[str] = []
     created: list[str] = []
@@ -155,7 +163,10 @@ async def create_topics(
         created.append(spec.name)
         if spec is specs[0]:
             seen = await _settled(admin, specs, created)
-    report = _report(specs, await _settled(admin, specs, created))
+    seen = await _settled(admin, specs, created)
+    # What was not tried because of a failure is missing, as who reads of the failure can think.
+    of = [spec for spec in specs if spec.name in seen.partitions] if failures else None
+    report = _report(specs, seen, of)
     return Creation(tuple(created), replication_factor, replace(report, problems=(*failures, *report.problems)))
 
 

@@ -10,7 +10,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -24,6 +24,7 @@ from aiokafka.errors import (
 
 from consumer.authentication import BrokenAuthentication
 from consumer.config import SecurityConfig
+from consumer.spoken import Spoken
 
 AddressOf = Callable[[int], str | None]
 """``host:port`` of a broker by its number; None if it is not known."""
@@ -31,11 +32,15 @@ AddressOf = Callable[[int], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """One reason. ``setting`` is the path of what it is about; ``certainty`` says which of several is told."""
+    """One reason. ``setting`` is the path of what it is about; ``certainty`` says which of several is told.
+
+    ``address`` is ``host:port``, where it can be that something else is spoken than `kafka.security.protocol` says.
+    """
 
     setting: str
     text: str
     certainty: int
+    address: str | None = None
 
     def __str__(self) -> str:
         return f"{self.setting}: {self.text}"
@@ -91,18 +96,38 @@ def explain(where: str, error: BaseException, security: SecurityConfig) -> Unrea
                 return Unreachable("kafka.security", _one_line(text), _TLS)
             case ssl.SSLError():
                 text = f"no TLS with {where}: {cause.reason or cause}"
-                return Unreachable("kafka.security", _one_line(text), _TLS)
+                return Unreachable("kafka.security", _one_line(text), _TLS, _address(where))
             case socket.gaierror():
                 text = f"{where} cannot be resolved: {cause.strerror}"
                 return Unreachable("kafka.bootstrap_servers", _one_line(text), _NAME)
-    return Unreachable("kafka.bootstrap_servers", f"{where}: {_plain(error, security)}", _ANSWER)
+    address = _address(where) if _is_closed(error) else None
+    return Unreachable("kafka.bootstrap_servers", f"{where}: {_plain(error, security)}", _ANSWER, address)
+
+
+def otherwise(reason: Unreachable, spoken: Spoken | None, security: SecurityConfig) -> Unreachable:
+    """The reason, once it is known what is spoken at its address: the protocol, if that is another."""
+    has_tls = security.protocol in ("SSL", "SASL_SSL")
+    if spoken is None or (spoken is Spoken.TLS) == has_tls:
+        return replace(reason, address=None)
+    meant = "PLAINTEXT or SASL_PLAINTEXT" if has_tls else "SSL or SASL_SSL"
+    text = f"{reason.address} speaks {spoken.value}, and the protocol is {security.protocol} ({meant} is meant?)"
+    return Unreachable("kafka.security.protocol", text, _TLS)
+
+
+def _address(where: str) -> str:
+    """The address alone: where it is that of a broker, that is said behind it."""
+    return where.partition(" ")[0]
+
+
+def _is_closed(error: BaseException) -> bool:
+    """How a broker turns away who speaks another protocol than it does at that port."""
+    return isinstance(error, KafkaConnectionError) or any(
+        isinstance(cause, asyncio.IncompleteReadError | ConnectionResetError) for cause in _causes(error)
+    )
 
 
 def _plain(error: BaseException, security: SecurityConfig) -> str:
-    # How a broker turns away who speaks another protocol than it does at that port.
-    if any(isinstance(cause, asyncio.IncompleteReadError | ConnectionResetError) for cause in _causes(error)) or (
-        isinstance(error, KafkaConnectionError)
-    ):
+    if _is_closed(error):
         return f"the connection was closed (is kafka.security.protocol {security.protocol} there?)"
     if isinstance(error, TimeoutError):
         return "no answer in time"

@@ -1,40 +1,23 @@
 """``alerts list|show|ack|resolve``: the alerts as their state topics hold them, and commands about them."""
 
 import argparse
-import getpass
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from consumer.build import build_pipelines
+from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, not_there, show_alerts
+from consumer.cli.alerts_order import KINDS, add_actions, check_usage, command
 from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError
-from consumer.cli.terminal import age, complain, counted, moment, show_facts, show_json, show_table
+from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
+from consumer.commanded import state_ends
 from consumer.config import Config
-from consumer.feedback import Command, Kind, encode_command
-from consumer.kafka import KafkaClients, close_producer, start_producer
-from consumer.reading import read_alerts
-from state.alert import Alert, Due, Former, Status, due
-from state.violation import Severity
-
-SEND_SECONDS = 30.0
-
-_KINDS = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
-_COLUMNS = ("STATUS", "SEVERITY", "SEEN", "SINCE", "LAST", "OWES", "ORPHANED AT", "PROVIDER", "DEDUP KEY")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An alert and whose it is: the task of that partition has it."""
-
-    provider: str
-    partition: int
-    alert: Alert
-    orphans: Sequence[Former] = ()
-    """Where it has, or may have, an incident whose key is not configured."""
+from consumer.kafka import KafkaClients
+from consumer.reading import Offsets, read_alerts
+from state.alert import Alert, Due, due
 
 
 def add_parser(subparsers: Any) -> None:
@@ -44,47 +27,17 @@ def add_parser(subparsers: Any) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="all alerts, the worst first")
-    listing.add_argument(
-        "--status",
-        action="append",
-        choices=[status.value for status in Status],
-        help="only those; can be given several times",
-    )
-    listing.add_argument(
-        "--orphaned",
-        action="store_true",
-        help="only those with an incident that nothing can reach, since its key is not configured any more",
-    )
-    listing.add_argument(
-        "--severity",
-        action="append",
-        choices=[severity.label for severity in Severity],
-        help="only those; can be given several times",
-    )
+    add_filters(listing)
     listing.add_argument("--limit", metavar="N", type=count, help="only the N worst")
     listing.add_argument("--summary", action="store_true", help="only how many there are of each kind")
     show = actions.add_parser("show", help="all that is known of one alert")
-    ack = actions.add_parser(
-        "ack",
-        help="acknowledge an alert, here and at its provider",
-        description="Writes a command to the feedback topic; the member that has the alert takes it from there.",
-    )
-    resolve = actions.add_parser(
-        "resolve",
-        help="resolve an alert, here and at its provider",
-        description="Writes a command to the feedback topic; the member that has the alert takes it from there. A "
-        "violation that comes afterwards triggers again.",
-    )
     for action in (listing, show):
         action.add_argument("--provider", choices=("pagerduty", "opsgenie"))
         action.add_argument("--json", action="store_true", help="for programs")
-    for action in (show, ack, resolve):
-        action.add_argument("dedup_key", metavar="DEDUP_KEY", type=_text)
-    for action in (listing, show, ack, resolve):
+    show.add_argument("dedup_key", metavar="DEDUP_KEY", type=_text)
+    for action in (listing, show):
         add_config(action)
-    for action in (ack, resolve):
-        action.add_argument("--provider", choices=("pagerduty", "opsgenie"), required=True)
-        action.add_argument("--by", metavar="NAME", type=_text, help="who does it, for the log (default: you)")
+    add_actions(actions, _text)
     parser.set_defaults(func=main)
 
 
@@ -93,17 +46,26 @@ def main(args: argparse.Namespace) -> int:
 
     def topics(config: Config) -> Sequence[str]:
         states = [config.kafka.state_topic(provider) for provider in _providers(args, config)]
-        return [*states, config.kafka.topics.feedback] if args.action in _KINDS else states
+        if args.action not in KINDS:
+            return states
+        check_usage(args)
+        return [*states, config.kafka.topics.feedback]
 
     async def act(config: Config, clients: KafkaClients, partitions: Partitions) -> int:
-        found = await _found(args, config, clients, partitions)
+        providers = _providers(args, config)
+        ends: Offsets = {}
+        if args.action in KINDS and args.wait is not None:
+            states = [one for provider in providers for one in partitions[config.kafka.state_topic(provider)]]
+            ends = await state_ends(clients, states)
+        began = time.time()
+        found = await _found(providers, config, clients, partitions)
         match args.action:
             case "list":
                 return _list(args, found)
             case "show":
-                return _show(args, found)
+                return _show(args, Looked(providers, found, began))
             case _:
-                return await _command(args, config, clients, found)
+                return await command(args, config, clients, Looked(providers, found, began), ends)
 
     return run_with_kafka(args, topics, act)
 
@@ -125,11 +87,11 @@ def _providers(args: argparse.Namespace, config: Config) -> list[str]:
 
 
 async def _found(
-    args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions
+    providers: Sequence[str], config: Config, clients: KafkaClients, partitions: Partitions
 ) -> list[Found]:
     found = []
     integrations = {pipeline.provider.name: pipeline.integrations for pipeline in build_pipelines(config)}
-    for provider in _providers(args, config):
+    for provider in providers:
         alerts, corrupt = await read_alerts(clients, partitions[config.kafka.state_topic(provider)])
         complain(corrupt)
         orphans = integrations[provider].orphans
@@ -141,48 +103,25 @@ async def _found(
 
 
 def _list(args: argparse.Namespace, found: list[Found]) -> int:
-    chosen = [
-        one
-        for one in found
-        if (not args.status or one.alert.status.value in args.status)
-        and (not args.severity or one.alert.highest.label in args.severity)
-        and (one.orphans or not args.orphaned)
-    ]
+    meant = chosen(args, found)
     if args.summary:
-        return _summary(args, chosen)
-    chosen.sort(key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
-    shown = chosen[: args.limit]
+        return _summary(args, meant)
+    shown = meant[: args.limit]
     if args.json:
         show_json([_facts(one) for one in shown])
-    elif chosen:
-        now = time.time()
-        show_table(_COLUMNS, (_row(one, now, is_orphaned_at_shown=args.orphaned) for one in shown))
-        of = f"{len(shown):,} of " if len(shown) < len(chosen) else ""
-        owing = sum(one.alert.owed is not None for one in chosen)
-        print(f"{of}{counted(len(chosen), 'alert')}" + (f", {owing:,} of them not told yet" if owing else ""))
+    elif meant:
+        show_alerts(shown, time.time(), is_orphaned_at_shown=args.orphaned)
+        of = f"{len(shown):,} of " if len(shown) < len(meant) else ""
+        owing = sum(one.alert.owed is not None for one in meant)
+        print(f"{of}{counted(len(meant), 'alert')}" + (f", {owing:,} of them not told yet" if owing else ""))
     else:
         print("no alerts")
     return 0
 
 
-def _row(found: Found, now: float, *, is_orphaned_at_shown: bool) -> Sequence[object]:
-    alert, owes = found.alert, due(found.alert)
-    return (
-        alert.status.value,
-        alert.highest.label,
-        alert.occurrences,
-        age(now - alert.first_seen),
-        age(now - alert.last_seen),
-        None if owes is None else owes.value,
-        ", ".join(map(str, found.orphans)) if is_orphaned_at_shown else None,
-        found.provider,
-        alert.dedup_key,
-    )
-
-
-def _summary(args: argparse.Namespace, chosen: Sequence[Found]) -> int:
+def _summary(args: argparse.Namespace, meant: Sequence[Found]) -> int:
     """How many alerts there are of each kind, and no single one."""
-    counts = Counter((one.provider, one.alert.highest, one.alert.status) for one in chosen)
+    counts = Counter((one.provider, one.alert.highest, one.alert.status) for one in meant)
     rows = [
         {"provider": provider, "severity": severity.label, "status": status.value, "alerts": count}
         for (provider, severity, status), count in sorted(
@@ -193,18 +132,19 @@ def _summary(args: argparse.Namespace, chosen: Sequence[Found]) -> int:
         show_json(rows)
     else:
         show_table(("PROVIDER", "SEVERITY", "STATUS", "ALERTS"), (list(row.values()) for row in rows))
-        print(counted(len(chosen), "alert"))
+        print(counted(len(meant), "alert"))
     return 0
 
 
-def _show(args: argparse.Namespace, found: list[Found]) -> int:
-    chosen = [one for one in found if one.alert.dedup_key == args.dedup_key]
-    if not chosen:
-        return _none(args.dedup_key)
-    if len({one.provider for one in chosen}) > 1:
+def _show(args: argparse.Namespace, looked: Looked) -> int:
+    named = [one for one in looked.found if one.alert.dedup_key == args.dedup_key]
+    if not named:
+        complain([not_there(args.dedup_key, looked)])
+        return 1
+    if len({one.provider for one in named}) > 1:
         raise UsageError("--provider: both providers have an alert with this dedup key: say which is meant")
     # Where records of one dedup key came in several partitions, the one that something was heard of last is shown.
-    newest, *others = sorted(chosen, key=lambda one: (-one.alert.decided, one.partition))
+    newest, *others = sorted(named, key=lambda one: (-one.alert.decided, one.partition))
     facts = {**_facts(newest), **_details(newest.alert)}
     if args.json:
         show_json({**facts, "others": [{**_facts(one), **_details(one.alert)} for one in others]})
@@ -218,11 +158,6 @@ def _show(args: argparse.Namespace, found: list[Found]) -> int:
 def _seen(alert: Alert) -> str:
     times = "once" if alert.occurrences == 1 else f"{alert.occurrences} times"
     return f"seen {times}, last at {moment(alert.last_seen)}"
-
-
-def _none(dedup_key: str) -> int:
-    complain([f"there is no alert with the dedup key {dedup_key}"])
-    return 1
 
 
 def _facts(found: Found) -> dict[str, Any]:
@@ -276,38 +211,3 @@ def _flat(facts: dict[str, Any]) -> list[tuple[str, object]]:
         else:
             flat.append((name, value))
     return flat
-
-
-# ack, resolve
-
-
-async def _command(args: argparse.Namespace, config: Config, clients: KafkaClients, found: list[Found]) -> int:
-    statuses = {one.alert.status for one in found if one.alert.dedup_key == args.dedup_key}
-    if not statuses:
-        return _none(args.dedup_key)
-    kind, done = _KINDS[args.action], {Status.RESOLVING}
-    if kind is Kind.ACKNOWLEDGE:
-        done.add(Status.ACKNOWLEDGED)
-    if statuses <= done:
-        status = Status.RESOLVING if Status.RESOLVING in statuses else Status.ACKNOWLEDGED
-        what = "is being resolved already" if status is Status.RESOLVING else "is acknowledged already"
-        print(f"nothing to do: the alert {what}")
-        return 0
-    command = Command(kind, args.provider, args.dedup_key, time.time(), args.by or _user())
-    key, value, headers = encode_command(command)
-    topic = config.kafka.topics.feedback
-    producer = clients.producer()
-    try:
-        await start_producer(producer)
-        await producer.send_and_wait(topic, value, key, headers=headers)
-    finally:
-        await close_producer(producer, SEND_SECONDS)
-    print(f"{kind.value}: written to {topic}; the member that has the alert tells {args.provider}")
-    return 0
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user often has no name
-        return "unknown"

@@ -1,26 +1,31 @@
 """What several commands take on their command line."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
+def add_config(
+    parser: argparse.ArgumentParser, *, among: Callable[[argparse.Namespace], Path | None] | None = None
+) -> None:
     """Let the configuration be given as ``--config FILE``, or as a ``FILE`` alone; it is ``config``.
 
     A file alone stands behind what else has no name, and before the options. `require_config` sees to it that there is
-    one.
+    one. Where any number of other things has no name, ``among`` takes the file out of them, if it is there.
     """
-    parser.set_defaults(config=None, lacks=parser.error)
+    parser.set_defaults(config=None, lacks=parser.error, among=among)
     for name, nargs in (("config", "?"), ("--config", None)):
-        parser.add_argument(
-            name, metavar="FILE", nargs=nargs, action=_Once, default=argparse.SUPPRESS, help="the configuration"
-        )
+        if among is None or nargs is None:
+            parser.add_argument(
+                name, metavar="FILE", nargs=nargs, action=_Once, default=argparse.SUPPRESS, help="the configuration"
+            )
 
 
 def require_config(args: argparse.Namespace) -> None:
     """End as argparse does, with a SystemExit, where a command needs a configuration and none is given."""
+    if "config" in args and args.config is None and args.among is not None:
+        args.config = args.among(args)
     if "config" in args and args.config is None:
         args.lacks("--config: which configuration? Give its file: --config FILE, or FILE alone")
 

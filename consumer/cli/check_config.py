@@ -17,6 +17,7 @@ from consumer.config import (
     PagerDutySection,
     load_config,
     needs_repartition,
+    without_effect,
 )
 from consumer.keys import KeyTemplate
 from providers.template import Template
@@ -48,6 +49,8 @@ def add_parser(subparsers: Any) -> None:
 def main(args: argparse.Namespace) -> int:
     """Check ``args.config``: 0 if it is valid, 2 with its problems on stderr, a line each, if not.
 
+    What has no effect beside the rest of it is a warning on stderr.
+
     With ``args.state`` 1 if Kafka is out of reach, or has no such state.
     """
     if args.json and not args.state:
@@ -61,6 +64,7 @@ def main(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     code = check_config(config, print)
+    complain(f"warning: {sentence}" for sentence in without_effect(config))
     if code or not args.state or not config.pipelines:
         return code
     print()

@@ -36,7 +36,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--bootstrap-servers",
         type=_servers,
         metavar="HOST:PORT",
-        help="a Kafka of your own instead of the embedded broker; topics get names of their own and are deleted again",
+        help="a Kafka of your own instead of the embedded broker; topics and groups get names of their own, and are "
+        "deleted at the end",
     )
     parser.set_defaults(func=main)
 

@@ -4,10 +4,10 @@ import argparse
 import re
 import sys
 import time
-from base64 import b64encode
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -16,19 +16,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, count
+from consumer.cli.dlq_shown import Known, cell_of, content_of, facts_of, known_replays, show_letters
 from consumer.cli.ending import UsageError
-from consumer.cli.terminal import age, complain, counted, moment, plain, show_facts, show_json, show_table
+from consumer.cli.terminal import complain, counted, plain, show_facts, show_json
 from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
-from consumer.deadletter import DeadLetter
 from consumer.kafka import KafkaClients
-from consumer.letters import Selection, StoredLetter, replay_group, stored_letters
+from consumer.letters import CLASSES, Selection, StoredLetter, is_class, replay_group, stored_letters
 from consumer.reading import bounds
-from consumer.replay import Plan, ReplayFailed, Skipped, Summary, dry_run, replay
+from consumer.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
-_COLUMNS = ("ID", "AGE", "PROVIDER", "STAGE", "CLASS", "RETRYABLE", "SEEN", "ERROR")
 _HINTS = {
     Skipped.POISON: "--poison replays them",
     Skipped.REPLAYED: "--again replays them once more",
@@ -66,27 +65,33 @@ def add_parser(subparsers: Any) -> None:
             )
         action.add_argument("--retryable", action="store_true", help="only those that a replay can help")
     listing.add_argument("--limit", metavar="N", type=count, help="only the newest N")
+    listing.add_argument("--all", action="store_true", help="also those that have been replayed")
     again.add_argument("--limit", metavar="N", type=count, help="only the next N")
     again.add_argument("--dry-run", action="store_true", help="show what would be sent; send and move nothing")
     again.add_argument("--rate", metavar="N", type=_rate, help="at most N per second")
     again.add_argument("--poison", action="store_true", help="also records that were no valid events")
-    again.add_argument("--again", action="store_true", help="also what the feedback topic holds already")
+    again.add_argument("--again", action="store_true", help="also what has been replayed before")
     again.add_argument(
         "--group",
         metavar="NAME",
-        help="keeps how far this has come (default: <group_id>-dlq-replay, with other filters another)",
+        help="keeps how far this has come (default without filters: <group_id>-dlq-replay)",
     )
     parser.set_defaults(func=main)
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; 1 if it failed or there is no such dead letter; 2 for the configuration."""
-    return run_with_kafka(args, lambda config: _topics(args, config), lambda *given: _act(args, *given))
 
+    def topics(config: Config) -> Sequence[str]:
+        if args.action != "show":
+            _check_filters(args, config)
+        names = config.kafka.topics
+        return [names.dlq, names.feedback] if args.action == "replay" else [names.dlq]
 
-def _topics(args: argparse.Namespace, config: Config) -> Sequence[str]:
-    topics = config.kafka.topics
-    return [topics.dlq, topics.feedback] if args.action == "replay" else [topics.dlq]
+    def asked_about_replays(config: Config) -> Sequence[str]:
+        return [config.kafka.topics.feedback, *map(config.kafka.state_topic, config.pipelines)]
+
+    return run_with_kafka(args, topics, lambda *given: _act(args, *given), asked_about_replays)
 
 
 async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
@@ -118,7 +123,21 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _selection(args: argparse.Namespace) -> Selection:
+def _check_filters(args: argparse.Namespace, config: Config) -> None:
+    """Raises `UsageError` for filters that nothing can pass."""
+    if args.action == "replay" and args.provider is not None and args.provider not in config.pipelines:
+        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+    if args.error_class is not None and not is_class(args.error_class):
+        near = get_close_matches(args.error_class, (*CLASSES, "rejected_400"), 1)
+        hint = f" (meant: {near[0]}?)" if near else ""
+        names = ", ".join(sorted(CLASSES))
+        raise UsageError(f"--error-class: there is no {args.error_class}{hint}, only rejected_<status>, {names}")
+    now = time.time()
+    if None not in (args.since, args.until) and moment_of(args.since, now) >= moment_of(args.until, now):
+        raise UsageError(f"--since {args.since}: is not before --until {args.until}, so nothing is in between")
+
+
+def _selection(args: argparse.Namespace, config: Config) -> Selection:
     now = time.time()
     return Selection(
         provider=args.provider,
@@ -126,66 +145,51 @@ def _selection(args: argparse.Namespace) -> Selection:
         since=None if args.since is None else moment_of(args.since, now),
         until=None if args.until is None else moment_of(args.until, now),
         retryable=args.retryable,
+        inputs=_inputs(config) if args.retryable else None,
     )
+
+
+def _inputs(config: Config) -> Mapping[str, str]:
+    return {pipeline.provider.name: pipeline.input_topic for pipeline in build_pipelines(config)}
 
 
 # list, show
 
 
 async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
-    selection = _selection(args)
+    selection, topic = _selection(args, config), partitions[config.kafka.topics.dlq]
     found: deque[StoredLetter] = deque()
+    left_out = 0
     reader = clients.reader()
     await reader.start()
     try:
-        begins, ends = await bounds(reader, partitions[config.kafka.topics.dlq])
+        known = await known_replays(reader, config, partitions)
+        begins, ends = await bounds(reader, topic)
         async for stored in stored_letters(reader, begins, ends):
-            if selection.has(stored):
-                found.append(stored)
-                if args.limit is not None and len(found) > args.limit and len(begins) == 1:
-                    found.popleft()
+            if not selection.has(stored):
+                continue
+            if stored.id in known.replays.sent and not args.all:
+                left_out += 1
+                continue
+            found.append(stored)
+            if args.limit is not None and len(found) > args.limit and len(begins) == 1:
+                found.popleft()
     finally:
         await reader.stop()
     chosen = sorted(found, key=lambda stored: (stored.record.timestamp, stored.record.partition, stored.record.offset))
     shown = chosen[-args.limit :] if args.limit is not None else chosen
-    _show_list(args, shown)
-    if shown and not args.json:
-        print(counted(len(shown), "dead letter"))
+    show_letters(args, shown, known)
+    if not args.json and (shown or left_out):
+        more = f"{left_out:,} more {'was' if left_out == 1 else 'were'} replayed (--all shows them)" if left_out else ""
+        print("; ".join(filter(None, (counted(len(shown), "dead letter") if shown else "", more))))
     return 0
-
-
-def _show_list(args: argparse.Namespace, letters: Sequence[StoredLetter]) -> None:
-    if args.json:
-        show_json([_facts(stored) for stored in letters])
-    elif letters:
-        now = time.time()
-        show_table(_COLUMNS, (_row(stored, now) for stored in letters), is_last_cut=True)
-    else:
-        print("no dead letters")
-
-
-def _row(stored: StoredLetter, now: float) -> Sequence[object]:
-    facts, seen = _facts(stored), age(now - stored.at)
-    names = ("provider", "stage", "error_class", "retryable", "occurrences")
-    return (stored.id, seen, *(_cell(facts.get(name)) for name in names), _told_error(stored))
-
-
-def _told_error(stored: StoredLetter) -> object:
-    """The error, behind a word that the letter is only a part of the original: that must not be overlooked."""
-    error = _facts(stored)["error"]
-    return f"(cut) {error}" if stored.letter is not None and stored.letter.cut is not None else error
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value
 
 
 async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
     number, offset = (int(part) for part in args.id.split("/"))
     partition = next((tp for tp in partitions[config.kafka.topics.dlq] if tp.partition == number), None)
     found: StoredLetter | None = None
+    known = Known()
     if partition is not None:
         reader = clients.reader()
         await reader.start()
@@ -194,102 +198,49 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
             if begins[partition] <= offset < ends[partition]:
                 async for stored in stored_letters(reader, {partition: offset}, {partition: offset + 1}):
                     found = stored
+            if found is not None:
+                known = await known_replays(reader, config, partitions)
         finally:
             await reader.stop()
     if found is None:
         complain([f"there is no dead letter {args.id}"])
         return 1
-    facts = {**_facts(found), **_content(found)}
+    facts = {**facts_of(found, known), **content_of(found)}
     if args.json:
         show_json(facts)
         return 0
     headers = facts.pop("headers")
-    show_facts((name.replace("_", " "), _shown(value)) for name, value in facts.items())
+    show_facts((name.replace("_", " "), cell_of(value)) for name, value in facts.items())
     show_facts((f"header {name}", "" if value is None else value) for name, value in headers)
     return 0
-
-
-def _shown(value: object) -> object:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or None
-    return _cell(value)
-
-
-def _facts(stored: StoredLetter) -> dict[str, Any]:
-    letter = stored.letter
-    facts: dict[str, Any] = {"id": stored.id, "at": moment(stored.at)}
-    if letter is None:
-        return {**facts, "error": "not readable: no dead letter of this service"}
-    record = letter.record
-    return {
-        **facts,
-        "provider": letter.provider,
-        "stage": letter.stage,
-        "error_class": letter.error_class,
-        "error": letter.error,
-        "retryable": letter.retryable,
-        "event_id": letter.event_id,
-        "occurrences": letter.occurrences,
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "first_offset": letter.first_offset,
-        "last_offset": letter.last_offset,
-        "attempts": letter.attempts,
-        "first_attempt": moment(letter.first_attempt),
-        "last_attempt": moment(letter.last_attempt),
-        "replay_of": stored.history,
-        **_lacks(letter),
-    }
-
-
-def _lacks(letter: DeadLetter) -> dict[str, Any]:
-    """What a letter that was cut says of the whole original."""
-    cut = letter.cut
-    if cut is None:
-        return {"cut": False}
-    return {
-        "cut": True,
-        "original_key_bytes": cut.key_bytes,
-        "original_value_bytes": cut.value_bytes,
-        "original_headers": cut.header_count,
-        "original_value_sha256": cut.value_sha256,
-    }
-
-
-def _content(stored: StoredLetter) -> dict[str, Any]:
-    record = stored.record
-    headers = stored.letter.record.headers if stored.letter is not None else record.headers
-    return {
-        **_bytes("key", record.key),
-        **_bytes("value", record.value),
-        "headers": [
-            [name, None if value is None else value.decode(errors="backslashreplace")] for name, value in headers
-        ],
-    }
-
-
-def _bytes(name: str, value: bytes | None) -> dict[str, Any]:
-    if value is None:
-        return {name: None}
-    try:
-        return {name: value.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": b64encode(value).decode()}
 
 
 # replay
 
 
+def keeping_of(args: argparse.Namespace, group_id: str) -> tuple[str, Keeping]:
+    """The group of a replay with these arguments, and whether it keeps there how far it has come.
+
+    One without filters has looked at everything: the next one goes on behind that. With filters the marks say what was
+    sent, as far as they are heeded. A group that is named is somebody's own.
+    """
+    if args.group is not None:
+        return args.group, Keeping.FOR_EVER
+    names = ("provider", "error_class", "since", "until", "retryable", "poison")
+    filters = {name: getattr(args, name) for name in names}
+    if args.again:
+        return replay_group(group_id, {**filters, "again": True}), Keeping.UNTIL_DONE
+    return replay_group(group_id, filters), Keeping.NOTHING if any(filters.values()) else Keeping.FOR_EVER
+
+
 async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
     kafka = config.kafka
-    if args.provider is not None and args.provider not in config.pipelines:
-        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
-    filters = {name: getattr(args, name) for name in ("provider", "error_class", "since", "until", "retryable")}
+    group, keeping = keeping_of(args, kafka.group_id)
     plan = Plan(
-        selection=_selection(args),
-        inputs={pipeline.provider.name: pipeline.input_topic for pipeline in build_pipelines(config)},
-        group=args.group or replay_group(kafka.group_id, {**filters, "poison": args.poison}),
+        selection=_selection(args, config),
+        inputs=_inputs(config),
+        group=group,
+        keeping=keeping,
         transactional_id=f"{kafka.group_id}-dlq-replay",
         feedback=partitions[kafka.topics.feedback],
         dead_letters=partitions[kafka.topics.dlq],
@@ -304,7 +255,7 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
         if args.dry_run:
             found, summary = await dry_run(clients, admin, plan)
             if not args.json:
-                _show_list(args, found)
+                show_letters(args, found, Known())
             return _tell(args, plan, summary)
         with _progress() as progress:
             summary = await replay(clients, admin, plan, progress)
@@ -320,6 +271,8 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
 
 
 def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
+    if summary.group_left is not None:
+        complain([f"group {plan.group} is not needed any more, and could not be deleted: {summary.group_left}"])
     skipped = {why: summary.skipped[why] for why in Skipped if summary.skipped[why]}
     if args.json:
         facts = {
@@ -327,7 +280,7 @@ def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
             "replayed": len(summary.sent),
             "ids": summary.sent,
             "skipped": {why.value: count for why, count in skipped.items()},
-            "group": plan.group,
+            "group": None if plan.keeping is Keeping.NOTHING else plan.group,
         }
         show_json(facts)
         return 0

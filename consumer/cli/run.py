@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.cli.arguments import add_config
 from consumer.cli.ending import ENDINGS, with_configuration
 from consumer.cli.terminal import complain
-from consumer.config import Config, secrets_of, short_secrets
+from consumer.config import Config, secrets_of, short_secrets, without_effect
 from consumer.garbage import search_young_only
 from consumer.log import configure_log
 from consumer.log_lines import ThreadedLines
@@ -46,6 +46,8 @@ def _main(config: Config) -> int:
     )
     if settings := short_secrets(config):
         log.warning("secrets_not_masked", settings=settings, error=f"shorter than {SHORTEST} characters")
+    for sentence in without_effect(config):
+        log.warning("setting_without_effect", error=sentence)
     failure = ""
     try:
         asyncio.run(_run(config, log, lines))

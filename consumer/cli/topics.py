@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.cli.arguments import add_config
 from consumer.cli.ending import with_configuration
-from consumer.cli.terminal import complain
+from consumer.cli.terminal import complain, counted
 from consumer.cli.topics_grow import add_grow
 from consumer.config import Config
 from consumer.foreign import foreign_topics
@@ -17,7 +17,7 @@ from consumer.kafka import KafkaClients
 from consumer.rights import try_dead_letters
 from consumer.startup import when_kafka_answers
 from consumer.topic_specs import topics_of
-from consumer.topics import DEFAULT_PARTITIONS, REPLICAS, TopicReport, check_topics, create_topics
+from consumer.topics import DEFAULT_PARTITIONS, REPLICAS, TooFewBrokers, TopicReport, check_topics, create_topics
 
 
 def add_parser(subparsers: Any) -> None:
@@ -77,9 +77,30 @@ async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, 
         if code == 0 and (untried := await try_dead_letters(clients)):
             complain([f"topic {config.kafka.topics.dlq}: whether it can be written to is not known: {untried}"])
         return code
-    creation = await create_topics(admin, config, args.partitions, args.replication_factor)
+    try:
+        creation = await create_topics(admin, config, args.partitions, args.replication_factor)
+    except TooFewBrokers as error:
+        complain([f"--replication-factor {args.replication_factor}: {error}"])
+        return 1
     how = f"created, replication factor {creation.replication_factor}"
-    return _tell(config, creation.report, dict.fromkeys(creation.created, how))
+    code = _tell(config, creation.report, dict.fromkeys(creation.created, how))
+    events = config.kafka.topics.events
+    differs = other_than_asked(events, creation.report.found.get(events), args.partitions)
+    complain([] if differs is None else [differs])
+    return code if differs is None else 1
+
+
+def other_than_asked(topic: str, partitions: int | None, asked: int | None) -> str | None:
+    """A sentence that the events topic has another number of partitions than was asked for; None if it has not.
+
+    ``partitions`` is None where the topic is not there, ``asked`` where nothing was.
+    """
+    if asked is None or partitions is None or partitions == asked:
+        return None
+    what = f"warning: topic {topic} exists with {counted(partitions, 'partition')}, and {asked:,} were asked for"
+    if partitions > asked:
+        return f"{what}: Kafka takes none away"
+    return f"{what}: `topics grow --partitions {asked}` adds them"
 
 
 def _tell(config: Config, report: TopicReport, created: dict[str, str] | None = None) -> int:

@@ -19,12 +19,20 @@ Partitions = Mapping[str, Sequence[TopicPartition]]
 Act = Callable[[Config, KafkaClients, Partitions], Awaitable[int]]
 
 
-def run_with_kafka(args: argparse.Namespace, topics: Callable[[Config], Sequence[str]], act: Act) -> int:
-    """What ``act`` gives, once Kafka answers and has these topics; 1 if it does not, 2 for the configuration."""
+def run_with_kafka(
+    args: argparse.Namespace,
+    topics: Callable[[Config], Sequence[str]],
+    act: Act,
+    optional: Callable[[Config], Sequence[str]] = lambda config: (),
+) -> int:
+    """What ``act`` gives, once Kafka answers and has these topics; 1 if it does not, 2 for the configuration.
+
+    Of the ``optional`` topics ``act`` is given those that are there.
+    """
 
     def look(config: Config) -> int:
         try:
-            return asyncio.run(_run(config, topics(config), act))
+            return asyncio.run(_run(config, topics(config), optional(config), act))
         except (KafkaError, OSError, TimeoutError) as error:
             print(f"Kafka: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
             return 1
@@ -32,8 +40,8 @@ def run_with_kafka(args: argparse.Namespace, topics: Callable[[Config], Sequence
     return with_configuration(args.config, look)
 
 
-async def _run(config: Config, topics: Sequence[str], act: Act) -> int:
+async def _run(config: Config, topics: Sequence[str], optional: Sequence[str], act: Act) -> int:
     clients = KafkaClients(config.kafka)
-    partitions = await when_kafka_answers(clients, lambda admin: partitions_of(admin, topics))
+    partitions = await when_kafka_answers(clients, lambda admin: partitions_of(admin, topics, optional))
     with quiet("aiokafka"):
         return await act(config, clients, partitions)

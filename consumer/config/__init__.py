@@ -1,5 +1,6 @@
 """The configuration: one YAML file, checked once, then trusted (design section 11)."""
 
+from consumer.config.contradictions import without_effect
 from consumer.config.kafka import UNKEYED, KafkaConfig, SecurityConfig, TopicsConfig, needs_repartition
 from consumer.config.load import load_config, parse_config, read_text
 from consumer.config.models import (
@@ -41,4 +42,5 @@ __all__ = [
     "read_text",
     "secrets_of",
     "short_secrets",
+    "without_effect",
 ]

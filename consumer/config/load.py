@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from consumer.config.document import MAX_TEXT, parse_document
 from consumer.config.interpolation import Interpolation, ReadFile
+from consumer.config.known_keys import advice
 from consumer.config.models import Config
 from consumer.config.problem import ConfigError, Location, Problem, dotted
 from consumer.config.unbuilt import unbuilt_settings
@@ -62,6 +63,7 @@ def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] = os.en
     """
     name = os.fspath(path)
     failure: str
+    mistaken: ConfigError
     try:
         text = read_text(name)
     except OSError as error:
@@ -71,7 +73,11 @@ def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] = os.en
     except ValueError as error:
         failure = str(error)
     else:
-        return parse_config(text, environ, read_text)
+        try:
+            return parse_config(text, environ, read_text)
+        except ConfigError as error:
+            mistaken = error.within(name)
+        raise mistaken
     raise ConfigError([Problem(name, f"cannot be read: {failure}")])
 
 
@@ -108,7 +114,9 @@ def _mistakes(error: ValidationError, unresolved: set[Location]) -> Iterator[tup
         # What could not be resolved has been told; that its stand-in has the wrong type is no news.
         told = any(location[:length] in unresolved for length in range(1, len(location) + 1))
         if not told or mistake["type"] == "extra_forbidden":
-            yield location, _message(mistake["type"], mistake.get("ctx", {}), mistake["msg"])
+            message = _message(mistake["type"], mistake.get("ctx", {}), mistake["msg"])
+            said = advice(location) if mistake["type"] == "extra_forbidden" else ""
+            yield location, f"{message}: {said}" if said else message
 
 
 def _message(kind: str, context: dict[str, Any], fallback: str) -> str:

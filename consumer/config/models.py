@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
 
+from consumer.config.contradictions import why_nothing_alerts
 from consumer.config.kafka import KafkaConfig
 from consumer.config.service import DeliveryConfig, LogConfig, RouteSettings, ServerConfig, WebhooksConfig
 from consumer.keys import KeyTemplate, check_text_template
@@ -157,6 +158,12 @@ class AlertingConfig(Settings):
     exclude_event_types: tuple[NonEmpty, ...] = ()
     pagerduty: PagerDutySection | None = None
     opsgenie: OpsGenieSection | None = None
+
+    @model_validator(mode="after")
+    def _something_can_alert(self) -> Self:
+        if (why := why_nothing_alerts(self)) is not None:
+            raise ValueError(why)
+        return self
 
 
 class Exporters(Settings):

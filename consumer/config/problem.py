@@ -1,7 +1,8 @@
 """What is wrong with a configuration: all of it at once."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 Location = tuple[str | int, ...]
 """The way to a place in the file: keys, and positions in lists."""
@@ -19,13 +20,18 @@ def _on_one_line(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: the dotted path of the setting (or the file, or the line), and what is wrong, without its value."""
+    """One mistake: the dotted path of the setting (or the file, or the line), and what is wrong, without its value.
+
+    ``file`` is the name of the file that it stands in, where it is one.
+    """
 
     path: str
     message: str
+    file: str | None = None
 
     def __str__(self) -> str:
-        return _on_one_line(f"{self.path}: {self.message}")
+        where = self.path if self.file is None else f"{self.file}: {self.path}"
+        return _on_one_line(f"{where}: {self.message}")
 
 
 class ConfigError(Exception):
@@ -34,3 +40,7 @@ class ConfigError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: Sequence[Problem] = list(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+    def within(self, file: str) -> Self:
+        """The same of the file with this name."""
+        return type(self)([replace(problem, file=file) for problem in self.problems])

@@ -31,6 +31,7 @@ from consumer.demo.stage import OPSGENIE_KEY, PAGERDUTY_KEYS, PARTITIONS, PIPELI
 from consumer.demo.summary import checks, print_summary
 from consumer.demo.table import Display, Rate, Snapshot
 from consumer.demo.traffic import Traffic, TrafficError
+from consumer.group_removal import delete_groups
 from consumer.kafka import KafkaClients, close_producer
 from consumer.log import quiet
 from consumer.topic_specs import topics_of
@@ -43,6 +44,9 @@ START_SECONDS = 60.0
 
 KAFKA_SECONDS = 20.0
 """For the answer of a broker that the user named."""
+
+GROUPS_SECONDS = 15.0
+"""For the groups on it to be deleted: a member that was killed is missed after its session, 10 s."""
 
 QUIET_SECONDS = 60.0
 """For the service to work off what was produced."""
@@ -167,7 +171,7 @@ async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) 
     file = folder / "clawdstrike-alerting.yaml"
     file.write_text(yaml.safe_dump(stage.config(), sort_keys=False))
     config = load_config(file)
-    await stack.enter_async_context(_topics(config, temporary=run_id is not None))
+    await stack.enter_async_context(_topics(config, console, temporary=run_id is not None))
     say(f"topics: {config.kafka.topics.events} and {len(topics_of(config)) - 1} more")
 
     service = await stack.enter_async_context(running_service(file, folder / "service.log"))
@@ -198,8 +202,8 @@ def _print(console: Console, text: str) -> None:
 
 
 @asynccontextmanager
-async def _topics(config: Config, *, temporary: bool) -> AsyncIterator[None]:
-    """Create the topics; on a broker that is not ours, delete them afterwards."""
+async def _topics(config: Config, console: Console, *, temporary: bool) -> AsyncIterator[None]:
+    """Create the topics; on a broker that is not ours, delete them afterwards, and the groups of this run."""
     clients = KafkaClients(config.kafka, client_id="clawdstrike-demo")
     names = [spec.name for spec in topics_of(config)]
     admin = clients.admin()
@@ -217,20 +221,28 @@ async def _topics(config: Config, *, temporary: bool) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        if temporary:
-            await _delete(clients, names)
+        if temporary and (left := await _delete(clients, names)):
+            # Under a name that says whose it is: the broker is gone, or does not allow it.
+            _print(console, f"could not be deleted at {config.kafka.bootstrap_servers}: {', '.join(left)}")
 
 
-async def _delete(clients: KafkaClients, names: Sequence[str]) -> None:
-    admin = clients.admin()
+async def _delete(clients: KafkaClients, names: Sequence[str]) -> Sequence[str]:
+    """Delete these topics, and all groups of this run; what is left."""
+    admin, group_id = clients.admin(), clients.config.group_id
+    left = [*names, f"groups {group_id}.*"]
     try:
         async with asyncio.timeout(KAFKA_SECONDS):
             await admin.start()
-            await admin.delete_topics(list(names))
+            answers = (await admin.delete_topics(list(names))).topic_error_codes
+            left = [*(topic for topic, code, *_ in answers if code), left[-1]]
+            # Also those of commands that somebody has tried in a demo that was kept.
+            groups = [name for name, *_ in await admin.list_consumer_groups() if name.startswith(group_id)]
+            left = [*left[:-1], *await delete_groups(admin, groups, GROUPS_SECONDS)]
     except (KafkaError, OSError, TimeoutError):
-        pass  # a broker that is gone, or does not allow it: they stay, under a name that says whose they are
+        pass  # what is left is said
     finally:
         await admin.close()
+    return left
 
 
 async def _until_ready(running: _Running) -> None:

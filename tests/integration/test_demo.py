@@ -18,6 +18,7 @@ from rich.console import Console
 from consumer.demo.demo import Options, run_demo
 from providers.sandbox import Answer, Fault
 from tests.support.broker import Broker
+from tests.support.kafka import groups
 from tests.support.waiting import wait_until
 
 pytest.importorskip("clawdstrike")
@@ -213,7 +214,7 @@ async def test_what_a_kept_demo_tells_to_try_works(tmp_path: Path) -> None:
             assert (tried.returncode, said in output.decode()) == (0, True), output
 
 
-async def test_on_a_broker_of_others_it_deletes_its_topics(tmp_path: Path, broker: Broker) -> None:
+async def test_on_a_broker_of_others_it_leaves_nothing(tmp_path: Path, broker: Broker) -> None:
     async with started(tmp_path, "--seconds", "4", "--bootstrap-servers", broker.bootstrap_servers) as demo:
         name = (await demo.until(r"topics: (clawdstrike-demo-\w+)\.events"))[1]
         assert await demo.end() == 0, demo.output
@@ -226,6 +227,9 @@ async def test_on_a_broker_of_others_it_deletes_its_topics(tmp_path: Path, broke
     await admin.start()
     try:
         await wait_until(is_gone, "the topics are deleted")
+        assert "could not be deleted" not in demo.output
+        if broker.kind == "docker":
+            assert await groups(broker.bootstrap_servers, name) == []
     finally:
         await admin.close()
 

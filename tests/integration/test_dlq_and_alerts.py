@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from consumer.cli.main import main
-from consumer.feedback import replay_id_of
+from consumer.feedback import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
-from tests.support.kafka import committed_records, create_topic, group_offsets, produce
+from tests.support.kafka import committed_records, create_topic, group_offsets, groups, produce
 from tests.support.seen import dead_letters, first_dead_letters, send
 from tests.support.service import World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -141,12 +141,70 @@ async def test_a_key_in_two_partitions_is_one_answer_with_the_partition_each_tim
     assert "\nalso in partition 0: open, seen 2 times, last at " in out
 
 
+async def test_several_alerts_are_commanded_at_once_and_waited_for(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
+    commands = Commands(world, tmp_path, capsys)
+    keys = [f"forbidden_path:s{number}" for number in range(4)]
+    async with running_member(world.config):
+        for number in range(4):
+            await send(world, event(session=f"s{number}", severity="high"), partition=number % 2)
+        await send(world, event(session="worse"), partition=0)
+        await incidents(sandbox, 5)
+        await checkpointed(commands, 5)
+
+        code, out, err = await commands.run("alerts", "resolve", keys[0], "forbidden_path:s9")
+        assert (code, out) == (1, "")
+        assert err.startswith("there is no alert with the dedup key forbidden_path:s9 at pagerduty; the nearest: ")
+        assert err.endswith("; nothing was written about the others\n")
+        assert await committed_records(world.bootstrap_servers, world.feedback) == []
+
+        out = await commands.done("alerts", "ack", keys[0], keys[1], "--wait", "20")
+        written, *done = out.splitlines()
+        assert written == f"acknowledge: 2 written to {world.feedback}; the members that have the alerts tell pagerduty"
+        assert sorted(done) == [f"{key}: acknowledged" for key in keys[:2]]
+        assert len(sandbox.open_incidents()) == 5
+
+        out = await commands.done("alerts", "resolve", "--severity", "high", "--yes", "--wait", "20")
+        _, *rows, count, written = out.splitlines()[:7]
+        assert sorted(row.split()[-1] for row in rows) == keys
+        assert (count, written[:19]) == ("4 alerts to resolve", "resolve: 4 written ")
+        assert sorted(out.splitlines()[7:]) == [f"{key}: resolved" for key in keys]
+        assert len(sandbox.open_incidents()) == 1
+        assert [one["dedup_key"] for one in await commands.json("alerts", "list")] == ["forbidden_path:worse"]
+
+
+async def test_what_is_not_done_in_time_is_said_with_how_far_it_is(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    async with running_member(world.config):
+        await send(world, event())
+        await incidents(sandbox, 1)
+        await checkpointed(commands, 1)
+        sandbox.faults.add(Fault(Answer(status=503), action="resolve"))
+        written = f"resolve: written to {world.feedback}; the member that has the alert tells pagerduty\n"
+        assert await commands.run("alerts", "resolve", KEY, "--wait", "3") == (
+            1, written, f"not done within 3 s: {KEY} (the provider has not taken it yet)\n",
+        )  # fmt: skip
+        sandbox.faults.clear()
+        out = await commands.done("alerts", "resolve", KEY, "--wait", "60s")
+        assert out.splitlines()[-1] == f"{KEY}: resolved", "what is under way already can be waited for, too"
+        await send(world, event())
+        await checkpointed(commands, 1)
+    assert await commands.run("alerts", "resolve", KEY, "--wait", "2") == (
+        1, written, f"not done within 2 s: {KEY} (no member has taken it)\n",
+    )  # fmt: skip
+
+
 async def test_what_is_not_there_is_said_in_one_line(
     broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    none = "there is no alert with the dedup key \\x1bx\n"
+    none = "there is no alert with the dedup key \\x1bx at pagerduty\n"
     for arguments in (["show"], ["ack", "--provider", "pagerduty"], ["resolve", "--provider", "pagerduty"]):
         assert await commands.run("alerts", *arguments, "\x1bx") == (1, "", none)
     assert await commands.run("alerts", "ack", KEY, "--provider", "opsgenie") == (
@@ -290,7 +348,7 @@ async def test_replay_shows_what_it_would_do_then_does_it_once(
         await incidents(sandbox, 1)
         summary = await commands.json("dlq", "replay", "--error-class", "rejected_400", "--limit", "2", "--rate", "50")
         assert (summary["replayed"], summary["skipped"]) == (2, {"replayed before": 1})
-        assert summary["group"].startswith(f"{group}-")
+        assert summary["group"] is None
         await incidents(sandbox, 3)
         out = await commands.done("dlq", "replay")
         assert out == (
@@ -304,6 +362,94 @@ async def test_replay_shows_what_it_would_do_then_does_it_once(
         await first_dead_letters(world, 6)
     assert [incident.triggers for incident in sandbox.incidents()] == [1] * 4
     assert len(await dead_letters(world)) == 6
+
+
+async def test_a_replay_leaves_no_group_for_its_filters_and_again_goes_on_where_it_was(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    async with running_member(world.config):
+        await send(world, *(event(session=f"s{number}") for number in range(4)))
+        await first_dead_letters(world, 4)
+    group = f"{world.config.kafka.group_id}-dlq-replay"
+    by_class = ["--error-class", "rejected_400"]
+
+    async def sent() -> list[str | None]:
+        return [
+            replay_id_of(record.headers) for record in await committed_records(world.bootstrap_servers, world.feedback)
+        ]
+
+    for arguments in (["--limit", "1"], ["--limit", "1"], ["--provider", "pagerduty"]):
+        await commands.done("dlq", "replay", *by_class, *arguments)
+    assert await sent() == ["0/0", "0/1", "0/2", "0/3"]
+    assert await groups(world.bootstrap_servers, group) == []
+    assert await commands.done("dlq", "replay") == (
+        "0 dead letters replayed; skipped: 4 replayed before (--again replays them once more)\n"
+    )
+    assert await groups(world.bootstrap_servers, group) == [group]
+
+    summary = await commands.json("dlq", "replay", *by_class, "--again", "--limit", "3")
+    assert summary["ids"] == ["0/0", "0/1", "0/2"]
+    assert await groups(world.bootstrap_servers, group) == [group, summary["group"]], "it is not done yet"
+    assert (await commands.json("dlq", "replay", *by_class, "--again"))["ids"] == ["0/3"]
+    assert await groups(world.bootstrap_servers, group) == [group]
+    assert len((await commands.json("dlq", "replay", "--again"))["ids"]) == 4
+    assert await groups(world.bootstrap_servers, group) == [group]
+
+
+async def test_what_was_replayed_is_left_out_and_says_how_it_ended(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    async with running_member(world.config):
+        await send(world, *(event(session=f"s{number}") for number in range(3)))
+        await first_dead_letters(world, 3)
+        assert await commands.done("dlq", "replay", "--limit", "1") == "1 dead letter replayed\n"
+        await first_dead_letters(world, 4)
+        sandbox.faults.clear()
+        assert await commands.done("dlq", "replay", "--error-class", "rejected_400", "--limit", "1") == (
+            "1 dead letter replayed; skipped: 1 replayed before (--again replays them once more)\n"
+        )
+        await incidents(sandbox, 1)
+
+        async def ended() -> bool:
+            return bool((await commands.json("dlq", "show", "0/1"))["replay_ended"] == "decided")
+
+        await wait_until(ended, "the second is decided", poll=0.1)
+    assert await commands.done("dlq", "replay", "--error-class", "rejected_400", "--limit", "1")
+    listed = {letter["id"]: letter for letter in await commands.json("dlq", "list", "--all")}
+    again = next(iter(listed.keys() - {"0/0", "0/1", "0/2"}))
+    assert [(listed[key]["replay_ended"], listed[key]["replayed_as"]) for key in ("0/0", "0/1", "0/2", again)] == [
+        ("dead again", again),
+        ("decided", None),
+        ("waits", None),
+        (None, None),
+    ]
+    assert [letter["id"] for letter in await commands.json("dlq", "list")] == [again]
+    out = await commands.done("dlq", "list")
+    assert out.splitlines()[-1] == "1 dead letter; 3 more were replayed (--all shows them)"
+    assert [line.split()[0] for line in out.splitlines()[1:-1]] == [again]
+    assert await commands.done("dlq", "list", "--limit", "1", "--until", listed[again]["at"]) == (
+        "no dead letters\n3 more were replayed (--all shows them)\n"
+    )
+    lines = (await commands.done("dlq", "show", "0/0")).splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith(("replay ended", "replayed as"))] == ["again", again]
+
+    # A replay of an earlier release is known by what it has left in the feedback topic.
+    key, value, headers = next(
+        (record.key, record.value, record.headers)
+        for record in await committed_records(world.bootstrap_servers, world.dlq)
+        if f"0/{record.offset}" == again
+    )
+    sent: Any = replay_headers(headers, again)
+    assert value is not None
+    await produce(world.bootstrap_servers, world.feedback, [value], key=key, headers=sent)
+    assert await commands.json("dlq", "list") == []
+    assert "0 dead letters replayed; skipped: " in await commands.done("dlq", "replay", "--provider", "pagerduty")
 
 
 async def test_a_letter_that_is_too_large_for_the_feedback_topic_stops_it_with_the_fix(
@@ -326,8 +472,9 @@ async def test_a_letter_that_is_too_large_for_the_feedback_topic_stops_it_with_t
     assert await commands.done("dlq", "replay", "--poison") == "1 dead letter replayed\n"
 
 
+@pytest.mark.parametrize("filters", [[], ["--provider", "pagerduty"]], ids=["by its position", "by its marks"])
 async def test_a_replay_that_is_killed_goes_on_where_it_was(
-    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    filters: list[str], broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
@@ -335,7 +482,7 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(40)))
         await first_dead_letters(world, 40)
-    arguments = ["dlq", "replay", "--config", str(tmp_path / "config.yaml"), "--rate", "10"]
+    arguments = ["dlq", "replay", "--config", str(tmp_path / "config.yaml"), "--rate", "10", *filters]
     killed = await asyncio.create_subprocess_exec(sys.executable, "-m", "consumer.cli.main", *arguments)
 
     async def has_begun() -> bool:
@@ -344,7 +491,7 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(
     await wait_until(has_begun, "some are replayed", timeout=30, poll=0.05)
     killed.kill()
     await killed.wait()
-    await commands.done("dlq", "replay")
+    await commands.done("dlq", "replay", *filters)
     sent = [replay_id_of(record.headers) for record in await committed_records(world.bootstrap_servers, world.feedback)]
     assert len(sent) == len(set(sent)) == 40
     sandbox.faults.clear()

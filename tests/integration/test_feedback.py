@@ -13,6 +13,7 @@ from consumer.kafka import KafkaClients
 from consumer.letters import Selection
 from consumer.reading import read_alerts
 from consumer.replay import Plan, Summary, replay
+from consumer.replayed import decode_mark
 from providers.sandbox import Answer, Delay, Fault, Sandbox
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY, Position, decode_position
@@ -321,7 +322,8 @@ async def test_what_fails_again_is_one_new_letter_with_its_history(broker: Broke
         first, second = await first_dead_letters(world, 2)
         await taken(world, 1, 1)
         assert await dead_letters(world) == [first, second], "it is not replayed by the same run"
-        (stored,) = (await committed_records(world.bootstrap_servers, world.dlq))[1:]
+        marks, stored = (await committed_records(world.bootstrap_servers, world.dlq))[1:]
+        assert decode_mark(marks.value, marks.headers) == {0: (0, 0)}
         sandbox.faults.clear()
         assert (await replay_all(world)).sent == [f"0/{stored.offset}"]
         await incidents(sandbox, 1)

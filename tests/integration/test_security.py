@@ -101,13 +101,23 @@ async def test_a_broker_that_wants_a_password_and_is_asked_without(secured_kafka
 
 
 async def test_no_tls_where_tls_is_spoken(secured_kafka: SecuredKafka) -> None:
-    said = await _refusal(secured_kafka.by_certificate, {"protocol": "PLAINTEXT"})
-    assert "is kafka.security.protocol PLAINTEXT there?" in said
+    servers = secured_kafka.by_certificate
+    assert await _refusal(servers, {"protocol": "PLAINTEXT"}) == (
+        f"kafka.security.protocol: not accepted by {servers} within 3 s (kafka.startup_timeout): "
+        f"{servers} speaks TLS, and the protocol is PLAINTEXT (SSL or SASL_SSL is meant?)"
+    )
+    said = await _refusal(servers, _sasl("PLAIN", WRONG))
+    assert said.endswith(f"{servers} speaks TLS, and the protocol is SASL_PLAINTEXT (SSL or SASL_SSL is meant?)")
 
 
 async def test_tls_where_none_is_spoken(secured_kafka: SecuredKafka) -> None:
-    said = await _refusal(secured_kafka.by_password, {"protocol": "SSL"})
-    assert f"{secured_kafka.by_password}: the connection was closed (is kafka.security.protocol SSL there?)" in said
+    for servers in (secured_kafka.by_password, secured_kafka.container.bootstrap_servers):
+        assert await _refusal(servers, {"protocol": "SSL"}) == (
+            f"kafka.security.protocol: not accepted by {servers} within 3 s (kafka.startup_timeout): {servers} "
+            "speaks Kafka without TLS, and the protocol is SSL (PLAINTEXT or SASL_PLAINTEXT is meant?)"
+        )
+    said = await _refusal(secured_kafka.by_password, _sasl("PLAIN", WRONG, "SASL_SSL"))
+    assert "speaks Kafka without TLS, and the protocol is SASL_SSL" in said
 
 
 async def test_a_certificate_that_is_not_trusted(secured_kafka: SecuredKafka) -> None:

@@ -11,7 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from consumer.cli.main import main
 from consumer.config import Config, parse_config
 from consumer.topic_specs import KAFKA_MAX_MESSAGE_BYTES, Partitions, Purpose, topics_of
-from consumer.topics import TopicReport, check_topics, create_topics
+from consumer.topics import TooFewBrokers, TopicReport, check_topics, create_topics
 from tests.support.broker import Broker, in_thread
 from tests.support.kafka import COMPACTED, admin, create_topic, unique
 from tests.support.waiting import wait_until
@@ -136,12 +136,22 @@ async def test_a_dead_letter_topic_takes_what_the_input_takes_and_our_headers(na
     assert creation.report.dead_letter_limit == 3_000_000 + 65536
 
 
-async def test_what_cannot_be_created_is_told(names: Names) -> None:
+async def test_more_replicas_than_brokers_are_told_before_anything_is_created(names: Names) -> None:
     async with admin(names.servers) as client:
-        creation = await create_topics(client, names.config, 1, 3)
-    assert creation.created == ()
-    assert creation.report.problems[0].startswith(f"topic {names.events} cannot be created: ")
-    assert "replica" in creation.report.problems[0]
+        with pytest.raises(TooFewBrokers, match="the cluster has 1 broker, and each replica needs one of its own"):
+            await create_topics(client, names.config, 1, 3)
+    assert (await names.check()).found == {}
+
+
+@pytest.mark.real_kafka("names of topics that collide are refused")
+async def test_what_cannot_be_created_is_told(names: Names) -> None:
+    await names.topic(names.state.replace(".", "_"))
+    async with admin(names.servers) as client:
+        creation = await create_topics(client, names.config, 1, 1)
+    assert creation.created == (names.events,)
+    (problem,) = creation.report.problems
+    assert problem.startswith(f"topic {names.state} cannot be created: ")
+    assert "collides" in problem
 
 
 # --- check
@@ -369,6 +379,12 @@ def test_create_then_check_on_the_command_line(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 4
+    assert main(["topics", "create", "--config", str(path), "--replication-factor", "3"]) == 1
+    assert capsys.readouterr() == (
+        "",
+        "--replication-factor 3: the cluster has 1 broker, and each replica needs one of its own: "
+        "nothing was created\n",
+    )
     assert main(["topics", "create", "--config", str(path), "--partitions", "3"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{names.events}: created, replication factor 1, 3 partitions",
@@ -376,6 +392,12 @@ def test_create_then_check_on_the_command_line(
         f"{names.feedback}: created, replication factor 1, 1 partition",
         f"{names.dlq}: created, replication factor 1, 1 partition",
     ]
+    for asked, advice in ((12, "`topics grow --partitions 12` adds them"), (2, "Kafka takes none away")):
+        assert main(["topics", "create", "--config", str(path), "--partitions", str(asked)]) == 1
+        assert capsys.readouterr().err == (
+            f"warning: topic {names.events} exists with 3 partitions, and {asked} were asked for: {advice}\n"
+        )
+    assert main(["topics", "create", "--config", str(path), "--partitions", "3", "--replication-factor", "3"]) == 0
     assert main(["topics", "create", "--config", str(path)]) == 0
     assert f"{names.events}: exists, left alone, 3 partitions" in capsys.readouterr().out
     assert main(["topics", "check", "--config", str(path)]) == 0

@@ -117,6 +117,12 @@ async def group_offsets(bootstrap_servers: str, group: str) -> dict[TopicPartiti
         return offsets
 
 
+async def groups(bootstrap_servers: str, prefix: str) -> list[str]:
+    """The names of the groups that begin like this."""
+    async with admin(bootstrap_servers) as client:
+        return sorted(name for name, *_ in await client.list_consumer_groups() if name.startswith(prefix))
+
+
 class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
     """Remembers what a member was assigned and what was revoked, and runs the test's callbacks in the callbacks."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from consumer.deadletter import DeadLetter, decode
+from consumer.replayed import decode_mark
 from providers.sandbox import Entry, Sandbox
 from tests.support.events import encode
 from tests.support.kafka import committed_records, group_offsets, produce, running
@@ -27,9 +28,13 @@ async def producing(world: World) -> AsyncIterator[AIOKafkaProducer]:
 
 
 async def dead_letters(world: World) -> list[DeadLetter]:
-    """All dead letters that are committed now."""
+    """All dead letters that are committed now; the marks of replays are none."""
     records = await committed_records(world.bootstrap_servers, world.dlq)
-    return [decode(record.key, record.value, record.headers) for record in records]
+    return [
+        decode(record.key, record.value, record.headers)
+        for record in records
+        if decode_mark(record.value, record.headers) is None
+    ]
 
 
 async def first_dead_letters(world: World, count: int, timeout: float = 15.0) -> list[DeadLetter]:

@@ -11,7 +11,8 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
-from consumer.cli.alerts import Found, _list, _show
+from consumer.cli.alerts import _list, _show
+from consumer.cli.alerts_found import Found, Looked, nearest, not_there
 from consumer.reading import alerts_of
 from consumer.state_records import StateRecords
 from state.alert import Alert, Owed, Status
@@ -60,9 +61,10 @@ THERE = Found("pagerduty", 0, ALERT)
 
 
 def said(arguments: dict[str, Any], found: list[Found], capsys: pytest.CaptureFixture[str]) -> str:
-    act = _show if "dedup_key" in arguments else _list
     options = {"status": None, "severity": None, "limit": None, "summary": False, "orphaned": False, "json": False}
-    assert act(argparse.Namespace(**options | arguments), found) == 0
+    args = argparse.Namespace(**options | arguments)
+    is_one = "dedup_key" in arguments
+    assert (_show(args, Looked(["pagerduty"], found, 0.0)) if is_one else _list(args, found)) == 0
     return capsys.readouterr().out
 
 
@@ -131,3 +133,22 @@ def test_ten_thousand_alerts_are_listed_in_a_moment(capsys: pytest.CaptureFixtur
     began = time.process_time()
     assert len(listed(found, capsys)) == 10_002
     assert time.process_time() - began < 1.0, "it took five seconds"
+
+
+def test_of_a_key_that_is_not_there_the_nearest_are_named_and_where_it_was_looked() -> None:
+    keys = ["forbidden_path:s1", "forbidden_path:s2", "secret_leak:s1", "egress:s1"]
+    found = [Found("pagerduty", 0, replace(ALERT, dedup_key=key)) for key in keys]
+    assert not_there("forbiden_path:s1", Looked(["pagerduty"], found, 0.0)) == (
+        "there is no alert with the dedup key forbiden_path:s1 at pagerduty; "
+        "the nearest: forbidden_path:s1, forbidden_path:s2"
+    )
+    assert not_there("x", Looked(["pagerduty", "opsgenie"], [], 0.0)) == (
+        "there is no alert with the dedup key x at pagerduty or opsgenie"
+    )
+
+
+def test_the_nearest_of_a_hundred_thousand_keys_is_found_in_a_moment() -> None:
+    keys = [f"forbidden_path:session-{number:06}" for number in range(100_000)]
+    began = time.process_time()
+    assert nearest("forbiden_path:session-077123", keys)[0] == "forbidden_path:session-077123"
+    assert time.process_time() - began < 2.0

@@ -18,6 +18,7 @@ from consumer.keys import KeyTemplate
 from state.violation import Severity
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+SECTIONS = "there is kafka, exporters, delivery, server, webhooks, log"
 KEY = "0123456789abcdef0123456789abcdef"
 DLP_KEY = "d" * 32
 API_KEY = "opsgenie-api-key-1234"
@@ -256,7 +257,7 @@ exporters:
             "server.port: environment variable A is not set",
             "server.port: environment variable B is not set",
             "nonsense: environment variable C is not set",
-            "nonsense: unknown key",
+            f"nonsense: unknown key: {SECTIONS}",
             f"{PD}.routing_key: environment variable PAGERDUTY_ROUTING_KEY is not set",
             f"{PD}.severity_mapping.high: environment variable HIGH is not set",
             f"{OG}.api_key: file /none cannot be read: No such file or directory",
@@ -285,7 +286,7 @@ log: {}
 """
     assert sorted(problems(text)) == sorted(
         [
-            "kafka.sesion_timeout: unknown key",
+            "kafka.sesion_timeout: unknown key: `session_timeout` is meant?",
             "kafka.rebalance_timeout: must not be less than session_timeout",
             "kafka.security.mechanism: is required with SASL_SSL",
             "kafka.security.username: is required with SASL_SSL",
@@ -539,8 +540,8 @@ def test_an_address_that_is_none_is_told_beside_its_heartbeat() -> None:
         ("a: \x00", "(top level): not valid YAML: it has a character that YAML does not allow"),
         ("a: \ud800", "(top level): not valid YAML: it has a character that YAML does not allow"),
         ("a: " + "x" * (1 << 20), "(top level): the file is larger than 1048576 characters"),
-        ("<<: {}", "<<: unknown key"),
-        ('"a\\n\\e[0m": 1', "a\\n\\x1b[0m: unknown key"),
+        ("<<: {}", f"<<: unknown key: {SECTIONS}"),
+        ('"a\\n\\e[0m": 1', f"a\\n\\x1b[0m: unknown key: {SECTIONS}"),
     ],
 )
 def test_text_that_is_no_configuration(text: str, problem: str) -> None:
@@ -786,7 +787,9 @@ def test_check_config_tells_problems_on_stderr(capsys: pytest.CaptureFixture[str
     assert run_check(tmp_path / "bad.yaml") == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "kafka.a: unknown key\nkafka.b: unknown key\n"
+    assert [line.split(": ")[:3] for line in err.splitlines()] == [
+        [str(tmp_path / "bad.yaml"), f"kafka.{key}", "unknown key"] for key in ("a", "b")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The arguments of ``alerts`` and ``dlq``, what is made of them without Kafka, and text that is only text."""
 
 import os
+import re
 import time
 from argparse import ArgumentTypeError
 from contextlib import redirect_stdout
@@ -12,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from consumer.cli.main import main
+from consumer.cli.dlq import keeping_of
+from consumer.cli.main import _parser, main
 from consumer.cli.terminal import age, plain, show_facts, show_json, show_table
 from consumer.cli.times import moment_of
 from consumer.letters import replay_group
+from consumer.replay import Keeping
 
 CONFIG = """
 kafka: {bootstrap_servers: "127.0.0.1:1", startup_timeout: 1s}
@@ -38,10 +41,26 @@ def config(tmp_path: Path) -> str:
         (["dlq", "list", "--since", "yesterday"], "must be RFC 3339, or how long ago"),
         (["dlq", "list", "--until", "2026-01-01T00:00:00"], "must be RFC 3339, or how long ago"),
         (["dlq", "list", "--limit", "0"], "must be a whole number of at least 1"),
+        (
+            ["dlq", "list", "--since", "1h", "--until", "2h"],
+            "--since 1h: is not before --until 2h",
+        ),
+        (["dlq", "replay", "--since", "1h", "--until", "1h"], "--until 1h, so nothing is in between"),
+        (
+            ["dlq", "list", "--error-class", "gone_up"],
+            "--error-class: there is no gone_up (meant: given_up?)",
+        ),
+        (["dlq", "replay", "--error-class", "rejected_4000"], "--error-class: there is no rejected_4000 (meant: rej"),
+        (["dlq", "replay", "--provider", "opsgenie"], "exporters.alerting.opsgenie: is not configured"),
+        (["dlq", "list", "--provider", "slack"], "invalid choice"),
         (["dlq", "replay", "--rate", "0"], "must be a number per second"),
         (["dlq", "replay", "--rate", "nan"], "must be a number per second"),
         (["alerts", "list", "--status", "gone"], "invalid choice"),
-        (["alerts", "ack", "key"], "--provider"),
+        (["alerts", "ack"], "which alerts? Give their dedup keys, or --severity, --status or --orphaned"),
+        (["alerts", "ack", "key", "--severity", "low"], "say which alerts by these or by dedup keys, not by both"),
+        (["alerts", "resolve", "--status", "open"], "--yes: is needed where nobody can be asked"),
+        (["alerts", "resolve", "--severity", "gone"], "invalid choice"),
+        (["alerts", "resolve", "key", "--wait", "soon"], "must be a duration"),
         (["alerts", "ack", "\udcff", "--provider", "pagerduty"], "is not UTF-8"),
         (["alerts"], "ACTION"),
     ],
@@ -79,6 +98,26 @@ def test_a_time_is_a_moment_or_how_long_ago() -> None:
     for text in ("", "soon", "1970-01-02"):
         with pytest.raises(ArgumentTypeError):
             moment_of(text, now)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "group", "keeping"),
+    [
+        ([], r"g-dlq-replay", Keeping.FOR_EVER),
+        (["--rate", "5", "--limit", "3"], r"g-dlq-replay", Keeping.FOR_EVER),
+        (["--poison"], r"g-dlq-replay-\w{8}", Keeping.NOTHING),
+        (["--error-class", "stale", "--group", "mine"], r"mine", Keeping.FOR_EVER),
+        (["--again"], r"g-dlq-replay-\w{8}", Keeping.UNTIL_DONE),
+        (["--again", "--provider", "pagerduty"], r"g-dlq-replay-\w{8}", Keeping.UNTIL_DONE),
+    ],
+)
+def test_a_replay_keeps_how_far_it_has_come_only_where_the_marks_do_not_say_it(
+    arguments: list[str], group: str, keeping: Keeping
+) -> None:
+    given = ["dlq", "replay", *arguments]
+    name, kept = keeping_of(_parser(given).parse_args(given), "g")
+    assert re.fullmatch(group, name)
+    assert kept is keeping
 
 
 def test_each_set_of_filters_has_a_group_of_its_own() -> None:

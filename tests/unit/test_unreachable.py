@@ -15,7 +15,8 @@ from aiokafka.errors import (
 )
 
 from consumer.config import SecurityConfig
-from consumer.unreachable import explain, why
+from consumer.spoken import Spoken, spoken
+from consumer.unreachable import explain, otherwise, why
 
 SECURITY = SecurityConfig.model_validate(
     {"protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN", "username": "alice", "password": "secret"}
@@ -131,3 +132,79 @@ def test_of_several_failures_the_one_that_got_furthest_is_told(
     if reason is not None:
         assert reason.text.startswith(told)
         assert "clear" not in reason.text
+
+
+# --- what is spoken there
+
+
+@pytest.mark.parametrize(
+    ("protocol", "error", "found", "said"),
+    [
+        (
+            "PLAINTEXT",
+            ConnectionResetError(),
+            Spoken.TLS,
+            "kafka.security.protocol: kafka:9092 speaks TLS, and the protocol is PLAINTEXT (SSL or SASL_SSL is meant?)",
+        ),
+        (
+            "SSL",
+            _caused(asyncio.IncompleteReadError(b"", 4)),
+            Spoken.PLAIN,
+            "kafka.security.protocol: kafka:9092 speaks Kafka without TLS, and the protocol is SSL "
+            "(PLAINTEXT or SASL_PLAINTEXT is meant?)",
+        ),
+        ("SSL", _tls("WRONG_VERSION_NUMBER"), None, "kafka.security: no TLS with kafka:9092: WRONG_VERSION_NUMBER"),
+        ("SSL", _tls("CERTIFICATE_REQUIRED"), Spoken.TLS, "kafka.security: no TLS with kafka:9092: CERTIFICATE_REQ"),
+        (
+            "PLAINTEXT",
+            ConnectionResetError(),
+            Spoken.PLAIN,
+            "kafka.bootstrap_servers: kafka:9092 (as broker 1 is advertised): ",
+        ),
+    ],
+)
+def test_where_something_else_is_spoken_than_the_protocol_says_that_is_the_reason(
+    protocol: str, error: BaseException, found: Spoken | None, said: str
+) -> None:
+    security = SecurityConfig.model_validate({"protocol": protocol})
+    where = "kafka:9092 (as broker 1 is advertised)" if "as broker" in said else "kafka:9092"
+    reason = explain(where, error, security)
+    assert reason.address == "kafka:9092"
+    told = otherwise(reason, found, security)
+    assert str(told).startswith(said)
+    assert told.address is None
+
+
+@pytest.mark.parametrize("error", [WRONG_PASSWORD, _untrusted(), UNKNOWN_NAME, REFUSED, TimeoutError()])
+def test_nobody_is_asked_where_the_reason_is_known(error: BaseException) -> None:
+    assert explain("kafka:9092", error, SECURITY).address is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([b"\x00\x00\x01\xc0claw\x00\x00"], Spoken.PLAIN),
+        ([b"\x15\x03\x03\x00\x02\x02P"], Spoken.TLS),
+        ([b"", b"\x16\x03\x03\x00z"], Spoken.TLS),
+        ([b"HTTP/1.1 400 Bad Request", b"HTTP/1.1 400 Bad Request"], None),
+        ([b"", b""], None),
+    ],
+)
+async def test_what_is_spoken_is_seen_by_the_first_bytes(answers: list[bytes], expected: Spoken | None) -> None:
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(1024))
+        writer.write(answers[len(asked) - 1])
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await spoken("127.0.0.1", port) is expected
+    assert len(asked) == len(answers)
+    assert asked[0].endswith(b"\xff\xff")
+    assert all(again.startswith(b"\x16\x03") for again in asked[1:])
+
+
+async def test_nobody_there_says_nothing() -> None:
+    assert await spoken("127.0.0.1", 1) is None

@@ -1,0 +1,127 @@
+"""The alerts that were found in the state topics: which of them are meant, and a table of them."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from heapq import nlargest
+from typing import Any, Final
+
+from consumer.cli.terminal import age, show_table
+from state.alert import Alert, Former, Status, due
+from state.violation import Severity
+
+NEAREST: Final = 3
+"""So many keys are named beside one that is not there."""
+
+_COMPARED: Final = 1000
+"""With how many keys one that is not there is compared as a whole, which takes some 0.1 ms each."""
+
+_COLUMNS = ("STATUS", "SEVERITY", "SEEN", "SINCE", "LAST", "OWES", "ORPHANED AT", "PROVIDER", "DEDUP KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An alert and whose it is: the task of that partition has it."""
+
+    provider: str
+    partition: int
+    alert: Alert
+    orphans: Sequence[Former] = ()
+    """Where it has, or may have, an incident whose key is not configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """All alerts of these providers, as the state topics were read from ``at`` on (seconds since the epoch)."""
+
+    providers: Sequence[str]
+    found: Sequence[Found]
+    at: float
+
+
+# which are meant
+
+
+def add_filters(parser: Any) -> None:
+    """``--status``, ``--severity`` and ``--orphaned``, as `chosen` takes them."""
+    parser.add_argument(
+        "--status",
+        action="append",
+        choices=[status.value for status in Status],
+        help="only those; can be given several times",
+    )
+    parser.add_argument(
+        "--severity",
+        action="append",
+        choices=[severity.label for severity in Severity],
+        help="only those; can be given several times",
+    )
+    parser.add_argument(
+        "--orphaned",
+        action="store_true",
+        help="only those with an incident that nothing can reach, since its key is not configured any more",
+    )
+
+
+def has_filter(args: argparse.Namespace) -> bool:
+    """Whether any of the filters is given."""
+    return bool(args.status or args.severity or args.orphaned)
+
+
+def chosen(args: argparse.Namespace, found: Iterable[Found]) -> list[Found]:
+    """Those that all of the given filters let through, the worst first."""
+    meant = [
+        one
+        for one in found
+        if (not args.status or one.alert.status.value in args.status)
+        and (not args.severity or one.alert.highest.label in args.severity)
+        and (one.orphans or not args.orphaned)
+    ]
+    return sorted(meant, key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
+
+
+def not_there(dedup_key: str, looked: Looked) -> str:
+    """A sentence that there is no alert with this dedup key where it was looked, and which keys there are like it."""
+    near = nearest(dedup_key, {one.alert.dedup_key for one in looked.found})
+    hint = f"; the nearest: {', '.join(near)}" if near else ""
+    return f"there is no alert with the dedup key {dedup_key} at {' or '.join(looked.providers)}{hint}"
+
+
+def nearest(dedup_key: str, keys: Iterable[str]) -> list[str]:
+    """Up to `NEAREST` of the keys that look like this one, the nearest first."""
+    # Of very many, those that begin and end like it: comparing all of them would take a minute.
+    alike = nlargest(_COMPARED, keys, key=lambda key: (_common_ends(dedup_key, key), key))
+    return get_close_matches(dedup_key, alike, NEAREST)
+
+
+def _common_ends(one: str, other: str) -> int:
+    return _common_beginning(one, other) + _common_beginning(one[::-1], other[::-1])
+
+
+def _common_beginning(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+# a table
+
+
+def show_alerts(found: Iterable[Found], now: float, *, is_orphaned_at_shown: bool) -> None:
+    """A table of the alerts on stdout, each on one line."""
+    show_table(_COLUMNS, (_row(one, now, is_orphaned_at_shown=is_orphaned_at_shown) for one in found))
+
+
+def _row(found: Found, now: float, *, is_orphaned_at_shown: bool) -> Sequence[object]:
+    alert, owes = found.alert, due(found.alert)
+    return (
+        alert.status.value,
+        alert.highest.label,
+        alert.occurrences,
+        age(now - alert.first_seen),
+        age(now - alert.last_seen),
+        None if owes is None else owes.value,
+        ", ".join(map(str, found.orphans)) if is_orphaned_at_shown else None,
+        found.provider,
+        alert.dedup_key,
+    )

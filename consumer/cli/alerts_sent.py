@@ -1,0 +1,122 @@
+"""Commands about alerts on their way: written to the feedback topic, and waited for."""
+
+import argparse
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from consumer.cli.alerts_found import Found
+from consumer.cli.terminal import plain
+from consumer.commanded import Awaited, Stage, Watch, follow
+from consumer.config import Config
+from consumer.feedback import Command, Kind, encode_command
+from consumer.kafka import KafkaClients, close_producer, start_producer
+from consumer.reading import Offsets
+from state.alert import Alert
+
+SEND_SECONDS = 30.0
+
+_DONE: Final = {Kind.ACKNOWLEDGE: "acknowledged", Kind.RESOLVE: "resolved"}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command about a dedup key at a provider. ``found`` are its alerts, of which there may be one in each of several
+    partitions; ``needless`` says why there is nothing to do, None if there is."""
+
+    kind: Kind
+    provider: str
+    dedup_key: str
+    found: Sequence[Found]
+    needless: str | None
+
+
+@dataclass(slots=True)
+class Sent:
+    """What came of writing. ``places`` are partition and offset of what was written, by provider and dedup key;
+    ``failed`` is why the rest was not."""
+
+    places: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    failed: BaseException | None = None
+
+
+async def send(clients: KafkaClients, config: Config, by: str, at: float, wanted: Sequence[Order]) -> Sent:
+    """Write a command for each order, all at once. Raises what the clients raise where none could be written."""
+    sent, topic, writing = Sent(), config.kafka.topics.feedback, []
+    producer = clients.producer()
+    try:
+        await start_producer(producer)
+        for order in wanted:
+            key, value, headers = encode_command(Command(order.kind, order.provider, order.dedup_key, at, by))
+            try:
+                writing.append(await producer.send(topic, value, key, headers=headers))
+            except KafkaError as error:
+                sent.failed = error
+                break
+        results = await asyncio.gather(*writing, return_exceptions=True)
+        for order, result in zip(wanted, results, strict=False):
+            if isinstance(result, BaseException):
+                sent.failed = result
+            else:
+                sent.places[order.provider, order.dedup_key] = result.partition, result.offset
+    finally:
+        await close_producer(producer, SEND_SECONDS)
+    if sent.failed is not None and not sent.places:
+        raise sent.failed
+    return sent
+
+
+def awaited_of(planned: Iterable[Order], sent: Sent, config: Config) -> list[Awaited]:
+    """What can be waited for: what was written, and what is being resolved already."""
+    return [
+        Awaited(order.kind, _partition(one, config), order.dedup_key, place)
+        for order in planned
+        for place in (sent.places.get((order.provider, order.dedup_key)),)
+        if place is not None or order.needless is not None
+        for one in order.found
+    ]
+
+
+def alerts_of(planned: Iterable[Order], config: Config) -> Mapping[tuple[TopicPartition, str], Alert]:
+    """The alerts that orders are about, by their state partition and dedup key."""
+    return {(_partition(one, config), order.dedup_key): one.alert for order in planned for one in order.found}
+
+
+def _partition(one: Found, config: Config) -> TopicPartition:
+    return TopicPartition(config.kafka.state_topic(one.provider), one.partition)
+
+
+async def wait(
+    args: argparse.Namespace,
+    clients: KafkaClients,
+    ends: Offsets,
+    awaited: Sequence[Awaited],
+    alerts: Mapping[tuple[TopicPartition, str], Alert],
+) -> Mapping[tuple[str, str], Stage]:
+    """How far all have come, when nothing more comes of any of them or the time is over; each is told when it is."""
+    watch, told = Watch(awaited, alerts), set()
+    try:
+        async with asyncio.timeout(args.wait), aclosing(follow(clients, ends, watch)) as following:
+            async for _ in following:
+                stages = watch.stages()
+                ended = [key for key, at in stages.items() if at.is_final and key not in told]
+                for key in ended:
+                    told.add(key)
+                    if not args.json:
+                        print(plain(f"{key[1]}: {_said(awaited[0].kind, stages[key])}"), flush=True)
+                if len(told) == len(stages):
+                    break
+    except TimeoutError:
+        pass  # how far it has come says the end
+    return watch.stages()
+
+
+def _said(kind: Kind, at: Stage) -> str:
+    if at is Stage.DONE:
+        return _DONE[kind]
+    return f"not {_DONE[kind]}: {at.value}"

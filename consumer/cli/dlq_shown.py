@@ -1,0 +1,173 @@
+"""What ``dlq list`` and ``show`` say of dead letters, and of what has become of those that were replayed."""
+
+import argparse
+import time
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+
+from consumer.cli.terminal import age, moment, show_json, show_table
+from consumer.cli.with_kafka import Partitions
+from consumer.config import Config
+from consumer.deadletter import DeadLetter
+from consumer.letters import StoredLetter
+from consumer.reading import last_checkpoints
+from consumer.replayed import Ending, Replays, Taken, find_replays
+
+_COLUMNS = ("ID", "AGE", "PROVIDER", "STAGE", "CLASS", "RETRYABLE", "SEEN", "REPLAYED", "ERROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of replays, and how far the tasks have taken them."""
+
+    replays: Replays = field(default_factory=Replays)
+    taken: Taken = field(default_factory=dict)
+
+
+async def known_replays(reader: AIOKafkaConsumer, config: Config, partitions: Partitions) -> Known:
+    """What the dead-letter topic says of replays; the feedback and the state topics, if they are there, say the rest.
+
+    Raises what the reader raises.
+    """
+    topics = config.kafka.topics
+    replays = await find_replays(reader, partitions[topics.dlq], partitions.get(topics.feedback, ()))
+    taken: dict[str, Mapping[int, Mapping[int, int]]] = {}
+    for provider in config.pipelines if replays.sent else ():
+        if states := partitions.get(config.kafka.state_topic(provider)):
+            checkpoints = await last_checkpoints(reader, states)
+            taken[provider] = {position.partition: position.feedback for position in checkpoints}
+    return Known(replays, taken)
+
+
+def show_letters(args: argparse.Namespace, letters: Sequence[StoredLetter], known: Known) -> None:
+    """The letters on stdout: a table, or JSON with ``args.json``."""
+    if args.json:
+        show_json([facts_of(stored, known) for stored in letters])
+    elif letters:
+        now, has_replayed = time.time(), any(stored.id in known.replays.sent for stored in letters)
+        rows = (_row(stored, known, now, has_replayed=has_replayed) for stored in letters)
+        show_table(_COLUMNS, rows, is_last_cut=True)
+    else:
+        print("no dead letters")
+
+
+def _row(stored: StoredLetter, known: Known, now: float, *, has_replayed: bool) -> Sequence[object]:
+    facts, seen = facts_of(stored, known), age(now - stored.at)
+    if has_replayed:  # within 80 columns there is room for what has become of them, or for these two
+        facts |= {"stage": None, "retryable": None}
+    names = ("provider", "stage", "error_class", "retryable", "occurrences")
+    replayed = _told_replay(stored, known, now)
+    return (stored.id, seen, *(_cell(facts.get(name)) for name in names), replayed, _told_error(stored, facts["error"]))
+
+
+def _told_replay(stored: StoredLetter, known: Known, now: float) -> str | None:
+    """How long ago it was replayed, and how that has ended; None if it was not."""
+    sent = known.replays.sent.get(stored.id)
+    if sent is None or stored.letter is None:
+        return None
+    ending, again = known.replays.ending(stored.id, stored.letter, known.taken)
+    match ending:
+        case Ending.UNKNOWN:
+            told = ""
+        case Ending.DEAD:
+            told = f", again {again}"
+        case _:
+            told = f", {ending.value}"
+    return age(now - sent.at) + told
+
+
+def _told_error(stored: StoredLetter, error: object) -> object:
+    """The error, behind a word that the letter is only a part of the original: that must not be overlooked."""
+    return f"(cut) {error}" if stored.letter is not None and stored.letter.cut is not None else error
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value
+
+
+def cell_of(value: object) -> object:
+    """A fact as people read it; None where there is nothing to say."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or None
+    return _cell(value)
+
+
+def facts_of(stored: StoredLetter, known: Known) -> dict[str, Any]:
+    """What a letter says of itself, and what is known of its replay; not its content."""
+    letter = stored.letter
+    facts: dict[str, Any] = {"id": stored.id, "at": moment(stored.at)}
+    if letter is None:
+        return {**facts, "error": "not readable: no dead letter of this service"}
+    record = letter.record
+    return {
+        **facts,
+        "provider": letter.provider,
+        "stage": letter.stage,
+        "error_class": letter.error_class,
+        "error": letter.error,
+        "retryable": letter.retryable,
+        "event_id": letter.event_id,
+        "occurrences": letter.occurrences,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "first_offset": letter.first_offset,
+        "last_offset": letter.last_offset,
+        "attempts": letter.attempts,
+        "first_attempt": moment(letter.first_attempt),
+        "last_attempt": moment(letter.last_attempt),
+        "replay_of": stored.history,
+        **_replayed(stored, letter, known),
+        **_lacks(letter),
+    }
+
+
+def _replayed(stored: StoredLetter, letter: DeadLetter, known: Known) -> dict[str, Any]:
+    """When it was replayed, how that has ended, and which letter it has become if it failed again."""
+    sent = known.replays.sent.get(stored.id)
+    if sent is None:
+        return {"replayed_at": None, "replay_ended": None, "replayed_as": None}
+    ending, again = known.replays.ending(stored.id, letter, known.taken)
+    return {"replayed_at": moment(sent.at), "replay_ended": ending.value, "replayed_as": again}
+
+
+def _lacks(letter: DeadLetter) -> dict[str, Any]:
+    """What a letter that was cut says of the whole original."""
+    cut = letter.cut
+    if cut is None:
+        return {"cut": False}
+    return {
+        "cut": True,
+        "original_key_bytes": cut.key_bytes,
+        "original_value_bytes": cut.value_bytes,
+        "original_headers": cut.header_count,
+        "original_value_sha256": cut.value_sha256,
+    }
+
+
+def content_of(stored: StoredLetter) -> dict[str, Any]:
+    """The record in a letter: what is no text is in base64."""
+    record = stored.record
+    headers = stored.letter.record.headers if stored.letter is not None else record.headers
+    return {
+        **_bytes("key", record.key),
+        **_bytes("value", record.value),
+        "headers": [
+            [name, None if value is None else value.decode(errors="backslashreplace")] for name, value in headers
+        ],
+    }
+
+
+def _bytes(name: str, value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        return {name: None}
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": b64encode(value).decode()}

@@ -1,0 +1,54 @@
+"""Filters that contradict each other: what can never alert, though it is named as if it could.
+
+Where nothing at all can alert that is a mistake; else it is worth a warning.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from state.violation import SEVERITY_BY_LABEL
+
+if TYPE_CHECKING:
+    from consumer.config.models import AlertingConfig, Config
+
+_ALERTING = "exporters.alerting"
+
+
+def why_nothing_alerts(alerting: "AlertingConfig") -> str | None:
+    """Why these filters let no event alert, whatever it is; None if they let some."""
+    for what, include, exclude in _lists(alerting):
+        if include and set(include) <= set(exclude):
+            return f"nothing can ever alert: each of include_{what} is in exclude_{what}, too"
+    return None
+
+
+def without_effect(config: "Config") -> Sequence[str]:
+    """What of a configuration has no effect beside the rest of it: a sentence for each, which names the setting."""
+    return [*_never_alerts(config.exporters.alerting), *_never_taken(config)]
+
+
+def _never_alerts(alerting: "AlertingConfig") -> Iterator[str]:
+    for what, include, exclude in _lists(alerting):
+        for name in include:
+            if name in exclude:
+                yield f"{_ALERTING}.include_{what}: {name} is in exclude_{what}, too, and never alerts"
+
+
+def _never_taken(config: "Config") -> Iterator[str]:
+    """Routes that no alert can take."""
+    alerting = config.exporters.alerting
+    include, exclude = alerting.include_guards, alerting.exclude_guards
+    least = alerting.min_severity
+    for provider, section in config.sections.items():
+        routing = f"{_ALERTING}.{provider}.routing"
+        for guard in section.routing.by_guard:
+            if guard in exclude or (include and guard not in include):
+                yield f"{routing}.by_guard.{guard}: is never taken, since no event of this guard alerts"
+        for label in section.routing.by_severity:
+            if SEVERITY_BY_LABEL[label] < least:
+                yield f"{routing}.by_severity.{label}: is never taken, since min_severity is {least.label}"
+
+
+def _lists(alerting: "AlertingConfig") -> Iterator[tuple[str, Collection[str], Collection[str]]]:
+    yield "guards", alerting.include_guards, alerting.exclude_guards
+    yield "event_types", alerting.include_event_types, alerting.exclude_event_types
