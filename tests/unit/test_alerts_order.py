@@ -2,11 +2,11 @@
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from consumer.cli.alerts_found import Found, Looked
 from consumer.cli.alerts_order import check_usage, command, named, not_done, orders
@@ -24,7 +24,7 @@ ALERT = Alert("guard:s", Status.OPEN, "s", 3, 1.0, 2.0, 2.5, Severity.HIGH, rout
 
 
 def found(key: str, status: Status = Status.OPEN, provider: str = "pagerduty", **fields: Any) -> Found:
-    return Found(provider, 0, replace(ALERT, dedup_key=key, status=status, **fields))
+    return Found(provider, 0, structs.replace(ALERT, dedup_key=key, status=status, **fields))
 
 
 def looked(*alerts: Found) -> Looked:

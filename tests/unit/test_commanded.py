@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from msgspec import structs
 
 from consumer.commanded import Awaited, Stage, Watch, stage
 from consumer.feedback import Kind
@@ -14,9 +15,9 @@ from state.records import BESIDE, CHECKPOINT_KEY, Position, encode_alert, encode
 from state.violation import Severity
 
 OPEN = Alert("guard:s", Status.OPEN, "s", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default")
-ACKNOWLEDGING = replace(OPEN, acknowledging=True)
-ACKNOWLEDGED = replace(OPEN, status=Status.ACKNOWLEDGED)
-RESOLVING = replace(OPEN, status=Status.RESOLVING)
+ACKNOWLEDGING = structs.replace(OPEN, acknowledging=True)
+ACKNOWLEDGED = structs.replace(OPEN, status=Status.ACKNOWLEDGED)
+RESOLVING = structs.replace(OPEN, status=Status.RESOLVING)
 STATE = TopicPartition("state", 3)
 COMMAND = Awaited(Kind.RESOLVE, STATE, "guard:s", (0, 7))
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from consumer.cli.dlq_shown import Known, show_letters
 from consumer.deadletter import Cut, DeadLetter, decode
@@ -47,7 +48,7 @@ def record(encoded: Any, offset: int, partition: int = 0, at: int = 5000) -> Any
 
 def history(letter: DeadLetter, *ids: str) -> DeadLetter:
     headers = tuple((REPLAY, replay_id.encode()) for replay_id in ids)
-    return replace(letter, record=replace(letter.record, headers=headers))
+    return replace(letter, record=structs.replace(letter.record, headers=headers))
 
 
 def replays(*records: Any, feedback: Any = ()) -> Replays:
@@ -68,7 +69,7 @@ def test_a_mark_says_which_letters_of_its_partition_were_replayed_and_where() ->
 
 def test_nothing_in_a_letter_can_pass_for_a_mark_and_an_earlier_release_takes_a_mark_for_no_letter() -> None:
     _, value, headers = encode_mark({4: (0, 17)})
-    letter = replace(LETTER, record=replace(LETTER.record, value=value, headers=tuple(headers)))
+    letter = replace(LETTER, record=structs.replace(LETTER.record, value=value, headers=tuple(headers)))
     assert decode_mark(*letter.encode()[1:]) is None
     with pytest.raises(ValueError, match="no dead letter: it has no header"):
         decode(None, value, headers)
@@ -114,7 +115,7 @@ def test_retryable_is_what_a_replay_can_help() -> None:
     assert not selection.has(stored(replace(LETTER, retryable=False)))
     assert not selection.has(stored(replace(LETTER, cut=Cut(1, 2, 3, "4")))), "of one that was cut only a part is there"
     assert not selection.has(stored(replace(LETTER, provider="opsgenie"))), "nobody would decide it"
-    assert not selection.has(stored(replace(LETTER, record=replace(LETTER.record, topic="former"))))
+    assert not selection.has(stored(replace(LETTER, record=structs.replace(LETTER.record, topic="former"))))
     assert not selection.has(stored(None))
 
 
