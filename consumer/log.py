@@ -229,8 +229,22 @@ class _Levels:
 
 
 def _level_of(record: logging.LogRecord) -> Level:
-    """The highest of our levels that the record reaches; libraries have their own between them."""
+    """The highest of our levels that the record reaches; libraries have their own between them.
+
+    What Kafka's client is about to try again, such as finding a coordinator that is just being elected, is no error.
+    """
+    if record.levelno >= logging.ERROR and _will_be_tried_again(record):
+        return "warning"
     return next((level for level in reversed(LEVELS) if record.levelno >= _LEVELS[level]), "debug")
+
+
+def _will_be_tried_again(record: logging.LogRecord) -> bool:
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return any(
+        getattr(argument, "retriable", False)
+        for argument in arguments
+        if isinstance(argument, KafkaError) or (isinstance(argument, type) and issubclass(argument, KafkaError))
+    )
 
 
 class _LibraryHandler(logging.Handler):
@@ -247,7 +261,7 @@ class _LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line, whatever the record is like, unless it was just written."""
-        name, message = record.levelname.lower(), _message(record)
+        name, message = _level_of(record), _message(record)
         what = name, record.name, message, record.exc_info and record.exc_info[0]
         said = self._said.get(what)
         if said is not None and 0 <= record.created - said.at < REPEAT_SECONDS:
@@ -265,7 +279,7 @@ class _LibraryHandler(logging.Handler):
             line["exc_info"] = record.exc_info
         for process in self._processors:
             line = process(None, name, line)
-        self._lines(_level_of(record), line)
+        self._lines(name, line)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    NotCoordinatorForGroupError,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
@@ -207,6 +212,16 @@ def test_what_libraries_say_takes_the_same_way() -> None:
     assert log.line["level"] == "warning"
     assert log.line["logger"] == "aiokafka.conn"
     assert log.line["event"] == f"lost node 1\\n{REDACTED}"
+
+
+def test_what_a_client_is_about_to_try_again_is_no_error() -> None:
+    log = Log()
+    client = logging.getLogger("aiokafka.consumer.group_coordinator")
+    client.error("Group Coordinator Request failed: %s", GroupCoordinatorNotAvailableError())
+    client.error("Attempt to join group failed due to fatal error: %s", GroupAuthorizationFailedError("g"))
+    client.error("Unexpected error during InitProducerIdRequest: %s", NotCoordinatorForGroupError)
+    client.error("something else")
+    assert [line["level"] for line in log.lines] == ["warning", "error", "warning", "error"]
 
 
 class _Clock:
