@@ -9,11 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final, Protocol
 
-import orjson
-from msgspec import MsgspecError
-
 from consumer.filter import IGNORED, End, EndRules, Filter
-from consumer.schema import Event, Poison, gate_poison, read_gate, unparsable, validated
+from consumer.schema import Event, Poison, read_event, read_gate, unknown_severity
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation, size_of
 
 __all__ = ["TOMBSTONE", "Decoder", "InputRecord", "Poison", "SecurityEvent", "Tombstone", "violation_of"]
@@ -41,14 +38,14 @@ class SecurityEvent:
     )  # fmt: skip
 
     def __init__(self, event: Event, time: float, severity: Severity, alertable: bool, ends: End | None) -> None:
-        decision = event["decision"]
+        decision = event.decision
         self._event = event
         self._violation: Violation | None = None
-        self.event_type = event["event_type"]
-        self.guard = decision["guard"]
-        self.allowed = decision["allowed"]
+        self.event_type = event.event_type
+        self.guard = decision.guard
+        self.allowed = decision.allowed
         self.severity = severity
-        self.session_id = event["session"]["id"]
+        self.session_id = event.session.id
         self.time = time
         self.alertable = alertable
         self.ends = ends
@@ -59,47 +56,47 @@ class SecurityEvent:
     @property
     def event_id(self) -> str:
         """The engine's id of the event."""
-        return self._event["event_id"]
+        return self._event.event_id
 
     @property
     def agent_id(self) -> str:
         """The agent that tried the action."""
-        return self._event["agent"]["id"]
+        return self._event.agent.id
 
     @property
     def user_id(self) -> str | None:
         """The session's user."""
-        return self._event["session"].get("user_id")
+        return self._event.session.user_id
 
     @property
     def tenant_id(self) -> str | None:
         """The session's tenant."""
-        return self._event["session"].get("tenant_id")
+        return self._event.session.tenant_id
 
     @property
     def environment(self) -> str | None:
         """The session's environment."""
-        return self._event["session"].get("environment")
+        return self._event.session.environment
 
     @property
     def resource_type(self) -> str:
         """What kind of thing the action was about."""
-        return self._event["resource"]["type"]
+        return self._event.resource.type
 
     @property
     def resource_name(self) -> str:
         """What the action was about."""
-        return self._event["resource"]["name"]
+        return self._event.resource.name
 
     @property
     def ruleset(self) -> str | None:
         """The engine's rule set that decided."""
-        return self._event["decision"].get("ruleset")
+        return self._event.decision.ruleset
 
     @property
     def labels(self) -> Mapping[str, str]:
         """The event's labels; without any, an empty mapping."""
-        return self._event.get("labels") or {}
+        return self._event.labels or {}
 
     def violation(self) -> Violation:
         """The facts that a notification is made of; put together when they are first asked for, as most never are."""
@@ -137,61 +134,28 @@ class Decoder:
         size = size_of(record.key, value, record.headers) if record.headers else len(value) + len(record.key or b"")
         if size > self._max_event_bytes:
             return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
-        try:
-            gate = read_gate(value)
-        except (MsgspecError, UnicodeDecodeError, RecursionError):
-            return self._decode_whole(value)  # it finds out what is wrong
-        decision = gate.decision
+        gate = read_gate(value)
+        if isinstance(gate, Poison):
+            return gate
+        event_type, decision = gate.event_type, gate.decision
+        severity = SEVERITY_BY_LABEL.get(decision.severity)
         reason: str | None = "allowed"
         if not decision.allowed:
-            severity = SEVERITY_BY_LABEL.get(decision.severity)
             if severity is None:
-                return self._decode_whole(value)
-            reason = self._reason(severity, decision.guard, gate.event_type)
+                return unknown_severity(value)
+            reason = self._reason(severity, decision.guard, event_type)
         end_of = self._end_of
-        ends = end_of(gate.event_type, decision.guard, decision.allowed) if end_of is not None else None
-        if reason is None or ends is not None:
-            return self._decode_whole(value)
-        self.ignored[reason] += 1
-        return None
-
-    def _decode_whole(self, value: bytes) -> SecurityEvent | Poison | None:
-        try:
-            event = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            return unparsable(value, error)
-
-        try:
-            decision = event["decision"]
-            allowed = decision["allowed"]
-            guard = decision["guard"]
-            label = decision["severity"]
-            event_type = event["event_type"]
-            severity = SEVERITY_BY_LABEL.get(label)
-        except (KeyError, TypeError):  # missing, not an object, or a severity that is no text
-            return gate_poison(event)
-        if type(guard) is not str or type(event_type) is not str:
-            return gate_poison(event)
-        if allowed is False:
-            if severity is None:
-                return gate_poison(event)
-            reason = self._reason(severity, guard, event_type)
-        elif allowed is True and type(label) is str:
-            reason = "allowed"
-        else:
-            return gate_poison(event)
-        end_of = self._end_of
-        ends = end_of(event_type, guard, allowed) if end_of is not None else None
+        ends = end_of(event_type, decision.guard, decision.allowed) if end_of is not None else None
         if reason is not None and ends is None:
             self.ignored[reason] += 1
             return None
 
-        valid = validated(event)
-        if isinstance(valid, Poison):
-            return valid
-        event, time = valid
-        # Validated, the severity is a known one.
-        return SecurityEvent(event, time, SEVERITY_BY_LABEL[label], reason is None, ends)
+        found = read_event(value)
+        if isinstance(found, Poison):
+            return found
+        event, time = found
+        # Of a valid event the severity is a known one.
+        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends)
 
 
 def violation_of(record: Record) -> Violation:
@@ -201,40 +165,34 @@ def violation_of(record: Record) -> Violation:
     """
     if record.value is None:
         raise ValueError("no event: the record has no value")
-    try:
-        event = orjson.loads(record.value)
-    except orjson.JSONDecodeError as error:
-        poison = unparsable(record.value, error)
-    else:
-        valid = validated(event)
-        if not isinstance(valid, Poison):
-            return _violation(valid[0])
-        poison = valid
-    raise ValueError(f"no event: {poison.path or 'the whole'}: {poison.reason}")
+    found = read_event(record.value)
+    if isinstance(found, Poison):
+        raise ValueError(f"no event: {found.path or 'the whole'}: {found.reason}")
+    return _violation(found[0])
 
 
 def _violation(event: Event) -> Violation:
-    decision, session, resource = event["decision"], event["session"], event["resource"]
+    decision, session, resource = event.decision, event.session, event.resource
     return Violation(
-        event_id=event["event_id"],
-        event_type=event["event_type"],
-        timestamp=event["timestamp"],
-        guard=decision["guard"],
-        severity=SEVERITY_BY_LABEL[decision["severity"]],
-        reason=decision["reason"],
-        allowed=decision["allowed"],
-        agent_id=event["agent"]["id"],
-        session_id=session["id"],
-        resource_type=resource["type"],
-        resource_name=resource["name"],
-        user_id=session.get("user_id"),
-        tenant_id=session.get("tenant_id"),
-        environment=session.get("environment"),
-        policy_hash=decision.get("policy_hash"),
-        ruleset=decision.get("ruleset"),
-        action=event.get("action"),
-        resource_path=resource.get("path"),
-        resource_host=resource.get("host"),
-        resource_port=resource.get("port"),
-        labels=event.get("labels") or {},
+        event_id=event.event_id,
+        event_type=event.event_type,
+        timestamp=event.timestamp,
+        guard=decision.guard,
+        severity=SEVERITY_BY_LABEL[decision.severity],
+        reason=decision.reason,
+        allowed=decision.allowed,
+        agent_id=event.agent.id,
+        session_id=session.id,
+        resource_type=resource.type,
+        resource_name=resource.name,
+        user_id=session.user_id,
+        tenant_id=session.tenant_id,
+        environment=session.environment,
+        policy_hash=decision.policy_hash,
+        ruleset=decision.ruleset,
+        action=event.action,
+        resource_path=resource.path,
+        resource_host=resource.host,
+        resource_port=resource.port,
+        labels=event.labels or {},
     )
