@@ -4,37 +4,31 @@ import argparse
 import getpass
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from consumer.build import build_pipelines
+from consumer.cli.alert_facts import Found, Outlook, details, facts, names_it_says
 from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError
+from consumer.cli.last_event import LastEvent, last_event, names_of
 from consumer.cli.terminal import age, complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
+from consumer.event import violation_of
 from consumer.feedback import Command, Kind, encode_command
 from consumer.kafka import KafkaClients, close_producer, start_producer
-from consumer.reading import read_alerts
-from state.alert import Alert, Due, Former, Status, due
+from consumer.pipeline import Pipeline
+from consumer.reading import read_alerts, read_record
+from providers.retry import Backoff
+from state.alert import Alert, Status, due, kept_name
 from state.violation import Severity
 
 SEND_SECONDS = 30.0
 
 _KINDS = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
 _COLUMNS = ("STATUS", "SEVERITY", "SEEN", "SINCE", "LAST", "OWES", "ORPHANED AT", "PROVIDER", "DEDUP KEY")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An alert and whose it is: the task of that partition has it."""
-
-    provider: str
-    partition: int
-    alert: Alert
-    orphans: Sequence[Former] = ()
-    """Where it has, or may have, an incident whose key is not configured."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -61,6 +55,14 @@ def add_parser(subparsers: Any) -> None:
         choices=[severity.label for severity in Severity],
         help="only those; can be given several times",
     )
+    for name in ("guard", "tenant"):
+        listing.add_argument(
+            f"--{name}",
+            metavar="NAME",
+            action="append",
+            type=_text,
+            help=f"only those whose event that was told last, or is owed, has this {name}; can be given several times",
+        )
     listing.add_argument("--limit", metavar="N", type=count, help="only the N worst")
     listing.add_argument("--summary", action="store_true", help="only how many there are of each kind")
     show = actions.add_parser("show", help="all that is known of one alert")
@@ -96,12 +98,13 @@ def main(args: argparse.Namespace) -> int:
         return [*states, config.kafka.topics.feedback] if args.action in _KINDS else states
 
     async def act(config: Config, clients: KafkaClients, partitions: Partitions) -> int:
-        found = await _found(args, config, clients, partitions)
+        pipelines = {pipeline.provider.name: pipeline for pipeline in build_pipelines(config)}
+        found = await _found(args, config, clients, partitions, pipelines)
         match args.action:
             case "list":
                 return _list(args, found)
             case "show":
-                return _show(args, found)
+                return await _show_with_event(args, config, clients, found, pipelines)
             case _:
                 return await _command(args, config, clients, found)
 
@@ -125,14 +128,17 @@ def _providers(args: argparse.Namespace, config: Config) -> list[str]:
 
 
 async def _found(
-    args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions
+    args: argparse.Namespace,
+    config: Config,
+    clients: KafkaClients,
+    partitions: Partitions,
+    pipelines: Mapping[str, Pipeline],
 ) -> list[Found]:
     found = []
-    integrations = {pipeline.provider.name: pipeline.integrations for pipeline in build_pipelines(config)}
     for provider in _providers(args, config):
         alerts, corrupt = await read_alerts(clients, partitions[config.kafka.state_topic(provider)])
         complain(corrupt)
-        orphans = integrations[provider].orphans
+        orphans = pipelines[provider].integrations.orphans
         found += [Found(provider, partition, alert, orphans(alert)) for partition, alert in alerts]
     return found
 
@@ -148,12 +154,14 @@ def _list(args: argparse.Namespace, found: list[Found]) -> int:
         and (not args.severity or one.alert.highest.label in args.severity)
         and (one.orphans or not args.orphaned)
     ]
+    if args.guard or args.tenant:
+        chosen = _named(chosen, args.guard, args.tenant)
     if args.summary:
         return _summary(args, chosen)
     chosen.sort(key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
     shown = chosen[: args.limit]
     if args.json:
-        show_json([_facts(one) for one in shown])
+        show_json([facts(one) for one in shown])
     elif chosen:
         now = time.time()
         show_table(_COLUMNS, (_row(one, now, is_orphaned_at_shown=args.orphaned) for one in shown))
@@ -163,6 +171,25 @@ def _list(args: argparse.Namespace, found: list[Found]) -> int:
     else:
         print("no alerts")
     return 0
+
+
+def _named(found: Sequence[Found], guards: Sequence[str] | None, tenants: Sequence[str] | None) -> list[Found]:
+    """Those of one of these guards, and of one of these tenants (None: of any)."""
+    wanted_guards, wanted_tenants = ([kept_name(name) for name in names or ()] for names in (guards, tenants))
+    chosen, unknown = [], 0
+    for one in found:
+        if (names := names_of(one.alert)) is None:
+            unknown += 1
+        elif (not guards or kept_name(names[0]) in wanted_guards) and (
+            not tenants or kept_name(names[1]) in wanted_tenants
+        ):
+            chosen.append(one)
+    if unknown:
+        told = "told it" if unknown == 1 else "told them"
+        complain(
+            [f"{counted(unknown, 'alert')} left out: an earlier release {told}, and kept neither guard nor tenant"]
+        )
+    return chosen
 
 
 def _row(found: Found, now: float, *, is_orphaned_at_shown: bool) -> Sequence[object]:
@@ -197,19 +224,54 @@ def _summary(args: argparse.Namespace, chosen: Sequence[Found]) -> int:
     return 0
 
 
-def _show(args: argparse.Namespace, found: list[Found]) -> int:
-    chosen = [one for one in found if one.alert.dedup_key == args.dedup_key]
+async def _show_with_event(
+    args: argparse.Namespace,
+    config: Config,
+    clients: KafkaClients,
+    found: list[Found],
+    pipelines: Mapping[str, Pipeline],
+) -> int:
+    chosen = _of_key(args, found)
     if not chosen:
         return _none(args.dedup_key)
+    newest = chosen[0]
+    pipeline, alert = pipelines[newest.provider], newest.alert
+    event = await last_event(alert, pipeline.template, partial(read_record, clients))
+    return _show(args, chosen, event, _outlook(pipeline, alert, config))
+
+
+def _of_key(args: argparse.Namespace, found: list[Found]) -> list[Found]:
+    """The alerts with the dedup key, the one that something was heard of last before the others: records of one dedup
+    key can have come in several partitions."""
+    chosen = [one for one in found if one.alert.dedup_key == args.dedup_key]
     if len({one.provider for one in chosen}) > 1:
         raise UsageError("--provider: both providers have an alert with this dedup key: say which is meant")
-    # Where records of one dedup key came in several partitions, the one that something was heard of last is shown.
-    newest, *others = sorted(chosen, key=lambda one: (-one.alert.decided, one.partition))
-    facts = {**_facts(newest), **_details(newest.alert)}
+    return sorted(chosen, key=lambda one: (-one.alert.decided, one.partition))
+
+
+def _outlook(pipeline: Pipeline, written: Alert, config: Config) -> Outlook | None:
+    """How what the alert owes goes on by the configuration of today; None if it owes nothing that can be sent."""
+    alert, owed, retry = pipeline.placed(written), written.owed, config.delivery.retry
+    if owed is None:
+        return None
+    try:
+        name = alert.route or pipeline.provider.route_of(violation_of(owed.record))
+    except ValueError:
+        return None
+    backoff = Backoff(retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, lambda: 1)
+    return Outlook(pipeline.route(alert, name), backoff, time.time())
+
+
+def _show(
+    args: argparse.Namespace, chosen: Sequence[Found], event: LastEvent | None = None, outlook: Outlook | None = None
+) -> int:
+    newest, *others = chosen
+    names = {} if event is None else names_it_says(event)
+    shown = {**facts(newest), **names, **details(newest.alert, event, outlook)}
     if args.json:
-        show_json({**facts, "others": [{**_facts(one), **_details(one.alert)} for one in others]})
+        show_json({**shown, "others": [{**facts(one), **details(one.alert)} for one in others]})
     else:
-        show_facts((name.replace("_", " "), value) for name, value in _flat(facts))
+        show_facts((name.replace("_", " "), value) for name, value in _flat(shown))
         for one in others:
             print(f"also in partition {one.partition}: {one.alert.status.value}, {_seen(one.alert)}")
     return 0
@@ -223,47 +285,6 @@ def _seen(alert: Alert) -> str:
 def _none(dedup_key: str) -> int:
     complain([f"there is no alert with the dedup key {dedup_key}"])
     return 1
-
-
-def _facts(found: Found) -> dict[str, Any]:
-    alert = found.alert
-    owes = due(alert)
-    return {
-        "dedup_key": alert.dedup_key,
-        "provider": found.provider,
-        "partition": found.partition,
-        "status": alert.status.value,
-        "severity": alert.highest.label,
-        "occurrences": alert.occurrences,
-        "first_seen": moment(alert.first_seen),
-        "last_seen": moment(alert.last_seen),
-        "route": alert.route,
-        "owes": None if owes is None else owes.value,
-        "orphaned_at": [str(one) for one in found.orphans] or None,
-    }
-
-
-def _details(alert: Alert) -> dict[str, Any]:
-    told, owed = alert.told, alert.owed
-    details: dict[str, Any] = {"session_id": alert.session_id, "decided": moment(alert.decided)}
-    if alert.integration is not None:
-        details["integration"] = alert.integration
-    if alert.former:
-        details["has_left"] = [str(one) for one in alert.former]
-    if told is not None:
-        details["told"] = {"severity": told.severity.label, "at": moment(told.at)}
-    if owed is not None and due(alert) is Due.TRIGGER:
-        details["owed"] = {
-            "severity": owed.severity.label,
-            "since": moment(owed.since),
-            "occurrences": owed.occurrences,
-            "first_offset": owed.first_offset,
-            "last_offset": owed.last_offset,
-            "attempts": owed.attempts,
-            "first_attempt": moment(owed.first_attempt),
-            "last_attempt": moment(owed.last_attempt),
-        }
-    return details
 
 
 def _flat(facts: dict[str, Any]) -> list[tuple[str, object]]:
