@@ -220,11 +220,13 @@ async def test_hostile_text_is_only_text(
             headers=[(HOSTILE, HOSTILE.encode())],
         )
         await first_dead_letters(world, 1)
-        await send(world, event(session=HOSTILE))
+        await send(world, event(session=HOSTILE, reason=HOSTILE, tenant=HOSTILE))
         await checkpointed(commands, 1)
         await produce(world.bootstrap_servers, world.dlq, [HOSTILE.encode()], headers=[(HOSTILE, b"\xff")])
+        (alert,) = await commands.json("alerts", "list")
         for arguments in (
-            ["alerts", "list"], ["dlq", "list"], ["dlq", "show", "0/0"], ["dlq", "replay", "--dry-run"],
+            ["alerts", "list"], ["alerts", "show", alert["dedup_key"]],
+            ["dlq", "list"], ["dlq", "show", "0/0"], ["dlq", "replay", "--dry-run"],
         ):  # fmt: skip
             for extra in ([], ["--json"]):
                 out = await commands.done(*arguments, *extra)
