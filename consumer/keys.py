@@ -25,6 +25,9 @@ from state.violation import Severity
 
 if TYPE_CHECKING:  # the event knows nothing of keys, and a key needs no more of it than its attributes
     from consumer.event import SecurityEvent
+    from state.violation import Violation
+
+    Facts = SecurityEvent | Violation
 
 LACKING: Final = "default"
 """What is rendered for a value that the event lacks; an empty text counts as lacking."""
@@ -59,7 +62,7 @@ _CUT_ESCAPE = re.compile(r"%[0-9A-F]?\Z")
 MIN_KEY_LIMIT: Final = 64
 """The lowest limit with which a shortened key still has a readable prefix."""
 
-_Piece = tuple[Callable[["SecurityEvent"], str | None], str, re.Pattern[str], str]
+_Piece = tuple[Callable[["Facts"], str | None], str, re.Pattern[str], str]
 """How to get a value, the character that ends it, what to encode in it, the literal that follows."""
 
 
@@ -75,7 +78,7 @@ class KeyTemplate:
     text: str
     fields: frozenset[str]
     limit: int | None
-    render: Callable[["SecurityEvent"], str] = field(repr=False, compare=False)
+    render: Callable[["Facts"], str] = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str, limit: int | None = None) -> "KeyTemplate":
@@ -126,13 +129,13 @@ def _split(text: str) -> tuple[str, list[tuple[str, str]]]:
     return head, placeholders
 
 
-def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) -> Callable[["SecurityEvent"], str]:
+def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) -> Callable[["Facts"], str]:
     pieces: list[_Piece] = []
     for name, literal in placeholders:
         end = literal[:1] or "%"
         pieces.append((value_of(name), end, re.compile(f"[%{re.escape(end)}{_CONTROL}]"), literal))
 
-    def render(event: "SecurityEvent") -> str:
+    def render(event: "Facts") -> str:
         parts = [head]
         for get, end, to_encode, literal in pieces:
             value = get(event)
@@ -150,14 +153,14 @@ def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) 
     return render
 
 
-def value_of(name: str) -> Callable[["SecurityEvent"], str | None]:
+def value_of(name: str) -> Callable[["Facts"], str | None]:
     """How to get the value of a placeholder; None or an empty text where the event lacks it."""
     if name.startswith(_LABEL):
         label = name.removeprefix(_LABEL)
         return lambda event: event.labels.get(label)
     if name == "severity":
         return lambda event: _SEVERITY_LABELS[event.severity]
-    get: Callable[[SecurityEvent], str | None] = attrgetter("resource_name" if name == "resource" else name)
+    get: Callable[[Facts], str | None] = attrgetter("resource_name" if name == "resource" else name)
     return get
 
 

@@ -20,8 +20,10 @@ from providers.answer import Accepted, Rejected, RouteRefused, Unavailable
 from providers.delivery.delivery import Delivery
 from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
 from providers.notification import Acknowledge, Origin, Resolve, Story, Trigger
+from providers.text import shorten
 from state.alert import (
     EARLIEST,
+    LONGEST_ERROR,
     Alert,
     Due,
     Owed,
@@ -467,17 +469,11 @@ class TaskOutbox:
         return violation
 
     def _route(self, alert: Alert) -> str:
-        """A route to the alert's integration, if it can, by the name that it had. To acknowledge an alert that has left
-        its own, the last one."""
-        provider, integrations, owed = self._pipeline.provider, self._pipeline.integrations, alert.owed
-        integration, name = alert.integration, alert.route
+        """The route through which the alert is told."""
+        owed, name = alert.owed, alert.route
         if name is None and owed is not None:
-            name = provider.route_of(self._violation(alert.dedup_key, owed))
-        if integration is None and name is not None and name in integrations.of_route:
-            return name
-        if integration is None and alert.former:
-            integration = alert.former[-1].integration
-        return integrations.route(integration, name) or provider.routes[0]
+            name = self._pipeline.provider.route_of(self._violation(alert.dedup_key, owed))
+        return self._pipeline.route(alert, name)
 
     def _former_route(self, alert: Alert) -> str | None:
         """A route to the integration that the alert has left, and that has its turn to be told; None if it is out of
@@ -520,11 +516,12 @@ class TaskOutbox:
             case Rejected(status=status, reason=reason):
                 after = trigger_attempted(alert, dispatch.route, False, now)
                 return self._refused(after, sent, f"rejected_{status}", reason, dispatch.route)
-            case Unavailable(reason=reason) | RouteRefused(reason=reason):
+            case Unavailable(status=answered, reason=reason) | RouteRefused(status=answered, reason=reason):
                 self._reasons[dedup_key] = reason
                 self._tried.add(dedup_key)
                 unknown = isinstance(outcome, Unavailable) and outcome.unknown
-                return trigger_attempted(alert, dispatch.route, unknown, now)
+                error = shorten(reason, LONGEST_ERROR)  # without secrets: each answer's reason is
+                return trigger_attempted(alert, dispatch.route, unknown, now, answered, error)
 
     def _acknowledge_told(self, alert: Alert, outcome: Outcome) -> Alert:
         match outcome:

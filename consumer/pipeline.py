@@ -230,7 +230,9 @@ class Pipeline:
         template = self.template
         dedup_key = template.render(event)
         session_id = _session(event) if "session_id" in template.fields else None
-        occurrence = Occurrence(event.severity, event.time, record, is_replay, is_elsewhere)
+        occurrence = Occurrence(
+            event.severity, event.time, record, is_replay, is_elsewhere, event.guard, event.tenant_id
+        )
         before = store.get(dedup_key)
         integration = before.integration if before is not None else None
         if integration is None:
@@ -254,6 +256,16 @@ class Pipeline:
         if before is not None and before.route is not None:
             return provider.integration_of(before.route)
         return provider.integration_of(provider.route_of(event.violation()))
+
+    def route(self, alert: Alert, name: str | None) -> str:
+        """A route to the alert's integration, if it can, by the ``name`` that it had, or has by what it owes. To
+        acknowledge an alert that has left its own, the last one."""
+        integrations, integration = self.integrations, alert.integration
+        if integration is None and name is not None and name in integrations.of_route:
+            return name
+        if integration is None and alert.former:
+            integration = alert.former[-1].integration
+        return integrations.route(integration, name) or self.provider.routes[0]
 
     def placed(self, written: Alert) -> Alert:
         """An alert that was written down, with the integration that it has by the configuration of today.

@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
-from consumer.kafka import KafkaClients
-from consumer.startup import StartupError
+from consumer.kafka import KafkaClients, start_client, started
+from consumer.startup import CLOSE_SECONDS, StartupError
 from consumer.state_records import Reunited, StateRecords, Unreadable
 from consumer.topics_there import topics_there
 from consumer.watermarks import all_watermarks
 from state.alert import Alert
 from state.counts import Counts
 from state.records import CHECKPOINT_KEY, CorruptState, Position, decode_counts, decode_position
+from state.violation import Record
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 Offsets = Mapping[TopicPartition, int]
@@ -24,6 +27,12 @@ OPEN_SECONDS = 2.0
 """A transaction that is open for longer is none of the service's own, which are committed at once."""
 
 OPEN_POLL_SECONDS = 0.1
+
+RECORD_SECONDS = 5.0
+"""For one record, which somebody waits for who wants to see the rest as well."""
+
+RECORD_BYTES = 64 * 1024
+"""Asked for at a time where one record is wanted; one that is larger comes all the same."""
 
 LAST_OFFSETS = (8, 512)
 """How far from the end a checkpoint is looked for, before all is read: it is the last record of its transaction, but
@@ -74,6 +83,39 @@ async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> Asyn
             if await reader.position(partition) >= ends[partition]:
                 left.discard(partition)
                 reader.pause(partition)
+
+
+async def read_record(clients: KafkaClients, topic: str, partition: int, offset: int) -> Record | None:
+    """The committed record at this place; None if there is none, or the topic is not there any more.
+
+    Raises KafkaError, OSError, TimeoutError: it is not waited for longer than `RECORD_SECONDS`.
+    """
+    wanted = TopicPartition(topic, partition)
+    async with asyncio.timeout(RECORD_SECONDS):
+        if wanted not in await _partitions_there(clients, topic):
+            return None
+        async with started(clients.reader(fetch_bytes=RECORD_BYTES)) as reader:
+            begins, ends = await bounds(reader, [wanted])
+            if not begins[wanted] <= offset < ends[wanted]:
+                return None
+            async for records in read(reader, {wanted: offset}, {wanted: offset + 1}):
+                for found in records:
+                    return Record(
+                        topic, partition, found.offset, found.timestamp, found.key, found.value, tuple(found.headers)
+                    )
+    return None
+
+
+async def _partitions_there(clients: KafkaClients, topic: str) -> Sequence[TopicPartition]:
+    admin = clients.admin()
+    try:
+        await start_client(admin.start())
+        described = (await topics_there(admin)).get(topic, ())
+        return [TopicPartition(topic, one["partition"]) for one in described]
+    finally:
+        with suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await admin.close()
 
 
 async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> AsyncIterator[str]:

@@ -22,6 +22,10 @@ class Backoff:
 
         The wait grows to ``at_most`` seconds, by default to the configured maximum.
         """
+        return self.random() * self.longest(failures, at_most)
+
+    def longest(self, failures: int, at_most: float | None = None) -> float:
+        """How many seconds that is at most."""
         # The exponent is bounded so that a long outage cannot overflow a float.
         ceiling = self.initial * self.multiplier ** min(failures - 1, 64)
-        return self.random() * min(self.maximum if at_most is None else at_most, ceiling)
+        return min(self.maximum if at_most is None else at_most, ceiling)

@@ -10,6 +10,8 @@ never changes, so "the alert exactly as it was" is the same object, and that is 
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from sys import intern
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,6 +24,15 @@ EARLIEST = 1_420_070_400.0
 ELSEWHERE = -1
 """The offset of what is owed because of events of another partition: before all of this one. So it counts as inherited,
 which it is: who owned the key's home before may have sent it."""
+
+LONGEST_NAME = 128
+"""Characters of a guard's or a tenant's name that an alert keeps. Events are hostile, and name what they like."""
+
+LONGEST_ERROR = 160
+"""Characters of the text of a failed attempt that an alert keeps."""
+
+SOURCES = 8192
+"""How many sources are remembered, each of which is one value then (`source`)."""
 
 
 class Status(Enum):
@@ -87,6 +98,11 @@ class Owed(Struct, frozen=True, gc=False):
     a resolve with an unknown answer may have landed after it (design section 6.7). ``holds`` is the input offset that
     the group's offset must not pass because of it: of the first event counted into it that came from the input. A
     replayed dead letter was passed long ago and holds nothing; only replays counted, it is None.
+
+    ``guard`` and ``tenant`` are those of the record, at most `LONGEST_NAME` characters of each (no guard: the state of
+    a release that did not keep it). ``last_error`` is why the last attempt has failed, without secrets and at most
+    `LONGEST_ERROR` characters (None: none has failed, or by such a release), ``last_status`` the provider's status
+    (None: there was no answer).
     """
 
     record: Record
@@ -100,14 +116,39 @@ class Owed(Struct, frozen=True, gc=False):
     last_attempt: float | None = None
     repeat: bool = False
     holds: int | None = None
+    guard: str | None = None
+    tenant: str | None = None
+    last_status: int | None = None
+    last_error: str | None = None
+
+
+class Source(Struct, frozen=True, gc=False):
+    """What an event that was told has in common with very many: its guard, its tenant (None: it names none), and the
+    partition in which its record stands. No guard: it was told by a release that did not keep it."""
+
+    guard: str | None
+    tenant: str | None
+    topic: str
+    partition: int
+
+
+@lru_cache(maxsize=SOURCES)
+def source(guard: str | None, tenant: str | None, topic: str, partition: int) -> Source:
+    """A source: the same value for all alerts that have it, of which there can be a million."""
+    return Source(guard, tenant, topic, partition)
 
 
 class Told(Struct, frozen=True, gc=False):
-    """What the provider was told last: the highest severity, when by our clock, and when by its own (if it said)."""
+    """What the provider was told last: the highest severity, when by our clock, and when by its own (if it said).
+
+    ``offset`` is that of the record of the event, in the partition that `Alert.source` names (None: by a release that
+    did not keep it).
+    """
 
     severity: Severity
     at: float
     date: float | None = None
+    offset: int | None = None
 
 
 class Former(Struct, frozen=True, gc=False):
@@ -144,6 +185,9 @@ class Alert(Struct, frozen=True, gc=False):
     ``key`` is the record key of the last occurrence, by which its producer chose the partition: empty if it had none,
     None if it is the session's id, as most are (or in the state of a release that did not keep it). ``ended_by`` is
     what has ended it, while it is resolving (None: not known, as in the state of a release that did not keep it).
+
+    ``source`` is that of the event in ``told``; where that is None, of the one that was told, or was to be, before. It
+    decides nothing: people ask for it. That of what is owed is in ``owed``.
     """
 
     dedup_key: str
@@ -167,12 +211,13 @@ class Alert(Struct, frozen=True, gc=False):
     orphans: tuple[Former, ...] = ()
     key: bytes | None = None
     ended_by: Ending | None = None
+    source: Source | None = None
 
 
 class Occurrence(Struct, frozen=True, gc=False):
     """One alertable event: its severity, its event time and the record it came in, by the input or by a replay.
 
-    ``is_elsewhere``: the record is of another partition, and was forwarded.
+    ``is_elsewhere``: the record is of another partition, and was forwarded. ``guard`` and ``tenant`` are the event's.
     """
 
     severity: Severity
@@ -180,6 +225,8 @@ class Occurrence(Struct, frozen=True, gc=False):
     record: Record
     is_replay: bool = False
     is_elsewhere: bool = False
+    guard: str | None = None
+    tenant: str | None = None
 
     @property
     def offset(self) -> int:
@@ -267,6 +314,7 @@ def occurred(
         alert.orphans,
         _kept_key(occurrence.record, alert.session_id),
         None,
+        alert.source,
     ), outcome
 
 
@@ -350,27 +398,38 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
     severity = sent.severity if alert.told is None or not alert.has else max(alert.told.severity, sent.severity)
     unsettled, left = alert.unsettled, _never_sent(alert.owed, sent)
     if left is None and unsettled and not resolving:
-        left, unsettled = replace(sent, since=now, attempts=0, repeat=True), False
+        left, unsettled = replace(sent, since=now, attempts=0, repeat=True, last_status=None, last_error=None), False
     return replace(
         alert,
         route=route,
-        told=Told(severity, now, date),
+        told=Told(severity, now, date, sent.record.offset),
         has=not resolving,
         unsettled=unsettled,
         owed=left,
         overflow=None,
+        source=_source_of(sent),
     )
 
 
-def trigger_attempted(alert: Alert, route: str, unknown: bool, now: float) -> Alert:
-    """An attempt to send the owed trigger has not been accepted.
+def trigger_attempted(
+    alert: Alert, route: str, unknown: bool, now: float, status: int | None = None, error: str | None = None
+) -> Alert:
+    """An attempt to send the owed trigger has not been accepted, for this ``error`` (without secrets, at most
+    `LONGEST_ERROR` characters), with this ``status`` if it was answered.
 
     Where it may still land (``unknown``), the alert stays with that route.
     """
     owed = alert.owed
     if owed is not None:
         first_attempt = now if owed.first_attempt is None else owed.first_attempt
-        owed = replace(owed, attempts=owed.attempts + 1, first_attempt=first_attempt, last_attempt=now)
+        owed = replace(
+            owed,
+            attempts=owed.attempts + 1,
+            first_attempt=first_attempt,
+            last_attempt=now,
+            last_status=status,
+            last_error=None if error is None else intern(error),  # in an outage all have the same
+        )
     return replace(alert, route=route if unknown and alert.route is None else alert.route, owed=owed)
 
 
@@ -397,13 +456,14 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
     if left is not None or (alert.has and not alert.unsettled):
         told = alert.told
         if alert.has and told is not None:
-            told = Told(max(told.severity, sent.severity), now, told.date)
-        return replace(alert, owed=left, told=told), dead
+            told = replace(told, severity=max(told.severity, sent.severity), at=now)
+        return replace(alert, owed=left, told=told, source=_source_without(alert, sent)), dead
     if alert.route is not None:
-        return replace(alert, owed=None, told=None, has=False), dead
+        return replace(alert, owed=None, told=None, has=False, source=_source_of(sent)), dead
     # Nothing that could have arrived has been sent; but there may be incidents where it was before.
     if alert.former or (alert.orphans and alert.status is not Status.RESOLVING):
-        return replace(alert, owed=None, told=None, has=False, integration=None), dead
+        source = _source_of(sent)
+        return replace(alert, owed=None, told=None, has=False, integration=None, source=source), dead
     return None, dead
 
 
@@ -418,7 +478,7 @@ def overflowed(alert: Alert) -> Alert | None:
     severity = alert.owed.severity
     if alert.overflow is not None and alert.overflow > severity:
         severity = alert.overflow
-    return replace(alert, owed=None, overflow=severity)
+    return replace(alert, owed=None, overflow=severity, source=_source_without(alert, alert.owed))
 
 
 def needs_room(alert: Alert) -> bool:
@@ -468,7 +528,7 @@ def departed(alert: Alert, left: Former | None) -> Alert:
         unsettled = alert.unsettled or (owed is not None and owed.repeat)
     if owed is not None:
         status = Status.OPEN if status is Status.ACKNOWLEDGED else status
-        owed = replace(owed, attempts=0, repeat=False)
+        owed = replace(owed, attempts=0, repeat=False, last_status=None, last_error=None)
     return replace(
         alert,
         status=status,
@@ -541,7 +601,27 @@ def _kept_key(record: Record, session_id: str | None) -> bytes | None:
 
 def _owe(occurrence: Occurrence, now: float) -> Owed:
     offset = occurrence.offset
-    return Owed(occurrence.record, occurrence.severity, now, offset, offset, holds=occurrence.holds)
+    return Owed(
+        occurrence.record, occurrence.severity, now, offset, offset,
+        holds=occurrence.holds, guard=kept_name(occurrence.guard), tenant=kept_name(occurrence.tenant),
+    )  # fmt: skip
+
+
+def kept_name(name: str | None) -> str | None:
+    """What is kept of the name of a guard or a tenant, of which few have very many alerts."""
+    if name is None:
+        return None
+    return intern(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
+
+
+def _source_of(owed: Owed) -> Source:
+    """The source of the event that is owed."""
+    return source(owed.guard, owed.tenant, owed.record.topic, owed.record.partition)
+
+
+def _source_without(alert: Alert, untold: Owed) -> Source | None:
+    """The source of an alert that does not owe this any more, which was not told either."""
+    return alert.source if alert.told is not None else _source_of(untold)
 
 
 def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
@@ -555,7 +635,7 @@ def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
             holds=None if owed.holds is None else max(owed.holds, sent.last_offset + 1),
             occurrences=max(1, owed.occurrences - sent.occurrences),
         )
-    return replace(owed, attempts=0, first_attempt=None, last_attempt=None)
+    return replace(owed, attempts=0, first_attempt=None, last_attempt=None, last_status=None, last_error=None)
 
 
 def _count(owed: Owed, occurrence: Occurrence) -> Owed:
@@ -575,4 +655,8 @@ def _count(owed: Owed, occurrence: Occurrence) -> Owed:
         owed.last_attempt,
         owed.repeat,
         holds,
+        kept_name(occurrence.guard) if higher else owed.guard,
+        kept_name(occurrence.tenant) if higher else owed.tenant,
+        owed.last_status,
+        owed.last_error,
     )

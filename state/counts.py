@@ -1,6 +1,7 @@
 """What changes of an owed alert while events are counted into it, apart from the record that it keeps.
 
-A record can have 250 KB, and an event may be counted into it a hundred times a second: then only this is written.
+A record can have 250 KB, and an event may be counted into it a hundred times a second: then only this is written. The
+error of the last attempt is part of it, else each attempt would write the record again.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ class Counts:
     owed_attempts: int
     owed_first_attempt: float | None
     owed_last_attempt: float | None
+    owed_last_status: int | None = None
+    owed_last_error: str | None = None
 
 
 def counts_of(alert: Alert) -> Counts:
@@ -45,6 +48,8 @@ def counts_of(alert: Alert) -> Counts:
         owed.attempts,
         owed.first_attempt,
         owed.last_attempt,
+        owed.last_status,
+        owed.last_error,
     )
 
 
@@ -66,6 +71,8 @@ def with_counts(alert: Alert, counts: Counts) -> Alert:
             attempts=counts.owed_attempts,
             first_attempt=counts.owed_first_attempt,
             last_attempt=counts.owed_last_attempt,
+            last_status=counts.owed_last_status,
+            last_error=counts.owed_last_error,
         ),
     )
 

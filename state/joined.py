@@ -53,6 +53,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
     kept, left = _by_incident(own, other)
     is_one_incident = not _is_elsewhere(left, kept)
     incidents = [kept, left] if is_one_incident else [kept]
+    told_last = _told_last(kept, left) if is_one_incident else kept
     return replace(
         kept,
         status=status,
@@ -62,7 +63,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         last_seen=max(own.last_seen, other.last_seen),
         decided=max(own.decided, other.decided),
         highest=max(own.highest, other.highest),
-        told=_told(own.told, other.told) if is_one_incident else kept.told,
+        told=_told((left if told_last is kept else kept).told, told_last.told) if is_one_incident else kept.told,
         has=not is_over and any(alert.has for alert in live if alert in incidents),
         unsettled=own.unsettled or other.unsettled or may_be_resolved or is_repeat_due,
         owed=owed,
@@ -74,6 +75,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         orphans=(),
         key=later.key,
         ended_by=(own.ended_by or other.ended_by) if is_over else None,
+        source=told_last.source,
     )
 
 
@@ -124,11 +126,20 @@ def _taken_by_somebody(live: list[Alert]) -> tuple[Status, bool]:
     return Status.OPEN, any(alert.acknowledging for alert in taken)
 
 
-def _told(own: Told | None, other: Told | None) -> Told | None:
-    if own is None or other is None:
-        return own or other
-    later = other if other.at > own.at else own
-    return Told(max(own.severity, other.severity), later.at, later.date)
+def _told_last(kept: Alert, left: Alert) -> Alert:
+    """The one of which the provider was told last; where it was told of neither, one of which something is known."""
+    if kept.told is None or left.told is None:
+        is_left = left.told is not None or (kept.told is None and kept.source is None)
+    else:
+        is_left = left.told.at > kept.told.at
+    return left if is_left else kept
+
+
+def _told(own: Told | None, last: Told | None) -> Told | None:
+    """What the provider was told of both, of which the ``last`` was told last."""
+    if own is None or last is None:
+        return own or last
+    return replace(last, severity=max(own.severity, last.severity))
 
 
 def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:
@@ -142,6 +153,7 @@ def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:
     attempts = [each for each in (own.first_attempt, other.first_attempt) if each is not None]
     holds = [each.holds for each in (own, other) if each.holds is not None]
     last_attempts = [each for each in (own.last_attempt, other.last_attempt) if each is not None]
+    tried_last = other if (other.last_attempt or 0.0) > (own.last_attempt or 0.0) else own
     return Owed(
         worst.record,
         worst.severity,
@@ -154,4 +166,8 @@ def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:
         max(last_attempts, default=None),
         own.repeat and other.repeat,
         min(holds, default=None),
+        worst.guard,
+        worst.tenant,
+        tried_last.last_status,
+        tried_last.last_error,
     ), False

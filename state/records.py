@@ -10,13 +10,14 @@ meanwhile is written beside it, under the key with `BESIDE` before it (`state.jo
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from operator import attrgetter
 from sys import intern
 from typing import Any
 
 import orjson
 
-from state.alert import Alert, Ending, Former, Owed, Status, Told
+from state.alert import SOURCES, Alert, Ending, Former, Owed, Source, Status, Told, source
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.violation import Record, Severity
@@ -92,7 +93,7 @@ def encode_alert(alert: Alert) -> bytes:
     if alert.route is not None:
         value["route"] = alert.route
     if alert.told is not None:
-        value["told"] = (int(alert.told.severity), alert.told.at, alert.told.date)
+        value["told"] = (int(alert.told.severity), alert.told.at, alert.told.date, alert.told.offset)
     if alert.has:
         value["has"] = True
     if alert.unsettled:
@@ -113,6 +114,8 @@ def encode_alert(alert: Alert) -> bytes:
         value["key"] = _to_text(alert.key)
     if alert.ended_by is not None:
         value["ended_by"] = alert.ended_by.value
+    if (found := alert.source) is not None:
+        value["source"] = (found.guard, found.tenant, found.topic, found.partition)
     return orjson.dumps(value)
 
 
@@ -124,7 +127,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
         if json["v"] != _VERSION:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
         session, told, owed, route, overflow = get("session"), get("told"), get("owed"), get("route"), get("overflow")
-        integration, former = get("integration"), get("former")
+        integration, former, origin = get("integration"), get("former"), get("source")
         occurrences, first_seen, last_seen, decided = (
             json["occurrences"], json["first_seen"], json["last_seen"], json["decided"]
         )  # fmt: skip
@@ -150,7 +153,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             decided,
             _SEVERITY[json["highest"]],
             None if route is None else _text(route),
-            None if told is None else Told(_SEVERITY[told[0]], _number(told[1]), _number_or_none(told[2])),
+            None if told is None else _told_from_json(told),
             has,
             unsettled,
             None if owed is None else _owed_from_json(owed),
@@ -162,6 +165,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             (),
             _from_text(get("key")),
             _ENDINGS.get(get("ended_by")),  # one that only a later release knows is not known
+            None if origin is None else _known_source(*origin[:4]),  # a later release may say more
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
@@ -273,6 +277,8 @@ def _counts_from_json(json: list[Any]) -> Counts:
         _number(time)
     for maybe in (found.owed_first_attempt, found.owed_last_attempt):
         _number_or_none(maybe)
+    _whole_or_none(found.owed_last_status)
+    _text_or_none(found.owed_last_error)
     return replace(found, highest=_SEVERITY[found.highest])
 
 
@@ -286,9 +292,19 @@ def _former_from_json(json: list[Any]) -> Former:
     return Former(None if integration is None else _text(integration), _text(route), bool(more and more[0] is True))
 
 
+def _told_from_json(json: list[Any]) -> Told:
+    offset = json[3] if len(json) > 3 else None  # an earlier release has said less
+    return Told(_SEVERITY[json[0]], _number(json[1]), _number_or_none(json[2]), _whole_or_none(offset))
+
+
+@lru_cache(maxsize=SOURCES)  # as all alerts but a few have one of few
+def _known_source(guard: Any, tenant: Any, topic: Any, partition: Any) -> Source:
+    return source(_text_or_none(guard), _text_or_none(tenant), _text(topic), _whole(partition))
+
+
 def _owed_to_json(owed: Owed) -> dict[str, Any]:
     record = owed.record
-    return {
+    value = {
         "severity": int(owed.severity),
         "since": owed.since,
         "first_offset": owed.first_offset,
@@ -309,6 +325,8 @@ def _owed_to_json(owed: Owed) -> dict[str, Any]:
             "headers": [(_to_text(name.encode()), _to_text(value)) for name, value in record.headers],
         },
     }
+    known = {name: found for name in _OWED_FACTS if (found := getattr(owed, name)) is not None}
+    return {**value, **known} if known else value
 
 
 def _owed_from_json(json: dict[str, Any]) -> Owed:
@@ -335,6 +353,10 @@ def _owed_from_json(json: dict[str, Any]) -> Owed:
         _number_or_none(json["last_attempt"]),
         _flag(json["repeat"]),
         None if holds is None else _whole(holds),
+        _interned(json.get("guard")),
+        _interned(json.get("tenant")),
+        _whole_or_none(json.get("last_status")),
+        _interned(json.get("last_error")),
     )
 
 
@@ -363,6 +385,18 @@ def _text(value: Any) -> str:
     return value
 
 
+def _whole_or_none(value: Any) -> int | None:
+    return None if value is None else _whole(value)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _interned(value: Any) -> str | None:
+    return None if value is None else intern(_text(value))  # of very many alerts it is the same
+
+
 def _mapping_or_none(value: Any) -> Mapping[str, Any] | None:
     if value is not None and value.__class__ is not dict:
         raise TypeError(f"{value.__class__.__name__} is no object")
@@ -385,6 +419,7 @@ def _from_text(text: str | None) -> bytes | None:
 
 _NUMBERS = (float, int)  # not bool, which is a class of its own
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+_OWED_FACTS = ("guard", "tenant", "last_status", "last_error")
 _COUNTS = tuple(each.name for each in fields(Counts))
 _counts_to_json = attrgetter(*_COUNTS)
 _ENDINGS = {ending.value: ending for ending in Ending}

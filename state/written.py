@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+import orjson
+
 from state.alert import Alert
 from state.counts import Counts, counts_of, with_counts
 
@@ -12,7 +14,7 @@ MAX_COUNTS = 256
 MAX_COUNTS_BYTES = 64 * 1024
 """Of all counts together, which stand in each checkpoint's own record. What is more is written with its record."""
 
-_COUNTS_BYTES = 220
+_COUNTS_BYTES = 230
 """At most, of the numbers of one alert. Its key, escaped, takes up to twice its bytes."""
 
 
@@ -77,18 +79,19 @@ class Written:
         return key, alert
 
     def _put(self, key: str, counts: Counts) -> None:
-        if key not in self._counts:
-            self._bytes += _size_of(key)
+        before = self._counts.get(key)
+        self._bytes += _size_of(key, counts) - (0 if before is None else _size_of(key, before))
         self._counts[key] = counts
 
     def _drop(self, key: str) -> None:
-        if self._counts.pop(key, None) is not None:
-            self._bytes -= _size_of(key)
+        counts = self._counts.pop(key, None)
+        if counts is not None:
+            self._bytes -= _size_of(key, counts)
 
 
 def _is_large(alert: Alert) -> bool:
     return alert.owed is not None and alert.owed.record.size >= LARGE_BYTES
 
 
-def _size_of(key: str) -> int:
-    return _COUNTS_BYTES + 2 * len(key.encode())
+def _size_of(key: str, counts: Counts) -> int:
+    return _COUNTS_BYTES + 2 * len(key.encode()) + len(orjson.dumps(counts.owed_last_error))

@@ -3,21 +3,27 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from consumer.build import build_pipelines
+from consumer.cli.alert_facts import Outlook, details, facts, names_it_says
 from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, not_there, show_alerts
 from consumer.cli.alerts_order import KINDS, add_actions, check_usage, command
-from consumer.cli.arguments import add_config, count
+from consumer.cli.arguments import add_config, count, text
 from consumer.cli.ending import UsageError
+from consumer.cli.last_event import LastEvent, last_event
 from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.commanded import state_ends
 from consumer.config import Config
+from consumer.event import violation_of
 from consumer.kafka import KafkaClients
-from consumer.reading import Offsets, read_alerts
-from state.alert import Alert, Due, due
+from consumer.pipeline import Pipeline
+from consumer.reading import Offsets, read_alerts, read_record
+from providers.retry import Backoff
+from state.alert import Alert
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,10 +40,10 @@ def add_parser(subparsers: Any) -> None:
     for action in (listing, show):
         action.add_argument("--provider", choices=("pagerduty", "opsgenie"))
         action.add_argument("--json", action="store_true", help="for programs")
-    show.add_argument("dedup_key", metavar="DEDUP_KEY", type=_text)
+    show.add_argument("dedup_key", metavar="DEDUP_KEY", type=text)
     for action in (listing, show):
         add_config(action)
-    add_actions(actions, _text)
+    add_actions(actions)
     parser.set_defaults(func=main)
 
 
@@ -58,24 +64,17 @@ def main(args: argparse.Namespace) -> int:
             states = [one for provider in providers for one in partitions[config.kafka.state_topic(provider)]]
             ends = await state_ends(clients, states)
         began = time.time()
-        found = await _found(providers, config, clients, partitions)
+        pipelines = {pipeline.provider.name: pipeline for pipeline in build_pipelines(config)}
+        found = await _found(providers, config, clients, partitions, pipelines)
         match args.action:
             case "list":
                 return _list(args, found)
             case "show":
-                return _show(args, Looked(providers, found, began))
+                return await _show_with_event(args, config, clients, Looked(providers, found, began), pipelines)
             case _:
                 return await command(args, config, clients, Looked(providers, found, began), ends)
 
     return run_with_kafka(args, topics, act)
-
-
-def _text(argument: str) -> str:
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("is not UTF-8") from None
-    return argument
 
 
 def _providers(args: argparse.Namespace, config: Config) -> list[str]:
@@ -87,14 +86,17 @@ def _providers(args: argparse.Namespace, config: Config) -> list[str]:
 
 
 async def _found(
-    providers: Sequence[str], config: Config, clients: KafkaClients, partitions: Partitions
+    providers: Sequence[str],
+    config: Config,
+    clients: KafkaClients,
+    partitions: Partitions,
+    pipelines: Mapping[str, Pipeline],
 ) -> list[Found]:
     found = []
-    integrations = {pipeline.provider.name: pipeline.integrations for pipeline in build_pipelines(config)}
     for provider in providers:
         alerts, corrupt = await read_alerts(clients, partitions[config.kafka.state_topic(provider)])
         complain(corrupt)
-        orphans = integrations[provider].orphans
+        orphans = pipelines[provider].integrations.orphans
         found += [Found(provider, partition, alert, orphans(alert)) for partition, alert in alerts]
     return found
 
@@ -108,7 +110,7 @@ def _list(args: argparse.Namespace, found: list[Found]) -> int:
         return _summary(args, meant)
     shown = meant[: args.limit]
     if args.json:
-        show_json([_facts(one) for one in shown])
+        show_json([facts(one) for one in shown])
     elif meant:
         show_alerts(shown, time.time(), is_orphaned_at_shown=args.orphaned)
         of = f"{len(shown):,} of " if len(shown) < len(meant) else ""
@@ -136,20 +138,55 @@ def _summary(args: argparse.Namespace, meant: Sequence[Found]) -> int:
     return 0
 
 
-def _show(args: argparse.Namespace, looked: Looked) -> int:
-    named = [one for one in looked.found if one.alert.dedup_key == args.dedup_key]
+async def _show_with_event(
+    args: argparse.Namespace,
+    config: Config,
+    clients: KafkaClients,
+    looked: Looked,
+    pipelines: Mapping[str, Pipeline],
+) -> int:
+    named = _of_key(args, looked)
     if not named:
         complain([not_there(args.dedup_key, looked)])
         return 1
+    newest = named[0]
+    pipeline, alert = pipelines[newest.provider], newest.alert
+    event = await last_event(alert, pipeline.template, partial(read_record, clients))
+    return _show(args, named, event, _outlook(pipeline, alert, config))
+
+
+def _of_key(args: argparse.Namespace, looked: Looked) -> list[Found]:
+    """The alerts with the dedup key, the one that something was heard of last before the others: records of one dedup
+    key can have come in several partitions."""
+    named = [one for one in looked.found if one.alert.dedup_key == args.dedup_key]
     if len({one.provider for one in named}) > 1:
         raise UsageError("--provider: both providers have an alert with this dedup key: say which is meant")
-    # Where records of one dedup key came in several partitions, the one that something was heard of last is shown.
-    newest, *others = sorted(named, key=lambda one: (-one.alert.decided, one.partition))
-    facts = {**_facts(newest), **_details(newest.alert)}
+    return sorted(named, key=lambda one: (-one.alert.decided, one.partition))
+
+
+def _outlook(pipeline: Pipeline, written: Alert, config: Config) -> Outlook | None:
+    """How what the alert owes goes on by the configuration of today; None if it owes nothing that can be sent."""
+    alert, owed, retry = pipeline.placed(written), written.owed, config.delivery.retry
+    if owed is None:
+        return None
+    try:
+        name = alert.route or pipeline.provider.route_of(violation_of(owed.record))
+    except ValueError:
+        return None
+    backoff = Backoff(retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, lambda: 1)
+    return Outlook(pipeline.route(alert, name), backoff, time.time())
+
+
+def _show(
+    args: argparse.Namespace, named: Sequence[Found], event: LastEvent | None = None, outlook: Outlook | None = None
+) -> int:
+    newest, *others = named
+    names = {} if event is None else names_it_says(event)
+    shown = {**facts(newest), **names, **details(newest.alert, event, outlook)}
     if args.json:
-        show_json({**facts, "others": [{**_facts(one), **_details(one.alert)} for one in others]})
+        show_json({**shown, "others": [{**facts(one), **details(one.alert)} for one in others]})
     else:
-        show_facts((name.replace("_", " "), value) for name, value in _flat(facts))
+        show_facts((name.replace("_", " "), value) for name, value in _flat(shown))
         for one in others:
             print(f"also in partition {one.partition}: {one.alert.status.value}, {_seen(one.alert)}")
     return 0
@@ -158,47 +195,6 @@ def _show(args: argparse.Namespace, looked: Looked) -> int:
 def _seen(alert: Alert) -> str:
     times = "once" if alert.occurrences == 1 else f"{alert.occurrences} times"
     return f"seen {times}, last at {moment(alert.last_seen)}"
-
-
-def _facts(found: Found) -> dict[str, Any]:
-    alert = found.alert
-    owes = due(alert)
-    return {
-        "dedup_key": alert.dedup_key,
-        "provider": found.provider,
-        "partition": found.partition,
-        "status": alert.status.value,
-        "severity": alert.highest.label,
-        "occurrences": alert.occurrences,
-        "first_seen": moment(alert.first_seen),
-        "last_seen": moment(alert.last_seen),
-        "route": alert.route,
-        "owes": None if owes is None else owes.value,
-        "orphaned_at": [str(one) for one in found.orphans] or None,
-    }
-
-
-def _details(alert: Alert) -> dict[str, Any]:
-    told, owed = alert.told, alert.owed
-    details: dict[str, Any] = {"session_id": alert.session_id, "decided": moment(alert.decided)}
-    if alert.integration is not None:
-        details["integration"] = alert.integration
-    if alert.former:
-        details["has_left"] = [str(one) for one in alert.former]
-    if told is not None:
-        details["told"] = {"severity": told.severity.label, "at": moment(told.at)}
-    if owed is not None and due(alert) is Due.TRIGGER:
-        details["owed"] = {
-            "severity": owed.severity.label,
-            "since": moment(owed.since),
-            "occurrences": owed.occurrences,
-            "first_offset": owed.first_offset,
-            "last_offset": owed.last_offset,
-            "attempts": owed.attempts,
-            "first_attempt": moment(owed.first_attempt),
-            "last_attempt": moment(owed.last_attempt),
-        }
-    return details
 
 
 def _flat(facts: dict[str, Any]) -> list[tuple[str, object]]:

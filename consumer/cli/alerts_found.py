@@ -7,12 +7,16 @@ from difflib import get_close_matches
 from heapq import nlargest
 from typing import Any, Final
 
-from consumer.cli.terminal import age, show_table
-from state.alert import Alert, Former, Status, due
+from consumer.cli.arguments import text
+from consumer.cli.last_event import names_of
+from consumer.cli.terminal import age, complain, counted, show_table
+from state.alert import Alert, Former, Status, due, kept_name
 from state.violation import Severity
 
 NEAREST: Final = 3
 """So many keys are named beside one that is not there."""
+
+FILTERS: Final = ("--status", "--severity", "--guard", "--tenant", "--orphaned")
 
 _COMPARED: Final = 1000
 """With how many keys one that is not there is compared as a whole, which takes some 0.1 ms each."""
@@ -44,7 +48,7 @@ class Looked:
 
 
 def add_filters(parser: Any) -> None:
-    """``--status``, ``--severity`` and ``--orphaned``, as `chosen` takes them."""
+    """``--status``, ``--severity``, ``--guard``, ``--tenant`` and ``--orphaned``, as `chosen` takes them."""
     parser.add_argument(
         "--status",
         action="append",
@@ -57,6 +61,14 @@ def add_filters(parser: Any) -> None:
         choices=[severity.label for severity in Severity],
         help="only those; can be given several times",
     )
+    for name in ("guard", "tenant"):
+        parser.add_argument(
+            f"--{name}",
+            metavar="NAME",
+            action="append",
+            type=text,
+            help=f"only those whose event that was told last, or is owed, has this {name}; can be given several times",
+        )
     parser.add_argument(
         "--orphaned",
         action="store_true",
@@ -66,7 +78,7 @@ def add_filters(parser: Any) -> None:
 
 def has_filter(args: argparse.Namespace) -> bool:
     """Whether any of the filters is given."""
-    return bool(args.status or args.severity or args.orphaned)
+    return bool(args.status or args.severity or args.guard or args.tenant or args.orphaned)
 
 
 def chosen(args: argparse.Namespace, found: Iterable[Found]) -> list[Found]:
@@ -78,7 +90,28 @@ def chosen(args: argparse.Namespace, found: Iterable[Found]) -> list[Found]:
         and (not args.severity or one.alert.highest.label in args.severity)
         and (one.orphans or not args.orphaned)
     ]
+    if args.guard or args.tenant:
+        meant = _named(meant, args.guard, args.tenant)
     return sorted(meant, key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
+
+
+def _named(found: Sequence[Found], guards: Sequence[str] | None, tenants: Sequence[str] | None) -> list[Found]:
+    """Those of one of these guards, and of one of these tenants (None: of any)."""
+    wanted_guards, wanted_tenants = ([kept_name(name) for name in names or ()] for names in (guards, tenants))
+    named, unknown = [], 0
+    for one in found:
+        if (names := names_of(one.alert)) is None:
+            unknown += 1
+        elif (not guards or kept_name(names[0]) in wanted_guards) and (
+            not tenants or kept_name(names[1]) in wanted_tenants
+        ):
+            named.append(one)
+    if unknown:
+        told = "told it" if unknown == 1 else "told them"
+        complain(
+            [f"{counted(unknown, 'alert')} left out: an earlier release {told}, and kept neither guard nor tenant"]
+        )
+    return named
 
 
 def not_there(dedup_key: str, looked: Looked) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, has_filter, not_there, show_alerts
+from consumer.cli.alerts_found import FILTERS, Found, Looked, add_filters, chosen, has_filter, not_there, show_alerts
 from consumer.cli.alerts_sent import Order, Sent, alerts_of, awaited_of, send, wait
-from consumer.cli.arguments import add_config
+from consumer.cli.arguments import add_config, text
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, counted, plain, show_json
@@ -33,8 +33,8 @@ _NAMED: Final = 3
 # arguments
 
 
-def add_actions(actions: Any, text: Any) -> None:
-    """Add the two actions to those of ``alerts``; ``text`` is the type of a text."""
+def add_actions(actions: Any) -> None:
+    """Add the two actions to those of ``alerts``."""
     acknowledge = actions.add_parser(
         "ack",
         help="acknowledge alerts, here and at their provider",
@@ -82,10 +82,10 @@ def _seconds(text: str) -> float:
 def check_usage(args: argparse.Namespace) -> None:
     """Raises `UsageError` where it is not said which alerts are meant, or nobody can be asked."""
     if args.dedup_keys and has_filter(args):
-        raise UsageError("--status, --severity, --orphaned: say which alerts by these or by dedup keys, not by both")
+        raise UsageError(f"{', '.join(FILTERS)}: say which alerts by these or by dedup keys, not by both")
     if not args.dedup_keys:
         if not has_filter(args):
-            raise UsageError("which alerts? Give their dedup keys, or --severity, --status or --orphaned")
+            raise UsageError(f"which alerts? Give their dedup keys, or one of {', '.join(FILTERS)}")
         require_somebody(args)
 
 

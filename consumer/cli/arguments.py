@@ -48,3 +48,12 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text[:18]) == 0:
         raise argparse.ArgumentTypeError("must be a whole number of at least 1")
     return int(text[:18])
+
+
+def text(argument: str) -> str:
+    """Text that Kafka can hold. Raises `argparse.ArgumentTypeError`."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("is not UTF-8") from None
+    return argument

@@ -11,7 +11,7 @@ from consumer.checkpoint import Checkpoint, Sink
 from consumer.clock import Clock
 from consumer.kafka import KafkaClients
 from consumer.record_clock import RecordClock
-from state.alert import Alert, Owed, Status, Told
+from state.alert import Alert, Owed, Status, Told, source
 from state.records import Position
 from state.store import Cut
 from state.violation import Record, Severity
@@ -62,8 +62,9 @@ def open_alerts(count: int, *, session: str | None = None) -> Iterator[Alert]:
             decided=now,
             highest=Severity.CRITICAL,
             route="default",
-            told=Told(Severity.CRITICAL, now, now),
+            told=Told(Severity.CRITICAL, now, now, number),
             has=True,
+            source=source("forbidden_path", "acme-corp", "clawdstrike.events", 0),
         )
 
 
@@ -75,5 +76,5 @@ def owed_alerts(topic: str, numbers: range, guards: Sequence[str]) -> Iterator[A
         session = session_id(number)
         value = encode(event(session=session, guard=guard))
         record = Record(topic, 0, index, int(now * 1000), session.encode(), value)
-        owed = Owed(record, Severity.CRITICAL, now, index, index, holds=index)
+        owed = Owed(record, Severity.CRITICAL, now, index, index, holds=index, guard=guard, tenant="acme-corp")
         yield Alert(f"{guard}:{session}", Status.OPEN, session, 1, now, now, now, Severity.CRITICAL, owed=owed)

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from consumer.cli.main import main
 from consumer.feedback import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
-from tests.support.kafka import committed_records, create_topic, group_offsets, groups, produce
+from tests.support.kafka import admin, committed_records, create_topic, group_offsets, groups, produce
 from tests.support.seen import dead_letters, first_dead_letters, send
 from tests.support.service import World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -118,6 +120,46 @@ async def test_alerts_are_listed_shown_acknowledged_and_resolved(
         await commands.done("alerts", "resolve", "clawdstrike-secret_leak-s2", "--provider", "opsgenie")
         await sandbox.wait_for(lambda: len(sandbox.open_incidents()) == 3)
         await checkpointed(commands, 3)
+
+
+async def test_an_alert_is_shown_with_the_event_that_was_told_or_is_owed(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    async with running_member(world.config):
+        await send(world, event(event_id="e-1", reason="why", tenant="acme"))
+        await incidents(sandbox, 1)
+        await checkpointed(commands, 1)
+        await send(world, event(event_id="e-2", reason="another"))  # is suppressed
+        shown = await commands.json("alerts", "show", KEY)
+        assert shown["event"] == {
+            "id": "e-1", "reason": "why", "agent": "agent-7", "topic": world.events, "partition": 0, "offset": 0,
+        }  # fmt: skip
+        assert (shown["guard"], shown["tenant"]) == ("forbidden_path", "acme")
+
+        sandbox.faults.add(Fault(Answer(status=503, body=json.dumps({"message": "down"})), action="trigger"))
+        await send(world, event(session="s2", guard="secret_leak", event_id="e-3", tenant=None))
+
+        async def failed() -> Any:
+            code, out, _ = await commands.run("alerts", "show", "secret_leak:s2", "--json")
+            return json.loads(out) if code == 0 and json.loads(out)["owed"]["attempts"] else None
+
+        shown = await wait_until(failed, "an attempt that has failed is in the state", poll=0.1)
+        assert (shown["event"]["id"], shown["event"]["offset"], shown["tenant"]) == ("e-3", 2, None)
+        assert (shown["owed"]["last_error"], shown["owed"]["route"]) == ("503 down", "default")
+        assert "when its route works again" in shown["owed"]["next_attempt"]
+        listed = await commands.json("alerts", "list", "--guard", "secret_leak")
+        assert [one["dedup_key"] for one in listed] == ["secret_leak:s2"]
+        assert [one["dedup_key"] for one in await commands.json("alerts", "list", "--tenant", "acme")] == [KEY]
+    async with admin(world.bootstrap_servers) as client:
+        await client.delete_records({TopicPartition(world.events, 0): RecordsToDelete(before_offset=3)})
+    shown = await commands.json("alerts", "show", KEY)
+    assert shown["event"] == {
+        "topic": world.events, "partition": 0, "offset": 0,
+        "note": "not there any more: its topic keeps no record for ever",
+    }  # fmt: skip
+    assert (await commands.json("alerts", "show", "secret_leak:s2"))["event"]["id"] == "e-3", "it is in the state"
 
 
 async def test_a_key_in_two_partitions_is_one_answer_with_the_partition_each_time(
@@ -236,11 +278,13 @@ async def test_hostile_text_is_only_text(
             headers=[(HOSTILE, HOSTILE.encode())],
         )
         await first_dead_letters(world, 1)
-        await send(world, event(session=HOSTILE))
+        await send(world, event(session=HOSTILE, reason=HOSTILE, tenant=HOSTILE))
         await checkpointed(commands, 1)
         await produce(world.bootstrap_servers, world.dlq, [HOSTILE.encode()], headers=[(HOSTILE, b"\xff")])
+        (alert,) = await commands.json("alerts", "list")
         for arguments in (
-            ["alerts", "list"], ["dlq", "list"], ["dlq", "show", "0/0"], ["dlq", "replay", "--dry-run"],
+            ["alerts", "list"], ["alerts", "show", alert["dedup_key"]],
+            ["dlq", "list"], ["dlq", "show", "0/0"], ["dlq", "replay", "--dry-run"],
         ):  # fmt: skip
             for extra in ([], ["--json"]):
                 out = await commands.done(*arguments, *extra)

@@ -7,6 +7,7 @@ from msgspec import structs
 
 from state import alert as rules
 from state.alert import (
+    LONGEST_NAME,
     Alert,
     Due,
     Ending,
@@ -30,6 +31,7 @@ from state.alert import (
     resolve_answered,
     restored,
     returned,
+    source,
     trigger_accepted,
     trigger_attempted,
     trigger_refused,
@@ -339,6 +341,83 @@ def test_an_attempt_is_counted_and_fixes_the_route_only_where_it_may_still_land(
     assert twice.route == "by_guard:x"
     assert twice.owed is not None
     assert (twice.owed.attempts, twice.owed.first_attempt, twice.owed.last_attempt) == (2, T0 + 1, T0 + 5)
+
+
+def test_what_the_last_attempt_met_is_kept_and_goes_with_the_attempts() -> None:
+    alert, _ = occurs(None)
+    tried = trigger_attempted(alert, "default", False, T0 + 1, 503, "down")
+    assert tried.owed is not None
+    assert (tried.owed.last_status, tried.owed.last_error) == (503, "down")
+    counted, _ = occurs(tried, severity=Severity.CRITICAL, at=T0 + 2)
+    assert counted.owed is not None
+    assert (counted.owed.last_status, counted.owed.last_error) == (503, "down")
+    worse = trigger_accepted(counted, tried.owed, "default", None, T0 + 3)
+    assert worse.owed is not None
+    assert (worse.owed.attempts, worse.owed.last_status, worse.owed.last_error) == (0, None, None)
+    unanswered = trigger_attempted(counted, "default", True, T0 + 4, None, "no answer in time")
+    assert unanswered.owed is not None
+    assert (unanswered.owed.last_status, unanswered.owed.last_error) == (None, "no answer in time")
+
+
+# which event it was
+
+
+def of(guard: str, tenant: str | None = None, *, offset: int = 0, severity: Severity = Severity.HIGH) -> Occurrence:
+    return Occurrence(severity, T0, record(offset), guard=guard, tenant=tenant)
+
+
+def occurs_of(alert: Alert | None, occurrence: Occurrence) -> Alert:
+    return occurred(alert, "key", "sess-1", occurrence, T0, POLICY)[0]
+
+
+def accepted(alert: Alert) -> Alert:
+    assert alert.owed is not None
+    return trigger_accepted(alert, alert.owed, "default", None, T0)
+
+
+def test_an_alert_keeps_which_event_was_told_until_another_one_is() -> None:
+    alert = accepted(occurs_of(None, of("a", "acme", offset=3)))
+    assert (alert.source, alert.told and alert.told.offset) == (source("a", "acme", "events", 0), 3)
+    suppressed = occurs_of(alert, of("b", offset=4))
+    assert (suppressed.source, suppressed.told) == (alert.source, alert.told)
+    owing = occurs_of(alert, of("b", offset=5, severity=Severity.CRITICAL))
+    assert (owing.source, owing.told) == (alert.source, alert.told), "it was not told yet"
+    assert owing.owed is not None
+    assert (owing.owed.guard, owing.owed.tenant) == ("b", None)
+    after = accepted(owing)
+    assert (after.source, after.told and after.told.offset) == (source("b", None, "events", 0), 5)
+
+
+def test_what_is_counted_in_is_the_event_that_is_owed_only_if_it_is_worse() -> None:
+    alert = occurs_of(None, of("a", "acme"))
+    same, worse = occurs_of(alert, of("b")), occurs_of(alert, of("b", severity=Severity.CRITICAL))
+    assert [(one.owed.guard, one.owed.tenant) for one in (same, worse) if one.owed is not None] == [
+        ("a", "acme"), ("b", None),
+    ]  # fmt: skip
+
+
+def test_what_was_never_told_leaves_its_guard_and_tenant_behind() -> None:
+    unsent = occurs_of(None, of("a", "acme"))
+    dropped = overflowed(unsent)
+    assert dropped is not None
+    assert dropped.source == source("a", "acme", "events", 0)
+    sent = trigger_attempted(unsent, "default", True, T0)
+    assert sent.owed is not None
+    refused, _ = trigger_refused(sent, sent.owed, T0)
+    assert refused is not None
+    assert (refused.told, refused.source) == (None, dropped.source)
+    raised = occurs_of(accepted(unsent), of("b", offset=9, severity=Severity.CRITICAL))
+    assert raised.owed is not None
+    update, _ = trigger_refused(raised, raised.owed, T0)
+    assert update is not None
+    assert (update.source, update.told and update.told.offset) == (dropped.source, 0), "of what was told"
+
+
+def test_names_are_shared_and_bounded() -> None:
+    one, other = (accepted(occurs_of(None, of("".join(["long", "guard"]), "x" * 9999))) for _ in range(2))
+    assert one.source is other.source
+    assert one.source is not None
+    assert one.source.tenant == "x" * (LONGEST_NAME - 1) + "…"
 
 
 # a rejected update

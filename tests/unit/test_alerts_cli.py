@@ -11,13 +11,18 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
-from consumer.cli.alerts import _list, _show
+from consumer.cli.alert_facts import Outlook, last_error, next_attempt
+from consumer.cli.alerts import _list, _of_key, _show
 from consumer.cli.alerts_found import Found, Looked, nearest, not_there
+from consumer.cli.last_event import LastEvent, Place
+from consumer.event import violation_of
 from consumer.reading import alerts_of
 from consumer.state_records import StateRecords
-from state.alert import Alert, Owed, Status
+from providers.retry import Backoff
+from state.alert import LONGEST_NAME, Alert, Owed, Status, source
 from state.records import BESIDE, CHECKPOINT_KEY, Position, encode_alert, encode_position
 from state.violation import Record, Severity
+from tests.support.events import encode, event
 
 RECORD = Record("events", 0, 1, 1000, None, b"{}")
 ALERT = Alert("guard:s", Status.OPEN, "s", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default")
@@ -61,10 +66,10 @@ THERE = Found("pagerduty", 0, ALERT)
 
 
 def said(arguments: dict[str, Any], found: list[Found], capsys: pytest.CaptureFixture[str]) -> str:
-    options = {"status": None, "severity": None, "limit": None, "summary": False, "orphaned": False, "json": False}
-    args = argparse.Namespace(**options | arguments)
-    is_one = "dedup_key" in arguments
-    assert (_show(args, Looked(["pagerduty"], found, 0.0)) if is_one else _list(args, found)) == 0
+    options = {"status": None, "severity": None, "guard": None, "tenant": None, "limit": None, "summary": False}
+    args = argparse.Namespace(**options | {"orphaned": False, "json": False} | arguments)
+    named = _of_key(args, Looked(["pagerduty"], found, 0.0)) if "dedup_key" in arguments else None
+    assert (_list(args, found) if named is None else _show(args, named)) == 0
     return capsys.readouterr().out
 
 
@@ -126,6 +131,85 @@ def test_a_list_can_be_filtered_cut_and_summed_up(capsys: pytest.CaptureFixture[
         "status": "open",
         "alerts": 3,
     }
+
+
+def named(key: str, guard: str | None, tenant: str | None) -> Found:
+    return Found("pagerduty", 0, replace(ALERT, dedup_key=key, source=source(guard, tenant, "events", 0)))
+
+
+def test_a_list_can_be_of_guards_and_tenants(capsys: pytest.CaptureFixture[str]) -> None:
+    record = replace(RECORD, value=encode(event(guard="owed", tenant="acme")))
+    owing = Owed(record, Severity.HIGH, 1.0, 1, 1)
+    found = [
+        named("a", "one", "acme"),
+        named("b", "two", "acme"),
+        named("c", "two", None),
+        named("d", "x" * LONGEST_NAME, "other"),
+        named("told before", None, None),
+        Found("pagerduty", 0, replace(ALERT, dedup_key="of old", owed=owing)),
+        Found("pagerduty", 0, replace(ALERT, dedup_key="of now", owed=replace(owing, guard="owed", tenant=None))),
+    ]
+
+    def keys(**arguments: Any) -> list[str]:
+        return [one["dedup_key"] for one in json.loads(said({"json": True, **arguments}, found, capsys))]
+
+    assert keys(guard=["one", "owed"]) == ["a", "of now", "of old"]
+    assert keys(tenant=["acme"]) == ["a", "b", "of old"]
+    assert keys(guard=["two"], tenant=["acme"]) == ["b"]
+    assert keys(guard=["x" * LONGEST_NAME]) == ["d"]
+    assert len(keys()) == len(found)
+
+
+def test_alerts_whose_guard_is_not_known_are_counted_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"status": None, "severity": None, "limit": None, "summary": False, "orphaned": False, "json": False}
+    assert _list(argparse.Namespace(**options, guard=["one"], tenant=None), [named("a", "one", None), HERE]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "1 alert"
+    assert err == "1 alert left out: an earlier release told it, and kept neither guard nor tenant\n"
+
+
+BACKOFF = Backoff(1.0, 30.0, 2.0, lambda: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "now", "said"),
+    [
+        (0, 1000.0, "at its turn: not tried yet"),
+        (1, 1000.5, "by 1970-01-01T00:16:41.000Z, or when its route works again"),
+        (9, 1000.5, "by 1970-01-01T00:17:10.000Z, or when its route works again"),
+        (9, 1031.0, "when its route works again, or at its turn"),
+    ],
+)
+def test_when_it_is_tried_again(attempts: int, now: float, said: str) -> None:
+    owed = Owed(RECORD, Severity.HIGH, 1.0, 1, 1, attempts=attempts, last_attempt=1000.0 if attempts else None)
+    assert next_attempt(owed, BACKOFF, now) == said
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [(503, "down", "503 down"), (503, "HTTP 503", "HTTP 503"), (None, "no answer", "no answer"), (None, None, None)],
+)
+def test_what_the_last_attempt_has_met(status: int | None, error: str | None, said: str | None) -> None:
+    owed = Owed(RECORD, Severity.HIGH, 1.0, 1, 1, last_status=status, last_error=error)
+    assert last_error(owed) == said
+
+
+def test_what_is_owed_is_shown_with_its_event_its_route_and_what_it_has_met(capsys: pytest.CaptureFixture[str]) -> None:
+    owed = Owed(
+        RECORD, Severity.HIGH, 1.0, 1, 1, attempts=2, last_attempt=1000.0, last_status=503, last_error="down\x1b",
+    )  # fmt: skip
+    says = violation_of(replace(RECORD, value=encode(event(event_id="e-1", guard="g", tenant="t", reason="r"))))
+    args = argparse.Namespace(json=False)
+    found = Found("pagerduty", 0, replace(ALERT, owed=owed))
+    _show(args, [found], LastEvent(Place("events", 0, 1), says), Outlook("default", BACKOFF, 1000.0))
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for line in (
+        "guard g", "tenant t", "event id e-1", "event reason r", "event agent agent-7", "event topic events",
+        "event partition 0", "event offset 1", "owed route default", "owed attempts 2",
+        "owed last attempt 1970-01-01T00:16:40.000Z", "owed last error 503 down\\x1b",
+        "owed next attempt by 1970-01-01T00:16:42.000Z, or when its route works again",
+    ):  # fmt: skip
+        assert line in said
 
 
 def test_ten_thousand_alerts_are_listed_in_a_moment(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from state.alert import (
     due,
     occurred,
     over,
+    source,
     trigger_accepted,
 )
 from state.joined import ELSEWHERE, handed_over, joined
@@ -78,6 +79,38 @@ def alerts(draw: st.DrawFn) -> Alert:
         route=route, told=said, has=said is not None and status is not Status.RESOLVING, unsettled=draw(st.booleans()),
         owed=owing, acknowledging=status is Status.OPEN and draw(st.booleans()), key=draw(st.none() | st.binary()),
     )  # fmt: skip
+
+
+# which event it was
+
+
+def test_the_event_of_the_one_that_was_told_last_is_the_event_of_both() -> None:
+    earlier = told(source=source("a", "acme", "events", 0), told=Told(Severity.CRITICAL, NOW, None, 3))
+    later = told(source=source("b", None, "events", 5), told=Told(Severity.HIGH, NOW + 1, None, 8))
+    for own, handed in ((earlier, later), (later, earlier)):
+        found = joined(own, handed)
+        assert found is not None
+        assert (found.source, found.told) == (later.source, Told(Severity.CRITICAL, NOW + 1, None, 8))
+
+
+def test_where_one_was_told_its_event_is_the_event_of_both() -> None:
+    said = told(source=source("a", None, "events", 0), told=Told(Severity.HIGH, NOW, None, 3))
+    untold = alert(source=source("b", None, "events", 5), overflow=Severity.HIGH)
+    for own, handed in ((said, untold), (untold, said)):
+        found = joined(own, handed)
+        assert found is not None
+        assert (found.source, found.told) == (said.source, said.told)
+    assert (joined(alert(), untold) or said).source == untold.source
+
+
+def test_the_error_of_what_is_owed_by_both_is_that_of_the_last_attempt() -> None:
+    first = alert(owed=owes(attempts=3, last_attempt=NOW, last_status=503, last_error="down", guard="a"))
+    second = alert(owed=owes(Severity.CRITICAL, attempts=1, last_attempt=NOW + 1, last_error="no answer", guard="b"))
+    for own, handed in ((first, second), (second, first)):
+        found = joined(own, handed)
+        assert found is not None
+        assert found.owed is not None
+        assert (found.owed.last_status, found.owed.last_error, found.owed.guard) == (None, "no answer", "b")
 
 
 # what is handed over to a home that has nothing

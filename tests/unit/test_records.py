@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import Alert, Ending, Former, Owed, Status, Told
+from state.alert import Alert, Ending, Former, Owed, Status, Told, source
 from state.anchors import Anchor
 from state.records import (
     CHECKPOINT_KEY,
@@ -54,7 +54,12 @@ OWED = st.builds(
     last_attempt=st.none() | TIMES,
     repeat=st.booleans(),
     holds=st.none() | OFFSETS,
+    guard=st.none() | TEXT,
+    tenant=st.none() | TEXT,
+    last_status=st.none() | st.integers(100, 599),
+    last_error=st.none() | TEXT,
 )
+TOLD = st.builds(Told, SEVERITIES, TIMES, st.none() | TIMES, st.none() | OFFSETS)
 ALERTS = st.builds(
     Alert,
     dedup_key=TEXT.filter(bool),
@@ -66,7 +71,7 @@ ALERTS = st.builds(
     decided=TIMES,
     highest=SEVERITIES,
     route=st.none() | TEXT,
-    told=st.none() | st.builds(Told, SEVERITIES, TIMES, st.none() | TIMES),
+    told=st.none() | TOLD,
     has=st.booleans(),
     unsettled=st.booleans(),
     owed=st.none() | OWED,
@@ -75,6 +80,7 @@ ALERTS = st.builds(
     former=st.lists(st.builds(Former, st.none() | TEXT, TEXT, st.booleans()), max_size=3).map(tuple),
     key=BYTES,
     ended_by=st.none() | st.sampled_from(Ending),
+    source=st.none() | st.builds(source, st.none() | TEXT, st.none() | TEXT, TEXT, st.integers(0, 10_000)),
 )
 
 

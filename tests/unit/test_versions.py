@@ -2,7 +2,7 @@
 
 import hashlib
 from base64 import b64decode
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from consumer.left_alone import TOLD_OF_EACH, LeftAlone
 from consumer.restore import StateRefused
 from consumer.state_records import Unreadable
 from providers.answer import Accepted, Unavailable
-from state.alert import Alert, Due, Former, Owed, Status, Told, due
+from state.alert import Alert, Due, Former, Owed, Status, Told, due, source
 from state.joined import reunited
 from state.records import (
     BESIDE,
@@ -33,6 +33,7 @@ from state.records import (
 from state.violation import Record, Severity
 from tests import released
 from tests.released import record
+from tests.released.v0_1 import alert as alert_0_1
 from tests.released.v0_1 import records as release_0_1
 from tests.support.delivery_setting import EPOCH, Setting
 from tests.unit.test_records import ALERTS
@@ -68,7 +69,12 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     assert (found.status.value, found.route, found.occurrences) == (alert.status.value, alert.route, alert.occurrences)
     assert (found.owed is None) is (alert.owed is None)
     back = decode_alert(found.dedup_key.encode(), release_0_1.encode_alert(found))
-    known = replace(alert, failed=0, overflow=None, integration=None, former=(), key=None, ended_by=None)
+    known = replace(alert, failed=0, overflow=None, integration=None, former=(), key=None, ended_by=None, source=None)
+    if known.told is not None:
+        known = replace(known, told=replace(known.told, offset=None))
+    if known.owed is not None:
+        owed = replace(known.owed, guard=None, tenant=None, last_status=None, last_error=None)
+        known = replace(known, owed=owed)
     assert back == known, "and this one what it writes then"
 
 
@@ -94,11 +100,20 @@ def test_what_this_release_writes_is_read_by_the_last_one_with_nothing_lost_that
     assert len(found) == len(list(record.alerts()))
     for alert in record.alerts():
         before = release_0_1.decode_alert(alert.dedup_key.encode(), found[alert.dedup_key.encode()])
-        now = {**structs.asdict(alert), "told": alert.told and structs.asdict(alert.told)}
+        now = structs.asdict(alert)
         if (owed := alert.owed) is not None:
-            now["owed"] = {**structs.asdict(owed), "record": structs.asdict(owed.record)}
+            known = [field.name for field in fields(alert_0_1.Owed)]
+            now["owed"] = {name: getattr(owed, name) for name in known} | {"record": structs.asdict(owed.record)}
+        if (told := alert.told) is not None:
+            now["told"] = {field.name: getattr(told, field.name) for field in fields(alert_0_1.Told)}
         assert asdict(before) == {**{name: now[name] for name in asdict(before)}, "status": before.status}
         assert before.status.value == alert.status.value
+
+
+def test_what_later_releases_say_more_of_a_source_is_passed_over() -> None:
+    later = {"source": ["guard", None, "events", 3, "more"], "told": [3, 1.0, None, 7, "more"]}
+    alert = decode_alert(KEY.encode(), changed(ALERT, **later))
+    assert alert == replace(ALERT, told=Told(Severity.HIGH, 1.0, None, 7), source=source("guard", None, "events", 3))
 
 
 def test_the_last_release_reads_a_checkpoint_that_names_its_group() -> None:
@@ -142,6 +157,10 @@ UNREADABLE = {
     "told something else": changed(told={"severity": 3}),
     "told at no time": changed(told=[3, "now", None]),
     "told nothing": changed(told=[]),
+    "told at an offset that is a text": changed(told=[3, 1.0, None, "7"]),
+    "of a guard that is a number": changed(source=[7, None, "events", 3]),
+    "of no partition": changed(source=["guard", None, "events"]),
+    "of a partition that is a text": changed(source=["guard", None, "events", "3"]),
     "failed so often": changed(failed=1.5),
     "owes a text": changed(owed="a trigger"),
     "owes nothing at all": changed(owed={}),
@@ -149,6 +168,9 @@ UNREADABLE = {
     "owed from an offset that is a text": owing(first_offset="7"),
     "holds a text": owing(holds="7"),
     "repeats a number": owing(repeat=1),
+    "owes what has no guard but a list": owing(guard=["guard"]),
+    "met a status that is a text": owing(last_status="503"),
+    "met an error that is a number": owing(last_error=503),
     "of a record without a topic": of_record(topic=None),
     "of a record with bytes that are none": of_record(value="!!!"),
     "of a record at no time": of_record(timestamp="now"),

@@ -22,6 +22,7 @@ from consumer.restore import restore
 from consumer.turns import Turns
 from state import written
 from state.alert import (
+    LONGEST_ERROR,
     Alert,
     Occurrence,
     Outcome,
@@ -215,6 +216,48 @@ def test_an_attempt_through_the_alerts_own_route_is_a_count() -> None:
     assert everything(partition.restored()) == partition.alerts()
 
 
+def test_the_error_of_an_attempt_is_a_count_and_no_reason_to_write_the_record_again() -> None:
+    partition = Partition()
+    partition.occurs("a")
+    alert = partition.store.get("a")
+    assert alert is not None
+    partition.store.put(trigger_attempted(alert, "default", True, NOW, 503, "down"))
+    partition.checkpoint()
+    for attempt, error in enumerate(("down", "no answer", "x" * LONGEST_ERROR)):
+        alert = partition.store.get("a")
+        assert alert is not None
+        partition.store.put(trigger_attempted(alert, "default", True, NOW + attempt, None, error))
+        assert values(partition.checkpoint(), "a") == []
+        found = partition.restored().get("a")
+        assert found is not None
+        assert found.owed is not None
+        assert (found.owed.last_status, found.owed.last_error) == (None, error)
+
+
+def test_counts_with_long_errors_are_bounded_by_their_bytes() -> None:
+    partition = Partition()
+    keys = [f"{number}" for number in range(150)]
+    for key in keys:
+        partition.occurs(key, size=LARGE_BYTES)
+    partition.checkpoint()
+    for attempt in range(3):
+        for key in keys:
+            alert = partition.store.get(key)
+            assert alert is not None
+            error = '"é' * (LONGEST_ERROR // 2)
+            partition.store.put(trigger_attempted(alert, "default", False, NOW + attempt, 503, error))
+        sent = partition.checkpoint()
+        assert 0 < len(decode_counts(sent[-1].value or b"")) < 150
+        assert len(sent[-1].value or b"") < MAX_COUNTS_BYTES + 1000
+        assert everything(partition.restored()) == partition.alerts()
+
+
+def test_counts_of_an_earlier_release_say_nothing_of_errors() -> None:
+    value = orjson.loads(encode_position(Position("events", 0, 0)))
+    found = decode_counts(orjson.dumps({**value, "counts": {"a": [1, 1, 1, 1, 3, 1, 1, 1, 2, 1, 1]}}))
+    assert (found["a"].owed_attempts, found["a"].owed_last_status, found["a"].owed_last_error) == (2, None, None)
+
+
 def test_counts_end_with_their_alert() -> None:
     partition = Partition()
     partition.occurs("a")
@@ -264,7 +307,7 @@ KEYS = st.sampled_from(["a", "b", 'c"\\é', "d"])
 SEVERITIES = st.sampled_from(Severity)
 STEPS = st.one_of(
     st.tuples(st.just("occurs"), KEYS, st.sampled_from([10, LARGE_BYTES, LARGE_BYTES + 1]), SEVERITIES),
-    st.tuples(st.just("attempt"), KEYS, st.booleans()),
+    st.tuples(st.just("attempt"), KEYS, st.booleans(), st.sampled_from([None, 503]), st.sampled_from(["down", "gone"])),
     st.tuples(st.just("accept"), KEYS),
     st.tuples(st.just("over"), KEYS),
     st.tuples(st.just("end"), KEYS),
@@ -315,7 +358,7 @@ def take(partition: Partition, name: str, *rest: Any) -> None:
     elif (alert := store.get(rest[0])) is not None:
         after: Alert | None = alert
         if name == "attempt" and alert.owed is not None:
-            after = trigger_attempted(alert, "default", rest[1], NOW + partition.position)
+            after = trigger_attempted(alert, "default", rest[1], NOW + partition.position, *rest[2:])
         elif name == "accept" and alert.owed is not None:
             after = trigger_accepted(alert, alert.owed, "default", None, NOW + partition.position)
         elif name == "over":

@@ -1,0 +1,99 @@
+"""The event that an alert is about: the one that is owed, or else the one that its provider was told of last.
+
+An alert that owes something has the event. One that was told keeps only where that stands, as there can be a million of
+them: it is read from its topic, when somebody asks for it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiokafka.errors import KafkaError
+
+from consumer.event import violation_of
+from consumer.keys import KeyTemplate
+from state.alert import Alert
+from state.violation import Record, Violation
+
+ReadRecord = Callable[[str, int, int], Awaitable[Record | None]]
+"""Reads the record at a topic, partition and offset; None if there is none (any more). Raises KafkaError, OSError,
+TimeoutError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}, partition {self.partition}, offset {self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class LastEvent:
+    """Where the event stands, and what it says; None where that is not known, and then the ``note`` says why."""
+
+    place: Place | None
+    says: Violation | None
+    note: str | None = None
+
+
+def place_of(alert: Alert) -> Place | None:
+    """Where the event stands, as far as the alert has kept it."""
+    if (owed := alert.owed) is not None:
+        return Place(owed.record.topic, owed.record.partition, owed.record.offset)
+    told, source = alert.told, alert.source
+    if told is None or told.offset is None or source is None:
+        return None
+    return Place(source.topic, source.partition, told.offset)
+
+
+def names_of(alert: Alert) -> tuple[str, str | None] | None:
+    """The guard and the tenant of the event; None if they are not known: an earlier release has told it."""
+    owed, source = alert.owed, alert.source
+    if owed is None:
+        return None if source is None or source.guard is None else (source.guard, source.tenant)
+    if owed.guard is not None:
+        return owed.guard, owed.tenant
+    try:
+        violation = violation_of(owed.record)
+    except ValueError:
+        return None
+    return violation.guard, violation.tenant_id
+
+
+async def last_event(alert: Alert, template: KeyTemplate, read: ReadRecord) -> LastEvent:
+    """The event, from the alert or from its topic. It raises nothing: an alert is shown whatever has become of it."""
+    place = place_of(alert)
+    if alert.owed is not None:
+        try:
+            return LastEvent(place, violation_of(alert.owed.record))
+        except ValueError as error:
+            return LastEvent(place, None, str(error))
+    if place is None:
+        return LastEvent(None, None, _why_nowhere(alert))
+    try:
+        record = await read(place.topic, place.partition, place.offset)
+    except (KafkaError, OSError, TimeoutError) as error:
+        return LastEvent(place, None, f"not read: {' '.join(str(error).split()) or 'no answer'}")
+    if record is None:
+        return LastEvent(place, None, "not there any more: its topic keeps no record for ever")
+    try:
+        violation = violation_of(record)
+    except ValueError:
+        violation = None
+    if violation is None or template.render(violation) != alert.dedup_key:
+        return LastEvent(
+            place, None, "another event stands there: the topic was made anew, or the key template changed"
+        )
+    return LastEvent(place, violation)
+
+
+def _why_nowhere(alert: Alert) -> str:
+    if alert.told is not None:
+        return "not known: an earlier release has told it"
+    if alert.overflow is not None:
+        return "dead-lettered, as its route owed too much: see `dlq list`"
+    return "not known: it was dead-lettered (`dlq list`), or told through an integration that the alert has left"
