@@ -2,12 +2,14 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BOOK = (ROOT / "deploy" / "README.md").read_text()
 
 
+@cache
 def logged() -> set[str]:
     """What is said as a warning or an error: by its name, or by a name that was chosen a line before."""
     found: set[str] = set()
