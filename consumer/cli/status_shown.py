@@ -199,6 +199,10 @@ def _group_facts(group: Group) -> dict[str, Any]:
             for member in group.members
         ],
         "without_member": list(group.unowned),
+        "partitions": [
+            {"partition": one.number, "end": one.end, "decided": one.decided, "committed": one.committed}
+            for one in group.partitions
+        ],
         "lag": sum(partition.lag for partition in group.partitions),
         "undecided": {
             "events": sum(partition.undecided for partition in group.partitions),

@@ -149,6 +149,7 @@ def test_programs_get_the_same_as_ascii(capsys: pytest.CaptureFixture[str]) -> N
         "instance_id": "alerts-0",
         "partitions": [0, 1, 2],
     }
+    assert pagerduty["partitions"][3] == {"partition": 3, "end": 100, "decided": 100, "committed": 100}
     assert pagerduty["stage"] is None
     assert pagerduty["untold"] == {
         "alerts": 3,
