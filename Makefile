@@ -1,5 +1,6 @@
 # make demo [ARGS=...]   everything on this machine, no Docker, no network
 # make test [ARGS=...]   all tests; on Apache Kafka where Docker answers, else on the embedded broker
+# make test-fast [ARGS=...]  the unit tests that are not marked slow; no broker, under a minute
 # make chaos [ARGS=...]  every fault and every crash against real processes, for 35 minutes; needs Docker and openssl
 # make bench, make lint, make clean
 
@@ -8,13 +9,16 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench chaos lint clean
+.PHONY: demo test test-fast bench chaos lint clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/clawdstrike-alerting demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(ARGS)
+
+test-fast: $(VENV)/.dev
+	$(BIN)/pytest tests/unit -m "not slow" --hypothesis-profile=fast $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench $(ARGS)

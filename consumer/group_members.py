@@ -3,13 +3,27 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+UUID_LENGTH = 36
+"""Of what Kafka puts behind an instance id, or a client id, to make a member's id."""
+
 
 class DescribedMember(NamedTuple):
-    """A member; ``metadata`` is its subscription in Kafka's encoding, empty while the group is in a rebalance."""
+    """A member; ``metadata`` is its subscription and ``assignment`` what it has, both in Kafka's encoding and empty
+    while the group is in a rebalance. ``host`` is the address that its connection came from, as the broker writes it.
+    """
 
     member_id: str
     client_id: str
     metadata: bytes
+    host: str = ""
+    assignment: bytes = b""
+
+    @property
+    def instance_id(self) -> str | None:
+        """Its ``group.instance.id``; None for a dynamic member. (The client does not ask for it: it stands in the
+        member's id, where a dynamic member has its client id.)"""
+        name = self.member_id[: -UUID_LENGTH - 1]
+        return name if name and name != self.client_id else None
 
 
 class DescribedGroup(NamedTuple):
@@ -27,6 +41,7 @@ def described_groups(answers: Iterable[Any]) -> Iterator[DescribedGroup]:
     for answer in answers:
         for error, name, state, protocol_type, _, members, *_ in answer.groups:
             found = [
-                DescribedMember(member_id, client_id, metadata) for member_id, client_id, _, metadata, *_ in members
+                DescribedMember(member_id, client_id, metadata, host, assignment)
+                for member_id, client_id, host, metadata, assignment, *_ in members
             ]
             yield DescribedGroup(error, name, state, protocol_type, found)

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
-from consumer.group_members import described_groups
+from consumer.group_members import UUID_LENGTH, described_groups
 
 ASK_SECONDS = 5.0
 """For the group to say who its members are. A rebalance waits meanwhile."""
@@ -27,7 +27,6 @@ LOSSES = 5
 LOSS_SECONDS = 60.0
 """A member that loses its membership so often within so long, and is not told to whom, shares its id as well."""
 
-_UUID_LENGTH = 36
 _TOKEN_LENGTH = 8
 
 
@@ -126,5 +125,5 @@ def holders(answers: Iterable[Any], instance_id: str) -> Iterator[str]:
     """
     for group in described_groups(answers):
         for member in group.members:
-            if member.member_id[: -_UUID_LENGTH - 1] == instance_id:
+            if member.member_id[: -UUID_LENGTH - 1] == instance_id:
                 yield member.client_id

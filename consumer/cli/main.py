@@ -32,6 +32,7 @@ COMMANDS: Sequence[Command] = (
     Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
     Command("config", "consumer.cli.config", "print what a configuration can say"),
     Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
+    Command("status", "consumer.cli.status", "one look: who runs, what waits, who is not told"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve the open alerts"),
     Command("offsets", "consumer.cli.offsets", "decide records again, or skip some"),
     Command("dlq", "consumer.cli.dlq", "list, show and replay the dead letters"),

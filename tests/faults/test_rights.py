@@ -1,6 +1,8 @@
 """What the service may do at a broker that asks: the rights of the README are enough, and a missing one is told."""
 
 import asyncio
+import shlex
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,10 @@ import yaml
 
 from consumer.cli.main import main
 from providers.sandbox import Sandbox
-from tests.support.authorizer import USER, AuthorizingKafka, Operation, Resource, Right, authorizing_kafka
+from tests.support.authorizer import PRINCIPAL, USER, AuthorizingKafka, Operation, Resource, Right, authorizing_kafka
 from tests.support.events import encode, event
 from tests.support.kafka import admin, committed_records
-from tests.support.process import merged, run_to_end, service_process
+from tests.support.process import ROOT, merged, run_to_end, service_process
 from tests.support.seen import dead_letters, first_dead_letters, group_reaches, producing
 from tests.support.service import World, incidents, make_world
 
@@ -141,6 +143,37 @@ async def test_without_the_right_to_its_transactional_ids_it_does_not_start(
     assert (code, len(lines)) == (1, 1)
     group = world.config.kafka.group_id
     assert f"--transactional-id {group} --resource-pattern-type prefixed`" in lines[0]
+
+
+def by_script(world: World, kafka: AuthorizingKafka, *options: str) -> None:
+    """Grant what `deploy/acls.sh` prints for the topics and groups of this world."""
+    prefix = world.events.removesuffix(".events")
+    script = [str(ROOT / "deploy" / "acls.sh"), "--principal", PRINCIPAL, "--prefix", prefix, *options]
+    names = ["--events", world.events, "--group-id", world.config.kafka.group_id]
+    printed = subprocess.run([*script, *names], capture_output=True, text=True, check=True).stdout
+    for line in printed.splitlines():
+        _, _, _, *arguments = shlex.split(line)  # the tool and its broker
+        kafka.acls(*arguments)
+
+
+async def test_the_rights_that_the_script_gives_are_enough(
+    kafka: AuthorizingKafka, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(kafka.bootstrap_servers, sandbox.url)
+    await asyncio.to_thread(by_script, world, kafka, "--dlq-commands", "--grow")
+    async with service_process(served(world, kafka), tmp_path) as service:
+        await service.restored()
+        assert service.lines("dead_letters_untried") == []
+        await poison_and_denial(world, "one")
+        await first_dead_letters(world, 1)
+        await incidents(sandbox, 1)
+        await group_reaches(world, 2)
+        for command in (["topics", "check"], ["alerts", "list"], ["dlq", "list"], ["status"]):
+            code = await asyncio.to_thread(main, [*command, "--config", str(tmp_path / "service.yaml")])
+            assert (code, capsys.readouterr().err) == (0, ""), command
+        grow = ["topics", "grow", "--config", str(tmp_path / "service.yaml"), "--partitions", "2", "--yes"]
+        assert await asyncio.to_thread(main, grow) == 0
+        await service.restored(2)
 
 
 async def test_topics_grow_only_for_whoever_may_alter_them(

@@ -95,6 +95,12 @@ class AuthorizingKafka(KafkaContainer):
         """Take back what was granted in the same words."""
         await self._ask(DeleteAclsRequest, rights)
 
+    def acls(self, *arguments: str) -> None:
+        """Run Kafka's own ``kafka-acls`` with these arguments (its class: the script is not the same in all images)."""
+        tool = ["java", "-cp", "/opt/kafka/libs/*", "org.apache.kafka.tools.AclCommand"]
+        result = self._container.exec([*tool, "--bootstrap-server", "localhost:9093", *arguments])
+        assert result.exit_code == 0, result.output.decode(errors="replace")[-2000:]
+
     async def _ask(self, request: Callable[..., Any], rights: Sequence[Right]) -> None:
         async with admin(self.bootstrap_servers) as client:
             for right in rights:

@@ -22,6 +22,8 @@ from tests.support.simulation import (
     simulate,
 )
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 700
 CHUNK = 100
 

@@ -54,7 +54,7 @@ OUT_OF_REACH = "what is out of reach is told of"
 
 
 # A mutant may leave coroutines behind that end in an error when they are collected.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 
 def always(value: object) -> Callable[..., object]:

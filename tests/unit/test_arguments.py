@@ -12,6 +12,7 @@ COMMANDS = [
     ["topics", "create"],
     ["topics", "check"],
     ["topics", "grow", "--partitions", "2"],
+    ["status"],
     ["alerts", "list"],
     ["alerts", "show", "KEY"],
     ["alerts", "ack", "KEY", "--provider", "pagerduty"],

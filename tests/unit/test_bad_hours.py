@@ -16,6 +16,8 @@ from state.violation import Record
 from tests.support.delivery_setting import EPOCH, PAGERDUTY, Call, Setting, TimesOut, accepts
 from tests.support.events import encode, event
 
+pytestmark = pytest.mark.slow
+
 DOWN = Unavailable(503, "down")
 LASTING = {
     "503": DOWN,

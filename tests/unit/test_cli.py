@@ -99,6 +99,7 @@ def test_ctrl_c_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert capsys.readouterr().err == "interrupted\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_had_enough_is_no_traceback(config: str) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -696,6 +696,7 @@ _yaml_like = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.one_of(st.text(), st.text("{}[]:,-&*!|>'\"%@` \n\tab${}~"), _yaml_like))
 def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None:

@@ -38,6 +38,7 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == json_schema()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_each_file_of_ours_is_valid(file: Path, schema: jsonschema.Draft202012Validator) -> None:
     assert [error.message for error in schema.iter_errors(yaml.safe_load(file.read_text()))] == []

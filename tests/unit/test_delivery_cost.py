@@ -13,6 +13,8 @@ from providers.rate import Rate
 from state.violation import Severity
 from tests.unit.test_delivery import Outbox, Setting, withdraw
 
+pytestmark = pytest.mark.slow
+
 PAGERDUTY = Rate(1.5, 30)
 
 

@@ -15,6 +15,8 @@ from providers.rate import Rate
 from state.violation import Severity
 from tests.unit.test_delivery import Outbox, Setting, withdraw
 
+pytestmark = pytest.mark.slow
+
 ROUTES = ("default", "team", "same key")
 ANSWERS: tuple[Answer, ...] = (
     Accepted(),

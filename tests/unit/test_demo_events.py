@@ -11,6 +11,8 @@ from consumer.event import Decoder, SecurityEvent
 from consumer.filter import EndRules, Filter
 from state.violation import Record, Severity
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("clawdstrike")
 
 NOW = 1_790_000_000.25

@@ -37,6 +37,7 @@ sys.exit(entry.main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["signal", "argparse", "rich.console", "consumer.demo.demo", "aiokafka.errors"])
 def test_ctrl_c_during_imports_is_no_traceback(module: str) -> None:
     command = [sys.executable, "-c", _INTERRUPTED_IN.format(module=module)]

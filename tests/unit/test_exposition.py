@@ -51,6 +51,7 @@ def test_an_empty_registry() -> None:
         assert ours(Exposition(registry), accept) == of_the_library(registry, accept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", FORMATS)
 def test_of_many_series_names_and_labels_are_written_once(accept: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scrape of 500 routes and 96 partitions took a second (what it takes now: `make bench ARGS=size`)."""
@@ -72,6 +73,7 @@ def test_of_many_series_names_and_labels_are_written_once(accept: str, monkeypat
     assert ours(written, accept) == of_the_library(registry, accept)
 
 
+@pytest.mark.slow
 def test_others_have_their_turn_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposition, "_SLICE_SECONDS", 0.0)
     registry = CollectorRegistry()

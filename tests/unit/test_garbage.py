@@ -4,9 +4,13 @@ import gc
 import subprocess
 import sys
 
+import pytest
+
 from consumer import garbage
 from consumer.garbage import INTERVAL_SECONDS, SHORT_BLOCKS
 from tests.support.loop import VirtualLoop
+
+pytestmark = pytest.mark.slow
 
 MANY = """
 import gc, time

@@ -21,7 +21,7 @@ WALKS = 40
 """Some thousands have been walked once."""
 
 # A mutant may leave coroutines behind that end in an error when they are collected.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 
 def settings(number: int) -> dict[str, Any]:

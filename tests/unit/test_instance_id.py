@@ -74,6 +74,7 @@ async def test_the_older_goes_on_and_the_other_ends_with_the_line(first: str) ->
     assert (older.ended, newer.ended) == (None, LINE)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.randoms(use_true_random=False))
 async def test_whatever_their_clocks_say_exactly_one_ends(one: int, other: int, chance: random.Random) -> None:
     group = Group()

@@ -287,6 +287,7 @@ class Pattern:
         self.send()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", RATES.values(), ids=RATES)
 @settings(max_examples=150)
 @given(

@@ -274,6 +274,7 @@ def test_a_clock_that_is_set_back_silences_no_library(monkeypatch: pytest.Monkey
     assert len(log.lines) == 2
 
 
+@pytest.mark.slow
 def test_what_libraries_have_said_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     log, _ = Log(), _Clock(monkeypatch)
     (handler,) = [one for one in logging.getLogger().handlers if type(one).__module__ == "consumer.log"]

@@ -219,6 +219,7 @@ def test_the_level_of_a_library_counts() -> None:
     assert [level for level, _ in seen] == ["warning", "warning", "error", "error"]
 
 
+@pytest.mark.slow
 def test_a_complaint_is_not_waited_for_for_ever(pipe: Pipe) -> None:
     pipe.fill()
     code = "from consumer.cli import terminal; terminal.complain(['the last line'])"

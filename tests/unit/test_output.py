@@ -23,6 +23,7 @@ def run(arguments: list[str], redirection: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("redirection", ["> /dev/full", ">&-"], ids=["full", "closed"])
 def test_a_command_whose_output_goes_nowhere_fails_and_says_nothing(arguments: list[str], redirection: str) -> None:
@@ -30,6 +31,7 @@ def test_a_command_whose_output_goes_nowhere_fails_and_says_nothing(arguments: l
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_command_whose_reader_has_gone_fails_and_says_nothing(arguments: list[str]) -> None:
     reading, writing = os.pipe()

@@ -29,6 +29,7 @@ def test_it_says_what_a_dict_would_say(steps: list[tuple[int, int | None]]) -> N
         assert len(found) == 0
 
 
+@pytest.mark.slow
 def test_no_step_takes_long() -> None:
     found, longest = Pieces[str, int](), 0.0
     keys = [f"k{number}" for number in range(200_000)]

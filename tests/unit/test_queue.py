@@ -4,6 +4,7 @@ import weakref
 from itertools import count
 from time import thread_time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -224,6 +225,7 @@ def test_nothing_of_what_was_said_before_is_kept() -> None:
     assert sum(len(index) for index in indexes) == 20, "one for its turn, one for what it owes"
 
 
+@pytest.mark.slow
 def test_who_is_next_is_found_at_once_however_many_have_gone() -> None:
     seconds = []
     for gone in (100, 50_000):

@@ -12,6 +12,8 @@ import providers.delivery.limiter
 from providers.delivery.limiter import KeyLimiter
 from tests.support.rate_simulation import Member, Provider, World, most_in_a_minute
 
+pytestmark = pytest.mark.slow
+
 Scenario = Callable[[type[Member]], None]
 
 LATE = "a page of a quiet hour is late"

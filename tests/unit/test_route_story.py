@@ -24,6 +24,7 @@ def conditions(setting: Setting) -> Mapping[str, Condition]:
     return {trouble.route: trouble.condition for trouble in setting.delivery.troubles(0.0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [DOWN, Unavailable(None, "timed out", unknown=True), WRONG], ids=str)
 def test_an_outage_of_an_hour_with_2000_alerts_is_two_lines(answer: Answer) -> None:
     setting = Setting(max_in_flight=8)

@@ -2,12 +2,15 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BOOK = (ROOT / "deploy" / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 
+@cache
 def logged() -> set[str]:
     """What is said as a warning or an error: by its name, or by a name that was chosen a line before."""
     found: set[str] = set()
@@ -35,7 +38,7 @@ def _is_name(node: ast.AST) -> bool:
 
 
 def described() -> list[str]:
-    book = BOOK[BOOK.index("## The log, word by word") :]
+    book = BOOK[BOOK.index("## The log, word by word") :].split("\n## ")[0]
     return re.findall(r"^\| `([a-z_]+)` \|", book, re.MULTILINE)
 
 
@@ -44,6 +47,36 @@ def test_each_warning_and_error_is_in_the_book_once_in_the_order_of_the_alphabet
     assert set(described()) - logged() == set(), "nothing says that any more"
     assert logged() - set(described()) == set(), "somebody will look for it at three in the morning"
     assert described() == sorted(set(described()))
+
+
+def test_what_the_book_says_was_measured_is_what_the_readme_reports() -> None:
+    measured = BOOK[BOOK.index("Measured, and where it is from") : BOOK.index("Aimed at, and measured")]
+    figures = re.findall(r"\d[\d,.]*\d(?= (?:MiB|s |s\b|open|to 560|events))", measured)
+    assert len(figures) > 10
+    for figure in {*figures} - {"15", "30"}:
+        assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d,])", README), figure
+
+
+def test_what_the_book_says_is_aimed_at_is_what_the_bench_asks_for() -> None:
+    (aims,) = re.findall(r"^Aimed at.*?(?=\n\n)", BOOK, re.MULTILINE | re.DOTALL)
+    bench = "".join(
+        (ROOT / "tests" / "bench" / f"{name}.py").read_text() for name in ("dispatch", "firehose", "restore")
+    )
+    for said, asked in (
+        ("2,500 distinct alerts", "2,500 a second"),
+        ("40,000\ndenials", "per_second=40_000"),
+        ("100,000 alerts in 2 s", "_restore(setting, 100_000, at_most=2,"),
+        ("1,000,000 in 15 s", "_restore(setting, 1_000_000, at_most=15,"),
+        ("1,024 bytes", "at_most=1024"),
+    ):
+        assert said in aims
+        assert asked in bench
+
+
+def test_settings_that_the_book_names_exist() -> None:
+    reference = (ROOT / "deploy" / "examples" / "reference.yaml").read_text()
+    for name in re.findall(r"`(?:kafka|delivery)\.([a-z_.]+)`", BOOK):
+        assert re.search(rf"^\s*#?\s*{name.split('.')[-1]}:", reference, re.MULTILINE), name
 
 
 def test_each_line_says_what_it_means_and_what_to_do() -> None:

@@ -46,6 +46,7 @@ def test_the_steps_of_an_incident_are_on_its_card(board: Board, incidents: Incid
     ]
 
 
+@pytest.mark.slow
 def test_of_100_000_incidents_the_newest_are_on_it(board: Board, incidents: Incidents) -> None:
     for number in range(100_000):
         incidents.end("scope", opened(incidents, f"k{number}"), by="client", now=NOW)

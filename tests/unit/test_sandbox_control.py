@@ -264,6 +264,7 @@ async def test_latency_passes_before_every_answer() -> None:
             assert (entry.answered_monotonic or 0) - incident.opened_monotonic >= 0.1
 
 
+@pytest.mark.slow
 async def test_process_says_its_port_and_ends_at_sigterm() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "providers.sandbox", "--port", "0", "--heartbeat", "clawdstrike"),

@@ -15,6 +15,7 @@ from providers.sandbox.serve import _ready
 COMMANDS = [["consumer.cli.main", "sandbox"], ["providers.sandbox"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_it_says_where_it_is_and_ends_when_it_is_asked_to(command: list[str], how: signal.Signals) -> None:

@@ -159,6 +159,7 @@ def test_what_is_restored_is_held_and_unchanged() -> None:
     assert store.counts() == {Status.OPEN: 1, Status.ACKNOWLEDGED: 0, Status.RESOLVING: 1}
 
 
+@pytest.mark.slow
 def test_many_alerts_of_one_session_cost_no_more_than_of_many() -> None:
     store = Store()
     began = perf_counter()

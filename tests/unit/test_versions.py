@@ -38,6 +38,8 @@ from tests.released.v0_1 import records as release_0_1
 from tests.support.delivery_setting import EPOCH, Setting
 from tests.unit.test_records import ALERTS
 
+pytestmark = pytest.mark.slow
+
 KEY = "forbidden_path:s1"
 ALERT = Alert(KEY, Status.OPEN, "s1", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default", told=Told(Severity.HIGH, 2.0))
 OWING = replace(ALERT, owed=Owed(Record("events", 0, 7, 5, b"k", b"v"), Severity.HIGH, 1.0, 7, 7, holds=7))

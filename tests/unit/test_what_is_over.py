@@ -14,6 +14,8 @@ from providers.rate import Rate
 from state.alert import Status
 from tests.support.delivery_setting import Call, Setting, TimesOut
 
+pytestmark = pytest.mark.slow
+
 DOWN = Unavailable(503, "down")
 COME_BACK_IN_AN_HOUR = Unavailable(503, "maintenance", 3600.0)
 

@@ -1,0 +1,62 @@
+"""Whether all is well, by what was seen. Pure; the time comes as an argument."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from consumer.status.facts import Group, Pipeline, Status
+
+WAITS_SECONDS = 120.0
+"""A page, or an event, that has waited for so long is a problem: what Prometheus' rule PagesWait goes by."""
+
+
+def problems(status: Status, now: float) -> list[str]:
+    """What somebody should look at, a sentence for each; empty if all is well.
+
+    A member whose server cannot be reached is none: a network may be made so. What a server does say, is.
+    """
+    return [
+        *(sentence for group in status.groups for sentence in _of_group(group, now)),
+        *(sentence for pipeline in status.pipelines for sentence in _of_pipeline(pipeline, now)),
+        *(f"{server.host}: {reason}" for server in status.servers for reason in server.reasons),
+    ]
+
+
+def numbers(partitions: Sequence[int]) -> str:
+    """Numbers in as few words as they need: ``0-5, 7``."""
+    runs = []
+    for _, run in groupby(enumerate(sorted(partitions)), lambda place: place[1] - place[0]):
+        found = [number for _, number in run]
+        runs.append(f"{found[0]}-{found[-1]}" if len(found) > 1 else f"{found[0]}")
+    return ", ".join(runs)
+
+
+def waits_since(group: Group) -> float | None:
+    """The timestamp of the record that has waited for the longest to be decided, None if it is not known."""
+    return min((one.waits_since for one in group.partitions if one.waits_since is not None), default=None)
+
+
+def span(seconds: float) -> str:
+    """How long something has lasted, in words: ``45 s``, ``12 min``, ``3 h``, ``2 d``."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds / size)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def _of_group(group: Group, now: float) -> Iterator[str]:
+    if not group.members:
+        yield f"{group.name}: nobody runs: group {group.group_id} has no member"
+    elif group.state != "Stable":
+        yield f"{group.name}: a rebalance is under way, and has not ended while it was waited for ({group.state})"
+    elif unowned := group.unowned:
+        yield f"{group.name}: partition{'s' * (len(unowned) > 1)} {numbers(unowned)} of {group.topic}: no member has it"
+    since = waits_since(group)
+    if since is not None and now - since >= WAITS_SECONDS:
+        yield f"{group.name}: an event has waited to be decided for {span(now - since)}"
+
+
+def _of_pipeline(pipeline: Pipeline, now: float) -> Iterator[str]:
+    if pipeline.owed_since is not None and now - pipeline.owed_since >= WAITS_SECONDS:
+        yield f"{pipeline.name}: a page has been owed for {span(now - pipeline.owed_since)}"
+    for sentence in pipeline.unreadable:
+        yield f"{pipeline.name}: {sentence}"
