@@ -262,7 +262,7 @@ class _LibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line, whatever the record is like, unless it was just written."""
         name, message = _level_of(record), _message(record)
-        what = name, record.name, message, record.exc_info and record.exc_info[0]
+        what = record.levelno, record.name, message, record.exc_info and record.exc_info[0]
         said = self._said.get(what)
         if said is not None and 0 <= record.created - said.at < REPEAT_SECONDS:
             said.again += 1

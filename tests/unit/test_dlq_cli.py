@@ -56,7 +56,7 @@ def config(tmp_path: Path) -> str:
         (["dlq", "replay", "--rate", "0"], "must be a number per second"),
         (["dlq", "replay", "--rate", "nan"], "must be a number per second"),
         (["alerts", "list", "--status", "gone"], "invalid choice"),
-        (["alerts", "ack"], "which alerts? Give their dedup keys, or --severity, --status or --orphaned"),
+        (["alerts", "ack"], "which alerts? Give their dedup keys, or one of --status"),
         (["alerts", "ack", "key", "--severity", "low"], "say which alerts by these or by dedup keys, not by both"),
         (["alerts", "resolve", "--status", "open"], "--yes: is needed where nobody can be asked"),
         (["alerts", "resolve", "--severity", "gone"], "invalid choice"),
