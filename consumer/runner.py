@@ -215,6 +215,7 @@ class PipelineRunner(MemberRunner[Task]):
             partitions=tuple(partitions),
             routes=tuple(self.pipeline.provider.routes),
             refused_routes=tuple(delivery.refused_routes),
+            troubles=tuple(delivery.troubles(now)),
             open_breakers=tuple(delivery.open_breakers()),
             queued=dict(delivery.waiting()),
             in_flight=delivery.in_flight,

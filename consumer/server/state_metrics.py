@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from providers.delivery.outage import RouteTrouble
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
@@ -37,6 +39,7 @@ class PipelineState:
     routes: tuple[str, ...] = ()
     refused_routes: tuple[str, ...] = ()
     open_breakers: tuple[str, ...] = ()
+    troubles: tuple[RouteTrouble, ...] = ()
     queued: dict[str, int] = field(default_factory=dict)
     in_flight: int | None = None
     ignored: Mapping[str, int] = field(default_factory=dict)
@@ -99,6 +102,13 @@ class StateCollector(Collector):
     def _of_routes(self, states: dict[str, PipelineState]) -> Iterable[Metric]:
         queued = self._gauge("queued", "Notifications that wait, by the first of the routes that share a key", "route")
         refused = self._gauge("route_refused", "1 while the provider refuses the route", "route")
+        trouble = self._gauge(
+            "route_trouble",
+            "1 while a route is refused, failing or throttled, by the status that the provider has answered last",
+            "route",
+            "condition",
+            "status",
+        )
         breaker = self._gauge("breaker_open", "1 while only probes leave through the route", "route")
         for pipeline, state in states.items():
             for route, count in state.queued.items():
@@ -106,7 +116,10 @@ class StateCollector(Collector):
             for route in state.routes:
                 refused.add_metric([pipeline, route], int(route in state.refused_routes))
                 breaker.add_metric([pipeline, route], int(route in state.open_breakers))
-        return queued, refused, breaker
+            for one in state.troubles:
+                status = "none" if one.status is None else str(one.status)
+                trouble.add_metric([pipeline, one.route, one.condition.value, status], 1)
+        return queued, refused, breaker, trouble
 
     def _gauge(self, name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"{self._prefix}_{name}", documentation, labels=["pipeline", *labels])

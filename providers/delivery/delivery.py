@@ -163,13 +163,13 @@ class Delivery:
         for one in self._integrations:
             outage = one.outages.current
             if outage is not None and (one.refusal is not None or one.breaker.is_open or one.outages.lasts(now)):
-                condition = Condition.REFUSED if one.refusal is not None else Condition.FAILING
+                condition, last = Condition.REFUSED if one.refusal is not None else Condition.FAILING, outage.last
                 for route in one.routes:
-                    yield RouteTrouble(route, condition, epoch + outage.since, outage.last.reason)
+                    yield RouteTrouble(route, condition, epoch + outage.since, last.reason, last.status)
             elif one.throttled_since is not None and one.limiter.is_throttled(now):
                 since = epoch + one.throttled_since
                 for route in one.routes:
-                    yield RouteTrouble(route, Condition.THROTTLED, since, "too many requests")
+                    yield RouteTrouble(route, Condition.THROTTLED, since, "too many requests", 429)
 
     def is_busy(self, outbox: Outbox, dedup_key: str) -> bool:
         """Whether a notification about this alert is on the wire."""

@@ -27,12 +27,16 @@ class Condition(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RouteTrouble:
-    """What is wrong with a route, since when (seconds since the epoch), and what the provider said last."""
+    """What is wrong with a route, since when (seconds since the epoch), and what the provider said last.
+
+    ``status`` is that of its answer; None if there was none.
+    """
 
     route: str
     condition: Condition
     since: float
     reason: str
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ from consumer.server.exposition import Exposition
 from consumer.server.log_metrics import LogCollector
 from consumer.server.metrics import PREFIX, STAGE_OUTCOMES, Metrics
 from consumer.server.state_metrics import PartitionState, PipelineState
+from providers.delivery.outage import Condition, RouteTrouble
 
 SERVICE = Path(__file__).parents[2] / "consumer" / "service.py"
 PARTITION = PartitionState(
     partition=0, lag=3, is_running=True, hidden=0.0, alerts={"open": 2}, owed=1, orphaned=0, oldest_owed_age=0.5
 )
+TROUBLE = RouteTrouble("default", Condition.REFUSED, 1.0, "Invalid routing key", 401)
 STAGE_PARTITION = PartitionState(partition=0, lag=1, is_running=True)
 
 
@@ -25,7 +27,9 @@ def text(accept: str = "") -> str:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     for name in ("pagerduty", "opsgenie"):
-        state = PipelineState((PARTITION,), ("default",), queued={"default": 4}, in_flight=2, ignored={"allowed": 7})
+        state = PipelineState(
+            (PARTITION,), ("default",), troubles=(TROUBLE,), queued={"default": 4}, in_flight=2, ignored={"allowed": 7}
+        )
         pipeline = metrics.pipeline(name, ["default"], lambda state=state: state)  # type: ignore[misc]
         pipeline.events("triggered", 3)
         pipeline.notification("default", "trigger", "accepted", 0.2)

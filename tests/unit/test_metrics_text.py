@@ -31,6 +31,11 @@ def test_the_parsers_of_both_formats_take_it_and_find_all_pipelines() -> None:
         assert [(sample.name, sample.labels["reason"], sample.value) for sample in ignored.samples] == [
             ("clawdstrike_alerting_events_ignored_total", "allowed", 7.0)
         ] * 2
+        trouble = next(family for family in families if family.name == "clawdstrike_alerting_route_trouble")
+        refused = {"route": "default", "condition": "refused", "status": "401"}
+        assert [(sample.labels, sample.value) for sample in trouble.samples] == [
+            ({"pipeline": pipeline, **refused}, 1.0) for pipeline in ("pagerduty", "opsgenie")
+        ]
         owed = next(family for family in families if family.name == "clawdstrike_alerting_owed")
         assert {sample.labels["pipeline"] for sample in owed.samples} == {"pagerduty", "opsgenie"}
         assert not any(sample.name.endswith("_created") for family in families for sample in family.samples)

@@ -74,6 +74,7 @@ def test_an_outage_that_nobody_waits_in_any_more_holds_up_nothing_new() -> None:
     setting.occur(*names("s", 8))
     go(setting, 60)
     assert conditions(setting) == ["failing"]
+    assert [trouble.status for trouble in setting.delivery.troubles(0.0)] == [503]
     provider.answer = None
     setting.release(setting.partitions[0])
     setting.set_share(0.5)
