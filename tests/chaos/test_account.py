@@ -189,7 +189,7 @@ def test_what_is_refused_for_ever_is_no_dead_letter_and_not_forgotten(status: in
     told = {"refusal": _refusal(status), "refused_with": refused}
     assert _kinds(events, [], [], letters=[_letter("given_up", 2)], **told) == [("dead_letter", False)]
     assert _kinds(events, [OWING, None], [], **told) == [("lost", False)]
-    assert _kinds(events, [replace(OWING, occurrences=1)], [], **told) == [("lost", False)]
+    assert _kinds(events, [structs.replace(OWING, occurrences=1)], [], **told) == [("lost", False)]
 
 
 def test_what_is_rejected_for_ever_is_in_dead_letters_each_event_of_it() -> None:
