@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from consumer.filter import IGNORED, End, EndRules, Filter
 from consumer.schema import Event, Poison, read_event, read_gate, unknown_severity
+from consumer.wrapping import unwrapped
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation, size_of
 
 __all__ = ["TOMBSTONE", "Decoder", "InputRecord", "Poison", "SecurityEvent", "Tombstone", "violation_of"]
@@ -134,6 +135,11 @@ class Decoder:
         size = size_of(record.key, value, record.headers) if record.headers else len(value) + len(record.key or b"")
         if size > self._max_event_bytes:
             return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
+        if record.headers or value.startswith(b"\0"):  # most are what they seem
+            inner = unwrapped(value, record.headers)
+            if isinstance(inner, Poison):
+                return inner
+            value = inner
         gate = read_gate(value)
         if isinstance(gate, Poison):
             return gate
@@ -165,7 +171,8 @@ def violation_of(record: Record) -> Violation:
     """
     if record.value is None:
         raise ValueError("no event: the record has no value")
-    found = read_event(record.value)
+    value = unwrapped(record.value, record.headers)
+    found = value if isinstance(value, Poison) else read_event(value)
     if isinstance(found, Poison):
         raise ValueError(f"no event: {found.path or 'the whole'}: {found.reason}")
     return _violation(found[0])

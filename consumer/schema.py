@@ -108,7 +108,8 @@ class Event(Struct, gc=False, kw_only=True):
 _GATE: Final = Decoder(Gate)
 _EVENT: Final = Decoder(Event)
 _T = TypeVar("_T")
-_UNREADABLE: Final = (MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE: Final = (MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises, whatever the bytes."""
 
 ErrorClass = Literal["empty", "not_utf8", "not_json", "too_large", "missing_field", "wrong_type", "invalid_value"]
 
@@ -161,8 +162,8 @@ def read_gate(value: bytes) -> Gate | Poison:
     """What the gate reads, and nothing else of the JSON; what is wrong with an event of which it cannot."""
     try:
         return _GATE.decode(value)
-    except _UNREADABLE:
-        return _parsed(value, Gate)
+    except UNREADABLE:
+        return parsed(value, Gate)
 
 
 def unknown_severity(value: bytes) -> Poison:
@@ -179,7 +180,7 @@ def read_event(value: bytes) -> tuple[Event, float] | Poison:
     """The event with its known fields only, and its time."""
     event: Event | Poison | None = _read_at_once(value)
     if event is None:
-        event = _parsed(value, Event)
+        event = parsed(value, Event)
     if isinstance(event, Poison):
         return event
     try:
@@ -198,11 +199,11 @@ def _read_at_once(value: bytes) -> Event | None:
         if not value.isascii():
             value.decode()
         return _EVENT.decode(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
-def _parsed(value: bytes, wanted: type[_T]) -> _T | Poison:
+def parsed(value: bytes, wanted: type[_T]) -> _T | Poison:
     """Parse everything, and say what is wrong and where. This is not the hot path."""
     try:
         event = orjson.loads(value)
