@@ -15,7 +15,7 @@ from consumer.config.models import (
     short_secrets,
 )
 from consumer.config.problem import ConfigError, Problem
-from consumer.config.service import DeliveryConfig, LogConfig, RetryConfig, ServerConfig, WebhooksConfig
+from consumer.config.service import DeliveryConfig, IngestConfig, LogConfig, RetryConfig, ServerConfig, WebhooksConfig
 
 __all__ = [
     "UNKEYED",
@@ -26,6 +26,7 @@ __all__ = [
     "Deduplication",
     "DeliveryConfig",
     "EventRule",
+    "IngestConfig",
     "KafkaConfig",
     "LogConfig",
     "OpsGenieSection",

@@ -11,7 +11,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretSt
 
 from consumer.config.contradictions import why_nothing_alerts
 from consumer.config.kafka import KafkaConfig
-from consumer.config.service import DeliveryConfig, LogConfig, RouteSettings, ServerConfig, WebhooksConfig
+from consumer.config.service import (
+    DeliveryConfig,
+    IngestConfig,
+    LogConfig,
+    RouteSettings,
+    ServerConfig,
+    WebhooksConfig,
+)
 from consumer.keys import KeyTemplate, check_text_template
 from providers.masking import SHORTEST
 from providers.opsgenie.settings import HeartbeatSettings, OpsGenieSettings
@@ -179,6 +186,7 @@ class Config(Settings):
     exporters: Exporters = Exporters()
     delivery: DeliveryConfig = DeliveryConfig()
     server: ServerConfig = ServerConfig()
+    ingest: IngestConfig = IngestConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
     log: LogConfig = LogConfig()
 

@@ -18,7 +18,7 @@ from consumer.keys import KeyTemplate
 from state.violation import Severity
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
-SECTIONS = "there is kafka, exporters, delivery, server, webhooks, log"
+SECTIONS = "there is kafka, exporters, delivery, server, ingest, webhooks, log"
 KEY = "0123456789abcdef0123456789abcdef"
 DLP_KEY = "d" * 32
 API_KEY = "opsgenie-api-key-1234"
