@@ -135,9 +135,19 @@ class KafkaClients:
         Rebootstrap.of(producer.client, self._bootstrap_client)
         return producer
 
-    def producer(self) -> AIOKafkaProducer:
-        """An idempotent producer without transactions."""
-        return AIOKafkaProducer(**self._common_settings, enable_idempotence=True, max_request_size=MAX_REQUEST_BYTES)
+    def producer(self, *, batch_bytes: int = 16 * 1024) -> AIOKafkaProducer:
+        """An idempotent producer without transactions, whose batches have ``batch_bytes`` as those of `transactional`.
+
+        What it was given it tries to send for as long as there is a leader."""
+        producer = AIOKafkaProducer(
+            **self._common_settings,
+            enable_idempotence=True,
+            metadata_max_age_ms=int(METADATA_SECONDS * 1000),
+            max_request_size=MAX_REQUEST_BYTES,
+            max_batch_size=batch_bytes,
+        )
+        Rebootstrap.of(producer.client, self._bootstrap_client)
+        return producer
 
     async def watermarks(
         self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]

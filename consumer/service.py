@@ -5,12 +5,10 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
-from platform import python_version
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import Counter
 from structlog.typing import FilteringBoundLogger
 
 from consumer.build import build_pipelines, build_repartition
@@ -29,8 +27,9 @@ from consumer.rights import try_dead_letters
 from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.server.app import create_app, serving
 from consumer.server.health import heartbeat_reason
-from consumer.server.log_metrics import DroppedLines, LogCollector
+from consumer.server.log_metrics import DroppedLines
 from consumer.server.metrics import PREFIX, Metrics
+from consumer.server.process_metrics import process_metrics
 from consumer.startup import StartupError, when_kafka_answers
 from consumer.topics import TopicReport, check_topics
 from consumer.vouch import Vouching
@@ -61,21 +60,8 @@ async def run_service(
     report = await _await_topics(config, clients, stopping, log)
     if report is None:
         return
-    disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, which nobody asks for
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    build = Info(f"{PREFIX}_build", "Which release this is", registry=registry)
-    build.info({"version": version("clawdstrike-alerting"), "python_version": python_version()})
-    tasks = Gauge(f"{PREFIX}_asyncio_tasks", "Coroutines that run or wait in the event loop", registry=registry)
-    tasks.set_function(lambda: len(asyncio.all_tasks()))
-    registry.register(LogCollector(dropped_lines))
     lag = LoopLag(log)
-    longest = Gauge(
-        f"{PREFIX}_event_loop_lag_seconds",
-        "The longest that the event loop was held up at a time, of the last minute",
-        registry=registry,
-    )
-    longest.set_function(lambda: lag.longest)
+    registry = process_metrics(lag, dropped_lines)
     steps = Counter(f"{PREFIX}_clock_steps", "Steps of the host's clock by more than 30 s", registry=registry)
     metrics = Metrics(registry)
     async with AsyncExitStack() as stack:

@@ -12,6 +12,7 @@
 #   --prefix P             with what the topics of the service begin, default clawdstrike.alerting
 #   --state, --keyed, --feedback, --dlq T
 #                          kafka.topics.…, where they are not PREFIX.state and so on
+#   --ingest               also what `ingest` needs: to write events
 #   --dlq-commands         also what `dlq list|show|replay` need: to read the dead letters
 #   --create               also what `topics create` needs
 #   --grow                 also what `topics grow` needs
@@ -22,7 +23,7 @@
 set -eu
 
 principal='' servers=localhost:9092 group=clawdstrike-alerting events=clawdstrike.events prefix=clawdstrike.alerting
-state='' keyed='' feedback='' dlq='' reads_dlq='' creates='' grows='' change=--add run=''
+state='' keyed='' feedback='' dlq='' reads_dlq='' writes_events='' creates='' grows='' change=--add run=''
 
 usage() {
   sed -n '2,/^$/s/^# \{0,1\}//p' "$0" | sed '$d'
@@ -45,6 +46,7 @@ while [ $# -gt 0 ]; do
       esac
       shift 2
       ;;
+    --ingest) writes_events=--operation\ Write; shift ;;
     --dlq-commands) reads_dlq=--operation\ Read; shift ;;
     --create) creates=--operation\ Create; shift ;;
     --grow) grows=--operation\ Alter; shift ;;
@@ -79,7 +81,7 @@ read='--operation Read' write='--operation Write'
 look='--operation Describe --operation DescribeConfigs' more="$creates $grows"
 # shellcheck disable=SC2086
 {
-  allow topic "$events" literal $read $look $more "$@"
+  allow topic "$events" literal $read $writes_events $look $more "$@"
   allow topic "$state" prefixed $read $write $look $more "$@"
   allow topic "$keyed" prefixed $read $write $look $more "$@"
   allow topic "$feedback" literal $read $write $look $more "$@"

@@ -21,11 +21,13 @@ ENDINGS = (*_MISTAKES, *_FAILURES)
 """What ends a command with one line for the user, and no traceback."""
 
 
-def with_configuration(path: Path, act: Callable[[Config], int]) -> int:
-    """What ``act`` gives for the configuration in this file, which has a provider; 1 if it failed, 2 for the input."""
+def with_configuration(path: Path, act: Callable[[Config], int], *, needs_provider: bool = True) -> int:
+    """What ``act`` gives for the configuration in this file; 1 if it failed, 2 for the input.
+
+    A file without a provider is a mistake unless the command needs none."""
     try:
         config = load_config(path)
-        if not config.pipelines:
+        if needs_provider and not config.pipelines:
             raise UsageError("exporters.alerting: no provider is configured and enabled")
         return act(config)
     except _MISTAKES as error:

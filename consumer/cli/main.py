@@ -27,6 +27,7 @@ class Command:
 
 COMMANDS: Sequence[Command] = (
     Command("run", "consumer.cli.run", "run the service; SIGTERM and SIGINT drain and leave"),
+    Command("ingest", "consumer.cli.ingest", "take events over HTTP and write them to Kafka"),
     Command("demo", "consumer.cli.demo", "everything on this machine, with a summary that is checked"),
     Command("sandbox", "consumer.cli.sandbox", "providers that page nobody, and a page that shows what they got"),
     Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),

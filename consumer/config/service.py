@@ -16,7 +16,7 @@ _LARGEST_EVENT = 8 << 20
 
 
 LARGEST_BODY = 1 << 20
-"""Bytes of what comes in over HTTP at a time: to take apart more would hold up everything else for longer than 50 ms."""
+"""Bytes of what comes in over HTTP at a time: to take apart more would hold up everything else for over 50 ms."""
 
 SHORTEST_TOKEN = 16
 """Characters of a token: a shorter one can be guessed."""

@@ -14,7 +14,8 @@ from consumer.server.metrics import PREFIX, STAGE_OUTCOMES, Metrics
 from consumer.server.state_metrics import PartitionState, PipelineState
 from providers.delivery.outage import Condition, RouteTrouble
 
-SERVICE = Path(__file__).parents[2] / "consumer" / "service.py"
+CONSUMER = Path(__file__).parents[2] / "consumer"
+OF_PROCESS = (CONSUMER / "service.py", CONSUMER / "server" / "process_metrics.py")
 PARTITION = PartitionState(
     partition=0, lag=3, is_running=True, hidden=0.0, alerts={"open": 2}, owed=1, orphaned=0, oldest_owed_age=0.5
 )
@@ -55,9 +56,10 @@ def series() -> dict[str, set[str]]:
 
 
 def _of_service() -> dict[str, set[str]]:
-    """Those of the process, which only a running service has: as ``consumer/service.py`` declares them."""
+    """Those of the process, which only a running service has: as the modules of the process declare them."""
     found: dict[str, set[str]] = {}
-    for call in [node for node in ast.walk(ast.parse(SERVICE.read_text())) if isinstance(node, ast.Call)]:
+    nodes = [node for file in OF_PROCESS for node in ast.walk(ast.parse(file.read_text()))]
+    for call in [node for node in nodes if isinstance(node, ast.Call)]:
         match call:
             case ast.Call(func=ast.Name("Gauge"), args=[ast.JoinedStr(values=[_, ast.Constant(str(name))]), _]):
                 found[f"{PREFIX}{name}"] = set()

@@ -73,6 +73,8 @@ def test_each_command_asks_for_what_it_needs_besides() -> None:
     kafka = Config().kafka
     dead_letters = ("topic", kafka.topics.dlq, "literal")
     assert rights("--dlq-commands") == {**documented(), dead_letters: documented()[dead_letters] | {"Read"}}
+    events = ("topic", kafka.topics.events, "literal")
+    assert rights("--ingest") == {**documented(), events: documented()[events] | {"Write"}}
     for option, operation in (("--create", "Create"), ("--grow", "Alter")):
         wanted = {key: has | {operation} if key[0] == "topic" else has for key, has in documented().items()}
         assert rights(option) == wanted

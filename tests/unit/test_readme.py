@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from consumer.build import build_pipelines
@@ -19,6 +20,7 @@ from consumer.demo.problems import Problem, Seen
 from consumer.demo.stage import DEFAULT, OPSGENIE_KEY, RESPONDER, pagerduty_key
 from consumer.demo.table import Snapshot, table
 from consumer.event import SecurityEvent
+from consumer.ingest.app import PATH
 from consumer.status.facts import Group, Member, Partition, Pipeline, RouteSaid, Server, Status
 from consumer.status.judge import problems
 from providers.sandbox import Incident
@@ -148,14 +150,28 @@ def test_every_command_is_in_the_table() -> None:
 # what is to be written by hand
 
 
+def examples(language: str) -> list[str]:
+    return [textwrap.dedent(text) for _, name, text in BLOCKS if name == language]
+
+
 def example(language: str) -> str:
-    (found,) = [textwrap.dedent(text) for _, name, text in BLOCKS if name == language]
-    return found
+    """The first one."""
+    return examples(language)[0]
 
 
 def test_the_complete_configuration_is_complete() -> None:
     config = parse_config(example("yaml"), {"PAGERDUTY_ROUTING_KEY": "0" * 32}, lambda path: "")
     assert config.pipelines == ["pagerduty"]
+
+
+def test_what_connects_the_engine_fits_together() -> None:
+    _, ours, daemons = examples("yaml")
+    config = parse_config(ours, {"CLAWDSTRIKE_INGEST_TOKEN": "t" * 16}, lambda path: "")
+    assert [token.get_secret_value() for token in config.ingest.tokens] == ["t" * 16]
+    (hook,) = yaml.safe_load(daemons)["webhooks"]["webhooks"]
+    assert hook["url"] == f"http://{config.ingest.host}:{config.ingest.port}{PATH}"
+    assert hook["auth"] == {"type": "bearer", "token": "${CLAWDSTRIKE_INGEST_TOKEN}"}
+    assert len(daemons.splitlines()) == 4
 
 
 def test_the_event_is_one_and_alerts() -> None:

@@ -1,0 +1,78 @@
+"""Commands that last: a log, signals, and what a fault of ours leaves behind."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from structlog.typing import FilteringBoundLogger
+
+from consumer.cli.ending import ENDINGS
+from consumer.cli.terminal import complain
+from consumer.config import Config, secrets_of, short_secrets, without_effect
+from consumer.garbage import search_young_only
+from consumer.log import configure_log
+from consumer.log_lines import ThreadedLines
+from consumer.server.log_metrics import DroppedLines
+from providers.masking import SHORTEST
+
+Work = Callable[[Config, asyncio.Event, FilteringBoundLogger, DroppedLines], Awaitable[None]]
+"""Is done until the event is set, and then ends by itself; the last argument counts what of the log was not written."""
+
+LAST_LINES_SECONDS = 2.0
+"""How long the end waits until the log is written; somebody who does not read it does not hold it up."""
+
+
+def run_lasting(config: Config, work: Work) -> int:
+    """Do this work, with a log as the configuration has it, until SIGTERM or SIGINT. Returns the exit code: 0 after a
+    clean end, 1 for a fault of ours, which the log tells. Raises what `consumer.cli.ending` makes a line of."""
+    lines = ThreadedLines(_stderr(), encoding=sys.stderr.encoding if sys.stderr else "utf-8")
+    log = configure_log(config.log.level, config.log.format, secrets_of(config), lines)
+    lines.start(
+        lambda dropped: log.warning("log_lines_dropped", count=sum(dropped.values()), levels=dict(dropped.items()))
+    )
+    if settings := short_secrets(config):
+        log.warning("secrets_not_masked", settings=settings, error=f"shorter than {SHORTEST} characters")
+    for sentence in without_effect(config):
+        log.warning("setting_without_effect", error=sentence)
+    failure = ""
+    try:
+        asyncio.run(_until_signal(config, work, log, lines))
+    except ENDINGS:
+        raise
+    except Exception as error:  # a fault of ours
+        log.error("service_failed", exc_info=error)
+        failure = f"the service has failed ({type(error).__name__}): its log says where"
+    finally:
+        lines.close(LAST_LINES_SECONDS)
+    if failure:
+        complain([failure])
+    return int(bool(failure))
+
+
+def _stderr() -> int:
+    return sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
+
+
+def _note_background_error(log: FilteringBoundLogger, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error that nobody waited for any more. Kafka's are told where they matter; others are faults of ours."""
+    if isinstance(context.get("exception"), KafkaError):
+        log.debug("kafka_error_unheeded", error=repr(context["exception"]))
+    else:
+        loop.default_exception_handler(context)
+
+
+async def _until_signal(config: Config, work: Work, log: FilteringBoundLogger, lines: ThreadedLines) -> None:
+    search_young_only()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(partial(_note_background_error, log))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    # A terminal that is closed, or somebody who hopes that the configuration is read again: no reason to stop paging.
+    loop.add_signal_handler(signal.SIGHUP, partial(log.warning, "signal_ignored", signal="SIGHUP"))
+    await work(config, stopping, log, lines.dropped)

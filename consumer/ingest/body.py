@@ -1,0 +1,79 @@
+"""Reads the body of a request: no more of it than may be, and no longer than it may take."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from aiohttp import ClientError, web
+
+from consumer.ingest.inflate import Inflate, NotGzip
+from consumer.ingest.refusal import Refused, busy, too_large
+from consumer.ingest.room import Lease, NoRoom
+
+BODY_SECONDS = 10.0
+"""For a body to come in: whoever is slower holds memory for nothing."""
+
+
+class Body(Protocol):
+    """What is read of a request: aiohttp's."""
+
+    @property
+    def content_length(self) -> int | None: ...
+    @property
+    def content(self) -> "Content": ...
+
+
+class Content(Protocol):
+    """A stream of bytes."""
+
+    async def readany(self) -> bytes:
+        """The next bytes as they come; none at the end."""
+        ...
+
+
+async def read_body(request: Body, encoding: str, lease: Lease, limit: int) -> bytes:
+    """The body, decompressed if ``encoding`` (a ``Content-Encoding``) says so, of at most ``limit`` bytes.
+
+    The lease grows with it. Raises `Refused`: 400, 408, 413, 415, 503.
+    """
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise Refused(415, "the Content-Encoding must be gzip, or none", closes=True)
+    if request.content_length is not None and request.content_length > limit:
+        raise too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read(request.content, encoding.endswith("gzip"), lease, limit)
+    except TimeoutError:
+        raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", closes=True) from None
+    except NotGzip as error:
+        raise Refused(400, str(error), closes=True) from None
+    except NoRoom:
+        raise busy("too much is waiting for Kafka (ingest.max_waiting_bytes)") from None
+    except (ClientError, web.PayloadAccessError, web.RequestPayloadError, ConnectionError):
+        raise Refused(400, "the body could not be read to its end", closes=True) from None
+
+
+async def _read(content: Content, is_gzip: bool, lease: Lease, limit: int) -> bytes:
+    body, received = bytearray(), 0
+    inflate = Inflate() if is_gzip else None
+    while chunk := await content.readany():
+        received += len(chunk)
+        if received > limit:
+            raise too_large(limit)
+        async for piece in _pieces(inflate, chunk):
+            if len(body) + len(piece) > limit:
+                raise too_large(limit)
+            lease.grow(len(piece))
+            body += piece
+    if inflate is not None:
+        inflate.end()
+    return bytes(body)
+
+
+async def _pieces(inflate: Inflate | None, chunk: bytes) -> AsyncIterator[bytes]:
+    if inflate is None:
+        yield chunk
+        return
+    for piece in inflate.feed(chunk):
+        yield piece
+        await asyncio.sleep(0)  # one chunk can become a thousand times as much

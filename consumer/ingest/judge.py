@@ -1,0 +1,94 @@
+"""Whether an event can be decided by a pipeline, and how its record is keyed. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consumer.config import UNKEYED
+from consumer.deadletter import DeadLetter
+from consumer.event import SecurityEvent
+from consumer.filter import SESSION_END
+from consumer.keys import LACKING, value_of
+from consumer.schema import Poison, read_event, read_gate
+from state.violation import SEVERITY_BY_LABEL, Record
+
+NAME = "ingest"
+"""What stands in the place of a provider in the dead letters of the way in, and as their stage."""
+
+_NOWHERE = -1
+"""Partition and offset of what was never a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """An event for the events topic. ``event_id`` is None where it has none that can be read."""
+
+    event_id: str | None
+    key: bytes | None
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """What is no event, and why."""
+
+    poison: Poison
+    value: bytes
+
+
+class Judge:
+    """Keys events of ``max_event_bytes`` at most by ``event_key``: a placeholder of the key templates, or ``none``."""
+
+    def __init__(self, event_key: str, max_event_bytes: int) -> None:
+        self._key_of: Callable[[SecurityEvent], str | None] | None = None
+        if event_key != UNKEYED:
+            self._key_of = value_of(event_key)
+        self._max_event_bytes = max_event_bytes
+
+    def judge(self, value: bytes) -> Fit | Unfit:
+        """What becomes of an event. Raises nothing, whatever the bytes.
+
+        As for a pipeline, an event that by its gate fields concerns nobody need not be valid in full (design section
+        4): it is written, without a key, for which no task has any use.
+        """
+        found = read_event(value)
+        if isinstance(found, Poison):
+            fits = self._is_harmless(value)
+            return self._measured(Fit(None, None, value)) if fits else Unfit(found, value)
+        event, time = found
+        facts = SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], False, None)
+        return self._measured(Fit(event.event_id, self._key(facts), value))
+
+    def _key(self, facts: SecurityEvent) -> bytes | None:
+        """Events that lack the field have one key as well: they are one problem where the template has that field."""
+        return None if self._key_of is None else (self._key_of(facts) or LACKING).encode()
+
+    def _measured(self, fit: Fit) -> Fit | Unfit:
+        size = len(fit.value) + len(fit.key or b"")
+        if size <= self._max_event_bytes:
+            return fit
+        reason = f"{size} bytes are more than the {self._max_event_bytes} allowed"
+        return Unfit(Poison("", reason, "too_large", fit.event_id), fit.value)
+
+    def _is_harmless(self, value: bytes) -> bool:
+        gate = read_gate(value)
+        return not isinstance(gate, Poison) and gate.decision.allowed and gate.event_type != SESSION_END
+
+
+def letter_of(unfit: Unfit, topic: str, now: float) -> DeadLetter:
+    """The dead letter of what is no event for this topic; ``now`` is seconds since the epoch."""
+    poison = unfit.poison
+    return DeadLetter(
+        record=Record(topic, _NOWHERE, _NOWHERE, int(now * 1000), None, unfit.value),
+        provider=NAME,
+        stage=NAME,
+        event_id=poison.event_id,
+        error_class=poison.error_class,
+        error=f"{poison.path}: {poison.reason}" if poison.path else poison.reason,
+        retryable=False,
+        attempts=0,
+        first_attempt=None,
+        last_attempt=None,
+        occurrences=1,
+        first_offset=_NOWHERE,
+        last_offset=_NOWHERE,
+    )

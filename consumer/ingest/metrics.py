@@ -1,0 +1,50 @@
+"""The metrics of the way in."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from consumer.server.metrics import PREFIX
+
+OUTCOMES = ("written", "repeated", "invalid", "unknown")
+"""What can become of an event: it is in Kafka; it was before; it is a dead letter; it is to be sent again."""
+
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class IngestMetrics:
+    """Declares them in a registry, each series from the beginning."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._requests = Counter(
+            f"{PREFIX}_ingest_requests", "Posts to the way in by the status they got", ["status"], registry=registry
+        )
+        events = Counter(
+            f"{PREFIX}_ingest_events", "Events that were posted by what became of them", ["outcome"], registry=registry
+        )
+        self._events = {outcome: events.labels(outcome) for outcome in OUTCOMES}
+        self._seconds = Histogram(
+            f"{PREFIX}_ingest_seconds",
+            "From the head of a post to its answer",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def watch(self, *, waiting: Callable[[], float], oldest: Callable[[], float], open: Callable[[], float]) -> None:
+        """Ask these at each scrape: bytes and seconds of what waits for Kafka, and the connections."""
+        for name, documentation, ask in (
+            ("waiting_bytes", "What was received and is not in Kafka", waiting),
+            ("oldest_waiting_seconds", "How long the oldest event has been waiting for Kafka", oldest),
+            ("connections", "Open connections of senders", open),
+        ):
+            Gauge(f"{PREFIX}_ingest_{name}", documentation, registry=self._registry).set_function(ask)
+
+    def request(self, status: int, seconds: float) -> None:
+        """A post was answered."""
+        self._requests.labels(str(status)).inc()
+        self._seconds.observe(seconds)
+
+    def events(self, outcome: str, count: int) -> None:
+        """That became of so many events."""
+        self._events[outcome].inc(count)

@@ -1,0 +1,167 @@
+"""The way in as a service of its own: from the wait for Kafka to the last answer."""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiokafka.admin import AIOKafkaAdminClient
+from prometheus_client import CollectorRegistry
+from structlog.typing import FilteringBoundLogger
+
+from consumer.config import Config
+from consumer.garbage import search_everything_when_short
+from consumer.ingest.app import create_app
+from consumer.ingest.bearer import Bearer
+from consumer.ingest.connections import Connections, descriptors
+from consumer.ingest.judge import Judge
+from consumer.ingest.metrics import IngestMetrics
+from consumer.ingest.producer import Producer, kafka_producer
+from consumer.ingest.room import Room
+from consumer.ingest.way import Way
+from consumer.ingest.writer import Writer
+from consumer.kafka import BATCH_BYTES, KafkaClients
+from consumer.lag import LoopLag
+from consumer.server.app import serving
+from consumer.server.log_metrics import DroppedLines
+from consumer.server.process_metrics import process_metrics
+from consumer.startup import StartupError, when_kafka_answers
+from consumer.topic_specs import KAFKA_MAX_MESSAGE_BYTES
+from consumer.topics import ask_max_bytes
+from consumer.topics_there import topics_there
+from consumer.turns import Turns
+
+_AROUND_BYTES = 1024
+"""What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
+
+_OTHER_FILES = 128
+"""Open files of a process besides the connections of senders: to Kafka, logs, libraries."""
+
+
+async def run_ingest(
+    config: Config, stopping: asyncio.Event, log: FilteringBoundLogger, *, dropped_lines: DroppedLines = dict
+) -> None:
+    """Take events until ``stopping`` is set, then answer what was taken, and end.
+
+    Raises `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be; `ServerError`.
+    """
+    clients = KafkaClients(config.kafka, log=log)
+    if not await _await_topics(config, clients, stopping, log):
+        return
+    lag = LoopLag(log)
+    registry = process_metrics(lag, dropped_lines)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(ingesting(config, kafka_producers(config, clients), registry, log))
+        beside = [asyncio.create_task(work) for work in (lag.run(), search_everything_when_short())]
+        await stopping.wait()
+        for task in beside:
+            task.cancel()
+    log.info("ingest_stopped")
+
+
+Make = Callable[[Way], Awaitable[Producer]]
+"""Makes a producer, not started, and tells the way in what its topics take at this moment."""
+
+
+def kafka_producers(config: Config, clients: KafkaClients) -> Make:
+    """Makes producers for the topics of a configuration."""
+    topics, kafka = config.kafka.topics, config.kafka
+
+    async def make(way: Way) -> Producer:
+        takes = [await ask_max_bytes(clients, name) or KAFKA_MAX_MESSAGE_BYTES for name in (topics.events, topics.dlq)]
+        limit = min(config.delivery.max_event_bytes, takes[0] - _AROUND_BYTES)
+        way.judge, way.dead_letter_limit = Judge(kafka.event_key, limit), takes[1]
+        return kafka_producer(clients, max(_AROUND_BYTES, min(BATCH_BYTES, *takes) - _AROUND_BYTES))
+
+    return make
+
+
+@asynccontextmanager
+async def ingesting(
+    config: Config, make: Make, registry: CollectorRegistry, log: FilteringBoundLogger
+) -> AsyncIterator[int]:
+    """Take events for the length of the block; yields the port. At its end what was taken is answered, within
+    ``delivery.shutdown_grace``. Raises `ServerError`."""
+    ingest, topics, grace = config.ingest, config.kafka.topics, config.delivery.shutdown_grace
+    room, metrics = Room(ingest.max_waiting_bytes), IngestMetrics(registry)
+    connections = Connections(_open_files(ingest.max_connections, log))
+
+    writer = Writer(lambda: make(way), room, log)
+    way = Way(
+        bearer=Bearer(token.get_secret_value() for token in ingest.tokens),
+        room=room,
+        judge=Judge(config.kafka.event_key, config.delivery.max_event_bytes),
+        writer=writer,
+        events_topic=topics.events,
+        dead_letter_topic=topics.dlq,
+        limit=ingest.max_body_bytes,
+        answer_within=ingest.answer_within,
+        turns=Turns(),
+        metrics=metrics,
+        log=log,
+    )
+    metrics.watch(waiting=lambda: room.taken, oldest=lambda: writer.oldest, open=lambda: len(connections))
+    app = create_app(way, writer, connections, metrics, registry, log)
+    writing = asyncio.create_task(writer.run())
+    try:
+        async with serving(
+            app,
+            ingest.host,
+            ingest.port,
+            section="ingest",
+            protocols=connections.protocols,
+            shutdown_seconds=min(grace, ingest.answer_within),
+        ) as port:
+            log.info("ingest_started", port=port, topic=topics.events, max_connections=connections.most)
+            yield port
+    finally:
+        writing.cancel()
+        await asyncio.wait([writing])
+        await writer.close(grace)
+
+
+def _open_files(most: int, log: FilteringBoundLogger) -> int:
+    """How many connections there can be; the limit of open files is raised for them, as far as it may be."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections, soft = descriptors(most, limits, _OTHER_FILES)
+    if soft != limits[0]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
+    if connections < most:
+        log.warning("ingest_connections_limited", max_connections=connections, open_files=limits[1])
+    return connections
+
+
+async def _await_topics(
+    config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger
+) -> bool:
+    """Wait until Kafka answers, and has the topics; false if this is to end before.
+
+    Raises `StartupError`.
+    """
+
+    def unreachable(reason: str, seconds_left: float) -> None:
+        log.warning(
+            "kafka_unreachable",
+            bootstrap_servers=config.kafka.bootstrap_servers,
+            error=reason,
+            seconds_left=round(seconds_left),
+        )
+
+    async def look(admin: AIOKafkaAdminClient) -> Sequence[str]:
+        there = await topics_there(admin)
+        return [name for name in (config.kafka.topics.events, config.kafka.topics.dlq) if not there.get(name)]
+
+    asking = asyncio.create_task(when_kafka_answers(clients, look, unreachable))
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait((asking, stop), return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not asking.done():
+        asking.cancel()
+        await asyncio.wait((asking,))  # its clients are closed; at the end of the loop that would be cut off
+        return False
+    if missing := asking.result():
+        raise StartupError(
+            f"topic {missing[0]} does not exist, or this user may not see it: "
+            "run `clawdstrike-alerting topics create --config …`"
+        )
+    return True

@@ -1,0 +1,91 @@
+"""From the body of a request to its events, byte for byte (design section 19). Pure.
+
+One event, a JSON array, or one event a line (NDJSON); as they are, or as CloudEvents: structured, a batch, or binary,
+of which the body is the event. Which of these it is the body tells; only CloudEvents are told by the ``Content-Type``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from msgspec import Raw
+from msgspec.json import Decoder
+
+from consumer.schema import UNREADABLE, Poison, parsed
+from consumer.wrapping import STRUCTURED, data_of, media_type, unframed
+
+BATCH: Final = "application/cloudevents-batch+json"
+"""The media type of several structured CloudEvents."""
+
+MOST_EVENTS: Final = 10_000
+"""In one request. Events are larger than what a body may have for more of them."""
+
+_CLOUDEVENTS = "application/cloudevents"
+_ARRAY: Final = Decoder(list[Raw])
+_SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The events of a body, in their order. What holds none is ``(what it is, why)``."""
+
+    items: Sequence[tuple[bytes, Poison | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsplittable:
+    """There is nothing in it that could be told apart: why, and the status that says so."""
+
+    reason: str
+    status: int = 400
+
+
+def split(body: bytes, content_type: str = "") -> Whole | Unsplittable:
+    """What a body of this ``Content-Type`` holds. Raises nothing, whatever the bytes."""
+    kind = media_type(content_type)
+    body = unframed(body).strip(_SPACE)
+    if kind.startswith(_CLOUDEVENTS) and kind not in (STRUCTURED, BATCH):
+        return Unsplittable("CloudEvents are taken as JSON", 415)
+    if not body:
+        return Unsplittable("the body is empty")
+    parts = _array(body) if body.startswith(b"[") else _lines(body)
+    if isinstance(parts, Unsplittable) or kind not in (STRUCTURED, BATCH):
+        return parts if isinstance(parts, Unsplittable) else Whole([(part, None) for part in parts])
+    return Whole([_data(part) for part in parts])
+
+
+def _data(envelope: bytes) -> tuple[bytes, Poison | None]:
+    data = data_of(envelope)
+    return (envelope, data) if isinstance(data, Poison) else (data, None)
+
+
+def _array(body: bytes) -> Sequence[bytes] | Unsplittable:
+    try:
+        parts = _ARRAY.decode(body)
+    except UNREADABLE:
+        found = parsed(body, list)
+        return Unsplittable(found.reason if isinstance(found, Poison) else "not JSON")
+    if not parts:
+        return Unsplittable("the array is empty")
+    if len(parts) > MOST_EVENTS:
+        return Unsplittable(_too_many(), 413)
+    return [bytes(part) for part in parts]
+
+
+def _lines(body: bytes) -> Sequence[bytes] | Unsplittable:
+    """One JSON value, however many lines it has; else one on each line, of which one at least must be an object: a
+    broken event over many lines has such lines hardly ever."""
+    whole = parsed(body, Any)
+    if not isinstance(whole, Poison):
+        return [body]
+    if body.count(b"\n") >= MOST_EVENTS:
+        return Unsplittable(_too_many(), 413)
+    lines = [line.strip(_SPACE) for line in body.split(b"\n")]
+    lines = [line for line in lines if line]
+    if len(lines) == 1 or all(isinstance(parsed(line, dict), Poison) for line in lines):
+        return Unsplittable(whole.reason)
+    return lines
+
+
+def _too_many() -> str:
+    return f"a body has at most {MOST_EVENTS} events"

@@ -1,0 +1,162 @@
+"""The way of a post, from its head to its answer: who sends, what it holds, whether that is in Kafka.
+
+Nothing is received that could not be written: while Kafka takes nothing, or too much waits for it, a post is answered
+at its head. What is invalid is as safe as what is not: in the dead-letter topic, before the post is answered.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from consumer.ingest.bearer import Bearer
+from consumer.ingest.body import read_body
+from consumer.ingest.judge import Fit, Judge, Unfit, letter_of
+from consumer.ingest.metrics import IngestMetrics
+from consumer.ingest.refusal import Refused, busy, line, unauthorized
+from consumer.ingest.room import Lease, Room
+from consumer.ingest.seldom import Seldom
+from consumer.ingest.split import Unsplittable, Whole, split
+from consumer.ingest.writer import Outcome, Writer
+from consumer.ingest.written import digest_of
+from consumer.turns import Turns
+
+MOST_SHOWN = 10
+"""So many invalid events are explained in an answer; the others are counted."""
+
+_EVENT, _LETTER = b"event", b"letter"
+
+Judged = Fit | Unfit
+
+
+class Way:
+    """Takes posts. ``limit`` is in bytes, ``answer_within`` in seconds from when a post has been read."""
+
+    def __init__(
+        self,
+        *,
+        bearer: Bearer,
+        room: Room,
+        judge: Judge,
+        writer: Writer,
+        events_topic: str,
+        dead_letter_topic: str,
+        limit: int,
+        answer_within: float,
+        turns: Turns,
+        metrics: IngestMetrics,
+        log: FilteringBoundLogger,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.judge = judge
+        self.dead_letter_limit: int | None = None
+        """The largest batch that the dead-letter topic takes, in bytes; None if that is not known."""
+        self._bearer = bearer
+        self._room = room
+        self._writer = writer
+        self._events_topic = events_topic
+        self._dead_letter_topic = dead_letter_topic
+        self._limit = limit
+        self._answer_within = answer_within
+        self._turns = turns
+        self._metrics = metrics
+        self._log = log
+        self._now = now
+        self._refused, self._invalid = Seldom(), Seldom()
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Answer one post. Raises `Refused`."""
+        if not self._bearer.allows(request.headers.get("Authorization")):
+            self._tell_refused(request)
+            raise unauthorized()
+        if self._writer.trouble() is not None:
+            raise busy("Kafka takes no events now")
+        if self._room.is_full:
+            raise busy("too much is waiting for Kafka (ingest.max_waiting_bytes)")
+        with self._room.lease() as lease:
+            body = await read_body(request, request.headers.get("Content-Encoding", "").lower(), lease, self._limit)
+            found = split(body, request.headers.get("Content-Type", ""))
+            if isinstance(found, Unsplittable):
+                raise Refused(found.status, found.reason)
+            del body  # its parts are what is there now
+            return await self._answer(found, lease)
+
+    async def _answer(self, found: Whole, lease: Lease) -> web.Response:
+        try:
+            async with asyncio.timeout(self._answer_within):
+                judged = await self._judged(found)
+                handed_over = await self._hand_over(judged)
+                lease.end()  # what is written is counted by the writer
+                await _all(handed_over)
+        except TimeoutError:
+            self._metrics.events("unknown", len(found.items))
+            raise busy(f"Kafka has not taken this within {self._answer_within:g} s") from None
+        if any(done is not None and done.result() is Outcome.UNKNOWN for done in handed_over):
+            self._metrics.events("unknown", len(found.items))
+            raise busy("Kafka has not taken all of this")
+        return line(200, self._counts(judged, handed_over))
+
+    async def _judged(self, found: Whole) -> Sequence[Judged]:
+        def each() -> Iterator[Judged]:
+            for value, poison in found.items:
+                yield self.judge.judge(value) if poison is None else Unfit(poison, value)
+
+        judged: list[Judged] = []
+        items = each()
+        while taken := await self._turns.take(items):
+            judged += taken
+        return judged
+
+    async def _hand_over(self, judged: Sequence[Judged]) -> "Sequence[asyncio.Future[Outcome] | None]":
+        handed_over = []
+        for number, one in enumerate(judged, 1):
+            handed_over.append(await self._event(one) if isinstance(one, Fit) else await self._letter(one))
+            if number % 50 == 0:
+                await asyncio.sleep(0)  # handing over does not wait, unless Kafka is slower
+        return handed_over
+
+    async def _event(self, fit: Fit) -> "asyncio.Future[Outcome] | None":
+        digest = None if fit.event_id is None else digest_of(_EVENT, fit.event_id.encode(errors="surrogatepass"))
+        return await self._writer.write(self._events_topic, fit.value, fit.key, (), digest)
+
+    async def _letter(self, unfit: Unfit) -> "asyncio.Future[Outcome] | None":
+        poison = unfit.poison
+        if (others := self._invalid.now()) is not None:
+            self._log.warning(
+                "ingest_invalid", path=poison.path, error=poison.reason, event_id=poison.event_id, before=others
+            )
+        letter = letter_of(unfit, self._events_topic, self._now())
+        key, value, headers = letter.encode(self.dead_letter_limit)
+        return await self._writer.write(
+            self._dead_letter_topic, value or b"", key, headers, digest_of(_LETTER, unfit.value)
+        )
+
+    def _counts(
+        self, judged: Sequence[Judged], handed_over: "Sequence[asyncio.Future[Outcome] | None]"
+    ) -> dict[str, Any]:
+        counts = Counter(
+            "invalid" if isinstance(one, Unfit) else "repeated" if done is None else "written"
+            for one, done in zip(judged, handed_over, strict=True)
+        )
+        for outcome, count in counts.items():
+            self._metrics.events(outcome, count)
+        wrong = [(number, one.poison) for number, one in enumerate(judged) if isinstance(one, Unfit)]
+        errors = [
+            {"event": number, "path": poison.path, "error": poison.reason} for number, poison in wrong[:MOST_SHOWN]
+        ]
+        numbers = {name: counts[name] for name in ("written", "repeated", "invalid")}
+        return {**numbers, "errors": errors} if errors else numbers
+
+    def _tell_refused(self, request: web.Request) -> None:
+        if (others := self._refused.now()) is not None:
+            self._log.warning("ingest_refused", remote=request.remote, error="no token of ours", before=others)
+
+
+async def _all(handed_over: "Sequence[asyncio.Future[Outcome] | None]") -> None:
+    waiting = {done for done in handed_over if done is not None and not done.done()}
+    if waiting:
+        await asyncio.wait(waiting)  # which does not cancel them: others may wait, too
