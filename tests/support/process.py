@@ -232,16 +232,19 @@ async def service_process(
     folder: Path,
     name: str = "service",
     *,
+    command: str = "run",
     unread: bool = False,
     module: str = MODULE,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Service]:
     """The service with this configuration; at the end of the block it is ended, unless the test has done so.
 
-    ``module`` is what is run as the service, with ``environment`` added to ours. If ``unread``, nobody reads what it
-    writes until the test calls `Service.listen`.
+    ``module`` is what is run as the service, by this ``command``, with ``environment`` added to ours. If ``unread``,
+    nobody reads what it writes until the test calls `Service.listen`.
     """
-    service = await _start(document, folder, name, unread=unread, module=module, environment=environment)
+    service = await _start(
+        document, folder, name, command=command, unread=unread, module=module, environment=environment
+    )
     try:
         yield service
         if service.process.returncode is None:
@@ -257,12 +260,14 @@ async def service_process(
         service.close()
 
 
-async def run_to_end(document: Mapping[str, Any] | str, folder: Path, *, within: float = 30.0) -> tuple[int, list[str]]:
+async def run_to_end(
+    document: Mapping[str, Any] | str, folder: Path, *, command: str = "run", within: float = 30.0
+) -> tuple[int, list[str]]:
     """Run the service with a configuration with which it cannot start.
 
     Returns its exit code and the lines of its stderr that are meant for people: those that are not lines of its log.
     """
-    service = await _start(document, folder, "service")
+    service = await _start(document, folder, "service", command=command)
     try:
         code = await service.ended(within=within)
         service.check_output()
@@ -281,6 +286,7 @@ async def _start(
     folder: Path,
     name: str,
     *,
+    command: str = "run",
     unread: bool = False,
     module: str = MODULE,
     environment: Mapping[str, str] | None = None,
@@ -290,7 +296,7 @@ async def _start(
     path.write_text(text)
     pipe = os.pipe() if unread else None
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, "run", "--config", str(path)),
+        *(sys.executable, "-m", module, command, "--config", str(path)),
         env={**os.environ, **(environment or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=pipe[1] if pipe else asyncio.subprocess.PIPE,
