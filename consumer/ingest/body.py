@@ -1,7 +1,6 @@
 """Reads the body of a request: no more of it than may be, and no longer than it may take."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Protocol
 
 from aiohttp import ClientError, web
@@ -30,6 +29,10 @@ class Content(Protocol):
         """The next bytes as they come; none at the end."""
         ...
 
+    def is_eof(self) -> bool:
+        """Whether all of them have come."""
+        ...
+
 
 async def read_body(request: Body, encoding: str, lease: Lease, limit: int) -> bytes:
     """The body, decompressed if ``encoding`` (a ``Content-Encoding``) says so, of at most ``limit`` bytes.
@@ -40,9 +43,12 @@ async def read_body(request: Body, encoding: str, lease: Lease, limit: int) -> b
         raise Refused(415, "the Content-Encoding must be gzip, or none", closes=True)
     if request.content_length is not None and request.content_length > limit:
         raise too_large(limit)
+    content, is_gzip = request.content, encoding.endswith("gzip")
     try:
+        if content.is_eof():  # as most are, which are small: nothing is to be waited for
+            return await _read(content, is_gzip, lease, limit)
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read(request.content, encoding.endswith("gzip"), lease, limit)
+            return await _read(content, is_gzip, lease, limit)
     except TimeoutError:
         raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", closes=True) from None
     except NotGzip as error:
@@ -54,26 +60,21 @@ async def read_body(request: Body, encoding: str, lease: Lease, limit: int) -> b
 
 
 async def _read(content: Content, is_gzip: bool, lease: Lease, limit: int) -> bytes:
-    body, received = bytearray(), 0
+    received, size = 0, 0
+    pieces: list[bytes] = []
     inflate = Inflate() if is_gzip else None
     while chunk := await content.readany():
         received += len(chunk)
         if received > limit:
             raise too_large(limit)
-        async for piece in _pieces(inflate, chunk):
-            if len(body) + len(piece) > limit:
+        for piece in (chunk,) if inflate is None else inflate.feed(chunk):
+            size += len(piece)
+            if size > limit:
                 raise too_large(limit)
             lease.grow(len(piece))
-            body += piece
+            pieces.append(piece)
+            if inflate is not None:
+                await asyncio.sleep(0)  # one chunk can become a thousand times as much
     if inflate is not None:
         inflate.end()
-    return bytes(body)
-
-
-async def _pieces(inflate: Inflate | None, chunk: bytes) -> AsyncIterator[bytes]:
-    if inflate is None:
-        yield chunk
-        return
-    for piece in inflate.feed(chunk):
-        yield piece
-        await asyncio.sleep(0)  # one chunk can become a thousand times as much
+    return b"".join(pieces)

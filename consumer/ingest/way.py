@@ -28,6 +28,9 @@ from consumer.turns import Turns
 MOST_SHOWN = 10
 """So many invalid events are explained in an answer; the others are counted."""
 
+_FEW = 20
+"""Events that are judged at once: that takes a millisecond at most."""
+
 _EVENT, _LETTER = b"event", b"letter"
 
 Judged = Fit | Unfit
@@ -93,20 +96,22 @@ class Way:
                 lease.end()  # what is written is counted by the writer
                 await _all(handed_over)
         except TimeoutError:
-            self._metrics.events("unknown", len(found.items))
+            self._metrics.events("unknown", len(found.parts))
             raise busy(f"Kafka has not taken this within {self._answer_within:g} s") from None
         if any(done is not None and done.result() is Outcome.UNKNOWN for done in handed_over):
-            self._metrics.events("unknown", len(found.items))
+            self._metrics.events("unknown", len(found.parts))
             raise busy("Kafka has not taken all of this")
         return line(200, self._counts(judged, handed_over))
 
     async def _judged(self, found: Whole) -> Sequence[Judged]:
         def each() -> Iterator[Judged]:
-            for value, poison in found.items:
+            for value, poison in found:
                 yield self.judge.judge(value) if poison is None else Unfit(poison, value)
 
-        judged: list[Judged] = []
         items = each()
+        if len(found.parts) <= _FEW:
+            return list(items)
+        judged: list[Judged] = []
         while taken := await self._turns.take(items):
             judged += taken
         return judged
@@ -157,6 +162,6 @@ class Way:
 
 
 async def _all(handed_over: "Sequence[asyncio.Future[Outcome] | None]") -> None:
-    waiting = {done for done in handed_over if done is not None and not done.done()}
-    if waiting:
-        await asyncio.wait(waiting)  # which does not cancel them: others may wait, too
+    for done in handed_over:
+        if done is not None and not done.done():
+            await asyncio.shield(done)  # others may wait for it, too

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from tests.bench.dispatch import dispatch
 from tests.bench.firehose import firehose, storm
+from tests.bench.ingest import ingest
 from tests.bench.latency import latency
 from tests.bench.members import members
 from tests.bench.report import Row, table
@@ -22,7 +23,7 @@ from tests.bench.size import size
 from tests.support.broker import IMAGE, docker_trouble, embedded, kafka_container
 
 FIGURES: Mapping[str, Callable[[Setting], Awaitable[list[Row]]]] = {
-    figure.__name__: figure for figure in (firehose, storm, dispatch, latency, restore, members, size)
+    figure.__name__: figure for figure in (firehose, storm, dispatch, latency, restore, members, size, ingest)
 }
 
 

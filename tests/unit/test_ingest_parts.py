@@ -1,5 +1,6 @@
 """The pure parts of the way in: who may send, how much, what a body holds, how events are keyed, what was written."""
 
+import contextlib
 import gzip
 import time
 import tracemalloc
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from consumer.ingest.bearer import Bearer
 from consumer.ingest.connections import descriptors
+from consumer.ingest.dense import NotAnArray, first_parts
 from consumer.ingest.inflate import Inflate, NotGzip
 from consumer.ingest.judge import NAME, Fit, Judge, Unfit, letter_of
 from consumer.ingest.room import NoRoom, Room
@@ -148,8 +150,8 @@ def test_of_a_bomb_only_what_is_asked_for_is_made() -> None:
 def items(body: bytes, content_type: str = "") -> list[bytes]:
     found = split(body, content_type)
     assert isinstance(found, Whole), found
-    assert all(poison is None for _, poison in found.items)
-    return [value for value, _ in found.items]
+    assert all(poison is None for _, poison in found)
+    return [value for value, _ in found]
 
 
 ONE, OTHER = encode(event(event_id="e-1")), encode(event(event_id="e-2"))
@@ -220,8 +222,8 @@ def test_of_a_batch_what_has_no_data_is_told_apart() -> None:
     del bad["data"]
     found = split(orjson.dumps([good, bad]), BATCH)
     assert isinstance(found, Whole)
-    assert [poison and poison.path for _, poison in found.items] == [None, "data"]
-    assert found.items[1][0] == orjson.dumps(bad)
+    assert [poison and poison.path for _, poison in found] == [None, "data"]
+    assert list(found)[1][0] == orjson.dumps(bad)
 
 
 @given(st.binary(max_size=80), st.sampled_from(["", "application/json", STRUCTURED, BATCH, "text/plain; x"]))
@@ -244,14 +246,46 @@ def test_an_array_and_its_lines_hold_the_same(values: list[Any]) -> None:
     assert items(b"\n".join(objects)) == objects
 
 
+@given(st.lists(JSON, max_size=5), st.sampled_from([b",", b" ,\n", b"\t, "]), st.integers(0, 6))
+def test_a_dense_array_is_taken_apart_like_any_other(values: list[Any], comma: bytes, most: int) -> None:
+    parts = [orjson.dumps(value) for value in values]
+    assert first_parts(b"[ " + comma.join(parts) + b" ]", most) == parts[:most]
+
+
+@pytest.mark.parametrize(
+    "body", [b"[", b"[1", b"[1,", b"[1,]", b"[1 2]", b"[1] 2", b"[NaN]", b"[\xff]", b"[" * 100_000, b"[-Infinity]"]
+)
+def test_what_is_no_array_is_told(body: bytes) -> None:
+    with pytest.raises(NotAnArray):
+        first_parts(body, 5)
+
+
+@given(st.binary(max_size=40))
+def test_of_any_bytes_nothing_else_is_raised(body: bytes) -> None:
+    with contextlib.suppress(NotAnArray):
+        first_parts(b"[" + body, 3)
+
+
+def test_an_event_among_very_many_numbers_is_taken() -> None:
+    one = encode(event() | {"metadata": {"vector": [1] * 100_000}})
+    assert items(b"[" + one + b"," + ONE + b"]") == [one, ONE]
+
+
 def test_the_worst_body_is_taken_apart_in_one_step_of_the_loop() -> None:
     """Not more than 50 ms by design; here there is room for a machine that does other things, too."""
-    bodies = [b"[" + b"0," * 524_000 + b"0]", b"\n" * 1_048_576, b"{}\n" * 9_000, b"1," * 500_000, b'"' * 1_048_576]
+    bodies = [
+        b"[" + b"0," * 524_000 + b"0]",
+        b"\n" * 1_048_576,
+        b"{}\n" * 9_000,
+        b"1," * 500_000,
+        b'"' * 1_048_576,
+        b"{\n" * 9_000,
+    ]
     for body in bodies:
         took = []
         for _ in range(3):
             began = time.perf_counter()
-            split(body)
+            split(body, BATCH)
             took.append(time.perf_counter() - began)
         assert min(took) < 0.2
 
