@@ -23,15 +23,17 @@ from consumer.demo.afterwards import Kept, own_command, what_to_try, write_event
 from consumer.demo.agents import rulesets
 from consumer.demo.broker import embedded_broker, free_port
 from consumer.demo.browser import open_page
+from consumer.demo.daemon import Daemon
 from consumer.demo.engine import Engine
 from consumer.demo.problems import Problems
 from consumer.demo.process import Service, running_service
 from consumer.demo.scrape import Numbers, scrape
-from consumer.demo.stage import OPSGENIE_KEY, PAGERDUTY_KEYS, PARTITIONS, PIPELINES, Stage
+from consumer.demo.stage import INGEST_TOKEN, OPSGENIE_KEY, PAGERDUTY_KEYS, PARTITIONS, PIPELINES, Stage
 from consumer.demo.summary import checks, print_summary
 from consumer.demo.table import Display, Rate, Snapshot
-from consumer.demo.traffic import Traffic, TrafficError
+from consumer.demo.traffic import SEND_SECONDS, Traffic, TrafficError
 from consumer.group_removal import delete_groups
+from consumer.ingest.app import PATH
 from consumer.kafka import KafkaClients, close_producer
 from consumer.log import quiet
 from consumer.topic_specs import topics_of
@@ -88,6 +90,8 @@ class _Running:
     config_file: Path
     sandbox: Sandbox
     service: Service
+    ingest: Service
+    ingest_url: str
     traffic: Traffic
     http: aiohttp.ClientSession
     metrics_url: str
@@ -97,6 +101,16 @@ class _Running:
         if self.service.exit_code is not None:
             raise DemoError(f"the service ended with {self.service.exit_code}; its log ends:\n{self.service.tail()}")
         return await scrape(self.http, self.metrics_url) or {}
+
+    async def takes_posts(self) -> bool:
+        """Whether the way in takes events. Raises `DemoError` if it has ended."""
+        if self.ingest.exit_code is not None:
+            raise DemoError(f"ingest ended with {self.ingest.exit_code}; its log ends:\n{self.ingest.tail()}")
+        try:
+            async with self.http.get(f"{self.ingest_url}/readyz") as response:
+                return response.status == 200
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
 
 
 async def run_demo(
@@ -167,7 +181,7 @@ async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) 
     else:
         servers, run_id = options.bootstrap_servers, secrets.token_hex(4)
 
-    stage = Stage(servers, sandbox.url, free_port(), options.seconds, run_id)
+    stage = Stage(servers, sandbox.url, free_port(), options.seconds, run_id, free_port())
     file = folder / "clawdstrike-alerting.yaml"
     file.write_text(yaml.safe_dump(stage.config(), sort_keys=False))
     config = load_config(file)
@@ -175,13 +189,18 @@ async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) 
     say(f"topics: {config.kafka.topics.events} and {len(topics_of(config)) - 1} more")
 
     service = await stack.enter_async_context(running_service(file, folder / "service.log"))
+    ingest = await stack.enter_async_context(running_service(file, folder / "ingest.log", "ingest"))
     producer = KafkaClients(config.kafka, client_id="clawdstrike-demo").producer()
     stack.push_async_callback(close_producer, producer)
     await producer.start()
     http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)))
-    traffic = Traffic(producer, config.kafka.topics.events, engines)
-    running = _Running(config, file, sandbox, service, traffic, http, f"http://127.0.0.1:{stage.port}/metrics")
+    ingest_url = f"http://127.0.0.1:{stage.ingest_port}"
+    daemon = Daemon(http, ingest_url + PATH, INGEST_TOKEN, SEND_SECONDS)
+    traffic = Traffic(producer, config.kafka.topics.events, engines, daemon)
+    metrics_url = f"http://127.0.0.1:{stage.port}/metrics"
+    running = _Running(config, file, sandbox, service, ingest, ingest_url, traffic, http, metrics_url)
     await _until_ready(running)
+    say(f"way in: half of the agents' events are posted to {daemon.url}, as the engine's daemon posts them")
     say(f"service: both pipelines own their {PARTITIONS} partitions; metrics at {running.metrics_url}")
     return running
 
@@ -248,7 +267,7 @@ async def _delete(clients: KafkaClients, names: Sequence[str]) -> Sequence[str]:
 async def _until_ready(running: _Running) -> None:
     try:
         async with asyncio.timeout(START_SECONDS):
-            while not _is_ready(await running.numbers()):  # noqa: ASYNC110 - another process gets ready
+            while not (_is_ready(await running.numbers()) and await running.takes_posts()):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         raise DemoError(f"the service was not ready in {START_SECONDS:g} s:\n{running.service.tail()}") from None

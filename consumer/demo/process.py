@@ -1,4 +1,4 @@
-"""The service as a process of its own: the same command that an operator starts."""
+"""The service and the way in, each as a process of its own: the same commands that an operator starts."""
 
 import asyncio
 import subprocess
@@ -34,9 +34,10 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(config: Path, log: Path) -> AsyncIterator[Service]:
-    """Run ``clawdstrike-alerting run --config …`` for the length of the block, and no longer than this process."""
-    process = _start([sys.executable, "-m", "consumer.cli.main", "run", "--config", str(config)], log)
+async def running_service(config: Path, log: Path, command: str = "run") -> AsyncIterator[Service]:
+    """Run ``clawdstrike-alerting run --config …``, or another ``command`` that lasts, for the length of the block, and
+    no longer than this process."""
+    process = _start([sys.executable, "-m", "consumer.cli.main", command, "--config", str(config)], log)
     try:
         yield Service(process, log)
     finally:

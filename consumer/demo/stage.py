@@ -33,6 +33,7 @@ class Stage:
     port: int
     seconds: float
     run_id: str | None = None
+    ingest_port: int = 0
 
     def config(self) -> dict[str, Any]:
         """The configuration of the service, as it would stand in a file.
@@ -73,6 +74,7 @@ class Stage:
             # The sandbox takes any rate, and an hour of agents happens here in a minute.
             "delivery": {"rate_limit": {"requests_per_second": 0}},
             "server": {"host": "127.0.0.1", "port": self.port},
+            "ingest": {"host": "127.0.0.1", "port": self.ingest_port, "tokens": [INGEST_TOKEN]},
         }
 
     def _kafka(self) -> dict[str, Any]:
@@ -92,6 +94,8 @@ def pagerduty_key(route: str) -> str:
     """The routing key of an integration of the sandbox."""
     return hashlib.sha256(f"demo {route}".encode()).hexdigest()[:32]
 
+
+INGEST_TOKEN = hashlib.sha256(b"demo ingest").hexdigest()
 
 OPSGENIE_KEY = hashlib.sha256(b"demo opsgenie").hexdigest()[:36]
 

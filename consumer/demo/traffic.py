@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from consumer.demo import events
 from consumer.demo.agents import AGENTS, Agent, PlannedSession, sessions_of
+from consumer.demo.daemon import Daemon, PostError
 from consumer.demo.engine import Engine, Session
 from consumer.demo.oracle import Produced
 
@@ -20,6 +21,9 @@ SEND_SECONDS = 30.0
 _DEMO = Session("end-of-traffic", "demo", "demo", "demo", "demo", "demo", "demo", "strict")
 
 
+_Send = Callable[[Session, dict[str, Any]], Awaitable[None]]
+
+
 class TrafficError(Exception):
     """Not all events reached the broker."""
 
@@ -27,8 +31,9 @@ class TrafficError(Exception):
 class Traffic:
     """All agents at once, and the list of what they have produced.
 
-    An agent waits for the producer, not for the broker: the order of a session is kept by its key and the idempotent
-    producer; what was confirmed is known after `finish`.
+    Every other agent's events are posted by a daemon, the others' are produced to Kafka. There an agent waits for the
+    producer, not for the broker: the order of a session is kept by its key and the idempotent producer; what was
+    confirmed is known after `finish`.
     """
 
     def __init__(
@@ -36,9 +41,11 @@ class Traffic:
         producer: AIOKafkaProducer,
         topic: str,
         engines: Mapping[str, Engine],
+        daemon: Daemon,
         agents: Sequence[Agent] = AGENTS,
     ) -> None:
         self.produced: list[Produced] = []
+        self._daemon = daemon
         self._producer = producer
         self._topic = topic
         self._engines = engines
@@ -72,25 +79,33 @@ class Traffic:
 
     async def _work(self, number: int, agent: Agent, stopping: asyncio.Event) -> None:
         engine = self._engines[agent.ruleset]
+        send = self._post if number % 2 else self._produce
         for planned in sessions_of(number, agent):
-            await self._session(planned, engine, stopping)
+            await self._session(planned, engine, stopping, send)
             if stopping.is_set():
                 return
 
-    async def _session(self, planned: PlannedSession, engine: Engine, stopping: asyncio.Event) -> None:
+    async def _session(self, planned: PlannedSession, engine: Engine, stopping: asyncio.Event, send: _Send) -> None:
         session = planned.session
-        await self._event(session, events.session_started(session, engine.of_session(), time.time()))
+        await send(session, events.session_started(session, engine.of_session(), time.time()))
         for step in planned.steps:
             await asyncio.sleep(step.pause)
             if stopping.is_set():
                 return  # the session stays open
             verdict = engine.decide(step.action, session)
-            await self._event(session, events.decided(session, step.action, verdict, time.time()))
+            await send(session, events.decided(session, step.action, verdict, time.time()))
         if planned.ends:
-            await self._event(session, events.session_ended(session, engine.of_session(), time.time()))
+            await send(session, events.session_ended(session, engine.of_session(), time.time()))
 
-    async def _event(self, session: Session, event: dict[str, Any]) -> None:
+    async def _produce(self, session: Session, event: dict[str, Any]) -> None:
         await self._send(event, key=session.id.encode(), partition=None)
+
+    async def _post(self, session: Session, event: dict[str, Any]) -> None:
+        self.produced.append(Produced.of(event))  # what comes of it may be seen before it is answered
+        try:
+            await self._daemon.post(event)
+        except PostError as error:
+            raise TrafficError(str(error)) from error
 
     async def _send(self, event: dict[str, Any], *, key: bytes | None, partition: int | None) -> None:
         try:
