@@ -36,6 +36,7 @@ from state.alert import (
     is_new_problem,
     needs_room,
     overflowed,
+    owes,
     resolve_answered,
     trigger_accepted,
     trigger_attempted,
@@ -513,6 +514,8 @@ class TaskOutbox:
                     self._give_up_at[dedup_key] = moment + self._pipeline.give_up_seconds
                     self._give_up_at.move_to_end(dedup_key)
                 return after
+            case Rejected() if not owes(alert, sent):
+                return alert
             case Rejected(status=status, reason=reason):
                 after = trigger_attempted(alert, dispatch.route, False, now)
                 return self._refused(after, sent, f"rejected_{status}", reason, dispatch.route)

@@ -411,6 +411,12 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
     )
 
 
+def owes(alert: Alert, sent: Owed) -> bool:
+    """Whether the alert still owes the trigger that was ``sent``, with whatever has been counted into it since. One
+    that came to be owed after that was told or given up is another, which nobody has answered."""
+    return alert.owed is not None and alert.owed.since == sent.since
+
+
 def trigger_attempted(
     alert: Alert, route: str, unknown: bool, now: float, status: int | None = None, error: str | None = None
 ) -> Alert:
@@ -434,7 +440,8 @@ def trigger_attempted(
 
 
 def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
-    """The trigger that was ``sent`` was rejected, or is given up: the alert afterwards, and what to dead-letter.
+    """The trigger that was ``sent``, and that the alert still `owes`, was rejected or is given up: the alert
+    afterwards, and what to dead-letter.
 
     What was counted in meanwhile goes into the dead letter, unless it is of higher severity and so was never sent.
 
@@ -445,9 +452,8 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
     the next event triggers anew all the same, but the end of the threat is told, so that no incident stays open.
     """
     owed, left = alert.owed, _never_sent(alert.owed, sent)
-    if owed is None:
-        dead = sent
-    elif left is None:
+    assert owed is not None
+    if left is None:
         dead = replace(owed, record=sent.record)
     else:
         attempts = owed.attempts, owed.first_attempt, owed.last_attempt
