@@ -21,6 +21,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from providers.template import Template
+from state.alert import Alert
 from state.violation import Severity
 
 if TYPE_CHECKING:  # the event knows nothing of keys, and a key needs no more of it than its attributes
@@ -174,3 +175,10 @@ def _shortened(key: str, limit: int) -> str:
     tail = _DIGEST_MARK + hashlib.sha256(whole).hexdigest()[:_DIGEST_DIGITS]
     prefix = whole[: limit - len(tail)].decode("utf-8", "ignore")
     return _CUT_ESCAPE.sub("", prefix) + tail
+
+
+def home_key_of(alert: Alert) -> bytes | None:
+    """The record key by which an alert has its home, as far as that is known."""
+    if alert.key is not None:
+        return alert.key
+    return None if alert.session_id is None else alert.session_id.encode()

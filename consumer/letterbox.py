@@ -20,8 +20,8 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter, Encoded, encoded_size
 from consumer.kafka import BATCH_BYTES
+from consumer.partitioning import partition_of
 from consumer.record_clock import RecordClock
-from consumer.repartition import partition_of
 from consumer.transaction import Refused
 from consumer.turns import Turns
 

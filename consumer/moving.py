@@ -14,11 +14,12 @@ from typing import Any, Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.event import FetchedRecord
 from consumer.home import Homes, Place, decode_homes, encode_homes
 from consumer.lane import Lane
 from consumer.moves import Forwarded, HandOver, Move, Moved, Sender
 from consumer.partitioning import Evidence, Partitioner, Scheme
-from consumer.pipeline import Decision, Elsewhere, FetchedRecord, Pipeline
+from consumer.pipeline import Decision, Elsewhere, Pipeline
 from consumer.progress import Progress
 from consumer.server.metrics import PipelineMetrics
 from consumer.whole_input import WholeInput

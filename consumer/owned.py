@@ -18,11 +18,11 @@ from consumer.beginning import Beginning
 from consumer.clock import Clock
 from consumer.committed import is_committed
 from consumer.deadletter import DeadLetter
+from consumer.event import FetchedRecord
 from consumer.foreign import foreign_group
 from consumer.inputs import Inputs
 from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_producer, task_id
 from consumer.mark import MARK, Whose, whose
-from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock

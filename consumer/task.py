@@ -21,11 +21,11 @@ from structlog.typing import FilteringBoundLogger
 from consumer.beginning import Beginning, Log
 from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock, Moment
+from consumer.event import FetchedRecord
 from consumer.feedback import Command, Kind
 from consumer.feedback_reader import FeedbackReader
 from consumer.first_homes import have_never_moved
-from consumer.former_input import FormerInput
-from consumer.former_stage import FormerStage
+from consumer.former_input import FormerInput, StageBefore
 from consumer.inbox import TaskInbox
 from consumer.inputs import Inputs, inputs_of
 from consumer.kafka import KafkaClients
@@ -36,9 +36,9 @@ from consumer.moving import Moving
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
 from consumer.partitioning import Partitioner
-from consumer.pipeline import Decision, FetchedRecord, Pipeline, kept
+from consumer.pipeline import Decision, Pipeline, kept
 from consumer.placing import Placing
-from consumer.progress import Progress
+from consumer.progress import Before, Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
 from consumer.record_key import KeyWatch
@@ -48,7 +48,6 @@ from consumer.source import Source
 from consumer.state_log import StateLog
 from consumer.state_records import Reunited, Unreadable, counts_of_unread
 from consumer.turns import Turns
-from consumer.upstream import Upstream
 from consumer.whole_input import WholeInput
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Ending, Outcome, due, over, restored
@@ -95,7 +94,7 @@ class Surroundings:
     peace_seconds: float
     feedback: FeedbackReader | None = None
     """None: this member takes no feedback."""
-    upstream: Upstream | None = None
+    upstream: Before | None = None
     """None: no repartition stage stands before these tasks."""
     key_watch: KeyWatch | None = None
     """None: nobody asks how the records are keyed."""
@@ -103,7 +102,7 @@ class Surroundings:
     """None: nobody asks how many partitions there are, and homes never move."""
     partitioner: Partitioner | None = None
     """How producers choose a partition; None: that is found out."""
-    former_stage: FormerStage | None = None
+    former_stage: StageBefore | None = None
     """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""
     turns: Turns = field(default_factory=Turns)
