@@ -20,7 +20,6 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from providers.template import Template
 from state.alert import Alert
 from state.violation import Severity
 
@@ -104,18 +103,6 @@ class KeyTemplate:
                 choices = ", ".join(f"{{{choice}}}" for choice in (*KEY_FIELDS, "label.NAME"))
                 raise ValueError(f"unknown placeholder {{{name}}}: choose from {choices}")
         return cls(text, frozenset(name for name, _ in placeholders), limit, _compile(head, placeholders, limit))
-
-
-def check_text_template(text: str) -> None:
-    """Check a template that makes text for people (a link's address, an image's title).
-
-    It takes the placeholders of a key template and the other facts of a violation (``{event_id}``, ``{reason}``, …),
-    and is free in its literals. Raises ValueError with a message of one line: empty, an unbalanced brace, an unknown
-    placeholder.
-    """
-    if not text:
-        raise ValueError("a template must not be empty")
-    Template(text)
 
 
 def _split(text: str) -> tuple[str, list[tuple[str, str]]]:

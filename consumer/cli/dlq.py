@@ -26,6 +26,7 @@ from consumer.kafka import KafkaClients
 from consumer.letters import CLASSES, Selection, StoredLetter, is_class, replay_group, stored_letters
 from consumer.reading import bounds
 from consumer.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
+from providers.table import PROVIDERS
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
 _HINTS = {
@@ -54,7 +55,7 @@ def add_parser(subparsers: Any) -> None:
         add_config(action)
         action.add_argument("--json", action="store_true", help="for programs")
     for action in (listing, again):
-        action.add_argument("--provider", choices=("pagerduty", "opsgenie"))
+        action.add_argument("--provider", choices=tuple(PROVIDERS))
         action.add_argument("--error-class", metavar="CLASS", help="e.g. rejected_400, given_up, stale")
         for side, meaning in (("since", "not before"), ("until", "before")):
             action.add_argument(

@@ -102,13 +102,13 @@ def test_routing_example_has_its_keys_and_teams() -> None:
     alerting = load_config(EXAMPLES / "both-with-routing.yaml", ENVIRON).exporters.alerting
     assert alerting.pagerduty is not None
     assert alerting.opsgenie is not None
-    assert list(alerting.pagerduty.routing_keys()) == [
+    assert list(alerting.pagerduty.route_keys()) == [
         "default",
         "by_guard:secret_leak",
         "by_guard:egress_allowlist",
         "by_tenant:acme-corp",
     ]
-    assert alerting.pagerduty.routing_keys()["by_guard:secret_leak"].get_secret_value() == DLP_KEY
+    assert alerting.pagerduty.route_keys()["by_guard:secret_leak"].get_secret_value() == DLP_KEY
     assert alerting.opsgenie.routing.by_guard["secret_leak"] == ("dlp-team", "security-team")
     assert alerting.min_severity is Severity.MEDIUM
     assert alerting.exclude_guards == ("prompt_injection",)
