@@ -19,6 +19,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.group_members import UUID_LENGTH, described_groups
+from providers.errors import UserError
 
 ASK_SECONDS = 5.0
 """For the group to say who its members are. A rebalance waits meanwhile."""
@@ -30,7 +31,7 @@ LOSS_SECONDS = 60.0
 _TOKEN_LENGTH = 8
 
 
-class InstanceIdTaken(Exception):
+class InstanceIdTaken(UserError):
     """Another process uses this one's ``group_instance_id``, and was there first."""
 
 

@@ -24,6 +24,7 @@ from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.letters import POISON_STAGE, Selection, StoredLetter, stored_letters
 from consumer.reading import Offsets, bounds
 from consumer.replayed import encode_mark, find_replays
+from providers.errors import UserError
 
 BATCH = 100
 """Dead letters in one transaction, and per second where the rate is lower."""
@@ -40,7 +41,7 @@ DELETE_SECONDS = 5.0
 """For a group that is not needed any more; one that stays expires on the broker, after a week by default."""
 
 
-class ReplayFailed(Exception):
+class ReplayFailed(UserError):
     """The replay cannot go on: one line for the user."""
 
 

@@ -14,6 +14,7 @@ from consumer.kafka import KafkaClients, start_client
 from consumer.log import quiet
 from consumer.spoken import Spoken, spoken
 from consumer.unreachable import Unreachable, otherwise, why
+from providers.errors import UserError
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 
 
-class StartupError(Exception):
+class StartupError(UserError):
     """The work cannot start: one line for the user, with the fix."""
 
 

@@ -1,7 +1,6 @@
 """``check-config FILE``: says what would run, and sends nothing."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from consumer.config import (
     UNKEYED,
     AutoResolve,
     Config,
-    ConfigError,
     ProviderSection,
     load_config,
     needs_repartition,
@@ -53,11 +51,7 @@ def main(args: argparse.Namespace) -> int:
         return 2
     if args.json:
         return _tell_standings(args.config, as_json=True)
-    try:
-        config = load_config(args.config)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    config = load_config(args.config)
     code = check_config(config, print)
     complain(f"warning: {sentence}" for sentence in without_effect(config))
     if code or not args.state or not config.pipelines:

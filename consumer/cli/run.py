@@ -12,13 +12,14 @@ from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.cli.arguments import add_config
-from consumer.cli.ending import ENDINGS, with_configuration
+from consumer.cli.ending import with_configuration
 from consumer.cli.terminal import complain
 from consumer.config import Config, secrets_of, short_secrets, without_effect
 from consumer.garbage import search_young_only
 from consumer.log import configure_log
 from consumer.log_lines import ThreadedLines
 from consumer.service import run_service
+from providers.errors import UserError
 from providers.masking import SHORTEST
 
 
@@ -51,7 +52,7 @@ def _main(config: Config) -> int:
     failure = ""
     try:
         asyncio.run(_run(config, log, lines))
-    except ENDINGS:
+    except UserError:
         raise
     except Exception as error:  # a fault of ours
         log.error("service_failed", exc_info=error)

@@ -8,7 +8,8 @@ import uuid
 from typing import Any, Final
 
 from consumer.cli.arguments import add_config
-from consumer.config import ConfigError, load_config
+from consumer.cli.ending import UsageError
+from consumer.config import load_config
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.http import HttpSender, create_session
 from providers.notification import Notification, Resolve, Story, Trigger
@@ -44,20 +45,14 @@ def main(args: argparse.Namespace) -> int:
 
     A provider that is configured can be tested even while alerting is not enabled.
     """
-    try:
-        config = load_config(args.config)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    config = load_config(args.config)
     section = config.exporters.alerting.sections.get(args.provider)
     if section is None:
-        print(f"exporters.alerting.{args.provider}: is not configured", file=sys.stderr)
-        return 2
+        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
     provider = PROVIDERS[args.provider].build(section)
     if not provider.knows(args.route):
         routes = ", ".join(filter(provider.knows, provider.routes))
-        print(f"--route: {args.provider} has no route {args.route!r}, only {routes}", file=sys.stderr)
-        return 2
+        raise UsageError(f"--route: {args.provider} has no route {args.route!r}, only {routes}")
     notification = Resolve(DEDUP_KEY) if args.resolve else trigger(config.exporters.alerting.min_severity, time.time())
     answer = asyncio.run(_send(provider, args.route, notification, config.delivery.timeout_seconds))
     print(_told(answer, args), file=sys.stdout if isinstance(answer, Accepted) else sys.stderr)

@@ -13,6 +13,7 @@ from consumer.demo import events
 from consumer.demo.agents import AGENTS, Agent, PlannedSession, sessions_of
 from consumer.demo.engine import Engine, Session
 from consumer.demo.oracle import Produced
+from providers.errors import UserError
 
 SEND_SECONDS = 30.0
 """For the broker to confirm what was sent last."""
@@ -20,7 +21,7 @@ SEND_SECONDS = 30.0
 _DEMO = Session("end-of-traffic", "demo", "demo", "demo", "demo", "demo", "demo", "strict")
 
 
-class TrafficError(Exception):
+class TrafficError(UserError):
     """Not all events reached the broker."""
 
 

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.server.exposition import Exposition
 from consumer.server.health import PipelineHealth, liveness, readiness, takes_traffic
+from providers.errors import UserError
 from providers.story import utc
 
 SHUTDOWN_SECONDS = 1.0
@@ -22,7 +23,7 @@ SHUTDOWN_SECONDS = 1.0
 Health = Callable[[], Sequence[PipelineHealth]]
 
 
-class ServerError(Exception):
+class ServerError(UserError):
     """The server cannot listen: one line for the user, which names the setting."""
 
 

@@ -1,6 +1,5 @@
 """The configuration: what loads, what is refused, and that no secret is told (design section 11)."""
 
-import argparse
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.cli import check_config as command
+from consumer.cli.main import main
 from consumer.config import Config, ConfigError, load_config, needs_repartition, parse_config, secrets_of, short_secrets
 from consumer.config.unbuilt import UNBUILT, unbuilt_settings
 from consumer.keys import KeyTemplate
@@ -733,11 +733,7 @@ def test_needs_repartition(template: str, event_key: str, needed: bool) -> None:
 
 
 def run_check(path: Path) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["check-config", str(path)])
-    code: int = args.func(args)
-    return code
+    return main(["check-config", str(path)])
 
 
 def test_check_config_says_what_would_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
