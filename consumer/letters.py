@@ -84,6 +84,11 @@ class Selection:
         return letter.retryable and letter.cut is None and is_ours
 
 
+def replay_groups(group_id: str) -> str:
+    """With what the names of all groups of replays begin, but for those that somebody has named."""
+    return f"{group_id}-dlq-replay"
+
+
 def replay_group(group_id: str, filters: dict[str, object]) -> str:
     """The group of a replay with these filters (as they were written).
 
@@ -91,8 +96,8 @@ def replay_group(group_id: str, filters: dict[str, object]) -> str:
     """
     asked = {name: value for name, value in sorted(filters.items()) if value}
     if not asked:
-        return f"{group_id}-dlq-replay"
-    return f"{group_id}-dlq-replay-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+        return replay_groups(group_id)
+    return f"{replay_groups(group_id)}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
 
 
 async def stored_letters(

@@ -22,10 +22,12 @@ from consumer.cli.terminal import complain, counted, plain, show_facts, show_jso
 from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
+from consumer.group_removal import NOT_ALLOWED
 from consumer.kafka import KafkaClients
-from consumer.letters import CLASSES, Selection, StoredLetter, is_class, replay_group, stored_letters
+from consumer.letters import CLASSES, Selection, StoredLetter, is_class, replay_group, replay_groups, stored_letters
 from consumer.reading import bounds
 from consumer.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
+from consumer.rights import PREFIXED, grant
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
 _HINTS = {
@@ -259,6 +261,8 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
             return _tell(args, plan, summary)
         with _progress() as progress:
             summary = await replay(clients, admin, plan, progress)
+        if summary.group_left is not None:
+            complain([_group_left(config, plan.group, summary.group_left)])
         return _tell(args, plan, summary)
     except ProducerFenced:
         complain(["stopped: another replay has begun; it goes on from where this one was"])
@@ -270,9 +274,14 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
         await admin.close()
 
 
+def _group_left(config: Config, group: str, reason: str) -> str:
+    if reason == NOT_ALLOWED:
+        resource = f"--group {replay_groups(config.kafka.group_id)} {PREFIXED}"
+        reason += f" ({grant(config.kafka, resource, 'Delete')} lets it)"
+    return f"group {group} could not be deleted: {reason}; the next --again sends everything all the same"
+
+
 def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
-    if summary.group_left is not None:
-        complain([f"group {plan.group} is not needed any more, and could not be deleted: {summary.group_left}"])
     skipped = {why: summary.skipped[why] for why in Skipped if summary.skipped[why]}
     if args.json:
         facts = {
@@ -280,6 +289,7 @@ def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
             "replayed": len(summary.sent),
             "ids": summary.sent,
             "skipped": {why.value: count for why, count in skipped.items()},
+            "passed_before": summary.passed_before,
             "group": None if plan.keeping is Keeping.NOTHING else plan.group,
         }
         show_json(facts)
@@ -292,6 +302,8 @@ def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
             f"{number} {why.value}" + (f" ({_HINTS[why]})" if why in _HINTS else "") for why, number in skipped.items()
         )
         line += f"; skipped: {', '.join(parts)}"
+    if summary.passed_before:
+        line += f"; begun behind {counted(summary.passed_before, 'offset')} that group {plan.group} has passed"
     print(plain(line))
     return 0
 

@@ -14,6 +14,7 @@ import yaml
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
+import consumer.replay
 from consumer.cli.main import main
 from consumer.feedback import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
@@ -542,3 +543,57 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(
     async with running_member(world.config):
         await incidents(sandbox, 40)
     assert [incident.triggers for incident in sandbox.incidents()] == [1] * 40
+
+
+class Crash(Exception):
+    """A replay that is ended at a place where nothing can be cleaned up."""
+
+
+async def _many_dead_letters(world: World, sandbox: Sandbox, count: int) -> None:
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    async with running_member(world.config):
+        await send(world, *(event(session=f"s{number}") for number in range(count)))
+        await first_dead_letters(world, count)
+    sandbox.faults.clear()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+async def test_again_sends_everything_each_time_where_its_group_cannot_be_deleted(
+    batch: int,
+    broker: Broker,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Refused, or killed before it: what is done is said in the last transaction, whatever letters that has."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    await _many_dead_letters(world, sandbox, 4)
+    ids = ["0/0", "0/1", "0/2", "0/3"]
+    group = f"{world.config.kafka.group_id}-dlq-replay"
+    monkeypatch.setattr(consumer.replay, "BATCH", batch)
+
+    async def refused(admin: object, groups: list[str], seconds: float) -> dict[str, str]:
+        return dict.fromkeys(groups, "this user may not delete it")
+
+    monkeypatch.setattr(consumer.replay, "delete_groups", refused)
+    for _ in range(2):
+        code, out, err = await commands.run("dlq", "replay", "--again", "--json")
+        assert (code, json.loads(out)["ids"]) == (0, ids)
+        (left,) = await groups(world.bootstrap_servers, group)
+        assert err.startswith(f"group {left} could not be deleted: this user may not delete it (`kafka-acls.sh ")
+        assert err.endswith("; the next --again sends everything all the same\n")
+
+    async def crash(*given: object) -> None:
+        raise Crash
+
+    monkeypatch.setattr(consumer.replay, "delete_groups", crash)
+    with pytest.raises(Crash):
+        await commands.run("dlq", "replay", "--again")
+    monkeypatch.undo()
+    assert (await commands.json("dlq", "replay", "--again", "--limit", "3"))["ids"] == ids[:3]
+    summary = await commands.json("dlq", "replay", "--again")
+    assert (summary["ids"], summary["passed_before"]) == (ids[3:], 3), "that one was not done"
+    assert await groups(world.bootstrap_servers, group) == []
+    assert len(await committed_records(world.bootstrap_servers, world.feedback)) == 16
