@@ -15,6 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from consumer.beginning import beginning
 from consumer.group_members import described_groups
+from consumer.group_offsets import coordinated, group_offsets
 from consumer.kafka import KafkaClients, started
 from consumer.look import looking
 from consumer.mark import ORDER_MARK
@@ -85,13 +86,13 @@ async def positions_of(clients: KafkaClients, admin: AIOKafkaAdminClient, group:
     """Where its tasks would go on: by their checkpoints and what has become of the log, else by the group's offset,
     else at the beginning. Raises KafkaError and TimeoutError."""
     checkpointed = await _checkpointed(clients, group)
-    committed = await admin.list_consumer_group_offsets(group.name, partitions=list(group.input))
+    committed = await coordinated(lambda: group_offsets(admin, group.name, group.input))
     positions = {}
     async with looking(clients, group.input) as looks:
         for partition, look in zip(group.input, looks, strict=True):
-            found, place = committed.get(partition), checkpointed.get(partition)
+            found, place = committed[partition], checkpointed.get(partition)
             if place is None:
-                offset = found.offset if found is not None and found.offset >= 0 else 0
+                offset = 0 if found is None else found.offset
                 place = Position(partition.topic, partition.partition, offset)
             seen = await look.look(place.offset, place.anchors)
             positions[partition] = beginning(place.offset, place.anchors, seen).offset

@@ -10,7 +10,7 @@ the topic has when it starts, so what fails again is not replayed again by it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,9 +20,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from consumer.feedback import replay_headers
+from consumer.group_offsets import coordinated, group_offsets
 from consumer.group_removal import delete_groups
 from consumer.kafka import KafkaClients, close_producer, start_producer
-from consumer.letters import POISON_STAGE, Selection, StoredLetter, stored_letters
+from consumer.letters import POISON_STAGE, Selection, StoredLetter, Tasks, has_task, stored_letters
 from consumer.reading import Offsets, bounds
 from consumer.replayed import encode_mark, find_replays
 
@@ -46,7 +47,7 @@ class ReplayFailed(Exception):
 
 
 class Skipped(Enum):
-    """Why a dead letter is not replayed."""
+    """Why a dead letter is not replayed. None but those that were `REPLAYED` are marked: they can be later."""
 
     FILTERED = "not selected"
     POISON = "poison"
@@ -56,16 +57,20 @@ class Skipped(Enum):
     UNREADABLE = "unreadable"
 
 
+_LEFT = frozenset({Skipped.NO_TASK, Skipped.UNREADABLE})
+"""What nobody has chosen to leave out: another configuration, or another release, can replay it."""
+
+
 class Keeping(Enum):
     """Whether a replay keeps in its group how far it has come."""
 
     NOTHING = "nothing"
-    """It goes by the marks alone, and leaves no group behind."""
+    """It goes by the marks alone, which say of each letter whether it was sent, and leaves no group behind."""
     UNTIL_DONE = "until it is done"
     """What has a mark is sent again, so only the position says what this one has sent. Done, it is at the beginning
     again, and the group is deleted if that can be."""
     FOR_EVER = "for ever"
-    """The next one goes on from there."""
+    """The next one goes on from there. What has a mark is left out, so the position waits for what is `_LEFT`."""
 
 
 @dataclass(slots=True)
@@ -84,14 +89,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be replayed. ``inputs`` has the input topic of every pipeline; ``rate`` is per second.
+    """What is to be replayed, by these ``tasks``; ``rate`` is per second.
 
     It begins where ``group`` has come to, if there is such a group, whether it keeps that or not: an earlier release
     has kept it for each set of filters.
     """
 
     selection: Selection
-    inputs: Mapping[str, str]
+    tasks: Tasks
     group: str
     transactional_id: str
     feedback: Sequence[TopicPartition]
@@ -100,7 +105,7 @@ class Plan:
     again: bool = False
     limit: int | None = None
     rate: float | None = None
-    keeping: Keeping = Keeping.FOR_EVER
+    keeping: Keeping = Keeping.NOTHING
 
     def why_not(self, stored: StoredLetter, replayed: Collection[str]) -> Skipped | None:
         """Why this one is not to be replayed; None if it is."""
@@ -113,7 +118,7 @@ class Plan:
             return Skipped.CUT
         if letter.stage == POISON_STAGE and not self.poison:
             return Skipped.POISON
-        if self.inputs.get(letter.provider) != letter.record.topic:
+        if not has_task(letter, self.tasks):
             return Skipped.NO_TASK
         if stored.id in replayed and not self.again:
             return Skipped.REPLAYED
@@ -221,6 +226,8 @@ class _Work:
         self._sleep = sleep
         self._positions = dict(span.begins)
         self._moved: dict[TopicPartition, int] = {}
+        self._kept: dict[TopicPartition, int] = {}
+        self._waits: set[TopicPartition] = set()
         self._batch: list[StoredLetter] = []
         self._passed = 0
         self._total = sum(max(0, span.ends[partition] - begin) for partition, begin in span.begins.items())
@@ -245,8 +252,12 @@ class _Work:
         else:
             self.summary.skipped[why_not] += 1
             self._passed += 1
-        record = stored.record
-        self._moved[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        partition = TopicPartition(stored.record.topic, stored.record.partition)
+        self._moved[partition] = stored.record.offset + 1
+        if why_not in _LEFT and not self._plan.again:
+            self._waits.add(partition)
+        if partition not in self._waits:
+            self._kept[partition] = stored.record.offset + 1
 
     async def commit(self, *, is_done: bool = False) -> None:
         """Send what has come together and how far we are, in one transaction; ``is_done``: it is the last."""
@@ -255,7 +266,7 @@ class _Work:
             await self._write(kept)
         self._positions.update(self._moved)
         self.summary.sent.extend(stored.id for stored in self._batch)
-        self._batch, self._moved, self._passed = [], {}, 0
+        self._batch, self._moved, self._kept, self._passed = [], {}, {}, 0
         self._progress(sum(self._positions[tp] - begin for tp, begin in self._span.begins.items()), self._total)
         if self._plan.rate is not None:
             ahead = self._started + len(self.summary.sent) / self._plan.rate - self._loop.time()
@@ -271,7 +282,7 @@ class _Work:
                 # Whatever becomes of the group: an end would say that there is nothing left to send again.
                 return self._span.first if self._moved or self._span.passed_before else {}
             case _:
-                return self._moved
+                return self._kept
 
     async def _write(self, kept: Offsets) -> None:
         await self._producer.begin_transaction()
@@ -318,11 +329,13 @@ class _Work:
 
 
 async def _span(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> _Span:
-    committed = await admin.list_consumer_group_offsets(plan.group, partitions=list(plan.dead_letters))
+    # Without an answer it would begin at the beginning, and send with --again what has been sent.
+    committed = await coordinated(lambda: group_offsets(admin, plan.group, plan.dead_letters))
     first, ends = await bounds(reader, plan.dead_letters)
     begins = {}
     for partition, begin in first.items():
-        offset = committed[partition].offset if partition in committed else -1
+        found = committed[partition]
+        offset = -1 if found is None else found.offset
         # One beyond the end is of a topic that has been created anew.
         begins[partition] = offset if begin <= offset <= ends[partition] else begin
     return _Span(first, begins, ends)

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -24,7 +24,16 @@ from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.group_removal import NOT_ALLOWED
 from consumer.kafka import KafkaClients
-from consumer.letters import CLASSES, Selection, StoredLetter, is_class, replay_group, replay_groups, stored_letters
+from consumer.letters import (
+    CLASSES,
+    Selection,
+    StoredLetter,
+    Tasks,
+    is_class,
+    replay_group,
+    replay_groups,
+    stored_letters,
+)
 from consumer.reading import bounds
 from consumer.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
 from consumer.rights import PREFIXED, grant
@@ -33,6 +42,7 @@ _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
 _HINTS = {
     Skipped.POISON: "--poison replays them",
     Skipped.REPLAYED: "--again replays them once more",
+    Skipped.NO_TASK: "they are left, until they are",
     Skipped.CUT: "only a part of each is here",
 }
 
@@ -76,7 +86,7 @@ def add_parser(subparsers: Any) -> None:
     again.add_argument(
         "--group",
         metavar="NAME",
-        help="keeps how far this has come (default without filters: <group_id>-dlq-replay)",
+        help="keeps how far this has come, for the next one with it",
     )
     parser.set_defaults(func=main)
 
@@ -88,7 +98,14 @@ def main(args: argparse.Namespace) -> int:
         if args.action != "show":
             _check_filters(args, config)
         names = config.kafka.topics
-        return [names.dlq, names.feedback] if args.action == "replay" else [names.dlq]
+        inputs = {pipeline.input_topic: None for pipeline in build_pipelines(config)}
+        match args.action:
+            case "replay":
+                return [names.dlq, names.feedback, *inputs]
+            case "list" if args.retryable:
+                return [names.dlq, *inputs]
+            case _:
+                return [names.dlq]
 
     def asked_about_replays(config: Config) -> Sequence[str]:
         return [config.kafka.topics.feedback, *map(config.kafka.state_topic, config.pipelines)]
@@ -139,7 +156,7 @@ def _check_filters(args: argparse.Namespace, config: Config) -> None:
         raise UsageError(f"--since {args.since}: is not before --until {args.until}, so nothing is in between")
 
 
-def _selection(args: argparse.Namespace, config: Config) -> Selection:
+def _selection(args: argparse.Namespace, config: Config, partitions: Partitions) -> Selection:
     now = time.time()
     return Selection(
         provider=args.provider,
@@ -147,19 +164,19 @@ def _selection(args: argparse.Namespace, config: Config) -> Selection:
         since=None if args.since is None else moment_of(args.since, now),
         until=None if args.until is None else moment_of(args.until, now),
         retryable=args.retryable,
-        inputs=_inputs(config) if args.retryable else None,
+        tasks=_tasks(config, partitions) if args.retryable else None,
     )
 
 
-def _inputs(config: Config) -> Mapping[str, str]:
-    return {pipeline.provider.name: pipeline.input_topic for pipeline in build_pipelines(config)}
+def _tasks(config: Config, partitions: Partitions) -> Tasks:
+    return {pipeline.provider.name: partitions[pipeline.input_topic] for pipeline in build_pipelines(config)}
 
 
 # list, show
 
 
 async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
-    selection, topic = _selection(args, config), partitions[config.kafka.topics.dlq]
+    selection, topic = _selection(args, config, partitions), partitions[config.kafka.topics.dlq]
     found: deque[StoredLetter] = deque()
     left_out = 0
     reader = clients.reader()
@@ -223,8 +240,8 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
 def keeping_of(args: argparse.Namespace, group_id: str) -> tuple[str, Keeping]:
     """The group of a replay with these arguments, and whether it keeps there how far it has come.
 
-    One without filters has looked at everything: the next one goes on behind that. With filters the marks say what was
-    sent, as far as they are heeded. A group that is named is somebody's own.
+    The marks say what was sent, as far as they are heeded: a position would pass over what was not. A group that is
+    named is somebody's own.
     """
     if args.group is not None:
         return args.group, Keeping.FOR_EVER
@@ -232,15 +249,15 @@ def keeping_of(args: argparse.Namespace, group_id: str) -> tuple[str, Keeping]:
     filters = {name: getattr(args, name) for name in names}
     if args.again:
         return replay_group(group_id, {**filters, "again": True}), Keeping.UNTIL_DONE
-    return replay_group(group_id, filters), Keeping.NOTHING if any(filters.values()) else Keeping.FOR_EVER
+    return replay_group(group_id, filters), Keeping.NOTHING
 
 
 async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
     kafka = config.kafka
     group, keeping = keeping_of(args, kafka.group_id)
     plan = Plan(
-        selection=_selection(args, config),
-        inputs=_inputs(config),
+        selection=_selection(args, config, partitions),
+        tasks=_tasks(config, partitions),
         group=group,
         keeping=keeping,
         transactional_id=f"{kafka.group_id}-dlq-replay",

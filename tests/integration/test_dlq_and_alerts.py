@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 import yaml
 from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
+from aiokafka.admin import NewPartitions, RecordsToDelete
 
 import consumer.replay
 from consumer.cli.main import main
+from consumer.deadletter import DeadLetter
 from consumer.feedback import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
-from tests.support.kafka import admin, committed_records, create_topic, group_offsets, groups, produce
+from tests.support.kafka import admin, committed_records, create_topic, group_offsets, groups, produce, unique
+from tests.support.letters import letter
 from tests.support.seen import dead_letters, first_dead_letters, send
 from tests.support.service import World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -398,10 +400,13 @@ async def test_replay_shows_what_it_would_do_then_does_it_once(
         out = await commands.done("dlq", "replay")
         assert out == (
             "1 dead letter replayed; skipped: 1 poison (--poison replays them), "
-            "2 replayed before (--again replays them once more)\n"
+            "3 replayed before (--again replays them once more)\n"
         )
         await incidents(sandbox, 4)
-        assert await commands.done("dlq", "replay") == "0 dead letters replayed\n"
+        assert await commands.done("dlq", "replay") == (
+            "0 dead letters replayed; skipped: 1 poison (--poison replays them), "
+            "4 replayed before (--again replays them once more)\n"
+        )
         summary = await commands.json("dlq", "replay", "--poison")
         assert (summary["replayed"], summary["skipped"]) == (1, {"replayed before": 4})
         await first_dead_letters(world, 6)
@@ -433,15 +438,15 @@ async def test_a_replay_leaves_no_group_for_its_filters_and_again_goes_on_where_
     assert await commands.done("dlq", "replay") == (
         "0 dead letters replayed; skipped: 4 replayed before (--again replays them once more)\n"
     )
-    assert await groups(world.bootstrap_servers, group) == [group]
+    assert await groups(world.bootstrap_servers, group) == []
 
     summary = await commands.json("dlq", "replay", *by_class, "--again", "--limit", "3")
     assert summary["ids"] == ["0/0", "0/1", "0/2"]
-    assert await groups(world.bootstrap_servers, group) == [group, summary["group"]], "it is not done yet"
+    assert await groups(world.bootstrap_servers, group) == [summary["group"]], "it is not done yet"
     assert (await commands.json("dlq", "replay", *by_class, "--again"))["ids"] == ["0/3"]
-    assert await groups(world.bootstrap_servers, group) == [group]
+    assert await groups(world.bootstrap_servers, group) == []
     assert len((await commands.json("dlq", "replay", "--again"))["ids"]) == 4
-    assert await groups(world.bootstrap_servers, group) == [group]
+    assert await groups(world.bootstrap_servers, group) == []
 
 
 async def test_what_was_replayed_is_left_out_and_says_how_it_ended(
@@ -517,7 +522,7 @@ async def test_a_letter_that_is_too_large_for_the_feedback_topic_stops_it_with_t
     assert await commands.done("dlq", "replay", "--poison") == "1 dead letter replayed\n"
 
 
-@pytest.mark.parametrize("filters", [[], ["--provider", "pagerduty"]], ids=["by its position", "by its marks"])
+@pytest.mark.parametrize("filters", [["--group", "x"], []], ids=["by its position", "by its marks"])
 async def test_a_replay_that_is_killed_goes_on_where_it_was(
     filters: list[str], broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -543,6 +548,48 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(
     async with running_member(world.config):
         await incidents(sandbox, 40)
     assert [incident.triggers for incident in sandbox.incidents()] == [1] * 40
+
+
+async def _put(world: World, *letters: DeadLetter) -> None:
+    for one in letters:
+        key, value, headers = one.encode()
+        given: Any = headers
+        await produce(world.bootstrap_servers, world.dlq, [value], key=key, headers=given)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--group", "NAMED"]], ids=["plain", "with a group"])
+async def test_what_no_task_would_decide_waits_until_there_is_one_again(
+    arguments: list[str], broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The provider is not configured any more, or the topic has fewer partitions than it had."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty={}, opsgenie={})
+    both = world.document["exporters"]["alerting"]
+    commands = Commands(world, tmp_path, capsys)
+    arguments = [unique() if one == "NAMED" else one for one in arguments]
+    await _put(world, *(letter(world.events, *of) for of in ((0, "opsgenie"), (1, "pagerduty"), (0, "pagerduty"))))
+    world.document["exporters"]["alerting"] = {"pagerduty": both["pagerduty"]}
+    without = Commands(world, tmp_path, capsys)
+    waiting = "2 not of an input of this configuration (they are left, until they are)\n"
+    for said in (
+        f"1 dead letter replayed; skipped: {waiting}",
+        f"0 dead letters replayed; skipped: 1 replayed before (--again replays them once more), {waiting}",
+    ):
+        assert await without.done("dlq", "replay", *arguments) == said
+    assert [letter["id"] for letter in await without.json("dlq", "list")] == ["0/0", "0/1"]
+    assert await without.json("dlq", "list", "--retryable") == []
+
+    world.document["exporters"]["alerting"] = both
+    commands = Commands(world, tmp_path, capsys)
+    assert [letter["id"] for letter in await commands.json("dlq", "list", "--retryable")] == ["0/0"]
+    assert (await commands.json("dlq", "replay", *arguments))["ids"] == ["0/0"]
+    async with admin(world.bootstrap_servers) as client:
+        await client.create_partitions({world.events: NewPartitions(2)})
+
+    async def replayed() -> bool:
+        return bool((await commands.json("dlq", "replay", *arguments))["ids"] == ["0/1"])
+
+    await wait_until(replayed, "the one of the partition that was not there", poll=0.2)
+    assert await commands.json("dlq", "list") == []
 
 
 class Crash(Exception):
