@@ -24,7 +24,7 @@ from consumer.group_offsets import coordinated, group_offsets
 from consumer.group_removal import delete_groups
 from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.letters import POISON_STAGE, Selection, StoredLetter, Tasks, has_task, stored_letters
-from consumer.reading import Offsets, bounds
+from consumer.reading import Offsets, bounds, hidden_ends
 from consumer.replayed import encode_mark, find_replays
 
 BATCH = 100
@@ -78,13 +78,15 @@ class Summary:
     """What a replay has done: the ids of what was sent, and how many were skipped, by why.
 
     ``passed_before`` are the offsets that its group had passed when it began. ``group_left`` is why a group that should
-    have been deleted is still there; None if it is gone, or to stay.
+    have been deleted is still there; None if it is gone, or to stay. ``hidden`` is what could not be seen, a sentence
+    for each partition.
     """
 
     sent: list[str] = field(default_factory=list)
     skipped: Counter[Skipped] = field(default_factory=Counter)
     passed_before: int = 0
     group_left: str | None = None
+    hidden: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ async def dry_run(
     reader = clients.reader()
     await reader.start()
     try:
+        summary.hidden = await _hidden(reader, plan)
         replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
         span = await _span(reader, admin, plan)
         summary.passed_before = span.passed_before
@@ -173,7 +176,10 @@ async def replay(
         async with asyncio.timeout(START_SECONDS):
             await start_producer(producer)
         await reader.start()
-        # Only now: what an earlier replay had left open is ended, and everything below is settled.
+        # Only now: what an earlier replay had left open is ended, and unless others hide it, everything below is seen.
+        if hidden := await _hidden(reader, plan):
+            more = f" (so it is in {len(hidden) - 1} more of the partitions)" if len(hidden) > 1 else ""
+            raise ReplayFailed(f"{hidden[0]}{more}: what has been replayed is not known, and nothing was sent")
         replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
         span = await _span(reader, admin, plan)
         work = _Work(producer, plan, span, progress, sleep)
@@ -326,6 +332,11 @@ class _Work:
                 "give it the max.message.bytes of the dead-letter topic and 1024 more"
             ) from error
         return sent.partition, sent.offset
+
+
+async def _hidden(reader: AIOKafkaConsumer, plan: Plan) -> list[str]:
+    """What others' open transactions hide of the letters, and of what has been replayed, a sentence for each."""
+    return await hidden_ends(reader, [*plan.dead_letters, *plan.feedback])
 
 
 async def _span(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> _Span:

@@ -34,7 +34,7 @@ from consumer.letters import (
     replay_groups,
     stored_letters,
 )
-from consumer.reading import bounds
+from consumer.reading import bounds, hidden_ends
 from consumer.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
 from consumer.rights import PREFIXED, grant
 
@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
         "replay",
         help="decide dead letters again, once each",
         description="Sends dead letters to the feedback topic, each to the provider and partition that it came from, "
-        "where it is decided like an event of now. What was sent and how far the topic was looked through is one "
+        "where it is decided like an event of now. What was sent and a mark that it was is one "
         "transaction: ended or killed, the same command goes on where it was, and nothing is sent twice. It stops at "
         "the end that the dead-letter topic has when it starts.",
     )
@@ -182,7 +182,8 @@ async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients,
     reader = clients.reader()
     await reader.start()
     try:
-        known = await known_replays(reader, config, partitions)
+        known = await known_replays(reader, config, partitions, has_endings=args.all)
+        complain(known.hidden)
         begins, ends = await bounds(reader, topic)
         async for stored in stored_letters(reader, begins, ends):
             if not selection.has(stored):
@@ -209,21 +210,24 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
     partition = next((tp for tp in partitions[config.kafka.topics.dlq] if tp.partition == number), None)
     found: StoredLetter | None = None
     known = Known()
+    hidden: list[str] = []
     if partition is not None:
         reader = clients.reader()
         await reader.start()
         try:
+            hidden = await hidden_ends(reader, [partition])
             begins, ends = await bounds(reader, [partition])
             if begins[partition] <= offset < ends[partition]:
                 async for stored in stored_letters(reader, {partition: offset}, {partition: offset + 1}):
                     found = stored
             if found is not None:
-                known = await known_replays(reader, config, partitions)
+                known = await known_replays(reader, config, partitions, has_endings=True)
         finally:
             await reader.stop()
     if found is None:
-        complain([f"there is no dead letter {args.id}"])
+        complain([*hidden, f"there is no dead letter {args.id}{' in what is shown' if hidden else ''}"])
         return 1
+    complain(known.hidden)
     facts = {**facts_of(found, known), **content_of(found)}
     if args.json:
         show_json(facts)
@@ -273,6 +277,7 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
     try:
         if args.dry_run:
             found, summary = await dry_run(clients, admin, plan)
+            complain(summary.hidden)
             if not args.json:
                 show_letters(args, found, Known())
             return _tell(args, plan, summary)

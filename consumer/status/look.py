@@ -17,7 +17,7 @@ from consumer.group_members import DescribedGroup, DescribedMember, described_gr
 from consumer.group_offsets import coordinated, group_offsets
 from consumer.kafka import CLIENT_ID, KafkaClients, start_client, started, to_the_end
 from consumer.pipeline import Pipeline as Built
-from consumer.reading import POLL_MS, bounds, last_checkpoint_values, read_alerts
+from consumer.reading import POLL_MS, bounds, hidden_ends, last_checkpoint_values, read_alerts
 from consumer.status.facts import Group, Member, Partition, Pipeline, Status
 from consumer.status.servers import address_of, ask_servers, is_loopback
 from state.alert import Alert
@@ -63,8 +63,10 @@ async def _pipeline(
     config: Config, clients: KafkaClients, admin: AIOKafkaAdminClient, built: Built, partitions: Partitions
 ) -> Pipeline:
     found = build_repartition(config, built)
-    stage = None
+    stage, hidden = None, list[str]()
     if found is not None:
+        async with started(clients.reader()) as reader:
+            hidden = await hidden_ends(reader, partitions[found.positions_topic])
         stage = await _group(
             clients,
             admin,
@@ -78,7 +80,7 @@ async def _pipeline(
         clients, admin, Group(name, built.group_id, built.input_topic, ""), partitions[built.input_topic], states
     )
     alerts, unreadable = await read_alerts(clients, states)
-    return summed_up(group, stage, built.provider.routes, [alert for _, alert in alerts], unreadable)
+    return summed_up(group, stage, built.provider.routes, [alert for _, alert in alerts], [*hidden, *unreadable])
 
 
 def summed_up(

@@ -1,11 +1,13 @@
 """The commands ``alerts`` and ``dlq`` on a broker: what they show, what they do, and that hostile text stays text."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import random
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,17 @@ from consumer.feedback import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
-from tests.support.kafka import admin, committed_records, create_topic, group_offsets, groups, produce, unique
+from tests.support.kafka import (
+    admin,
+    committed_records,
+    create_topic,
+    group_offsets,
+    groups,
+    produce,
+    running,
+    transactional,
+    unique,
+)
 from tests.support.letters import letter
 from tests.support.seen import dead_letters, first_dead_letters, send
 from tests.support.service import World, incidents, make_world, running_member
@@ -590,6 +602,69 @@ async def test_what_no_task_would_decide_waits_until_there_is_one_again(
 
     await wait_until(replayed, "the one of the partition that was not there", poll=0.2)
     assert await commands.json("dlq", "list") == []
+
+
+@contextlib.asynccontextmanager
+async def _hiding(world: World, *topics: str) -> AsyncIterator[None]:
+    """Somebody's transaction is open in these topics for the length of the block."""
+    async with running(transactional(world.bootstrap_servers, unique("x"))) as foreign:
+        await foreign.begin_transaction()
+        for topic in topics:
+            await foreign.send_and_wait(topic, b"{}", b"foreign", partition=0)
+        yield
+        await foreign.abort_transaction()
+
+
+async def test_nothing_is_replayed_while_it_is_hidden_what_was(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A filtered replay knows by the marks, and by the feedback topic, what has been sent."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    await _put(world, *(letter(world.events) for _ in range(3)))
+    for hidden in ((world.dlq, world.feedback), (world.dlq,), (world.feedback,)):
+        async with _hiding(world, *hidden):
+            for arguments in (["--provider", "pagerduty"], [], ["--again"]):
+                code, out, err = await commands.run("dlq", "replay", *arguments)
+                assert (code, out, err.count("\n")) == (1, "", 1)
+                assert err.startswith(
+                    f"stopped: topic {hidden[0]}, partition 0: another producer's transaction is open "
+                )
+                assert ("in 1 more of the partitions" in err) == (len(hidden) == 2)
+                assert "nothing was sent" in err
+            assert await committed_records(world.bootstrap_servers, world.feedback) == []
+            code, out, err = await commands.run("dlq", "replay", "--dry-run")
+            assert (code, out.splitlines()[-1]) == (0, "3 dead letters would be replayed")
+            assert [line.split(",")[0] for line in err.splitlines()] == [f"topic {topic}" for topic in hidden]
+    assert await commands.done("dlq", "replay", "--provider", "pagerduty") == "3 dead letters replayed\n"
+
+
+async def test_a_list_and_a_letter_say_what_they_do_not_show(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    await _put(world, letter(world.events))
+    assert await commands.done("dlq", "replay") == "1 dead letter replayed\n"
+    async with _hiding(world, world.dlq):
+        await _put(world, letter(world.events))
+        said = f"topic {world.dlq}, partition 0: another producer's transaction is open at offset 3, and what has "
+        code, out, err = await commands.run("dlq", "list")
+        assert (code, out, err.count("\n")) == (0, "no dead letters\n1 more was replayed (--all shows them)\n", 1)
+        assert err.startswith(said)
+        code, out, err = await commands.run("dlq", "show", "0/4")
+        assert (code, out) == (1, "")
+        assert err.startswith(said)
+        assert err.splitlines()[1:] == ["there is no dead letter 0/4 in what is shown"]
+    assert [letter["id"] for letter in await commands.json("dlq", "list")] == ["0/4"]
+    async with _hiding(world, world.state()):
+        assert [letter["id"] for letter in await commands.json("dlq", "list")] == ["0/4"]
+        for shown in (["list", "--all"], ["show", "0/0"]):
+            code, out, err = await commands.run("dlq", *shown)
+            assert code == 0
+            assert err.startswith(f"topic {world.state()}, partition 0: another producer's transaction is open "), (
+                "how a replay has ended is not known"
+            )
 
 
 class Crash(Exception):
