@@ -299,7 +299,7 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
 def _group_left(config: Config, group: str, reason: str) -> str:
     if reason == NOT_ALLOWED:
         resource = f"--group {replay_groups(config.kafka.group_id)} {PREFIXED}"
-        reason += f" ({grant(config.kafka, resource, 'Delete')} lets it)"
+        reason += f" ({grant(config.kafka, resource, 'Delete')} gives the right)"
     return f"group {group} could not be deleted: {reason}; the next --again sends everything all the same"
 
 
