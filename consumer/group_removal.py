@@ -31,9 +31,11 @@ _FOR_A_MOMENT = frozenset(
 )
 """The coordinator is loading, not there, or another one; or a member has not left, or not been missed yet."""
 
+NOT_ALLOWED = "this user may not delete it"
+
 _SAYS: Mapping[int, str] = {
     NonEmptyGroup.errno: "it still has members",
-    GroupAuthorizationFailedError.errno: "this user may not delete it",
+    GroupAuthorizationFailedError.errno: NOT_ALLOWED,
 }
 
 
