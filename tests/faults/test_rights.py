@@ -1,4 +1,4 @@
-"""What the service may do at a broker that asks: the rights of the README are enough, and a missing one is told."""
+"""What the service may do at a broker that asks: the rights of the book are enough, and a missing one is told."""
 
 import asyncio
 import shlex
@@ -36,7 +36,7 @@ def dead_letter_right(world: World) -> Right:
 
 
 def documented(world: World) -> list[Right]:
-    """The rights of the README's table, besides that to write dead letters; that to transactional ids is the last."""
+    """The rights of the book's table, besides that to write dead letters; that to transactional ids is the last."""
     topics, group = world.config.kafka.topics, world.config.kafka.group_id
     ours = (READ, WRITE, DESCRIBE, CONFIGS)
     return [

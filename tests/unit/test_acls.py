@@ -1,4 +1,4 @@
-"""`deploy/acls.sh`: the rights that it gives are those of the README's table, and those that the tests get by with."""
+"""`deploy/acls.sh`: the rights that it gives are those of the book's table, and those that the tests get by with."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from consumer.letters import replay_groups
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "acls.sh"
-README = (ROOT / "README.md").read_text()
+BOOK = (ROOT / "deploy" / "README.md").read_text()
 
 Rights = dict[tuple[str, str, str], set[str]]
 """Operations by resource, name and pattern."""
@@ -52,14 +52,14 @@ def rights(*arguments: str) -> Rights:
 
 
 def documented() -> Rights:
-    """The table of the README, with the names of the default configuration."""
+    """The table of the book, with the names of the default configuration."""
     kafka = Config().kafka
     names = {
         f"<topics.{name}>": getattr(kafka.topics, name) for name in ("events", "state", "keyed", "dlq", "feedback")
     }
     names["<group_id>"], names["<group_id>-dlq-replay"] = kafka.group_id, REPLAYS[1]
     found: Rights = {}
-    table = README[README.index("| resource | name | operations |") :].split("\n\n")[0]
+    table = BOOK[BOOK.index("| resource | name | operations |") :].split("\n\n")[0]
     for line in table.splitlines()[2:]:
         resource, name, operations = (cell.strip() for cell in line.strip("|").split("|"))
         pattern = "prefixed" if "prefixed" in resource else "literal"
