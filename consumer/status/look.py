@@ -10,16 +10,11 @@ from typing import TypeVar
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import (
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    KafkaError,
-    NotCoordinatorForGroupError,
-)
+from aiokafka.errors import KafkaError
 
 from consumer.build import build_pipelines, build_repartition
 from consumer.config import Config
-from consumer.group_members import DescribedGroup, DescribedMember, described_groups
+from consumer.group_members import COORDINATOR_ERRORS, DescribedGroup, DescribedMember, described_groups
 from consumer.group_offsets import group_offsets
 from consumer.kafka import CLIENT_ID, KafkaClients, start_client, started, to_the_end
 from consumer.pipeline import Pipeline as Built
@@ -157,7 +152,7 @@ async def _coordinated(ask: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await ask()
-        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+        except COORDINATOR_ERRORS:
             if asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(_AGAIN_SECONDS)
