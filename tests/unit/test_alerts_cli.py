@@ -213,6 +213,7 @@ def test_what_is_owed_is_shown_with_its_event_its_route_and_what_it_has_met(caps
         assert line in said
 
 
+@pytest.mark.slow
 def test_ten_thousand_alerts_are_listed_in_a_moment(capsys: pytest.CaptureFixture[str]) -> None:
     found = [Found("pagerduty", 0, replace(ALERT, dedup_key=f"guard:{number}")) for number in range(10_000)]
     began = time.process_time()
@@ -232,6 +233,7 @@ def test_of_a_key_that_is_not_there_the_nearest_are_named_and_where_it_was_looke
     )
 
 
+@pytest.mark.slow
 def test_the_nearest_of_a_hundred_thousand_keys_is_found_in_a_moment() -> None:
     keys = [f"forbidden_path:session-{number:06}" for number in range(100_000)]
     began = time.process_time()

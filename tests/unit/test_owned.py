@@ -242,6 +242,7 @@ async def test_a_state_record_that_is_refused_is_written_in_smaller_batches() ->
         assert sizes[-1] == LEAST_BATCH_BYTES
 
 
+@pytest.mark.slow
 async def test_mending_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer.owned, "REFUSED_SECONDS", (60.0, 60.0))
     async with _running() as (task, _):
