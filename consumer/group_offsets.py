@@ -6,12 +6,10 @@ from typing import TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    NotCoordinatorForGroupError,
-)
+from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
+
+from consumer.group_members import COORDINATOR_ERRORS
 
 COORDINATOR_SECONDS = 15.0
 """For a group to have a coordinator that answers."""
@@ -49,7 +47,7 @@ async def coordinated(ask: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await ask()
-        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+        except COORDINATOR_ERRORS:
             if asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(_AGAIN_SECONDS)

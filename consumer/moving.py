@@ -567,7 +567,7 @@ class Moving:
     def _end(self, end: End) -> Iterator[None]:
         subject = end.subject
         if subject.startswith(session("")):
-            ends = [alert.dedup_key for alert in self._store.of_session(subject.removeprefix(session("")))]
+            ends = self._store.keys_of_session(subject.removeprefix(session("")))
         else:
             ends = [subject]
         yield from self._deeds.ending(Decision(ends=ends, end=end))

@@ -165,7 +165,7 @@ class TaskOutbox:
         return self._offered(dedup_keys, now, known, settled)
 
     def _offered(self, dedup_keys: Iterable[str], now: float, known: float, settled: float) -> Iterator[None]:
-        for dedup_key in self._store.owing:  # longest owed first: in this order they are given up
+        for dedup_key in self._store.owing():  # longest owed first: in this order they are given up
             alert = self._store.get(dedup_key)
             if alert is not None and alert.owed is not None:
                 self._give_up_at[dedup_key] = now + self._left(known - alert.owed.since)

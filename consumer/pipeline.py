@@ -275,7 +275,7 @@ class Pipeline:
         at, key = event_time(event.time, record.timestamp, now.wall), self.home_key(event, record.key)
         if event.ends is Ends.SESSION:
             session_id = _session(event)
-            ends = [alert.dedup_key for alert in store.of_session(session_id)]
+            ends = store.keys_of_session(session_id)
             return Decision(ends=ends, end=End(session(session_id), at, key))
         dedup_key = self.template.render(event)
         return Decision(ends=[dedup_key], end=End(dedup_key, at, key))

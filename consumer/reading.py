@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from consumer.kafka import KafkaClients, start_client, started
-from consumer.startup import CLOSE_SECONDS, StartupError
+from consumer.startup import StartupError, close_admin
 from consumer.state_records import Reunited, StateRecords, Unreadable
 from consumer.topics_there import topics_there
 from consumer.watermarks import all_watermarks
@@ -113,9 +111,7 @@ async def _partitions_there(clients: KafkaClients, topic: str) -> Sequence[Topic
         described = (await topics_there(admin)).get(topic, ())
         return [TopicPartition(topic, one["partition"]) for one in described]
     finally:
-        with suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await admin.close()
+        await close_admin(admin)
 
 
 async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[str]:

@@ -57,10 +57,15 @@ async def when_kafka_answers(
                     raise StartupError(_given_up(config, known, reason)) from error
                 unreachable(reason, left)
             finally:
-                with suppress(KafkaError, OSError, TimeoutError):
-                    async with asyncio.timeout(CLOSE_SECONDS):
-                        await admin.close()
+                await close_admin(admin)
             await asyncio.sleep(RETRY_SECONDS)
+
+
+async def close_admin(admin: AIOKafkaAdminClient) -> None:
+    """Close it, whether or not it has ever started. Nobody waits for that longer than `CLOSE_SECONDS`."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await admin.close()
 
 
 async def _seen_through(

@@ -11,11 +11,11 @@ never changes, so "the alert exactly as it was" is the same object, and that is 
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from sys import intern
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from state.shared import shared
 from state.violation import Record, Severity
 
 EARLIEST = 1_420_070_400.0
@@ -434,7 +434,7 @@ def trigger_attempted(
             first_attempt=first_attempt,
             last_attempt=now,
             last_status=status,
-            last_error=None if error is None else intern(error),  # in an outage all have the same
+            last_error=None if error is None else shared(error),  # in an outage all have the same
         )
     return replace(alert, route=route if unknown and alert.route is None else alert.route, owed=owed)
 
@@ -617,7 +617,7 @@ def kept_name(name: str | None) -> str | None:
     """What is kept of the name of a guard or a tenant, of which few have very many alerts."""
     if name is None:
         return None
-    return intern(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
+    return shared(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
 
 
 def _source_of(owed: Owed) -> Source:

@@ -304,6 +304,7 @@ def test_never_more_than_the_documented_rate_in_a_minute(
     assert most_in_a_minute(pattern.left) <= rate.burst_size + 60 * rate.requests_per_second
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(
     steps=st.lists(STEPS, max_size=20),
