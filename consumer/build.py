@@ -1,15 +1,13 @@
 """From the configuration to pipelines: the one place where settings become parts."""
 
-from consumer.config import Config, OpsGenieSection, PagerDutySection, needs_repartition
+from consumer.config import Config, ProviderSection, needs_repartition
 from consumer.event import Decoder
 from consumer.filter import EndRule, EndRules, Filter
 from consumer.keys import KeyTemplate
 from consumer.pipeline import Pipeline
 from consumer.record_key import RecordKey
 from consumer.repartition import Repartition
-from providers.opsgenie.provider import OpsGenie
-from providers.pagerduty.provider import PagerDuty
-from providers.provider import Provider
+from providers.table import PROVIDERS
 from state.alert import Policy
 
 
@@ -26,8 +24,8 @@ def build_repartition(config: Config, pipeline: Pipeline) -> Repartition | None:
     return Repartition(pipeline, kafka.repartition_group(name), kafka.topics.events, kafka.positions_topic(name))
 
 
-def _build(config: Config, name: str, section: PagerDutySection | OpsGenieSection) -> Pipeline:
-    provider: Provider = PagerDuty(section) if isinstance(section, PagerDutySection) else OpsGenie(section)
+def _build(config: Config, name: str, section: ProviderSection) -> Pipeline:
+    provider = PROVIDERS[name].build(section)
     template = KeyTemplate.parse(section.deduplication.key_template, provider.key_limit)
     is_keyed = needs_repartition(template, config.kafka.event_key)
     alerting, delivery, resolve = config.exporters.alerting, config.delivery, section.auto_resolve
@@ -61,7 +59,7 @@ def _build(config: Config, name: str, section: PagerDutySection | OpsGenieSectio
     )
 
 
-def _ends(section: PagerDutySection | OpsGenieSection, template: KeyTemplate) -> EndRules | None:
+def _ends(section: ProviderSection, template: KeyTemplate) -> EndRules | None:
     resolve = section.auto_resolve
     if not resolve.enabled:
         return None

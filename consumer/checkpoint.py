@@ -1,7 +1,7 @@
 """A checkpoint: one committed transaction of changed alerts, dead letters and the position (design section 6.4)."""
 
 import asyncio
-from collections.abc import Awaitable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
@@ -17,7 +17,7 @@ from consumer.transaction import commit_transaction
 from consumer.turns import Turns
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
-from state.store import Cut, Store
+from state.store import Changed, Cut, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Checkpoint:
         yield Outgoing(topic, partition, CHECKPOINT_KEY, position, timestamp=now)
 
 
-async def divided(store: Store, changed: Mapping[str, Alert | None], turns: Turns) -> Cut:
+async def divided(store: Store, changed: Changed, turns: Turns) -> Cut:
     """Say what is to be written of a cut of this store, in slices: the cut itself is synchronous, and this is not."""
     changes: list[tuple[str, Alert | None]] = []
     work = store.divide(changed)

@@ -117,6 +117,19 @@ class InputRecord(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
+class FetchedRecord(InputRecord, Protocol):
+    """A record as it was fetched: aiokafka's ``ConsumerRecord`` or our ``Record``."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+
+
 class Decoder:
     """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together."""
 

@@ -9,6 +9,7 @@ its troubles is a trouble of a task.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -16,7 +17,6 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, Un
 from structlog.typing import FilteringBoundLogger
 
 from consumer.feedback import Feedback, MalformedFeedback, decode_feedback
-from consumer.inbox import TaskInbox
 from consumer.kafka import KafkaClients, started
 from consumer.look import STALE_END_SECONDS, STALE_END_TRIES
 from consumer.moves import Move, decode_move, is_move
@@ -31,6 +31,33 @@ ROOM_SECONDS = 0.1
 
 QUESTION_SECONDS = 30.0
 """For the ends of the topic, which only a task without a checkpoint asks for."""
+
+
+class Inbox(Protocol):
+    """What a task has been handed of the feedback topic."""
+
+    def next_offset(self, partition: int) -> int:
+        """From which offset on it has not been handed everything of this partition."""
+        ...
+
+    def reset(self, partition: int, offset: int) -> None:
+        """The partition is another one than it was: this is where it begins."""
+        ...
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is to be handed nothing more for now."""
+        ...
+
+    @property
+    def has_room_again(self) -> bool:
+        """Whether one that was full may be handed more."""
+        ...
+
+    def hand(self, partition: int, feedback: Sequence[tuple[int, Feedback | Move | None]], position: int) -> None:
+        """Records of a partition with their offsets, in order (None: not readable); the reader is at ``position`` now.
+        Those that it has had already are skipped, and those that are not for it."""
+        ...
 
 
 class FeedbackReader:
@@ -52,20 +79,20 @@ class FeedbackReader:
         self._backoff = backoff
         self._metrics = metrics
         self._log = log
-        self._inboxes: list[TaskInbox] = []
-        self._placed: list[TaskInbox] = []
+        self._inboxes: list[Inbox] = []
+        self._placed: list[Inbox] = []
         """Those that have had everything before what is read next; an inbox that has just arrived has not."""
-        self._full: list[TaskInbox] = []
+        self._full: list[Inbox] = []
         """Those that take nothing for now. The others go on; once they have room, they arrive again."""
         self._has_arrival = asyncio.Event()
         self._reading: tuple[AIOKafkaConsumer, Sequence[TopicPartition]] | None = None
 
-    def attach(self, inbox: TaskInbox) -> None:
+    def attach(self, inbox: Inbox) -> None:
         """Hand this task what it has not had yet, from now on."""
         self._inboxes.append(inbox)
         self._has_arrival.set()
 
-    def detach(self, inbox: TaskInbox) -> None:
+    def detach(self, inbox: Inbox) -> None:
         """Hand this task nothing any more."""
         for inboxes in (self._inboxes, self._placed, self._full):
             if inbox in inboxes:
@@ -182,7 +209,7 @@ class FeedbackReader:
         consumer.resume(*partitions)
 
     async def _bounds(
-        self, consumer: AIOKafkaConsumer, tp: TopicPartition, inboxes: Sequence[TaskInbox]
+        self, consumer: AIOKafkaConsumer, tp: TopicPartition, inboxes: Sequence[Inbox]
     ) -> tuple[int, int]:
         """The bounds, once the end has caught up with what was read: after a transaction it can be the old one."""
         for _ in range(STALE_END_TRIES):

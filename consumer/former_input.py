@@ -5,18 +5,35 @@ from bisect import bisect_left
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from operator import attrgetter
+from typing import Protocol
 
 from aiokafka import TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from consumer.beginning import Log, beginning
+from consumer.event import FetchedRecord
+from consumer.inputs import Inputs
 from consumer.kafka import KafkaClients, started
 from consumer.look import looking
-from consumer.pipeline import FetchedRecord
 from consumer.reading import read
 from consumer.settled import settled_end
+from consumer.source import Source
 from state.anchors import with_decided
-from state.records import InputPlace
+from state.records import InputPlace, Position
+
+
+class StageBefore(Protocol):
+    """A repartition stage that a pipeline may have had before it, as a task asks about it."""
+
+    async def checkpoint(self, events: TopicPartition) -> Position | None:
+        """How far it has forwarded this partition of the events; None if there was no such stage."""
+        ...
+
+    async def input(
+        self, source: Source, own: Position | None, of_stage: Position | None, inputs: Inputs
+    ) -> "FormerInput | None":
+        """What it has forwarded to the partition with this number; None if nothing of that is still to be decided."""
+        ...
 
 
 class FormerInput:

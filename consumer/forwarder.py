@@ -19,17 +19,17 @@ from consumer.checkpoint import send_batched
 from consumer.clock import Clock
 from consumer.counterpart import Counterpart
 from consumer.deadletter import DeadLetter
-from consumer.event import TOMBSTONE
+from consumer.event import TOMBSTONE, FetchedRecord
 from consumer.inputs import inputs_of
 from consumer.kafka import KafkaClients
 from consumer.letterbox import Letterbox
 from consumer.mark import MARK, proved
 from consumer.owned import MAX_WAITING_BYTES, OwnedPartition
-from consumer.pipeline import FetchedRecord
+from consumer.partitioning import partition_of
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
-from consumer.repartition import Forward, Repartition, partition_of
+from consumer.repartition import Forward, Repartition
 from consumer.restore import restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source

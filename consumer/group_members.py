@@ -1,7 +1,20 @@
 """What a broker says of a consumer group and its members (Kafka's DescribeGroups), by name instead of by place."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
+
+COORDINATOR_ERRORS: Final = (
+    GroupLoadInProgressError,
+    GroupCoordinatorNotAvailableError,
+    NotCoordinatorForGroupError,
+)
+"""A group's coordinator is loading, not there, or another one: that passes."""
 
 UUID_LENGTH = 36
 """Of what Kafka puts behind an instance id, or a client id, to make a member's id."""
@@ -19,11 +32,14 @@ class DescribedMember(NamedTuple):
     assignment: bytes = b""
 
     @property
+    def name(self) -> str:
+        """What stands before the UUID in its id: the ``group.instance.id`` of a static member, else the client id."""
+        return self.member_id[: -UUID_LENGTH - 1]
+
+    @property
     def instance_id(self) -> str | None:
-        """Its ``group.instance.id``; None for a dynamic member. (The client does not ask for it: it stands in the
-        member's id, where a dynamic member has its client id.)"""
-        name = self.member_id[: -UUID_LENGTH - 1]
-        return name if name and name != self.client_id else None
+        """Its ``group.instance.id``, for which the client does not ask; None for a dynamic member."""
+        return self.name if self.name and self.name != self.client_id else None
 
 
 class DescribedGroup(NamedTuple):

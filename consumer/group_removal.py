@@ -7,33 +7,26 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
-    GroupCoordinatorNotAvailableError,
     GroupIdNotFound,
-    GroupLoadInProgressError,
     KafkaError,
     NonEmptyGroup,
-    NotCoordinatorForGroupError,
     for_code,
 )
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
+from consumer.group_members import COORDINATOR_ERRORS
+
 AGAIN_SECONDS = 0.2
 
 _NOT_FOUND = GroupIdNotFound.errno
-_FOR_A_MOMENT = frozenset(
-    error.errno
-    for error in (
-        GroupLoadInProgressError,
-        GroupCoordinatorNotAvailableError,
-        NotCoordinatorForGroupError,
-        NonEmptyGroup,
-    )
-)
-"""The coordinator is loading, not there, or another one; or a member has not left, or not been missed yet."""
+_FOR_A_MOMENT = frozenset(error.errno for error in (*COORDINATOR_ERRORS, NonEmptyGroup))
+"""Nobody coordinates the group yet; or a member has not left, or not been missed."""
+
+NOT_ALLOWED = "this user may not delete it"
 
 _SAYS: Mapping[int, str] = {
     NonEmptyGroup.errno: "it still has members",
-    GroupAuthorizationFailedError.errno: "this user may not delete it",
+    GroupAuthorizationFailedError.errno: NOT_ALLOWED,
 }
 
 

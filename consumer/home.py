@@ -11,7 +11,6 @@ from typing import Any
 
 from consumer.moves import Forwarded, HandOver, Move, Moved, Sender
 from consumer.partitioning import Scheme
-from state.alert import Alert
 from state.records import CorruptState
 
 Place = tuple[int, int]
@@ -151,13 +150,6 @@ class Homes:
         if self.passed.get(to, {}).get(feedback, 0) > offset:
             return self  # its mark, in another partition of the topic, was taken before this
         return replace(self, on_the_way={**self.on_the_way, to: place})
-
-
-def key_of(alert: Alert) -> bytes | None:
-    """The record key by which an alert has its home, as far as that is known."""
-    if alert.key is not None:
-        return alert.key
-    return None if alert.session_id is None else alert.session_id.encode()
 
 
 def encode_homes(homes: Homes) -> dict[str, Any]:

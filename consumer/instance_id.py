@@ -18,7 +18,8 @@ from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
-from consumer.group_members import UUID_LENGTH, described_groups
+from consumer.group_members import described_groups
+from providers.errors import UserError
 
 ASK_SECONDS = 5.0
 """For the group to say who its members are. A rebalance waits meanwhile."""
@@ -30,7 +31,7 @@ LOSS_SECONDS = 60.0
 _TOKEN_LENGTH = 8
 
 
-class InstanceIdTaken(Exception):
+class InstanceIdTaken(UserError):
     """Another process uses this one's ``group_instance_id``, and was there first."""
 
 
@@ -119,11 +120,8 @@ class InstanceId:
 
 
 def holders(answers: Iterable[Any], instance_id: str) -> Iterator[str]:
-    """The client ids of the members with this instance id, of which there can be one.
-
-    A static member's id is its instance id with a UUID behind it. (The client does not ask for instance ids.)
-    """
+    """The client ids of the members with this instance id, of which there can be one."""
     for group in described_groups(answers):
         for member in group.members:
-            if member.member_id[: -UUID_LENGTH - 1] == instance_id:
+            if member.name == instance_id:
                 yield member.client_id

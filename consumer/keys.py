@@ -20,7 +20,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from providers.template import Template
+from state.alert import Alert
 from state.violation import Severity
 
 if TYPE_CHECKING:  # the event knows nothing of keys, and a key needs no more of it than its attributes
@@ -105,18 +105,6 @@ class KeyTemplate:
         return cls(text, frozenset(name for name, _ in placeholders), limit, _compile(head, placeholders, limit))
 
 
-def check_text_template(text: str) -> None:
-    """Check a template that makes text for people (a link's address, an image's title).
-
-    It takes the placeholders of a key template and the other facts of a violation (``{event_id}``, ``{reason}``, …),
-    and is free in its literals. Raises ValueError with a message of one line: empty, an unbalanced brace, an unknown
-    placeholder.
-    """
-    if not text:
-        raise ValueError("a template must not be empty")
-    Template(text)
-
-
 def _split(text: str) -> tuple[str, list[tuple[str, str]]]:
     """The literal at the beginning, and each placeholder's name with the literal that follows it."""
     if not text:
@@ -174,3 +162,10 @@ def _shortened(key: str, limit: int) -> str:
     tail = _DIGEST_MARK + hashlib.sha256(whole).hexdigest()[:_DIGEST_DIGITS]
     prefix = whole[: limit - len(tail)].decode("utf-8", "ignore")
     return _CUT_ESCAPE.sub("", prefix) + tail
+
+
+def home_key_of(alert: Alert) -> bytes | None:
+    """The record key by which an alert has its home, as far as that is known."""
+    if alert.key is not None:
+        return alert.key
+    return None if alert.session_id is None else alert.session_id.encode()

@@ -1,10 +1,12 @@
 """The records of a task's state that this release cannot read: left as they are, counted, told (design section 17)."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 from structlog.typing import FilteringBoundLogger
 
 from consumer.state_records import Unreadable
+from state.pieces import Pieces
 
 TOLD_OF_EACH = 10
 """So many records of a partition are told one by one; a whole state of a later release is told by its number."""
@@ -27,7 +29,7 @@ class LeftAlone:
         self._first: Unreadable | None = None
         self.count = 0
         """How many records that is."""
-        self.dedup_keys: set[str] = set()
+        self.dedup_keys: Pieces[str, None] = Pieces()
         """Their dedup keys: what comes of these is written beside them."""
 
     def found(self, record: Unreadable) -> None:
@@ -35,7 +37,7 @@ class LeftAlone:
         self.count += 1
         self._first = self._first or record
         with suppress(UnicodeDecodeError, AttributeError):  # of no text no event has the key
-            self.dedup_keys.add(record.key.decode())
+            self.dedup_keys[record.key.decode()] = None
         place = (self._partition, record.offset)
         if self.count <= TOLD_OF_EACH and place not in self._told:
             self._told.add(place)
@@ -53,6 +55,11 @@ class LeftAlone:
         if self.count > TOLD_OF_EACH and place not in self._told:
             self._told.add(place)
             self._log.error("state_records_unreadable", topic=self._topic, count=self.count)
+
+    def emptied(self) -> Iterator[None]:
+        """Forget the dedup keys bit by bit, once the task is over."""
+        for _ in self.dedup_keys.taken():
+            yield
 
     @property
     def trouble(self) -> str | None:

@@ -7,7 +7,9 @@ and forgotten when it rises again.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,8 +22,8 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter, Encoded, encoded_size
 from consumer.kafka import BATCH_BYTES
+from consumer.partitioning import partition_of
 from consumer.record_clock import RecordClock
-from consumer.repartition import partition_of
 from consumer.transaction import Refused
 from consumer.turns import Turns
 
@@ -39,6 +41,15 @@ _PLAIN = DefaultRecordBatch.CODEC_NONE
 
 AskLimit = Callable[[], Awaitable[int | None]]
 """The topic's ``max.message.bytes`` as the broker tells it; None if it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A dead letter with nothing left out; ``size`` is that of a batch with it alone."""
+
+    letter: DeadLetter
+    encoded: Encoded
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,44 +111,64 @@ class Letterbox:
 
     async def _post(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
         partitions = len(await producer.partitions_for(self.topic))
-        whole: list[tuple[DeadLetter, Encoded]] = []
-        work = ((letter, letter.encode()) for letter in letters)
+        by_partition: dict[int, deque[_Whole]] = {}
+        largest = 0
+        work = _encoded(letters, partitions)
         while done := await self._turns.take(work):
-            whole += done
-        await self._look_again(max(encoded_size(*encoded) for _, encoded in whole))
-        by_partition: dict[int, list[_Envelope]] = {}
+            for number, whole in done:
+                by_partition.setdefault(number, deque()).append(whole)
+                largest = max(largest, whole.size)
+        await self._look_again(largest)
         limit = self._limit
-        for letter, encoded in whole:
-            record = letter.record
-            number = record.partition % partitions if record.key is None else partition_of(record.key, partitions)
-            by_partition.setdefault(number, []).append(await self._envelope(letter, encoded, limit))
-        for number, envelopes in by_partition.items():
-            await self._post_to(producer, number, envelopes, limit)
-            for envelope in envelopes:
-                if envelope.is_cut:
-                    self._tell_cut(envelope, limit)
+        for number, letters_of in by_partition.items():
+            await self._post_to(producer, number, letters_of, limit)
 
-    async def _post_to(
-        self, producer: AIOKafkaProducer, number: int, envelopes: Iterable[_Envelope], limit: int
-    ) -> None:
+    async def _post_to(self, producer: AIOKafkaProducer, number: int, letters: deque[_Whole], limit: int) -> None:
         """One batch after the other: behind one that is refused none of this partition is taken."""
-        for batch in _batches(envelopes, limit, self._record_clock.now()):
-            future = await producer.send_batch(batch.builder, self.topic, partition=number)
-            try:
-                await future
-            except MessageSizeTooLargeError as error:
-                is_mended = await self._learn(batch, limit)
-                raise Refused(error, topic=self.topic, is_mended=is_mended) from error
+        cut: list[_Envelope] = []
+        async with aclosing(self._batches(letters, limit, cut)) as batches:
+            async for batch in batches:
+                future = await producer.send_batch(batch.builder, self.topic, partition=number)
+                try:
+                    await future
+                except MessageSizeTooLargeError as error:
+                    is_mended = await self._learn(batch, limit)
+                    raise Refused(error, topic=self.topic, is_mended=is_mended) from error
+        for envelope in cut:
+            self._tell_cut(envelope, limit)
+
+    async def _batches(self, letters: deque[_Whole], limit: int, cut: list[_Envelope]) -> AsyncGenerator[_Batch, None]:
+        """As few batches as hold these letters in their order; one that is compressed has one of its own.
+
+        Letters are taken out, and those that are ``cut`` are named.
+        """
+        new = partial(BatchBuilder, min(limit, BATCH_BYTES), is_transactional=True)
+        together, timestamp = new(_PLAIN), self._record_clock.now()
+        while letters:
+            envelope = await self._envelope(letters.popleft(), limit)
+            if envelope.is_cut:
+                cut.append(envelope)
+            is_alone = envelope.codec != _PLAIN
+            if together.record_count() and (is_alone or not _append(together, envelope, timestamp)):
+                yield _Batch(together, _PLAIN, together.size())
+                together = new(_PLAIN)
+            if is_alone:
+                alone = new(envelope.codec)
+                _append(alone, envelope, timestamp)
+                yield _Batch(alone, envelope.codec, envelope.size)
+            elif not together.record_count():
+                _append(together, envelope, timestamp)
+        if together.record_count():
+            yield _Batch(together, _PLAIN, together.size())
 
     # one letter
 
-    async def _envelope(self, letter: DeadLetter, whole: Encoded, limit: int) -> _Envelope:
+    async def _envelope(self, whole: _Whole, limit: int) -> _Envelope:
         """The letter whole, as it is or compressed; else as much of it as the limit lets through."""
-        size = encoded_size(*whole)
-        if size <= limit:
-            return _Envelope(letter, whole, _PLAIN, size, is_cut=False)
+        if whole.size <= limit:
+            return _Envelope(whole.letter, whole.encoded, _PLAIN, whole.size, is_cut=False)
         # Megabytes may have to be looked through.
-        return await asyncio.to_thread(_made_to_fit, letter, whole, limit, self._compresses)
+        return await asyncio.to_thread(_made_to_fit, whole.letter, whole.encoded, limit, self._compresses)
 
     def _tell_cut(self, envelope: _Envelope, limit: int) -> None:
         record = envelope.letter.record
@@ -205,23 +236,12 @@ def _compressed_size(encoded: Encoded) -> int:
     return len(builder.build())
 
 
-def _batches(envelopes: Iterable[_Envelope], limit: int, timestamp: int | None) -> Iterator[_Batch]:
-    """As few batches as hold these letters in their order; one that is compressed has one of its own."""
-    new = partial(BatchBuilder, min(limit, BATCH_BYTES), is_transactional=True)
-    together = new(_PLAIN)
-    for envelope in envelopes:
-        is_alone = envelope.codec != _PLAIN
-        if together.record_count() and (is_alone or not _append(together, envelope, timestamp)):
-            yield _Batch(together, _PLAIN, together.size())
-            together = new(_PLAIN)
-        if is_alone:
-            alone = new(envelope.codec)
-            _append(alone, envelope, timestamp)
-            yield _Batch(alone, envelope.codec, envelope.size)
-        elif not together.record_count():
-            _append(together, envelope, timestamp)
-    if together.record_count():
-        yield _Batch(together, _PLAIN, together.size())
+def _encoded(letters: Iterable[DeadLetter], partitions: int) -> Iterator[tuple[int, _Whole]]:
+    """The letters as they are, each with its partition."""
+    for letter in letters:
+        record, encoded = letter.record, letter.encode()
+        number = record.partition % partitions if record.key is None else partition_of(record.key, partitions)
+        yield number, _Whole(letter, encoded, encoded_size(*encoded))
 
 
 def _append(builder: BatchBuilder, envelope: _Envelope, timestamp: int | None) -> bool:

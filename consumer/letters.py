@@ -3,11 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from consumer.deadletter import DeadLetter, decode
 from consumer.feedback import history_of
@@ -51,12 +51,20 @@ class StoredLetter:
         return list(history_of(self.letter)) if self.letter is not None else []
 
 
+Tasks = Mapping[str, Collection[TopicPartition]]
+"""The partitions of each provider's input: each has a task."""
+
+
+def has_task(letter: DeadLetter, tasks: Tasks) -> bool:
+    """Whether there is a task that would decide this letter again."""
+    return TopicPartition(letter.record.topic, letter.record.partition) in tasks.get(letter.provider, ())
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which dead letters are meant; what is None is not asked. ``since`` and ``until`` bound when they were written.
 
-    ``retryable``: only what a replay can help. ``inputs`` has the input topic of every pipeline: what is of another has
-    no task that would decide it.
+    ``retryable``: only what a replay can help, by these ``tasks``.
     """
 
     provider: str | None = None
@@ -64,7 +72,7 @@ class Selection:
     since: float | None = None
     until: float | None = None
     retryable: bool = False
-    inputs: Mapping[str, str] | None = None
+    tasks: Tasks | None = None
 
     def has(self, stored: StoredLetter) -> bool:
         """Whether this one is meant."""
@@ -80,8 +88,12 @@ class Selection:
         )
 
     def _can_be_helped(self, letter: DeadLetter) -> bool:
-        is_ours = self.inputs is None or self.inputs.get(letter.provider) == letter.record.topic
-        return letter.retryable and letter.cut is None and is_ours
+        return letter.retryable and letter.cut is None and (self.tasks is None or has_task(letter, self.tasks))
+
+
+def replay_groups(group_id: str) -> str:
+    """With what the names of all groups of replays begin, but for those that somebody has named."""
+    return f"{group_id}-dlq-replay"
 
 
 def replay_group(group_id: str, filters: dict[str, object]) -> str:
@@ -91,8 +103,8 @@ def replay_group(group_id: str, filters: dict[str, object]) -> str:
     """
     asked = {name: value for name, value in sorted(filters.items()) if value}
     if not asked:
-        return f"{group_id}-dlq-replay"
-    return f"{group_id}-dlq-replay-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+        return replay_groups(group_id)
+    return f"{replay_groups(group_id)}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
 
 
 async def stored_letters(

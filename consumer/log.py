@@ -137,7 +137,7 @@ class _Tidy:
             if kind is str:
                 texts.append(value)
             elif kind is int:
-                if not -(2**63) <= value < 2**64:
+                if not _fits_json(value):
                     return False
             elif kind is not float and kind is not bool and value is not None:
                 return False
@@ -160,10 +160,13 @@ class _Tidy:
     def _value(self, value: Any, depth: int) -> Any:
         if isinstance(value, str):
             return self._text(value, VALUE_LIMIT)
-        if value is None or isinstance(value, (bool, float)):
+        if value is None or isinstance(value, bool):
             return value
+        if isinstance(value, float):
+            return float.__float__(value)  # the JSON writer takes no class of somebody else's
         if isinstance(value, int):
-            return value if -(2**63) <= value < 2**64 else self._text(hex(value), VALUE_LIMIT)
+            number = int.__index__(value)  # such a class may compare, and write itself, as it likes
+            return number if _fits_json(number) else self._text(hex(number), VALUE_LIMIT)
         if depth and isinstance(value, Mapping):
             return {
                 self._text(_written(name), VALUE_LIMIT): self._value(item, depth - 1)
@@ -183,6 +186,11 @@ class _Tidy:
         return "".join(
             character if character.isprintable() or character in keep else _escape(character) for character in text
         )
+
+
+def _fits_json(number: int) -> bool:
+    """Whether the JSON writer takes the number."""
+    return -(2**63) <= number < 2**64
 
 
 def _written(value: Any) -> str:

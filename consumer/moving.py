@@ -14,11 +14,12 @@ from typing import Any, Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.event import FetchedRecord
 from consumer.home import Homes, Place, decode_homes, encode_homes
 from consumer.lane import Lane
 from consumer.moves import Forwarded, HandOver, Move, Moved, Sender
 from consumer.partitioning import Evidence, Partitioner, Scheme
-from consumer.pipeline import Decision, Elsewhere, FetchedRecord, Pipeline
+from consumer.pipeline import Decision, Elsewhere, Pipeline
 from consumer.progress import Progress
 from consumer.server.metrics import PipelineMetrics
 from consumer.whole_input import WholeInput
@@ -566,7 +567,7 @@ class Moving:
     def _end(self, end: End) -> Iterator[None]:
         subject = end.subject
         if subject.startswith(session("")):
-            ends = [alert.dedup_key for alert in self._store.of_session(subject.removeprefix(session("")))]
+            ends = self._store.keys_of_session(subject.removeprefix(session("")))
         else:
             ends = [subject]
         yield from self._deeds.ending(Decision(ends=ends, end=end))

@@ -15,10 +15,11 @@ from aiokafka.structs import OffsetAndMetadata
 
 from consumer.beginning import beginning
 from consumer.group_members import described_groups
+from consumer.group_offsets import coordinated, group_offsets
 from consumer.kafka import KafkaClients, started
 from consumer.look import looking
 from consumer.mark import ORDER_MARK
-from consumer.reading import Offsets, bounds, last_checkpoint_values
+from consumer.reading import Offsets, bounds, hidden_ends, last_checkpoint_values
 from consumer.startup import StartupError
 from state.records import CorruptState, Position, decode_position
 
@@ -83,15 +84,18 @@ async def require_no_members(admin: AIOKafkaAdminClient, group: Group) -> None:
 
 async def positions_of(clients: KafkaClients, admin: AIOKafkaAdminClient, group: Group) -> Offsets:
     """Where its tasks would go on: by their checkpoints and what has become of the log, else by the group's offset,
-    else at the beginning. Raises KafkaError and TimeoutError."""
+    else at the beginning.
+
+    Raises `StartupError` where others' open transactions hide the checkpoints, and KafkaError and TimeoutError.
+    """
     checkpointed = await _checkpointed(clients, group)
-    committed = await admin.list_consumer_group_offsets(group.name, partitions=list(group.input))
+    committed = await coordinated(lambda: group_offsets(admin, group.name, group.input))
     positions = {}
     async with looking(clients, group.input) as looks:
         for partition, look in zip(group.input, looks, strict=True):
-            found, place = committed.get(partition), checkpointed.get(partition)
+            found, place = committed[partition], checkpointed.get(partition)
             if place is None:
-                offset = found.offset if found is not None and found.offset >= 0 else 0
+                offset = 0 if found is None else found.offset
                 place = Position(partition.topic, partition.partition, offset)
             seen = await look.look(place.offset, place.anchors)
             positions[partition] = beginning(place.offset, place.anchors, seen).offset
@@ -118,7 +122,8 @@ async def targets_of(clients: KafkaClients, group: Group, target: Target) -> Off
                     )
             return dict.fromkeys(group.input, offset)
         case moment:
-            async with started(clients.reader()) as reader:
+            # What an open transaction hides is there as well; a committed reader would be told that there is nothing.
+            async with started(clients.reader(isolation_level="read_uncommitted")) as reader:
                 reader.assign(group.input)
                 found = await reader.offsets_for_times(dict.fromkeys(group.input, max(0, int(moment * 1000))))
             return {tp: ends[tp] if (at := found[tp]) is None else max(at.offset, begins[tp]) for tp in group.input}
@@ -155,6 +160,8 @@ async def _bounds(clients: KafkaClients, group: Group) -> tuple[Offsets, Offsets
 async def _checkpointed(clients: KafkaClients, group: Group) -> Mapping[TopicPartition, Position]:
     """The checkpoints, of those partitions of this input that have one."""
     async with started(clients.reader()) as reader:
+        if hidden := await hidden_ends(reader, group.checkpoints):
+            raise StartupError(f"{hidden[0]}: how far group {group.name} has come is not known, and nothing was moved")
         found = await last_checkpoint_values(reader, group.checkpoints)
     wanted = set(group.input)
     places = (_decoded(value) for value in found.values() if value is not None)

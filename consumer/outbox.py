@@ -36,6 +36,7 @@ from state.alert import (
     is_new_problem,
     needs_room,
     overflowed,
+    owes,
     resolve_answered,
     trigger_accepted,
     trigger_attempted,
@@ -164,7 +165,7 @@ class TaskOutbox:
         return self._offered(dedup_keys, now, known, settled)
 
     def _offered(self, dedup_keys: Iterable[str], now: float, known: float, settled: float) -> Iterator[None]:
-        for dedup_key in self._store.owing:  # longest owed first: in this order they are given up
+        for dedup_key in self._store.owing():  # longest owed first: in this order they are given up
             alert = self._store.get(dedup_key)
             if alert is not None and alert.owed is not None:
                 self._give_up_at[dedup_key] = now + self._left(known - alert.owed.since)
@@ -513,6 +514,8 @@ class TaskOutbox:
                     self._give_up_at[dedup_key] = moment + self._pipeline.give_up_seconds
                     self._give_up_at.move_to_end(dedup_key)
                 return after
+            case Rejected() if not owes(alert, sent):
+                return alert
             case Rejected(status=status, reason=reason):
                 after = trigger_attempted(alert, dispatch.route, False, now)
                 return self._refused(after, sent, f"rejected_{status}", reason, dispatch.route)

@@ -18,11 +18,11 @@ from consumer.beginning import Beginning
 from consumer.clock import Clock
 from consumer.committed import is_committed
 from consumer.deadletter import DeadLetter
+from consumer.event import FetchedRecord
 from consumer.foreign import foreign_group
 from consumer.inputs import Inputs
 from consumer.kafka import BATCH_BYTES, KafkaClients, close_producer, start_producer, task_id
 from consumer.mark import MARK, Whose, whose
-from consumer.pipeline import FetchedRecord
 from consumer.progress import Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
@@ -56,6 +56,9 @@ REFUSED_SECONDS = (1.0, 30.0)
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Of dead letters, and of what is forwarded, that wait for a checkpoint, before the partition is paused."""
+
+WAITING_RECORD_BYTES = 1024
+"""What each of these takes besides its record, which may be empty."""
 
 _LOG = "log"
 """Why a partition is paused for a moment: whether it is still the same log is to be seen before more is decided."""
@@ -340,7 +343,7 @@ class OwnedPartition(ABC):
         if self.is_refused:
             self._log.info("checkpoint_taken", refusals=self._refusals - MENDS)
         self._refusals = 0
-        self._waiting_bytes = sum(letter.record.size for letter in self._dead_letters)
+        self._waiting_bytes = sum(letter.record.size + WAITING_RECORD_BYTES for letter in self._dead_letters)
         self._let_go(_DEAD_LETTERS)
         return written
 
@@ -463,8 +466,8 @@ class OwnedPartition(ABC):
         self._urgent.set()
 
     def _wait_for_checkpoint(self, size: int, reason: str) -> None:
-        """So many bytes more are in memory until a checkpoint has them: if it is too much, the partition is paused."""
-        self._waiting_bytes += size
+        """A record of so many bytes more waits for a checkpoint: if that is too much, the partition is paused."""
+        self._waiting_bytes += size + WAITING_RECORD_BYTES
         if self._waiting_bytes > MAX_WAITING_BYTES:
             if not self.is_paused:
                 self._log.error("partition_paused", waiting_bytes=self._waiting_bytes, reason=reason)

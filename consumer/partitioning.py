@@ -100,3 +100,11 @@ class Scheme:
     def home(self, key: bytes | None) -> int | None:
         """The partition whose task speaks for a record key; None if a record without it could be in any."""
         return self.partitioner.partition_of(key, self.partitions) if key else None
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a key among so many, as Kafka's own producers choose it.
+
+    It is chosen here because the record keeps its own key, which a dead letter repeats.
+    """
+    return Partitioner.MURMUR2.partition_of(key, partitions)

@@ -14,11 +14,10 @@ from msgspec.structs import replace
 
 from consumer.clock import Moment
 from consumer.deadletter import DeadLetter
-from consumer.event import TOMBSTONE, Decoder, InputRecord, Poison, SecurityEvent, violation_of
+from consumer.event import TOMBSTONE, Decoder, FetchedRecord, Poison, SecurityEvent, violation_of
 from consumer.feedback import Replay
 from consumer.filter import End as Ends
-from consumer.home import key_of
-from consumer.keys import LACKING, KeyTemplate
+from consumer.keys import LACKING, KeyTemplate, home_key_of
 from consumer.record_key import RecordKey, UnexpectedKey
 from providers.belonging import Integrations
 from providers.provider import Provider
@@ -28,19 +27,6 @@ from state.store import Store
 from state.violation import Record
 
 LONGEST_SESSION_ID = 128
-
-
-class FetchedRecord(InputRecord, Protocol):
-    """A record as it was fetched: aiokafka's ``ConsumerRecord`` or our ``Record``."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -179,7 +165,7 @@ class Pipeline:
     def home_key_of(self, alert: Alert) -> bytes | None:
         """By what an alert has its home; None if that is not known."""
         if self.record_key is not None:
-            return key_of(alert)
+            return home_key_of(alert)
         if "session_id" in self.template.fields:
             return (alert.session_id or LACKING).encode()
         return alert.dedup_key.encode()
@@ -289,7 +275,7 @@ class Pipeline:
         at, key = event_time(event.time, record.timestamp, now.wall), self.home_key(event, record.key)
         if event.ends is Ends.SESSION:
             session_id = _session(event)
-            ends = [alert.dedup_key for alert in store.of_session(session_id)]
+            ends = store.keys_of_session(session_id)
             return Decision(ends=ends, end=End(session(session_id), at, key))
         dedup_key = self.template.render(event)
         return Decision(ends=[dedup_key], end=End(dedup_key, at, key))

@@ -1,15 +1,13 @@
 """Reading topics from one offset to another, outside any group."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from consumer.kafka import KafkaClients, start_client, started
-from consumer.startup import CLOSE_SECONDS, StartupError
+from consumer.startup import StartupError, close_admin
 from consumer.state_records import Reunited, StateRecords, Unreadable
 from consumer.topics_there import topics_there
 from consumer.watermarks import all_watermarks
@@ -113,25 +111,26 @@ async def _partitions_there(clients: KafkaClients, topic: str) -> Sequence[Topic
         described = (await topics_there(admin)).get(topic, ())
         return [TopicPartition(topic, one["partition"]) for one in described]
     finally:
-        with suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await admin.close()
+        await close_admin(admin)
 
 
-async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> AsyncIterator[str]:
-    """Of each partition whose end an open transaction hides, a sentence that says so. Raises KafkaError."""
+async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[str]:
+    """Of each partition whose end an open transaction hides, a sentence that says so. Raises KafkaError.
+
+    What was there when it was called is shown to a ``read_committed`` reader from now on, or said to be hidden.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + OPEN_SECONDS
     wanted = found = await all_watermarks(reader, partitions)
     while any(found[one].stable < wanted[one].high for one in partitions) and loop.time() < deadline:
         await asyncio.sleep(OPEN_POLL_SECONDS)
         found = await all_watermarks(reader, partitions)
-    for one in partitions:
-        if (stable := found[one].stable) < wanted[one].high:
-            yield (
-                f"topic {one.topic}, partition {one.partition}: another producer's transaction is open at offset "
-                f"{stable}, and what has changed since is not shown"
-            )
+    return [
+        f"topic {one.topic}, partition {one.partition}: another producer's transaction is open at offset "
+        f"{found[one].stable}, and what has changed since is not shown"
+        for one in partitions
+        if found[one].stable < wanted[one].high
+    ]
 
 
 async def last_checkpoints(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[Position]:
@@ -180,7 +179,7 @@ async def read_alerts(
     await reader.start()
     try:
         begins, _ = await bounds(reader, partitions)
-        wrong = [one async for one in hidden_ends(reader, partitions)]
+        wrong = await hidden_ends(reader, partitions)
         _, ends = await bounds(reader, partitions)
         async for records in read(reader, begins, ends):
             for record in records:

@@ -7,10 +7,9 @@ dedup key, which come in several partitions, meet in one partition of a topic be
 from dataclasses import dataclass
 
 from consumer.deadletter import DeadLetter
-from consumer.event import TOMBSTONE, SecurityEvent, Tombstone
+from consumer.event import TOMBSTONE, FetchedRecord, SecurityEvent, Tombstone
 from consumer.keys import LACKING
-from consumer.partitioning import Partitioner
-from consumer.pipeline import FetchedRecord, Pipeline
+from consumer.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,3 @@ class Repartition:
         if "session_id" in self.pipeline.template.fields:
             return event.session_id or LACKING
         return self.pipeline.template.render(event)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key among so many, as Kafka's own producers choose it.
-
-    It is chosen here because the record keeps its own key, which a dead letter repeats.
-    """
-    return Partitioner.MURMUR2.partition_of(key, partitions)

@@ -1,15 +1,16 @@
 """Replaying dead letters: each goes to the feedback topic once, however often this is begun, ended or killed.
 
 What is sent, the mark that it was (`consumer.replayed`), and, where that is kept, how far the dead letters have been
-looked through is one transaction. The client's transactional offset commit carries no generation, which is right here:
-there is one replayer at a time, and the initialisation of its producer ends whatever the one before had left open. What
-other replays have sent is known by their marks; that of a release that left none by what the feedback topic still has
-of it. A replay stops at the end that the topic has when it starts, so what fails again is not replayed again by it.
+looked through is one transaction; that of the last letters says also that all has been looked through. The client's
+transactional offset commit carries no generation, which is right here: there is one replayer at a time, and the
+initialisation of its producer ends whatever the one before had left open. What other replays have sent is known by
+their marks; that of a release that left none by what the feedback topic still has of it. A replay stops at the end that
+the topic has when it starts, so what fails again is not replayed again by it.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,11 +20,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from consumer.feedback import replay_headers
+from consumer.group_offsets import coordinated, group_offsets
 from consumer.group_removal import delete_groups
 from consumer.kafka import KafkaClients, close_producer, start_producer
-from consumer.letters import POISON_STAGE, Selection, StoredLetter, stored_letters
-from consumer.reading import Offsets, bounds
+from consumer.letters import POISON_STAGE, Selection, StoredLetter, Tasks, has_task, stored_letters
+from consumer.reading import Offsets, bounds, hidden_ends
 from consumer.replayed import encode_mark, find_replays
+from providers.errors import UserError
 
 BATCH = 100
 """Dead letters in one transaction, and per second where the rate is lower."""
@@ -40,12 +43,12 @@ DELETE_SECONDS = 5.0
 """For a group that is not needed any more; one that stays expires on the broker, after a week by default."""
 
 
-class ReplayFailed(Exception):
+class ReplayFailed(UserError):
     """The replay cannot go on: one line for the user."""
 
 
 class Skipped(Enum):
-    """Why a dead letter is not replayed."""
+    """Why a dead letter is not replayed. None but those that were `REPLAYED` are marked: they can be later."""
 
     FILTERED = "not selected"
     POISON = "poison"
@@ -55,39 +58,48 @@ class Skipped(Enum):
     UNREADABLE = "unreadable"
 
 
+_LEFT = frozenset({Skipped.NO_TASK, Skipped.UNREADABLE})
+"""What nobody has chosen to leave out: another configuration, or another release, can replay it."""
+
+
 class Keeping(Enum):
     """Whether a replay keeps in its group how far it has come."""
 
     NOTHING = "nothing"
-    """It goes by the marks alone, and leaves no group behind."""
+    """It goes by the marks alone, which say of each letter whether it was sent, and leaves no group behind."""
     UNTIL_DONE = "until it is done"
-    """What has a mark is sent again, so only the position says what this one has sent. Done, it deletes the group."""
+    """What has a mark is sent again, so only the position says what this one has sent. Done, it is at the beginning
+    again, and the group is deleted if that can be."""
     FOR_EVER = "for ever"
-    """The next one goes on from there."""
+    """The next one goes on from there. What has a mark is left out, so the position waits for what is `_LEFT`."""
 
 
 @dataclass(slots=True)
 class Summary:
     """What a replay has done: the ids of what was sent, and how many were skipped, by why.
 
-    ``group_left`` is why a group that should have been deleted is still there; None if it is gone, or to stay.
+    ``passed_before`` are the offsets that its group had passed when it began. ``group_left`` is why a group that should
+    have been deleted is still there; None if it is gone, or to stay. ``hidden`` is what could not be seen, a sentence
+    for each partition.
     """
 
     sent: list[str] = field(default_factory=list)
     skipped: Counter[Skipped] = field(default_factory=Counter)
+    passed_before: int = 0
     group_left: str | None = None
+    hidden: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be replayed. ``inputs`` has the input topic of every pipeline; ``rate`` is per second.
+    """What is to be replayed, by these ``tasks``; ``rate`` is per second.
 
     It begins where ``group`` has come to, if there is such a group, whether it keeps that or not: an earlier release
     has kept it for each set of filters.
     """
 
     selection: Selection
-    inputs: Mapping[str, str]
+    tasks: Tasks
     group: str
     transactional_id: str
     feedback: Sequence[TopicPartition]
@@ -96,7 +108,7 @@ class Plan:
     again: bool = False
     limit: int | None = None
     rate: float | None = None
-    keeping: Keeping = Keeping.FOR_EVER
+    keeping: Keeping = Keeping.NOTHING
 
     def why_not(self, stored: StoredLetter, replayed: Collection[str]) -> Skipped | None:
         """Why this one is not to be replayed; None if it is."""
@@ -109,7 +121,7 @@ class Plan:
             return Skipped.CUT
         if letter.stage == POISON_STAGE and not self.poison:
             return Skipped.POISON
-        if self.inputs.get(letter.provider) != letter.record.topic:
+        if not has_task(letter, self.tasks):
             return Skipped.NO_TASK
         if stored.id in replayed and not self.again:
             return Skipped.REPLAYED
@@ -129,9 +141,11 @@ async def dry_run(
     reader = clients.reader()
     await reader.start()
     try:
+        summary.hidden = await _hidden(reader, plan)
         replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
-        begins, ends = await _range(reader, admin, plan)
-        async with aclosing(stored_letters(reader, begins, ends)) as letters:
+        span = await _span(reader, admin, plan)
+        summary.passed_before = span.passed_before
+        async with aclosing(stored_letters(reader, span.begins, span.ends)) as letters:
             async for stored in letters:
                 if plan.limit is not None and len(found) >= plan.limit:
                     break
@@ -163,18 +177,21 @@ async def replay(
         async with asyncio.timeout(START_SECONDS):
             await start_producer(producer)
         await reader.start()
-        # Only now: what an earlier replay had left open is ended, and everything below is settled.
+        # Only now: what an earlier replay had left open is ended, and unless others hide it, everything below is seen.
+        if hidden := await _hidden(reader, plan):
+            more = f" (so it is in {len(hidden) - 1} more of the partitions)" if len(hidden) > 1 else ""
+            raise ReplayFailed(f"{hidden[0]}{more}: what has been replayed is not known, and nothing was sent")
         replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
-        begins, ends = await _range(reader, admin, plan)
-        work = _Work(producer, plan, begins, ends, progress, sleep)
+        span = await _span(reader, admin, plan)
+        work = _Work(producer, plan, span, progress, sleep)
         is_done = True
-        async with aclosing(stored_letters(reader, begins, ends)) as letters:
+        async with aclosing(stored_letters(reader, span.begins, span.ends)) as letters:
             async for stored in letters:
                 if work.is_at_limit:
                     is_done = False
                     break
                 await work.take(stored, plan.why_not(stored, replayed))
-        await work.commit()
+        await work.commit(is_done=is_done)
         if is_done and plan.keeping is Keeping.UNTIL_DONE:
             left = await delete_groups(admin, [plan.group], DELETE_SECONDS)
             work.summary.group_left = left.get(plan.group)
@@ -184,6 +201,19 @@ async def replay(
         await close_producer(producer)
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """What a replay looks through: from where its group has come to, if that lies between, to the end."""
+
+    first: Offsets
+    begins: Offsets
+    ends: Offsets
+
+    @property
+    def passed_before(self) -> int:
+        return sum(self.begins.values()) - sum(self.first.values())
+
+
 class _Work:
     """The transactions of one replay."""
 
@@ -191,23 +221,23 @@ class _Work:
         self,
         producer: AIOKafkaProducer,
         plan: Plan,
-        begins: Offsets,
-        ends: Offsets,
+        span: _Span,
         progress: Progress,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self.summary = Summary()
+        self.summary = Summary(passed_before=span.passed_before)
         self._producer = producer
         self._plan = plan
-        self._is_kept = plan.keeping is not Keeping.NOTHING
+        self._span = span
         self._progress = progress
         self._sleep = sleep
-        self._positions = dict(begins)
-        self._begins = dict(begins)
+        self._positions = dict(span.begins)
         self._moved: dict[TopicPartition, int] = {}
+        self._kept: dict[TopicPartition, int] = {}
+        self._waits: set[TopicPartition] = set()
         self._batch: list[StoredLetter] = []
         self._passed = 0
-        self._total = sum(max(0, ends[partition] - begin) for partition, begin in begins.items())
+        self._total = sum(max(0, span.ends[partition] - begin) for partition, begin in span.begins.items())
         self._batch_size = BATCH if plan.rate is None else max(1, min(BATCH, int(plan.rate)))
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
@@ -218,38 +248,55 @@ class _Work:
         return limit is not None and len(self.summary.sent) + len(self._batch) >= limit
 
     async def take(self, stored: StoredLetter, why_not: Skipped | None) -> None:
-        """Take the next dead letter; commit when enough have come together."""
+        """Take the next dead letter; what has come together before it is committed when that is enough.
+
+        Not earlier: the last transaction has to know that it is the last.
+        """
+        if len(self._batch) >= self._batch_size or self._passed >= LOOKED_THROUGH:
+            await self.commit()
         if why_not is None:
             self._batch.append(stored)
         else:
             self.summary.skipped[why_not] += 1
-        record = stored.record
-        self._moved[TopicPartition(record.topic, record.partition)] = record.offset + 1
-        self._passed += 1
-        if len(self._batch) >= self._batch_size or self._passed % LOOKED_THROUGH == 0:
-            await self.commit()
+            self._passed += 1
+        partition = TopicPartition(stored.record.topic, stored.record.partition)
+        self._moved[partition] = stored.record.offset + 1
+        if why_not in _LEFT and not self._plan.again:
+            self._waits.add(partition)
+        if partition not in self._waits:
+            self._kept[partition] = stored.record.offset + 1
 
-    async def commit(self) -> None:
-        """Send what has come together and how far we are, in one transaction."""
-        if not self._moved:
-            return
-        if self._batch or self._is_kept:
-            await self._write()
+    async def commit(self, *, is_done: bool = False) -> None:
+        """Send what has come together and how far we are, in one transaction; ``is_done``: it is the last."""
+        kept = self._to_keep(is_done=is_done)
+        if self._batch or kept:
+            await self._write(kept)
         self._positions.update(self._moved)
         self.summary.sent.extend(stored.id for stored in self._batch)
-        self._batch, self._moved = [], {}
-        self._progress(sum(self._positions[tp] - begin for tp, begin in self._begins.items()), self._total)
+        self._batch, self._moved, self._kept, self._passed = [], {}, {}, 0
+        self._progress(sum(self._positions[tp] - begin for tp, begin in self._span.begins.items()), self._total)
         if self._plan.rate is not None:
             ahead = self._started + len(self.summary.sent) / self._plan.rate - self._loop.time()
             if ahead > 0:
                 await self._sleep(ahead)
 
-    async def _write(self) -> None:
+    def _to_keep(self, *, is_done: bool) -> Offsets:
+        """What the group is to hold from now on: nothing new where that is empty."""
+        match self._plan.keeping:
+            case Keeping.NOTHING:
+                return {}
+            case Keeping.UNTIL_DONE if is_done:
+                # Whatever becomes of the group: an end would say that there is nothing left to send again.
+                return self._span.first if self._moved or self._span.passed_before else {}
+            case _:
+                return self._kept
+
+    async def _write(self, kept: Offsets) -> None:
         await self._producer.begin_transaction()
         try:
             await self._send()
-            if self._is_kept:
-                await self._producer.send_offsets_to_transaction(self._moved, self._plan.group)
+            if kept:
+                await self._producer.send_offsets_to_transaction(dict(kept), self._plan.group)
         except BaseException:
             with suppress(KafkaError, TimeoutError):
                 async with asyncio.timeout(ABORT_SECONDS):
@@ -288,13 +335,19 @@ class _Work:
         return sent.partition, sent.offset
 
 
-async def _range(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> tuple[Offsets, Offsets]:
-    """From where this group has not looked yet, to the end."""
-    committed = await admin.list_consumer_group_offsets(plan.group, partitions=list(plan.dead_letters))
-    begins, ends = await bounds(reader, plan.dead_letters)
-    positions = {}
-    for partition, begin in begins.items():
-        offset = committed[partition].offset if partition in committed else -1
+async def _hidden(reader: AIOKafkaConsumer, plan: Plan) -> list[str]:
+    """What others' open transactions hide of the letters, and of what has been replayed, a sentence for each."""
+    return await hidden_ends(reader, [*plan.dead_letters, *plan.feedback])
+
+
+async def _span(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> _Span:
+    # Without an answer it would begin at the beginning, and send with --again what has been sent.
+    committed = await coordinated(lambda: group_offsets(admin, plan.group, plan.dead_letters))
+    first, ends = await bounds(reader, plan.dead_letters)
+    begins = {}
+    for partition, begin in first.items():
+        found = committed[partition]
+        offset = -1 if found is None else found.offset
         # One beyond the end is of a topic that has been created anew.
-        positions[partition] = offset if begin <= offset <= ends[partition] else begin
-    return positions, ends
+        begins[partition] = offset if begin <= offset <= ends[partition] else begin
+    return _Span(first, begins, ends)

@@ -47,7 +47,7 @@ async def try_dead_letters(clients: KafkaClients) -> str | None:
     except TransactionalIdAuthorizationFailed as error:
         raise StartupError(
             f"kafka.group_id: this user may not use transactional ids that begin with {kafka.group_id}, and everything "
-            f"is written under such: {grant(kafka, f'--transactional-id {kafka.group_id} {_PREFIXED}', *_WRITING)}"
+            f"is written under such: {grant(kafka, f'--transactional-id {kafka.group_id} {PREFIXED}', *_WRITING)}"
         ) from error
     except (KafkaError, OSError, TimeoutError) as error:
         return repr(error)
@@ -62,7 +62,7 @@ async def _write_nothing(producer: AIOKafkaProducer, topic: str) -> None:
     await producer.abort_transaction()
 
 
-_PREFIXED = "--resource-pattern-type prefixed"
+PREFIXED = "--resource-pattern-type prefixed"
 _WRITING = ("Write", "Describe")
 
 

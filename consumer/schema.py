@@ -228,12 +228,11 @@ def _invalid(event: Any, error: str) -> Poison:
     error_class: ErrorClass
     if missing is not None:
         steps, error_class, reason = [*steps, missing[1]], "missing_field", "Field required"
-    elif what.startswith("Expected ") and ", got " in what:
-        error_class, reason = "wrong_type", f"{what.replace('`', '')}: {_echo(found)}"
-    elif what.startswith("Expected "):
-        error_class, reason = "invalid_value", f"{what.replace('`', '')}: {_echo(found)}"
     else:
-        error_class, reason = "invalid_value", f"not one of the values that are known: {_echo(found)}"
+        is_expected = what.startswith("Expected ")
+        error_class = "wrong_type" if is_expected and ", got " in what else "invalid_value"
+        said = what.replace("`", "") if is_expected else "not one of the values that are known"
+        reason = f"{said}: {_echo(found)}"
     return Poison(_printable(".".join(steps)), reason, error_class, _event_id(event))
 
 

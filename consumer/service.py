@@ -91,7 +91,7 @@ async def run_service(
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(runner.run(stopping)) for runner in runners]
                 beside = [lag.run(), search_everything_when_short(), watch_clock(clock, steps.inc, log)]
-                beside += _heartbeats(config, pipeline_runners, sender, metrics, log)
+                beside += _heartbeats(pipeline_runners, sender, metrics, log)
                 lasting = [group.create_task(work) for work in beside]
                 await asyncio.wait(running)
                 for task in lasting:
@@ -127,24 +127,21 @@ def _stage_runner(
 
 
 def _heartbeats(
-    config: Config, runners: list[PipelineRunner], sender: HttpSender, metrics: Metrics, log: FilteringBoundLogger
+    runners: list[PipelineRunner], sender: HttpSender, metrics: Metrics, log: FilteringBoundLogger
 ) -> Iterator[Coroutine[Any, Any, None]]:
-    """The heartbeat of the OpsGenie pipeline, where it is configured."""
-    section = config.exporters.alerting.opsgenie
-    if section is None or not section.heartbeat.enabled:
-        return
+    """The heartbeat of each pipeline whose provider has one."""
     for runner in runners:
-        if runner.pipeline.provider.name == "opsgenie":
-            vouching = Vouching(runner, runner.stage, log)
+        calls = runner.pipeline.provider.heartbeat
+        if calls is None:
+            continue
+        vouching = Vouching(runner, runner.stage, log)
 
-            def healthy(runner: PipelineRunner = runner, vouching: Vouching = vouching) -> str | None:
-                stages = [runner.stage.health()] if runner.stage is not None else []
-                return heartbeat_reason([replace(runner.health(), stuck=vouching.stuck), *stages])
+        def healthy(runner: PipelineRunner = runner, vouching: Vouching = vouching) -> str | None:
+            stages = [runner.stage.health()] if runner.stage is not None else []
+            return heartbeat_reason([replace(runner.health(), stuck=vouching.stuck), *stages])
 
-            heartbeat = Heartbeat(
-                section, section.heartbeat, sender=sender, healthy=healthy, log=log, on_ping=metrics.heartbeat
-            )
-            yield vouching.run(heartbeat)
+        heartbeat = Heartbeat(calls, sender=sender, healthy=healthy, log=log, on_ping=metrics.heartbeat)
+        yield vouching.run(heartbeat)
 
 
 async def _await_topics(

@@ -14,6 +14,7 @@ from consumer.kafka import KafkaClients, start_client
 from consumer.log import quiet
 from consumer.spoken import Spoken, spoken
 from consumer.unreachable import Unreachable, otherwise, why
+from providers.errors import UserError
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 
 
-class StartupError(Exception):
+class StartupError(UserError):
     """The work cannot start: one line for the user, with the fix."""
 
 
@@ -56,10 +57,15 @@ async def when_kafka_answers(
                     raise StartupError(_given_up(config, known, reason)) from error
                 unreachable(reason, left)
             finally:
-                with suppress(KafkaError, OSError, TimeoutError):
-                    async with asyncio.timeout(CLOSE_SECONDS):
-                        await admin.close()
+                await close_admin(admin)
             await asyncio.sleep(RETRY_SECONDS)
+
+
+async def close_admin(admin: AIOKafkaAdminClient) -> None:
+    """Close it, whether or not it has ever started. Nobody waits for that longer than `CLOSE_SECONDS`."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await admin.close()
 
 
 async def _seen_through(

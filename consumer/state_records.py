@@ -1,7 +1,7 @@
 """The records of one state partition, as they are read one after the other, and what they say in the end."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from aiokafka import ConsumerRecord
@@ -71,7 +71,7 @@ class StateRecords:
         for key, record in self._values.taken():
             if are_any and (beside := besides.pop(BESIDE + (key or b""))) is not None:
                 dedup_key = (key or b"").decode(errors="replace")
-                known = counts_of_unread(counts, dedup_key, has_beside=True)
+                known = counts.get(counts_key(dedup_key, has_beside=True))
                 own = _decode(key, record, {} if known is None else {dedup_key: known})
                 yield from _together(own, _decode(key, beside, counts))
             else:
@@ -81,12 +81,27 @@ class StateRecords:
             yield Reunited(found) if isinstance(found, Alert) else found
 
 
-def counts_of_unread(counts: Mapping[str, Counts], dedup_key: str, *, has_beside: bool) -> Counts | None:
-    """What a checkpoint holds of the counts of a record that could not be read; None if nothing.
+def counts_key(dedup_key: str, *, has_beside: bool) -> str:
+    """Under which key a checkpoint holds the counts of a record that could not be read.
 
     Where an alert was written beside the record, the counts under their dedup key are those of that alert.
     """
-    return counts.get(BESIDE_PREFIX + dedup_key if has_beside else dedup_key)
+    return BESIDE_PREFIX + dedup_key if has_beside else dedup_key
+
+
+def counts_of_unread(
+    counts: Mapping[str, Counts], unread: Container[str], has_beside: Callable[[str], bool]
+) -> dict[str, Counts]:
+    """What a checkpoint holds of the counts of records that could not be read, by dedup key.
+
+    There are few counts, and there can be a million ``unread`` ones, which are not gone through.
+    """
+    found = {}
+    for key, one in counts.items():
+        dedup_key = key.removeprefix(BESIDE_PREFIX)
+        if dedup_key in unread and key == counts_key(dedup_key, has_beside=has_beside(dedup_key)):
+            found[dedup_key] = one
+    return found
 
 
 def _together(own: Alert | Unreadable, beside: Alert | Unreadable) -> Iterator[Found]:

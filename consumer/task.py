@@ -21,11 +21,11 @@ from structlog.typing import FilteringBoundLogger
 from consumer.beginning import Beginning, Log
 from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock, Moment
+from consumer.event import FetchedRecord
 from consumer.feedback import Command, Kind
 from consumer.feedback_reader import FeedbackReader
 from consumer.first_homes import have_never_moved
-from consumer.former_input import FormerInput
-from consumer.former_stage import FormerStage
+from consumer.former_input import FormerInput, StageBefore
 from consumer.inbox import TaskInbox
 from consumer.inputs import Inputs, inputs_of
 from consumer.kafka import KafkaClients
@@ -36,9 +36,9 @@ from consumer.moving import Moving
 from consumer.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.owned import OwnedPartition
 from consumer.partitioning import Partitioner
-from consumer.pipeline import Decision, FetchedRecord, Pipeline, kept
+from consumer.pipeline import Decision, Pipeline, kept
 from consumer.placing import Placing
-from consumer.progress import Progress
+from consumer.progress import Before, Progress
 from consumer.proof import Proofs
 from consumer.record_clock import RecordClock
 from consumer.record_key import KeyWatch
@@ -46,9 +46,8 @@ from consumer.restore import Restored, StateRefused, restore
 from consumer.server.metrics import PipelineMetrics
 from consumer.source import Source
 from consumer.state_log import StateLog
-from consumer.state_records import Reunited, Unreadable, counts_of_unread
+from consumer.state_records import Reunited, Unreadable, counts_key, counts_of_unread
 from consumer.turns import Turns
-from consumer.upstream import Upstream
 from consumer.whole_input import WholeInput
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Ending, Outcome, due, over, restored
@@ -95,7 +94,7 @@ class Surroundings:
     peace_seconds: float
     feedback: FeedbackReader | None = None
     """None: this member takes no feedback."""
-    upstream: Upstream | None = None
+    upstream: Before | None = None
     """None: no repartition stage stands before these tasks."""
     key_watch: KeyWatch | None = None
     """None: nobody asks how the records are keyed."""
@@ -103,7 +102,7 @@ class Surroundings:
     """None: nobody asks how many partitions there are, and homes never move."""
     partitioner: Partitioner | None = None
     """How producers choose a partition; None: that is found out."""
-    former_stage: FormerStage | None = None
+    former_stage: StageBefore | None = None
     """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""
     turns: Turns = field(default_factory=Turns)
@@ -355,16 +354,19 @@ class Task(OwnedPartition):
                 yield alert
 
         await self._with.turns.through(self.store.restore(as_of_now(), now.monotonic, found.counts))
-        for dedup_key in reunited:
+        await self._with.turns.through(self._write_reunited(reunited))
+        self.left_alone.tell_number()
+        self._foreign_counts = counts_of_unread(found.counts, self.left_alone.dedup_keys, self._has)
+
+    def _write_reunited(self, dedup_keys: list[str]) -> Iterator[None]:
+        while dedup_keys:
+            dedup_key = dedup_keys.pop()
             self.store.write_again(dedup_key)
             self.store.write_again(BESIDE_PREFIX + dedup_key)  # its tombstone
-        left_alone = self.left_alone
-        left_alone.tell_number()
-        self._foreign_counts = {
-            key: counts
-            for key in left_alone.dedup_keys
-            if (counts := counts_of_unread(found.counts, key, has_beside=self.store.get(key) is not None)) is not None
-        }
+            yield
+
+    def _has(self, dedup_key: str) -> bool:
+        return self.store.get(dedup_key) is not None
 
     async def _hold_nothing_of_other_logs(self, begins: Beginning, *, is_of_other_input: bool) -> None:
         """The offsets of what is owed are of one log: beyond where this one is another they say nothing of it."""
@@ -719,10 +721,7 @@ class Task(OwnedPartition):
         counts, self._counts = self._counts, Counter()
         changed = self.store.cut()
         provable, owed = self._provable(), self.store.owed_count
-        foreign = {
-            key if self.store.get(key) is None else BESIDE_PREFIX + key: counts
-            for key, counts in self._foreign_counts.items()
-        }
+        foreign = {counts_key(key, has_beside=self._has(key)): counts for key, counts in self._foreign_counts.items()}
 
         started = self._with.clock.monotonic()
         cut = await divided(self.store, changed, self._with.turns)
@@ -778,3 +777,4 @@ class Task(OwnedPartition):
         # Not by the way: a million alerts freed at once take half a second.
         self._with.turns.later(self.store.emptied())
         self._with.turns.later(self._outbox.emptied())
+        self._with.turns.later(self.left_alone.emptied())

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from providers.errors import Mistake
 
-class UnusableFiles(Exception):
+
+class UnusableFiles(Mistake):
     """The certificate files of ``kafka.security`` cannot be used: one line for the user."""
 
 

@@ -18,6 +18,7 @@ from aiokafka.errors import (
 
 from consumer.topic_specs import Partitions, Purpose, TopicSpec
 from consumer.topics_there import topics_there
+from providers.errors import Mistake, UserError
 
 _SETTLE_SECONDS = 0.1
 _SETTLE_LOOKS = 150
@@ -33,11 +34,11 @@ class Growth:
     then: int
 
 
-class FewerThanNow(Exception):
+class FewerThanNow(Mistake):
     """A topic has more partitions than it should get: one line for the user."""
 
 
-class GrowthRefused(Exception):
+class GrowthRefused(UserError):
     """Kafka does not give a topic more partitions: one line for the user."""
 
     def __init__(self, text: str, *, not_allowed: str | None = None) -> None:

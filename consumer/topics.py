@@ -37,6 +37,7 @@ from consumer.topic_specs import (
     topics_of,
 )
 from consumer.topics_there import topics_there
+from providers.errors import UserError
 
 DEFAULT_PARTITIONS = 6
 """Of an events topic that is created here: what one cluster of agents needs, and a number that divides well."""
@@ -97,7 +98,7 @@ class Creation:
     report: TopicReport
 
 
-class TooFewBrokers(Exception):
+class TooFewBrokers(UserError):
     """The cluster has fewer brokers than a topic is to have replicas: one line for the user."""
 
 

@@ -13,7 +13,8 @@
 #   --state, --keyed, --feedback, --dlq T
 #                          kafka.topics.…, where they are not PREFIX.state and so on
 #   --ingest               also what `ingest` needs: to write events
-#   --dlq-commands         also what `dlq list|show|replay` need: to read the dead letters
+#   --dlq-commands         also what `dlq list|show|replay` need: to read the dead letters, and to delete the groups of
+#                          replays that are done
 #   --create               also what `topics create` needs
 #   --grow                 also what `topics grow` needs
 #   --remove               take them away again
@@ -87,5 +88,6 @@ look='--operation Describe --operation DescribeConfigs' more="$creates $grows"
   allow topic "$feedback" literal $read $write $look $more "$@"
   allow topic "$dlq" literal $reads_dlq $write $look $more "$@"
   allow group "$group" prefixed $read --operation Describe "$@"
+  if [ -n "$reads_dlq" ]; then allow group "$group-dlq-replay" prefixed --operation Delete "$@"; fi
   allow transactional-id "$group" prefixed $write --operation Describe "$@"
 }

@@ -1,24 +1,21 @@
-"""The heartbeat at OpsGenie: a ping while all is well, so that OpsGenie itself calls somebody when it stops.
+"""The heartbeat: a ping while all is well, so that the provider itself calls somebody when it stops.
 
-https://docs.opsgenie.com/docs/heartbeat-api. It vouches for the whole group (design section 9), so one member pings
-(the caller decides which, and runs or cancels `Heartbeat.run`), and it says nothing rather than something untrue.
+It vouches for the whole group (design section 9), so one member pings (the caller decides which, and runs or cancels
+`Heartbeat.run`), and it says nothing rather than something untrue.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
-from urllib.parse import quote
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
-from providers.classification import THROTTLED, Reasons, accepted, classify_status
+from providers.classification import THROTTLED, accepted, classify_status
 from providers.notify import NO_SUCH_ALERT, Sender
-from providers.opsgenie.provider import authorization
-from providers.opsgenie.settings import HeartbeatSettings, OpsGenieSettings
-from providers.provider import Request
+from providers.provider import HeartbeatCalls
 
 PINGS_PER_INTERVAL: Final = 3
-"""OpsGenie expires a heartbeat after one interval without a ping. With three, one lost ping is no alarm, even a late
+"""A provider expires a heartbeat after one interval without a ping. With three, one lost ping is no alarm, even a late
 one; with two, the ping after a lost one would race with the expiry."""
 
 MAX_TIMEOUT: Final = 10.0
@@ -32,20 +29,6 @@ class Logger(Protocol):
     def warning(self, event: str, **fields: Any) -> Any: ...
 
 
-def ping_request(settings: OpsGenieSettings, heartbeat: HeartbeatSettings) -> Request:
-    """The call "ping heartbeat": 202, also for a name that does not exist."""
-    return Request("GET", f"{_address(settings, heartbeat)}/ping", authorization(settings.api_key))
-
-
-def exists_request(settings: OpsGenieSettings, heartbeat: HeartbeatSettings) -> Request:
-    """The call "get heartbeat": 200, or 404 if there is none of that name."""
-    return Request("GET", _address(settings, heartbeat), authorization(settings.api_key))
-
-
-def _address(settings: OpsGenieSettings, heartbeat: HeartbeatSettings) -> str:
-    return f"{settings.api_endpoint.rstrip('/')}/v2/heartbeats/{quote(heartbeat.name, safe='')}"
-
-
 class Heartbeat:
     """Pings while ``healthy`` returns None; what it returns otherwise is the reason why a ping is withheld.
 
@@ -54,8 +37,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        settings: OpsGenieSettings,
-        heartbeat: HeartbeatSettings,
+        calls: HeartbeatCalls,
         *,
         sender: Sender,
         healthy: Callable[[], str | None],
@@ -64,13 +46,10 @@ class Heartbeat:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.period = heartbeat.interval_minutes * 60 / PINGS_PER_INTERVAL
+        self.period = calls.interval / PINGS_PER_INTERVAL
         """Seconds between two pings."""
         self._timeout = min(MAX_TIMEOUT, self.period / 2)
-        self._name = heartbeat.name
-        self._ping = ping_request(settings, heartbeat)
-        self._exists = exists_request(settings, heartbeat)
-        self._reasons = Reasons([settings.api_key.get_secret_value()])
+        self._calls = calls
         self._sender = sender
         self._healthy = healthy
         self._log = log
@@ -86,27 +65,29 @@ class Heartbeat:
             await self._sleep(self.period)
 
     async def _look(self) -> None:
-        """Warn of a name that OpsGenie does not know: it accepts the pings all the same, and would never call."""
-        answer = await self._sender.send(self._exists, self._classifier(200), self._timeout)
+        """Warn of a name that the provider does not know: it accepts the pings all the same, and would never call."""
+        answer = await self._sender.send(self._calls.exists, self._classifier(self._calls.exists_status), self._timeout)
         if isinstance(answer, Rejected) and answer.status == NO_SUCH_ALERT:
-            self._log.warning("heartbeat_unknown", heartbeat=self._name)
+            self._log.warning("heartbeat_unknown", heartbeat=self._calls.name)
         elif not isinstance(answer, Accepted):
             self._log.warning(
-                "heartbeat_check_failed", heartbeat=self._name, status=_status(answer), reason=answer.reason
+                "heartbeat_check_failed", heartbeat=self._calls.name, status=_status(answer), reason=answer.reason
             )
 
     async def _turn(self) -> None:
         reason = self._why_not()
         if reason is not None:
-            self._log.warning("heartbeat_withheld", heartbeat=self._name, reason=reason)
+            self._log.warning("heartbeat_withheld", heartbeat=self._calls.name, reason=reason)
             self._on_ping("withheld")
             return
-        answer = await self._sender.send(self._ping, self._classifier(202), self._timeout)
+        answer = await self._sender.send(self._calls.ping, self._classifier(self._calls.ping_status), self._timeout)
         if isinstance(answer, Accepted):
-            self._log.debug("heartbeat_pinged", heartbeat=self._name)
+            self._log.debug("heartbeat_pinged", heartbeat=self._calls.name)
             self._on_ping("accepted")
         else:
-            self._log.warning("heartbeat_failed", heartbeat=self._name, status=_status(answer), reason=answer.reason)
+            self._log.warning(
+                "heartbeat_failed", heartbeat=self._calls.name, status=_status(answer), reason=answer.reason
+            )
             self._on_ping("failed")
 
     def _why_not(self) -> str | None:
@@ -119,7 +100,7 @@ class Heartbeat:
         def classify(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
             if status == success:
                 return accepted(headers)
-            return classify_status(status, headers, self._reasons.read(status, body), self._now())
+            return classify_status(status, headers, self._calls.read(status, body), self._now())
 
         return classify
 

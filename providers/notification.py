@@ -25,6 +25,9 @@ class Origin(Struct, frozen=True, gc=False):
     partition: int
     offset: int
 
+    def __str__(self) -> str:
+        return f"{self.topic}, partition {self.partition}, offset {self.offset}"
+
 
 class Trigger(Struct, frozen=True, gc=False):
     """Open the alert, or add to it.

@@ -1,6 +1,6 @@
 """The protocol of a provider: pure payloads and pure classification; sending is `providers.http`'s."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,11 +23,32 @@ class Request:
     is_action: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HeartbeatCalls:
+    """How a provider is told that all is well, and calls somebody when it is not told any more.
+
+    It is to be told within every ``interval`` seconds. ``ping`` tells it, and is accepted by ``ping_status``, also
+    where there is no heartbeat of that ``name``; ``exists`` asks for it. ``read`` gives the reason of an answer by its
+    status and body, without secrets.
+    """
+
+    name: str
+    interval: float
+    ping: Request
+    ping_status: int
+    exists: Request
+    exists_status: int
+    read: Callable[[int, bytes], str]
+
+
 class Provider(Protocol):
     """One provider's form of a notification and the meaning of its answers. No I/O."""
 
     name: str
-    """``pagerduty`` or ``opsgenie``: the name of the pipeline, in topics, groups, metrics and logs."""
+    """As in `providers.table`: the name of the pipeline, in topics, groups, metrics and logs."""
+
+    heartbeat: HeartbeatCalls | None
+    """None: none is configured, or this provider has no such thing."""
 
     routes: Sequence[str]
     """The names of all routes, ``default`` first, those of retired keys last."""
@@ -47,6 +68,10 @@ class Provider(Protocol):
 
     def integration_of(self, route: str) -> str:
         """What the routes with the same key and address have in common: a digest, which tells nothing of the key."""
+        ...
+
+    def knows(self, route: str) -> bool:
+        """Whether triggers can go through the route."""
         ...
 
     def route_of(self, violation: Violation) -> str:

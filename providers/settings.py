@@ -5,8 +5,9 @@ A message of these checks never contains the value it is about: it may be a secr
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
@@ -104,3 +105,34 @@ def check_retired(name: str, retired: Sequence[SecretStr], in_use: Mapping[str, 
 
 Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 ApiKey = Annotated[SecretStr, AfterValidator(check_secret)]
+
+
+class ProviderSettings(Settings):
+    """What the service asks of the settings of every provider, of which it knows none by its name.
+
+    ``default_key_template`` is the dedup key's where the configuration says none.
+    """
+
+    default_key_template: ClassVar[str]
+
+    api_endpoint: Endpoint
+
+    @abstractmethod
+    def route_keys(self) -> Mapping[str, SecretStr]:
+        """The key of every route that triggers can take, by the route's name, ``default`` first."""
+
+    @abstractmethod
+    def retired_keys(self) -> Sequence[SecretStr]:
+        """The keys through which only acknowledges and resolves of what they have opened still go."""
+
+    @abstractmethod
+    def routed_guards(self) -> Collection[str]:
+        """The guards that are sent elsewhere than others."""
+
+    @abstractmethod
+    def routed_severities(self) -> Collection[SeverityName]:
+        """The severities that are sent elsewhere than others."""
+
+    def described(self) -> Iterator[tuple[str, str]]:
+        """What ``check-config`` says of them besides: a name, empty where it is that of the line before, and a text."""
+        yield from ()

@@ -1,6 +1,6 @@
 """Templates over an event for what people see: the addresses and texts of links and images.
 
-Unlike a dedup key (``consumer/keys.py``) the result need not be unique, but the values are just as untrusted: in an
+Unlike a dedup key (`consumer.keys`) the result need not be unique, but the values are just as untrusted: in an
 address they are percent-encoded, so that they can change neither its host nor its structure. Only a value with which an
 address begins is taken as it is, and what comes of it has to be a plain https address.
 """
@@ -61,6 +61,19 @@ _GETTERS: Mapping[str, _Getter] = {
     "severity": _severity,
     "resource_port": _port,
 }
+
+
+def check_template(text: str) -> str:
+    """A template that makes text for people (a link's address, an image's title), as it is.
+
+    It takes the placeholders of a key template and the other facts of a violation (``{event_id}``, ``{reason}``, …),
+    and is free in its literals. Raises ValueError with a message of one line: empty, an unbalanced brace, an unknown
+    placeholder.
+    """
+    if not text:
+        raise ValueError("a template must not be empty")
+    Template(text)
+    return text
 
 
 class Template:

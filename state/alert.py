@@ -11,11 +11,11 @@ never changes, so "the alert exactly as it was" is the same object, and that is 
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from sys import intern
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from state.shared import shared
 from state.violation import Record, Severity
 
 EARLIEST = 1_420_070_400.0
@@ -411,6 +411,12 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
     )
 
 
+def owes(alert: Alert, sent: Owed) -> bool:
+    """Whether the alert still owes the trigger that was ``sent``, with whatever has been counted into it since. One
+    that came to be owed after that was told or given up is another, which nobody has answered."""
+    return alert.owed is not None and alert.owed.since == sent.since
+
+
 def trigger_attempted(
     alert: Alert, route: str, unknown: bool, now: float, status: int | None = None, error: str | None = None
 ) -> Alert:
@@ -428,13 +434,14 @@ def trigger_attempted(
             first_attempt=first_attempt,
             last_attempt=now,
             last_status=status,
-            last_error=None if error is None else intern(error),  # in an outage all have the same
+            last_error=None if error is None else shared(error),  # in an outage all have the same
         )
     return replace(alert, route=route if unknown and alert.route is None else alert.route, owed=owed)
 
 
 def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
-    """The trigger that was ``sent`` was rejected, or is given up: the alert afterwards, and what to dead-letter.
+    """The trigger that was ``sent``, and that the alert still `owes`, was rejected or is given up: the alert
+    afterwards, and what to dead-letter.
 
     What was counted in meanwhile goes into the dead letter, unless it is of higher severity and so was never sent.
 
@@ -445,9 +452,8 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
     the next event triggers anew all the same, but the end of the threat is told, so that no incident stays open.
     """
     owed, left = alert.owed, _never_sent(alert.owed, sent)
-    if owed is None:
-        dead = sent
-    elif left is None:
+    assert owed is not None
+    if left is None:
         dead = replace(owed, record=sent.record)
     else:
         attempts = owed.attempts, owed.first_attempt, owed.last_attempt
@@ -611,7 +617,7 @@ def kept_name(name: str | None) -> str | None:
     """What is kept of the name of a guard or a tenant, of which few have very many alerts."""
     if name is None:
         return None
-    return intern(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
+    return shared(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
 
 
 def _source_of(owed: Owed) -> Source:

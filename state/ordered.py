@@ -1,6 +1,6 @@
 """Keys in the order of their values."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -35,6 +35,18 @@ class Ordered(Generic[V]):
     def __iter__(self) -> Iterator[str]:
         """The keys, that of the smallest value first."""
         return (key for block in self._blocks for _, key in block)
+
+    def keys_in_pieces(self) -> Iterator[list[str]]:
+        """The same, some at a time, while values change: each is given if it stays where it is."""
+        last: tuple[V, str] | None = None
+        while True:
+            at = 0 if last is None else bisect_right(self._lasts, last)
+            if at == len(self._blocks):
+                return
+            block = self._blocks[at]
+            piece = block if last is None else block[bisect_right(block, last) :]
+            last = piece[-1]
+            yield [key for _, key in piece]
 
     def set(self, key: str, value: V | None) -> None:
         """The value of this key, None for none."""

@@ -34,7 +34,7 @@ class Pieces(Generic[K, V]):
         """The value of this key; None without one."""
         return self._pieces[hash(key) & self._last].get(key)
 
-    def __contains__(self, key: K) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self._pieces[hash(key) & self._last]
 
     def __getitem__(self, key: K) -> V:
@@ -58,6 +58,11 @@ class Pieces(Generic[K, V]):
         """The values of all keys."""
         for piece in self._pieces:
             yield from piece.values()
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        """All keys with their values."""
+        for piece in self._pieces:
+            yield from piece.items()
 
     def keys_in_pieces(self) -> Iterator[list[K]]:
         """The keys of each piece, as they are when its turn comes; what is set meanwhile may be missing."""

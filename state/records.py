@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from operator import attrgetter
-from sys import intern
 from typing import Any
 
 import orjson
@@ -20,6 +19,7 @@ import orjson
 from state.alert import SOURCES, Alert, Ending, Former, Owed, Source, Status, Told, source
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
+from state.shared import shared
 from state.violation import Record, Severity
 
 CHECKPOINT_KEY = b"\0checkpoint"
@@ -160,7 +160,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             acknowledging,
             _whole(get("failed", 0)),
             None if overflow is None else _SEVERITY[overflow],
-            None if integration is None else intern(_text(integration)),  # of a million alerts it is the same
+            None if integration is None else shared(_text(integration)),  # of a million alerts it is the same
             () if former is None else tuple(map(_former_from_json, former)),
             (),
             _from_text(get("key")),
@@ -353,10 +353,10 @@ def _owed_from_json(json: dict[str, Any]) -> Owed:
         _number_or_none(json["last_attempt"]),
         _flag(json["repeat"]),
         None if holds is None else _whole(holds),
-        _interned(json.get("guard")),
-        _interned(json.get("tenant")),
+        _shared(json.get("guard")),
+        _shared(json.get("tenant")),
         _whole_or_none(json.get("last_status")),
-        _interned(json.get("last_error")),
+        _shared(json.get("last_error")),
     )
 
 
@@ -393,8 +393,8 @@ def _text_or_none(value: Any) -> str | None:
     return None if value is None else _text(value)
 
 
-def _interned(value: Any) -> str | None:
-    return None if value is None else intern(_text(value))  # of very many alerts it is the same
+def _shared(value: Any) -> str | None:
+    return None if value is None else shared(_text(value))  # of very many alerts it is the same
 
 
 def _mapping_or_none(value: Any) -> Mapping[str, Any] | None:

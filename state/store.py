@@ -14,6 +14,9 @@ from state.pieces import Pieces
 from state.quiet import Quiet
 from state.written import Written
 
+Changed = Pieces[str, Alert | None]
+"""Alerts by key; None: gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -43,10 +46,12 @@ class Store:
         self._heard: Pieces[str, None] = Pieces()  # keys of which something has been heard since then
         self._sessions: Pieces[str, str | dict[str, None]] = Pieces()
         self._counts = dict.fromkeys(Status, 0)
-        self._dirty: dict[str, Alert | None] = {}  # as they are now; None: gone
-        self._committing: Mapping[str, Alert | None] = {}
-        self._turned: set[str] = set()  # keys of which there was another life, or another integration, at the last cut
-        self._turning: set[str] = set()  # the same of the cut before, while the last one is being committed
+        self._dirty: Changed = Pieces()  # as they are now; None: gone
+        self._committing: Changed = Pieces()
+        # Keys of which there was another life, or another integration, at the last cut; and the same of the cut before,
+        # while the last one is being committed.
+        self._turned: Pieces[str, None] = Pieces()
+        self._turning: Pieces[str, None] = Pieces()
         self._orphaned = 0
         self._written = Written()
         self._owing = Ordered[float]()
@@ -89,13 +94,13 @@ class Store:
         self._quiet.leave(dedup_key)
         self._heard.pop(dedup_key)
         self._dirty[dedup_key] = None
-        self._turned.add(dedup_key)
+        self._turned[dedup_key] = None
 
     def write_first(self, dedup_key: str) -> None:
         """A next owner might find the alert with another integration than it has: the state has to say which, and
         until then counts as one that holds another. The next checkpoint will hold it."""
         self._dirty[dedup_key] = self._alerts[dedup_key]
-        self._turned.add(dedup_key)
+        self._turned[dedup_key] = None
 
     def restore(
         self, alerts: Iterable[Alert | None], now: float, counts: Mapping[str, Counts] | None = None
@@ -128,7 +133,7 @@ class Store:
         What is dropped at once is freed at once, and a million alerts take half a second.
         """
         yield from self._quiet.emptied()
-        for pieces in (self._heard, self._sessions, self._alerts):
+        for pieces in (self._heard, self._sessions, self._alerts, self._dirty, self._committing):
             for _ in pieces.taken():
                 yield
 
@@ -149,17 +154,20 @@ class Store:
         """
         return (self._alerts[key] for key in self._quiet.since(heard_before))
 
-    def of_session(self, session_id: str) -> list[Alert]:
-        """The alerts whose dedup key names this session, the one that came first before the others."""
+    def keys_of_session(self, session_id: str) -> list[str]:
+        """The dedup keys of the alerts of this session, that which came first before the others."""
         keys = self._sessions.get(session_id) or ()
-        return [self._alerts[key] for key in ((keys,) if isinstance(keys, str) else keys)]
+        return [keys] if isinstance(keys, str) else list(keys)
 
     # what is owed
 
-    @property
-    def owing(self) -> list[str]:
-        """The dedup keys of all alerts that owe a trigger, longest owed first."""
-        return list(self._owing)
+    def owing(self) -> Iterator[str]:
+        """The dedup keys of all alerts that owe a trigger, longest owed first.
+
+        Alerts may change meanwhile: what comes before the one that was given last may be missing.
+        """
+        for keys in self._owing.keys_in_pieces():
+            yield from keys
 
     @property
     def owed_count(self) -> int:
@@ -184,29 +192,29 @@ class Store:
     @property
     def has_changes(self) -> bool:
         """Whether something has changed since the last cut."""
-        return bool(self._dirty)
+        return len(self._dirty) > 0
 
     @property
     def changes(self) -> int:
         """How many alerts have changed since the last cut."""
         return len(self._dirty)
 
-    def cut(self) -> Mapping[str, Alert | None]:
+    def cut(self) -> Changed:
         """Take what has changed, by key, as it is now (None: gone); that takes no longer for many than for one.
 
         One cut at a time: `committed` or a new store ends it.
         """
-        assert not self._committing
-        self._committing, self._dirty = self._dirty, {}
-        self._turning, self._turned = self._turned, set()
+        assert not len(self._committing)
+        self._committing, self._dirty = self._dirty, Pieces()
+        self._turning, self._turned = self._turned, Pieces()
         return self._committing
 
-    def divide(self, changed: Mapping[str, Alert | None]) -> Iterator[tuple[str, Alert | None] | None]:
+    def divide(self, changed: Changed) -> Iterator[tuple[str, Alert | None] | None]:
         """What is to be written of a cut, to be gone through once, at any time before the next one.
 
         None stands for an alert of which nothing is to be written, as the `written_counts` will say all that is new.
         """
-        return self._written.divide(changed)
+        return self._written.divide(changed.items())
 
     @property
     def written_counts(self) -> Mapping[str, Counts]:
@@ -215,8 +223,8 @@ class Store:
 
     def committed(self) -> Iterable[str]:
         """The cut is in the state topic. Gives the keys of which `state_holds_another` need not be true any more."""
-        self._committing = {}
-        turning, self._turning = self._turning, set()
+        self._committing = Pieces()
+        turning, self._turning = self._turning, Pieces()
         return turning
 
     def state_holds_another(self, dedup_key: str) -> bool:
@@ -263,7 +271,7 @@ class Store:
         alerts[key] = alert
         self._dirty[key] = alert
         if before is not None and before.integration != alert.integration:
-            self._turned.add(key)
+            self._turned[key] = None
         if before is not None and before.status is alert.status and before.owed is alert.owed:
             return False
         self._index(key, before, alert)

@@ -1,6 +1,6 @@
 """Which alerts stand in the state topic as they are, and which as they were, with counts beside them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
 
@@ -47,14 +47,14 @@ class Written:
         self._drop(dedup_key)
         self._records.pop(dedup_key, None)
 
-    def divide(self, changed: Mapping[str, Alert | None]) -> Iterator[tuple[str, Alert | None] | None]:
+    def divide(self, changed: Iterable[tuple[str, Alert | None]]) -> Iterator[tuple[str, Alert | None] | None]:
         """What the next checkpoint is to write of the alerts that have changed; None where counts say it all.
 
         ``changed`` are the alerts by key, as they were at its cut (None: gone). `counts` are those of the cut once all
         of this has been gone through, and not before. What is written is taken as written: behind a checkpoint that
         failed there is none.
         """
-        for key, alert in changed.items():
+        for key, alert in changed:
             before = self._records.get(key)
             if before is None and (alert is None or alert.owed is None):
                 yield key, alert  # as most are: nothing is kept of it

@@ -23,6 +23,7 @@ from consumer.kafka import KafkaClients
 from consumer.pipeline import Pipeline
 from consumer.reading import Offsets, read_alerts, read_record
 from providers.retry import Backoff
+from providers.table import PROVIDERS
 from state.alert import Alert
 
 
@@ -38,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
     listing.add_argument("--summary", action="store_true", help="only how many there are of each kind")
     show = actions.add_parser("show", help="all that is known of one alert")
     for action in (listing, show):
-        action.add_argument("--provider", choices=("pagerduty", "opsgenie"))
+        action.add_argument("--provider", choices=tuple(PROVIDERS))
         action.add_argument("--json", action="store_true", help="for programs")
     show.add_argument("dedup_key", metavar="DEDUP_KEY", type=text)
     for action in (listing, show):

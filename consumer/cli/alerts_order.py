@@ -22,6 +22,7 @@ from consumer.config.durations import seconds
 from consumer.feedback import Kind
 from consumer.kafka import KafkaClients
 from consumer.reading import Offsets
+from providers.table import PROVIDERS
 from state.alert import Status
 
 KINDS: Final = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
@@ -51,7 +52,7 @@ def add_actions(actions: Any) -> None:
         action.add_argument(
             "dedup_keys", metavar="DEDUP_KEY", type=text, nargs="*", help="of the alerts; nothing is done if one is not"
         )
-        action.add_argument("--provider", choices=("pagerduty", "opsgenie"), help="only the alerts there")
+        action.add_argument("--provider", choices=tuple(PROVIDERS), help="only the alerts there")
         action.add_argument("--by", metavar="NAME", type=text, help="who does it, for the log (default: you)")
         action.add_argument(
             "--wait",

@@ -1,7 +1,6 @@
 """``check-config FILE``: says what would run, and sends nothing."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,17 @@ from consumer.config import (
     UNKEYED,
     AutoResolve,
     Config,
-    ConfigError,
-    OpsGenieSection,
-    PagerDutySection,
+    ProviderSection,
     load_config,
     needs_repartition,
     without_effect,
 )
 from consumer.keys import KeyTemplate
-from providers.template import Template
 
 Line = tuple[str, str]
 """What is told, and what is so; the first is empty where the one above goes on."""
 
 _WIDTH = 17
-# Of the 20 tags that OpsGenie takes, three are this service's own: guard, severity, event type.
-_TAGS_LEFT = 17
-_TAG_LENGTH = 50
 
 
 def add_parser(subparsers: Any) -> None:
@@ -58,11 +51,7 @@ def main(args: argparse.Namespace) -> int:
         return 2
     if args.json:
         return _tell_standings(args.config, as_json=True)
-    try:
-        config = load_config(args.config)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    config = load_config(args.config)
     code = check_config(config, print)
     complain(f"warning: {sentence}" for sentence in without_effect(config))
     if code or not args.state or not config.pipelines:
@@ -119,7 +108,7 @@ def _selection(what: str, include: tuple[str, ...], exclude: tuple[str, ...]) ->
         yield "", f"{what}: not {', '.join(exclude)}"
 
 
-def _pipeline(config: Config, name: str, section: PagerDutySection | OpsGenieSection) -> Iterator[Line]:
+def _pipeline(config: Config, name: str, section: ProviderSection) -> Iterator[Line]:
     kafka, keys = config.kafka, section.deduplication
     template = KeyTemplate.parse(keys.key_template)
     yield "group", kafka.group(name)
@@ -128,15 +117,9 @@ def _pipeline(config: Config, name: str, section: PagerDutySection | OpsGenieSec
     yield "dedup key", keys.key_template
     yield "suppression", f"for {keys.window_seconds:g} s, told again after {keys.renotify_seconds:g} s"
     yield from _end(section.auto_resolve, template)
-    match section:
-        case PagerDutySection():
-            yield "routes", ", ".join(section.routing_keys())
-            yield from _retired(section.retired_routing_keys)
-            yield from _taken_as_they_are(section)
-        case OpsGenieSection():
-            yield "routes", "default"
-            yield from _retired(section.retired_api_keys)
-            yield from _opsgenie(section)
+    yield "routes", ", ".join(section.route_keys())
+    yield from _retired(section.retired_keys())
+    yield from section.described()
     if needs_repartition(template, kafka.event_key):
         yield "repartition", f"needed: {_why_repartition(kafka.event_key)}"
         yield "", f"group {kafka.repartition_group(name)} forwards what concerns this pipeline"
@@ -174,39 +157,6 @@ def _end(ends: AutoResolve, template: KeyTemplate) -> Iterator[Line]:
     for rule in ends.on_events:
         given = rule.model_dump(exclude_none=True)
         yield "", f"by events with {', '.join(f'{key} {_spelled(value)}' for key, value in given.items())}"
-
-
-def _taken_as_they_are(section: PagerDutySection) -> Iterator[Line]:
-    """The addresses that begin with a placeholder, and what becomes of them."""
-    addresses = [
-        *((f"links.{number}.href", link.href, "link") for number, link in enumerate(section.links)),
-        *((f"images.{number}.src", image.src, "image") for number, image in enumerate(section.images)),
-        *((f"images.{number}.href", image.href, "link") for number, image in enumerate(section.images)),
-        ("client_url", section.client_url, "link"),
-    ]
-    for name, text, what in addresses:
-        if text and Template(text).begins_with_value:
-            yield name, f"{text}: as the event has it, if that makes an absolute https address, else no {what}"
-
-
-def _opsgenie(section: OpsGenieSection) -> Iterator[Line]:
-    if section.responders:
-        names = (f"{to.type} {to.name or to.username or to.id}" for to in section.responders)
-        yield "responders", ", ".join(names)
-    routing = section.routing
-    for kind, teams in (
-        ("guard", routing.by_guard),
-        ("severity", routing.by_severity),
-        ("tag", routing.by_tag),
-    ):
-        for value, names_of_teams in teams.items():
-            yield f"+ by {kind}", f"{value}: {', '.join(names_of_teams)}"
-    if len(section.tags) > _TAGS_LEFT:
-        yield "tags", f"the last {len(section.tags) - _TAGS_LEFT} are dropped: OpsGenie takes 20, three are our own"
-    if cut := [tag for tag in section.tags if len(tag) > _TAG_LENGTH]:
-        yield "tags", f"cut to {_TAG_LENGTH} characters: {', '.join(cut)}"
-    beat = section.heartbeat
-    yield "heartbeat", f"{beat.name}, every {beat.interval_minutes:g} min" if beat.enabled else "none"
 
 
 def _spelled(value: str | bool) -> str:

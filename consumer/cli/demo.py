@@ -3,14 +3,13 @@
 import argparse
 import asyncio
 import math
-import sys
 from typing import Any
 
 from rich.console import Console
 
 from consumer.cli.interrupts import Interrupts
-from consumer.demo.broker import EmbeddedBrokerError, EmbeddedBrokerMissing
-from consumer.demo.demo import DemoError, Options, Stopped, run_demo
+from consumer.demo.broker import EmbeddedBrokerMissing
+from consumer.demo.demo import DemoError, Options, run_demo
 from consumer.demo.engine import EngineMissing
 
 INSTALL = "pip install 'clawdstrike-alerting[demo]'"
@@ -50,19 +49,13 @@ def main(args: argparse.Namespace) -> int:
     run = _Run()
     run.interrupts.catch()
     try:
-        passed = asyncio.run(run.demo(options))
-        return 0 if passed else 1
+        return 0 if asyncio.run(run.demo(options)) else 1
     except (EngineMissing, EmbeddedBrokerMissing) as error:
-        print(f"the demo needs more packages: {INSTALL} ({error})", file=sys.stderr)
-    except (DemoError, EmbeddedBrokerError) as error:
-        print(error, file=sys.stderr)
-    except Stopped:
-        print("stopped before any traffic: nothing was checked", file=sys.stderr)
-    except asyncio.CancelledError:
-        print("stopped: nothing was checked", file=sys.stderr)
+        raise DemoError(f"the demo needs more packages: {INSTALL} ({error})") from error
+    except asyncio.CancelledError as error:
+        raise DemoError("stopped: nothing was checked") from error
     finally:
         run.interrupts.ignore()
-    return 1
 
 
 class _Run:

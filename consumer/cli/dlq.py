@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -22,15 +22,28 @@ from consumer.cli.terminal import complain, counted, plain, show_facts, show_jso
 from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
+from consumer.group_removal import NOT_ALLOWED
 from consumer.kafka import KafkaClients
-from consumer.letters import CLASSES, Selection, StoredLetter, is_class, replay_group, stored_letters
-from consumer.reading import bounds
+from consumer.letters import (
+    CLASSES,
+    Selection,
+    StoredLetter,
+    Tasks,
+    is_class,
+    replay_group,
+    replay_groups,
+    stored_letters,
+)
+from consumer.reading import bounds, hidden_ends
 from consumer.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
+from consumer.rights import PREFIXED, grant
+from providers.table import PROVIDERS
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
 _HINTS = {
     Skipped.POISON: "--poison replays them",
     Skipped.REPLAYED: "--again replays them once more",
+    Skipped.NO_TASK: "they are left, until they are",
     Skipped.CUT: "only a part of each is here",
 }
 
@@ -46,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
         "replay",
         help="decide dead letters again, once each",
         description="Sends dead letters to the feedback topic, each to the provider and partition that it came from, "
-        "where it is decided like an event of now. What was sent and how far the topic was looked through is one "
+        "where it is decided like an event of now. What was sent and a mark that it was is one "
         "transaction: ended or killed, the same command goes on where it was, and nothing is sent twice. It stops at "
         "the end that the dead-letter topic has when it starts.",
     )
@@ -54,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
         add_config(action)
         action.add_argument("--json", action="store_true", help="for programs")
     for action in (listing, again):
-        action.add_argument("--provider", choices=("pagerduty", "opsgenie"))
+        action.add_argument("--provider", choices=tuple(PROVIDERS))
         action.add_argument("--error-class", metavar="CLASS", help="e.g. rejected_400, given_up, stale")
         for side, meaning in (("since", "not before"), ("until", "before")):
             action.add_argument(
@@ -74,7 +87,7 @@ def add_parser(subparsers: Any) -> None:
     again.add_argument(
         "--group",
         metavar="NAME",
-        help="keeps how far this has come (default without filters: <group_id>-dlq-replay)",
+        help="keeps how far this has come, for the next one with it",
     )
     parser.set_defaults(func=main)
 
@@ -86,7 +99,14 @@ def main(args: argparse.Namespace) -> int:
         if args.action != "show":
             _check_filters(args, config)
         names = config.kafka.topics
-        return [names.dlq, names.feedback] if args.action == "replay" else [names.dlq]
+        inputs = {pipeline.input_topic: None for pipeline in build_pipelines(config)}
+        match args.action:
+            case "replay":
+                return [names.dlq, names.feedback, *inputs]
+            case "list" if args.retryable:
+                return [names.dlq, *inputs]
+            case _:
+                return [names.dlq]
 
     def asked_about_replays(config: Config) -> Sequence[str]:
         return [config.kafka.topics.feedback, *map(config.kafka.state_topic, config.pipelines)]
@@ -137,7 +157,7 @@ def _check_filters(args: argparse.Namespace, config: Config) -> None:
         raise UsageError(f"--since {args.since}: is not before --until {args.until}, so nothing is in between")
 
 
-def _selection(args: argparse.Namespace, config: Config) -> Selection:
+def _selection(args: argparse.Namespace, config: Config, partitions: Partitions) -> Selection:
     now = time.time()
     return Selection(
         provider=args.provider,
@@ -145,25 +165,26 @@ def _selection(args: argparse.Namespace, config: Config) -> Selection:
         since=None if args.since is None else moment_of(args.since, now),
         until=None if args.until is None else moment_of(args.until, now),
         retryable=args.retryable,
-        inputs=_inputs(config) if args.retryable else None,
+        tasks=_tasks(config, partitions) if args.retryable else None,
     )
 
 
-def _inputs(config: Config) -> Mapping[str, str]:
-    return {pipeline.provider.name: pipeline.input_topic for pipeline in build_pipelines(config)}
+def _tasks(config: Config, partitions: Partitions) -> Tasks:
+    return {pipeline.provider.name: partitions[pipeline.input_topic] for pipeline in build_pipelines(config)}
 
 
 # list, show
 
 
 async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
-    selection, topic = _selection(args, config), partitions[config.kafka.topics.dlq]
+    selection, topic = _selection(args, config, partitions), partitions[config.kafka.topics.dlq]
     found: deque[StoredLetter] = deque()
     left_out = 0
     reader = clients.reader()
     await reader.start()
     try:
-        known = await known_replays(reader, config, partitions)
+        known = await known_replays(reader, config, partitions, has_endings=args.all)
+        complain(known.hidden)
         begins, ends = await bounds(reader, topic)
         async for stored in stored_letters(reader, begins, ends):
             if not selection.has(stored):
@@ -190,21 +211,24 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
     partition = next((tp for tp in partitions[config.kafka.topics.dlq] if tp.partition == number), None)
     found: StoredLetter | None = None
     known = Known()
+    hidden: list[str] = []
     if partition is not None:
         reader = clients.reader()
         await reader.start()
         try:
+            hidden = await hidden_ends(reader, [partition])
             begins, ends = await bounds(reader, [partition])
             if begins[partition] <= offset < ends[partition]:
                 async for stored in stored_letters(reader, {partition: offset}, {partition: offset + 1}):
                     found = stored
             if found is not None:
-                known = await known_replays(reader, config, partitions)
+                known = await known_replays(reader, config, partitions, has_endings=True)
         finally:
             await reader.stop()
     if found is None:
-        complain([f"there is no dead letter {args.id}"])
+        complain([*hidden, f"there is no dead letter {args.id}{' in what is shown' if hidden else ''}"])
         return 1
+    complain(known.hidden)
     facts = {**facts_of(found, known), **content_of(found)}
     if args.json:
         show_json(facts)
@@ -221,8 +245,8 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
 def keeping_of(args: argparse.Namespace, group_id: str) -> tuple[str, Keeping]:
     """The group of a replay with these arguments, and whether it keeps there how far it has come.
 
-    One without filters has looked at everything: the next one goes on behind that. With filters the marks say what was
-    sent, as far as they are heeded. A group that is named is somebody's own.
+    The marks say what was sent, as far as they are heeded: a position would pass over what was not. A group that is
+    named is somebody's own.
     """
     if args.group is not None:
         return args.group, Keeping.FOR_EVER
@@ -230,15 +254,15 @@ def keeping_of(args: argparse.Namespace, group_id: str) -> tuple[str, Keeping]:
     filters = {name: getattr(args, name) for name in names}
     if args.again:
         return replay_group(group_id, {**filters, "again": True}), Keeping.UNTIL_DONE
-    return replay_group(group_id, filters), Keeping.NOTHING if any(filters.values()) else Keeping.FOR_EVER
+    return replay_group(group_id, filters), Keeping.NOTHING
 
 
 async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
     kafka = config.kafka
     group, keeping = keeping_of(args, kafka.group_id)
     plan = Plan(
-        selection=_selection(args, config),
-        inputs=_inputs(config),
+        selection=_selection(args, config, partitions),
+        tasks=_tasks(config, partitions),
         group=group,
         keeping=keeping,
         transactional_id=f"{kafka.group_id}-dlq-replay",
@@ -254,11 +278,14 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
     try:
         if args.dry_run:
             found, summary = await dry_run(clients, admin, plan)
+            complain(summary.hidden)
             if not args.json:
                 show_letters(args, found, Known())
             return _tell(args, plan, summary)
         with _progress() as progress:
             summary = await replay(clients, admin, plan, progress)
+        if summary.group_left is not None:
+            complain([_group_left(config, plan.group, summary.group_left)])
         return _tell(args, plan, summary)
     except ProducerFenced:
         complain(["stopped: another replay has begun; it goes on from where this one was"])
@@ -270,9 +297,14 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
         await admin.close()
 
 
+def _group_left(config: Config, group: str, reason: str) -> str:
+    if reason == NOT_ALLOWED:
+        resource = f"--group {replay_groups(config.kafka.group_id)} {PREFIXED}"
+        reason += f" ({grant(config.kafka, resource, 'Delete')} gives the right)"
+    return f"group {group} could not be deleted: {reason}; the next --again sends everything all the same"
+
+
 def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
-    if summary.group_left is not None:
-        complain([f"group {plan.group} is not needed any more, and could not be deleted: {summary.group_left}"])
     skipped = {why: summary.skipped[why] for why in Skipped if summary.skipped[why]}
     if args.json:
         facts = {
@@ -280,6 +312,7 @@ def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
             "replayed": len(summary.sent),
             "ids": summary.sent,
             "skipped": {why.value: count for why, count in skipped.items()},
+            "passed_before": summary.passed_before,
             "group": None if plan.keeping is Keeping.NOTHING else plan.group,
         }
         show_json(facts)
@@ -292,6 +325,8 @@ def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
             f"{number} {why.value}" + (f" ({_HINTS[why]})" if why in _HINTS else "") for why, number in skipped.items()
         )
         line += f"; skipped: {', '.join(parts)}"
+    if summary.passed_before:
+        line += f"; begun behind {counted(summary.passed_before, 'offset')} that group {plan.group} has passed"
     print(plain(line))
     return 0
 

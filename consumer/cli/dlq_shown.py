@@ -14,7 +14,7 @@ from consumer.cli.with_kafka import Partitions
 from consumer.config import Config
 from consumer.deadletter import DeadLetter
 from consumer.letters import StoredLetter
-from consumer.reading import last_checkpoints
+from consumer.reading import hidden_ends, last_checkpoints
 from consumer.replayed import Ending, Replays, Taken, find_replays
 
 _COLUMNS = ("ID", "AGE", "PROVIDER", "STAGE", "CLASS", "RETRYABLE", "SEEN", "REPLAYED", "ERROR")
@@ -22,25 +22,33 @@ _COLUMNS = ("ID", "AGE", "PROVIDER", "STAGE", "CLASS", "RETRYABLE", "SEEN", "REP
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of replays, and how far the tasks have taken them."""
+    """What is known of replays, and how far the tasks have taken them; ``hidden`` is what could not be seen, a sentence
+    for each partition."""
 
     replays: Replays = field(default_factory=Replays)
     taken: Taken = field(default_factory=dict)
+    hidden: Sequence[str] = ()
 
 
-async def known_replays(reader: AIOKafkaConsumer, config: Config, partitions: Partitions) -> Known:
-    """What the dead-letter topic says of replays; the feedback and the state topics, if they are there, say the rest.
+async def known_replays(
+    reader: AIOKafkaConsumer, config: Config, partitions: Partitions, *, has_endings: bool
+) -> Known:
+    """What the dead-letter topic says of replays; the feedback and the state topics, if they are there, say the rest:
+    the latter how they have ended, if that is asked.
 
     Raises what the reader raises.
     """
     topics = config.kafka.topics
-    replays = await find_replays(reader, partitions[topics.dlq], partitions.get(topics.feedback, ()))
+    letters, feedback = partitions[topics.dlq], partitions.get(topics.feedback, ())
+    hidden = await hidden_ends(reader, [*letters, *feedback])
+    replays = await find_replays(reader, letters, feedback)
     taken: dict[str, Mapping[int, Mapping[int, int]]] = {}
-    for provider in config.pipelines if replays.sent else ():
+    for provider in config.pipelines if replays.sent and has_endings else ():
         if states := partitions.get(config.kafka.state_topic(provider)):
+            hidden += await hidden_ends(reader, states)
             checkpoints = await last_checkpoints(reader, states)
             taken[provider] = {position.partition: position.feedback for position in checkpoints}
-    return Known(replays, taken)
+    return Known(replays, taken, hidden)
 
 
 def show_letters(args: argparse.Namespace, letters: Sequence[StoredLetter], known: Known) -> None:

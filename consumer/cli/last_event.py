@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from consumer.event import violation_of
 from consumer.keys import KeyTemplate
+from providers.notification import Origin
 from state.alert import Alert
 from state.violation import Record, Violation
 
@@ -20,34 +21,22 @@ TimeoutError."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}, partition {self.partition}, offset {self.offset}"
-
-
-@dataclass(frozen=True, slots=True)
 class LastEvent:
     """Where the event stands, and what it says; None where that is not known, and then the ``note`` says why."""
 
-    place: Place | None
+    place: Origin | None
     says: Violation | None
     note: str | None = None
 
 
-def place_of(alert: Alert) -> Place | None:
+def place_of(alert: Alert) -> Origin | None:
     """Where the event stands, as far as the alert has kept it."""
     if (owed := alert.owed) is not None:
-        return Place(owed.record.topic, owed.record.partition, owed.record.offset)
+        return Origin(owed.record.topic, owed.record.partition, owed.record.offset)
     told, source = alert.told, alert.source
     if told is None or told.offset is None or source is None:
         return None
-    return Place(source.topic, source.partition, told.offset)
+    return Origin(source.topic, source.partition, told.offset)
 
 
 def names_of(alert: Alert) -> tuple[str, str | None] | None:

@@ -11,13 +11,13 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.cli.ending import ENDINGS
 from consumer.cli.terminal import complain
 from consumer.config import Config, secrets_of, short_secrets, without_effect
 from consumer.garbage import search_young_only
 from consumer.log import configure_log
 from consumer.log_lines import ThreadedLines
 from consumer.server.log_metrics import DroppedLines
+from providers.errors import UserError
 from providers.masking import SHORTEST
 
 Work = Callable[[Config, asyncio.Event, FilteringBoundLogger, DroppedLines], Awaitable[None]]
@@ -29,7 +29,7 @@ LAST_LINES_SECONDS = 2.0
 
 def run_lasting(config: Config, work: Work) -> int:
     """Do this work, with a log as the configuration has it, until SIGTERM or SIGINT. Returns the exit code: 0 after a
-    clean end, 1 for a fault of ours, which the log tells. Raises what `consumer.cli.ending` makes a line of."""
+    clean end, 1 for a fault of ours, which the log tells. Raises `UserError`."""
     lines = ThreadedLines(_stderr(), encoding=sys.stderr.encoding if sys.stderr else "utf-8")
     log = configure_log(config.log.level, config.log.format, secrets_of(config), lines)
     lines.start(
@@ -42,7 +42,7 @@ def run_lasting(config: Config, work: Work) -> int:
     failure = ""
     try:
         asyncio.run(_until_signal(config, work, log, lines))
-    except ENDINGS:
+    except UserError:
         raise
     except Exception as error:  # a fault of ours
         log.error("service_failed", exc_info=error)

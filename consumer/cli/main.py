@@ -12,6 +12,8 @@ from importlib.metadata import version
 
 from consumer.cli.arguments import require_config
 from consumer.cli.output import OutputFailed, output
+from consumer.cli.terminal import complain
+from providers.errors import UserError
 
 PROGRAM = "clawdstrike-alerting"
 
@@ -50,6 +52,9 @@ def main(argv: Sequence[str] | None = None, *, loaded: Callable[[], object] = la
     try:
         with output():
             return _run(arguments, loaded)
+    except UserError as error:
+        complain(str(error).splitlines())
+        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     except OutputFailed:

@@ -28,6 +28,7 @@ from consumer.offset_orders import (
     require_no_members,
     targets_of,
 )
+from providers.table import PROVIDERS
 
 _WHAT = {
     Direction.REWIND: "are decided again: what is not open any more is told again",
@@ -63,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
             type=_where,
             help="earliest, latest, an offset, or a time: RFC 3339, or how long ago (90s, 15m, 2h, 7d)",
         )
-        action.add_argument("--provider", choices=("pagerduty", "opsgenie"), help="only this one's group")
+        action.add_argument("--provider", choices=tuple(PROVIDERS), help="only this one's group")
         action.add_argument(
             "--stage", action="store_true", help="the group of the repartition stage, which reads the events"
         )

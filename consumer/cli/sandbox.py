@@ -3,8 +3,7 @@
 import argparse
 from typing import Any
 
-from consumer.cli.terminal import complain
-from providers.sandbox.serve import DESCRIPTION, ServeError, add_options, serve
+from providers.sandbox.serve import DESCRIPTION, add_options, serve
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -17,10 +16,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0 after SIGTERM or SIGINT, 1 if it cannot listen there."""
-    try:
-        serve(args)
-    except ServeError as error:
-        complain([str(error)])
-        return 1
+    """Exit code 0 after SIGTERM or SIGINT. Raises `UserError` if it cannot listen there."""
+    serve(args)
     return 0

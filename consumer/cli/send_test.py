@@ -8,15 +8,15 @@ import uuid
 from typing import Any, Final
 
 from consumer.cli.arguments import add_config
-from consumer.config import Config, ConfigError, load_config
+from consumer.cli.ending import UsageError
+from consumer.config import load_config
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.http import HttpSender, create_session
 from providers.notification import Notification, Resolve, Story, Trigger
 from providers.notify import deliver
-from providers.opsgenie.provider import OpsGenie
-from providers.pagerduty.provider import PagerDuty
 from providers.provider import Provider
 from providers.story import utc
+from providers.table import PROVIDERS
 from state.violation import Severity, Violation
 
 DEDUP_KEY: Final = "clawdstrike-alerting:test"
@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
         "of min_severity, in an incident or alert of its own. --resolve ends that.",
     )
     add_config(parser)
-    parser.add_argument("--provider", required=True, choices=("pagerduty", "opsgenie"))
+    parser.add_argument("--provider", required=True, choices=tuple(PROVIDERS))
     parser.add_argument("--route", default="default", help="as check-config names them, e.g. by_guard:secret_leak")
     parser.add_argument("--resolve", action="store_true", help="end the test's incident or alert instead")
     parser.set_defaults(func=main)
@@ -45,19 +45,14 @@ def main(args: argparse.Namespace) -> int:
 
     A provider that is configured can be tested even while alerting is not enabled.
     """
-    try:
-        config = load_config(args.config)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    provider = _provider(config, args.provider)
-    if provider is None:
-        print(f"exporters.alerting.{args.provider}: is not configured", file=sys.stderr)
-        return 2
+    config = load_config(args.config)
+    section = config.exporters.alerting.sections.get(args.provider)
+    if section is None:
+        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+    provider = PROVIDERS[args.provider].build(section)
     if not provider.knows(args.route):
         routes = ", ".join(filter(provider.knows, provider.routes))
-        print(f"--route: {args.provider} has no route {args.route!r}, only {routes}", file=sys.stderr)
-        return 2
+        raise UsageError(f"--route: {args.provider} has no route {args.route!r}, only {routes}")
     notification = Resolve(DEDUP_KEY) if args.resolve else trigger(config.exporters.alerting.min_severity, time.time())
     answer = asyncio.run(_send(provider, args.route, notification, config.delivery.timeout_seconds))
     print(_told(answer, args), file=sys.stdout if isinstance(answer, Accepted) else sys.stderr)
@@ -80,13 +75,6 @@ def trigger(severity: Severity, now: float) -> Trigger:
         resource_name="test",
     )
     return Trigger(DEDUP_KEY, violation, severity, Story(1, now, now, severity))
-
-
-def _provider(config: Config, name: str) -> PagerDuty | OpsGenie | None:
-    alerting = config.exporters.alerting
-    if name == "pagerduty":
-        return None if alerting.pagerduty is None else PagerDuty(alerting.pagerduty)
-    return None if alerting.opsgenie is None else OpsGenie(alerting.opsgenie)
 
 
 async def _send(provider: Provider, route: str, notification: Notification, timeout: float) -> Answer:

@@ -18,6 +18,7 @@ from consumer.rights import try_dead_letters
 from consumer.startup import when_kafka_answers
 from consumer.topic_specs import topics_of
 from consumer.topics import DEFAULT_PARTITIONS, REPLICAS, TooFewBrokers, TopicReport, check_topics, create_topics
+from providers.errors import UserError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -80,8 +81,7 @@ async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, 
     try:
         creation = await create_topics(admin, config, args.partitions, args.replication_factor)
     except TooFewBrokers as error:
-        complain([f"--replication-factor {args.replication_factor}: {error}"])
-        return 1
+        raise UserError(f"--replication-factor {args.replication_factor}: {error}") from error
     how = f"created, replication factor {creation.replication_factor}"
     code = _tell(config, creation.report, dict.fromkeys(creation.created, how))
     events = config.kafka.topics.events

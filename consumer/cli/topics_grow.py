@@ -13,6 +13,7 @@ from consumer.kafka import KafkaClients, start_client, to_the_end
 from consumer.rights import grant
 from consumer.topic_growth import FewerThanNow, Growth, GrowthRefused, grow, growing, growths, try_growths
 from consumer.topic_specs import topics_of
+from providers.errors import UserError
 
 
 def add_grow(actions: Any, partitions: Any) -> argparse.ArgumentParser:
@@ -63,8 +64,7 @@ async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, 
             return 1
         await grow(admin, planned, lambda growth: None if args.json else _tell(growth))
     except GrowthRefused as refusal:
-        complain([_sentence(refusal, config)])
-        return 1
+        raise UserError(_sentence(refusal, config)) from refusal
     finally:
         await to_the_end(admin.close())
     return _done(args, planned, done=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiokafka import TopicPartition
@@ -14,6 +13,7 @@ from consumer.kafka import KafkaClients
 from consumer.log import quiet
 from consumer.reading import partitions_of
 from consumer.startup import when_kafka_answers
+from providers.errors import UserError
 
 Partitions = Mapping[str, Sequence[TopicPartition]]
 Act = Callable[[Config, KafkaClients, Partitions], Awaitable[int]]
@@ -25,7 +25,7 @@ def run_with_kafka(
     act: Act,
     optional: Callable[[Config], Sequence[str]] = lambda config: (),
 ) -> int:
-    """What ``act`` gives, once Kafka answers and has these topics; 1 if it does not, 2 for the configuration.
+    """What ``act`` gives, once Kafka answers and has these topics. Raises `UserError` if it does not.
 
     Of the ``optional`` topics ``act`` is given those that are there.
     """
@@ -34,8 +34,7 @@ def run_with_kafka(
         try:
             return asyncio.run(_run(config, topics(config), optional(config), act))
         except (KafkaError, OSError, TimeoutError) as error:
-            print(f"Kafka: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-            return 1
+            raise UserError(f"Kafka: {' '.join(str(error).split()) or type(error).__name__}") from error
 
     return with_configuration(args.config, look)
 

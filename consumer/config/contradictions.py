@@ -41,10 +41,10 @@ def _never_taken(config: "Config") -> Iterator[str]:
     least = alerting.min_severity
     for provider, section in config.sections.items():
         routing = f"{_ALERTING}.{provider}.routing"
-        for guard in section.routing.by_guard:
+        for guard in section.routed_guards():
             if guard in exclude or (include and guard not in include):
                 yield f"{routing}.by_guard.{guard}: is never taken, since no event of this guard alerts"
-        for label in section.routing.by_severity:
+        for label in section.routed_severities():
             if SEVERITY_BY_LABEL[label] < least:
                 yield f"{routing}.by_severity.{label}: is never taken, since min_severity is {least.label}"
 

@@ -9,14 +9,13 @@ from pydantic import AfterValidator, Field, PlainValidator, SecretStr, Validatio
 from consumer.config.durations import ProtocolDuration, Written, seconds
 from consumer.keys import KeyTemplate
 from providers.settings import NonEmpty, Settings
+from providers.table import PROVIDERS
 
 UNKEYED = "none"
 """``kafka.event_key`` of an engine that gives its records no key."""
 
-PROVIDERS = ("pagerduty", "opsgenie")
-
 _TOPIC = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
-# Kafka's limit is 249; `.pagerduty.positions` may come behind a name.
+# Kafka's limit is 249; `.<provider>.positions` may come behind a name.
 _LONGEST_TOPIC = 249 - len(".pagerduty.positions")
 
 

@@ -5,9 +5,9 @@ same problem, and when a problem is over.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, create_model, model_validator
 
 from consumer.config.contradictions import why_nothing_alerts
 from consumer.config.kafka import KafkaConfig
@@ -19,11 +19,10 @@ from consumer.config.service import (
     ServerConfig,
     WebhooksConfig,
 )
-from consumer.keys import KeyTemplate, check_text_template
+from consumer.keys import KeyTemplate
 from providers.masking import SHORTEST
-from providers.opsgenie.settings import HeartbeatSettings, OpsGenieSettings
-from providers.pagerduty.settings import Image, ImageSource, Link, PagerDutySettings
-from providers.settings import NonEmpty, Settings
+from providers.settings import NonEmpty, ProviderSettings, Settings
+from providers.table import PROVIDERS
 from state.violation import SEVERITY_BY_LABEL, Severity
 
 
@@ -40,14 +39,8 @@ def _key_template(text: str) -> str:
     return text
 
 
-def _text_template(text: str) -> str:
-    check_text_template(text)
-    return text
-
-
 MinSeverity = Annotated[Severity, BeforeValidator(_severity)]
 KeyTemplateText = Annotated[str, AfterValidator(_key_template)]
-TextTemplate = Annotated[str, AfterValidator(_text_template)]
 
 
 class Deduplication(Settings):
@@ -56,18 +49,6 @@ class Deduplication(Settings):
     key_template: KeyTemplateText
     window_seconds: float = Field(default=300.0, ge=0)
     renotify_seconds: float = Field(default=3600.0, gt=0)
-
-
-class PagerDutyDeduplication(Deduplication):
-    """``Deduplication`` with PagerDuty's default key."""
-
-    key_template: KeyTemplateText = "{guard}:{session_id}"
-
-
-class OpsGenieDeduplication(Deduplication):
-    """``Deduplication`` with OpsGenie's default key."""
-
-    key_template: KeyTemplateText = "clawdstrike-{guard}-{session_id}"
 
 
 class EventRule(Settings):
@@ -96,21 +77,6 @@ class AutoResolve(Settings):
     on_events: tuple[EventRule, ...] = ()
 
 
-class LinkTemplate(Link):
-    """A link whose templates have been checked."""
-
-    href: TextTemplate
-    text: TextTemplate | None = None
-
-
-class ImageTemplate(Image):
-    """An image whose templates have been checked."""
-
-    src: Annotated[ImageSource, AfterValidator(_text_template)]
-    href: TextTemplate | None = None
-    alt: TextTemplate | None = None
-
-
 def _check_routes(settings: Mapping[str, RouteSettings], keys: Mapping[str, str]) -> None:
     """Raises ValueError for settings of a route that is not there, and for two rates of one of ``keys`` (by route)."""
     for route in settings:
@@ -122,35 +88,36 @@ def _check_routes(settings: Mapping[str, RouteSettings], keys: Mapping[str, str]
                 raise ValueError(f"routes: {other} and {route} have one key, and so one rate: give both the same")
 
 
-class PagerDutySection(PagerDutySettings):
-    """``exporters.alerting.pagerduty``: the provider's settings and the pipeline's."""
+class ProviderSection(ProviderSettings):
+    """``exporters.alerting.<provider>``: the provider's settings and the pipeline's."""
 
-    links: tuple[LinkTemplate, ...] = ()
-    images: tuple[ImageTemplate, ...] = ()
-    client_url: TextTemplate | None = None
     routes: dict[NonEmpty, RouteSettings] = {}
-    deduplication: PagerDutyDeduplication = PagerDutyDeduplication()
+    deduplication: Deduplication
     auto_resolve: AutoResolve = AutoResolve()
 
     @model_validator(mode="after")
     def _routes_have_one_rate(self) -> Self:
-        keys = {route: key.get_secret_value() for route, key in self.routing_keys().items()}
-        _check_routes(self.routes, keys)
+        _check_routes(self.routes, {route: key.get_secret_value() for route, key in self.route_keys().items()})
         return self
 
 
-class OpsGenieSection(OpsGenieSettings):
-    """``exporters.alerting.opsgenie``: the provider's settings and the pipeline's."""
-
-    routes: dict[NonEmpty, RouteSettings] = {}
-    deduplication: OpsGenieDeduplication = OpsGenieDeduplication()
-    auto_resolve: AutoResolve = AutoResolve()
-    heartbeat: HeartbeatSettings = HeartbeatSettings()
-
-    @model_validator(mode="after")
-    def _routes_exist(self) -> Self:
-        _check_routes(self.routes, {"default": ""})
-        return self
+def _section_of(settings: type[ProviderSettings]) -> type[ProviderSection]:
+    """The section of a provider with these settings."""
+    name = settings.__name__.removesuffix("Settings")
+    deduplication = create_model(
+        f"{name}Deduplication",
+        __base__=Deduplication,
+        __doc__=Deduplication.__doc__,
+        key_template=(KeyTemplateText, settings.default_key_template),
+    )
+    bases: Any = (settings, ProviderSection)  # whose defaults the former's go before
+    section = create_model(
+        f"{name}Section",
+        __base__=bases,
+        __doc__=ProviderSection.__doc__,
+        deduplication=(deduplication, deduplication.model_validate({})),
+    )
+    return cast("type[ProviderSection]", section)
 
 
 class AlertingConfig(Settings):
@@ -163,8 +130,11 @@ class AlertingConfig(Settings):
     exclude_guards: tuple[NonEmpty, ...] = ()
     include_event_types: tuple[NonEmpty, ...] = ()
     exclude_event_types: tuple[NonEmpty, ...] = ()
-    pagerduty: PagerDutySection | None = None
-    opsgenie: OpsGenieSection | None = None
+
+    @property
+    def sections(self) -> dict[str, ProviderSection]:
+        """The sections of the providers that are configured, by their names in `PROVIDERS`."""
+        return {name: section for name in PROVIDERS if (section := getattr(self, name)) is not None}
 
     @model_validator(mode="after")
     def _something_can_alert(self) -> Self:
@@ -173,10 +143,21 @@ class AlertingConfig(Settings):
         return self
 
 
+if TYPE_CHECKING:
+    WithProviders = AlertingConfig
+else:
+    WithProviders = create_model(
+        "AlertingConfig",
+        __base__=AlertingConfig,
+        __doc__=AlertingConfig.__doc__,
+        **{name: (_section_of(kind.settings) | None, None) for name, kind in PROVIDERS.items()},
+    )
+
+
 class Exporters(Settings):
     """``exporters``: of the engine's exporters, alerting is the one that is ours."""
 
-    alerting: AlertingConfig = AlertingConfig()
+    alerting: WithProviders = WithProviders()
 
 
 class Config(Settings):
@@ -196,13 +177,10 @@ class Config(Settings):
         return list(self.sections)
 
     @property
-    def sections(self) -> dict[str, PagerDutySection | OpsGenieSection]:
+    def sections(self) -> dict[str, ProviderSection]:
         """The section of every pipeline by its name; none if alerting is disabled."""
         alerting = self.exporters.alerting
-        if not alerting.enabled:
-            return {}
-        sections = {"pagerduty": alerting.pagerduty, "opsgenie": alerting.opsgenie}
-        return {name: section for name, section in sections.items() if section is not None}
+        return alerting.sections if alerting.enabled else {}
 
 
 def secrets_of(config: BaseModel) -> frozenset[str]:

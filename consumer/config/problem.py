@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from providers.errors import Mistake
+
 Location = tuple[str | int, ...]
 """The way to a place in the file: keys, and positions in lists."""
 
@@ -34,7 +36,7 @@ class Problem:
         return _on_one_line(f"{where}: {self.message}")
 
 
-class ConfigError(Exception):
+class ConfigError(Mistake):
     """The configuration cannot be used. ``problems`` is never empty; ``str()`` has one line for each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

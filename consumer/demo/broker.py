@@ -21,12 +21,13 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from consumer.demo import tether
+from providers.errors import UserError
 
 HOST = "127.0.0.1"
 STOP_SECONDS = tether.GRACE_SECONDS + 2.0
 
 
-class EmbeddedBrokerError(Exception):
+class EmbeddedBrokerError(UserError):
     """The embedded broker did not start; the text ends with the last lines that it wrote."""
 
 

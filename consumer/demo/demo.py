@@ -39,6 +39,7 @@ from consumer.log import quiet
 from consumer.topic_specs import topics_of
 from consumer.topics import create_topics
 from consumer.waiting import set_within
+from providers.errors import UserError
 from providers.sandbox import Fault, Sandbox, Settings, running_sandbox
 
 START_SECONDS = 60.0
@@ -63,12 +64,15 @@ _REFRESH_SECONDS = 0.5
 T = TypeVar("T")
 
 
-class DemoError(Exception):
+class DemoError(UserError):
     """The demo cannot go on; the text says why."""
 
 
-class Stopped(Exception):
+class Stopped(DemoError):
     """The user stopped the demo before there was anything to check."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped before any traffic: nothing was checked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise Stopped
+            raise Stopped()
         return working.result()
     finally:
         for task in (working, asked):

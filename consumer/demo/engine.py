@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from consumer.demo.actions import Action, ApplyPatch, CallTool, Connect, ReadFile, ReadText, RunCommand, WriteFile
+from providers.errors import UserError
 
 SEVERITIES = {"critical": "critical", "error": "high", "warning": "medium", "info": "info"}
 """The engine's severity of a decision, and what it is called in a security event."""
@@ -17,7 +18,7 @@ SEVERITIES = {"critical": "critical", "error": "high", "warning": "medium", "inf
 _UNTRUSTED_TEXT = "untrusted_text"
 
 
-class EngineMissing(Exception):
+class EngineMissing(UserError):
     """The package of the engine is not installed, or cannot be loaded here."""
 
 

@@ -14,6 +14,7 @@ from consumer.demo.agents import AGENTS, Agent, PlannedSession, sessions_of
 from consumer.demo.daemon import Daemon, PostError
 from consumer.demo.engine import Engine, Session
 from consumer.demo.oracle import Produced
+from providers.errors import UserError
 
 SEND_SECONDS = 30.0
 """For the broker to confirm what was sent last."""
@@ -24,7 +25,7 @@ _DEMO = Session("end-of-traffic", "demo", "demo", "demo", "demo", "demo", "demo"
 _Send = Callable[[Session, dict[str, Any]], Awaitable[None]]
 
 
-class TrafficError(Exception):
+class TrafficError(UserError):
     """Not all events reached the broker."""
 
 

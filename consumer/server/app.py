@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.server.exposition import Exposition
 from consumer.server.health import PipelineHealth, liveness, readiness, takes_traffic
+from providers.errors import UserError
 from providers.story import utc
 
 SHUTDOWN_SECONDS = 1.0
@@ -25,7 +26,7 @@ Protocols = Callable[[web.Server], Callable[[], asyncio.Protocol]]
 """What speaks with each connection that is accepted, on behalf of a server."""
 
 
-class ServerError(Exception):
+class ServerError(UserError):
     """The server cannot listen: one line for the user, which names the setting."""
 
 

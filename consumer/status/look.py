@@ -2,28 +2,22 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import (
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    KafkaError,
-    NotCoordinatorForGroupError,
-)
+from aiokafka.errors import KafkaError
 
 from consumer.build import build_pipelines, build_repartition
 from consumer.config import Config
 from consumer.group_members import DescribedGroup, DescribedMember, described_groups
-from consumer.group_offsets import group_offsets
+from consumer.group_offsets import coordinated, group_offsets
 from consumer.kafka import CLIENT_ID, KafkaClients, start_client, started, to_the_end
 from consumer.pipeline import Pipeline as Built
-from consumer.reading import POLL_MS, bounds, last_checkpoint_values, read_alerts
+from consumer.reading import POLL_MS, bounds, hidden_ends, last_checkpoint_values, read_alerts
 from consumer.status.facts import Group, Member, Partition, Pipeline, Status
 from consumer.status.servers import address_of, ask_servers, is_loopback
 from state.alert import Alert
@@ -34,9 +28,6 @@ from state.violation import Severity
 REBALANCE_SECONDS = 5.0
 """So long is a rebalance waited for, before it is taken as what there is: while it goes on nobody has a partition."""
 
-COORDINATOR_SECONDS = 15.0
-"""For a group to have a coordinator."""
-
 FIRST_SECONDS = 3.0
 """For the first undecided record of each partition to be read: it says since when there is something to decide."""
 
@@ -45,7 +36,6 @@ _FIRST_BYTES = 64 * 1024
 _AT_REST = ("Stable", "Empty", "Dead", "")
 
 Partitions = Mapping[str, Sequence[TopicPartition]]
-T = TypeVar("T")
 
 
 def topics_to_look_at(config: Config) -> list[str]:
@@ -73,8 +63,10 @@ async def _pipeline(
     config: Config, clients: KafkaClients, admin: AIOKafkaAdminClient, built: Built, partitions: Partitions
 ) -> Pipeline:
     found = build_repartition(config, built)
-    stage = None
+    stage, hidden = None, list[str]()
     if found is not None:
+        async with started(clients.reader()) as reader:
+            hidden = await hidden_ends(reader, partitions[found.positions_topic])
         stage = await _group(
             clients,
             admin,
@@ -88,7 +80,7 @@ async def _pipeline(
         clients, admin, Group(name, built.group_id, built.input_topic, ""), partitions[built.input_topic], states
     )
     alerts, unreadable = await read_alerts(clients, states)
-    return summed_up(group, stage, built.provider.routes, [alert for _, alert in alerts], unreadable)
+    return summed_up(group, stage, built.provider.routes, [alert for _, alert in alerts], [*hidden, *unreadable])
 
 
 def summed_up(
@@ -120,7 +112,7 @@ async def _group(
     checkpoints: Sequence[TopicPartition],
 ) -> Group:
     described = await _described(admin, group.group_id)
-    committed = await _coordinated(lambda: group_offsets(admin, group.group_id, inputs))
+    committed = await coordinated(lambda: group_offsets(admin, group.group_id, inputs))
     decided = await _decided(clients, group.topic, checkpoints)
     async with started(clients.reader()) as reader:
         ends = await clients.watermarks(reader, inputs)
@@ -141,25 +133,10 @@ async def _described(admin: AIOKafkaAdminClient, group_id: str) -> DescribedGrou
     """The group, at rest if it comes to that soon."""
     deadline = asyncio.get_running_loop().time() + REBALANCE_SECONDS
     while True:
-        answers = await _coordinated(lambda: admin.describe_consumer_groups([group_id]))
+        answers = await coordinated(lambda: admin.describe_consumer_groups([group_id]))
         found = next((one for one in described_groups(answers) if one.name == group_id), None)
         if found is None or found.state in _AT_REST or asyncio.get_running_loop().time() > deadline:
             return found
-        await asyncio.sleep(_AGAIN_SECONDS)
-
-
-async def _coordinated(ask: Callable[[], Awaitable[T]]) -> T:
-    """What a group's coordinator says, once there is one: it moves, and in a new cluster nobody has had a group yet.
-
-    Raises KafkaError if it does not come to that soon.
-    """
-    deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
-    while True:
-        try:
-            return await ask()
-        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
-            if asyncio.get_running_loop().time() > deadline:
-                raise
         await asyncio.sleep(_AGAIN_SECONDS)
 
 

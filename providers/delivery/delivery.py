@@ -7,6 +7,7 @@ retries, probes, rates, and whose fault a refusal is are kept here. Whatever is 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -296,10 +297,7 @@ class Delivery:
                 integration.came(outbox, dedup_key, not_before)
         if integration is None or pending is None:
             return None
-        if alert in integration.suspects:
-            integration.owe(outbox, dedup_key, pending)
-        else:
-            integration.put(outbox, dedup_key, pending, now)
+        integration.put(outbox, dedup_key, pending, now)
         return integration
 
     def _ask_again(self, alert: Alert, here: Integration) -> None:
@@ -399,7 +397,9 @@ class Delivery:
 
     def _start(self, integration: Integration, entry: Entry) -> None:
         alert = (entry.outbox, entry.dedup_key)
-        dispatch = entry.outbox.take(entry.dedup_key, entry.pending.route)
+        dispatch: Dispatch | None = None
+        with self._apart(alert):
+            dispatch = entry.outbox.take(entry.dedup_key, entry.pending.route)
         if dispatch is None:
             return
         integration.started(entry, self._clock())
@@ -443,8 +443,9 @@ class Delivery:
     ) -> bool:
         """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun.
 
-        False, and no token, if it may not leave any more, or would have to wait for longer than ``longest`` seconds:
-        then a notification is better off in its place in the queue, where it holds up nobody.
+        False, and no token, if it may not leave any more, or nothing leaves for longer than ``longest`` seconds: then a
+        notification is better off in its place in the queue, where it holds up nobody. However slow the rate is, it
+        waits: the notification would begin anew with its first request, and never come further.
         """
         limiter = integration.limiter
         integration.awaiting += 1
@@ -454,10 +455,9 @@ class Delivery:
                 if limiter.has_token(now):
                     limiter.take(now)
                     return True
-                wait = limiter.next_at(now) - now
-                if wait > longest:
+                if limiter.withheld_for(now) > longest:
                     break
-                await asyncio.sleep(min(_LOOK_SECONDS, max(_LEAST_SECONDS, wait)))
+                await asyncio.sleep(min(_LOOK_SECONDS, max(_LEAST_SECONDS, limiter.next_at(now) - now)))
             return False
         finally:
             integration.awaiting -= 1
@@ -476,14 +476,20 @@ class Delivery:
         self._in_flight -= 1
         alert = (entry.outbox, entry.dedup_key)
         del self._on_the_wire[alert]
-        try:
+        with self._apart(alert):
             if not task.cancelled():
                 self._conclude(integration, entry, dispatch, sent_at, task)
-        except Exception:  # a fault of ours: loudly, and the alert has its turn again, but not at once
-            asyncio.get_running_loop().call_later(OWN_BACKOFF_SECONDS, self.changed, *alert)
-            raise
-        finally:
-            self._place_is_free(integration)
+        self._place_is_free(integration)
+
+    @contextmanager
+    def _apart(self, alert: Alert) -> Iterator[None]:
+        """A fault of ours about one alert is loud, and nobody else's: it has its turn again, but not at once."""
+        try:
+            yield
+        except Exception as error:
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": "a fault of delivery about one alert", "exception": error})
+            loop.call_later(OWN_BACKOFF_SECONDS, self.changed, *alert)
 
     def _conclude(
         self,
@@ -551,7 +557,7 @@ class Delivery:
         suspects = integration.accepted(entry, sent_at, now)
         self._works(integration)
         for suspect in suspects:
-            self._key_works(integration, suspect)
+            self._clear_up(integration, suspect, key_works=True)
 
     def _fail(
         self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Unavailable, sent_at: float
@@ -584,6 +590,15 @@ class Delivery:
             return  # it is owed, and its next owner finds out whose fault it is
         integration.suspect(suspect)
         self._ask_again((suspect.entry.outbox, suspect.entry.dedup_key), integration)
+
+    def _clear_up(self, integration: Integration, suspect: Suspect, *, key_works: bool) -> None:
+        """It is known now whose fault it is, if it is still asked."""
+        alert = (suspect.entry.outbox, suspect.entry.dedup_key)
+        if integration.suspects.get(alert) is not suspect:
+            return
+        del integration.suspects[alert]
+        with self._apart(alert):
+            (self._key_works if key_works else self._routes_fault)(integration, suspect)
 
     def _key_works(self, integration: Integration, suspect: Suspect) -> None:
         """The key works. Where it may not have worked when it rejected the notification, and have been put right since,
@@ -699,7 +714,7 @@ class Delivery:
                 suspects = integration.check_accepted(sent_at, now)
                 self._check_works(integration)
                 for suspect in suspects:
-                    self._key_works(integration, suspect)
+                    self._clear_up(integration, suspect, key_works=True)
             case Rejected(is_plain=True):
                 # There is no such alert: it has read the key. Or there is no such address, and then what was answered
                 # so as well is no alert's fault.
@@ -710,16 +725,13 @@ class Delivery:
                 else:
                     self._check_works(integration)
                 for suspect in suspects:
-                    if suspect in nowhere:
-                        self._routes_fault(integration, suspect)
-                    else:
-                        self._key_works(integration, suspect)
+                    self._clear_up(integration, suspect, key_works=suspect not in nowhere)
             case Rejected() | RouteRefused():
                 if sent_at <= integration.accepted_at:
                     return  # something was accepted after it had left
                 self._refuse(integration, answer, by_check=True)
                 for suspect in integration.check_refused():
-                    self._routes_fault(integration, suspect)
+                    self._clear_up(integration, suspect, key_works=False)
             case Throttled(retry_after=retry_after):
                 integration.limiter.throttled(now, retry_after)
                 self._throttled(integration, answer, now)

@@ -5,7 +5,7 @@ section 13). No I/O; the monotonic clock comes as an argument.
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Final
@@ -203,9 +203,13 @@ class Integration:
         return -math.inf if retry is None else retry.not_before
 
     def put(self, outbox: Outbox, dedup_key: str, pending: Pending, now: float) -> None:
-        """What the alert has to say next through this integration."""
-        queue = self._queues[outbox]
-        if not pending.is_ready:
+        """What the alert has to say next through this integration; it waits while there is a doubt about just that."""
+        queue, alert = self._queues[outbox], (outbox, dedup_key)
+        suspect = self.suspects.get(alert)
+        if suspect is not None and not pending.continues(suspect.entry.pending):
+            del self.suspects[alert]  # what was rejected is not to be said any more
+            suspect = None
+        if suspect is not None or not pending.is_ready:
             queue.remove(dedup_key)
         else:
             retry = queue.retries.get(dedup_key)
@@ -214,7 +218,7 @@ class Integration:
                 retry = None
             if retry is not None and retry.not_before > pending.not_before:
                 pending = replace(pending, not_before=retry.not_before)
-            is_behind = pending.failures > self._forgiven.get((outbox, dedup_key), 0)
+            is_behind = pending.failures > self._forgiven.get(alert, 0)
             queue.put(dedup_key, pending, is_behind=is_behind, now=now)
             if pending.lane is Lane.RESOLVE:
                 self._resolving[outbox] = queue
@@ -420,7 +424,7 @@ class Integration:
             self._forgave_at = now
             for alert in opened_by:
                 self.forgive(alert, now)
-        return self._released(lambda suspect: suspect.answered_at <= sent_at)
+        return self._answered_by(sent_at)
 
     def failed(self, entry: Entry, now: float, retry_after: float | None = None) -> None:
         """An outage answer (`note_failure`). It counts for the breaker if nothing has been accepted since the alert's
@@ -544,7 +548,7 @@ class Integration:
         """The same of a check that was answered, where that can also be said by somebody who has not read the key."""
         self.heard_at, self._is_unheard = now, False
         self._doubts_throttling = False
-        return self._released(lambda suspect: suspect.answered_at <= sent_at)
+        return self._answered_by(sent_at)
 
     def check_unanswered(self) -> None:
         """The check has met an outage, or a limiter, and says nothing of the key."""
@@ -553,13 +557,10 @@ class Integration:
     def check_refused(self) -> list[Suspect]:
         """The check was refused; gives the suspects, whose fault it is not."""
         self._is_unheard = False
-        return self._released(lambda suspect: True)
+        return list(self.suspects.values())
 
-    def _released(self, which: Callable[[Suspect], bool]) -> list[Suspect]:
-        released = [suspect for suspect in self.suspects.values() if which(suspect)]
-        for suspect in released:
-            del self.suspects[suspect.entry.outbox, suspect.entry.dedup_key]
-        return released
+    def _answered_by(self, sent_at: float) -> list[Suspect]:
+        return [suspect for suspect in self.suspects.values() if suspect.answered_at <= sent_at]
 
     # room
 

@@ -134,6 +134,11 @@ class KeyLimiter:
         burst = self._seconds_for((self._burst + 1 - self._burst_size) / self._rate)
         return max(begin + max(0.0, paced, burst), now + _SHORTEST_WAIT)
 
+    def withheld_for(self, now: float) -> float:
+        """For how many seconds nothing leaves at any rate: the rest of the pause after a 429, infinity without a
+        share, else 0."""
+        return max(0.0, self._paused_until - now) if self._share > 0 else math.inf
+
     def answered(self, now: float) -> None:
         """A request was answered, and not with 429."""
         self._advance(now)

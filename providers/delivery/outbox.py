@@ -48,6 +48,13 @@ class Pending(Struct, frozen=True, gc=False):
         """Whether it counts for what its route may owe."""
         return self.lane <= Lane.AGAIN
 
+    def continues(self, before: "Pending") -> bool:
+        """Whether this is still what the alert had to say ``before``, with whatever has been counted into it since. A
+        trigger that comes to be owed after another was told or given up is a new one."""
+        if self.is_trigger:
+            return before.is_trigger and self.since == before.since
+        return self.lane is before.lane
+
 
 class Dispatch(Struct, frozen=True, gc=False):
     """A notification that leaves now. ``token`` is the outbox's own: what the answer will be compared with.

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from providers import story
 from providers.notification import Trigger
-from providers.opsgenie.settings import OpsGenieSettings
+from providers.opsgenie.settings import MOST_TAGS, TAG_LIMIT, OpsGenieSettings
 from providers.text import fit, one_line, shorten, units
 from state.violation import Violation
 
@@ -20,8 +20,6 @@ NOTE_LIMIT: Final = 25_000
 DETAILS_LIMIT: Final = 8_000
 """Characters of all names and values of ``details`` together."""
 
-TAG_LIMIT: Final = 50
-MOST_TAGS: Final = 20
 ACTION_LIMIT: Final = 50
 MOST_ACTIONS: Final = 10
 MOST_RECIPIENTS: Final = 50

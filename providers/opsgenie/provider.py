@@ -15,6 +15,7 @@ from providers.answer import Answer, RouteRefused, Throttled
 from providers.classification import Reasons, accepted, classify_status, header, json_object, seconds_of
 from providers.integration import digest, random_name, retired_route
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
+from providers.opsgenie.heartbeat import heartbeat_calls
 from providers.opsgenie.payload import ACTOR, Payloads, action
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.provider import Request
@@ -51,6 +52,7 @@ class OpsGenie:
         self._now = now
         self.routes: Sequence[str] = tuple(by_route)
         self.retired_routes: Sequence[str] = self.routes[1:]
+        self.heartbeat = heartbeat_calls(settings, authorization(in_use), self._reasons.read)
 
     def route_of(self, violation: Violation) -> str:
         """Always ``default``."""

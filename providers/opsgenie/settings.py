@@ -1,11 +1,12 @@
 """The settings of OpsGenie, or Jira Service Management, that the provider itself needs (design section 11)."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from providers.settings import ApiKey, Endpoint, NonEmpty, Settings, SeverityName, check_retired
+from providers.settings import ApiKey, Endpoint, NonEmpty, ProviderSettings, Settings, SeverityName, check_retired
 
 Priority = Literal["P1", "P2", "P3", "P4", "P5"]
 
@@ -25,6 +26,11 @@ Teams = Annotated[
     tuple[NonEmpty, ...], BeforeValidator(_as_list, json_schema_input_type=NonEmpty | tuple[NonEmpty, ...])
 ]
 """Names of teams; a single one may be given without a list."""
+
+TAG_LIMIT: Final = 50
+"""Characters of a tag."""
+MOST_TAGS: Final = 20
+_OWN_TAGS: Final = 3  # guard, severity, event type
 
 Action = Annotated[str, Field(min_length=1, max_length=50)]
 
@@ -93,11 +99,13 @@ class HeartbeatSettings(Settings):
     interval_minutes: float = Field(default=5.0, gt=0)
 
 
-class OpsGenieSettings(Settings):
+class OpsGenieSettings(ProviderSettings):
     """How violations become OpsGenie alerts. ``priority_mapping`` has all five severities, whatever was given.
 
     Through the ``retired_api_keys`` goes nothing but acknowledges and closes of what was opened by them.
     """
+
+    default_key_template: ClassVar[str] = "clawdstrike-{guard}-{session_id}"
 
     api_key: ApiKey
     retired_api_keys: tuple[ApiKey, ...] = ()
@@ -108,8 +116,40 @@ class OpsGenieSettings(Settings):
     tags: tuple[NonEmpty, ...] = ()
     priority_mapping: PriorityMapping = Field(default={}, validate_default=True)
     routing: OpsGenieRouting = OpsGenieRouting()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
 
     @model_validator(mode="after")
     def _retired_keys_are_not_in_use(self) -> Self:
         check_retired("retired_api_keys", self.retired_api_keys, {self.api_key.get_secret_value(): "default"})
         return self
+
+    def route_keys(self) -> Mapping[str, SecretStr]:
+        """One for all: who is notified is a matter of responders, not of keys."""
+        return {"default": self.api_key}
+
+    def retired_keys(self) -> Sequence[SecretStr]:
+        """Those of integrations that alerts were opened through before."""
+        return self.retired_api_keys
+
+    def routed_guards(self) -> Collection[str]:
+        """Those that add teams."""
+        return self.routing.by_guard.keys()
+
+    def routed_severities(self) -> Collection[SeverityName]:
+        """Those that add teams."""
+        return self.routing.by_severity.keys()
+
+    def described(self) -> Iterator[tuple[str, str]]:
+        """Who is notified, what of the tags is cut, and the heartbeat."""
+        if self.responders:
+            yield "responders", ", ".join(f"{to.type} {to.name or to.username or to.id}" for to in self.responders)
+        routing = self.routing
+        for kind, teams in (("guard", routing.by_guard), ("severity", routing.by_severity), ("tag", routing.by_tag)):
+            for value, names in teams.items():
+                yield f"+ by {kind}", f"{value}: {', '.join(names)}"
+        if (too_many := len(self.tags) - (MOST_TAGS - _OWN_TAGS)) > 0:
+            yield "tags", f"the last {too_many} are dropped: OpsGenie takes {MOST_TAGS}, three are our own"
+        if cut := [tag for tag in self.tags if len(tag) > TAG_LIMIT]:
+            yield "tags", f"cut to {TAG_LIMIT} characters: {', '.join(cut)}"
+        beat = self.heartbeat
+        yield "heartbeat", f"{beat.name}, every {beat.interval_minutes:g} min" if beat.enabled else "none"

@@ -13,7 +13,7 @@ from providers.integration import digest, random_name, retired_route
 from providers.notification import Notification, Resolve
 from providers.pagerduty.payload import Payloads
 from providers.pagerduty.settings import PagerDutySettings
-from providers.provider import Request
+from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from state.violation import Violation
 
@@ -31,10 +31,11 @@ class PagerDuty:
     key_limit = 255
     documented_rate = Rate(1.5, 30)  # with a full burst, 120 in any minute for each integration key
     shares_alerts = False
+    heartbeat: HeartbeatCalls | None = None
 
     def __init__(self, settings: PagerDutySettings, *, now: Callable[[], float] = time.time) -> None:
         self._url = f"{settings.api_endpoint.rstrip('/')}/v2/enqueue"
-        in_use = {route: key.get_secret_value() for route, key in settings.routing_keys().items()}
+        in_use = {route: key.get_secret_value() for route, key in settings.route_keys().items()}
         keys = [key.get_secret_value() for key in settings.retired_routing_keys]
         retired = {retired_route(digest(self._url, key)): key for key in keys}
         self._keys = {**in_use, **retired}

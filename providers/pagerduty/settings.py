@@ -1,10 +1,12 @@
 """The settings of PagerDuty that the provider itself needs (design section 11)."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from providers.settings import ApiKey, Endpoint, NonEmpty, Settings, SeverityName, check_retired
+from providers.settings import ApiKey, Endpoint, NonEmpty, ProviderSettings, Settings, SeverityName, check_retired
+from providers.template import Template, check_template
 
 PagerDutySeverity = Literal["critical", "error", "warning", "info"]
 """The severities that PagerDuty knows."""
@@ -39,7 +41,8 @@ def _check_image_source(src: str) -> str:
     return src
 
 
-ImageSource = Annotated[str, AfterValidator(_check_image_source)]
+TextTemplate = Annotated[NonEmpty, AfterValidator(check_template)]
+ImageSource = Annotated[str, AfterValidator(_check_image_source), AfterValidator(check_template)]
 
 
 def _with_default_severities(value: Any) -> Any:
@@ -52,16 +55,16 @@ SeverityMapping = Annotated[dict[SeverityName, PagerDutySeverity], BeforeValidat
 class Link(Settings):
     """A link beside the incident; both are templates over the event."""
 
-    href: NonEmpty
-    text: NonEmpty | None = None
+    href: TextTemplate
+    text: TextTemplate | None = None
 
 
 class Image(Settings):
     """A picture beside the incident; all are templates over the event. PagerDuty shows https sources only."""
 
     src: ImageSource
-    href: NonEmpty | None = None
-    alt: NonEmpty | None = None
+    href: TextTemplate | None = None
+    alt: TextTemplate | None = None
 
 
 class PagerDutyRouting(Settings):
@@ -79,11 +82,13 @@ class ChangeEvents(Settings):
     categories: tuple[EventCategory, ...] = ("configuration",)
 
 
-class PagerDutySettings(Settings):
+class PagerDutySettings(ProviderSettings):
     """How violations become PagerDuty incidents. ``severity_mapping`` has all five severities, whatever was given.
 
     Through the ``retired_routing_keys`` goes nothing but acknowledges and resolves of what was opened by them.
     """
+
+    default_key_template: ClassVar[str] = "{guard}:{session_id}"
 
     routing_key: RoutingKey
     retired_routing_keys: tuple[RoutingKey, ...] = ()
@@ -94,18 +99,17 @@ class PagerDutySettings(Settings):
     links: tuple[Link, ...] = ()
     images: tuple[Image, ...] = ()
     client: NonEmpty = "Clawdstrike"
-    client_url: NonEmpty | None = None
+    client_url: TextTemplate | None = None
     change_events: ChangeEvents = ChangeEvents()
 
     @model_validator(mode="after")
     def _retired_keys_are_not_in_use(self) -> Self:
-        keys = {key.get_secret_value(): route for route, key in reversed(self.routing_keys().items())}
+        keys = {key.get_secret_value(): route for route, key in reversed(list(self.route_keys().items()))}
         check_retired("retired_routing_keys", self.retired_routing_keys, keys)
         return self
 
-    def routing_keys(self) -> dict[str, SecretStr]:
-        """The routing key of every route by the route's name (``default``, ``by_guard:secret_leak``, …),
-        ``default`` first, then in the order of precedence."""
+    def route_keys(self) -> Mapping[str, SecretStr]:
+        """``default``, ``by_guard:secret_leak``, …: then in the order of precedence."""
         routing = self.routing
         return {
             "default": self.routing_key,
@@ -113,3 +117,27 @@ class PagerDutySettings(Settings):
             **{f"by_tenant:{tenant}": key for tenant, key in routing.by_tenant.items()},
             **{f"by_severity:{severity}": key for severity, key in routing.by_severity.items()},
         }
+
+    def retired_keys(self) -> Sequence[SecretStr]:
+        """Those of integrations that incidents were opened through before."""
+        return self.retired_routing_keys
+
+    def routed_guards(self) -> Collection[str]:
+        """Those with an integration of their own."""
+        return self.routing.by_guard.keys()
+
+    def routed_severities(self) -> Collection[SeverityName]:
+        """Those with an integration of their own."""
+        return self.routing.by_severity.keys()
+
+    def described(self) -> Iterator[tuple[str, str]]:
+        """The addresses that begin with a placeholder, and what becomes of them."""
+        addresses = [
+            *((f"links.{number}.href", link.href, "link") for number, link in enumerate(self.links)),
+            *((f"images.{number}.src", image.src, "image") for number, image in enumerate(self.images)),
+            *((f"images.{number}.href", image.href, "link") for number, image in enumerate(self.images)),
+            ("client_url", self.client_url, "link"),
+        ]
+        for name, text, what in addresses:
+            if text and Template(text).begins_with_value:
+                yield name, f"{text}: as the event has it, if that makes an absolute https address, else no {what}"

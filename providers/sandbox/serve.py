@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 
+from providers.errors import UserError
 from providers.sandbox.app import running_sandbox
 from providers.sandbox.sandbox import Settings
 
@@ -16,7 +17,7 @@ DESCRIPTION = (
 )
 
 
-class ServeError(Exception):
+class ServeError(UserError):
     """The sandbox cannot be served; the text says why."""
 
 

@@ -16,6 +16,8 @@ class Row:
     at_least: float | None = None
     of_ratio: bool = False
     """Whether the aim is about ``ratio`` and not about ``measured``."""
+    before: float | None = None
+    """What another commit has measured in the same run."""
 
     @property
     def ratio(self) -> float | None:
@@ -45,17 +47,19 @@ class Row:
             "" if self.ratio is None else f"{self.ratio:.2f}",
             f"{aim} (ratio)" if aim and self.of_ratio else aim,
             {True: "yes", False: "no", None: ""}[self.reached],
+            *(() if self.before is None else (_number(self.before), f"{self.measured / self.before:.2f}")),
         )
 
 
 HEADINGS = ("figure", "measured", "unit", "reference", "ratio", "aim", "reached")
-_RIGHT = {1, 3, 4, 5}
+COMPARED = ("before", "to before")
+_RIGHT = {1, 3, 4, 5, 7, 8}
 
 
 def table(rows: Sequence[Row]) -> str:
     """The rows below their headings, in columns."""
-    lines = [HEADINGS, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    lines = _lines(rows)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
             cell.rjust(width) if column in _RIGHT else cell.ljust(width)
@@ -63,6 +67,18 @@ def table(rows: Sequence[Row]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The same for a page."""
+    head, *lines = _lines(rows)
+    rule = ["--:" if column in _RIGHT else "---" for column in range(len(head))]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *lines))
+
+
+def _lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    head = HEADINGS if all(row.before is None for row in rows) else (*HEADINGS, *COMPARED)
+    return [head, *((*row.cells(), "", "")[: len(head)] for row in rows)]
 
 
 def _number(value: float) -> str:

@@ -8,6 +8,7 @@ faults in the same order; when exactly they strike depends on the machine.
 import argparse
 import asyncio
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from tests.chaos.lasting import BAD_HOURS, LASTING, in_order
 from tests.chaos.run import Run
 from tests.chaos.setting import Node, brokers, setting
 from tests.chaos.soak import STATE_CONFIGS, soak
-from tests.chaos.table import Row, table
+from tests.chaos.table import Row, page, table
 
 TOGETHER_SECONDS = (60.0, 240.0)
 """A phase of all faults together is so long, at least and at most: the longer it is, the less is waited for quiet."""
@@ -30,6 +31,10 @@ SETTLED_SECONDS = 90.0
 """So long it takes until such a phase is quiet, and then until all is resolved at the end."""
 LASTING_TOGETHER = (2, 5)
 """So many troubles that stay, from and to, are there at a time in a phase of all faults together."""
+
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+"""A whole run without a failure writes its table there."""
 
 
 def main() -> int:
@@ -47,7 +52,11 @@ def main() -> int:
         rows = asyncio.run(_run(options, nodes, folder, started + options.minutes * 60))
     print(table(rows))
     failures = [f"{row.name}: {failure}" for row in rows for failure in row.failures]
-    print(f"{len(failures)} failures in {(time.monotonic() - started) / 60:.1f} minutes")
+    minutes = (time.monotonic() - started) / 60
+    print(f"{len(failures)} failures in {minutes:.1f} minutes")
+    if not (options.only or options.crashes or options.together or failures):
+        facts = f"Seed {options.seed}, {options.members} members, {os.cpu_count()} cores, {minutes:.0f} minutes."
+        RESULTS.write_text(page(RESULTS.read_text(), rows, options.brokers, facts))
     return 1 if failures else 0
 
 

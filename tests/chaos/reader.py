@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from consumer.deadletter import DeadLetter
 from consumer.deadletter import decode as decode_dead_letter
 from consumer.moves import HandOver, decode_move, is_move
+from consumer.replayed import decode_mark
 from consumer.watermarks import all_watermarks
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY, decode_alert, decode_position
@@ -160,7 +161,8 @@ class Reader:
         if record.topic == self._input:
             self._take_event(record)
         elif record.topic == self._dlq:
-            self.dead_letters.append(decode_dead_letter(record.key, record.value, record.headers))
+            if decode_mark(record.value, record.headers) is None:
+                self.dead_letters.append(decode_dead_letter(record.key, record.value, record.headers))
         elif record.topic == self._feedback:
             self._take_hand_over(record)
         elif record.key == CHECKPOINT_KEY:

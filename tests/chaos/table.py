@@ -1,5 +1,6 @@
 """The table of a run: a line a phase."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -53,28 +54,30 @@ def total(rows: Sequence[Row]) -> Row:
     )
 
 
+HEAD = (
+    "fault",
+    "times",
+    "events",
+    "incidents",
+    "lost",
+    "extra",
+    "excused",
+    "wrong resolves",
+    "late",
+    "other",
+    "recovery",
+    "longest wait",
+    "clear wait",
+    "behind",
+)
+
+
 def table(rows: Sequence[Row]) -> str:
     """All rows, and the last of all together. "late" is how many pages were, of those that nothing was in the way of
     when they came; "clear wait" is the longest of any without what was in the way; "behind" is how late this process
     itself was."""
-    head = (
-        "fault",
-        "times",
-        "events",
-        "incidents",
-        "lost",
-        "extra",
-        "excused",
-        "wrong resolves",
-        "late",
-        "other",
-        "recovery",
-        "longest wait",
-        "clear wait",
-        "behind",
-    )
-    lines = [head, *(_line(row) for row in (*rows, total(rows)))]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    lines = [HEAD, *(_line(row) for row in (*rows, total(rows)))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if index == 0 else cell.rjust(width)
@@ -82,6 +85,17 @@ def table(rows: Sequence[Row]) -> str:
         )
         for line in lines
     )
+
+
+def page(before: str, rows: Sequence[Row], brokers: int, facts: str) -> str:
+    """The page of results with those of a run with so many brokers, in the place of what it said of such a run."""
+    title = f"## {'One broker' if brokers == 1 else f'{brokers} brokers'}\n"
+    rule = ["---", *["--:"] * (len(HEAD) - 1)]
+    lines = (HEAD, rule, *(_line(row) for row in (*rows, total(rows))))
+    section = f"{title}\n{facts}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    first, *sections = re.split(r"^(?=## )", before, flags=re.MULTILINE)
+    kept = [f"{one.rstrip()}\n" for one in sections if not one.startswith(title)]
+    return "\n".join([f"{first.rstrip()}\n", section, *kept])
 
 
 def _line(row: Row) -> tuple[str, ...]:

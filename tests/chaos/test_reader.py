@@ -1,10 +1,15 @@
 """When a phase is quiet: what is refused for ever may be owed, and nothing else may be left."""
 
+from types import SimpleNamespace
+from typing import Any
+
 from aiokafka import TopicPartition
 
+from consumer.replayed import encode_mark
 from state.alert import Alert, Owed, Status
 from state.violation import Record, Severity
 from tests.chaos.reader import Reader
+from tests.support.letters import letter
 from tests.support.service import World
 
 END = 90
@@ -35,3 +40,12 @@ def test_it_is_quiet_when_all_is_decided_and_committed_but_for_what_is_refused()
 
 def test_a_refused_alert_that_holds_the_groups_offset_does_not_hide_what_is_not_decided_yet() -> None:
     assert "decided up to 80" in str(reader(decided=80, holds=40).undone("pagerduty", {0: 40}, {"p-1"}))
+
+
+def test_a_mark_that_letters_were_replayed_is_no_dead_letter() -> None:
+    found = reader(decided=END, holds=None)
+    dlq = World("", 1, {}).config.kafka.topics.dlq
+    for key, value, headers in (encode_mark({0: (0, 3)}), letter().encode()):
+        record: Any = SimpleNamespace(topic=dlq, partition=0, offset=1, key=key, value=value, headers=headers)
+        found._take(record)
+    assert [one.event_id for one in found.dead_letters] == ["e"]

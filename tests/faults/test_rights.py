@@ -1,4 +1,4 @@
-"""What the service may do at a broker that asks: the rights of the README are enough, and a missing one is told."""
+"""What the service may do at a broker that asks: the rights of the book are enough, and a missing one is told."""
 
 import asyncio
 import shlex
@@ -14,7 +14,7 @@ from consumer.cli.main import main
 from providers.sandbox import Sandbox
 from tests.support.authorizer import PRINCIPAL, USER, AuthorizingKafka, Operation, Resource, Right, authorizing_kafka
 from tests.support.events import encode, event
-from tests.support.kafka import admin, committed_records
+from tests.support.kafka import admin, committed_records, groups
 from tests.support.process import ROOT, merged, run_to_end, service_process
 from tests.support.seen import dead_letters, first_dead_letters, group_reaches, producing
 from tests.support.service import World, incidents, make_world
@@ -36,7 +36,7 @@ def dead_letter_right(world: World) -> Right:
 
 
 def documented(world: World) -> list[Right]:
-    """The rights of the README's table, besides that to write dead letters; that to transactional ids is the last."""
+    """The rights of the book's table, besides that to write dead letters; that to transactional ids is the last."""
     topics, group = world.config.kafka.topics, world.config.kafka.group_id
     ours = (READ, WRITE, DESCRIBE, CONFIGS)
     return [
@@ -200,3 +200,29 @@ async def test_topics_grow_only_for_whoever_may_alter_them(
     await kafka.grant(Right(Resource.TOPIC, world.events, (Operation.ALTER,)))
     assert await asyncio.to_thread(main, command) == 0
     assert await partitions() == [2, 2]
+
+
+async def test_again_sends_again_whether_or_not_its_group_may_be_deleted(
+    kafka: AuthorizingKafka, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(kafka.bootstrap_servers, sandbox.url)
+    await kafka.grant(*documented(world), dead_letter_right(world), Right(Resource.TOPIC, world.dlq, (READ,)))
+    async with service_process(served(world, kafka), tmp_path) as service:
+        await service.restored()
+        await poison_and_denial(world, "one")
+        await first_dead_letters(world, 1)
+    again = ["dlq", "replay", "--poison", "--again", "--config", str(tmp_path / "service.yaml")]
+    group = f"{world.config.kafka.group_id}-dlq-replay"
+    for _ in range(2):
+        assert await asyncio.to_thread(main, again) == 0
+        (left,) = await groups(kafka.bootstrap_servers, group)
+        out, err = capsys.readouterr()
+        assert out == "1 dead letter replayed\n"
+        assert err.startswith(f"group {left} could not be deleted: this user may not delete it (")
+        assert err.count("\n") == 1
+        assert f"--operation Delete --group {group} --resource-pattern-type prefixed`" in err
+    await asyncio.to_thread(by_script, world, kafka, "--dlq-commands")
+    assert await asyncio.to_thread(main, again) == 0
+    assert capsys.readouterr() == ("1 dead letter replayed\n", "")
+    assert await groups(kafka.bootstrap_servers, group) == []
+    assert len(await committed_records(world.bootstrap_servers, world.feedback)) == 3

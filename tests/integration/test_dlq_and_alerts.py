@@ -1,25 +1,40 @@
 """The commands ``alerts`` and ``dlq`` on a broker: what they show, what they do, and that hostile text stays text."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import random
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
+from aiokafka.admin import NewPartitions, RecordsToDelete
 
+import consumer.replay
 from consumer.cli.main import main
+from consumer.deadletter import DeadLetter
 from consumer.feedback import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
-from tests.support.kafka import admin, committed_records, create_topic, group_offsets, groups, produce
+from tests.support.kafka import (
+    admin,
+    committed_records,
+    create_topic,
+    group_offsets,
+    groups,
+    produce,
+    running,
+    transactional,
+    unique,
+)
+from tests.support.letters import letter
 from tests.support.seen import dead_letters, first_dead_letters, send
 from tests.support.service import World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -397,10 +412,13 @@ async def test_replay_shows_what_it_would_do_then_does_it_once(
         out = await commands.done("dlq", "replay")
         assert out == (
             "1 dead letter replayed; skipped: 1 poison (--poison replays them), "
-            "2 replayed before (--again replays them once more)\n"
+            "3 replayed before (--again replays them once more)\n"
         )
         await incidents(sandbox, 4)
-        assert await commands.done("dlq", "replay") == "0 dead letters replayed\n"
+        assert await commands.done("dlq", "replay") == (
+            "0 dead letters replayed; skipped: 1 poison (--poison replays them), "
+            "4 replayed before (--again replays them once more)\n"
+        )
         summary = await commands.json("dlq", "replay", "--poison")
         assert (summary["replayed"], summary["skipped"]) == (1, {"replayed before": 4})
         await first_dead_letters(world, 6)
@@ -432,15 +450,15 @@ async def test_a_replay_leaves_no_group_for_its_filters_and_again_goes_on_where_
     assert await commands.done("dlq", "replay") == (
         "0 dead letters replayed; skipped: 4 replayed before (--again replays them once more)\n"
     )
-    assert await groups(world.bootstrap_servers, group) == [group]
+    assert await groups(world.bootstrap_servers, group) == []
 
     summary = await commands.json("dlq", "replay", *by_class, "--again", "--limit", "3")
     assert summary["ids"] == ["0/0", "0/1", "0/2"]
-    assert await groups(world.bootstrap_servers, group) == [group, summary["group"]], "it is not done yet"
+    assert await groups(world.bootstrap_servers, group) == [summary["group"]], "it is not done yet"
     assert (await commands.json("dlq", "replay", *by_class, "--again"))["ids"] == ["0/3"]
-    assert await groups(world.bootstrap_servers, group) == [group]
+    assert await groups(world.bootstrap_servers, group) == []
     assert len((await commands.json("dlq", "replay", "--again"))["ids"]) == 4
-    assert await groups(world.bootstrap_servers, group) == [group]
+    assert await groups(world.bootstrap_servers, group) == []
 
 
 async def test_what_was_replayed_is_left_out_and_says_how_it_ended(
@@ -516,7 +534,7 @@ async def test_a_letter_that_is_too_large_for_the_feedback_topic_stops_it_with_t
     assert await commands.done("dlq", "replay", "--poison") == "1 dead letter replayed\n"
 
 
-@pytest.mark.parametrize("filters", [[], ["--provider", "pagerduty"]], ids=["by its position", "by its marks"])
+@pytest.mark.parametrize("filters", [["--group", "x"], []], ids=["by its position", "by its marks"])
 async def test_a_replay_that_is_killed_goes_on_where_it_was(
     filters: list[str], broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -542,3 +560,162 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(
     async with running_member(world.config):
         await incidents(sandbox, 40)
     assert [incident.triggers for incident in sandbox.incidents()] == [1] * 40
+
+
+async def _put(world: World, *letters: DeadLetter) -> None:
+    for one in letters:
+        key, value, headers = one.encode()
+        given: Any = headers
+        await produce(world.bootstrap_servers, world.dlq, [value], key=key, headers=given)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--group", "NAMED"]], ids=["plain", "with a group"])
+async def test_what_no_task_would_decide_waits_until_there_is_one_again(
+    arguments: list[str], broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The provider is not configured any more, or the topic has fewer partitions than it had."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty={}, opsgenie={})
+    both = world.document["exporters"]["alerting"]
+    commands = Commands(world, tmp_path, capsys)
+    arguments = [unique() if one == "NAMED" else one for one in arguments]
+    await _put(world, *(letter(world.events, *of) for of in ((0, "opsgenie"), (1, "pagerduty"), (0, "pagerduty"))))
+    world.document["exporters"]["alerting"] = {"pagerduty": both["pagerduty"]}
+    without = Commands(world, tmp_path, capsys)
+    waiting = "2 not of an input of this configuration (they are left, until they are)\n"
+    for said in (
+        f"1 dead letter replayed; skipped: {waiting}",
+        f"0 dead letters replayed; skipped: 1 replayed before (--again replays them once more), {waiting}",
+    ):
+        assert await without.done("dlq", "replay", *arguments) == said
+    assert [letter["id"] for letter in await without.json("dlq", "list")] == ["0/0", "0/1"]
+    assert await without.json("dlq", "list", "--retryable") == []
+
+    world.document["exporters"]["alerting"] = both
+    commands = Commands(world, tmp_path, capsys)
+    assert [letter["id"] for letter in await commands.json("dlq", "list", "--retryable")] == ["0/0"]
+    assert (await commands.json("dlq", "replay", *arguments))["ids"] == ["0/0"]
+    async with admin(world.bootstrap_servers) as client:
+        await client.create_partitions({world.events: NewPartitions(2)})
+
+    async def replayed() -> bool:
+        return bool((await commands.json("dlq", "replay", *arguments))["ids"] == ["0/1"])
+
+    await wait_until(replayed, "the one of the partition that was not there", poll=0.2)
+    assert await commands.json("dlq", "list") == []
+
+
+@contextlib.asynccontextmanager
+async def _hiding(world: World, *topics: str) -> AsyncIterator[None]:
+    """Somebody's transaction is open in these topics for the length of the block."""
+    async with running(transactional(world.bootstrap_servers, unique("x"))) as foreign:
+        await foreign.begin_transaction()
+        for topic in topics:
+            await foreign.send_and_wait(topic, b"{}", b"foreign", partition=0)
+        yield
+        await foreign.abort_transaction()
+
+
+async def test_nothing_is_replayed_while_it_is_hidden_what_was(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A filtered replay knows by the marks, and by the feedback topic, what has been sent."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    await _put(world, *(letter(world.events) for _ in range(3)))
+    for hidden in ((world.dlq, world.feedback), (world.dlq,), (world.feedback,)):
+        async with _hiding(world, *hidden):
+            for arguments in (["--provider", "pagerduty"], [], ["--again"]):
+                code, out, err = await commands.run("dlq", "replay", *arguments)
+                assert (code, out, err.count("\n")) == (1, "", 1)
+                assert err.startswith(
+                    f"stopped: topic {hidden[0]}, partition 0: another producer's transaction is open "
+                )
+                assert ("in 1 more of the partitions" in err) == (len(hidden) == 2)
+                assert "nothing was sent" in err
+            assert await committed_records(world.bootstrap_servers, world.feedback) == []
+            code, out, err = await commands.run("dlq", "replay", "--dry-run")
+            assert (code, out.splitlines()[-1]) == (0, "3 dead letters would be replayed")
+            assert [line.split(",")[0] for line in err.splitlines()] == [f"topic {topic}" for topic in hidden]
+    assert await commands.done("dlq", "replay", "--provider", "pagerduty") == "3 dead letters replayed\n"
+
+
+async def test_a_list_and_a_letter_say_what_they_do_not_show(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    await _put(world, letter(world.events))
+    assert await commands.done("dlq", "replay") == "1 dead letter replayed\n"
+    async with _hiding(world, world.dlq):
+        await _put(world, letter(world.events))
+        said = f"topic {world.dlq}, partition 0: another producer's transaction is open at offset 3, and what has "
+        code, out, err = await commands.run("dlq", "list")
+        assert (code, out, err.count("\n")) == (0, "no dead letters\n1 more was replayed (--all shows them)\n", 1)
+        assert err.startswith(said)
+        code, out, err = await commands.run("dlq", "show", "0/4")
+        assert (code, out) == (1, "")
+        assert err.startswith(said)
+        assert err.splitlines()[1:] == ["there is no dead letter 0/4 in what is shown"]
+    assert [letter["id"] for letter in await commands.json("dlq", "list")] == ["0/4"]
+    async with _hiding(world, world.state()):
+        assert [letter["id"] for letter in await commands.json("dlq", "list")] == ["0/4"]
+        for shown in (["list", "--all"], ["show", "0/0"]):
+            code, out, err = await commands.run("dlq", *shown)
+            assert code == 0
+            assert err.startswith(f"topic {world.state()}, partition 0: another producer's transaction is open "), (
+                "how a replay has ended is not known"
+            )
+
+
+class Crash(Exception):
+    """A replay that is ended at a place where nothing can be cleaned up."""
+
+
+async def _many_dead_letters(world: World, sandbox: Sandbox, count: int) -> None:
+    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    async with running_member(world.config):
+        await send(world, *(event(session=f"s{number}") for number in range(count)))
+        await first_dead_letters(world, count)
+    sandbox.faults.clear()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+async def test_again_sends_everything_each_time_where_its_group_cannot_be_deleted(
+    batch: int,
+    broker: Broker,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Refused, or killed before it: what is done is said in the last transaction, whatever letters that has."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    await _many_dead_letters(world, sandbox, 4)
+    ids = ["0/0", "0/1", "0/2", "0/3"]
+    group = f"{world.config.kafka.group_id}-dlq-replay"
+    monkeypatch.setattr(consumer.replay, "BATCH", batch)
+
+    async def refused(admin: object, groups: list[str], seconds: float) -> dict[str, str]:
+        return dict.fromkeys(groups, "this user may not delete it")
+
+    monkeypatch.setattr(consumer.replay, "delete_groups", refused)
+    for _ in range(2):
+        code, out, err = await commands.run("dlq", "replay", "--again", "--json")
+        assert (code, json.loads(out)["ids"]) == (0, ids)
+        (left,) = await groups(world.bootstrap_servers, group)
+        assert err.startswith(f"group {left} could not be deleted: this user may not delete it (`kafka-acls.sh ")
+        assert err.endswith("; the next --again sends everything all the same\n")
+
+    async def crash(*given: object) -> None:
+        raise Crash
+
+    monkeypatch.setattr(consumer.replay, "delete_groups", crash)
+    with pytest.raises(Crash):
+        await commands.run("dlq", "replay", "--again")
+    monkeypatch.undo()
+    assert (await commands.json("dlq", "replay", "--again", "--limit", "3"))["ids"] == ids[:3]
+    summary = await commands.json("dlq", "replay", "--again")
+    assert (summary["ids"], summary["passed_before"]) == (ids[3:], 3), "that one was not done"
+    assert await groups(world.bootstrap_servers, group) == []
+    assert len(await committed_records(world.bootstrap_servers, world.feedback)) == 16

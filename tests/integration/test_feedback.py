@@ -68,7 +68,10 @@ async def replay_all(world: World, *, sleep: Any = asyncio.sleep, **changes: Any
     clients = KafkaClients(config.kafka)
     plan: dict[str, Any] = {
         "selection": Selection(),
-        "inputs": dict.fromkeys(config.pipelines, world.events),
+        "tasks": {
+            provider: [TopicPartition(world.events, number) for number in range(world.partitions)]
+            for provider in config.pipelines
+        },
         "group": f"{config.kafka.group_id}-dlq-replay",
         "transactional_id": f"{config.kafka.group_id}-dlq-replay",
         "feedback": [TopicPartition(world.feedback, 0)],

@@ -1,18 +1,24 @@
 """What somebody's open transaction hides: from a restore, from the lag, from the position of a group."""
 
 import asyncio
+import time
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from consumer.config import KafkaConfig
 from consumer.kafka import KafkaClients
+from consumer.offset_orders import Group, positions_of, targets_of
 from consumer.reading import read_alerts
+from consumer.startup import StartupError
+from consumer.status.judge import problems
+from consumer.status.look import look
 from consumer.watermarks import Watermarks, all_watermarks, each_watermarks
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event
-from tests.support.kafka import create_topic, produce, running, transactional, unique
+from tests.support.kafka import admin, create_topic, produce, running, transactional, unique
 from tests.support.seen import group_reaches, requests, send, told
 from tests.support.service import Member, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -98,6 +104,65 @@ async def test_the_list_of_alerts_says_what_it_does_not_show(broker: Broker, san
             "and what has changed since is not shown"
         ]
         await foreign.abort_transaction()
+
+
+async def test_a_group_is_not_moved_by_a_checkpoint_that_others_have_followed_unseen(
+    broker: Broker, sandbox: Sandbox
+) -> None:
+    """A skip to between the two would decide records again."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    clients = KafkaClients(world.config.kafka)
+    group = Group(world.group(), [TopicPartition(world.events, 0)], [TopicPartition(world.state(), 0)])
+    async with running(transactional(broker.bootstrap_servers, unique("x"))) as foreign:
+        async with running_member(world.config):
+            await send(world, event(session="first"))
+            await incidents(sandbox, 1)
+            await group_reaches(world, 1)
+            await foreign.begin_transaction()
+            await foreign.send_and_wait(world.state(), b"{}", key=b"foreign", partition=0)
+            await send(world, event(session="second"), event(session="third"))
+            await incidents(sandbox, 3)
+            await group_reaches(world, 3)
+        async with admin(broker.bootstrap_servers) as client:
+            with pytest.raises(
+                StartupError, match=f"^topic {world.state()}, partition 0: another .* nothing was moved$"
+            ):
+                await positions_of(clients, client, group)
+            await foreign.abort_transaction()
+            assert await positions_of(clients, client, group) == {group.input[0]: 3}
+
+
+async def test_a_time_is_found_among_what_is_hidden(broker: Broker) -> None:
+    """Else a skip to it would pass over everything that came behind it."""
+    topic = await create_topic(broker.bootstrap_servers)
+    clients = KafkaClients(KafkaConfig(bootstrap_servers=broker.bootstrap_servers))
+    group = Group("g", [TopicPartition(topic, 0)], [])
+    await produce(broker.bootstrap_servers, topic, [b"0", b"1"])
+    await asyncio.sleep(0.02)
+    moment = time.time()
+    async with running(transactional(broker.bootstrap_servers, unique("x"))) as foreign:
+        await foreign.begin_transaction()
+        await foreign.send_and_wait(topic, b"open", partition=0)
+        await produce(broker.bootstrap_servers, topic, [b"behind"] * 5)
+        assert await targets_of(clients, group, moment) == {group.input[0]: 2}
+        await foreign.abort_transaction()
+
+
+async def test_status_says_that_it_does_not_see_how_far_a_stage_is(broker: Broker, sandbox: Sandbox) -> None:
+    world = await make_world(
+        broker.bootstrap_servers, sandbox.url, pagerduty={"deduplication": {"key_template": "{guard}"}}
+    )
+    names = [world.events, world.keyed(), world.positions(), world.state()]
+    partitions = {name: [TopicPartition(name, 0)] for name in names}
+    async with running(transactional(broker.bootstrap_servers, unique("x"))) as foreign:
+        await foreign.begin_transaction()
+        await foreign.send_and_wait(world.positions(), b"{}", key=b"foreign", partition=0)
+        found = await look(world.config, KafkaClients(world.config.kafka), partitions)
+        (said,) = (one for one in problems(found, time.time()) if "transaction" in one)
+        assert said.startswith(f"pagerduty: topic {world.positions()}, partition 0: another producer's transaction is ")
+        await foreign.abort_transaction()
+    found = await look(world.config, KafkaClients(world.config.kafka), partitions)
+    assert [one for one in problems(found, time.time()) if "transaction" in one] == []
 
 
 async def test_the_lag_counts_what_cannot_be_read_yet(broker: Broker, sandbox: Sandbox) -> None:

@@ -18,7 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from consumer import forwarder, owned, upstream
-from consumer.repartition import partition_of
+from consumer.partitioning import partition_of
 from providers.sandbox import Sandbox
 from state.records import CHECKPOINT_KEY, decode_position
 from tests.support import service

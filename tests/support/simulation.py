@@ -775,7 +775,7 @@ class Simulation:
             while self._adrift and self._adrift[0].deadline - self._loop.time() <= 1.0:  # type: ignore[operator]
                 self.step("late", 0)
         else:
-            self._break("everything owed is delivered", f"{self._memory.task.store.owing}")
+            self._break("everything owed is delivered", f"{list(self._memory.task.store.owing())}")
         self._check_rest()
         self._look()
 

@@ -1,4 +1,4 @@
-"""`deploy/acls.sh`: the rights that it gives are those of the README's table, and those that the tests get by with."""
+"""`deploy/acls.sh`: the rights that it gives are those of the book's table, and those that the tests get by with."""
 
 import re
 import shlex
@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from consumer.config import Config
+from consumer.letters import replay_groups
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "acls.sh"
-README = (ROOT / "README.md").read_text()
+BOOK = (ROOT / "deploy" / "README.md").read_text()
 
 Rights = dict[tuple[str, str, str], set[str]]
 """Operations by resource, name and pattern."""
+
+REPLAYS = ("group", replay_groups(Config().kafka.group_id), "prefixed")
+"""The groups of replays."""
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -48,14 +52,14 @@ def rights(*arguments: str) -> Rights:
 
 
 def documented() -> Rights:
-    """The table of the README, with the names of the default configuration."""
+    """The table of the book, with the names of the default configuration."""
     kafka = Config().kafka
     names = {
         f"<topics.{name}>": getattr(kafka.topics, name) for name in ("events", "state", "keyed", "dlq", "feedback")
     }
-    names["<group_id>"] = kafka.group_id
+    names["<group_id>"], names["<group_id>-dlq-replay"] = kafka.group_id, REPLAYS[1]
     found: Rights = {}
-    table = README[README.index("| resource | name | operations |") :].split("\n\n")[0]
+    table = BOOK[BOOK.index("| resource | name | operations |") :].split("\n\n")[0]
     for line in table.splitlines()[2:]:
         resource, name, operations = (cell.strip() for cell in line.strip("|").split("|"))
         pattern = "prefixed" if "prefixed" in resource else "literal"
@@ -64,19 +68,25 @@ def documented() -> Rights:
     return found
 
 
+def needed() -> Rights:
+    """Those of the table that the service itself needs."""
+    return {key: operations for key, operations in documented().items() if key != REPLAYS}
+
+
 def test_they_are_those_of_the_readme() -> None:
-    assert len(documented()) == 7
-    assert rights() == documented()
+    assert len(documented()) == 8
+    assert rights() == needed()
 
 
 def test_each_command_asks_for_what_it_needs_besides() -> None:
     kafka = Config().kafka
     dead_letters = ("topic", kafka.topics.dlq, "literal")
     assert rights("--dlq-commands") == {**documented(), dead_letters: documented()[dead_letters] | {"Read"}}
+    assert documented()[REPLAYS] == {"Delete"}, "of these groups only: the service's own stay"
     events = ("topic", kafka.topics.events, "literal")
-    assert rights("--ingest") == {**documented(), events: documented()[events] | {"Write"}}
+    assert rights("--ingest") == {**needed(), events: needed()[events] | {"Write"}}
     for option, operation in (("--create", "Create"), ("--grow", "Alter")):
-        wanted = {key: has | {operation} if key[0] == "topic" else has for key, has in documented().items()}
+        wanted = {key: has | {operation} if key[0] == "topic" else has for key, has in needed().items()}
         assert rights(option) == wanted
 
 

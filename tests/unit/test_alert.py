@@ -28,6 +28,7 @@ from state.alert import (
     needs_room,
     occurred,
     overflowed,
+    owes,
     resolve_answered,
     restored,
     returned,
@@ -240,9 +241,21 @@ def test_a_repeat_that_is_on_the_wire_when_the_threat_ends_is_not_owed_any_more(
     assert due(alert) is Due.RESOLVE
     after = trigger_accepted(alert, repeat, "default", None, T0 + 31)
     assert due(after) is Due.RESOLVE
-    refused, dead = trigger_refused(alert, repeat, T0)
-    assert refused is not None
-    assert (due(refused), dead) == (Due.RESOLVE, repeat)
+    assert not owes(alert, repeat), "its rejection is no loss: it was accepted once"
+
+
+def test_a_trigger_that_takes_the_place_of_a_repeat_on_the_wire_is_not_what_was_sent() -> None:
+    alert, _ = occurs(resolving(), at=T0 + 1)
+    assert alert.owed is not None
+    alert = trigger_accepted(alert, alert.owed, "default", None, T0 + 1)
+    repeat = alert.owed
+    assert repeat is not None
+    assert owes(alert, repeat)
+    alert, _ = occurs(alert, severity=Severity.CRITICAL, at=T0 + 3, offset=12)
+    assert not owes(alert, repeat)
+    counted, _ = occurs(alert, severity=Severity.CRITICAL, at=T0 + 4, offset=13)
+    assert alert.owed is not None
+    assert owes(counted, alert.owed)
 
 
 # answers to a trigger

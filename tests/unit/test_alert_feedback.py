@@ -136,11 +136,11 @@ def test_a_replay_holds_nothing_of_the_input_back() -> None:
     assert holds(alert) is None
     store = Store()
     store.put(alert)
-    assert (store.owing, store.oldest_owed_offset()) == (["key"], None)
+    assert (list(store.owing()), store.oldest_owed_offset()) == (["key"], None)
     store.put(occurs(alert, 90))
     assert store.oldest_owed_offset() == 90
     store.put(accepted(occurs(alert, 90)))
-    assert (store.owing, store.oldest_owed_offset()) == ([], None)
+    assert (list(store.owing()), store.oldest_owed_offset()) == ([], None)
 
 
 def test_a_replay_counted_into_an_event_leaves_what_it_holds() -> None:

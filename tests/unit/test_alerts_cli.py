@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from consumer.cli.alert_facts import Outlook, last_error, next_attempt
 from consumer.cli.alerts import _list, _of_key, _show
 from consumer.cli.alerts_found import Found, Looked, nearest, not_there
-from consumer.cli.last_event import LastEvent, Place
+from consumer.cli.last_event import LastEvent
 from consumer.event import violation_of
 from consumer.reading import alerts_of
 from consumer.state_records import StateRecords
+from providers.notification import Origin
 from providers.retry import Backoff
 from state.alert import LONGEST_NAME, Alert, Owed, Status, source
 from state.records import BESIDE, CHECKPOINT_KEY, Position, encode_alert, encode_position
@@ -201,7 +202,7 @@ def test_what_is_owed_is_shown_with_its_event_its_route_and_what_it_has_met(caps
     says = violation_of(replace(RECORD, value=encode(event(event_id="e-1", guard="g", tenant="t", reason="r"))))
     args = argparse.Namespace(json=False)
     found = Found("pagerduty", 0, replace(ALERT, owed=owed))
-    _show(args, [found], LastEvent(Place("events", 0, 1), says), Outlook("default", BACKOFF, 1000.0))
+    _show(args, [found], LastEvent(Origin("events", 0, 1), says), Outlook("default", BACKOFF, 1000.0))
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     for line in (
         "guard g", "tenant t", "event id e-1", "event reason r", "event agent agent-7", "event topic events",
@@ -212,6 +213,7 @@ def test_what_is_owed_is_shown_with_its_event_its_route_and_what_it_has_met(caps
         assert line in said
 
 
+@pytest.mark.slow
 def test_ten_thousand_alerts_are_listed_in_a_moment(capsys: pytest.CaptureFixture[str]) -> None:
     found = [Found("pagerduty", 0, replace(ALERT, dedup_key=f"guard:{number}")) for number in range(10_000)]
     began = time.process_time()
@@ -231,6 +233,7 @@ def test_of_a_key_that_is_not_there_the_nearest_are_named_and_where_it_was_looke
     )
 
 
+@pytest.mark.slow
 def test_the_nearest_of_a_hundred_thousand_keys_is_found_in_a_moment() -> None:
     keys = [f"forbidden_path:session-{number:06}" for number in range(100_000)]
     began = time.process_time()

@@ -1,5 +1,6 @@
 """Batches: all records, those of a partition in their order, whatever their sizes."""
 
+import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
@@ -37,6 +38,7 @@ def read(batch: Batch) -> list[Outgoing]:
     ]
 
 
+@pytest.mark.slow
 @given(RECORDS)
 def test_everything_is_in_the_batches_in_order(records: list[Outgoing]) -> None:
     made = list(batched(records, builder))

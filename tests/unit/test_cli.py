@@ -109,6 +109,7 @@ def test_a_reader_that_has_had_enough_is_no_traceback(config: str) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_the_console_script_passes_the_exit_code() -> None:
     arguments = ["-m", "consumer.cli.main", "check-config", "/does/not/exist"]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)

@@ -1,6 +1,5 @@
 """The configuration: what loads, what is refused, and that no secret is told (design section 11)."""
 
-import argparse
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.cli import check_config as command
+from consumer.cli.main import main
 from consumer.config import Config, ConfigError, load_config, needs_repartition, parse_config, secrets_of, short_secrets
 from consumer.config.unbuilt import UNBUILT, unbuilt_settings
 from consumer.keys import KeyTemplate
@@ -102,13 +102,13 @@ def test_routing_example_has_its_keys_and_teams() -> None:
     alerting = load_config(EXAMPLES / "both-with-routing.yaml", ENVIRON).exporters.alerting
     assert alerting.pagerduty is not None
     assert alerting.opsgenie is not None
-    assert list(alerting.pagerduty.routing_keys()) == [
+    assert list(alerting.pagerduty.route_keys()) == [
         "default",
         "by_guard:secret_leak",
         "by_guard:egress_allowlist",
         "by_tenant:acme-corp",
     ]
-    assert alerting.pagerduty.routing_keys()["by_guard:secret_leak"].get_secret_value() == DLP_KEY
+    assert alerting.pagerduty.route_keys()["by_guard:secret_leak"].get_secret_value() == DLP_KEY
     assert alerting.opsgenie.routing.by_guard["secret_leak"] == ("dlp-team", "security-team")
     assert alerting.min_severity is Severity.MEDIUM
     assert alerting.exclude_guards == ("prompt_injection",)
@@ -733,11 +733,7 @@ def test_needs_repartition(template: str, event_key: str, needed: bool) -> None:
 
 
 def run_check(path: Path) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["check-config", str(path)])
-    code: int = args.func(args)
-    return code
+    return main(["check-config", str(path)])
 
 
 def test_check_config_says_what_would_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

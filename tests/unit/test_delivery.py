@@ -451,6 +451,73 @@ def test_a_notification_that_cannot_be_said_is_rejected_and_reported_and_holds_n
     assert setting.loop.errors == []
 
 
+def faulty(setting: Setting, method: str, key: str) -> list[str]:
+    """The outbox raises in that method about that alert, while its key is in what is given."""
+    raises, works = [key], getattr(setting.outbox, method)
+
+    def first_raises(about: Any, *more: Any) -> Any:
+        if (about.dedup_key if isinstance(about, Dispatch) else about) in raises:
+            raise RuntimeError("a fault of ours")
+        return works(about, *more)
+
+    setattr(setting.outbox, method, first_raises)
+    return raises
+
+
+def errors(setting: Setting) -> list[str]:
+    said, setting.loop.errors = setting.loop.errors, []
+    return [str(error) for error in said]
+
+
+def test_an_alert_that_cannot_be_taken_out_has_its_turn_again_and_holds_nobody_up(setting: Setting) -> None:
+    raises = faulty(setting, "take", "a")
+    setting.outbox.owe("a").owe("b")
+    assert setting.taken() == ["b"]
+    assert len(errors(setting)) == 1
+    raises.clear()
+    setting.loop.advance(600.0)
+    assert setting.taken() == ["a"]
+
+
+def in_doubt() -> Setting:
+    setting = Setting(limits=RouteLimits(check_interval=3600.0)).start()
+    setting.answer("check")
+    setting.outbox.owe("a").owe("b").owe("c")
+    for key in "abc":
+        setting.answer(key, Rejected(422, "odd"))
+    setting.taken()
+    return setting
+
+
+@pytest.mark.parametrize("check", [Accepted(), Rejected(404, "no such alert"), RouteRefused(401, "who?")])
+def test_a_fault_about_one_alert_in_doubt_is_not_one_of_the_others(check: Answer) -> None:
+    setting = in_doubt()
+    raises = faulty(setting, "told", "a")
+    setting.loop.advance(10.0)
+    setting.answer("check", check)
+    assert len(errors(setting)) == 1
+    assert {key for key, _ in setting.outbox.answers} == {"b", "c"}
+    raises.clear()
+    setting.outbox.owed.pop("b", None)
+    setting.outbox.owed.pop("c", None)
+    setting.taken()
+    for _ in range(40):
+        setting.loop.advance(30.0)
+        for name in list(setting.waiting):
+            setting.answer(name)
+    assert "a" in [key for key, outcome in setting.outbox.answers if isinstance(outcome, Accepted)]
+
+
+def test_a_fault_about_one_alert_in_doubt_is_not_one_of_the_others_when_something_is_accepted() -> None:
+    setting = in_doubt()
+    faulty(setting, "told", "a")
+    setting.outbox.owe("d")
+    setting.answer("d")
+    assert len(errors(setting)) == 1
+    assert {key for key, _ in setting.outbox.answers} == {"b", "c", "d"}
+    assert setting.delivery.in_flight == 0
+
+
 # ownership
 
 

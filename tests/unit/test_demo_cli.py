@@ -60,7 +60,7 @@ def test_what_keeps_it_from_running_is_one_line_and_exits_1(
         raise error
 
     monkeypatch.setattr(demo, "run_demo", fails)
-    assert demo.main(ARGS) == 1
+    assert main(["demo", "--seconds", "1"]) == 1
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
@@ -102,7 +102,7 @@ def test_the_second_one_leaves_at_once(monkeypatch: pytest.MonkeyPatch, capsys: 
         raise AssertionError
 
     monkeypatch.setattr(demo, "run_demo", runs)
-    assert demo.main(ARGS) == 1
+    assert main(["demo", "--seconds", "1"]) == 1
     assert capsys.readouterr().err == "stopped: nothing was checked\n"
 
 

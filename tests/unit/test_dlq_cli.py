@@ -103,8 +103,8 @@ def test_a_time_is_a_moment_or_how_long_ago() -> None:
 @pytest.mark.parametrize(
     ("arguments", "group", "keeping"),
     [
-        ([], r"g-dlq-replay", Keeping.FOR_EVER),
-        (["--rate", "5", "--limit", "3"], r"g-dlq-replay", Keeping.FOR_EVER),
+        ([], r"g-dlq-replay", Keeping.NOTHING),
+        (["--rate", "5", "--limit", "3"], r"g-dlq-replay", Keeping.NOTHING),
         (["--poison"], r"g-dlq-replay-\w{8}", Keeping.NOTHING),
         (["--error-class", "stale", "--group", "mine"], r"mine", Keeping.FOR_EVER),
         (["--again"], r"g-dlq-replay-\w{8}", Keeping.UNTIL_DONE),

@@ -363,6 +363,7 @@ async def test_one_partition_that_cannot_be_read_stands_still_and_the_others_go_
         fetching.cancel()
 
 
+@pytest.mark.slow
 async def test_a_member_that_can_read_nothing_of_all_it_has_stays_and_tries_again() -> None:
     async with _assigned({A: _runs, B: _runs}) as (setting, tasks):
         consumer = setting.consumer
@@ -444,6 +445,7 @@ async def test_a_member_asks_who_has_its_id_whenever_it_is_taken_back_but_not_be
         assert shared.checked == [True] if ends else [True, False]
 
 
+@pytest.mark.slow
 async def test_a_partition_that_the_client_does_not_know_yet_is_asked_for_first() -> None:
     """Asked for its offsets, the client would wait for 40 s."""
     setting = Setting({A: _runs})

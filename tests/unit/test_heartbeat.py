@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from providers.answer import Answer, Unavailable
-from providers.heartbeat import Heartbeat, exists_request, ping_request
+from providers.heartbeat import Heartbeat
 from providers.notify import Classify
-from providers.opsgenie.settings import HeartbeatSettings, OpsGenieSettings
-from providers.provider import Request
+from providers.opsgenie.provider import OpsGenie
+from providers.opsgenie.settings import OpsGenieSettings
+from providers.provider import HeartbeatCalls, Request
 
 API_KEY = "0f1e2d3c-opsgenie-key"
-SETTINGS = OpsGenieSettings.model_validate({"api_key": API_KEY})
+HEARTBEAT = {"enabled": True, "name": "prod/1", "interval_minutes": 5}
 PATH = "https://api.opsgenie.com/v2/heartbeats"
 
 
@@ -53,6 +54,13 @@ def _well() -> str | None:
     return None
 
 
+def calls(**heartbeat: Any) -> HeartbeatCalls:
+    settings = OpsGenieSettings.model_validate({"api_key": API_KEY, "heartbeat": HEARTBEAT | heartbeat})
+    made = OpsGenie(settings).heartbeat
+    assert made is not None
+    return made
+
+
 async def _run(
     statuses: Sequence[int | None], *, turns: int, healthy: Callable[[], str | None] = _well
 ) -> tuple[_Log, _Sender, list[str], list[float]]:
@@ -64,8 +72,7 @@ async def _run(
             raise asyncio.CancelledError
 
     heartbeat = Heartbeat(
-        SETTINGS,
-        HeartbeatSettings(enabled=True, name="prod/1", interval_minutes=5),
+        calls(),
         sender=sender,
         healthy=healthy,
         log=log,
@@ -79,11 +86,7 @@ async def _run(
 
 
 def test_the_requests() -> None:
-    heartbeat = HeartbeatSettings(name="prod/1")
-    for request, url in (
-        (ping_request(SETTINGS, heartbeat), f"{PATH}/prod%2F1/ping"),
-        (exists_request(SETTINGS, heartbeat), f"{PATH}/prod%2F1"),
-    ):
+    for request, url in ((calls().ping, f"{PATH}/prod%2F1/ping"), (calls().exists, f"{PATH}/prod%2F1")):
         assert (request.method, request.url, request.body) == ("GET", url, None)
         assert request.headers == {"Authorization": f"GenieKey {API_KEY}"}
         assert API_KEY not in repr(request)

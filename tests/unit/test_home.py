@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.home import Homes, decode_homes, encode_homes, key_of
+from consumer.home import Homes, decode_homes, encode_homes
+from consumer.keys import home_key_of
 from consumer.moves import Forwarded, HandOver, Move, Moved, Sender
 from consumer.partitioning import Partitioner, Scheme
 from state.alert import Alert, Status
@@ -62,10 +63,10 @@ def test_what_has_no_key_stays_where_it_is(key: bytes | None) -> None:
 def test_an_alert_has_its_home_by_the_key_of_its_last_record_or_by_its_session() -> None:
     alert = Alert("g:s-1", Status.OPEN, "s-1", 1, NOW, NOW, NOW, Severity.HIGH)
 
-    assert key_of(alert) == b"s-1"
-    assert key_of(replace(alert, key=b"tenant")) == b"tenant"
-    assert key_of(replace(alert, key=b"")) == b""
-    assert key_of(replace(alert, session_id=None)) is None
+    assert home_key_of(alert) == b"s-1"
+    assert home_key_of(replace(alert, key=b"tenant")) == b"tenant"
+    assert home_key_of(replace(alert, key=b"")) == b""
+    assert home_key_of(replace(alert, session_id=None)) is None
 
 
 # the highest that was ever seen

@@ -223,6 +223,7 @@ async def test_a_redirect_is_not_followed() -> None:
     assert seen.status == 307
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "talk",
     [
@@ -299,6 +300,7 @@ async def test_what_a_refusal_says_is_read_behind_a_head_that_cannot_be() -> Non
     assert seen.body == b"Invalid routing key ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "talk",
     [

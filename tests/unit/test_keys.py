@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.keys import KEY_FIELDS, KeyTemplate, check_text_template
+from consumer.keys import KEY_FIELDS, KeyTemplate
+from providers.template import check_template
 from state.violation import Severity
 
 PAGERDUTY_LIMIT = 255
@@ -201,7 +202,7 @@ def test_a_key_is_never_empty_and_always_fit_for_kafka_and_logs(template: str, v
     "template", ["https://console.example/{event_id}", "{reason}{label.team} 100%", "constant", "{resource_port}"]
 )
 def test_a_text_template_takes_every_fact(template: str) -> None:
-    check_text_template(template)
+    check_template(template)
 
 
 @pytest.mark.parametrize(
@@ -210,4 +211,4 @@ def test_a_text_template_takes_every_fact(template: str) -> None:
 )
 def test_a_wrong_text_template_is_refused(template: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_text_template(template)
+        check_template(template)

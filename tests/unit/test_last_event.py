@@ -7,8 +7,9 @@ import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
 from msgspec.structs import replace
 
-from consumer.cli.last_event import LastEvent, Place, last_event, names_of, place_of
+from consumer.cli.last_event import LastEvent, last_event, names_of, place_of
 from consumer.keys import KeyTemplate
+from providers.notification import Origin
 from state.alert import Alert, Owed, Status, Told, source
 from state.violation import Record, Severity
 from tests.support.events import encode, event
@@ -39,14 +40,14 @@ def asked(alert: Alert, read: Read) -> LastEvent:
 def test_what_was_told_is_read_where_it_stands() -> None:
     found = asked(TOLD, gives(RECORD))
     assert found.says is not None
-    assert (found.place, found.says.event_id, found.says.reason) == (Place("keyed", 4, 17), "e-1", "why")
+    assert (found.place, found.says.event_id, found.says.reason) == (Origin("keyed", 4, 17), "e-1", "why")
     assert found.note is None
 
 
 def test_what_is_owed_comes_before_what_was_told_and_is_not_read() -> None:
     found = asked(OWING, gives(error=AssertionError("it is in the state")))
     assert found.says is not None
-    assert (found.place, found.says.event_id) == (Place("keyed", 4, 30), "e-1")
+    assert (found.place, found.says.event_id) == (Origin("keyed", 4, 30), "e-1")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_what_is_owed_comes_before_what_was_told_and_is_not_read() -> None:
 )
 def test_what_cannot_be_read_is_one_plain_line(read: Read, note: str) -> None:
     found = asked(TOLD, read)
-    assert (found.place, found.says) == (Place("keyed", 4, 17), None)
+    assert (found.place, found.says) == (Origin("keyed", 4, 17), None)
     assert found.note is not None
     assert found.note.startswith(note)
 

@@ -14,10 +14,12 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer import letterbox
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter, decode, encoded_size
 from consumer.letterbox import LOOK_SECONDS, TRIAL_SECONDS, Letterbox
 from consumer.record_clock import RecordClock
+from consumer.repartition import partition_of
 from consumer.transaction import Refused
 from consumer.turns import Turns
 from state.violation import Record
@@ -240,3 +242,29 @@ async def test_many_letters_are_encoded_in_slices() -> None:
     beside.cancel()
     assert (len(written), refusals) == (1000, 0)
     assert turns_of_others > 50
+
+
+async def test_the_partitions_of_many_letters_are_chosen_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = longest = 0
+
+    def choose(key: bytes, partitions: int) -> int:
+        nonlocal chosen
+        chosen += 1
+        return partition_of(key, partitions)
+
+    async def others() -> None:
+        nonlocal longest
+        while True:
+            before = chosen
+            await asyncio.sleep(0)
+            longest = max(longest, chosen - before)
+
+    monkeypatch.setattr(letterbox, "partition_of", choose)
+    beside = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    topic = Topic(WHOLE, turns=Turns(clock=lambda: float(chosen), seconds=20))
+    written, _ = await topic.write([letter(b"v", key=b"sess-%d" % number) for number in range(1000)])
+    await asyncio.sleep(0)  # the others have seen the last step as well
+    beside.cancel()
+    assert (len(written), chosen) == (1000, 1000)
+    assert longest <= 20

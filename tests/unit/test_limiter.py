@@ -304,6 +304,7 @@ def test_never_more_than_the_documented_rate_in_a_minute(
     assert most_in_a_minute(pattern.left) <= rate.burst_size + 60 * rate.requests_per_second
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(
     steps=st.lists(STEPS, max_size=20),
@@ -326,3 +327,14 @@ def test_the_next_token_comes_when_it_is_said_and_not_before(
     # Asked in between, the rate may have risen by then; it is never lower.
     assert one.has_token(due)
     assert one.next_at(due) == due
+
+
+def test_it_says_for_how_long_nothing_leaves_at_any_rate() -> None:
+    limiter = KeyLimiter(Rate(0.01, 1), random=lambda: 0.0, now=0.0)
+    assert limiter.withheld_for(0.0) == math.inf
+    limiter.set_share(1.0, 0.0)
+    limiter.take(0.0)
+    assert limiter.withheld_for(0.0) == 0.0
+    limiter.throttled(1.0, None)
+    assert limiter.withheld_for(11.0) == pytest.approx(35.0)
+    assert limiter.withheld_for(100.0) == 0.0

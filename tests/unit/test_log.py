@@ -132,6 +132,26 @@ def test_values_of_any_type_are_written() -> None:
     assert log.line["number"] is None
 
 
+def test_numbers_of_classes_that_behave_as_they_like_are_written_as_they_are() -> None:
+    class Whole(int):
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError
+
+        def __lt__(self, other: object) -> bool:
+            return True
+
+        __le__ = __gt__ = __ge__ = __lt__
+        __hash__ = int.__hash__
+
+    class Real(float):
+        pass
+
+    log = Log()
+    log.log.info("numbers", whole=Whole(7), large=Whole(2**70), real=Real(0.5))
+    line = log.line
+    assert (line["whole"], line["large"], line["real"]) == (7, hex(2**70), 0.5)
+
+
 def test_a_traceback_is_one_line_of_json_with_its_own_lines_inside() -> None:
     log = Log()
     try:

@@ -156,6 +156,7 @@ def test_long_lines_do_not_fill_the_memory(pipe: Pipe) -> None:
     assert lines.dropped() == {"debug": 0, "info": before, "warning": 0, "error": 0}
 
 
+@pytest.mark.slow
 def test_the_end_does_not_wait_for_who_does_not_read(pipe: Pipe) -> None:
     lines = _started(pipe)
     _full(pipe, lines)
@@ -245,6 +246,7 @@ lines.close(10)
 """
 
 
+@pytest.mark.slow
 def test_a_process_whose_log_nobody_reads_goes_on_and_has_counted() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PROCESS],

@@ -17,6 +17,7 @@ from aiokafka.structs import OffsetAndMetadata, OffsetAndTimestamp
 import consumer.cli.offsets
 import consumer.cli.with_kafka
 import consumer.offset_orders
+import consumer.reading
 from consumer.beginning import Fit, Look
 from consumer.cli.main import main
 from consumer.mark import ORDER_MARK
@@ -71,7 +72,7 @@ class Kafka:
 
     # clients
 
-    def reader(self) -> "Kafka":
+    def reader(self, isolation_level: str = "read_committed") -> "Kafka":
         return self
 
     def member(self, group: str) -> "Kafka":
@@ -166,7 +167,11 @@ def looking(monkeypatch: pytest.MonkeyPatch) -> None:
     async def looking(kafka: Kafka, partitions: Sequence[TopicPartition]) -> AsyncIterator[list[_Look]]:
         yield [_Look(kafka, partition) for partition in partitions]
 
+    async def all_watermarks(reader: Kafka, partitions: Sequence[TopicPartition]) -> Any:
+        return await reader.watermarks(reader, partitions)
+
     monkeypatch.setattr(consumer.offset_orders, "looking", looking)
+    monkeypatch.setattr(consumer.reading, "all_watermarks", all_watermarks)
 
 
 async def _positions(kafka: Kafka) -> Any:

@@ -28,6 +28,25 @@ def test_it_says_what_a_sort_would_say(steps: list[tuple[str, int | None]]) -> N
             assert list(found) == [key for value, key in sorted((value, key) for key, value in values.items())]
 
 
+@given(st.lists(st.integers(0, 99), unique=True), STEPS)
+def test_keys_in_pieces_are_those_that_stay_in_their_order(
+    values: list[int], steps: list[tuple[str, int | None]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ordered, "_BLOCK", 2)
+        found = Ordered[int]()
+        for value in values:
+            found.set(f"{value}", value)
+        given, changes = list[str](), iter(steps)
+        for keys in found.keys_in_pieces():
+            assert len(keys) <= 4, "no more than one block has"
+            given += [key for key in keys if key.isdecimal()]
+            for key, value in changes:
+                found.set(key, value)
+                break
+        assert given == [f"{value}" for value in sorted(values)]
+
+
 def test_it_is_freed_step_by_step() -> None:
     found = Ordered[int]()
     for number in range(5000):

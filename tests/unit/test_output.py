@@ -42,6 +42,7 @@ def test_a_command_whose_reader_has_gone_fails_and_says_nothing(arguments: list[
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_although_nothing_can_be_shown() -> None:
     done = run(["check-config", "/nowhere.yaml"], "> /dev/full")
     assert done.returncode == 2

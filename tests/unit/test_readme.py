@@ -1,4 +1,4 @@
-"""What the README shows of commands is what they print: the same words, whatever the numbers."""
+"""What the README and the operator's book show of commands is what they print: the same words, whatever the numbers."""
 
 import re
 import textwrap
@@ -26,10 +26,12 @@ from consumer.status.judge import problems
 from providers.sandbox import Incident
 from state.violation import Record
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-BLOCKS = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = f"{README}\n{(ROOT / 'deploy' / 'README.md').read_text()}"
+BLOCKS = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", PAGES, re.MULTILINE | re.DOTALL)
 SHOWN = [text for _, language, text in BLOCKS if not language]
-"""What is in a block without a language: the output of a command, or a picture of how things hang together."""
+"""What is in a block without a language: the output of a command."""
 
 WIDTH = 80
 SOC = ("network", "soc", RESPONDER)
@@ -42,7 +44,7 @@ def block(beginning: str) -> Sequence[str]:
 
 
 def test_every_output_that_is_shown_has_a_test_here() -> None:
-    beginnings = ("clawdstrike.events ─┬─", "1,133 events · ", "$ clawdstrike-alerting status config.yaml")
+    beginnings = ("1,133 events · ", "$ clawdstrike-alerting status config.yaml")
     assert [next((one for one in beginnings if text.startswith(one)), text) for text in SHOWN] == list(beginnings)
 
 

@@ -11,7 +11,8 @@ from consumer.clock import Moment
 from consumer.config import parse_config
 from consumer.deadletter import DeadLetter
 from consumer.event import TOMBSTONE
-from consumer.repartition import Forward, Repartition, partition_of
+from consumer.partitioning import partition_of
+from consumer.repartition import Forward, Repartition
 from state.store import Store
 from state.violation import Record
 from tests.support.events import encode, event, session_end

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from msgspec import structs
 
 from consumer.cli.dlq_shown import Known, show_letters
@@ -110,12 +111,13 @@ def stored(letter: DeadLetter | None, offset: int = 4) -> StoredLetter:
 
 
 def test_retryable_is_what_a_replay_can_help() -> None:
-    selection = Selection(retryable=True, inputs={"pagerduty": "events"})
+    selection = Selection(retryable=True, tasks={"pagerduty": [TopicPartition("events", 3)]})
     assert selection.has(stored(LETTER))
     assert not selection.has(stored(replace(LETTER, retryable=False)))
     assert not selection.has(stored(replace(LETTER, cut=Cut(1, 2, 3, "4")))), "of one that was cut only a part is there"
     assert not selection.has(stored(replace(LETTER, provider="opsgenie"))), "nobody would decide it"
     assert not selection.has(stored(replace(LETTER, record=structs.replace(LETTER.record, topic="former"))))
+    assert not selection.has(stored(replace(LETTER, record=structs.replace(LETTER.record, partition=4))))
     assert not selection.has(stored(None))
 
 

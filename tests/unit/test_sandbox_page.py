@@ -147,6 +147,7 @@ async def test_under_a_name_that_anybody_could_have_it_is_not_served(browser: Br
 # --- the stream
 
 
+@pytest.mark.slow
 async def test_the_stream_tells_everything_and_then_what_changes(browser: Browser, sandbox: Sandbox) -> None:
     await browser.trigger("k1")
     async with browser.http.get(f"{browser.url}{PREFIX}stream") as stream:

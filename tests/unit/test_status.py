@@ -301,6 +301,7 @@ async def test_a_member_says_how_it_is() -> None:
     )
 
 
+@pytest.mark.slow
 async def test_servers_that_do_not_answer_are_all_waited_for_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.3)
 
@@ -361,6 +362,7 @@ def test_an_answer_that_is_not_ours_is_a_silence(body: bytes) -> None:
     assert answered("h", 1, body).silence == "what answers is no member of this service"
 
 
+@pytest.mark.slow
 def test_an_answer_is_cut_to_what_somebody_reads() -> None:
     body = json.dumps({"pipelines": {}, "reasons": ["x" * 10_000] * 10_000}).encode()
     server = answered("h", 1, body)

@@ -1,7 +1,7 @@
 """No step of the event loop takes longer where there is more to do (design section 16): what one does is counted."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,14 +16,16 @@ from consumer.checkpoint import divided
 from consumer.clock import Clock
 from consumer.forwarder import Forwarder, Stamps, _Cut
 from consumer.outbox import _Moments
+from consumer.state_records import counts_of_unread
 from consumer.turns import Turns
 from state import written
 from state.alert import Alert, Owed, Status
-from state.counts import with_counts
-from state.records import Position
+from state.counts import counts_of, with_counts
+from state.records import BESIDE, BESIDE_PREFIX, Position, encode_alert
 from state.store import Store
 from state.violation import Record, Severity
 from state.written import LARGE_BYTES, MAX_COUNTS
+from tests.support.delivery_setting import Setting
 from tests.support.loop import VirtualLoop
 
 MANY = 2_000
@@ -113,6 +115,85 @@ def test_what_is_written_is_what_there_was_at_the_cut_whatever_happens_before_it
     found = loop.complete(divided(store, store.cut(), Turns()))
     assert found.changes == [("2", None)]
     assert found.counts["1"].occurrences == 3
+
+
+# a restore
+
+
+def test_a_restore_asks_nothing_of_each_record_that_it_leaves_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    get = Store.get
+
+    def counting(store: Store, dedup_key: str) -> Alert | None:
+        nonlocal asked
+        asked += 1
+        return get(store, dedup_key)
+
+    setting = Setting()
+    (partition,) = setting.partitions
+    for number in range(MANY):
+        partition.kafka.state[b"key %d" % number] = b'{"v":2}'
+    monkeypatch.setattr(Store, "get", counting)
+    setting.restart()
+    assert partition.running.left_alone.count == MANY
+    assert asked < 10
+
+
+def test_alerts_that_become_one_with_what_was_beside_them_are_written_again_step_by_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = encode_alert(Alert("any", Status.OPEN, None, 1, 1.0, 1.0, 1.0, Severity.HIGH))
+    written, steps = 0, list[int]()
+    write_again = Store.write_again
+
+    def counting(store: Store, dedup_key: str) -> None:
+        nonlocal written
+        written += 1
+        write_again(store, dedup_key)
+
+    async def through(turns: Turns, work: Iterable[object]) -> None:
+        nonlocal written
+        for _ in work:
+            steps.append(written)
+            written = 0
+
+    setting = Setting()
+    (partition,) = setting.partitions
+    for number in range(MANY):
+        key = f"key {number}".encode()
+        partition.kafka.state[key] = partition.kafka.state[BESIDE + key] = value
+    monkeypatch.setattr(Store, "write_again", counting)
+    monkeypatch.setattr(Turns, "through", through)
+    setting.restart()
+    assert setting.faults == []
+    assert len(partition.running.store) == MANY
+    assert (sum(steps), max(steps)) == (2 * MANY, 2)
+    assert written == 0
+
+
+class Unread:
+    """The dedup keys of very many records that are left alone: it may be asked for one, and not gone through."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __contains__(self, dedup_key: object) -> bool:
+        self.asked += 1
+        return str(dedup_key).startswith("unread")
+
+
+def test_the_counts_of_unread_records_are_found_by_going_through_the_counts() -> None:
+    found = counts_of(large("any"))
+    unread = Unread()
+    counts = dict.fromkeys(
+        ("read", "unread", "unread, has one", f"{BESIDE_PREFIX}unread, has one", f"{BESIDE_PREFIX}unread, had one"),
+        found,
+    )
+    assert counts_of_unread(counts, unread, lambda key: key.endswith("has one")) == {
+        "unread": found,
+        "unread, has one": found,
+    }
+    assert unread.asked <= len(counts)
 
 
 # what time brings

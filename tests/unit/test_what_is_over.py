@@ -270,6 +270,18 @@ def test_an_alert_that_waits_for_a_check_holds_up_no_command_and_is_given_up_in_
     assert [letter.error_class for letter in setting.dead_letters] == ["given_up"]
 
 
+@pytest.mark.parametrize(("rate", "timeout"), [(Rate(1 / 40, 1), 30.0), (Rate(0.1, 1), 5.0)])
+def test_a_follow_up_at_a_slow_rate_waits_for_its_token_and_its_notification_is_said_once(
+    rate: Rate, timeout: float
+) -> None:
+    setting = Setting(rate=rate, timeout=timeout, follows_up=True, route_check=0.0)
+    setting.occur("x")
+    go(setting, 60)
+    setting.occur("x", severity="critical")
+    go(setting, 3600)
+    assert [call.kind for call in setting.calls] == ["trigger", "trigger", "follow-up"]
+
+
 # what comes, and what does not
 
 
@@ -318,3 +330,114 @@ def test_an_event_that_is_rejected_is_asked_once_more_where_a_check_is_answered_
     go(setting, 120)
     assert [letter.error_class for letter in setting.dead_letters] == ["rejected_400"]
     assert len([call for call in setting.calls if call.session == "bad"]) == 2
+
+
+# a doubt outlives nothing
+
+
+class Doubts:
+    """Rejects the triggers of ``bad`` with a text that nobody knows, and answers no check until ``knows``."""
+
+    def __init__(self) -> None:
+        self.bad: set[str] = set()
+        self.rejects_resolves = False
+        self.knows = False
+
+    def __call__(self, call: Call) -> Answer | TimesOut:
+        if call.kind == "check":
+            return Accepted() if self.knows else DOWN
+        is_rejected = call.kind == "trigger" or (call.kind == "resolve" and self.rejects_resolves)
+        return Rejected(422, "odd") if is_rejected and call.session in self.bad else Accepted()
+
+
+def classes(setting: Setting) -> list[str]:
+    return [letter.error_class for letter in setting.dead_letters]
+
+
+def rejects_an_update(provider: Doubts, *, may_owe: int | None = None) -> Setting:
+    """The provider has the alert x, and doubts about its second trigger are not cleared up."""
+    setting = Setting(provider, give_up=7200.0, may_owe=may_owe)
+    setting.occur("x")
+    go(setting, 5)
+    provider.bad = {"x"}
+    setting.occur("x", severity="critical")
+    go(setting, 60)
+    assert [call.answer for call in setting.left("trigger")][-1] == Rejected(422, "odd")
+    return setting
+
+
+def test_a_trigger_that_is_given_up_in_doubt_is_dead_lettered_once() -> None:
+    provider = Doubts()
+    setting = rejects_an_update(provider)
+    go(setting, 3600)
+    setting.end("x")
+    setting.loop.settle()
+    go(setting, 3700)
+    assert classes(setting) == ["given_up"]
+    provider.knows = True
+    go(setting, 120)
+    assert classes(setting) == ["given_up"]
+    assert "x" in setting.told("resolve")
+
+
+def test_what_comes_after_one_that_was_given_up_in_doubt_is_sent() -> None:
+    provider = Doubts()
+    setting = rejects_an_update(provider)
+    setting.end("x")
+    go(setting, 7300)
+    assert classes(setting) == ["given_up"]
+    provider.bad = set()
+    setting.occur("x")
+    provider.knows = True
+    go(setting, 120)
+    assert classes(setting) == ["given_up"]
+    assert [call.answer for call in setting.left("trigger")][-1] == Accepted()
+
+
+def test_a_trigger_that_overflows_in_doubt_is_dead_lettered_once_and_the_next_one_is_sent() -> None:
+    provider = Doubts()
+    setting = rejects_an_update(provider, may_owe=1)
+    setting.end("x")
+    setting.occur("y", severity="critical")
+    go(setting, 1)
+    assert classes(setting) == ["overflow"]
+    provider.bad = set()
+    go(setting, 30)
+    begin = setting.now
+    setting.occur("x", severity="critical")
+    provider.knows = True
+    go(setting, 120)
+    assert classes(setting) == ["overflow"]
+    assert "x" in {call.session for call in setting.left("trigger", since=begin)}
+
+
+def test_a_new_page_does_not_wait_for_the_doubt_about_a_resolve() -> None:
+    provider = Doubts()
+    setting = Setting(provider)
+    setting.occur("x")
+    go(setting, 60)
+    provider.bad, provider.rejects_resolves = {"x"}, True
+    setting.end("x")
+    go(setting, 60)
+    assert [call.answer for call in setting.left("resolve")] == [Rejected(422, "odd")]
+    provider.bad = set()
+    begin = setting.now
+    setting.occur("x")
+    go(setting, 5)
+    assert [call.session for call in setting.left("trigger", since=begin)] == ["x"]
+
+
+def test_a_doubt_about_an_acknowledge_is_not_asked_again_for_each_event() -> None:
+    def says(call: Call) -> Answer:
+        if call.kind == "check":
+            return DOWN
+        return Rejected(422, "odd") if call.kind == "acknowledge" else Accepted()
+
+    setting = Setting(says)
+    setting.occur("x")
+    go(setting, 60)
+    setting.acknowledge("x")
+    for _ in range(20):
+        go(setting, 5)
+        setting.occur("x")
+    assert len(setting.left("acknowledge")) == 1

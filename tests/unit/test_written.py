@@ -127,6 +127,7 @@ def size_of(transactions: Sequence[Sequence[Sent]]) -> int:
     return sum(len(record.value or b"") for sent in transactions for record in sent)
 
 
+@pytest.mark.slow
 def test_a_hundred_large_events_are_written_once_whatever_is_counted_into_them() -> None:
     """128 MiB, of which 27 MiB were the events themselves."""
     partition = Partition()

@@ -1,0 +1,16 @@
+"""What whoever runs a program of this distribution can mend, or has to know."""
+
+from typing import ClassVar
+
+
+class UserError(Exception):
+    """A command ends with it: its text is for the user, a line or more, and there is no traceback."""
+
+    exit_code: ClassVar[int] = 1
+    """Of the process: 1, something has failed."""
+
+
+class Mistake(UserError):
+    """The arguments do not fit, or the configuration, or a file that it names."""
+
+    exit_code: ClassVar[int] = 2
