@@ -16,7 +16,7 @@ from consumer.cli.ending import UsageError
 from consumer.cli.last_event import LastEvent, last_event
 from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
-from consumer.commanded import state_ends
+from consumer.commanded import ends_of
 from consumer.config import Config
 from consumer.event import violation_of
 from consumer.kafka import KafkaClients
@@ -61,8 +61,8 @@ def main(args: argparse.Namespace) -> int:
         providers = _providers(args, config)
         ends: Offsets = {}
         if args.action in KINDS and args.wait is not None:
-            states = [one for provider in providers for one in partitions[config.kafka.state_topic(provider)]]
-            ends = await state_ends(clients, states)
+            topics = [*map(config.kafka.state_topic, providers), config.kafka.topics.feedback]
+            ends = await ends_of(clients, [one for topic in topics for one in partitions[topic]])
         began = time.time()
         pipelines = {pipeline.provider.name: pipeline for pipeline in build_pipelines(config)}
         found = await _found(providers, config, clients, partitions, pipelines)

@@ -5,7 +5,6 @@ All keys are looked up before anything is written: where one of them is not ther
 
 import argparse
 import getpass
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -136,8 +135,8 @@ async def command(
 ) -> int:
     """Do what was asked about what was found.
 
-    ``ends`` is where the state topics ended before they were read. Exit code 0; 1 if a key is not there, the answer was
-    no, or it is not done in time.
+    ``ends`` is where the state topics, and the feedback topic, ended before they were read. Exit code 0; 1 if a key is
+    not there, the answer was no, or it is not done in time.
     """
     kind = KINDS[args.action]
     if args.dedup_keys:
@@ -158,15 +157,14 @@ async def command(
         return 1
     sent = Sent()
     if wanted and not args.dry_run:
-        # What is seen in a table is what is meant: nothing that has come since is ended by it.
-        given_at = time.time() if args.dedup_keys else looked.at
-        sent = await send(clients, config, args.by or _user(), given_at, wanted)
+        # What was found is what is meant, and each command says what that was: the tasks pass over what has come since.
+        sent = await send(clients, config, args.by or _user(), looked.at, wanted)
     if not args.json and sent.places:
         _tell_sent(wanted, len(sent.places), config.kafka.topics.feedback)
     stages: Mapping[tuple[str, str], Stage] = {}
-    awaited = awaited_of(planned, sent, config)
+    awaited = awaited_of(planned, sent, looked.at, config)
     if awaited and args.wait is not None and not args.dry_run:
-        stages = await wait(args, clients, ends, awaited, alerts_of(planned, config))
+        stages = await wait(args, clients, config, ends, awaited, alerts_of(planned, config))
     if args.json:
         _show_json(args, planned, sent, stages, config)
     return _end(args, sent, len(wanted), stages)
@@ -228,12 +226,14 @@ def _end(args: argparse.Namespace, sent: Sent, wanted: int, stages: Mapping[tupl
 
 
 def not_done(undone: Mapping[str, Stage], waited: float) -> str:
-    """A sentence that these keys are not where they were to be, and how far each has come."""
+    """A sentence that these keys are not where they were to be, and how far each has come; ``waited`` for so long, if
+    more can come of one."""
     by_stage: dict[Stage, list[str]] = {}
     for key, at in undone.items():
         by_stage.setdefault(at, []).append(key)
     parts = [f"{_some(keys)} ({at.value})" for at, keys in by_stage.items()]
-    return f"not done within {waited:g} s: {', '.join(parts)}"
+    within = "" if all(at.is_final for at in by_stage) else f" within {waited:g} s"
+    return f"not done{within}: {', '.join(parts)}"
 
 
 def _some(keys: Sequence[str]) -> str:
