@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from consumer.cli.alerts_found import FILTERS, Found, Looked, add_filters, chosen, has_filter, not_there, show_alerts
+from consumer.cli.alerts_found import FILTERS, Found, Looked, add_filters, chosen, has_filter, of_keys, show_alerts
 from consumer.cli.alerts_sent import Order, Sent, alerts_of, awaited_of, send, wait
 from consumer.cli.arguments import add_config, text
 from consumer.cli.asking import add_arguments, agreed, require_somebody
@@ -110,22 +110,6 @@ def _needless(kind: Kind, statuses: Collection[Status]) -> str | None:
     return "the alert is being resolved already" if is_resolving else "the alert is acknowledged already"
 
 
-def named(keys: Sequence[str], looked: Looked) -> tuple[list[Found], list[str]]:
-    """The alerts with these dedup keys, in their order, and a sentence for each key that has none.
-
-    Raises `UsageError` for a key that several providers have.
-    """
-    by_key: dict[str, list[Found]] = {key: [] for key in keys}
-    for one in looked.found:
-        if one.alert.dedup_key in by_key:
-            by_key[one.alert.dedup_key].append(one)
-    for key, alerts in by_key.items():
-        if len({one.provider for one in alerts}) > 1:
-            raise UsageError(f"--provider: both providers have an alert with the dedup key {key}: say which is meant")
-    missing = [not_there(key, looked) for key, alerts in by_key.items() if not alerts]
-    return [one for alerts in by_key.values() for one in alerts], missing
-
-
 async def command(
     args: argparse.Namespace,
     config: Config,
@@ -140,7 +124,8 @@ async def command(
     """
     kind = KINDS[args.action]
     if args.dedup_keys:
-        meant, missing = named(list(dict.fromkeys(args.dedup_keys)), looked)
+        by_key, missing = of_keys(args.dedup_keys, looked)
+        meant = [one for alerts in by_key.values() for one in alerts]
         if missing:
             others = "; nothing was written about the others" if len(set(args.dedup_keys)) > len(missing) else ""
             complain([*missing[:-1], missing[-1] + others])
