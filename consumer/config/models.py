@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretSt
 from consumer.config.contradictions import why_nothing_alerts
 from consumer.config.kafka import KafkaConfig
 from consumer.config.service import DeliveryConfig, LogConfig, RouteSettings, ServerConfig, WebhooksConfig
+from consumer.filter import Filter
 from consumer.keys import KeyTemplate, check_text_template
 from providers.masking import SHORTEST
 from providers.opsgenie.settings import HeartbeatSettings, OpsGenieSettings
@@ -158,6 +159,17 @@ class AlertingConfig(Settings):
     exclude_event_types: tuple[NonEmpty, ...] = ()
     pagerduty: PagerDutySection | None = None
     opsgenie: OpsGenieSection | None = None
+
+    @property
+    def filter(self) -> Filter:
+        """Which denials are alertable."""
+        return Filter(
+            self.min_severity,
+            self.include_guards,
+            self.exclude_guards,
+            self.include_event_types,
+            self.exclude_event_types,
+        )
 
     @model_validator(mode="after")
     def _something_can_alert(self) -> Self:
