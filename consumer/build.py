@@ -2,7 +2,7 @@
 
 from consumer.config import Config, ProviderSection, needs_repartition
 from consumer.event import Decoder
-from consumer.filter import EndRule, EndRules, Filter
+from consumer.filter import EndRule, EndRules
 from consumer.keys import KeyTemplate
 from consumer.pipeline import Pipeline
 from consumer.record_key import RecordKey
@@ -28,21 +28,14 @@ def _build(config: Config, name: str, section: ProviderSection) -> Pipeline:
     provider = PROVIDERS[name].build(section)
     template = KeyTemplate.parse(section.deduplication.key_template, provider.key_limit)
     is_keyed = needs_repartition(template, config.kafka.event_key)
-    alerting, delivery, resolve = config.exporters.alerting, config.delivery, section.auto_resolve
-    filter = Filter(
-        alerting.min_severity,
-        alerting.include_guards,
-        alerting.exclude_guards,
-        alerting.include_event_types,
-        alerting.exclude_event_types,
-    )
+    delivery, resolve = config.delivery, section.auto_resolve
     return Pipeline(
         provider=provider,
         group_id=config.kafka.group(name),
         input_topic=config.kafka.keyed_topic(name) if is_keyed else config.kafka.topics.events,
         state_topic=config.kafka.state_topic(name),
         dlq_topic=config.kafka.topics.dlq,
-        decoder=Decoder(filter, _ends(section, template), delivery.max_event_bytes),
+        decoder=Decoder(config.exporters.alerting.filter, _ends(section, template), delivery.max_event_bytes),
         template=template,
         policy=Policy(
             section.deduplication.window_seconds,

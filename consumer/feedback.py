@@ -1,21 +1,23 @@
 """Records of the feedback topic: what operators command, and dead letters to be decided again (design section 6).
 
-The record key of a command is the alert's dedup key, the value is JSON that says when and by whom. A replay is the dead
-letter byte for byte (key, value, all headers) with two headers behind them, so that nothing in it can pass for ours.
+The record key of a command is the alert's dedup key, the value is JSON that says when, by whom, and what was seen then.
+A replay is the dead letter byte for byte (key, value, all headers) with two headers behind them, so that nothing in it
+can pass for ours.
 Anybody who may write to the topic chooses its bytes: decoding gives a value or raises `MalformedFeedback`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from msgspec.structs import replace
 
 from consumer.deadletter import DeadLetter, Headers, decode
-from state.alert import EARLIEST
-from state.violation import HEADER_OVERHEAD, Record
+from state.alert import EARLIEST, Alert
+from state.seen import News, Seen, last_seen, news
+from state.violation import HEADER_OVERHEAD, Record, Severity
 
 KIND: Final = "alerting.kind"
 PROVIDER: Final = "alerting.provider"
@@ -44,13 +46,18 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An operator acknowledges or resolves an alert; ``at`` is in seconds since the epoch."""
+    """An operator acknowledges or resolves an alert; ``at`` is in seconds since the epoch.
+
+    ``seen`` are the alerts of the key that are meant, as they were shown, of which there may be one in each of several
+    partitions; empty: nobody knows, as with a command of release 0.1.
+    """
 
     kind: Kind
     provider: str
     dedup_key: str
     at: float
     by: str
+    seen: Sequence[Seen] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +77,26 @@ class Replay:
 Feedback = Command | Replay
 
 
+def unmeant(kind: Kind, at: float, seen: Collection[Seen], alert: Alert) -> News | None:
+    """Why a command is not about the alert as it is, None if it is: what has come later than what an operator has seen
+    is neither acknowledged nor ended by it."""
+    known = None
+    if seen:
+        if (found := news(alert, seen)) is not None or kind is Kind.ACKNOWLEDGE:
+            return found
+        known = last_seen(alert, seen)
+    if kind is Kind.ACKNOWLEDGE:
+        return News.CAME_BACK if at < alert.first_seen else None
+    # What was seen has occurred before the command, whatever the clocks say by which both are dated.
+    return News.OCCURRED if alert.last_seen > (at if known is None else max(at, known)) else None
+
+
 def encode_command(command: Command) -> tuple[bytes, bytes, list[tuple[str, bytes | None]]]:
     """Key, value and headers of a command."""
-    value = orjson.dumps({"v": _VERSION, "at": command.at, "by": command.by})
+    facts: dict[str, Any] = {"v": _VERSION, "at": command.at, "by": command.by}
+    if command.seen:
+        facts["seen"] = [_seen_to_json(one) for one in command.seen]
+    value = orjson.dumps(facts)
     headers: list[tuple[str, bytes | None]] = [
         (PROVIDER, command.provider.encode()),
         (KIND, command.kind.value.encode()),
@@ -108,13 +132,35 @@ def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, ti
         dedup_key, provider = key.decode(), named.decode()
         facts = orjson.loads(value or b"")
         at, by = float(facts["at"]), facts["by"]
-    except (ValueError, KeyError, TypeError) as error:
+        seen = tuple(_seen_from_json(one) for one in facts.get("seen") or ())
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MalformedFeedback(f"unreadable command: {type(error).__name__}") from None
     if not isinstance(by, str):
         raise MalformedFeedback("unreadable command: by is no text")
     if timestamp >= EARLIEST * 1000:
         at = min(at, timestamp / 1000)  # a clock that is ahead must not let a command end what comes after it
-    return Command(kind, provider, dedup_key, at, by[:_MAX_NAME])
+    return Command(kind, provider, dedup_key, at, by[:_MAX_NAME], seen)
+
+
+def _seen_to_json(seen: Seen) -> dict[str, Any]:
+    return {
+        "begun": seen.begun,
+        "first_seen": seen.first_seen,
+        "last_seen": seen.last_seen,
+        "occurrences": seen.occurrences,
+        "highest": int(seen.highest),
+    }
+
+
+def _seen_from_json(json: dict[str, Any]) -> Seen:
+    begun = json["begun"]
+    return Seen(
+        None if begun is None else float(begun),
+        float(json["first_seen"]),
+        float(json["last_seen"]),
+        int(json["occurrences"]),
+        Severity(json["highest"]),
+    )
 
 
 def _kind(text: bytes) -> Kind:

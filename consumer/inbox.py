@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
-from consumer.feedback import Command, Feedback, Kind, Replay
+from consumer.feedback import Command, Feedback, Kind, Replay, unmeant
 from consumer.lane import Lane
 from consumer.moves import Forwarded, HandOver, Move, Moved
 from consumer.pipeline import Decision, Elsewhere, Pipeline
@@ -30,8 +30,8 @@ _AT_A_TIME = 25
 
 class TaskInbox:
     """The feedback of one task. ``moves`` are the records about homes that it has been handed; ``elsewhere`` is what it
-    knows of other tasks, None while homes have never moved. ``commanded`` is told of each command, whether its alert is
-    here or not (yet), ``arrived`` that there are moves.
+    knows of other tasks, None while homes have never moved. ``commanded`` is told of each command that is about the
+    alert as it is here, or whose alert is not here (yet), ``arrived`` that there are moves.
 
     ``waits`` says of a dedup key that its request is on the wire, ``has_room`` of a replay that its route takes more to
     owe; ``changed`` is told of an alert that feedback has changed, ``ended`` of one that it has ended, ``decided`` of a
@@ -186,19 +186,17 @@ class TaskInbox:
             return True  # another task's, or gone
         if self._waits(feedback.dedup_key):
             return False
-        self._commanded(feedback)
         self._command(feedback, alert)
         return True
 
     def _command(self, command: Command, alert: Alert) -> None:
-        is_acknowledge = command.kind is Kind.ACKNOWLEDGE
         fields = {"command": command.kind.value, "dedup_key": command.dedup_key, "by": command.by, "at": command.at}
-        # What an operator has seen is what there was then: nothing that came later is acknowledged or ended by it.
-        if command.at < (alert.first_seen if is_acknowledge else alert.last_seen):
+        if (news := unmeant(command.kind, command.at, command.seen, alert)) is not None:
             self._metrics.feedback(command.kind.value, "ignored")
-            self._log.warning("command_ignored", reason="it has come back", status=alert.status.value, **fields)
+            self._log.warning("command_ignored", reason=news.value, status=alert.status.value, **fields)
             return
-        after = acknowledge(alert) if is_acknowledge else over(alert, Ending.OPERATOR)
+        self._commanded(command)
+        after = acknowledge(alert) if command.kind is Kind.ACKNOWLEDGE else over(alert, Ending.OPERATOR)
         result = "ignored" if after is alert else "applied"
         self._metrics.feedback(command.kind.value, result)
         self._log.info(f"command_{result}", status=after.status.value if after is not None else "gone", **fields)

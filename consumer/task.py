@@ -563,9 +563,11 @@ class Task(OwnedPartition):
         return self.is_running and self._moving.wants_to_know_all
 
     def _commanded(self, command: Command) -> None:
-        """What an operator has resolved may come from another partition only now."""
+        """What an operator has resolved may come from another partition only now: no later than it was seen, for
+        whatever has occurred since may be another life of the key, or worse."""
         if command.kind is Kind.RESOLVE:
-            self._moving.ended(End(command.dedup_key, command.at))
+            at = max((one.last_seen for one in command.seen), default=command.at)
+            self._moving.ended(End(command.dedup_key, at))
 
     def _changed_by_feedback(self, alert: Alert) -> None:
         self._urgent.set()

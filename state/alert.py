@@ -11,6 +11,7 @@ never changes, so "the alert exactly as it was" is the same object, and that is 
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from math import inf, nextafter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -186,6 +187,10 @@ class Alert(Struct, frozen=True, gc=False):
     None if it is the session's id, as most are (or in the state of a release that did not keep it). ``ended_by`` is
     what has ended it, while it is resolving (None: not known, as in the state of a release that did not keep it).
 
+    ``begun`` tells this life of the key from others: when its first occurrence was decided, or the one that opened it
+    again when it was resolving. It is compared and nothing else, so no clock matters (None: by a release that did not
+    keep it).
+
     ``source`` is that of the event in ``told``; where that is None, of the one that was told, or was to be, before. It
     decides nothing: people ask for it. That of what is owed is in ``owed``.
     """
@@ -212,6 +217,7 @@ class Alert(Struct, frozen=True, gc=False):
     key: bytes | None = None
     ended_by: Ending | None = None
     source: Source | None = None
+    begun: float | None = None
 
 
 class Occurrence(Struct, frozen=True, gc=False):
@@ -257,7 +263,7 @@ def occurred(
         owed = _owe(occurrence, now)
         fresh = Alert(
             dedup_key, Status.OPEN, session_id, 1, time, time, now, severity,
-            owed=owed, integration=integration, key=key,
+            owed=owed, integration=integration, key=key, begun=now,
         )  # fmt: skip
         return fresh, Outcome.TRIGGERED
 
@@ -266,8 +272,9 @@ def occurred(
     if told is not None and told.at > now:
         told = replace(told, at=now)
     last_seen = alert.last_seen if alert.last_seen <= now else now
-    outcome, status, unsettled = Outcome.TRIGGERED, alert.status, alert.unsettled
+    outcome, status, unsettled, begun = Outcome.TRIGGERED, alert.status, alert.unsettled, alert.begun
     if status is Status.RESOLVING:
+        begun = now if now != begun else nextafter(now, inf)
         # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that.
         status, unsettled = Status.OPEN, unsettled or (owed_before is None and _may_be_resolved(alert))
         if owed_before is None:
@@ -315,6 +322,7 @@ def occurred(
         _kept_key(occurrence.record, alert.session_id),
         None,
         alert.source,
+        begun,
     ), outcome
 
 

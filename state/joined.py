@@ -76,6 +76,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         key=later.key,
         ended_by=(own.ended_by or other.ended_by) if is_over else None,
         source=told_last.source,
+        begun=(kept if is_over or kept in live else live[0]).begun,
     )
 
 

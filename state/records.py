@@ -116,6 +116,8 @@ def encode_alert(alert: Alert) -> bytes:
         value["ended_by"] = alert.ended_by.value
     if (found := alert.source) is not None:
         value["source"] = (found.guard, found.tenant, found.topic, found.partition)
+    if alert.begun is not None:
+        value["begun"] = alert.begun
     return orjson.dumps(value)
 
 
@@ -127,7 +129,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
         if json["v"] != _VERSION:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
         session, told, owed, route, overflow = get("session"), get("told"), get("owed"), get("route"), get("overflow")
-        integration, former, origin = get("integration"), get("former"), get("source")
+        integration, former, origin, begun = get("integration"), get("former"), get("source"), get("begun")
         occurrences, first_seen, last_seen, decided = (
             json["occurrences"], json["first_seen"], json["last_seen"], json["decided"]
         )  # fmt: skip
@@ -138,6 +140,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             or first_seen.__class__ not in _NUMBERS
             or last_seen.__class__ not in _NUMBERS
             or decided.__class__ not in _NUMBERS
+            or (begun is not None and begun.__class__ not in _NUMBERS)
             or has.__class__ is not bool
             or unsettled.__class__ is not bool
             or acknowledging.__class__ is not bool
@@ -166,6 +169,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             _from_text(get("key")),
             _ENDINGS.get(get("ended_by")),  # one that only a later release knows is not known
             None if origin is None else _known_source(*origin[:4]),  # a later release may say more
+            decided if begun == decided else begun,  # of an alert that has occurred once: one number for both
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error

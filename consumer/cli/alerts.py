@@ -9,14 +9,14 @@ from typing import Any
 
 from consumer.build import build_pipelines
 from consumer.cli.alert_facts import Outlook, details, facts, names_it_says
-from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, not_there, show_alerts
+from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, of_keys, show_alerts
 from consumer.cli.alerts_order import KINDS, add_actions, check_usage, command
 from consumer.cli.arguments import add_config, count, text
 from consumer.cli.ending import UsageError
 from consumer.cli.last_event import LastEvent, last_event
 from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
-from consumer.commanded import state_ends
+from consumer.commanded import ends_of
 from consumer.config import Config
 from consumer.event import violation_of
 from consumer.kafka import KafkaClients
@@ -62,8 +62,8 @@ def main(args: argparse.Namespace) -> int:
         providers = _providers(args, config)
         ends: Offsets = {}
         if args.action in KINDS and args.wait is not None:
-            states = [one for provider in providers for one in partitions[config.kafka.state_topic(provider)]]
-            ends = await state_ends(clients, states)
+            topics = [*map(config.kafka.state_topic, providers), config.kafka.topics.feedback]
+            ends = await ends_of(clients, [one for topic in topics for one in partitions[topic]])
         began = time.time()
         pipelines = {pipeline.provider.name: pipeline for pipeline in build_pipelines(config)}
         found = await _found(providers, config, clients, partitions, pipelines)
@@ -146,22 +146,20 @@ async def _show_with_event(
     looked: Looked,
     pipelines: Mapping[str, Pipeline],
 ) -> int:
-    named = _of_key(args, looked)
-    if not named:
-        complain([not_there(args.dedup_key, looked)])
+    by_key, missing = of_keys([args.dedup_key], looked)
+    if missing:
+        complain(missing)
         return 1
+    named = _newest_first(by_key[args.dedup_key])
     newest = named[0]
     pipeline, alert = pipelines[newest.provider], newest.alert
     event = await last_event(alert, pipeline.template, partial(read_record, clients))
     return _show(args, named, event, _outlook(pipeline, alert, config))
 
 
-def _of_key(args: argparse.Namespace, looked: Looked) -> list[Found]:
-    """The alerts with the dedup key, the one that something was heard of last before the others: records of one dedup
-    key can have come in several partitions."""
-    named = [one for one in looked.found if one.alert.dedup_key == args.dedup_key]
-    if len({one.provider for one in named}) > 1:
-        raise UsageError("--provider: both providers have an alert with this dedup key: say which is meant")
+def _newest_first(named: Sequence[Found]) -> list[Found]:
+    """The alerts of a dedup key, of which records can have come in several partitions, the one that something was heard
+    of last before the others."""
     return sorted(named, key=lambda one: (-one.alert.decided, one.partition))
 
 

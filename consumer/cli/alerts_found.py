@@ -3,24 +3,18 @@
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from heapq import nlargest
+from itertools import zip_longest
 from typing import Any, Final
 
 from consumer.cli.arguments import text
+from consumer.cli.ending import UsageError
 from consumer.cli.last_event import names_of
+from consumer.cli.nearest import nearest
 from consumer.cli.terminal import age, complain, counted, show_table
 from state.alert import Alert, Former, Status, due, kept_name
 from state.violation import Severity
 
-NEAREST: Final = 3
-"""So many keys are named beside one that is not there."""
-
 FILTERS: Final = ("--status", "--severity", "--guard", "--tenant", "--orphaned")
-
-_COMPARED: Final = 1000
-"""With how many keys one that is not there is compared as a whole, which takes some 0.1 ms each."""
-
 _COLUMNS = ("STATUS", "SEVERITY", "SEEN", "SINCE", "LAST", "OWES", "ORPHANED AT", "PROVIDER", "DEDUP KEY")
 
 
@@ -114,27 +108,31 @@ def _named(found: Sequence[Found], guards: Sequence[str] | None, tenants: Sequen
     return named
 
 
-def not_there(dedup_key: str, looked: Looked) -> str:
-    """A sentence that there is no alert with this dedup key where it was looked, and which keys there are like it."""
-    near = nearest(dedup_key, {one.alert.dedup_key for one in looked.found})
-    hint = f"; the nearest: {', '.join(near)}" if near else ""
-    return f"there is no alert with the dedup key {dedup_key} at {' or '.join(looked.providers)}{hint}"
+def of_keys(keys: Sequence[str], looked: Looked) -> tuple[dict[str, list[Found]], list[str]]:
+    """The alerts with these dedup keys, in their order, and a sentence for each key that has none.
+
+    Raises `UsageError` for a key that several providers have.
+    """
+    by_key: dict[str, list[Found]] = {key: [] for key in keys}
+    for one in looked.found:
+        if one.alert.dedup_key in by_key:
+            by_key[one.alert.dedup_key].append(one)
+    for key, alerts in by_key.items():
+        if len({one.provider for one in alerts}) > 1:
+            raise UsageError(f"--provider: both providers have an alert with the dedup key {key}: say which is meant")
+    missing = [key for key, alerts in by_key.items() if not alerts]
+    return by_key, not_there(missing, looked) if missing else []
 
 
-def nearest(dedup_key: str, keys: Iterable[str]) -> list[str]:
-    """Up to `NEAREST` of the keys that look like this one, the nearest first."""
-    # Of very many, those that begin and end like it: comparing all of them would take a minute.
-    alike = nlargest(_COMPARED, keys, key=lambda key: (_common_ends(dedup_key, key), key))
-    return get_close_matches(dedup_key, alike, NEAREST)
-
-
-def _common_ends(one: str, other: str) -> int:
-    return _common_beginning(one, other) + _common_beginning(one[::-1], other[::-1])
-
-
-def _common_beginning(one: str, other: str) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+def not_there(dedup_keys: Sequence[str], looked: Looked) -> list[str]:
+    """Of each of these keys a sentence that there is no alert with it where it was looked, and, of the first of them,
+    which keys there are like it."""
+    near = nearest(dedup_keys, [one.alert.dedup_key for one in looked.found])
+    hints = [f"; the nearest: {', '.join(found)}" if found else "" for found in near]
+    return [
+        f"there is no alert with the dedup key {key} at {' or '.join(looked.providers)}{hint}"
+        for key, hint in zip_longest(dedup_keys, hints, fillvalue="")
+    ]
 
 
 # a table

@@ -5,12 +5,11 @@ All keys are looked up before anything is written: where one of them is not ther
 
 import argparse
 import getpass
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from consumer.cli.alerts_found import FILTERS, Found, Looked, add_filters, chosen, has_filter, not_there, show_alerts
+from consumer.cli.alerts_found import FILTERS, Found, Looked, add_filters, chosen, has_filter, of_keys, show_alerts
 from consumer.cli.alerts_sent import Order, Sent, alerts_of, awaited_of, send, wait
 from consumer.cli.arguments import add_config, text
 from consumer.cli.asking import add_arguments, agreed, require_somebody
@@ -112,22 +111,6 @@ def _needless(kind: Kind, statuses: Collection[Status]) -> str | None:
     return "the alert is being resolved already" if is_resolving else "the alert is acknowledged already"
 
 
-def named(keys: Sequence[str], looked: Looked) -> tuple[list[Found], list[str]]:
-    """The alerts with these dedup keys, in their order, and a sentence for each key that has none.
-
-    Raises `UsageError` for a key that several providers have.
-    """
-    by_key: dict[str, list[Found]] = {key: [] for key in keys}
-    for one in looked.found:
-        if one.alert.dedup_key in by_key:
-            by_key[one.alert.dedup_key].append(one)
-    for key, alerts in by_key.items():
-        if len({one.provider for one in alerts}) > 1:
-            raise UsageError(f"--provider: both providers have an alert with the dedup key {key}: say which is meant")
-    missing = [not_there(key, looked) for key, alerts in by_key.items() if not alerts]
-    return [one for alerts in by_key.values() for one in alerts], missing
-
-
 async def command(
     args: argparse.Namespace,
     config: Config,
@@ -137,12 +120,13 @@ async def command(
 ) -> int:
     """Do what was asked about what was found.
 
-    ``ends`` is where the state topics ended before they were read. Exit code 0; 1 if a key is not there, the answer was
-    no, or it is not done in time.
+    ``ends`` is where the state topics, and the feedback topic, ended before they were read. Exit code 0; 1 if a key is
+    not there, the answer was no, or it is not done in time.
     """
     kind = KINDS[args.action]
     if args.dedup_keys:
-        meant, missing = named(list(dict.fromkeys(args.dedup_keys)), looked)
+        by_key, missing = of_keys(args.dedup_keys, looked)
+        meant = [one for alerts in by_key.values() for one in alerts]
         if missing:
             others = "; nothing was written about the others" if len(set(args.dedup_keys)) > len(missing) else ""
             complain([*missing[:-1], missing[-1] + others])
@@ -159,15 +143,14 @@ async def command(
         return 1
     sent = Sent()
     if wanted and not args.dry_run:
-        # What is seen in a table is what is meant: nothing that has come since is ended by it.
-        given_at = time.time() if args.dedup_keys else looked.at
-        sent = await send(clients, config, args.by or _user(), given_at, wanted)
+        # What was found is what is meant, and each command says what that was: the tasks pass over what has come since.
+        sent = await send(clients, config, args.by or _user(), looked.at, wanted)
     if not args.json and sent.places:
         _tell_sent(wanted, len(sent.places), config.kafka.topics.feedback)
     stages: Mapping[tuple[str, str], Stage] = {}
-    awaited = awaited_of(planned, sent, config)
+    awaited = awaited_of(planned, sent, looked.at, config)
     if awaited and args.wait is not None and not args.dry_run:
-        stages = await wait(args, clients, ends, awaited, alerts_of(planned, config))
+        stages = await wait(args, clients, config, ends, awaited, alerts_of(planned, config))
     if args.json:
         _show_json(args, planned, sent, stages, config)
     return _end(args, sent, len(wanted), stages)
@@ -229,12 +212,14 @@ def _end(args: argparse.Namespace, sent: Sent, wanted: int, stages: Mapping[tupl
 
 
 def not_done(undone: Mapping[str, Stage], waited: float) -> str:
-    """A sentence that these keys are not where they were to be, and how far each has come."""
+    """A sentence that these keys are not where they were to be, and how far each has come; ``waited`` for so long, if
+    more can come of one."""
     by_stage: dict[Stage, list[str]] = {}
     for key, at in undone.items():
         by_stage.setdefault(at, []).append(key)
     parts = [f"{_some(keys)} ({at.value})" for at, keys in by_stage.items()]
-    return f"not done within {waited:g} s: {', '.join(parts)}"
+    within = "" if all(at.is_final for at in by_stage) else f" within {waited:g} s"
+    return f"not done{within}: {', '.join(parts)}"
 
 
 def _some(keys: Sequence[str]) -> str:

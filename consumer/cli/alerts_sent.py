@@ -18,6 +18,7 @@ from consumer.feedback import Command, Kind, encode_command
 from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.reading import Offsets
 from state.alert import Alert
+from state.seen import Seen, seen_of
 
 SEND_SECONDS = 30.0
 
@@ -34,6 +35,11 @@ class Order:
     dedup_key: str
     found: Sequence[Found]
     needless: str | None
+
+    @property
+    def seen(self) -> Sequence[Seen]:
+        """What there is to see of its alerts."""
+        return [seen_of(one.alert) for one in self.found]
 
 
 @dataclass(slots=True)
@@ -52,7 +58,8 @@ async def send(clients: KafkaClients, config: Config, by: str, at: float, wanted
     try:
         await start_producer(producer)
         for order in wanted:
-            key, value, headers = encode_command(Command(order.kind, order.provider, order.dedup_key, at, by))
+            command = Command(order.kind, order.provider, order.dedup_key, at, by, order.seen)
+            key, value, headers = encode_command(command)
             try:
                 writing.append(await producer.send(topic, value, key, headers=headers))
             except KafkaError as error:
@@ -71,13 +78,14 @@ async def send(clients: KafkaClients, config: Config, by: str, at: float, wanted
     return sent
 
 
-def awaited_of(planned: Iterable[Order], sent: Sent, config: Config) -> list[Awaited]:
+def awaited_of(planned: Iterable[Order], sent: Sent, at: float, config: Config) -> list[Awaited]:
     """What can be waited for: what was written, and what is being resolved already."""
     return [
-        Awaited(order.kind, _partition(one, config), order.dedup_key, place)
+        Awaited(order.kind, _partition(one, config), order.dedup_key, place, at, seen)
         for order in planned
         for place in (sent.places.get((order.provider, order.dedup_key)),)
         if place is not None or order.needless is not None
+        for seen in (order.seen,)
         for one in order.found
     ]
 
@@ -94,22 +102,24 @@ def _partition(one: Found, config: Config) -> TopicPartition:
 async def wait(
     args: argparse.Namespace,
     clients: KafkaClients,
+    config: Config,
     ends: Offsets,
     awaited: Sequence[Awaited],
     alerts: Mapping[tuple[TopicPartition, str], Alert],
 ) -> Mapping[tuple[str, str], Stage]:
-    """How far all have come, when nothing more comes of any of them or the time is over; each is told when it is."""
-    watch, told = Watch(awaited, alerts), set()
+    """How far all have come, when nothing more comes of any of them or the time is over; each is told when it is.
+
+    ``ends`` is where the state topics and the feedback topic ended before the alerts were read."""
+    topics = {(name, config.kafka.group(name)): config.kafka.state_topic(name) for name in config.pipelines}
+    feedback = [one for one in ends if one.topic == config.kafka.topics.feedback]
+    watch = Watch(awaited, alerts, topics)
     try:
-        async with asyncio.timeout(args.wait), aclosing(follow(clients, ends, watch)) as following:
+        async with asyncio.timeout(args.wait), aclosing(follow(clients, ends, watch, feedback)) as following:
             async for _ in following:
-                stages = watch.stages()
-                ended = [key for key, at in stages.items() if at.is_final and key not in told]
-                for key in ended:
-                    told.add(key)
+                for (_, dedup_key), at in watch.ended():
                     if not args.json:
-                        print(plain(f"{key[1]}: {_said(awaited[0].kind, stages[key])}"), flush=True)
-                if len(told) == len(stages):
+                        print(plain(f"{dedup_key}: {_said(awaited[0].kind, at)}"), flush=True)
+                if watch.is_over:
                     break
     except TimeoutError:
         pass  # how far it has come says the end

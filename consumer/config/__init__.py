@@ -1,6 +1,7 @@
 """The configuration: one YAML file, checked once, then trusted (design section 11)."""
 
 from consumer.config.contradictions import without_effect
+from consumer.config.ingest import IngestConfig
 from consumer.config.kafka import UNKEYED, KafkaConfig, SecurityConfig, TopicsConfig, needs_repartition
 from consumer.config.load import load_config, parse_config, read_text
 from consumer.config.models import (
@@ -14,7 +15,7 @@ from consumer.config.models import (
     short_secrets,
 )
 from consumer.config.problem import ConfigError, Problem
-from consumer.config.service import DeliveryConfig, IngestConfig, LogConfig, RetryConfig, ServerConfig, WebhooksConfig
+from consumer.config.service import DeliveryConfig, LogConfig, RetryConfig, ServerConfig, WebhooksConfig
 
 __all__ = [
     "UNKEYED",

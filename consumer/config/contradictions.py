@@ -6,7 +6,7 @@ Where nothing at all can alert that is a mistake; else it is worth a warning.
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from state.violation import SEVERITY_BY_LABEL
+from state.violation import SEVERITY_BY_LABEL, Severity
 
 if TYPE_CHECKING:
     from consumer.config.models import AlertingConfig, Config
@@ -37,16 +37,16 @@ def _never_alerts(alerting: "AlertingConfig") -> Iterator[str]:
 def _never_taken(config: "Config") -> Iterator[str]:
     """Routes that no alert can take."""
     alerting = config.exporters.alerting
-    include, exclude = alerting.include_guards, alerting.exclude_guards
-    least = alerting.min_severity
+    filter = alerting.filter
     for provider, section in config.sections.items():
         routing = f"{_ALERTING}.{provider}.routing"
         for guard in section.routed_guards():
-            if guard in exclude or (include and guard not in include):
+            if filter.reason(max(Severity), guard, "") == "guard":
                 yield f"{routing}.by_guard.{guard}: is never taken, since no event of this guard alerts"
         for label in section.routed_severities():
-            if SEVERITY_BY_LABEL[label] < least:
-                yield f"{routing}.by_severity.{label}: is never taken, since min_severity is {least.label}"
+            if filter.reason(SEVERITY_BY_LABEL[label], "", "") == "severity":
+                least = alerting.min_severity.label
+                yield f"{routing}.by_severity.{label}: is never taken, since min_severity is {least}"
 
 
 def _lists(alerting: "AlertingConfig") -> Iterator[tuple[str, Collection[str], Collection[str]]]:

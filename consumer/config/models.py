@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, create_model, model_validator
 
 from consumer.config.contradictions import why_nothing_alerts
+from consumer.config.ingest import IngestConfig
 from consumer.config.kafka import KafkaConfig
-from consumer.config.service import (
-    DeliveryConfig,
-    IngestConfig,
-    LogConfig,
-    RouteSettings,
-    ServerConfig,
-    WebhooksConfig,
-)
+from consumer.config.service import DeliveryConfig, LogConfig, RouteSettings, ServerConfig, WebhooksConfig
+from consumer.filter import Filter
 from consumer.keys import KeyTemplate
 from providers.masking import SHORTEST
 from providers.settings import NonEmpty, ProviderSettings, Settings
@@ -135,6 +130,17 @@ class AlertingConfig(Settings):
     def sections(self) -> dict[str, ProviderSection]:
         """The sections of the providers that are configured, by their names in `PROVIDERS`."""
         return {name: section for name in PROVIDERS if (section := getattr(self, name)) is not None}
+
+    @property
+    def filter(self) -> Filter:
+        """Which denials are alertable."""
+        return Filter(
+            self.min_severity,
+            self.include_guards,
+            self.exclude_guards,
+            self.include_event_types,
+            self.exclude_event_types,
+        )
 
     @model_validator(mode="after")
     def _something_can_alert(self) -> Self:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from consumer.config.durations import Duration, PositiveDuration
 from providers.settings import ApiKey, NonEmpty, Settings
@@ -13,13 +13,6 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 # A state record holds the event, a third larger when it is encoded, and our producers send at most 16 MiB. Whether the
 # state topic takes that much is asked at start.
 _LARGEST_EVENT = 8 << 20
-
-
-LARGEST_BODY = 1 << 20
-"""Bytes of what comes in over HTTP at a time: to take apart more would hold up everything else for over 50 ms."""
-
-SHORTEST_TOKEN = 16
-"""Characters of a token: a shorter one can be guessed."""
 
 
 class RetryConfig(Settings):
@@ -89,31 +82,6 @@ class ServerConfig(Settings):
 
     host: NonEmpty = "127.0.0.1"
     port: Port = 8080
-
-
-def _is_long(token: SecretStr) -> SecretStr:
-    if len(token.get_secret_value()) < SHORTEST_TOKEN:
-        raise ValueError(f"must be at least {SHORTEST_TOKEN} characters")
-    return token
-
-
-Token = Annotated[ApiKey, AfterValidator(_is_long)]
-
-
-class IngestConfig(Settings):
-    """The way in over HTTP: where it listens, and who may send. Durations are in seconds.
-
-    Of several ``tokens`` each is good, so that one can be replaced. ``max_body_bytes`` bounds a request's body, before
-    and after it is decompressed, and ``max_waiting_bytes`` all that was received and Kafka has not taken yet.
-    """
-
-    host: NonEmpty = "127.0.0.1"
-    port: Port = 8082
-    tokens: tuple[Token, ...] = ()
-    max_body_bytes: int = Field(default=LARGEST_BODY, ge=1024, le=LARGEST_BODY)
-    max_waiting_bytes: int = Field(default=8 << 20, ge=LARGEST_BODY, le=1 << 30)
-    max_connections: int = Field(default=1000, ge=1, le=100_000)
-    answer_within: PositiveDuration = 10.0
 
 
 class PagerDutyWebhooks(Settings):

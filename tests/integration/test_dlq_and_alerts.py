@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from consumer.deadletter import DeadLetter
 from consumer.feedback import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
-from tests.support.events import event
+from tests.support.events import event, session_end
 from tests.support.kafka import (
     admin,
     committed_records,
@@ -230,6 +231,63 @@ async def test_several_alerts_are_commanded_at_once_and_waited_for(
         assert sorted(out.splitlines()[7:]) == [f"{key}: resolved" for key in keys]
         assert len(sandbox.open_incidents()) == 1
         assert [one["dedup_key"] for one in await commands.json("alerts", "list")] == ["forbidden_path:worse"]
+
+
+@pytest.mark.parametrize("action", ["ack", "resolve"])
+async def test_what_was_not_shown_is_not_commanded(
+    action: str,
+    broker: Broker,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between what is shown and the yes an alert ends and comes back, one gets worse, and one only goes on."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+    asked, may_go_on = threading.Event(), threading.Event()
+
+    async def agreed(what: str) -> bool:
+        asked.set()
+        assert await asyncio.to_thread(may_go_on.wait, 60)
+        return True
+
+    monkeypatch.setattr("consumer.cli.alerts_order.agreed", agreed)
+    monkeypatch.setattr("consumer.cli.alerts_order.require_somebody", lambda args: None)
+    before = time.time() - 60  # by their own time, all events are from before anybody looked
+    async with running_member(world.config) as member:
+        for session in ("back", "worse", "on"):
+            await send(world, event(session=session, severity="high", at=before))
+        await incidents(sandbox, 3)
+        await checkpointed(commands, 3)
+        command = asyncio.create_task(commands.run("alerts", action, "--guard", "forbidden_path", "--wait", "30"))
+        assert await asyncio.to_thread(asked.wait, 60)
+        await send(world, session_end(session="back"))
+        await sandbox.wait_for(lambda: len(sandbox.open_incidents()) == 2)
+        await send(world, event(session="back", severity="high", at=before))
+        await incidents(sandbox, 4)
+        await send(world, event(session="worse", at=before), event(session="on", severity="high", at=before))
+        await wait_until(
+            lambda: len(sandbox.requests(action="trigger", status=202)) == 5, "it is told that it is worse"
+        )
+        may_go_on.set()
+        code, out, err = await command
+        done = "acknowledged" if action == "ack" else "resolved"
+        assert code == 1
+        assert sorted(out.splitlines()[-3:]) == [
+            f"forbidden_path:back: not {done}: it has come back since",
+            f"forbidden_path:on: {done}",
+            f"forbidden_path:worse: not {done}: it has got worse since",
+        ]
+        assert err == (
+            "not done: forbidden_path:back (it has come back since), forbidden_path:worse (it has got worse since)\n"
+        )
+        kind = "acknowledge" if action == "ack" else action
+        assert member.metric("feedback_total", pipeline="pagerduty", kind=kind, result="applied") == 1
+        assert member.metric("feedback_total", pipeline="pagerduty", kind=kind, result="ignored") == 2
+    alerts = {one["dedup_key"]: one["status"] for one in await commands.json("alerts", "list")}
+    left = {"forbidden_path:back": "open", "forbidden_path:worse": "open"}
+    assert alerts == (left | {"forbidden_path:on": "acknowledged"} if action == "ack" else left)
 
 
 async def test_what_is_not_done_in_time_is_said_with_how_far_it_is(

@@ -1,14 +1,17 @@
 """Topics that get more partitions while the service runs (design section 15)."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from aiokafka.admin import NewPartitions
 
-from providers.sandbox import Sandbox
+from consumer.partitioning import Partitioner
+from providers.sandbox import Answer, Fault, Sandbox
+from tests.integration.test_dlq_and_alerts import Commands, checkpointed
 from tests.support.broker import Broker
-from tests.support.events import event
-from tests.support.kafka import admin, committed_records
+from tests.support.events import encode, event
+from tests.support.kafka import admin, committed_records, produce
 from tests.support.seen import send
 from tests.support.service import Member, World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -106,3 +109,43 @@ async def test_a_stage_forwards_to_partitions_that_were_added_to_its_pipelines_i
         forwarded = [record.partition for record in await committed_records(world.bootstrap_servers, world.keyed())]
     assert set(forwarded) == {0, 1, 2, 3}
     assert sandbox.extra_incidents() == []
+
+
+@pytest.mark.real_kafka("partitions are added")
+async def test_who_waits_for_a_resolve_is_not_told_that_it_is_done_while_the_alert_moves(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    world.document["kafka"]["partitioner"] = "murmur2"
+    commands = Commands(world, tmp_path, capsys)
+    homes = {name: Partitioner.MURMUR2.partition_of(name.encode(), 4) for name in (f"s{n}" for n in range(8))}
+    keys = [f"forbidden_path:{name}" for name in homes]
+    assert {0} < set(homes.values())
+    async with running_member(world.config) as member:
+        await member.restored(1)
+        for name in homes:
+            await produce(world.bootstrap_servers, world.events, [encode(event(session=name))], key=name.encode())
+        await incidents(sandbox, len(keys))
+        await checkpointed(commands, len(keys))
+        sandbox.faults.add(Fault(Answer(status=503), action="resolve"))
+        waiting = asyncio.create_task(commands.run("alerts", "resolve", *keys, "--wait", "200"))
+        await sandbox.wait_for(lambda: bool(sandbox.requests(action="resolve")))
+        for topic in (world.state(), world.events):
+            await _grow(world, topic, 4)
+
+        async def have_moved() -> bool:
+            found = [await committed_records(world.bootstrap_servers, world.state(), at) for at in range(1, 4)]
+            there = {record.key for records in found for record in records}
+            return there >= {f"forbidden_path:{name}".encode() for name, home in homes.items() if home}
+
+        await wait_until(have_moved, "the alerts have moved", timeout=NOTICED_SECONDS + 60, poll=0.5)
+        await asyncio.sleep(3.0)
+        assert len(sandbox.open_incidents()) == len(keys)
+        assert not waiting.done()
+        said_before = capsys.readouterr().out
+        assert ": resolved" not in said_before
+        sandbox.faults.clear()
+        code, out, err = await waiting
+    assert (code, err) == (0, "")
+    assert sorted(out.splitlines()) == sorted(f"{key}: resolved" for key in keys)
+    assert sandbox.open_incidents() == []

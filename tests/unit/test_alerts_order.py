@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from consumer.cli.alerts_found import Found, Looked
-from consumer.cli.alerts_order import check_usage, command, named, not_done, orders
+from consumer.cli.alerts_found import Found, Looked, of_keys
+from consumer.cli.alerts_order import check_usage, command, not_done, orders
 from consumer.cli.ending import UsageError
 from consumer.cli.main import _parser
 from consumer.commanded import Stage
@@ -47,9 +47,9 @@ def test_each_key_is_one_order_and_says_whether_it_is_needed() -> None:
 
 def test_keys_are_taken_in_their_order_and_each_that_is_not_there_is_said() -> None:
     alerts = looked(found("a"), found("b"), found("c"))
-    assert [one.alert.dedup_key for one in named(["c", "a"], alerts)[0]] == ["c", "a"]
-    meant, missing = named(["a", "aa", "zzz"], alerts)
-    assert [one.alert.dedup_key for one in meant] == ["a"]
+    assert list(of_keys(["c", "a", "c"], alerts)[0]) == ["c", "a"]
+    meant, missing = of_keys(["a", "aa", "zzz"], alerts)
+    assert {key: len(found) for key, found in meant.items()} == {"a": 1, "aa": 0, "zzz": 0}
     assert missing == [
         "there is no alert with the dedup key aa at pagerduty or opsgenie; the nearest: a",
         "there is no alert with the dedup key zzz at pagerduty or opsgenie",
@@ -58,7 +58,7 @@ def test_keys_are_taken_in_their_order_and_each_that_is_not_there_is_said() -> N
 
 def test_a_key_of_both_providers_has_to_say_which() -> None:
     with pytest.raises(UsageError, match="--provider: both providers have an alert with the dedup key a"):
-        named(["a"], looked(found("a"), found("a", provider="opsgenie")))
+        of_keys(["a"], looked(found("a"), found("a", provider="opsgenie")))
 
 
 def test_what_is_not_done_in_time_is_one_line() -> None:

@@ -21,7 +21,8 @@ from consumer.feedback import (
     replay_headers,
     replay_id_of,
 )
-from state.violation import Record, size_of
+from state.seen import Seen
+from state.violation import Record, Severity, size_of
 
 NOW = 1_800_000_000_000
 TEXT = st.text(st.characters(codec="utf-8"))
@@ -33,6 +34,15 @@ HEADERS = st.lists(
     ),
     max_size=6,
 ).map(tuple)
+TIMES = st.floats(0, 4e9)
+SEEN = st.builds(
+    Seen,
+    begun=st.none() | TIMES,
+    first_seen=TIMES,
+    last_seen=TIMES,
+    occurrences=st.integers(1, 2**53),
+    highest=st.sampled_from(Severity),
+)
 RECORD = Record("clawdstrike.events", 3, 42, 1_716_213_600_000, b"sess-1", b'{"a": 1}', (("trace", b"1"), ("no", None)))
 
 
@@ -61,6 +71,17 @@ def test_a_letter_that_was_cut_cannot_be_decided_again() -> None:
 
 # commands
 
+RESOLVE = [("alerting.provider", b"p"), ("alerting.kind", b"resolve")]
+SEEN_JSON = b'[{"begun": 1, "first_seen": 1, "last_seen": 2, "occurrences": 3, "highest": %b, "more": []}]'
+
+
+def test_a_command_without_what_was_seen_is_one_all_the_same_and_a_later_release_may_say_more() -> None:
+    for value in (b'{"at": 1, "by": "me"}', b'{"at": 1, "by": "me", "seen": null, "more": 7}'):
+        assert decode_feedback(b"k", value, RESOLVE, NOW) == Command(Kind.RESOLVE, "p", "k", 1.0, "me")
+    seen = Seen(1.0, 1.0, 2.0, 3, Severity.HIGH)
+    value = b'{"at": 1, "by": "me", "seen": %b}' % (SEEN_JSON % b"3")
+    assert decode_feedback(b"k", value, RESOLVE, NOW) == Command(Kind.RESOLVE, "p", "k", 1.0, "me", (seen,))
+
 
 @given(
     st.sampled_from([Kind.ACKNOWLEDGE, Kind.RESOLVE]),
@@ -68,9 +89,12 @@ def test_a_letter_that_was_cut_cannot_be_decided_again() -> None:
     TEXT.filter(lambda text: 0 < len(text.encode()) < 2000),
     st.floats(0, 4e9),
     TEXT.map(lambda text: text[:200]),
+    st.lists(SEEN, max_size=3).map(tuple),
 )
-def test_a_command_comes_back_as_it_was(kind: Kind, provider: str, dedup_key: str, at: float, by: str) -> None:
-    command = Command(kind, provider, dedup_key, at, by)
+def test_a_command_comes_back_as_it_was(
+    kind: Kind, provider: str, dedup_key: str, at: float, by: str, seen: tuple[Seen, ...]
+) -> None:
+    command = Command(kind, provider, dedup_key, at, by, seen)
     assert decode_feedback(*encode_command(command), NOW) == replace(command, at=min(at, NOW / 1000))
 
 
@@ -89,6 +113,10 @@ def test_a_command_comes_back_as_it_was(kind: Kind, provider: str, dedup_key: st
         (b"k", b"[]", [("alerting.provider", b"p"), ("alerting.kind", b"acknowledge")], "unreadable command"),
         (b"k", None, [("alerting.provider", b"p"), ("alerting.kind", b"acknowledge")], "unreadable command"),
         (b"k", b"{}", [("alerting.kind", b"replay"), ("alerting.replay", b"0/1")], "no dead letter"),
+        *(
+            (b"k", b'{"at": 1, "by": "", "seen": %b}' % seen, RESOLVE, "unreadable command")
+            for seen in (b"7", b'"ab"', b"[7]", b"[{}]", SEEN_JSON % b"9", SEEN_JSON % b'"high"', SEEN_JSON % b"[]")
+        ),
     ],
 )
 def test_what_is_no_feedback_is_malformed(key: bytes | None, value: bytes | None, headers: Any, why: str) -> None:

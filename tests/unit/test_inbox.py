@@ -5,13 +5,20 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
 from consumer.clock import Clock
 from consumer.feedback import Command, Feedback, Kind, Replay
 from consumer.inbox import CAPACITY, TaskInbox
 from consumer.pipeline import Decision
-from state.alert import Alert, Occurrence, Policy, Status, occurred, trigger_accepted
+from state.alert import Alert, Ending, Occurrence, Policy, Status, occurred, over, resolve_answered, trigger_accepted
+from state.seen import Seen, seen_of
 from state.store import Store
 from state.violation import Record, Severity
+
+EPOCH = 1_800_000_000.0
+"""The times of alerts and commands below are seconds since then."""
 
 POLICY = Policy(window_seconds=300, renotify_seconds=3600, quiet_seconds=1800, forget_seconds=604_800)
 
@@ -38,6 +45,7 @@ class World:
         self.on_the_wire: set[str] = set()
         self.ended: list[str] = []
         self.soon: list[Callable[[], None]] = []
+        self.commanded: list[Command] = []
         self.has_room = self.is_running = True
         pipeline: Any = SimpleNamespace(
             provider=SimpleNamespace(name="pagerduty"),
@@ -61,14 +69,30 @@ class World:
             ended=self.ended.append,
             decided=self.decided.append,
             soon=self.soon.append,
+            commanded=self.commanded.append,
         )
 
     def has(self, dedup_key: str) -> None:
         """There is an open alert that the provider has."""
+        self.occurs(dedup_key, now=1.0)
+
+    def occurs(self, dedup_key: str, severity: Severity = Severity.HIGH, *, now: float, time: float = 1.0) -> None:
+        """Something occurs that the provider is told of, if it has to be."""
+        now, time = EPOCH + now, EPOCH + time
         record = Record("events", 2, 1, 100, None, b"")
-        alert, _ = occurred(None, dedup_key, None, Occurrence(Severity.HIGH, 1.0, record), 1.0, POLICY)
-        assert alert.owed is not None
-        self.store.put(trigger_accepted(alert, alert.owed, "default", None, 1.0))
+        alert, _ = occurred(self.store.get(dedup_key), dedup_key, None, Occurrence(severity, time, record), now, POLICY)
+        self.store.put(trigger_accepted(alert, alert.owed, "default", None, now) if alert.owed is not None else alert)
+
+    def ends(self, dedup_key: str) -> None:
+        """The threat is over, and its resolve is not answered yet."""
+        resolving = over(self.alert(dedup_key), Ending.QUIET)
+        assert resolving is not None
+        self.store.put(resolving)
+
+    def alert(self, dedup_key: str) -> Alert:
+        alert = self.store.get(dedup_key)
+        assert alert is not None
+        return alert
 
     def status(self, dedup_key: str) -> Status:
         alert = self.store.get(dedup_key)
@@ -79,8 +103,8 @@ class World:
         self.inbox.hand(partition, list(enumerate(feedback, at)), at + len(feedback))
 
 
-def command(dedup_key: str, kind: Kind = Kind.RESOLVE, provider: str = "pagerduty") -> Command:
-    return Command(kind, provider, dedup_key, 1.0, "me")
+def command(dedup_key: str, kind: Kind = Kind.RESOLVE, provider: str = "pagerduty", *seen: Seen) -> Command:
+    return Command(kind, provider, dedup_key, EPOCH + 1.0, "me", seen)
 
 
 def replay(partition: int = 2, topic: str = "events", provider: str = "pagerduty") -> Replay:
@@ -103,6 +127,126 @@ def test_a_command_that_changes_nothing_is_ignored() -> None:
     world.has("a")
     world.hand(command("a"), command("a", Kind.ACKNOWLEDGE))
     assert world.counted == [("resolve", "applied"), ("acknowledge", "ignored")]
+
+
+# what was seen
+
+BOTH = pytest.mark.parametrize("kind", [Kind.ACKNOWLEDGE, Kind.RESOLVE])
+
+
+def ignored(kind: Kind, world: World, *seen: Seen) -> str | None:
+    """Why the command is ignored about the alert ``a``, of which that was seen; None if it is not."""
+    before = world.alert("a")
+    world.hand(command("a", kind, "pagerduty", *seen), at=world.inbox.next_offset(0))
+    (event, fields), result = world.log.lines[-1], world.counted[-1]
+    if event == "command_applied":
+        assert result == (kind.value, "applied")
+        return None
+    assert (event, result, world.alert("a")) == ("command_ignored", (kind.value, "ignored"), before)
+    reason: str = fields["reason"]
+    return reason
+
+
+@BOTH
+def test_an_alert_that_was_gone_and_is_another_now_is_not_what_was_seen(kind: Kind) -> None:
+    world = World()
+    world.has("a")
+    seen = seen_of(world.alert("a"))
+    world.ends("a")
+    assert resolve_answered(world.alert("a"), world.alert("a")) is None
+    world.store.drop("a")
+    world.occurs("a", now=2.0)
+    assert ignored(kind, world, seen) == "it has come back since"
+    assert ignored(kind, world, seen, seen_of(world.alert("a"))) is None, "two of the key were seen, and this is one"
+
+
+@BOTH
+def test_an_alert_that_came_back_while_it_was_resolved_is_not_what_was_seen(kind: Kind) -> None:
+    world = World()
+    world.has("a")
+    seen = seen_of(world.alert("a"))
+    world.ends("a")
+    world.occurs("a", now=1.0)  # decided in the same moment, and by its own time before anybody looked
+    assert ignored(kind, world, seen) == "it has come back since"
+    assert ignored(kind, world, seen_of(world.alert("a"))) is None
+
+
+@BOTH
+def test_an_alert_that_got_worse_is_not_what_was_seen(kind: Kind) -> None:
+    world = World()
+    world.has("a")
+    seen = seen_of(world.alert("a"))
+    world.occurs("a", Severity.CRITICAL, now=2.0)
+    assert ignored(kind, world, seen) == "it has got worse since"
+
+
+def test_that_it_went_on_hinders_no_acknowledge_and_a_resolve_where_that_was_later() -> None:
+    world = World()
+    world.has("a")
+    seen = seen_of(world.alert("a"))
+    world.occurs("a", now=2.0)
+    assert ignored(Kind.ACKNOWLEDGE, world, seen) is None
+    world.occurs("a", now=3.0, time=2.0)
+    assert ignored(Kind.RESOLVE, world, seen) == "it has occurred again since"
+    world = World()
+    world.has("a")
+    world.occurs("a", now=3.0, time=2.0)
+    assert ignored(Kind.ACKNOWLEDGE, world, seen) is None
+    world = World()
+    world.has("a")
+    world.occurs("a", now=2.0)
+    assert ignored(Kind.RESOLVE, world, seen) is None, "decided later, but it occurred before the command"
+
+
+def test_what_was_seen_is_meant_whatever_the_clocks_say() -> None:
+    world = World()
+    world.occurs("a", now=1e6, time=1e6)
+    assert ignored(Kind.RESOLVE, world, seen_of(world.alert("a"))) is None, "a command of the time 1.0"
+
+
+@BOTH
+def test_a_command_that_does_not_say_what_was_seen_goes_by_its_time(kind: Kind) -> None:
+    world = World()
+    world.occurs("a", now=5.0, time=0.5)
+    assert ignored(kind, world) is None
+    world = World()
+    world.store.put(replace(world_alert(), first_seen=EPOCH + 2, last_seen=EPOCH + 2))
+    assert ignored(kind, world) is not None
+
+
+def world_alert() -> Alert:
+    world = World()
+    world.has("a")
+    return world.alert("a")
+
+
+@BOTH
+def test_of_a_state_that_does_not_say_when_a_life_began_its_counts_tell(kind: Kind) -> None:
+    """A release before has written it, or has taken it over meanwhile."""
+    old = replace(world_alert(), begun=None, occurrences=3, first_seen=EPOCH + 1)
+    for after, expected in (
+        (replace(old, occurrences=4, first_seen=EPOCH), None),
+        (replace(old, occurrences=2), "it has come back since"),
+        (replace(old, first_seen=EPOCH + 2, last_seen=EPOCH + 2), "it has come back since"),
+        (replace(old, begun=2.0), "it has come back since"),
+        (replace(old, highest=Severity.CRITICAL), "it has got worse since"),
+    ):
+        for begun in (None, 1.0):
+            world = World()
+            world.store.put(after)
+            assert ignored(kind, world, seen_of(replace(old, begun=begun))) == expected
+
+
+def test_the_end_that_is_remembered_for_what_is_on_its_way_is_that_of_what_is_meant() -> None:
+    world = World()
+    world.has("a")
+    seen = seen_of(world.alert("a"))
+    world.occurs("a", Severity.CRITICAL, now=2.0)
+    world.hand(command("a", Kind.RESOLVE, "pagerduty", seen), command("not here", Kind.RESOLVE, "pagerduty", seen))
+    assert [one.dedup_key for one in world.commanded] == ["not here"], "what is ignored ends nothing that comes later"
+
+
+# in order
 
 
 def test_it_waits_for_the_answer_and_all_behind_it_waits_too() -> None:

@@ -113,6 +113,22 @@ def test_the_error_of_what_is_owed_by_both_is_that_of_the_last_attempt() -> None
         assert (found.owed.last_status, found.owed.last_error, found.owed.guard) == (None, "no answer", "b")
 
 
+# which life it is
+
+
+def test_it_goes_on_with_the_life_of_the_one_whose_incident_it_has() -> None:
+    handed, own = told(begun=NOW), alert(begun=NOW + 1, owed=owes())
+    assert (joined(own, handed) or own).begun == NOW
+    assert (joined(handed, own) or own).begun == NOW
+
+
+def test_a_life_that_is_over_does_not_go_on_in_one_that_has_come_back() -> None:
+    over_there, own = told(begun=NOW, status=Status.RESOLVING, has=False), alert(begun=NOW + 1, owed=owes())
+    found = joined(own, over_there)
+    assert found is not None
+    assert (found.status, found.route, found.begun) == (Status.OPEN, "default", NOW + 1)
+
+
 # what is handed over to a home that has nothing
 
 

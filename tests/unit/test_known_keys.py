@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from consumer.cli.main import main
-from consumer.config import ConfigError, load_config, parse_config, without_effect
+from consumer.config import Config, ConfigError, load_config, parse_config, without_effect
 from consumer.config.known_keys import _keys, advice
+from state.violation import Severity
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 PD = ("exporters", "alerting", "pagerduty")
@@ -112,3 +113,27 @@ def test_everything_in_our_examples_has_an_effect(file: Path) -> None:
     keys = ("PAGERDUTY_ROUTING_KEY", "PAGERDUTY_DEFAULT_KEY", "PAGERDUTY_DLP_KEY", "PAGERDUTY_NETWORK_KEY")
     environ = dict.fromkeys((*keys, "PAGERDUTY_ACME_KEY"), "a" * 32) | {"OPSGENIE_API_KEY": "0f1e2d3c-key"}
     assert without_effect(load_config(file, environ)) == []
+
+
+def test_what_is_said_of_a_route_is_what_the_filter_does_with_its_events() -> None:
+    """One source for both: whatever the lists are."""
+    for include, exclude in ((["a"], []), ([], ["b"]), (["a", "b"], ["b"]), ([], [])):
+        config = Config.model_validate(
+            {
+                "exporters": {
+                    "alerting": {
+                        "include_guards": include,
+                        "exclude_guards": exclude,
+                        "pagerduty": {
+                            "routing_key": "a" * 32,
+                            "routing": {"by_guard": {"a": "b" * 32, "b": "c" * 32}},
+                        },
+                    }
+                }
+            }
+        )
+        filter = config.exporters.alerting.filter
+        never = {
+            guard for guard in "ab" if any(f".by_guard.{guard}: is never" in one for one in without_effect(config))
+        }
+        assert never == {guard for guard in "ab" if not filter.passes(False, Severity.CRITICAL, guard, "guard_block")}

@@ -18,8 +18,8 @@ from consumer import letterbox
 from consumer.clock import Clock
 from consumer.deadletter import DeadLetter, decode, encoded_size
 from consumer.letterbox import LOOK_SECONDS, TRIAL_SECONDS, Letterbox
+from consumer.partitioning import partition_of
 from consumer.record_clock import RecordClock
-from consumer.repartition import partition_of
 from consumer.transaction import Refused
 from consumer.turns import Turns
 from state.violation import Record

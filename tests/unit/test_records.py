@@ -81,6 +81,7 @@ ALERTS = st.builds(
     key=BYTES,
     ended_by=st.none() | st.sampled_from(Ending),
     source=st.none() | st.builds(source, st.none() | TEXT, st.none() | TEXT, TEXT, st.integers(0, 10_000)),
+    begun=st.none() | TIMES,
 )
 
 

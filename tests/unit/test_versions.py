@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
+from consumer.feedback import Command, Kind, decode_feedback, encode_command
 from consumer.foreign import foreign_group
 from consumer.left_alone import TOLD_OF_EACH, LeftAlone
 from consumer.restore import StateRefused
@@ -30,10 +31,12 @@ from state.records import (
     encode_alert,
     encode_position,
 )
+from state.seen import seen_of
 from state.violation import Record, Severity
 from tests import released
 from tests.released import record
 from tests.released.v0_1 import alert as alert_0_1
+from tests.released.v0_1 import feedback as feedback_0_1
 from tests.released.v0_1 import records as release_0_1
 from tests.support.delivery_setting import EPOCH, Setting
 from tests.unit.test_records import ALERTS
@@ -47,11 +50,13 @@ OWING = replace(ALERT, owed=Owed(Record("events", 0, 7, 5, b"k", b"v"), Severity
 
 # the last release
 
-# `git ls-tree 724951b state/`: so it can be seen in a clone without history that nobody has changed them.
+# `git ls-tree 724951b state/ consumer/feedback.py`: so it can be seen in a clone without history that they are as they
+# were.
 SOURCES = {
     "alert.py": "8f3382f189ffc266ce78c5cbb76a5573dfd51f61",
     "records.py": "1ca0e6edd5dec3b7506c8b83b67020e508a3a469",
     "violation.py": "228595fead186b062a5dd557331186b0e9a00f81",
+    "feedback.py": "2c60fc399180b648acc300d59308e718ad674f76",
 }
 
 
@@ -72,6 +77,7 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     assert (found.owed is None) is (alert.owed is None)
     back = decode_alert(found.dedup_key.encode(), release_0_1.encode_alert(found))
     known = replace(alert, failed=0, overflow=None, integration=None, former=(), key=None, ended_by=None, source=None)
+    known = replace(known, begun=None)
     if known.told is not None:
         known = replace(known, told=replace(known.told, offset=None))
     if known.owed is not None:
@@ -124,6 +130,16 @@ def test_the_last_release_reads_a_checkpoint_that_names_its_group() -> None:
     assert decode_position(release_0_1.encode_position(found)).group is None
 
 
+def test_the_last_release_takes_a_command_that_says_what_was_seen_and_this_one_takes_one_that_does_not() -> None:
+    command = Command(Kind.RESOLVE, "pagerduty", KEY, 5.0, "me", [seen_of(ALERT)])
+    assert asdict(feedback_0_1.decode_feedback(*encode_command(command), 7_000)) == {
+        "kind": feedback_0_1.Kind.RESOLVE, "provider": "pagerduty", "dedup_key": KEY, "at": 5.0, "by": "me",
+    }  # fmt: skip
+    before = feedback_0_1.Command(feedback_0_1.Kind.RESOLVE, "pagerduty", KEY, 5.0, "me")
+    now = decode_feedback(*feedback_0_1.encode_command(before), 7_000)
+    assert now == Command(Kind.RESOLVE, "pagerduty", KEY, 5.0, "me")
+
+
 # what cannot be read
 
 
@@ -164,6 +180,8 @@ UNREADABLE = {
     "of no partition": changed(source=["guard", None, "events"]),
     "of a partition that is a text": changed(source=["guard", None, "events", "3"]),
     "failed so often": changed(failed=1.5),
+    "begun at a text": changed(begun="1.0"),
+    "begun at a flag": changed(begun=True),
     "owes a text": changed(owed="a trigger"),
     "owes nothing at all": changed(owed={}),
     "owed since never": owing(since=None),

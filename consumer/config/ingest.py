@@ -1,0 +1,40 @@
+"""The ``ingest`` section: the way in over HTTP."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from consumer.config.durations import PositiveDuration
+from consumer.config.service import Port
+from providers.settings import ApiKey, NonEmpty, Settings
+
+LARGEST_BODY = 1 << 20
+"""Bytes of what comes in over HTTP at a time: to take apart more would hold up everything else for over 50 ms."""
+
+SHORTEST_TOKEN = 16
+"""Characters of a token: a shorter one can be guessed."""
+
+
+def _is_long(token: SecretStr) -> SecretStr:
+    if len(token.get_secret_value()) < SHORTEST_TOKEN:
+        raise ValueError(f"must be at least {SHORTEST_TOKEN} characters")
+    return token
+
+
+Token = Annotated[ApiKey, AfterValidator(_is_long)]
+
+
+class IngestConfig(Settings):
+    """The way in over HTTP: where it listens, and who may send. Durations are in seconds.
+
+    Of several ``tokens`` each is good, so that one can be replaced. ``max_body_bytes`` bounds a request's body, before
+    and after it is decompressed, and ``max_waiting_bytes`` all that was received and Kafka has not taken yet.
+    """
+
+    host: NonEmpty = "127.0.0.1"
+    port: Port = 8082
+    tokens: tuple[Token, ...] = ()
+    max_body_bytes: int = Field(default=LARGEST_BODY, ge=1024, le=LARGEST_BODY)
+    max_waiting_bytes: int = Field(default=8 << 20, ge=LARGEST_BODY, le=1 << 30)
+    max_connections: int = Field(default=1000, ge=1, le=100_000)
+    answer_within: PositiveDuration = 10.0
