@@ -18,6 +18,7 @@ from consumer.config import Config
 from consumer.disagreement import Disagreement, disagreement
 from consumer.foreign import foreign_topics
 from consumer.garbage import search_everything_when_short
+from consumer.ingest.service import ingesting, kafka_producers
 from consumer.kafka import KafkaClients
 from consumer.lag import LoopLag
 from consumer.membership import MemberRunner
@@ -86,6 +87,8 @@ async def run_service(
         runners: list[MemberRunner[Any]] = [*pipeline_runners, *stages]
         app = create_app(lambda: [runner.health() for runner in runners], registry)
         port = await stack.enter_async_context(serving(app, config.server.host, config.server.port))
+        if config.ingest.enabled:
+            await stack.enter_async_context(ingesting(config, kafka_producers(config, clients), registry, log))
         log.info("service_started", port=port, pipelines=[pipeline.provider.name for pipeline in pipelines])
         try:
             async with asyncio.TaskGroup() as group:

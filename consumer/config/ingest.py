@@ -1,8 +1,8 @@
 """The ``ingest`` section: the way in over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from consumer.config.durations import PositiveDuration
 from consumer.config.service import Port
@@ -27,10 +27,12 @@ Token = Annotated[ApiKey, AfterValidator(_is_long)]
 class IngestConfig(Settings):
     """The way in over HTTP: where it listens, and who may send. Durations are in seconds.
 
-    Of several ``tokens`` each is good, so that one can be replaced. ``max_body_bytes`` bounds a request's body, before
-    and after it is decompressed, and ``max_waiting_bytes`` all that was received and Kafka has not taken yet.
+    ``enabled`` is about the process of ``run``; the command ``ingest`` is asked for by its name. Of several ``tokens``
+    each is good, so that one can be replaced. ``max_body_bytes`` bounds a request's body, before and after it is
+    decompressed, and ``max_waiting_bytes`` all that was received and Kafka has not taken yet.
     """
 
+    enabled: bool = False
     host: NonEmpty = "127.0.0.1"
     port: Port = 8082
     tokens: tuple[Token, ...] = ()
@@ -38,3 +40,9 @@ class IngestConfig(Settings):
     max_waiting_bytes: int = Field(default=8 << 20, ge=LARGEST_BODY, le=1 << 30)
     max_connections: int = Field(default=1000, ge=1, le=100_000)
     answer_within: PositiveDuration = 10.0
+
+    @model_validator(mode="after")
+    def _somebody_may_send(self) -> Self:
+        if self.enabled and not self.tokens:
+            raise ValueError("tokens: is required with enabled: what senders have as bearer token, at least one")
+        return self

@@ -41,6 +41,7 @@ def test_tokens_come_from_the_environment_and_from_files_and_are_secrets() -> No
         ({"max_waiting_bytes": 1000}, "ingest.max_waiting_bytes: must be at least 1048576"),
         ({"max_connections": 0}, "ingest.max_connections: must be at least 1"),
         ({"answer_within": "0s"}, "ingest.answer_within: "),
+        ({"enabled": True}, "ingest: tokens: is required with enabled: "),
         ({"token": "x"}, "ingest.token: unknown key: `tokens` is meant?"),
     ],
 )
