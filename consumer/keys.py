@@ -47,6 +47,9 @@ KEY_FIELDS: Final = (
 )
 """The placeholders of a key template; besides them there is ``label.NAME``."""
 
+TENANT: Final = "tenant"
+"""A placeholder of the engine's daemon: the tenant's id, and nothing where the event lacks that."""
+
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LABEL = "label."
 _SEVERITY_LABELS = tuple(severity.label for severity in sorted(Severity))
@@ -62,8 +65,9 @@ _CUT_ESCAPE = re.compile(r"%[0-9A-F]?\Z")
 MIN_KEY_LIMIT: Final = 64
 """The lowest limit with which a shortened key still has a readable prefix."""
 
-_Piece = tuple[Callable[["Facts"], str | None], str, re.Pattern[str], str]
-"""How to get a value, the character that ends it, what to encode in it, the literal that follows."""
+_Piece = tuple[Callable[["Facts"], str | None], str, str, re.Pattern[str], str]
+"""How to get a value, what stands in its place where it lacks, the character that ends it, what to encode in it, the
+literal that follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +103,11 @@ class KeyTemplate:
             if not literal:
                 raise ValueError(f"{{{name}}} and {{{following}}} touch: put a character between them")
         for name, _ in placeholders:
-            if name not in KEY_FIELDS and not (name.startswith(_LABEL) and len(name) > len(_LABEL)):
+            if name not in KEY_FIELDS and name != TENANT and not (name.startswith(_LABEL) and len(name) > len(_LABEL)):
                 choices = ", ".join(f"{{{choice}}}" for choice in (*KEY_FIELDS, "label.NAME"))
                 raise ValueError(f"unknown placeholder {{{name}}}: choose from {choices}")
-        return cls(text, frozenset(name for name, _ in placeholders), limit, _compile(head, placeholders, limit))
+        fields = frozenset("tenant_id" if name == TENANT else name for name, _ in placeholders)
+        return cls(text, fields, limit, _compile(head, placeholders, limit))
 
 
 def _split(text: str) -> tuple[str, list[tuple[str, str]]]:
@@ -121,14 +126,15 @@ def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) 
     pieces: list[_Piece] = []
     for name, literal in placeholders:
         end = literal[:1] or "%"
-        pieces.append((value_of(name), end, re.compile(f"[%{re.escape(end)}{_CONTROL}]"), literal))
+        lacking = "" if name == TENANT else LACKING
+        pieces.append((value_of(name), lacking, end, re.compile(f"[%{re.escape(end)}{_CONTROL}]"), literal))
 
     def render(event: "Facts") -> str:
         parts = [head]
-        for get, end, to_encode, literal in pieces:
+        for get, lacking, end, to_encode, literal in pieces:
             value = get(event)
             if not value:
-                value = LACKING
+                value = lacking
             elif end in value or "%" in value or not value.isprintable():  # cheaper than asking the expression
                 value = to_encode.sub(_percent_encoded, value)
             parts.append(value)
@@ -136,7 +142,7 @@ def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) 
         key = "".join(parts)
         if limit is not None and (len(key) > limit or (not key.isascii() and len(key.encode()) > limit)):
             return _shortened(key, limit)
-        return key
+        return key or LACKING
 
     return render
 
@@ -146,6 +152,8 @@ def value_of(name: str) -> Callable[["Facts"], str | None]:
     if name.startswith(_LABEL):
         label = name.removeprefix(_LABEL)
         return lambda event: event.labels.get(label)
+    if name == TENANT:
+        name = "tenant_id"
     if name == "severity":
         return lambda event: _SEVERITY_LABELS[event.severity]
     get: Callable[[Facts], str | None] = attrgetter("resource_name" if name == "resource" else name)

@@ -23,8 +23,9 @@ def why_nothing_alerts(alerting: "AlertingConfig") -> str | None:
 
 
 def without_effect(config: "Config") -> Sequence[str]:
-    """What of a configuration has no effect beside the rest of it: a sentence for each, which names the setting."""
-    return [*_never_alerts(config.exporters.alerting), *_never_taken(config)]
+    """What of a configuration has no meaning here, or no effect beside the rest of it: a sentence for each, which names
+    the setting."""
+    return [*config.notes, *_never_alerts(config.exporters.alerting), *_never_taken(config)]
 
 
 def _never_alerts(alerting: "AlertingConfig") -> Iterator[str]:

@@ -1,13 +1,14 @@
 """From the text of a configuration to the checked model, or to everything that is wrong with it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from consumer.config.document import MAX_TEXT, parse_document
+from consumer.config.engine import is_of_the_daemon, translated
 from consumer.config.interpolation import Interpolation, ReadFile
 from consumer.config.known_keys import advice
 from consumer.config.models import Config
@@ -91,14 +92,18 @@ def parse_config(text: str, environ: Mapping[str, str], read_file: ReadFile) -> 
     if not isinstance(tree, dict):
         raise ConfigError([*problems, Problem(dotted(()), "must be a mapping, such as `exporters: …`")])
     interpolation = Interpolation(environ, read_file)
-    resolved = interpolation.resolve(tree)
-    mistakes = [*interpolation.problems, *unbuilt_settings(resolved)]
+    daemon = translated(tree, interpolation) if is_of_the_daemon(tree) else None
+    resolved = interpolation.resolve(tree) if daemon is None else daemon.tree
+    place = daemon.origin if daemon is not None else _as_it_is
+    mistakes = [*interpolation.problems, *(daemon.mistakes if daemon is not None else ())]
+    mistakes += ((place(location), message) for location, message in unbuilt_settings(resolved))
     config: Config | None = None
     try:
         config = Config.model_validate(resolved)
+        config.take_notes(daemon.notes if daemon is not None else ())
     except ValidationError as error:
         unresolved = {location for location, _ in interpolation.problems}
-        mistakes += _mistakes(error, unresolved)
+        mistakes += _mistakes(error, unresolved, place)
     problems += (Problem(dotted(location), message) for location, message in mistakes)
     # Raised out here, so that the validation error, which holds the input, is not this one's context.
     if problems or config is None:
@@ -106,17 +111,25 @@ def parse_config(text: str, environ: Mapping[str, str], read_file: ReadFile) -> 
     return config
 
 
-def _mistakes(error: ValidationError, unresolved: set[Location]) -> Iterator[tuple[Location, str]]:
+def _as_it_is(location: Location) -> Location:
+    return location
+
+
+def _mistakes(
+    error: ValidationError, unresolved: set[Location], place: Callable[[Location], Location]
+) -> Iterator[tuple[Location, str]]:
+    """What is wrong, each with its ``place`` in the file, of which ``unresolved`` are told already."""
     for mistake in error.errors(include_url=False, include_input=False):
         location = mistake["loc"]
         if location[-1:] == ("[key]",):  # pydantic's word for "the key itself"
             location = location[:-1]
         # What could not be resolved has been told; that its stand-in has the wrong type is no news.
-        told = any(location[:length] in unresolved for length in range(1, len(location) + 1))
+        there = place(location)
+        told = any(there[:length] in unresolved for length in range(1, len(there) + 1))
         if not told or mistake["type"] == "extra_forbidden":
             message = _message(mistake["type"], mistake.get("ctx", {}), mistake["msg"])
             said = advice(location) if mistake["type"] == "extra_forbidden" else ""
-            yield location, f"{message}: {said}" if said else message
+            yield there, f"{message}: {said}" if said else message
 
 
 def _message(kind: str, context: dict[str, Any], fallback: str) -> str:

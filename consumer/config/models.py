@@ -7,7 +7,16 @@ same problem, and when a problem is over.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    create_model,
+    model_validator,
+)
 
 from consumer.config.contradictions import why_nothing_alerts
 from consumer.config.ingest import IngestConfig
@@ -176,6 +185,17 @@ class Config(Settings):
     ingest: IngestConfig = IngestConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
     log: LogConfig = LogConfig()
+
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What of its file has no meaning here: a sentence for each setting, which names it."""
+        return self._notes
+
+    def take_notes(self, notes: Iterable[str]) -> None:
+        """Say so of these."""
+        self._notes = tuple(notes)
 
     @property
     def pipelines(self) -> list[str]:
