@@ -6,20 +6,17 @@ has left its partition may be gone, or on its way to another: then its hand-over
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from heapq import heappop, heappush
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from consumer.feedback import Kind, MalformedFeedback, unmeant
 from consumer.home import Place
-from consumer.kafka import KafkaClients, started
 from consumer.moves import HandOver, decode_move, is_move
-from consumer.reading import POLL_MS, Offsets, bounds
-from consumer.watermarks import all_watermarks
 from state.alert import Alert, Status
 from state.counts import Counts, up_to_date
 from state.records import (
@@ -90,7 +87,7 @@ def stage(kind: Kind, alert: Alert | None, *, is_taken: bool, news: News | None 
     return Stage.TAKEN if alert.acknowledging else undone
 
 
-class _Course:
+class Course:
     """A command on its way. ``partition`` is where its alert is now, or goes: ``behind`` is then the place of its
     hand-over, which that partition's task has to take first. ``end`` is what has become of it, if nothing more can."""
 
@@ -143,14 +140,14 @@ class Watch:
         self._taken: dict[TopicPartition, Position] = {}
         self._counts: dict[TopicPartition, Mapping[str, Counts]] = {}
         self._settled: set[TopicPartition] = set()
-        self._courses = {(one.partition, one.dedup_key): _Course(one) for one in awaited}
-        self._here: dict[tuple[TopicPartition, str], list[_Course]] = defaultdict(list)  # that have no end yet
-        self._untaken: dict[tuple[TopicPartition, int], list[tuple[int, int, _Course]]] = defaultdict(list)
-        self._unneeded: dict[TopicPartition, list[_Course]] = defaultdict(list)  # of which no record was written
-        self._moving: dict[TopicPartition, list[_Course]] = defaultdict(list)
-        self._touched: dict[TopicPartition, dict[_Course, None]] = defaultdict(dict)
+        self._courses = {(one.partition, one.dedup_key): Course(one) for one in awaited}
+        self._here: dict[tuple[TopicPartition, str], list[Course]] = defaultdict(list)  # that have no end yet
+        self._untaken: dict[tuple[TopicPartition, int], list[tuple[int, int, Course]]] = defaultdict(list)
+        self._unneeded: dict[TopicPartition, list[Course]] = defaultdict(list)  # of which no record was written
+        self._moving: dict[TopicPartition, list[Course]] = defaultdict(list)
+        self._touched: dict[TopicPartition, dict[Course, None]] = defaultdict(dict)
         self._handed: dict[tuple[TopicPartition, str], deque[tuple[int, Place]]] = defaultdict(deque)
-        self._doubts: dict[_Course, Doubt] = {}
+        self._doubts: dict[Course, Doubt] = {}
         self._doubted = 0
         self._going: Counter[tuple[str, str]] = Counter(map(_key, awaited))
         self._last: dict[tuple[str, str], Stage] = {}
@@ -158,7 +155,7 @@ class Watch:
         for course in self._courses.values():
             self._await(course)
 
-    def _await(self, course: _Course) -> None:
+    def _await(self, course: Course) -> None:
         command, partition = course.command, course.partition
         self._here[partition, command.dedup_key].append(course)
         if command.place is None:
@@ -167,7 +164,7 @@ class Watch:
             number, offset = command.place
             heappush(self._untaken[partition, number], (offset, id(course), course))
 
-    def _has_taken(self, course: _Course) -> bool:
+    def _has_taken(self, course: Course) -> bool:
         if (place := course.command.place) is not None and (position := self._taken.get(course.partition)) is not None:
             course.is_taken = position.feedback.get(place[0], 0) > place[1]
         return course.is_taken
@@ -246,7 +243,7 @@ class Watch:
             if course.end is None and course.partition == partition:
                 self._judge(course)
 
-    def _judge(self, course: _Course) -> None:
+    def _judge(self, course: Course) -> None:
         place = course.partition, course.command.dedup_key
         if course.behind is not None:
             if not self._has_arrived(course.partition, course.behind):
@@ -275,7 +272,7 @@ class Watch:
         taken = position.feedback.get(number, 0) if of_moves is None else int(of_moves.get(str(number), 0))
         return taken > offset
 
-    def _move(self, place: tuple[TopicPartition, str], courses: Sequence[_Course]) -> None:
+    def _move(self, place: tuple[TopicPartition, str], courses: Sequence[Course]) -> None:
         """The alert was handed over: it is awaited where it goes."""
         home, behind = self._handed[place].popleft()
         there = TopicPartition(place[0].topic, home)
@@ -289,7 +286,7 @@ class Watch:
             self._await(course)
             self._judge(course)
 
-    def _stage_here(self, course: _Course) -> Stage:
+    def _stage_here(self, course: Course) -> Stage:
         command, partition = course.command, course.partition
         alert = self._alerts.get((partition, command.dedup_key))
         if alert is not None:
@@ -297,7 +294,7 @@ class Watch:
         news = None if alert is None else unmeant(command.kind, command.at, command.seen, alert)
         return stage(command.kind, alert, is_taken=course.is_taken, news=news)
 
-    def _end(self, course: _Course, end: Stage) -> None:
+    def _end(self, course: Course, end: Stage) -> None:
         course.end = end
         key = _key(course.command)
         self._here[course.partition, course.command.dedup_key].remove(course)
@@ -308,11 +305,11 @@ class Watch:
             self._over.append(key)
 
     @property
-    def doubts(self) -> Mapping[_Course, Doubt]:
+    def doubts(self) -> Mapping[Course, Doubt]:
         """Those that there are now."""
         return dict(self._doubts)
 
-    def were_not_handed_over(self, doubts: Mapping[_Course, Doubt]) -> None:
+    def were_not_handed_over(self, doubts: Mapping[Course, Doubt]) -> None:
         """All has been read of the feedback topic that stood there when there were these doubts."""
         for course, doubt in doubts.items():
             if self._doubts.get(course) == doubt:
@@ -356,66 +353,3 @@ class Watch:
 
 def _key(one: Awaited) -> tuple[str, str]:
     return one.partition.topic, one.dedup_key
-
-
-async def ends_of(clients: KafkaClients, partitions: Sequence[TopicPartition]) -> Offsets:
-    """Where what is committed in these partitions ends now: what is written from now on stands behind it."""
-    async with started(clients.reader()) as reader:
-        _, ends = await bounds(reader, partitions)
-        return ends
-
-
-async def follow(
-    clients: KafkaClients, begins: Offsets, watch: Watch, feedback: Sequence[TopicPartition]
-) -> AsyncGenerator[None, None]:
-    """Read the state on from there, for ever, and what is handed over in the feedback topic: something has been read
-    each time. A partition of which is not said where is read from its beginning. Raises what the clients raise."""
-    places = dict(begins)
-    while True:
-        states = sorted(watch.partitions)
-        async with started(clients.reader()) as reader:
-            firsts, ends = await bounds(reader, [*states, *feedback])
-            for partition, first in firsts.items():
-                reader.seek(partition, max(first, places.get(partition, 0)))
-            reader.resume(*firsts)
-            unsettled = {partition: ends[partition] for partition in states}
-            asked: tuple[Offsets, Mapping[_Course, Doubt]] | None = None
-            while len(watch.partitions) == len(states):
-                await _read_on(reader, unsettled, watch, feedback)
-                asked = await _doubt(reader, watch, feedback, asked)
-                yield
-            places = {partition: await reader.position(partition) for partition in firsts}
-
-
-async def _read_on(
-    reader: AIOKafkaConsumer, unsettled: dict[TopicPartition, int], watch: Watch, feedback: Sequence[TopicPartition]
-) -> None:
-    for partition, records in (await reader.getmany(timeout_ms=POLL_MS)).items():
-        take = watch.hear if partition in feedback else watch.take
-        for record in records:
-            take(record)
-    for partition, end in list(unsettled.items()):
-        if await reader.position(partition) >= end:
-            del unsettled[partition]
-            watch.settle(partition)
-
-
-async def _doubt(
-    reader: AIOKafkaConsumer,
-    watch: Watch,
-    feedback: Sequence[TopicPartition],
-    asked: tuple[Offsets, Mapping[_Course, Doubt]] | None,
-) -> tuple[Offsets, Mapping[_Course, Doubt]] | None:
-    """Settle the doubts that were ``asked`` about, once the feedback topic is read as far as it reached then.
-
-    An alert leaves its partition and is handed over in one transaction; but each partition is told by itself that it is
-    committed, and what is committed in the feedback topic may be shown later. So it counts how far that is written.
-    """
-    if asked is not None:
-        highs, doubts = asked
-        if not all([await reader.position(partition) >= high for partition, high in highs.items()]):
-            return asked
-        watch.were_not_handed_over(doubts)
-    if not (doubts := watch.doubts):
-        return None
-    return {one: found.high for one, found in (await all_watermarks(reader, feedback)).items()}, doubts

@@ -16,9 +16,9 @@ from consumer.cli.ending import UsageError
 from consumer.cli.last_event import LastEvent, last_event
 from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
-from consumer.commanded import ends_of
 from consumer.config import Config
 from consumer.event import violation_of
+from consumer.following import ends_of
 from consumer.kafka import KafkaClients
 from consumer.pipeline import Pipeline
 from consumer.reading import Offsets, read_alerts, read_record

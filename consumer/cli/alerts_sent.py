@@ -12,9 +12,10 @@ from aiokafka.errors import KafkaError
 
 from consumer.cli.alerts_found import Found
 from consumer.cli.terminal import plain
-from consumer.commanded import Awaited, Stage, Watch, follow
+from consumer.commanded import Awaited, Stage, Watch
 from consumer.config import Config
 from consumer.feedback import Command, Kind, encode_command
+from consumer.following import follow
 from consumer.kafka import KafkaClients, close_producer, start_producer
 from consumer.reading import Offsets
 from state.alert import Alert
