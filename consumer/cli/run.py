@@ -15,10 +15,10 @@ from consumer.cli.arguments import add_config
 from consumer.cli.ending import with_configuration
 from consumer.cli.terminal import complain
 from consumer.config import Config, secrets_of, short_secrets, without_effect
-from consumer.garbage import search_young_only
-from consumer.log import configure_log
-from consumer.log_lines import ThreadedLines
 from consumer.service import run_service
+from consumer.telemetry.garbage import search_young_only
+from consumer.telemetry.log import configure_log
+from consumer.telemetry.log_lines import ThreadedLines
 from providers.errors import UserError
 from providers.masking import SHORTEST
 
