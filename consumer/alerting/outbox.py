@@ -33,6 +33,7 @@ from state.alert import (
     due,
     former_answered,
     former_attempted,
+    former_due,
     is_new_problem,
     needs_room,
     overflowed,
@@ -329,7 +330,8 @@ class TaskOutbox:
         if what is Due.ACKNOWLEDGE:
             after = acknowledge_answered(alert, False)
         elif what is Due.RESOLVE_FORMER:
-            after = former_answered(alert, alert.former[0].integration)
+            former = former_due(alert)
+            after = former_answered(alert, former.integration if former is not None else None)
         self._put_or_drop(alert, after)
         self._urgent()
 
@@ -479,7 +481,8 @@ class TaskOutbox:
     def _former_route(self, alert: Alert) -> str | None:
         """A route to the integration that the alert has left, and that has its turn to be told; None if it is out of
         reach. (Any other would resolve what is live.)"""
-        return self._pipeline.integrations.route(alert.former[0].integration)
+        former = former_due(alert)
+        return self._pipeline.integrations.route(former.integration) if former is not None else None
 
     def _trigger(self, alert: Alert, route: str) -> Dispatch:
         owed, told = alert.owed, alert.told
