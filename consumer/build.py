@@ -1,12 +1,12 @@
 """From the configuration to pipelines: the one place where settings become parts."""
 
 from consumer.config import Config, ProviderSection, needs_repartition
-from consumer.event import Decoder
-from consumer.filter import EndRule, EndRules
-from consumer.keys import KeyTemplate
+from consumer.events.event import Decoder
+from consumer.events.filter import EndRule, EndRules
+from consumer.events.keys import KeyTemplate
+from consumer.events.record_key import RecordKey
 from consumer.pipeline import Pipeline
-from consumer.record_key import RecordKey
-from consumer.repartition import Repartition
+from consumer.repartition.stage import Repartition
 from providers.table import PROVIDERS
 from state.alert import Policy
 

@@ -13,12 +13,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from consumer.clock import Moment
-from consumer.deadletter import DeadLetter
-from consumer.event import TOMBSTONE, Decoder, FetchedRecord, Poison, SecurityEvent, violation_of
-from consumer.feedback import Replay
-from consumer.filter import End as Ends
-from consumer.keys import LACKING, KeyTemplate, home_key_of
-from consumer.record_key import RecordKey, UnexpectedKey
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.events.event import TOMBSTONE, Decoder, FetchedRecord, Poison, SecurityEvent, violation_of
+from consumer.events.filter import End as Ends
+from consumer.events.keys import LACKING, KeyTemplate, home_key_of
+from consumer.events.record_key import RecordKey, UnexpectedKey
+from consumer.feedback.records import Replay
 from providers.belonging import Integrations
 from providers.provider import Provider
 from state.alert import Alert, Ending, Occurrence, Outcome, Owed, Policy, Status, event_time, occurred, over
@@ -51,7 +51,7 @@ class Decision(Struct, frozen=True, gc=False):
 
 
 class Elsewhere(Protocol):
-    """What a task knows of other tasks that have spoken, or are to speak, for its keys: `consumer.moving`."""
+    """What a task knows of other tasks that have spoken, or are to speak, for its keys: `consumer.homes.moving`."""
 
     def forwards(self, key: bytes | None) -> bool:
         """Whether another task is to decide the records of this key."""

@@ -9,31 +9,31 @@ from functools import partial
 from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
+from consumer.alerting.observer import DeliveryObserver
 from consumer.clock import Clock
 from consumer.config import Config
 from consumer.config.service import RateLimit, RouteSettings
-from consumer.counterpart import Counterpart
-from consumer.feedback_reader import FeedbackReader
-from consumer.former_stage import FormerStage
-from consumer.forwarder import Forwarder, StageSurroundings, Stamps
-from consumer.kafka import KafkaClients
-from consumer.membership import RESTORES_AT_A_TIME, MemberRunner
-from consumer.observer import DeliveryObserver
-from consumer.partitioning import Partitioner
+from consumer.events.record_key import KeyWatch
+from consumer.feedback.reader import FeedbackReader
+from consumer.group.membership import RESTORES_AT_A_TIME, MemberRunner
+from consumer.homes.whole_input import WholeInput
+from consumer.input.progress import PEACE_SECONDS
+from consumer.input.source import Source
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.partitioning import Partitioner
+from consumer.kafka.reading import partitions_of
+from consumer.partition.ownership import Proofs
+from consumer.partition.task import Surroundings, Task
 from consumer.pipeline import Pipeline
-from consumer.progress import PEACE_SECONDS
-from consumer.proof import Proofs
-from consumer.reading import partitions_of
-from consumer.record_key import KeyWatch
-from consumer.repartition import Repartition
-from consumer.server.health import PipelineHealth
-from consumer.server.metrics import STAGE_OUTCOMES, Metrics
-from consumer.server.state_metrics import PartitionState, PipelineState
-from consumer.source import Source
-from consumer.task import Surroundings, Task
+from consumer.repartition.counterpart import Counterpart
+from consumer.repartition.former_stage import FormerStage
+from consumer.repartition.forwarder import Forwarder, StageSurroundings, Stamps
+from consumer.repartition.stage import Repartition
+from consumer.repartition.stage_progress import Upstream
+from consumer.telemetry.health import PipelineHealth
+from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
+from consumer.telemetry.state_metrics import PartitionState, PipelineState
 from consumer.turns import Turns
-from consumer.upstream import Upstream
-from consumer.whole_input import WholeInput
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.http import HttpSender

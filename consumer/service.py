@@ -13,27 +13,27 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
-from consumer.clock_steps import watch_clock
 from consumer.config import Config
-from consumer.disagreement import Disagreement, disagreement
-from consumer.foreign import foreign_topics
-from consumer.garbage import search_everything_when_short
+from consumer.group.heartbeat import Vouching
+from consumer.group.membership import MemberRunner
 from consumer.ingest.service import ingesting, kafka_producers
-from consumer.kafka import KafkaClients
-from consumer.lag import LoopLag
-from consumer.membership import MemberRunner
+from consumer.input.progress import PEACE_SECONDS
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.foreign import foreign_topics
+from consumer.kafka.rights import try_dead_letters
+from consumer.kafka.startup import StartupError, when_kafka_answers
+from consumer.kafka.topics import TopicReport, check_topics
 from consumer.pipeline import Pipeline
-from consumer.progress import PEACE_SECONDS
-from consumer.rights import try_dead_letters
+from consumer.repartition.disagreement import Disagreement, disagreement
 from consumer.runner import PipelineRunner, RepartitionRunner
-from consumer.server.app import create_app, serving
-from consumer.server.health import heartbeat_reason
-from consumer.server.log_metrics import DroppedLines
-from consumer.server.metrics import PREFIX, Metrics
-from consumer.server.process_metrics import process_metrics
-from consumer.startup import StartupError, when_kafka_answers
-from consumer.topics import TopicReport, check_topics
-from consumer.vouch import Vouching
+from consumer.telemetry.clock_steps import watch_clock
+from consumer.telemetry.garbage import search_everything_when_short
+from consumer.telemetry.health import heartbeat_reason
+from consumer.telemetry.lag import LoopLag
+from consumer.telemetry.log_metrics import DroppedLines
+from consumer.telemetry.metrics import PREFIX, Metrics
+from consumer.telemetry.process_metrics import process_metrics
+from consumer.telemetry.server import create_app, serving
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
 

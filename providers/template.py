@@ -1,6 +1,6 @@
 """Templates over an event for what people see: the addresses and texts of links and images.
 
-Unlike a dedup key (`consumer.keys`) the result need not be unique, but the values are just as untrusted: in an
+Unlike a dedup key (`consumer.events.keys`) the result need not be unique, but the values are just as untrusted: in an
 address they are percent-encoded, so that they can change neither its host nor its structure. Only a value with which an
 address begins is taken as it is, and what comes of it has to be a plain https address.
 """

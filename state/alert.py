@@ -391,9 +391,14 @@ def due(alert: Alert) -> Due | None:
         return Due.RESOLVE
     if alert.acknowledging:
         return Due.ACKNOWLEDGE
-    if alert.former and (is_over or (alert.has and not alert.former[0].until_over)):
-        return Due.RESOLVE_FORMER
-    return None
+    return Due.RESOLVE_FORMER if former_due(alert) is not None else None
+
+
+def former_due(alert: Alert) -> Former | None:
+    """Whose turn it is of the integrations that the alert has left: the first whose incident may be resolved now."""
+    if alert.status is Status.RESOLVING:
+        return alert.former[0] if alert.former else None
+    return next((one for one in alert.former if not one.until_over), None) if alert.has else None
 
 
 def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, now: float) -> Alert:
@@ -527,9 +532,11 @@ def former_answered(alert: Alert, integration: str | None) -> Alert | None:
 
 
 def former_attempted(alert: Alert) -> Alert:
-    """An attempt to resolve the first of the incidents at integrations that the alert has left was not accepted: the
-    others have their turn."""
-    return replace(alert, former=(*alert.former[1:], *alert.former[:1]), failed=alert.failed + 1)
+    """An attempt to resolve the incident at an integration that the alert has left was not accepted: the others have
+    their turn."""
+    tried = former_due(alert)
+    others = tuple(one for one in alert.former if one is not tried)
+    return replace(alert, former=others if tried is None else (*others, tried), failed=alert.failed + 1)
 
 
 def departed(alert: Alert, left: Former | None) -> Alert:

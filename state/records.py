@@ -54,9 +54,9 @@ class Position:
     are decided records by which the input is known again. ``proof`` is the group offset that was last proved, and
     ``obeyed`` one that somebody else had set, and that this task has gone to, while the group may still have it.
     ``group`` is the consumer group that the task belongs to. ``homes`` is what the task knows of where keys have their
-    homes, as JSON (`consumer.moving`). ``hands`` is how often the input has changed hands, None if that was not
-    counted, and ``inputs`` are the places in input topics that the task has had before (`consumer.inputs`). An earlier
-    release writes none of these.
+    homes, as JSON (`consumer.homes.moving`). ``hands`` is how often the input has changed hands, None if that was not
+    counted, and ``inputs`` are the places in input topics that the task has had before (`consumer.input.inputs`).
+    An earlier release writes none of these.
     """
 
     topic: str

@@ -16,12 +16,12 @@ from consumer.cli.ending import UsageError
 from consumer.cli.last_event import LastEvent, last_event
 from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
-from consumer.commanded import ends_of
 from consumer.config import Config
-from consumer.event import violation_of
-from consumer.kafka import KafkaClients
+from consumer.events.event import violation_of
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.reading import Offsets, read_alerts, read_record
 from consumer.pipeline import Pipeline
-from consumer.reading import Offsets, read_alerts, read_record
+from consumer.status.following import ends_of
 from providers.retry import Backoff
 from providers.table import PROVIDERS
 from state.alert import Alert

@@ -15,12 +15,12 @@ from consumer.cli.arguments import add_config, text
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, counted, plain, show_json
-from consumer.commanded import Stage
 from consumer.config import Config
 from consumer.config.durations import seconds
-from consumer.feedback import Kind
-from consumer.kafka import KafkaClients
-from consumer.reading import Offsets
+from consumer.feedback.records import Kind
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.reading import Offsets
+from consumer.status.commanded import Stage
 from providers.table import PROVIDERS
 from state.alert import Status
 

@@ -12,11 +12,12 @@ from aiokafka.errors import KafkaError
 
 from consumer.cli.alerts_found import Found
 from consumer.cli.terminal import plain
-from consumer.commanded import Awaited, Stage, Watch, follow
 from consumer.config import Config
-from consumer.feedback import Command, Kind, encode_command
-from consumer.kafka import KafkaClients, close_producer, start_producer
-from consumer.reading import Offsets
+from consumer.feedback.records import Command, Kind, encode_command
+from consumer.kafka.clients import KafkaClients, close_producer, start_producer
+from consumer.kafka.reading import Offsets
+from consumer.status.commanded import Awaited, Stage, Watch
+from consumer.status.following import follow
 from state.alert import Alert
 from state.seen import Seen, seen_of
 

@@ -16,7 +16,7 @@ from consumer.config import (
     needs_repartition,
     without_effect,
 )
-from consumer.keys import KeyTemplate
+from consumer.events.keys import KeyTemplate
 
 Line = tuple[str, str]
 """What is told, and what is so; the first is empty where the one above goes on."""

@@ -22,9 +22,11 @@ from consumer.cli.terminal import complain, counted, plain, show_facts, show_jso
 from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
-from consumer.group_removal import NOT_ALLOWED
-from consumer.kafka import KafkaClients
-from consumer.letters import (
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.group_removal import NOT_ALLOWED
+from consumer.kafka.reading import bounds, hidden_ends
+from consumer.kafka.rights import PREFIXED, grant
+from consumer.replay.letters import (
     CLASSES,
     Selection,
     StoredLetter,
@@ -34,9 +36,7 @@ from consumer.letters import (
     replay_groups,
     stored_letters,
 )
-from consumer.reading import bounds, hidden_ends
-from consumer.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
-from consumer.rights import PREFIXED, grant
+from consumer.replay.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
 from providers.table import PROVIDERS
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)

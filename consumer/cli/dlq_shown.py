@@ -12,10 +12,10 @@ from aiokafka import AIOKafkaConsumer
 from consumer.cli.terminal import age, moment, show_json, show_table
 from consumer.cli.with_kafka import Partitions
 from consumer.config import Config
-from consumer.deadletter import DeadLetter
-from consumer.letters import StoredLetter
-from consumer.reading import hidden_ends, last_checkpoints
-from consumer.replayed import Ending, Replays, Taken, find_replays
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.kafka.reading import hidden_ends, last_checkpoints
+from consumer.replay.letters import StoredLetter
+from consumer.replay.replayed import Ending, Replays, Taken, find_replays
 
 _COLUMNS = ("ID", "AGE", "PROVIDER", "STAGE", "CLASS", "RETRYABLE", "SEEN", "REPLAYED", "ERROR")
 

@@ -11,7 +11,7 @@ from consumer.cli.ending import UsageError, with_configuration
 from consumer.cli.lasting import run_lasting
 from consumer.config import Config
 from consumer.ingest.service import run_ingest
-from consumer.server.log_metrics import DroppedLines
+from consumer.telemetry.log_metrics import DroppedLines
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
 
-from consumer.event import violation_of
-from consumer.keys import KeyTemplate
+from consumer.events.event import violation_of
+from consumer.events.keys import KeyTemplate
 from providers.notification import Origin
 from state.alert import Alert
 from state.violation import Record, Violation

@@ -13,10 +13,10 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.cli.terminal import complain
 from consumer.config import Config, secrets_of, short_secrets, without_effect
-from consumer.garbage import search_young_only
-from consumer.log import configure_log
-from consumer.log_lines import ThreadedLines
-from consumer.server.log_metrics import DroppedLines
+from consumer.telemetry.garbage import search_young_only
+from consumer.telemetry.log import configure_log
+from consumer.telemetry.log_lines import ThreadedLines
+from consumer.telemetry.log_metrics import DroppedLines
 from providers.errors import UserError
 from providers.masking import SHORTEST
 

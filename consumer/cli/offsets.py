@@ -15,8 +15,7 @@ from consumer.cli.terminal import complain, plain, show_json, show_table
 from consumer.cli.times import moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
-from consumer.kafka import KafkaClients
-from consumer.offset_orders import (
+from consumer.group.offset_orders import (
     Direction,
     Group,
     Move,
@@ -28,6 +27,7 @@ from consumer.offset_orders import (
     require_no_members,
     targets_of,
 )
+from consumer.kafka.clients import KafkaClients
 from providers.table import PROVIDERS
 
 _WHAT = {

@@ -10,8 +10,8 @@ from consumer.cli.arguments import add_config
 from consumer.cli.ending import with_configuration
 from consumer.cli.lasting import run_lasting
 from consumer.config import Config
-from consumer.server.log_metrics import DroppedLines
 from consumer.service import run_service
+from consumer.telemetry.log_metrics import DroppedLines
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:

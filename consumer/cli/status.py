@@ -9,7 +9,7 @@ from consumer.cli.status_shown import facts_of, sections
 from consumer.cli.terminal import plain, show_facts, show_json
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
-from consumer.kafka import KafkaClients
+from consumer.kafka.clients import KafkaClients
 from consumer.status.judge import WAITS_SECONDS, problems
 from consumer.status.look import look, topics_to_look_at
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from consumer.cli.terminal import age, counted, moment
-from consumer.kafka import CLIENT_ID
+from consumer.kafka.clients import CLIENT_ID
 from consumer.status.facts import Group, Member, Pipeline, RouteSaid, Server, Status
 from consumer.status.judge import numbers, waits_since
 

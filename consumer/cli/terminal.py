@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consumer.log_lines import write_within
+from consumer.telemetry.log_lines import write_within
 from providers.story import utc
 
 _GAP = "  "

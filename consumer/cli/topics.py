@@ -12,12 +12,12 @@ from consumer.cli.ending import with_configuration
 from consumer.cli.terminal import complain, counted
 from consumer.cli.topics_grow import add_grow
 from consumer.config import Config
-from consumer.foreign import foreign_topics
-from consumer.kafka import KafkaClients
-from consumer.rights import try_dead_letters
-from consumer.startup import when_kafka_answers
-from consumer.topic_specs import topics_of
-from consumer.topics import DEFAULT_PARTITIONS, REPLICAS, TooFewBrokers, TopicReport, check_topics, create_topics
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.foreign import foreign_topics
+from consumer.kafka.rights import try_dead_letters
+from consumer.kafka.startup import when_kafka_answers
+from consumer.kafka.topic_specs import topics_of
+from consumer.kafka.topics import DEFAULT_PARTITIONS, REPLICAS, TooFewBrokers, TopicReport, check_topics, create_topics
 from providers.errors import UserError
 
 

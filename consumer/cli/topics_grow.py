@@ -9,10 +9,10 @@ from consumer.cli.ending import UsageError
 from consumer.cli.terminal import complain, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
-from consumer.kafka import KafkaClients, start_client, to_the_end
-from consumer.rights import grant
-from consumer.topic_growth import FewerThanNow, Growth, GrowthRefused, grow, growing, growths, try_growths
-from consumer.topic_specs import topics_of
+from consumer.kafka.clients import KafkaClients, start_client, to_the_end
+from consumer.kafka.rights import grant
+from consumer.kafka.topic_growth import FewerThanNow, Growth, GrowthRefused, grow, growing, growths, try_growths
+from consumer.kafka.topic_specs import topics_of
 from providers.errors import UserError
 
 

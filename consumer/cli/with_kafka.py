@@ -9,10 +9,10 @@ from aiokafka.errors import KafkaError
 
 from consumer.cli.ending import with_configuration
 from consumer.config import Config
-from consumer.kafka import KafkaClients
-from consumer.log import quiet
-from consumer.reading import partitions_of
-from consumer.startup import when_kafka_answers
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.reading import partitions_of
+from consumer.kafka.startup import when_kafka_answers
+from consumer.telemetry.log import quiet
 from providers.errors import UserError
 
 Partitions = Mapping[str, Sequence[TopicPartition]]

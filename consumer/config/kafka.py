@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationInfo, field_validator, model_validator
 
 from consumer.config.durations import ProtocolDuration, Written, seconds
-from consumer.keys import KeyTemplate
+from consumer.events.keys import KeyTemplate
 from providers.settings import NonEmpty, Settings
 from providers.table import PROVIDERS
 

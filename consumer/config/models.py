@@ -22,8 +22,8 @@ from consumer.config.contradictions import why_nothing_alerts
 from consumer.config.ingest import IngestConfig
 from consumer.config.kafka import KafkaConfig
 from consumer.config.service import DeliveryConfig, LogConfig, RouteSettings, ServerConfig, WebhooksConfig
-from consumer.filter import Filter
-from consumer.keys import KeyTemplate
+from consumer.events.filter import Filter
+from consumer.events.keys import KeyTemplate
 from providers.masking import SHORTEST
 from providers.settings import NonEmpty, ProviderSettings, Settings
 from providers.table import PROVIDERS

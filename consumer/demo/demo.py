@@ -32,12 +32,12 @@ from consumer.demo.stage import INGEST_TOKEN, OPSGENIE_KEY, PAGERDUTY_KEYS, PART
 from consumer.demo.summary import checks, print_summary
 from consumer.demo.table import Display, Rate, Snapshot
 from consumer.demo.traffic import SEND_SECONDS, Traffic, TrafficError
-from consumer.group_removal import delete_groups
 from consumer.ingest.app import PATH
-from consumer.kafka import KafkaClients, close_producer
-from consumer.log import quiet
-from consumer.topic_specs import topics_of
-from consumer.topics import create_topics
+from consumer.kafka.clients import KafkaClients, close_producer
+from consumer.kafka.group_removal import delete_groups
+from consumer.kafka.topic_specs import topics_of
+from consumer.kafka.topics import create_topics
+from consumer.telemetry.log import quiet
 from consumer.waiting import set_within
 from providers.errors import UserError
 from providers.sandbox import Fault, Sandbox, Settings, running_sandbox

@@ -12,7 +12,7 @@ from consumer.ingest.metrics import IngestMetrics
 from consumer.ingest.refusal import Refused
 from consumer.ingest.way import Way
 from consumer.ingest.writer import Writer
-from consumer.server.app import metrics_of, verdict_of
+from consumer.telemetry.server import metrics_of, verdict_of
 
 PATH = "/v1/events"
 

@@ -61,7 +61,7 @@ class Connections:
             self._silent[connection] = self._clock()
 
     def protocols(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
-        """What speaks with each connection, for `consumer.server.app.serving`."""
+        """What speaks with each connection, for `consumer.telemetry.server.serving`."""
         loop = asyncio.get_running_loop()
         return lambda: Connection(self, server, loop)
 

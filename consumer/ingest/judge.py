@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consumer.config import UNKEYED
-from consumer.deadletter import DeadLetter
-from consumer.event import SecurityEvent
-from consumer.filter import SESSION_END
-from consumer.keys import LACKING, value_of
-from consumer.schema import Poison, read_event, read_gate
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.events.event import SecurityEvent
+from consumer.events.filter import SESSION_END
+from consumer.events.keys import LACKING, value_of
+from consumer.events.schema import Poison, read_event, read_gate
 from state.violation import SEVERITY_BY_LABEL, Record
 
 NAME = "ingest"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from consumer.server.metrics import PREFIX
+from consumer.telemetry.metrics import PREFIX
 
 OUTCOMES = ("written", "repeated", "invalid", "unknown")
 """What can become of an event: it is in Kafka; it was before; it is a dead letter; it is to be sent again."""

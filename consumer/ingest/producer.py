@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 
-from consumer.kafka import KafkaClients, close_producer, start_producer
-from consumer.partitioning import Partitioner
+from consumer.kafka.clients import KafkaClients, close_producer, start_producer
+from consumer.kafka.partitioning import Partitioner
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -61,7 +61,7 @@ class KafkaProducer:
 
 def kafka_producer(clients: KafkaClients, batch_bytes: int) -> Producer:
     """A producer for a cluster, not started. A batch is at most ``batch_bytes``, unless a record alone is larger."""
-    # While it is to be found out, murmur2 is believed in (`consumer.partitioning`).
+    # While it is to be found out, murmur2 is believed in (`consumer.kafka.partitioning`).
     chosen = clients.config.partitioner
     partitioner = Partitioner.CRC32 if chosen == "crc32" else Partitioner.MURMUR2
     return KafkaProducer(clients.producer(batch_bytes=batch_bytes), partitioner)

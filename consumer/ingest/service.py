@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
 from consumer.config import Config
-from consumer.garbage import search_everything_when_short
 from consumer.ingest.app import create_app
 from consumer.ingest.bearer import Bearer
 from consumer.ingest.connections import Connections, descriptors
@@ -20,15 +19,16 @@ from consumer.ingest.producer import Producer, kafka_producer
 from consumer.ingest.room import Room
 from consumer.ingest.way import Way
 from consumer.ingest.writer import Writer
-from consumer.kafka import BATCH_BYTES, KafkaClients
-from consumer.lag import LoopLag
-from consumer.server.app import serving
-from consumer.server.log_metrics import DroppedLines
-from consumer.server.process_metrics import process_metrics
-from consumer.startup import StartupError, when_kafka_answers
-from consumer.topic_specs import KAFKA_MAX_MESSAGE_BYTES
-from consumer.topics import ask_max_bytes
-from consumer.topics_there import topics_there
+from consumer.kafka.clients import BATCH_BYTES, KafkaClients
+from consumer.kafka.startup import StartupError, when_kafka_answers
+from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES
+from consumer.kafka.topics import ask_max_bytes
+from consumer.kafka.topics_there import topics_there
+from consumer.telemetry.garbage import search_everything_when_short
+from consumer.telemetry.lag import LoopLag
+from consumer.telemetry.log_metrics import DroppedLines
+from consumer.telemetry.process_metrics import process_metrics
+from consumer.telemetry.server import serving
 from consumer.turns import Turns
 
 _AROUND_BYTES = 1024

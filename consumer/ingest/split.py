@@ -11,9 +11,9 @@ from typing import Any, Final
 from msgspec import Raw
 from msgspec.json import Decoder
 
+from consumer.events.schema import UNREADABLE, Poison, parsed
+from consumer.events.wrapping import STRUCTURED, data_of, media_type, unframed
 from consumer.ingest.dense import NotAnArray, first_parts
-from consumer.schema import UNREADABLE, Poison, parsed
-from consumer.wrapping import STRUCTURED, data_of, media_type, unframed
 
 BATCH: Final = "application/cloudevents-batch+json"
 """The media type of several structured CloudEvents."""

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from consumer.kafka import KafkaClients
+from consumer.kafka.clients import KafkaClients
 from providers.http import create_session
 from tests.bench.child import Meter
 from tests.bench.load import dedup_key

@@ -12,9 +12,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from consumer.demo.broker import free_port
-from consumer.garbage import search_young_only
 from consumer.ingest.service import ingesting, kafka_producers
-from consumer.kafka import BATCH_BYTES, KafkaClients
+from consumer.kafka.clients import BATCH_BYTES, KafkaClients
+from consumer.telemetry.garbage import search_young_only
 from tests.bench import load
 from tests.bench.child import Meter, Result, Side, measure, resident_bytes
 from tests.bench.report import Row

@@ -7,11 +7,11 @@ import tracemalloc
 from statistics import median
 from typing import Any
 
-from consumer.garbage import search_young_only
-from consumer.kafka import KafkaClients
-from consumer.log import configure_log
-from consumer.log_lines import StreamLines
-from consumer.restore import restore as read_back
+from consumer.kafka.clients import KafkaClients
+from consumer.partition.restore import restore as read_back
+from consumer.telemetry.garbage import search_young_only
+from consumer.telemetry.log import configure_log
+from consumer.telemetry.log_lines import StreamLines
 from consumer.turns import Turns
 from state.alert import Alert
 from state.store import Store

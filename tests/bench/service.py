@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from consumer.build import build_pipelines
 from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
-from consumer.garbage import search_young_only
-from consumer.kafka import KafkaClients
-from consumer.log import configure_log
-from consumer.log_lines import StreamLines
+from consumer.kafka.clients import KafkaClients
 from consumer.runner import PipelineRunner
-from consumer.server.metrics import PREFIX, Metrics
+from consumer.telemetry.garbage import search_young_only
+from consumer.telemetry.log import configure_log
+from consumer.telemetry.log_lines import StreamLines
+from consumer.telemetry.metrics import PREFIX, Metrics
 from providers.http import HttpSender, create_session
 from tests.bench.child import Meter
 from tests.support.waiting import wait_until

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 from aiokafka import AIOKafkaProducer
 
-from consumer.kafka import KafkaClients
-from consumer.server.app import create_app, serving
+from consumer.kafka.clients import KafkaClients
+from consumer.telemetry.server import create_app, serving
 from tests.bench import bare
 from tests.bench.child import Meter, Result, measure, resident_bytes
 from tests.bench.report import Row

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from consumer.deadletter import DeadLetter
+from consumer.dlq.dead_letter import DeadLetter
 from providers.sandbox import Entry, Incident, Sandbox
 from state.alert import Alert
 from tests.chaos.happened import REJECTING, Happened, Refusal, Rendering, Rotation

@@ -63,8 +63,8 @@ def install(steps: Steps) -> None:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
     from aiokafka.admin import AIOKafkaAdminClient
 
-    import consumer.task
-    from consumer.source import Source
+    import consumer.partition.task
+    from consumer.input.source import Source
     from providers.http import HttpSender
 
     def fixed(name: str) -> Callable[..., str]:
@@ -73,7 +73,7 @@ def install(steps: Steps) -> None:
     steps.around(AIOKafkaProducer, "start", fixed("own"))
     steps.around(AIOKafkaAdminClient, "list_consumer_group_offsets", fixed("group offset"))
     steps.around(AIOKafkaConsumer, "commit", fixed("prove"))
-    steps.around(consumer.task, "restore", fixed("restore"))
+    steps.around(consumer.partition.task, "restore", fixed("restore"))
     steps.around(Source, "look", fixed("look at the log"))
     steps.around(AIOKafkaProducer, "begin_transaction", fixed("begin"))
     steps.around(AIOKafkaProducer, "send", fixed("send"))

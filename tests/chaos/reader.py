@@ -14,11 +14,11 @@ import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumer.deadletter import DeadLetter
-from consumer.deadletter import decode as decode_dead_letter
-from consumer.moves import HandOver, decode_move, is_move
-from consumer.replayed import decode_mark
-from consumer.watermarks import all_watermarks
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.dlq.dead_letter import decode as decode_dead_letter
+from consumer.feedback.moves import HandOver, decode_move, is_move
+from consumer.kafka.watermarks import all_watermarks
+from consumer.replay.replayed import decode_mark
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY, decode_alert, decode_position
 from tests.chaos.lives import joined

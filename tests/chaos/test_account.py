@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from consumer.deadletter import DeadLetter
+from consumer.dlq.dead_letter import DeadLetter
 from providers.sandbox import Entry, Incident, Sandbox
 from state.alert import Alert, Owed, Status, Told
 from state.violation import Record, Severity

@@ -15,9 +15,9 @@ from msgspec import structs
 
 import tests.chaos.changes
 from consumer.config import Config, needs_repartition, parse_config
-from consumer.keys import KeyTemplate
-from consumer.moves import HandOver, Sender, encode_move
-from consumer.partitioning import Scheme
+from consumer.events.keys import KeyTemplate
+from consumer.feedback.moves import HandOver, Sender, encode_move
+from consumer.kafka.partitioning import Scheme
 from providers.sandbox import Entry, Incident, Sandbox
 from state.alert import Alert, Status, Told
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_position

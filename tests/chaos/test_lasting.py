@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from consumer.ends import LOOK_SECONDS
-from consumer.progress import FRESH_SECONDS, OPEN_SHARE
+from consumer.group.ends import LOOK_SECONDS
+from consumer.input.progress import FRESH_SECONDS, OPEN_SHARE
 from providers.sandbox import Answer, Call, Fault, Hang, Sandbox
 from tests.chaos.faults import Scene
 from tests.chaos.happened import Happened

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from consumer.replayed import encode_mark
+from consumer.replay.replayed import encode_mark
 from state.alert import Alert, Owed, Status
 from state.violation import Record, Severity
 from tests.chaos.reader import Reader

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from consumer.partitioning import Partitioner
+from consumer.kafka.partitioning import Partitioner
 from providers.sandbox import Sandbox
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, decode_alert

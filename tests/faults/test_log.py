@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 from consumer.demo.broker import free_port
-from consumer.log_lines import LEVELS
+from consumer.telemetry.log_lines import LEVELS
 from providers.sandbox import Sandbox
 from tests.faults.accounts import keys, send, sessions
 from tests.support.broker import Broker

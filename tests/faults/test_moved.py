@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consumer.demo.broker import free_port
-from consumer.server.health import liveness
+from consumer.telemetry.health import liveness
 from providers.sandbox import Delay, Fault, Sandbox
 from tests.faults.accounts import send, sessions, settled
 from tests.support.broker import Broker, KafkaContainer

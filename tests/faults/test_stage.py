@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from consumer.cli.main import main
-from consumer.partitioning import partition_of
+from consumer.kafka.partitioning import partition_of
 from providers.sandbox import Sandbox
 from state.records import CHECKPOINT_KEY, decode_alert
 from tests.support.broker import Broker

@@ -10,8 +10,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
-from consumer import checkpoint
-from consumer.transaction import Unanswered, commit_transaction
+from consumer.kafka.transaction import Unanswered, commit_transaction
+from consumer.partition import checkpoint
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event

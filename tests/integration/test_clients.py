@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumer.config import Config
-from consumer.kafka import KafkaClients, close_producer, started, stop_consumer
+from consumer.kafka.clients import KafkaClients, close_producer, started, stop_consumer
 from tests.support.broker import Broker
 from tests.support.kafka import create_topic, unique
 from tests.support.proxy import KafkaProxy

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-import consumer.letterbox
-import consumer.membership
-from consumer.deadletter import DeadLetter
+import consumer.dlq.letterbox
+import consumer.group.membership
+from consumer.dlq.dead_letter import DeadLetter
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event
@@ -70,7 +70,7 @@ async def test_a_letter_that_the_topic_does_not_take_is_cut_and_nobody_is_told_t
     broker: Broker, sandbox: Sandbox, is_told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_told:
-        monkeypatch.setattr(consumer.membership, "ask_max_bytes", _untold)
+        monkeypatch.setattr(consumer.group.membership, "ask_max_bytes", _untold)
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     async with running_member(world.config) as member:
         await member.restored(1)
@@ -125,7 +125,7 @@ async def test_a_denial_that_was_accepted_in_the_same_checkpoint_is_not_sent_aga
 async def test_when_the_limit_rises_again_letters_are_whole_again(
     broker: Broker, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer.letterbox, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(consumer.dlq.letterbox, "LOOK_SECONDS", 0.0)
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     async with running_member(world.config):
         await lower(world, LIMIT)

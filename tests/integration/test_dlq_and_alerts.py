@@ -12,15 +12,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import consumer.replay.replay.replay
 import pytest
 import yaml
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 
-import consumer.replay
 from consumer.cli.main import main
-from consumer.deadletter import DeadLetter
-from consumer.feedback import replay_headers, replay_id_of
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.feedback.records import replay_headers, replay_id_of
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event, session_end
@@ -752,12 +752,12 @@ async def test_again_sends_everything_each_time_where_its_group_cannot_be_delete
     await _many_dead_letters(world, sandbox, 4)
     ids = ["0/0", "0/1", "0/2", "0/3"]
     group = f"{world.config.kafka.group_id}-dlq-replay"
-    monkeypatch.setattr(consumer.replay, "BATCH", batch)
+    monkeypatch.setattr(consumer.replay.replay, "BATCH", batch)
 
     async def refused(admin: object, groups: list[str], seconds: float) -> dict[str, str]:
         return dict.fromkeys(groups, "this user may not delete it")
 
-    monkeypatch.setattr(consumer.replay, "delete_groups", refused)
+    monkeypatch.setattr(consumer.replay.replay, "delete_groups", refused)
     for _ in range(2):
         code, out, err = await commands.run("dlq", "replay", "--again", "--json")
         assert (code, json.loads(out)["ids"]) == (0, ids)
@@ -768,7 +768,7 @@ async def test_again_sends_everything_each_time_where_its_group_cannot_be_delete
     async def crash(*given: object) -> None:
         raise Crash
 
-    monkeypatch.setattr(consumer.replay, "delete_groups", crash)
+    monkeypatch.setattr(consumer.replay.replay, "delete_groups", crash)
     with pytest.raises(Crash):
         await commands.run("dlq", "replay", "--again")
     monkeypatch.undo()

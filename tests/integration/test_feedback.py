@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from consumer.feedback import Command, Feedback, Kind, decode_feedback, encode_command, history_of
-from consumer.kafka import KafkaClients
-from consumer.letters import Selection
-from consumer.reading import read_alerts
-from consumer.replay import Plan, Summary, replay
-from consumer.replayed import decode_mark
+from consumer.feedback.records import Command, Feedback, Kind, decode_feedback, encode_command, history_of
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.reading import read_alerts
+from consumer.replay.letters import Selection
+from consumer.replay.replay import Plan, Summary, replay
+from consumer.replay.replayed import decode_mark
 from providers.sandbox import Answer, Delay, Fault, Sandbox
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY, Position, decode_position

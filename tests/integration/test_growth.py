@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import NewPartitions
 
-from consumer.partitioning import Partitioner
+from consumer.kafka.partitioning import Partitioner
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.integration.test_dlq_and_alerts import Commands, checkpointed
 from tests.support.broker import Broker

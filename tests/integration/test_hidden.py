@@ -8,13 +8,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from consumer.config import KafkaConfig
-from consumer.kafka import KafkaClients
-from consumer.offset_orders import Group, positions_of, targets_of
-from consumer.reading import read_alerts
-from consumer.startup import StartupError
+from consumer.group.offset_orders import Group, positions_of, targets_of
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.reading import read_alerts
+from consumer.kafka.startup import StartupError
+from consumer.kafka.watermarks import Watermarks, all_watermarks, each_watermarks
 from consumer.status.judge import problems
 from consumer.status.look import look
-from consumer.watermarks import Watermarks, all_watermarks, each_watermarks
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event

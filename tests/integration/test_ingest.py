@@ -16,7 +16,7 @@ import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from consumer.cli.main import main
-from consumer.partitioning import Partitioner
+from consumer.kafka.partitioning import Partitioner
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker, KafkaContainer
 from tests.support.events import encode, event, session_end

@@ -14,9 +14,9 @@ from aiokafka.admin import NewPartitions, RecordsToDelete
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-import consumer.anchor_watch
+import consumer.group.anchor_watch
 from consumer.cli.main import main
-from consumer.mark import MARK
+from consumer.input.commit_metadata import MARK
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event
@@ -111,7 +111,7 @@ async def test_a_topic_that_is_created_anew_under_a_running_member_is_told_from_
     broker: Broker, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it runs."""
-    monkeypatch.setattr(consumer.anchor_watch, "CHECK_SECONDS", 2.0)
+    monkeypatch.setattr(consumer.group.anchor_watch, "CHECK_SECONDS", 2.0)
     world = await make_world(broker.bootstrap_servers, sandbox.url, kafka={"start_from": "latest"})
     before, after = _denials("before", 5), _denials("after", 8)
     async with running_member(world.config) as member:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consumer.runner import PipelineRunner, RepartitionRunner
-from consumer.server.health import readiness
+from consumer.telemetry.health import readiness
 from providers.delivery.outage import Condition
 from providers.sandbox import Answer, Delay, Drop, Fault, Hang, LandLate, LoseAnswer, Sandbox
 from providers.sandbox.faults import Effect

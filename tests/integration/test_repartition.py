@@ -17,8 +17,10 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from consumer import forwarder, owned, upstream
-from consumer.partitioning import partition_of
+from consumer.kafka.partitioning import partition_of
+from consumer.partition import owned
+from consumer.repartition import forwarder
+from consumer.repartition import stage_progress as upstream
 from providers.sandbox import Sandbox
 from state.records import CHECKPOINT_KEY, decode_position
 from tests.support import service

@@ -9,8 +9,8 @@ import trustme
 from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.config import KafkaConfig
-from consumer.kafka import KafkaClients
-from consumer.startup import StartupError, when_kafka_answers
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.startup import StartupError, when_kafka_answers
 from tests.support.certificates import Files, issued_to_client
 from tests.support.process import run_to_end
 from tests.support.secured import PASSWORD, USER, SecuredKafka

@@ -10,8 +10,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from consumer.cli.main import main
 from consumer.config import Config, parse_config
-from consumer.topic_specs import KAFKA_MAX_MESSAGE_BYTES, Partitions, Purpose, topics_of
-from consumer.topics import TooFewBrokers, TopicReport, check_topics, create_topics
+from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES, Partitions, Purpose, topics_of
+from consumer.kafka.topics import TooFewBrokers, TopicReport, check_topics, create_topics
 from tests.support.broker import Broker, in_thread
 from tests.support.kafka import COMPACTED, admin, create_topic, unique
 from tests.support.waiting import wait_until

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.beginning import Beginning, Fit, Log, Look, beginning
+from consumer.input.beginning import Beginning, Fit, Log, Look, beginning
 from state.anchors import Anchors, anchor_of, with_decided
 from state.violation import Record
 
@@ -34,7 +34,7 @@ class Partition:
         return [_record(offset, self.values[offset]) for offset in sorted(self.values) if begin <= offset < end]
 
     def look(self, position: int, anchors: Anchors) -> Look:
-        """As `consumer.look` sees it."""
+        """As `consumer.input.look` sees it."""
         fits = [self._fit(anchor) for anchor in anchors]
         follows = None
         if fits and fits[0] is Fit.FITS:

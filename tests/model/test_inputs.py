@@ -2,8 +2,8 @@
 section 17).
 
 The model has one partition of the events. In each life of the service either a stage reads it or the pipeline itself,
-each from where `consumer.inputs` says, and commits what it has read, or dies before. Whatever the order, a life begins
-where the reading that was committed last has ended, so nothing is skipped and nothing committed is read again.
+each from where `consumer.input.inputs` says, and commits what it has read, or dies before. Whatever the order, a life
+begins where the reading that was committed last has ended, so nothing is skipped and nothing committed is read again.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.inputs import Inputs, inputs_of, place_of
+from consumer.input.inputs import Inputs, inputs_of, place_of
 from state.anchors import Anchor
 from state.records import InputPlace, Position
 

@@ -15,10 +15,10 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-import consumer.whereabouts
-from consumer.beginning import Fit, Ignored, Judgement, Look, Obeyed, StateGone, StateWentBack, judge
-from consumer.mark import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
-from consumer.whereabouts import Whereabouts
+import consumer.input.whereabouts
+from consumer.input.beginning import Fit, Ignored, Judgement, Look, Obeyed, StateGone, StateWentBack, judge
+from consumer.input.commit_metadata import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
+from consumer.input.whereabouts import Whereabouts
 from state.anchors import Anchor, Anchors, anchor_of
 from state.records import Position, decode_position, encode_position
 from state.violation import Record
@@ -80,7 +80,7 @@ class World:
         self.begin()
 
     def begin(self) -> None:
-        """A task, as `consumer.owned` begins it."""
+        """A task, as `consumer.partition.owned` begins it."""
         nothing: Any = _Log()
         clock: Any = SimpleNamespace(monotonic=lambda: 0.0)
         source: Any = _Source()
@@ -229,7 +229,7 @@ def test_a_weaker_rule_is_found_out(
     rule: Any, steps: Sequence[str], wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play(steps)
-    monkeypatch.setattr(consumer.whereabouts, "judge", rule)
+    monkeypatch.setattr(consumer.input.whereabouts, "judge", rule)
     with pytest.raises(AssertionError, match=wrong):
         play(steps)
 

@@ -13,16 +13,16 @@ from typing import Any, ClassVar, Literal
 from aiokafka import TopicPartition
 
 from consumer.clock import Clock
-from consumer.deadletter import DeadLetter
-from consumer.event import Decoder
-from consumer.feedback import Command
-from consumer.feedback import Kind as CommandKind
-from consumer.filter import EndRules, Filter
-from consumer.keys import KeyTemplate
-from consumer.mark import START_MARK
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.events.event import Decoder
+from consumer.events.filter import EndRules, Filter
+from consumer.events.keys import KeyTemplate
+from consumer.feedback.records import Command
+from consumer.feedback.records import Kind as CommandKind
+from consumer.input.commit_metadata import START_MARK
+from consumer.kafka.record_clock import RecordClock
+from consumer.partition.task import Surroundings, Task
 from consumer.pipeline import Pipeline
-from consumer.record_clock import RecordClock
-from consumer.task import Surroundings, Task
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits

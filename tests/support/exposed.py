@@ -8,10 +8,10 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.server.exposition import Exposition
-from consumer.server.log_metrics import LogCollector
-from consumer.server.metrics import PREFIX, STAGE_OUTCOMES, Metrics
-from consumer.server.state_metrics import PartitionState, PipelineState
+from consumer.telemetry.exposition import Exposition
+from consumer.telemetry.log_metrics import LogCollector
+from consumer.telemetry.metrics import PREFIX, STAGE_OUTCOMES, Metrics
+from consumer.telemetry.state_metrics import PartitionState, PipelineState
 from providers.delivery.outage import Condition, RouteTrouble
 
 CONSUMER = Path(__file__).parents[2] / "consumer"

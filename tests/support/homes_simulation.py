@@ -17,19 +17,19 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
-from consumer.event import Decoder, SecurityEvent
-from consumer.feedback import Command, Kind
-from consumer.filter import EndRules, Filter
-from consumer.keys import KeyTemplate
-from consumer.mark import BEGINNING_MARK
-from consumer.moves import decode_move
-from consumer.partitioning import CERTAIN, Evidence, Partitioner
+from consumer.events.event import Decoder, SecurityEvent
+from consumer.events.filter import EndRules, Filter
+from consumer.events.keys import KeyTemplate
+from consumer.events.record_key import RecordKey
+from consumer.feedback.moves import decode_move
+from consumer.feedback.records import Command, Kind
+from consumer.homes.whole_input import WholeInput
+from consumer.input.commit_metadata import BEGINNING_MARK
+from consumer.input.progress import GroupPosition
+from consumer.kafka.partitioning import CERTAIN, Evidence, Partitioner
+from consumer.kafka.record_clock import RecordClock
+from consumer.partition.task import Surroundings, Task
 from consumer.pipeline import Decision, Pipeline
-from consumer.progress import GroupPosition
-from consumer.record_clock import RecordClock
-from consumer.record_key import RecordKey
-from consumer.task import Surroundings, Task
-from consumer.whole_input import WholeInput
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch

@@ -17,8 +17,8 @@ from consumer.config import Config, parse_config, secrets_of
 from consumer.ingest.producer import Headers
 from consumer.ingest.service import ingesting
 from consumer.ingest.way import Way
-from consumer.log import configure_log
-from consumer.log_lines import StreamLines
+from consumer.telemetry.log import configure_log
+from consumer.telemetry.log_lines import StreamLines
 from tests.support.log import log_as_before
 
 TOKEN = "t0ken-of-the-daemon-0123456789"

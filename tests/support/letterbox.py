@@ -3,8 +3,8 @@
 import structlog
 
 from consumer.clock import Clock
-from consumer.letterbox import Letterbox
-from consumer.record_clock import RecordClock
+from consumer.dlq.letterbox import Letterbox
+from consumer.kafka.record_clock import RecordClock
 from consumer.turns import Turns
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from consumer.deadletter import DeadLetter
+from consumer.dlq.dead_letter import DeadLetter
 from state.violation import Record
 from tests.support.events import event
 

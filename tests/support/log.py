@@ -13,5 +13,5 @@ def log_as_before() -> Iterator[None]:
     yield
     root.setLevel(level)
     logging.captureWarnings(False)
-    for handler in [handler for handler in root.handlers if type(handler).__module__ == "consumer.log"]:
+    for handler in [handler for handler in root.handlers if type(handler).__module__ == "consumer.telemetry.log"]:
         root.removeHandler(handler)

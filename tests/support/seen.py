@@ -6,8 +6,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from consumer.deadletter import DeadLetter, decode
-from consumer.replayed import decode_mark
+from consumer.dlq.dead_letter import DeadLetter, decode
+from consumer.replay.replayed import decode_mark
 from providers.sandbox import Entry, Sandbox
 from tests.support.events import encode
 from tests.support.kafka import committed_records, group_offsets, produce, running

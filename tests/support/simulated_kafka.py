@@ -16,9 +16,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 
-from consumer.beginning import Fit, Look
-from consumer.deadletter import DeadLetter, decode
-from consumer.watermarks import Watermarks
+from consumer.dlq.dead_letter import DeadLetter, decode
+from consumer.input.beginning import Fit, Look
+from consumer.kafka.watermarks import Watermarks
 from state.anchors import Anchor, Anchors, anchor_of
 
 
@@ -200,7 +200,7 @@ class Reader:
 
 
 class Input:
-    """One partition of the input, as its task sees it (`consumer.source.Source`); ``records`` are what is in it."""
+    """One partition of the input, as its task sees it (`consumer.input.source`); ``records`` are what is in it."""
 
     def __init__(self, topic: str, mark: str) -> None:
         self.partition = TopicPartition(topic, 0)

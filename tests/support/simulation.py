@@ -22,17 +22,17 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from msgspec import structs
 
+from consumer.alerting.outbox import TaskOutbox
 from consumer.clock import Clock
-from consumer.deadletter import DeadLetter
-from consumer.event import Decoder
-from consumer.filter import EndRules, Filter
-from consumer.keys import KeyTemplate
-from consumer.mark import START_MARK
-from consumer.outbox import TaskOutbox
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.events.event import Decoder
+from consumer.events.filter import EndRules, Filter
+from consumer.events.keys import KeyTemplate
+from consumer.input.commit_metadata import START_MARK
+from consumer.input.progress import FRESH_SECONDS
+from consumer.kafka.record_clock import RecordClock
+from consumer.partition.task import Surroundings, Task
 from consumer.pipeline import Pipeline
-from consumer.progress import FRESH_SECONDS
-from consumer.record_clock import RecordClock
-from consumer.task import Surroundings, Task
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch

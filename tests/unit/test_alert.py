@@ -24,6 +24,7 @@ from state.alert import (
     event_time,
     former_answered,
     former_attempted,
+    former_due,
     is_new_problem,
     needs_room,
     occurred,
@@ -674,3 +675,23 @@ def test_what_has_ended_an_alert_is_known_until_it_comes_back(ending: Ending) ->
     assert rules.over(after, Ending.QUIET) is after, "the first that has ended it"
     back, _ = occurs(after, at=T0 + 1)
     assert back.ended_by is None
+
+
+def test_an_incident_that_may_be_resolved_now_does_not_wait_behind_one_that_may_not() -> None:
+    alert, _ = occurs(None)
+    assert alert.owed is not None
+    alert = trigger_accepted(alert, alert.owed, "default", None, T0 + 1)
+    waits, first, second = Former("a", "old", until_over=True), Former("b", "old"), Former("c", "old")
+    alert = structs.replace(alert, former=(waits, first, second))
+    assert due(alert) is Due.RESOLVE_FORMER
+    assert former_due(alert) is first
+    alert = former_attempted(alert)
+    assert former_due(alert) is second
+    alert = former_answered(alert, "c")
+    assert alert is not None
+    alert = former_answered(alert, "b")
+    assert alert is not None
+    assert due(alert) is None
+    ended = over(alert)
+    assert ended is not None
+    assert former_due(ended) is waits

@@ -12,16 +12,16 @@ from aiokafka import TopicPartition
 from aiokafka.structs import RecordMetadata
 from msgspec import structs
 
-import consumer.checkpoint
-import consumer.outbox
+import consumer.alerting.outbox
+import consumer.partition.checkpoint
+import consumer.partition.task
 import consumer.pipeline
-import consumer.task
 import providers.belonging
-from consumer.checkpoint import Checkpoint, Sink
-from consumer.outbox import TaskOutbox
+from consumer.alerting.outbox import TaskOutbox
+from consumer.input.progress import Progress
+from consumer.partition.checkpoint import Checkpoint, Sink
+from consumer.partition.task import Task
 from consumer.pipeline import Pipeline
-from consumer.progress import Progress
-from consumer.task import Task
 from providers.belonging import Integrations
 from providers.delivery.delivery import Delivery
 from providers.delivery.integration import Integration
@@ -402,7 +402,13 @@ CLOSED_BY_BOTH: tuple[Step, ...] = (
 """A problem is over, today's key has closed its alert, and an event comes while the close by the retired one is on the
 wire, which lands late."""
 
-OUTBOX, PIPELINE, TASK, BELONGING = consumer.outbox, consumer.pipeline, consumer.task, providers.belonging
+CHECKPOINT, OUTBOX, PIPELINE, TASK, BELONGING = (
+    consumer.partition.checkpoint,
+    consumer.alerting.outbox,
+    consumer.pipeline,
+    consumer.partition.task,
+    providers.belonging,
+)
 
 MUTANTS = [
     # those of tests/model/alert.py
@@ -430,7 +436,7 @@ MUTANTS = [
            OFFSET, LOST),
     mutant("what was never sent counts as told", OUTBOX, "trigger_accepted", accepts_what_was_never_sent, HIGHER),
     mutant("higher severities are suppressed", PIPELINE, "occurred", suppresses_higher_severities, HIGHER),
-    mutant("what is owed is not kept", consumer.checkpoint, "encode_alert", without_what_is_owed, STATE, LOST, OFFSET),
+    mutant("what is owed is not kept", CHECKPOINT, "encode_alert", without_what_is_owed, STATE, LOST, OFFSET),
     mutant("the group's offset passes what is owed", Store, "oldest_owed_offset", always(None), OFFSET),
     mutant("dead letters are not committed", Checkpoint, "_send", commits_no_dead_letters, OFFSET, LOST),
     mutant("alerts are not committed", Checkpoint, "_send", commits_no_alerts, STATE, LOST, OFFSET, NO_INTENT),
@@ -486,7 +492,7 @@ MUTANTS = [
            is_gone_when_rejected, ORPHAN, OUT_OF_REACH, routed=True, walk=REJECTED_ELSEWHERE),
     mutant("an alert that leaves an orphan ends without a word", TaskOutbox, "ended", ends_without_a_word,
            OUT_OF_REACH, routed=True),
-    mutant("what an alert has left is not written", consumer.checkpoint, "encode_alert", writes_no_former,
+    mutant("what an alert has left is not written", CHECKPOINT, "encode_alert", writes_no_former,
            ORPHAN, OUT_OF_REACH, STATE, NO_INTENT, routed=True),
     mutant("what an alert has left is resolved once it is told, although both keys have one alert", OUTBOX, "due",
            resolves_once_it_is_told_elsewhere, NO_INTENT, shared=True),

@@ -15,12 +15,12 @@ from consumer.cli.alert_facts import Outlook, last_error, next_attempt
 from consumer.cli.alerts import _list, _newest_first, _show
 from consumer.cli.alerts_found import Found, Looked, not_there, of_keys
 from consumer.cli.last_event import LastEvent
-from consumer.event import violation_of
-from consumer.reading import alerts_of
-from consumer.state_records import StateRecords
+from consumer.events.event import violation_of
+from consumer.kafka.reading import alerts_of
 from providers.notification import Origin
 from providers.retry import Backoff
 from state.alert import LONGEST_NAME, Alert, Owed, Status, source
+from state.partition_records import StateRecords
 from state.records import BESIDE, CHECKPOINT_KEY, Position, encode_alert, encode_position
 from state.violation import Record, Severity
 from tests.support.events import encode, event

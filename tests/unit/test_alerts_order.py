@@ -12,10 +12,10 @@ from consumer.cli.alerts_found import Found, Looked, of_keys
 from consumer.cli.alerts_order import check_usage, command, not_done, orders
 from consumer.cli.ending import UsageError
 from consumer.cli.main import _parser
-from consumer.commanded import Stage
 from consumer.config import load_config
-from consumer.feedback import Kind
-from consumer.kafka import KafkaClients
+from consumer.feedback.records import Kind
+from consumer.kafka.clients import KafkaClients
+from consumer.status.commanded import Stage
 from state.alert import Alert, Status
 from state.violation import Severity
 from tests.unit.test_dlq_cli import CONFIG

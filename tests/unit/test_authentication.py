@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from consumer.config import KafkaConfig
-from consumer.kafka import KafkaClients
-from consumer.startup import StartupError, when_kafka_answers
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.startup import StartupError, when_kafka_answers
 from tests.support.impostor import Mechanism, impostor, saying
 
 FIRST = b"r=<nonce>server,s=c2FsdA==,i=4096"

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from consumer.feedback import Replay
-from consumer.inbox import CAPACITY
+from consumer.alerting.inbox import CAPACITY
+from consumer.feedback.records import Replay
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from state.alert import Status
 from state.violation import Record

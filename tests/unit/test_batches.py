@@ -6,7 +6,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.batches import Batch, Outgoing, batched
+from consumer.kafka.batches import Batch, Outgoing, batched
 
 BATCH_BYTES = 300
 

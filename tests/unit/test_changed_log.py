@@ -2,7 +2,7 @@
 
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.mark import MARK, START_MARK
+from consumer.input.commit_metadata import MARK, START_MARK
 from providers.answer import Unavailable
 from state.anchors import anchor_of
 from state.records import CHECKPOINT_KEY, Position, decode_position

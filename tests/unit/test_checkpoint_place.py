@@ -6,9 +6,9 @@ from typing import Any
 
 from aiokafka.structs import RecordMetadata
 
-from consumer.checkpoint import Checkpoint, Sink
-from consumer.moves import Moved, Sender
-from consumer.partitioning import Scheme
+from consumer.feedback.moves import Moved, Sender
+from consumer.kafka.partitioning import Scheme
+from consumer.partition.checkpoint import Checkpoint, Sink
 from consumer.turns import Turns
 from state.records import Position
 from state.store import Cut

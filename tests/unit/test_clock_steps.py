@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from consumer.clock import Clock, Moment
-from consumer.clock_steps import LOOK_SECONDS, step_between, watch_clock
+from consumer.telemetry.clock_steps import LOOK_SECONDS, step_between, watch_clock
 from tests.support.loop import VirtualLoop
 
 

@@ -10,10 +10,10 @@ import pytest
 from aiokafka import TopicPartition
 from msgspec import structs
 
-from consumer.commanded import Awaited, Stage, Watch, stage
-from consumer.feedback import Kind
-from consumer.moves import HandOver, Sender, encode_move
-from consumer.partitioning import Scheme
+from consumer.feedback.moves import HandOver, Sender, encode_move
+from consumer.feedback.records import Kind
+from consumer.kafka.partitioning import Scheme
+from consumer.status.commanded import Awaited, Stage, Watch, stage
 from state.alert import Alert, Owed, Status
 from state.counts import Counts, counts_of
 from state.records import BESIDE, CHECKPOINT_KEY, Position, encode_alert, encode_position

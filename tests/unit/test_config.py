@@ -14,7 +14,7 @@ from consumer.cli import check_config as command
 from consumer.cli.main import main
 from consumer.config import Config, ConfigError, load_config, needs_repartition, parse_config, secrets_of, short_secrets
 from consumer.config.unbuilt import UNBUILT, unbuilt_settings
-from consumer.keys import KeyTemplate
+from consumer.events.keys import KeyTemplate
 from state.violation import Severity
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"

@@ -10,10 +10,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer import counterpart
-from consumer.counterpart import Counterpart
-from consumer.mark import MARK, ORDER_MARK, START_MARK
-from consumer.restore import StateRefused
+from consumer.input.commit_metadata import MARK, ORDER_MARK, START_MARK
+from consumer.partition.restore import StateRefused
+from consumer.repartition import counterpart
+from consumer.repartition.counterpart import Counterpart
 from state.records import Position, encode_position
 
 OF_STAGE = Position("events", 0, 7, group="group", hands=1)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.deadletter import Cut, DeadLetter, decode, encoded_size
+from consumer.dlq.dead_letter import Cut, DeadLetter, decode, encoded_size
 from state.violation import Record
 
 RECORD = Record(

@@ -15,8 +15,8 @@ from consumer.demo import browser
 from consumer.demo.afterwards import Kept, own_command, what_to_try, write_event
 from consumer.demo.check import Check
 from consumer.demo.summary import print_summary
-from consumer.event import Decoder, SecurityEvent
-from consumer.filter import Filter
+from consumer.events.event import Decoder, SecurityEvent
+from consumer.events.filter import Filter
 from providers.sandbox.faults import FAULT_JSON
 from state.violation import Record, Severity
 

@@ -14,7 +14,7 @@ from consumer.demo.agents import AGENTS
 from consumer.demo.daemon import Daemon, PostError
 from consumer.demo.engine import Session, Verdict
 from consumer.demo.traffic import Traffic, TrafficError
-from consumer.server.app import serving
+from consumer.telemetry.server import serving
 from tests.support.events import event
 
 TOKEN = "t0ken-of-the-daemon"

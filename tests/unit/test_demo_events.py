@@ -7,8 +7,8 @@ from consumer.demo import agents, engine, events
 from consumer.demo.actions import Action, ApplyPatch, CallTool, Connect, ReadFile, ReadText, RunCommand, WriteFile
 from consumer.demo.agents import AGENTS, TEMPTATIONS, sessions_of
 from consumer.demo.engine import Engine, EngineMissing, Session
-from consumer.event import Decoder, SecurityEvent
-from consumer.filter import EndRules, Filter
+from consumer.events.event import Decoder, SecurityEvent
+from consumer.events.filter import EndRules, Filter
 from state.violation import Record, Severity
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ import yaml
 
 from consumer.cli.main import COMMANDS
 from consumer.config import Config, load_config
-from consumer.event import Decoder, SecurityEvent
-from consumer.filter import Filter
+from consumer.events.event import Decoder, SecurityEvent
+from consumer.events.filter import Filter
 from providers.sandbox.serve import add_options
 from state.violation import Record
 from tests.chaos.soak import ENVIRONMENT

@@ -7,9 +7,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
 from consumer.clock import Clock
-from consumer.ends import PartitionEnds
-from consumer.progress import STANDSTILL_SECONDS, Progress
-from consumer.watermarks import Watermarks
+from consumer.group.ends import PartitionEnds
+from consumer.input.progress import STANDSTILL_SECONDS, Progress
+from consumer.kafka.watermarks import Watermarks
 
 A, B = TopicPartition("events", 0), TopicPartition("events", 1)
 

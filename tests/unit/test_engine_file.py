@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from consumer.cli.main import main
 from consumer.config import Config, ConfigError, load_config, parse_config, without_effect
 from consumer.config.engine import KEY_TEMPLATE
-from consumer.event import Decoder, SecurityEvent
-from consumer.filter import Filter
-from consumer.keys import KeyTemplate
+from consumer.events.event import Decoder, SecurityEvent
+from consumer.events.filter import Filter
+from consumer.events.keys import KeyTemplate
 from state.violation import Record, Severity
 from tests.support.events import encode, event
 

@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.event import TOMBSTONE, Decoder, Poison, SecurityEvent, violation_of
-from consumer.filter import End, EndRule, EndRules, Filter
-from consumer.schema import epoch_seconds, read_gate
+from consumer.events.event import TOMBSTONE, Decoder, Poison, SecurityEvent, violation_of
+from consumer.events.filter import End, EndRule, EndRules, Filter
+from consumer.events.schema import epoch_seconds, read_gate
 from state.violation import Record, Severity, Violation
 
 MAX_EVENT_BYTES = 262_144

@@ -7,11 +7,11 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
-from consumer.server import exposition
-from consumer.server.exposition import Exposition
-from consumer.server.metrics import Metrics
-from consumer.server.state_metrics import PartitionState, PipelineState
-from consumer.server.tally import Tally
+from consumer.telemetry import exposition
+from consumer.telemetry.exposition import Exposition
+from consumer.telemetry.metrics import Metrics
+from consumer.telemetry.state_metrics import PartitionState, PipelineState
+from consumer.telemetry.tally import Tally
 
 FORMATS = ["", "text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0"]
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from consumer.deadletter import DeadLetter, decode
-from consumer.feedback import (
+from consumer.dlq.dead_letter import DeadLetter, decode
+from consumer.feedback.records import (
     HISTORY_BYTES,
     Command,
     Kind,

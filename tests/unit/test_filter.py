@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.filter import End, EndRule, EndRules, Filter
+from consumer.events.filter import End, EndRule, EndRules, Filter
 from state.violation import Severity
 
 

@@ -3,8 +3,8 @@
 import pytest
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.first_homes import have_never_moved
-from consumer.mark import BEGINNING_MARK, MARK, START_MARK
+from consumer.input.commit_metadata import BEGINNING_MARK, MARK, START_MARK
+from consumer.input.first_homes import have_never_moved
 
 DECIDED = OffsetAndMetadata(7, MARK)
 BEGINNING, START = OffsetAndMetadata(0, BEGINNING_MARK), OffsetAndMetadata(7, START_MARK)

@@ -11,9 +11,9 @@ from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
-from consumer.first_start import FirstStart, has_begun
-from consumer.mark import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
-from consumer.source import Source
+from consumer.input.commit_metadata import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
+from consumer.input.first_start import FirstStart, has_begun
+from consumer.input.source import Source
 
 TOPIC, STATE = "events", "state"
 

@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumer.config import Config, parse_config
-from consumer.foreign import foreign_topics, groups_of
-from consumer.reading import LAST_OFFSETS, last_checkpoints
+from consumer.kafka.foreign import foreign_topics, groups_of
+from consumer.kafka.reading import LAST_OFFSETS, last_checkpoints
 from state.records import CHECKPOINT_KEY, Position, encode_position
 
 STATE = "clawdstrike.alerting.state.pagerduty"

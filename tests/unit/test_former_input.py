@@ -10,11 +10,11 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer import former_input
-from consumer.former_input import FormerInput
-from consumer.former_stage import FormerStage
-from consumer.inputs import inputs_of
-from consumer.mark import BEGINNING_MARK, MARK
+from consumer.input import former_input
+from consumer.input.commit_metadata import BEGINNING_MARK, MARK
+from consumer.input.former_input import FormerInput
+from consumer.input.inputs import inputs_of
+from consumer.repartition.former_stage import FormerStage
 from state.anchors import anchor_of
 from state.records import InputPlace, Position
 from state.violation import Record

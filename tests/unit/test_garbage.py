@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from consumer import garbage
-from consumer.garbage import INTERVAL_SECONDS, SHORT_BLOCKS
+from consumer.telemetry import garbage
+from consumer.telemetry.garbage import INTERVAL_SECONDS, SHORT_BLOCKS
 from tests.support.loop import VirtualLoop
 
 pytestmark = pytest.mark.slow
 
 MANY = """
 import gc, time
-from consumer.garbage import search_young_only
+from consumer.telemetry.garbage import search_young_only
 from state.alert import Alert, Status, Told
 from state.violation import Severity
 

@@ -20,19 +20,19 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer import group
 from consumer.clock import Clock
-from consumer.first_start import FirstStart
-from consumer.group import GroupMember
-from consumer.instance_id import InstanceIdTaken
-from consumer.progress import Progress
-from consumer.proof import NotOwner, Proofs
-from consumer.restore import StateRefused
-from consumer.silence import SILENT_SECONDS
-from consumer.source import Source
+from consumer.group import member as group
+from consumer.group.member import GroupMember
+from consumer.input.first_start import FirstStart
+from consumer.input.progress import Progress
+from consumer.input.source import Source
+from consumer.kafka.instance_id import InstanceIdTaken
+from consumer.kafka.silence import SILENT_SECONDS
+from consumer.kafka.unreadable import RETRY_SECONDS, UnreadableRecords
+from consumer.kafka.watermarks import Watermarks
+from consumer.partition.ownership import NotOwner, Proofs
+from consumer.partition.restore import StateRefused
 from consumer.turns import Turns
-from consumer.unreadable import RETRY_SECONDS, UnreadableRecords
-from consumer.watermarks import Watermarks
 from providers.retry import Backoff
 from tests.support.waiting import wait_until
 

@@ -8,8 +8,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupLoadInProgressError, NotCoordinatorForGroupError
 from aiokafka.structs import OffsetAndMetadata
 
-import consumer.group_offsets
-from consumer.group_offsets import coordinated, group_offsets
+import consumer.kafka.group_offsets
+from consumer.kafka.group_offsets import coordinated, group_offsets
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -29,7 +29,7 @@ class Admin:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.group_offsets, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(consumer.kafka.group_offsets, "_AGAIN_SECONDS", 0.0)
 
 
 async def test_an_answer_without_offsets_is_none_and_is_asked_for_again() -> None:
@@ -39,7 +39,7 @@ async def test_an_answer_without_offsets_is_none_and_is_asked_for_again() -> Non
 
 
 async def test_it_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.group_offsets, "COORDINATOR_SECONDS", -1.0)
+    monkeypatch.setattr(consumer.kafka.group_offsets, "COORDINATOR_SECONDS", -1.0)
     admin: Any = Admin({})
     with pytest.raises(GroupLoadInProgressError, match="group g: its coordinator does not give the offsets"):
         await coordinated(lambda: group_offsets(admin, "g", [A]))

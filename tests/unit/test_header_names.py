@@ -10,7 +10,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.header_names import TolerantRecords
+from consumer.kafka.header_names import TolerantRecords
 
 Headers = Sequence[tuple[bytes, bytes | None]]
 

@@ -9,8 +9,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from consumer.server.app import ServerError, create_app, serving
-from consumer.server.health import (
+from consumer.telemetry.health import (
     STALLED_SECONDS,
     STANDSTILL_SECONDS,
     PipelineHealth,
@@ -19,6 +18,7 @@ from consumer.server.health import (
     readiness,
     takes_traffic,
 )
+from consumer.telemetry.server import ServerError, create_app, serving
 from providers.delivery.outage import Condition, RouteTrouble
 
 WELL = PipelineHealth(

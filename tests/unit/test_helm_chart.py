@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.config import parse_config
 from consumer.config.durations import seconds
-from consumer.server.app import create_app
+from consumer.telemetry.server import create_app
 from tests.support.chart import (
     EVERYTHING,
     KUBERNETES,

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.home import Homes, decode_homes, encode_homes
-from consumer.keys import home_key_of
-from consumer.moves import Forwarded, HandOver, Move, Moved, Sender
-from consumer.partitioning import Partitioner, Scheme
+from consumer.events.keys import home_key_of
+from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, Sender
+from consumer.homes.home import Homes, decode_homes, encode_homes
+from consumer.kafka.partitioning import Partitioner, Scheme
 from state.alert import Alert, Status
 from state.records import CorruptState
 from state.violation import Record, Severity

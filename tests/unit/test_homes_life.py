@@ -7,12 +7,12 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
-import consumer.moving
-from consumer.moves import HandOver
-from consumer.moving import Moving
-from consumer.partitioning import Partitioner
+import consumer.homes.moving
+from consumer.feedback.moves import HandOver
+from consumer.homes.moving import Moving
+from consumer.kafka.partitioning import Partitioner
+from consumer.partition.task import Task
 from consumer.pipeline import Decision
-from consumer.task import Task
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY
 from tests.support.homes_simulation import BrokenPromise, Homes, Step, random_walk, simulate
@@ -49,7 +49,7 @@ def test_live_problems_move_and_stay_one_incident(number: int) -> None:
 
 @pytest.mark.parametrize("number", range(8))
 def test_what_is_handed_over_one_by_one_keeps_the_promises_too(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.moving, "MOVED_AT_A_TIME", 1)
+    monkeypatch.setattr(consumer.homes.moving, "MOVED_AT_A_TIME", 1)
 
     simulate([*GROWTH[:5], *random_walk(f"one by one {number}"), *GROWTH[5:]], **settings(number))
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from consumer.alerting.inbox import CAPACITY, TaskInbox
 from consumer.clock import Clock
-from consumer.feedback import Command, Feedback, Kind, Replay
-from consumer.inbox import CAPACITY, TaskInbox
+from consumer.feedback.records import Command, Feedback, Kind, Replay
 from consumer.pipeline import Decision
 from state.alert import Alert, Ending, Occurrence, Policy, Status, occurred, over, resolve_answered, trigger_accepted
 from state.seen import Seen, seen_of

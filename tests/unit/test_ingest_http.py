@@ -11,12 +11,12 @@ import pytest
 from aiokafka.errors import OutOfOrderSequenceNumber, TopicAuthorizationFailedError
 
 from consumer import ingest as package
-from consumer.deadletter import decode
+from consumer.dlq.dead_letter import decode
+from consumer.events.wrapping import STRUCTURED
 from consumer.ingest import body as body_module
 from consumer.ingest import connections as connections_module
 from consumer.ingest import writer as writer_module
-from consumer.server.app import ServerError
-from consumer.wrapping import STRUCTURED
+from consumer.telemetry.server import ServerError
 from tests.support.events import encode, event
 from tests.support.ingest import TOKEN, FakeKafka, Ingest, ingest_config, running_ingest
 from tests.support.waiting import wait_until

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.events.schema import Poison
+from consumer.events.wrapping import STRUCTURED
 from consumer.ingest.bearer import Bearer
 from consumer.ingest.connections import descriptors
 from consumer.ingest.dense import NotAnArray, first_parts
@@ -21,8 +23,6 @@ from consumer.ingest.room import NoRoom, Room
 from consumer.ingest.seldom import Seldom
 from consumer.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
 from consumer.ingest.written import Written, digest_of
-from consumer.schema import Poison
-from consumer.wrapping import STRUCTURED
 from tests.support.events import encode, event, session_end
 
 TOKEN = "t0ken-of-the-daemon"

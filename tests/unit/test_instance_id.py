@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from consumer.clock import Clock
 from consumer.config import parse_config
-from consumer.instance_id import LOSS_SECONDS, LOSSES, InstanceId, InstanceIdTaken, Process, holders
-from consumer.kafka import KafkaClients
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.instance_id import LOSS_SECONDS, LOSSES, InstanceId, InstanceIdTaken, Process, holders
 
 OLD, NEW = Process(1_764_115_200_000, "00aa11bb"), Process(1_764_115_200_001, "0000aaaa")
 NAME = "clawdstrike-alerting"

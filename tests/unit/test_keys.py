@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.keys import KEY_FIELDS, KeyTemplate
+from consumer.events.keys import KEY_FIELDS, KeyTemplate
 from providers.template import check_template
 from state.violation import Severity
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from consumer.lag import LOOK_SECONDS, TELL_SECONDS, WINDOW_SECONDS, LoopLag
+from consumer.telemetry.lag import LOOK_SECONDS, TELL_SECONDS, WINDOW_SECONDS, LoopLag
 from tests.support.loop import VirtualLoop
 
 

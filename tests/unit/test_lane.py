@@ -1,6 +1,6 @@
 """Records are taken in their order, each once."""
 
-from consumer.lane import Lane
+from consumer.feedback.lane import Lane
 
 
 def test_what_was_handed_is_taken_in_order_and_a_checkpoint_holds_how_far() -> None:

@@ -8,7 +8,7 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from msgspec.structs import replace
 
 from consumer.cli.last_event import LastEvent, last_event, names_of, place_of
-from consumer.keys import KeyTemplate
+from consumer.events.keys import KeyTemplate
 from providers.notification import Origin
 from state.alert import Alert, Owed, Status, Told, source
 from state.violation import Record, Severity

@@ -14,13 +14,13 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer import letterbox
 from consumer.clock import Clock
-from consumer.deadletter import DeadLetter, decode, encoded_size
-from consumer.letterbox import LOOK_SECONDS, TRIAL_SECONDS, Letterbox
-from consumer.partitioning import partition_of
-from consumer.record_clock import RecordClock
-from consumer.transaction import Refused
+from consumer.dlq import letterbox
+from consumer.dlq.dead_letter import DeadLetter, decode, encoded_size
+from consumer.dlq.letterbox import LOOK_SECONDS, TRIAL_SECONDS, Letterbox
+from consumer.kafka.partitioning import partition_of
+from consumer.kafka.record_clock import RecordClock
+from consumer.kafka.transaction import Refused
 from consumer.turns import Turns
 from state.violation import Record
 from tests.unit.test_deadletter import dead_letter

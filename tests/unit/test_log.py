@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
-from consumer.log import ITEM_LIMIT, TRACEBACK_LIMIT, VALUE_LIMIT, configure_log, quiet
-from consumer.log_lines import StreamLines
+from consumer.telemetry.log import ITEM_LIMIT, TRACEBACK_LIMIT, VALUE_LIMIT, configure_log, quiet
+from consumer.telemetry.log_lines import StreamLines
 from providers.masking import REDACTED
 from state.violation import Severity
 from tests.support.log import log_as_before
@@ -297,7 +297,7 @@ def test_a_clock_that_is_set_back_silences_no_library(monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_what_libraries_have_said_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     log, _ = Log(), _Clock(monkeypatch)
-    (handler,) = [one for one in logging.getLogger().handlers if type(one).__module__ == "consumer.log"]
+    (handler,) = [one for one in logging.getLogger().handlers if type(one).__module__ == "consumer.telemetry.log"]
     for number in range(10_000):
         logging.getLogger("library").warning("number %s", number)
         assert len(handler._said) <= 256  # type: ignore[attr-defined]

@@ -15,9 +15,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumer.cli import terminal
-from consumer.log import configure_log
-from consumer.log_lines import CHARACTERS, ROOM_FOR_TROUBLE, Level, ThreadedLines, write_within
-from consumer.server.log_metrics import LogCollector
+from consumer.telemetry.log import configure_log
+from consumer.telemetry.log_lines import CHARACTERS, ROOM_FOR_TROUBLE, Level, ThreadedLines, write_within
+from consumer.telemetry.log_metrics import LogCollector
 from tests.support.log import log_as_before
 from tests.support.waiting import wait_until
 
@@ -232,8 +232,8 @@ def test_a_complaint_is_not_waited_for_for_ever(pipe: Pipe) -> None:
 
 PROCESS = """
 import json
-from consumer.log import configure_log
-from consumer.log_lines import ThreadedLines
+from consumer.telemetry.log import configure_log
+from consumer.telemetry.log_lines import ThreadedLines
 
 lines = ThreadedLines(2)
 log = configure_log("debug", "json", frozenset(), lines)

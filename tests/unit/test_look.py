@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from consumer import look
-from consumer.beginning import Fit, Look
-from consumer.look import PartitionLook
-from consumer.unreadable import UnreadableRecords
-from consumer.watermarks import Watermarks
+from consumer.input import look
+from consumer.input.beginning import Fit, Look
+from consumer.input.look import PartitionLook
+from consumer.kafka.unreadable import UnreadableRecords
+from consumer.kafka.watermarks import Watermarks
 from state.anchors import Anchor, anchor_of
 from state.violation import Record
 from tests.support.loop import VirtualLoop

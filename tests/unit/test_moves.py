@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.feedback import KIND, MalformedFeedback, decode_feedback
-from consumer.moves import MOVE, Forwarded, HandOver, Move, Moved, Sender, decode_move, encode_move, is_move
-from consumer.partitioning import Scheme
+from consumer.feedback.moves import MOVE, Forwarded, HandOver, Move, Moved, Sender, decode_move, encode_move, is_move
+from consumer.feedback.records import KIND, MalformedFeedback, decode_feedback
+from consumer.kafka.partitioning import Scheme
 from state.alert import Alert, Owed, Status, Told
 from state.violation import Record, Severity
 

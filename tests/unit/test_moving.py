@@ -7,19 +7,19 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-import consumer.moving
+import consumer.homes.moving
 from consumer.clock import Clock
-from consumer.event import Decoder
-from consumer.filter import EndRules, Filter
-from consumer.keys import KeyTemplate
-from consumer.lane import Lane
-from consumer.moves import Forwarded, HandOver, Move, Moved, Sender
-from consumer.moving import LATE_SECONDS, TURN_SECONDS, Moving
-from consumer.partitioning import CONVINCED, Partitioner, Scheme
+from consumer.events.event import Decoder
+from consumer.events.filter import EndRules, Filter
+from consumer.events.keys import KeyTemplate
+from consumer.events.record_key import RecordKey
+from consumer.feedback.lane import Lane
+from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, Sender
+from consumer.homes.moving import LATE_SECONDS, TURN_SECONDS, Moving
+from consumer.homes.whole_input import WholeInput
+from consumer.input.progress import Progress
+from consumer.kafka.partitioning import CONVINCED, Partitioner, Scheme
 from consumer.pipeline import Decision, Pipeline
-from consumer.progress import Progress
-from consumer.record_key import RecordKey
-from consumer.whole_input import WholeInput
 from state.alert import Alert, Former, Policy, Status, Told, due
 from state.records import CorruptState
 from state.store import Store
@@ -231,7 +231,7 @@ def test_the_mark_waits_for_what_is_on_the_wire() -> None:
 def test_what_is_too_much_for_one_checkpoint_goes_in_several_and_the_mark_in_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumer.moving, "MOVED_AT_A_TIME", 3)
+    monkeypatch.setattr(consumer.homes.moving, "MOVED_AT_A_TIME", 3)
     world = World(Partitioner.MURMUR2)
     world.moving.begin(2, have_never_moved=True)
     for number in range(20):
@@ -256,7 +256,7 @@ def test_what_is_too_much_for_one_checkpoint_goes_in_several_and_the_mark_in_the
 
 
 def test_another_growth_while_it_hands_over_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.moving, "MOVED_AT_A_TIME", 1)
+    monkeypatch.setattr(consumer.homes.moving, "MOVED_AT_A_TIME", 1)
     world = World(Partitioner.MURMUR2)
     world.moving.begin(2, have_never_moved=True)
     for number in range(9):

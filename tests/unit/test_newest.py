@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.newest import AHEAD_SECONDS, last_time
+from consumer.kafka.newest import AHEAD_SECONDS, last_time
 from state.alert import EARLIEST
 
 NOW = 1_790_000_000.0

@@ -7,9 +7,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import CapturingLogger
 
-from consumer.observer import DeliveryObserver
-from consumer.server.metrics import Metrics
-from consumer.server.state_metrics import PipelineState
+from consumer.alerting.observer import DeliveryObserver
+from consumer.telemetry.metrics import Metrics
+from consumer.telemetry.state_metrics import PipelineState
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.outage import Failure
 from providers.delivery.outbox import Dispatch

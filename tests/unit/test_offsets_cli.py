@@ -16,12 +16,10 @@ from aiokafka.structs import OffsetAndMetadata, OffsetAndTimestamp
 
 import consumer.cli.offsets
 import consumer.cli.with_kafka
-import consumer.offset_orders
-import consumer.reading
-from consumer.beginning import Fit, Look
+import consumer.group.offset_orders
+import consumer.kafka.reading
 from consumer.cli.main import main
-from consumer.mark import ORDER_MARK
-from consumer.offset_orders import (
+from consumer.group.offset_orders import (
     Direction,
     Group,
     Move,
@@ -32,8 +30,10 @@ from consumer.offset_orders import (
     require_no_members,
     targets_of,
 )
-from consumer.startup import StartupError
-from consumer.watermarks import Watermarks
+from consumer.input.beginning import Fit, Look
+from consumer.input.commit_metadata import ORDER_MARK
+from consumer.kafka.startup import StartupError
+from consumer.kafka.watermarks import Watermarks
 from state.anchors import Anchor, Anchors
 from state.records import CHECKPOINT_KEY, Position, encode_position
 
@@ -170,8 +170,8 @@ def looking(monkeypatch: pytest.MonkeyPatch) -> None:
     async def all_watermarks(reader: Kafka, partitions: Sequence[TopicPartition]) -> Any:
         return await reader.watermarks(reader, partitions)
 
-    monkeypatch.setattr(consumer.offset_orders, "looking", looking)
-    monkeypatch.setattr(consumer.reading, "all_watermarks", all_watermarks)
+    monkeypatch.setattr(consumer.group.offset_orders, "looking", looking)
+    monkeypatch.setattr(consumer.kafka.reading, "all_watermarks", all_watermarks)
 
 
 async def _positions(kafka: Kafka) -> Any:

@@ -7,7 +7,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.partitioning import CERTAIN, CONVINCED, Evidence, Partitioner, Scheme
+from consumer.kafka.partitioning import CERTAIN, CONVINCED, Evidence, Partitioner, Scheme
 
 KEYS = st.binary(min_size=1, max_size=40)
 SCHEMES = st.builds(Scheme, st.integers(1, 64), st.integers(0, 5))

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
+from consumer.alerting.placing import Placing
 from consumer.build import build_pipelines
 from consumer.config import parse_config
 from consumer.pipeline import Pipeline
-from consumer.placing import Placing
 from providers.integration import digest
 from state.alert import Alert, Former, Owed, Status, Told
 from state.store import Store

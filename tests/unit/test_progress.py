@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.progress import (
+from consumer.input.progress import (
     FRESH_SECONDS,
     MARKS,
     OPEN_SHARE,

@@ -19,7 +19,7 @@ from consumer.config import parse_config
 from consumer.demo.problems import Problem, Seen
 from consumer.demo.stage import DEFAULT, OPSGENIE_KEY, RESPONDER, pagerduty_key
 from consumer.demo.table import Snapshot, table
-from consumer.event import SecurityEvent
+from consumer.events.event import SecurityEvent
 from consumer.ingest.app import PATH
 from consumer.status.facts import Group, Member, Partition, Pipeline, RouteSaid, Server, Status
 from consumer.status.judge import problems

@@ -8,7 +8,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import BrokerMetadata
 
-from consumer.rebootstrap import (
+from consumer.kafka.rebootstrap import (
     BOOTSTRAP_SECONDS,
     CONNECT_SECONDS,
     INTERVAL_SECONDS,

@@ -3,7 +3,7 @@
 import pytest
 
 from consumer.clock import Clock
-from consumer.record_clock import REFUSED_SECONDS, RecordClock
+from consumer.kafka.record_clock import REFUSED_SECONDS, RecordClock
 
 NOW = 1_800_000_000.0
 YEAR = 31_536_000.0

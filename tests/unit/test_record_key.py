@@ -9,7 +9,7 @@ import pytest
 from consumer.build import build_pipelines
 from consumer.clock import Moment
 from consumer.config import parse_config
-from consumer.record_key import KeyWatch, RecordKey, UnexpectedKey
+from consumer.events.record_key import KeyWatch, RecordKey, UnexpectedKey
 from state.alert import Outcome
 from state.store import Store
 from state.violation import Record

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Moment
 from consumer.config import parse_config
-from consumer.deadletter import DeadLetter
-from consumer.event import TOMBSTONE
-from consumer.partitioning import partition_of
-from consumer.repartition import Forward, Repartition
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.events.event import TOMBSTONE
+from consumer.kafka.partitioning import partition_of
+from consumer.repartition.stage import Forward, Repartition
 from state.store import Store
 from state.violation import Record
 from tests.support.events import encode, event, session_end

@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 from typing import Any
 
+from consumer.alerting.outbox import TaskOutbox
 from consumer.clock import Clock
-from consumer.feedback import Replay
-from consumer.outbox import TaskOutbox
+from consumer.feedback.records import Replay
 from state.store import Store
 from state.violation import Record
 

@@ -15,10 +15,10 @@ from aiokafka import TopicPartition
 from msgspec import structs
 
 from consumer.cli.dlq_shown import Known, show_letters
-from consumer.deadletter import Cut, DeadLetter, decode
-from consumer.feedback import REPLAY, replay_headers
-from consumer.letters import CLASSES, Selection, StoredLetter, is_class
-from consumer.replayed import MARK, Ending, Replays, Sent, decode_mark, encode_mark
+from consumer.dlq.dead_letter import Cut, DeadLetter, decode
+from consumer.feedback.records import REPLAY, replay_headers
+from consumer.replay.letters import CLASSES, Selection, StoredLetter, is_class
+from consumer.replay.replayed import MARK, Ending, Replays, Sent, decode_mark, encode_mark
 from state.violation import Record
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def test_the_error_classes_are_those_of_the_code() -> None:
     """Each literal that is given as an error class where a dead letter is made."""
     made = {"undelivered": 1, "_undecided": 2, "_bury": 2, "_dead_letter_owed": 2}
     found: set[str] = set()
-    for file in (ROOT / "consumer" / "outbox.py", ROOT / "consumer" / "pipeline.py"):
+    for file in (ROOT / "consumer" / "alerting" / "outbox.py", ROOT / "consumer" / "pipeline.py"):
         for call in [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]:
             if isinstance(call.func, ast.Attribute) and (place := made.get(call.func.attr)) is not None:
                 given = call.args[place]

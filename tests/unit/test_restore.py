@@ -9,8 +9,8 @@ import pytest
 import structlog
 from aiokafka import TopicPartition
 
-from consumer.restore import SILENT_SECONDS, restore
-from consumer.watermarks import Watermarks
+from consumer.kafka.watermarks import Watermarks
+from consumer.partition.restore import SILENT_SECONDS, restore
 from tests.support.loop import VirtualLoop
 
 

@@ -13,8 +13,8 @@ from aiokafka.errors import (
 )
 
 from consumer.config import KafkaConfig
-from consumer.rights import TRIAL_SECONDS, try_dead_letters
-from consumer.startup import StartupError
+from consumer.kafka.rights import TRIAL_SECONDS, try_dead_letters
+from consumer.kafka.startup import StartupError
 
 
 class Clients:

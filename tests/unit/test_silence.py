@@ -4,7 +4,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.silence import SILENT_SECONDS, Silence
+from consumer.kafka.silence import SILENT_SECONDS, Silence
 
 A, B = TopicPartition("events", 0), TopicPartition("events", 1)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.server.health import STANDSTILL_SECONDS
-from consumer.standstill import ASK_SECONDS, Standstill
+from consumer.group.standstill import ASK_SECONDS, Standstill
+from consumer.telemetry.health import STANDSTILL_SECONDS
 
 
 @dataclass(frozen=True)

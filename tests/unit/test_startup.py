@@ -9,7 +9,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
 from consumer.config import KafkaConfig
-from consumer.startup import StartupError, when_kafka_answers
+from consumer.kafka.startup import StartupError, when_kafka_answers
 from tests.support.loop import VirtualLoop
 
 CONFIG = KafkaConfig.model_validate(

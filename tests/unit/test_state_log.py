@@ -11,14 +11,14 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from consumer import state_watch
-from consumer.batches import Outgoing
-from consumer.checkpoint import send_batched
-from consumer.state_log import StateLog
-from consumer.state_watch import StateWatch
-from consumer.transaction import FAILURES
+from consumer.group import state_watch
+from consumer.group.state_watch import StateWatch
+from consumer.kafka.batches import Outgoing
+from consumer.kafka.transaction import FAILURES
+from consumer.kafka.watermarks import Watermarks
+from consumer.partition.checkpoint import send_batched
+from consumer.partition.state_log import StateLog
 from consumer.turns import Turns
-from consumer.watermarks import Watermarks
 from providers.answer import Unavailable
 from state.records import CHECKPOINT_KEY
 from tests.support.delivery_setting import Setting

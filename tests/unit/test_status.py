@@ -20,14 +20,14 @@ from consumer.cli import status as command
 from consumer.cli.main import main
 from consumer.cli.status_shown import facts_of, sections
 from consumer.cli.terminal import show_facts
-from consumer.group_members import DescribedGroup, DescribedMember
-from consumer.server.app import create_app, serving
-from consumer.server.health import PipelineHealth
+from consumer.kafka.group_members import DescribedGroup, DescribedMember
 from consumer.status import servers as asking
 from consumer.status.facts import Group, Member, Partition, Pipeline, RouteSaid, Server, Status
 from consumer.status.judge import numbers, problems, span
 from consumer.status.look import members_of, summed_up
 from consumer.status.servers import address_of, answered, ask_servers, is_loopback
+from consumer.telemetry.health import PipelineHealth
+from consumer.telemetry.server import create_app, serving
 from providers.delivery.outage import Condition, RouteTrouble
 from state.alert import Alert, Owed
 from state.alert import Status as AlertStatus

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.checkpoint import divided
+from consumer.alerting.outbox import _Moments
 from consumer.clock import Clock
-from consumer.forwarder import Forwarder, Stamps, _Cut
-from consumer.outbox import _Moments
-from consumer.state_records import counts_of_unread
+from consumer.partition.checkpoint import divided
+from consumer.repartition.forwarder import Forwarder, Stamps, _Cut
 from consumer.turns import Turns
 from state import written
 from state.alert import Alert, Owed, Status
 from state.counts import counts_of, with_counts
+from state.partition_records import counts_of_unread
 from state.records import BESIDE, BESIDE_PREFIX, Position, encode_alert
 from state.store import Store
 from state.violation import Record, Severity

@@ -13,8 +13,8 @@ from aiokafka.conn import AIOKafkaConnection
 from cryptography.hazmat.primitives import serialization
 
 from consumer.config import KafkaConfig, SecurityConfig
-from consumer.kafka import KafkaClients
-from consumer.tls import CertificateFiles, RenewingContext, UnusableFiles
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.tls import CertificateFiles, RenewingContext, UnusableFiles
 from tests.support.certificates import Files, issued_to_client
 
 

@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import consumer.cli.with_kafka
-import consumer.topic_growth
+import consumer.kafka.topic_growth
 from consumer.cli.main import main
 from consumer.config import Config, parse_config
-from consumer.topic_growth import FewerThanNow, Growth, GrowthRefused, grow, growing, growths, least, try_growths
-from consumer.topic_specs import topics_of
-from consumer.topics import check_topics
+from consumer.kafka.topic_growth import FewerThanNow, Growth, GrowthRefused, grow, growing, growths, least, try_growths
+from consumer.kafka.topic_specs import topics_of
+from consumer.kafka.topics import check_topics
 from tests.support.topic_admin import TopicAdmin
 
 TOPICS = "topics: {events: events, state: state, dlq: dlq, feedback: feedback, keyed: keyed}"
@@ -153,7 +153,7 @@ PLAN = [Growth("state.pagerduty", 6, 8), Growth("events", 6, 8)]
 
 
 async def test_one_after_the_other_each_with_leaders_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.topic_growth, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(consumer.kafka.topic_growth, "_SETTLE_SECONDS", 0)
     admin: Any = TopicAdmin({"events": 6, "state.pagerduty": 6})
     admin.leaderless_looks = 3
     told: list[str] = []
@@ -164,7 +164,7 @@ async def test_one_after_the_other_each_with_leaders_before_the_next(monkeypatch
 
 
 async def test_partitions_that_do_not_come_up_end_it_before_the_input_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.topic_growth, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(consumer.kafka.topic_growth, "_SETTLE_SECONDS", 0)
     admin: Any = TopicAdmin({"events": 6, "state.pagerduty": 6})
     admin.leaderless_looks = 10**6
     with pytest.raises(GrowthRefused, match=r"^topic state.pagerduty: its 8 partitions have not come up"):
@@ -173,7 +173,7 @@ async def test_partitions_that_do_not_come_up_end_it_before_the_input_grows(monk
 
 
 async def test_what_was_done_although_the_answer_was_another_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.topic_growth, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(consumer.kafka.topic_growth, "_SETTLE_SECONDS", 0)
     admin: Any = TopicAdmin({"events": 6, "state.pagerduty": 9})  # somebody was faster
     admin.refusals["events"] = RequestTimedOutError("Could not create partitions for events: None")
     admin.lost.add("events")
@@ -378,7 +378,7 @@ def test_what_is_left_undone_is_done_by_the_same_command(
         await create(wanted, validate_only=validate_only)
 
     monkeypatch.setattr(kafka, "create_partitions", fails_at_the_events)
-    monkeypatch.setattr(consumer.topic_growth, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(consumer.kafka.topic_growth, "_SETTLE_SECONDS", 0)
     assert ran(config, "--partitions", "8", "--yes") == 1
     out, err = capsys.readouterr()
     assert "state.pagerduty: 8 partitions" in out

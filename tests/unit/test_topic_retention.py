@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from consumer.config import Config, parse_config
-from consumer.topic_specs import follower_of
-from consumer.topics import TopicReport, check_topics, create_topics, member_topics
+from consumer.kafka.topic_specs import follower_of
+from consumer.kafka.topics import TopicReport, check_topics, create_topics, member_topics
 from tests.support.topic_admin import TopicAdmin
 
 DAY_MS = 86_400_000

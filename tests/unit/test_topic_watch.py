@@ -6,9 +6,9 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from consumer.config import Config, parse_config
-from consumer.topic_specs import follower_of
-from consumer.topic_watch import TopicWatch
-from consumer.topics import check_topics, member_topics
+from consumer.group.topic_watch import TopicWatch
+from consumer.kafka.topic_specs import follower_of
+from consumer.kafka.topics import check_topics, member_topics
 
 CONFIG: Config = parse_config(
     f"kafka: {{topics: {{events: events, state: state, dlq: dlq, feedback: feedback}}}}\n"

@@ -16,8 +16,8 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import RecordMetadata
 
-import consumer.transaction
-from consumer.transaction import Refused, Unanswered, commit_transaction
+import consumer.kafka.transaction
+from consumer.kafka.transaction import Refused, Unanswered, commit_transaction
 
 RECORD = RecordMetadata("state", 0, TopicPartition("state", 0), 7, None, 0, 0)
 
@@ -63,7 +63,7 @@ async def ended(producer: Producer, send: Callable[[], Awaitable[RecordMetadata]
 
 @pytest.fixture
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.transaction, "COMMIT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(consumer.kafka.transaction, "COMMIT_TIMEOUT_SECONDS", 0.05)
 
 
 @pytest.mark.parametrize(

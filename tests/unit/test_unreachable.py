@@ -15,8 +15,8 @@ from aiokafka.errors import (
 )
 
 from consumer.config import SecurityConfig
-from consumer.spoken import Spoken, spoken
-from consumer.unreachable import explain, otherwise, why
+from consumer.kafka.spoken import Spoken, spoken
+from consumer.kafka.unreachable import explain, otherwise, why
 
 SECURITY = SecurityConfig.model_validate(
     {"protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN", "username": "alice", "password": "secret"}

@@ -9,8 +9,8 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.header_names import TolerantRecords
-from consumer.unreadable import RETRY_SECONDS, NamedRecords, UnreadablePartitions, UnreadableRecords, unreadable
+from consumer.kafka.header_names import TolerantRecords
+from consumer.kafka.unreadable import RETRY_SECONDS, NamedRecords, UnreadablePartitions, UnreadableRecords, unreadable
 
 A, B = TopicPartition("events", 0), TopicPartition("events", 1)
 

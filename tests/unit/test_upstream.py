@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
-from consumer import upstream as module
 from consumer.clock import Clock
-from consumer.progress import GroupPosition, Progress
-from consumer.upstream import Upstream
+from consumer.input.progress import GroupPosition, Progress
+from consumer.repartition import stage_progress as module
+from consumer.repartition.stage_progress import Upstream
 from tests.support.waiting import wait_until
 
 FRESH = 2 * (5 + 5 + 2)

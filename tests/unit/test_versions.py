@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
-from consumer.feedback import Command, Kind, decode_feedback, encode_command
-from consumer.foreign import foreign_group
-from consumer.left_alone import TOLD_OF_EACH, LeftAlone
-from consumer.restore import StateRefused
-from consumer.state_records import Unreadable
+from consumer.feedback.records import Command, Kind, decode_feedback, encode_command
+from consumer.kafka.foreign import foreign_group
+from consumer.partition.left_alone import TOLD_OF_EACH, LeftAlone
+from consumer.partition.restore import StateRefused
 from providers.answer import Accepted, Unavailable
 from state.alert import Alert, Due, Former, Owed, Status, Told, due, source
 from state.joined import reunited
+from state.partition_records import Unreadable
 from state.records import (
     BESIDE,
     CHECKPOINT_KEY,
@@ -50,13 +50,14 @@ OWING = replace(ALERT, owed=Owed(Record("events", 0, 7, 5, b"k", b"v"), Severity
 
 # the last release
 
-# `git ls-tree 724951b state/ consumer/feedback.py`: so it can be seen in a clone without history that they are as they
+# `git ls-tree 724951b state/ consumer/`: so it can be seen in a clone without history that they are as they
 # were.
 SOURCES = {
     "alert.py": "8f3382f189ffc266ce78c5cbb76a5573dfd51f61",
     "records.py": "1ca0e6edd5dec3b7506c8b83b67020e508a3a469",
     "violation.py": "228595fead186b062a5dd557331186b0e9a00f81",
     "feedback.py": "2c60fc399180b648acc300d59308e718ad674f76",
+    "deadletter.py": "daa3618b95ac89f313df04fd9d1867c83822f7d4",
 }
 
 
@@ -65,6 +66,7 @@ def test_the_last_release_is_what_it_was(name: str) -> None:
     text = (
         (Path(released.__file__).parent / "v0_1" / name)
         .read_bytes()
+        .replace(b"from tests.released.v0_1.deadletter", b"from consumer.deadletter")
         .replace(b"from tests.released.v0_1.", b"from state.")
     )
     assert hashlib.sha1(b"blob %d\0" % len(text) + text).hexdigest() == SOURCES[name]

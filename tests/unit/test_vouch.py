@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from consumer import vouch
-from consumer.progress import STANDSTILL_SECONDS, GroupPosition
-from consumer.vouch import Standing, Vouching
+from consumer.group import heartbeat as vouch
+from consumer.group.heartbeat import Standing, Vouching
+from consumer.input.progress import STANDSTILL_SECONDS, GroupPosition
 from tests.support.waiting import wait_until
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from consumer.feedback import Command
-from consumer.feedback import Kind as CommandKind
+from consumer.feedback.records import Command
+from consumer.feedback.records import Kind as CommandKind
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.rate import Rate
 from state.alert import Status

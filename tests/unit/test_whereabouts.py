@@ -8,11 +8,11 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from structlog.testing import CapturingLogger
 
-from consumer.beginning import Beginning, Fit, Log, Look
 from consumer.clock import Clock
-from consumer.inputs import inputs_of
-from consumer.mark import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
-from consumer.whereabouts import NOTICE_SECONDS, Whereabouts
+from consumer.input.beginning import Beginning, Fit, Log, Look
+from consumer.input.commit_metadata import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
+from consumer.input.inputs import inputs_of
+from consumer.input.whereabouts import NOTICE_SECONDS, Whereabouts
 from state.anchors import Anchor, Anchors, anchor_of
 from state.records import Position
 from state.violation import Record

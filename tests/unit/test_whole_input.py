@@ -9,8 +9,8 @@ import structlog
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from consumer.clock import Clock
-from consumer.progress import GroupPosition
-from consumer.whole_input import LOOK_SECONDS, TRIES, TRY_SECONDS, WholeInput
+from consumer.homes.whole_input import LOOK_SECONDS, TRIES, TRY_SECONDS, WholeInput
+from consumer.input.progress import GroupPosition
 from tests.support.loop import VirtualLoop
 
 

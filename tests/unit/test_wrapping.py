@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.event import Decoder, Poison, SecurityEvent, violation_of
-from consumer.filter import EndRules, Filter
-from consumer.wrapping import STRUCTURED, data_of, is_structured, unwrapped
+from consumer.events.event import Decoder, Poison, SecurityEvent, violation_of
+from consumer.events.filter import EndRules, Filter
+from consumer.events.wrapping import STRUCTURED, data_of, is_structured, unwrapped
 from state.violation import Record
 from tests.support.events import encode, event
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
-from consumer.checkpoint import Checkpoint, Sink, divided
 from consumer.clock import Clock
-from consumer.deadletter import DeadLetter
-from consumer.record_clock import RecordClock
-from consumer.restore import restore
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.kafka.record_clock import RecordClock
+from consumer.partition.checkpoint import Checkpoint, Sink, divided
+from consumer.partition.restore import restore
 from consumer.turns import Turns
 from state import written
 from state.alert import (

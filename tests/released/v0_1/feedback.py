@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from consumer.deadletter import DeadLetter, Headers, decode
+from tests.released.v0_1.deadletter import DeadLetter, Headers, decode
 from tests.released.v0_1.violation import HEADER_OVERHEAD, Record
 
 KIND: Final = "alerting.kind"

@@ -1,0 +1,1 @@
+"""What a task does with decisions, provider answers and operators' commands."""

@@ -1,0 +1,141 @@
+"""What delivery does, as log lines and metrics.
+
+An outage is told when it begins and when it is over; single attempts that fail are counted, and logged at ``debug``.
+"""
+
+from collections.abc import Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.telemetry.metrics import PipelineMetrics
+from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.delivery.outage import Failure
+from providers.delivery.outbox import Dispatch
+from providers.notification import Acknowledge, Notification, Resolve, Trigger
+
+_DONE = {"trigger": "alert_triggered", "acknowledge": "alert_acknowledged", "resolve": "alert_resolved"}
+_RESULT: Mapping[type[Answer], str] = {
+    Accepted: "accepted",
+    Rejected: "rejected",
+    RouteRefused: "refused",
+    Throttled: "throttled",
+    Unavailable: "unavailable",
+}
+
+
+class DeliveryObserver:
+    """Logs and counts every answer of one pipeline's provider."""
+
+    def __init__(self, metrics: PipelineMetrics, log: FilteringBoundLogger) -> None:
+        self._metrics = metrics
+        self._log = log
+
+    def answered(self, dispatch: Dispatch, answer: Answer, seconds: float, attempt: int) -> None:
+        """A notification was answered after ``seconds``, at its attempt of this number."""
+        action = action_of(dispatch.notification)
+        fields = _of(dispatch)
+        fields["attempt"], fields["seconds"] = attempt, round(seconds, 4)
+        if isinstance(answer, Accepted):
+            self._log.info(_DONE[action], **fields)
+        else:
+            status = 429 if isinstance(answer, Throttled) else answer.status
+            self._log.debug(
+                "attempt_failed", result=_RESULT[type(answer)], status=status, error=answer.reason, **fields
+            )
+        self._metrics.notification(dispatch.route, action, _RESULT[type(answer)], seconds)
+
+    def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
+        """The provider takes this notification at no time: it is given up."""
+        self._log.error("notification_rejected", status=answer.status, error=answer.reason, **_of(dispatch))
+
+    def fails_alone(self, dispatch: Dispatch, answer: Unavailable, attempt: int) -> None:
+        """Its route accepts others, and not this notification, which is tried again."""
+        self._log.warning(
+            "notification_fails", status=answer.status, error=answer.reason, attempt=attempt, **_of(dispatch)
+        )
+
+    def follow_up_rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
+        """A further request of an accepted notification (a priority, a note) was rejected."""
+        self._log.error("follow_up_rejected", status=answer.status, error=answer.reason, **_of(dispatch))
+        self._metrics.follow_up_rejected(dispatch.route)
+
+    def checked(self, route: str, answer: Answer) -> None:
+        """The key of the route was checked. What follows from the answer is told of the route."""
+        match answer:
+            case Accepted():
+                result, error = "accepted", None
+            case Rejected(reason=reason) | RouteRefused(reason=reason):
+                result, error = "refused", reason
+            case Throttled(reason=reason) | Unavailable(reason=reason):
+                result, error = "unavailable", reason
+        self._log.debug("route_checked", route=route, result=result, error=error)
+        self._metrics.route_check(route, result)
+
+    def failing(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
+        """From now on nothing is taken through these routes, which share a key."""
+        self._log.warning(
+            "route_fails", routes=list(routes), status=failure.status, error=failure.reason, waiting=waiting
+        )
+
+    def refused(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
+        """The provider refuses the key of these routes from now on."""
+        self._log.error(
+            "route_refused", routes=list(routes), status=failure.status, error=failure.reason, waiting=waiting
+        )
+
+    def works(self, routes: tuple[str, ...], seconds: float, failures: int, waiting: int) -> None:
+        """The provider takes these routes again."""
+        self._log.info(
+            "route_works", routes=list(routes), seconds=round(seconds, 1), failed_attempts=failures, waiting=waiting
+        )
+
+    def given_up(self, routes: tuple[str, ...], seconds: float) -> None:
+        """What was told of these routes concerns nobody here any more."""
+        self._log.info("route_unused", routes=list(routes), seconds=round(seconds, 1))
+
+    def throttled(self, routes: tuple[str, ...], answer: Throttled, waiting: int) -> None:
+        """The provider limits the rate of these routes."""
+        self._log.warning(
+            "route_throttled",
+            routes=list(routes),
+            error=answer.reason,
+            retry_after=answer.retry_after,
+            waiting=waiting,
+        )
+
+    def unthrottled(self, routes: tuple[str, ...], seconds: float) -> None:
+        """The rate of these routes is as it should be again."""
+        self._log.info("route_not_throttled", routes=list(routes), seconds=round(seconds, 1))
+
+    def failed(self, dispatch: Dispatch, error: BaseException) -> None:
+        """A notification could not be made into requests: a fault of this program."""
+        self._log.error("notification_failed", **_of(dispatch), exc_info=error)
+
+
+def _of(dispatch: Dispatch) -> dict[str, object]:
+    """What every line about a notification says of it."""
+    fields: dict[str, object] = {
+        "dedup_key": dispatch.dedup_key,
+        "route": dispatch.route,
+        "action": action_of(dispatch.notification),
+    }
+    if dispatch.partition is not None:
+        fields["partition"] = dispatch.partition
+    match dispatch.notification:
+        case Trigger(violation=violation, severity=severity, story=story):
+            fields["event_id"], fields["severity"] = violation.event_id, severity.label
+            fields["occurrences"] = story.occurrences
+        case Resolve(ended_by=ended_by) if ended_by is not None:
+            fields["resolved_by"] = ended_by.value
+    return fields
+
+
+def action_of(notification: Notification) -> str:
+    """``trigger``, ``acknowledge`` or ``resolve``: the metrics' and PagerDuty's word."""
+    match notification:
+        case Trigger():
+            return "trigger"
+        case Acknowledge():
+            return "acknowledge"
+        case Resolve():
+            return "resolve"

@@ -1,0 +1,660 @@
+"""What a task owes the provider: what may leave now, and what follows from answers (design sections 6, 8 and 13)."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, takewhile
+from math import inf
+from typing import Final, Protocol
+
+from msgspec.structs import replace
+from structlog.typing import FilteringBoundLogger
+
+from consumer.clock import Clock
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.events.event import SecurityEvent, violation_of
+from consumer.feedback.records import Replay
+from consumer.input.progress import Progress
+from consumer.pipeline import Pipeline
+from consumer.telemetry.metrics import PipelineMetrics
+from providers.answer import Accepted, Rejected, RouteRefused, Unavailable
+from providers.delivery.delivery import Delivery
+from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
+from providers.notification import Acknowledge, Origin, Resolve, Story, Trigger
+from providers.text import shorten
+from state.alert import (
+    EARLIEST,
+    LONGEST_ERROR,
+    Alert,
+    Due,
+    Owed,
+    Status,
+    acknowledge_answered,
+    attempted,
+    due,
+    former_answered,
+    former_attempted,
+    former_due,
+    is_new_problem,
+    needs_room,
+    overflowed,
+    owes,
+    resolve_answered,
+    trigger_accepted,
+    trigger_attempted,
+    trigger_refused,
+)
+from state.pieces import Pieces
+from state.store import Store
+from state.violation import Record, Violation
+
+LONGEST_WAIT_SECONDS: Final = 60.0
+"""For a checkpoint that lets a new life of a key be told, or for the mark of its old home. Then it is told all the
+same: a page that does not come is worse than one that is told twice."""
+
+LEAST_RUN_SECONDS: Final = 600.0
+"""A task that has taken over gives up, and forgets, nothing before it has run for so long (design section 14)."""
+
+_GIVEN_UP_AT_A_TIME: Final = 500
+_LOOKED_AT: Final = 20_000
+"""Overdue triggers that are looked at in a second for those that may be given up."""
+
+
+class Voice(Protocol):
+    """Whether the task speaks for a key, and whether others may: `consumer.homes.moving`."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all has been heard that other tasks have to say about keys of this one."""
+        ...
+
+    def is_elsewhere(self, alert: Alert) -> bool:
+        """Whether another task speaks for this alert: then nothing is sent."""
+        ...
+
+    def awaits(self, alert: Alert) -> bool:
+        """Whether another task may still speak for this alert: its first trigger waits, and one that is repeated."""
+        ...
+
+
+class TheOnlyVoice:
+    """Homes have never moved."""
+
+    is_settled = True
+
+    def is_elsewhere(self, alert: Alert) -> bool:
+        """Nobody else speaks for it."""
+        return False
+
+    def awaits(self, alert: Alert) -> bool:
+        """Nobody else does."""
+        return False
+
+
+class TaskOutbox:
+    """One task's side of delivery (`providers.delivery.outbox.Outbox`).
+
+    It keeps the moments before which something must not leave because an earlier request may still land (design section
+    6.7). These are by the monotonic clock and die with the task; a restored task waits anew.
+    """
+
+    def __init__(
+        self,
+        *,
+        partition: int,
+        pipeline: Pipeline,
+        store: Store,
+        delivery: Delivery,
+        progress: Progress,
+        clock: Clock,
+        metrics: PipelineMetrics,
+        log: FilteringBoundLogger,
+        urgent: Callable[[], None],
+        dead_letter: Callable[[DeadLetter], None],
+        notified: Callable[[], None],
+        settled: Callable[[], None] = lambda: None,
+        voice: Voice | None = None,
+    ) -> None:
+        self._voice = TheOnlyVoice() if voice is None else voice
+        self._partition = partition
+        self._pipeline = pipeline
+        self._store = store
+        self._delivery = delivery
+        self._progress = progress
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._urgent = urgent
+        self._dead_letter = dead_letter
+        self._notified = notified
+        self._settled = settled
+        self._inherited_end = 0
+        self._inherited_until = 0.0
+        self._unsettled = _Moments()  # until when an earlier request of the alert may still land
+        self._closing = _Moments()  # the same of alerts that are gone: a resolve of theirs may still land
+        self._repeats = _Moments()  # when a trigger is to be said once more
+        self._give_up_at: OrderedDict[str, float] = OrderedDict()
+        self._tried: set[str] = set()
+        self._gated: set[str] = set()
+        self._waits_until: dict[str, float] = {}  # first triggers of keys of which the state holds another life
+        self._awaiting: dict[str, float] = {}  # what waits for the mark of a key's old home; a repeat for ever
+        self._are_marks_news = False
+        self._are_homes_others = False
+        self._violations: dict[str, tuple[Record, Violation]] = {}
+        self._reasons: dict[str, str] = {}  # why what is owed was not accepted when it was last tried
+
+    def emptied(self) -> Iterator[None]:
+        """Forget everything bit by bit, once the task is over."""
+        for kept in (self._violations, self._give_up_at, self._reasons, self._waits_until, self._awaiting):
+            while kept:
+                kept.popitem()
+                yield
+        for moments in (self._unsettled, self._closing, self._repeats):
+            yield from moments.forgotten_before(inf)
+
+    def restored(self, dedup_keys: Iterable[str], end: int, written_at: float | None) -> Iterator[None]:
+        """The store has been restored: what these alerts owe is offered, and earlier requests may still land.
+
+        It is offered by going through what is returned, which yields after each alert.
+
+        Of alerts that the state did not hold as well: what an earlier owner had decided lies below ``end``, the end of
+        the input at the take-over. ``written_at`` is when the last checkpoint was written, by the clock of its owner.
+        """
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        settled = self._inherited_until = now + self._pipeline.timeout_seconds
+        self._inherited_end = end
+        known = wall if written_at is None else min(wall, written_at)
+        return self._offered(dedup_keys, now, known, settled)
+
+    def _offered(self, dedup_keys: Iterable[str], now: float, known: float, settled: float) -> Iterator[None]:
+        for dedup_key in self._store.owing():  # longest owed first: in this order they are given up
+            alert = self._store.get(dedup_key)
+            if alert is not None and alert.owed is not None:
+                self._give_up_at[dedup_key] = now + self._left(known - alert.owed.since)
+            yield
+        for dedup_key in dedup_keys:
+            alert = self._store.get(dedup_key)
+            if alert is None:
+                continue
+            self._unsettled.set(dedup_key, settled)
+            if alert.owed is not None and alert.owed.repeat:
+                self._repeats.set(dedup_key, settled)
+            self._delivery.changed(self, dedup_key)
+            yield
+
+    def _left(self, age: float) -> float:
+        """For how many seconds a restored trigger is owed at least, if it was that old when it was last written down.
+
+        Not before this task has run for a while: no clock of an earlier owner, nor this one's, is trusted to say it.
+        """
+        give_up = self._pipeline.give_up_seconds
+        least = max(LEAST_RUN_SECONDS, self._pipeline.policy.quiet_seconds or 0.0)
+        return min(give_up, max(least, give_up - age))
+
+    def owes(self, alert: Alert, *, event: SecurityEvent | None = None, is_new: bool = False) -> None:
+        """What the alert owes may have changed. ``is_new``: a trigger has come to be owed, which may leave at once
+        whatever failed before. ``event`` is the one in the record that is owed now, if that is news."""
+        dedup_key, owed = alert.dedup_key, alert.owed
+        if event is not None and owed is not None:
+            self._violations[dedup_key] = (owed.record, event.violation())
+        if is_new and owed is not None:
+            if needs_room(alert) and not self._delivery.has_room(self._route(alert), owed.record.size):
+                self._put_or_drop(alert, overflowed(self._possibly_told(alert, owed)))
+                is_new = False
+            else:
+                self._give_up_at[dedup_key] = self._clock.monotonic() + self._pipeline.give_up_seconds
+                self._give_up_at.move_to_end(dedup_key)
+                self._tried.discard(dedup_key)
+                self._still_unsettled(alert, owed)
+        self._delivery.changed(self, dedup_key, is_new=is_new)
+
+    def _still_unsettled(self, alert: Alert, owed: Owed) -> None:
+        """An alert that begins where an earlier request with its key may still land."""
+        dedup_key, now = alert.dedup_key, self._clock.monotonic()
+        may_land_until = max(self._closing.get(dedup_key), self._unsettled.get(dedup_key))
+        if alert.told is None and not alert.unsettled and now < may_land_until:
+            self._store.put(replace(alert, unsettled=True))
+        elif self._may_be_inherited(owed, now):
+            self._unsettled.set(dedup_key, max(self._inherited_until, self._unsettled.get(dedup_key)))
+
+    def _may_be_inherited(self, owed: Owed, now: float) -> bool:
+        """Whether an earlier owner may have sent it a moment ago."""
+        return owed.first_offset < self._inherited_end and now < self._inherited_until
+
+    def state_is_new(self, dedup_keys: Iterable[str]) -> Iterator[None]:
+        """A checkpoint was committed, and with it what these keys had waited for; done by going through what is
+        returned."""
+        for dedup_key in dedup_keys:
+            if self._waits_until.pop(dedup_key, None) is not None:
+                self._delivery.changed(self, dedup_key)
+            yield
+
+    def taken_over(self, alert: Alert) -> None:
+        """The alert was handed over by its old home: an earlier request of that one may still land."""
+        dedup_key, owed = alert.dedup_key, alert.owed
+        self.owes(alert, is_new=owed is not None and not owed.repeat)
+        settled = self._clock.monotonic() + self._pipeline.timeout_seconds
+        self._unsettled.set(dedup_key, settled)
+        if owed is not None and owed.repeat:
+            self._repeats.set(dedup_key, settled)
+        self._delivery.changed(self, dedup_key)
+
+    def homes_changed(self, *, are_others: bool) -> None:
+        """Whom one has to wait for is news; ``are_others``: and so is who speaks for which key."""
+        self._are_marks_news = True
+        self._are_homes_others |= are_others
+
+    def _heard_of_homes(self) -> Iterator[None]:
+        are_others, self._are_homes_others = self._are_homes_others, False
+        if are_others:
+            for dedup_key in self._store.keys_in_pieces():
+                alert = self._store.get(dedup_key)
+                if alert is not None and due(alert) is not None:
+                    self._delivery.changed(self, dedup_key)
+                yield
+        are_news, self._are_marks_news = self._are_marks_news, False
+        if are_news:
+            for dedup_key in list(self._awaiting):
+                alert = self._store.get(dedup_key)
+                if alert is None or not self._voice.awaits(alert):
+                    self._awaiting.pop(dedup_key, None)
+                    self._delivery.changed(self, dedup_key)
+                yield
+
+    def ended(self, alert: Alert) -> None:
+        """The alert is gone. What it may have where nobody can end it is said."""
+        if alert.orphans:
+            integrations = [str(one) for one in alert.orphans]
+            self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
+
+    def tick(self) -> Iterator[None]:
+        """What the passing of time brings, once a second; it is done by going through what is returned."""
+        now = self._clock.monotonic()
+        yield from self._heard_of_homes()
+        if self.may_resolve():
+            self._delivery.may_resolve_again(self)
+            gated, self._gated = self._gated, set()
+            while gated:
+                self._delivery.changed(self, gated.pop())
+                yield
+        yield from self._given_up(now)
+        for moments in (self._unsettled, self._closing, self._repeats):
+            yield from moments.forgotten_before(now)
+
+    # delivery's questions
+
+    def pending(self, dedup_key: str) -> Pending | None:
+        """What the alert has to say next."""
+        alert = self._store.get(dedup_key)
+        what = due(alert) if alert is not None else None
+        if alert is None or what is None:
+            self._forget(dedup_key)
+            return None
+        if self._voice.is_elsewhere(alert):
+            return None  # it is about to be handed over
+        owed = alert.owed
+        if what is Due.TRIGGER and owed is not None:
+            try:
+                self._violation(dedup_key, owed)
+            except ValueError as error:  # a record from the state that this version cannot read: loudly
+                routes = self._pipeline.provider.routes
+                self._dead_letter_owed(alert, owed, "undecodable", str(error), routes[0], retryable=False)
+                return self.pending(dedup_key)
+            return Pending(
+                self._route(alert),
+                Lane.NEW if is_new_problem(alert) else Lane.AGAIN,
+                owed.severity,
+                owed.since,
+                owed.attempts,
+                self._not_told_before(alert, owed),
+                owed.record.size,
+                is_ready=not self._is_repeat_awaiting(alert, owed),
+            )
+        self._violations.pop(dedup_key, None)
+        if alert.orphans and alert.route is None and not alert.former:
+            self._nobody_to_tell(alert, what)
+            return self.pending(dedup_key)
+        severity, since = alert.highest, alert.decided
+        if what is Due.ACKNOWLEDGE:
+            return Pending(self._route(alert), Lane.ACKNOWLEDGE, severity, since, alert.failed)
+        route = self._former_route(alert) if what is Due.RESOLVE_FORMER else self._route(alert)
+        if route is None:
+            self._nobody_to_tell(alert, what)
+            return self.pending(dedup_key)
+        not_before, is_ready = self._not_resolved_before(dedup_key), self._may_be_resolved(alert)
+        return Pending(route, Lane.RESOLVE, severity, since, alert.failed, not_before, is_ready=is_ready)
+
+    def _nobody_to_tell(self, alert: Alert, what: Due) -> None:
+        """The key is gone through which this would have been said: it ends, and is logged."""
+        self._log.warning("orphan_not_told", dedup_key=alert.dedup_key, action=what.value)
+        after: Alert | None = None
+        if what is Due.ACKNOWLEDGE:
+            after = acknowledge_answered(alert, False)
+        elif what is Due.RESOLVE_FORMER:
+            former = former_due(alert)
+            after = former_answered(alert, former.integration if former is not None else None)
+        self._put_or_drop(alert, after)
+        self._urgent()
+
+    def _not_told_before(self, alert: Alert, owed: Owed) -> float:
+        """Until when what is owed has to wait, by the monotonic clock.
+
+        The first trigger of a new life, or of one that goes to another integration, leaves only when the state does
+        not hold another any more (design section 18): a next owner would go on with that, and tell it elsewhere.
+        """
+        dedup_key = alert.dedup_key
+        not_before = self._repeats.get(dedup_key) if owed.repeat else 0.0
+        if alert.route is not None:
+            return not_before
+        longest = self._clock.monotonic() + LONGEST_WAIT_SECONDS
+        if self._voice.awaits(alert):
+            not_before = max(not_before, self._awaiting.setdefault(dedup_key, longest))
+        if self._store.state_holds_another(dedup_key):
+            self._urgent()  # the next checkpoint lets it go
+            not_before = max(not_before, self._waits_until.setdefault(dedup_key, longest))
+        return not_before
+
+    def _is_repeat_awaiting(self, alert: Alert, owed: Owed) -> bool:
+        """Whether a trigger is to be repeated because of what the old home of its key may have sent, of which that has
+        not said yet that it is done."""
+        if not owed.repeat or not self._voice.awaits(alert):
+            return False
+        self._awaiting[alert.dedup_key] = inf
+        return True
+
+    def _may_be_resolved(self, alert: Alert) -> bool:
+        """Whether the intent to resolve is in the state. An incident that the alert has left needs none where the
+        problem is told elsewhere by now."""
+        return alert.status is not Status.RESOLVING or self._store.is_held(alert.dedup_key)
+
+    def _not_resolved_before(self, dedup_key: str) -> float:
+        """Until when an earlier request may land, by the monotonic clock: this task's, or another owner's before it."""
+        unsettled = self._unsettled.get(dedup_key)
+        if self._store.is_unheard(dedup_key):
+            return max(unsettled, self._inherited_until)
+        return unsettled
+
+    def may_resolve(self) -> bool:
+        """Whether resolves may leave at this moment, because the task is caught up, and has heard all that others have
+        to say of its keys."""
+        return self._voice.is_settled and self._progress.is_caught_up(self._clock.monotonic())
+
+    def take(self, dedup_key: str, route: str) -> Dispatch | None:
+        """What is to be sent for this alert through this route now."""
+        alert = self._store.get(dedup_key)
+        if alert is not None and self._voice.is_elsewhere(alert):
+            return None
+        match due(alert) if alert is not None else None:
+            case Due.TRIGGER:
+                assert alert is not None
+                return self._trigger(self._warned(alert), route)
+            case Due.RESOLVE | Due.RESOLVE_FORMER:
+                assert alert is not None
+                now = self._clock.monotonic()
+                if not self._may_be_resolved(alert) or now < self._not_resolved_before(dedup_key):
+                    return None  # the next checkpoint says so, or has said since
+                if not self.may_resolve():
+                    self._gated.add(dedup_key)
+                    return None
+                return Dispatch(dedup_key, route, Resolve(dedup_key, alert.ended_by), alert, self._partition)
+            case Due.ACKNOWLEDGE:
+                return Dispatch(dedup_key, route, Acknowledge(dedup_key), alert, self._partition)
+            case None:
+                return None
+
+    def _warned(self, alert: Alert) -> Alert:
+        """An alert that is told before the old home of its key has said that it is done: the trigger will be repeated,
+        for a resolve of that one may land behind it."""
+        if alert.route is not None or alert.unsettled or not self._voice.awaits(alert):
+            return alert
+        alert = replace(alert, unsettled=True)
+        self._store.put(alert)
+        self._log.info("told_before_its_old_home_has_moved", dedup_key=alert.dedup_key)
+        return alert
+
+    def told(self, dispatch: Dispatch, outcome: Outcome) -> None:
+        """What the provider's answer makes of the alert."""
+        dedup_key, now = dispatch.dedup_key, self._clock.monotonic()
+        self._reasons.pop(dedup_key, None)
+        if isinstance(outcome, Unavailable) and outcome.unknown:
+            self._unsettled.set(dedup_key, now + self._pipeline.timeout_seconds)
+        alert = self._store.get(dedup_key)
+        if alert is None:
+            return  # forgotten meanwhile
+        match dispatch.notification:
+            case Trigger():
+                after = self._trigger_told(alert, dispatch, outcome)
+            case Acknowledge():
+                after = self._acknowledge_told(alert, outcome)
+            case Resolve():
+                after = self._resolve_told(alert, dispatch, outcome)
+        if after is None and (alert.unsettled or now < self._unsettled.get(dedup_key)):
+            self._closing.set(dedup_key, now + self._pipeline.timeout_seconds)
+        self._put_or_drop(alert, after)
+        self._settled()  # what has waited for this answer is decided before delivery asks what is pending
+
+    def make_room(self, dedup_key: str) -> bool:
+        """The route owes too much: dead-letter the trigger that this alert owes, unless it may still land, or
+        repeats."""
+        alert, now = self._store.get(dedup_key), self._clock.monotonic()
+        owed = alert.owed if alert is not None else None
+        if alert is None or owed is None or owed.repeat or now < self._unsettled.get(dedup_key):
+            return False
+        if self._may_be_inherited(owed, now):
+            return False
+        reason = self._reasons.pop(dedup_key, "not tried yet")
+        self._bury(dedup_key, owed, "overflow", f"the route owes too much; {reason}", retryable=True)
+        self._put_or_drop(alert, overflowed(self._possibly_told(alert, owed)))
+        return True
+
+    def has_room_for(self, replay: Replay, position: int) -> bool:
+        """Whether a replayed dead letter may come to be owed: it waits for room, and takes nobody's.
+
+        It also waits until all that an earlier owner can have decided lies below ``position``: which event was the
+        first of its alert, and so its route, must be the same when it is decided again.
+        """
+        if position < self._inherited_end:
+            return False
+        try:
+            route = self._pipeline.provider.route_of(violation_of(replay.original))
+        except ValueError:
+            return True  # it will not be owed
+        return self._delivery.has_room(route, replay.record.size)
+
+    # what leaves
+
+    def _violation(self, dedup_key: str, owed: Owed) -> Violation:
+        """What the owed record says, decoded once. Raises ValueError if it holds no event."""
+        known = self._violations.get(dedup_key)
+        if known is not None and known[0] is owed.record:
+            return known[1]
+        violation = violation_of(owed.record)
+        self._violations[dedup_key] = (owed.record, violation)
+        return violation
+
+    def _route(self, alert: Alert) -> str:
+        """The route through which the alert is told."""
+        owed, name = alert.owed, alert.route
+        if name is None and owed is not None:
+            name = self._pipeline.provider.route_of(self._violation(alert.dedup_key, owed))
+        return self._pipeline.route(alert, name)
+
+    def _former_route(self, alert: Alert) -> str | None:
+        """A route to the integration that the alert has left, and that has its turn to be told; None if it is out of
+        reach. (Any other would resolve what is live.)"""
+        former = former_due(alert)
+        return self._pipeline.integrations.route(former.integration) if former is not None else None
+
+    def _trigger(self, alert: Alert, route: str) -> Dispatch:
+        owed, told = alert.owed, alert.told
+        assert owed is not None
+        trigger = Trigger(
+            alert.dedup_key,
+            self._violation(alert.dedup_key, owed),
+            owed.severity,
+            Story(alert.occurrences, alert.first_seen, alert.last_seen, alert.highest),
+            again=told is not None,
+            raised=told is not None and owed.severity > told.severity,
+            origin=Origin(owed.record.topic, owed.record.partition, owed.record.offset),
+        )
+        return Dispatch(alert.dedup_key, route, trigger, owed, self._partition)
+
+    # what follows
+
+    def _trigger_told(self, alert: Alert, dispatch: Dispatch, outcome: Outcome) -> Alert | None:
+        dedup_key, sent, now = alert.dedup_key, dispatch.token, self._clock.wall()
+        match outcome:
+            case Accepted(date=date):
+                self._urgent()
+                self._notified()
+                if EARLIEST <= sent.record.timestamp / 1000 <= now:
+                    self._metrics.accepted(now - sent.record.timestamp / 1000)
+                after = trigger_accepted(alert, sent, dispatch.route, date, now)
+                self._tried.discard(dedup_key)
+                if after.owed is not None:
+                    moment = self._clock.monotonic()
+                    if after.owed.repeat:
+                        self._repeats.set(dedup_key, moment + self._pipeline.timeout_seconds)
+                    self._give_up_at[dedup_key] = moment + self._pipeline.give_up_seconds
+                    self._give_up_at.move_to_end(dedup_key)
+                return after
+            case Rejected() if not owes(alert, sent):
+                return alert
+            case Rejected(status=status, reason=reason):
+                after = trigger_attempted(alert, dispatch.route, False, now)
+                return self._refused(after, sent, f"rejected_{status}", reason, dispatch.route)
+            case Unavailable(status=answered, reason=reason) | RouteRefused(status=answered, reason=reason):
+                self._reasons[dedup_key] = reason
+                self._tried.add(dedup_key)
+                unknown = isinstance(outcome, Unavailable) and outcome.unknown
+                error = shorten(reason, LONGEST_ERROR)  # without secrets: each answer's reason is
+                return trigger_attempted(alert, dispatch.route, unknown, now, answered, error)
+
+    def _acknowledge_told(self, alert: Alert, outcome: Outcome) -> Alert:
+        match outcome:
+            case Accepted():
+                self._urgent()
+                self._notified()
+                return acknowledge_answered(alert, accepted=True)
+            case Rejected(status=status, reason=reason):
+                self._urgent()
+                self._log.error("acknowledge_rejected", dedup_key=alert.dedup_key, status=status, error=reason)
+                return acknowledge_answered(alert, accepted=False)
+            case _:
+                return attempted(alert) if alert.acknowledging else alert
+
+    def _resolve_told(self, alert: Alert, dispatch: Dispatch, outcome: Outcome) -> Alert | None:
+        is_former = due(dispatch.token) is Due.RESOLVE_FORMER
+        match outcome:
+            case Accepted() | Rejected():
+                self._urgent()
+                if isinstance(outcome, Rejected):
+                    status, reason = outcome.status, outcome.reason
+                    self._log.error("resolve_rejected", dedup_key=alert.dedup_key, status=status, error=reason)
+                else:
+                    self._notified()
+                if is_former:
+                    return former_answered(alert, self._pipeline.provider.integration_of(dispatch.route))
+                return resolve_answered(alert, dispatch.token)
+            case _ if is_former:
+                self._urgent()
+                return former_attempted(alert)
+            case _:
+                if alert is not dispatch.token:
+                    return alert
+                self._urgent()  # it may leave again once a checkpoint holds it with this attempt
+                return attempted(alert)
+
+    def _refused(self, alert: Alert, sent: Owed, error_class: str, error: str, route: str) -> Alert | None:
+        after, dead = trigger_refused(self._possibly_told(alert, sent, route), sent, self._clock.wall())
+        self._bury(alert.dedup_key, dead, error_class, error, retryable=False)
+        return after
+
+    def _possibly_told(self, alert: Alert, owed: Owed, route: str | None = None) -> Alert:
+        """An earlier owner may have sent what it had decided, and have died before it could say so."""
+        if alert.route is None and owed.first_offset < self._inherited_end:
+            return replace(alert, route=route or self._route(alert))
+        return alert
+
+    def _given_up(self, now: float) -> Iterator[None]:
+        """Dead-letter what has been owed for too long, if it or its route has been tried in vain."""
+        if self._pipeline.give_up_seconds <= 0:
+            return
+        left = _GIVEN_UP_AT_A_TIME
+        for dedup_key in self._overdue(now):
+            yield
+            alert = self._store.get(dedup_key)
+            # Others have had their turn meanwhile: it may have been told, and be owed anew.
+            is_overdue = self._give_up_at.get(dedup_key, inf) <= now and not self._delivery.is_busy(self, dedup_key)
+            if not is_overdue or alert is None or alert.owed is None:
+                continue
+            doubt = self._delivery.doubted(self, dedup_key)
+            if dedup_key in self._tried or doubt is not None or self._delivery.is_down(self._route(alert)):
+                untried = "not tried: nothing leaves through the route"
+                reason = self._reasons.get(dedup_key) or doubt or untried
+                self._dead_letter_owed(alert, alert.owed, "given_up", reason, retryable=True)
+                self._delivery.changed(self, dedup_key)
+                left -= 1
+                if not left:
+                    return
+
+    def _overdue(self, now: float) -> list[str]:
+        looked_at = islice(self._give_up_at.items(), _LOOKED_AT)
+        return [dedup_key for dedup_key, _ in takewhile(lambda item: item[1] <= now, looked_at)]
+
+    def _dead_letter_owed(
+        self, alert: Alert, owed: Owed, error_class: str, error: str, route: str | None = None, *, retryable: bool
+    ) -> None:
+        after, dead = trigger_refused(self._possibly_told(alert, owed, route), owed, self._clock.wall())
+        self._bury(alert.dedup_key, dead, error_class, error, retryable=retryable)
+        self._put_or_drop(alert, after)
+
+    def _bury(self, dedup_key: str, dead: Owed, error_class: str, error: str, *, retryable: bool) -> None:
+        known = self._violations.get(dedup_key)
+        event_id = known[1].event_id if known is not None and known[0] is dead.record else None
+        self._dead_letter(self._pipeline.undelivered(dead, error_class, error, event_id, retryable=retryable))
+        self._urgent()
+
+    def _put_or_drop(self, before: Alert, after: Alert | None) -> None:
+        if after is None:
+            self._store.drop(before.dedup_key)
+            self.ended(before)
+        elif after is not before:
+            self._store.put(after)
+        if after is None or after.owed is None:
+            self._forget(before.dedup_key)
+
+    def _forget(self, dedup_key: str) -> None:
+        """The alert owes no trigger any more."""
+        self._give_up_at.pop(dedup_key, None)
+        self._tried.discard(dedup_key)
+        self._violations.pop(dedup_key, None)
+        self._reasons.pop(dedup_key, None)
+        self._repeats.drop(dedup_key)
+        self._waits_until.pop(dedup_key, None)
+        self._awaiting.pop(dedup_key, None)
+
+
+class _Moments:
+    """A moment for some dedup keys, by the monotonic clock, later ones set later; 0 for all others."""
+
+    def __init__(self) -> None:
+        self._moments: Pieces[str, float] = Pieces()
+        self._order: deque[tuple[float, str]] = deque()  # also of what has another moment since then, or none
+
+    def get(self, dedup_key: str) -> float:
+        return self._moments.get(dedup_key) or 0.0
+
+    def set(self, dedup_key: str, moment: float) -> None:
+        self._moments[dedup_key] = moment
+        self._order.append((moment, dedup_key))
+
+    def drop(self, dedup_key: str) -> None:
+        self._moments.pop(dedup_key)
+
+    def forgotten_before(self, now: float) -> Iterator[None]:
+        """Forget what has passed, of which there can be a million at once; yields after each."""
+        while self._order and self._order[0][0] <= now:
+            moment, dedup_key = self._order.popleft()
+            if self._moments.get(dedup_key) == moment:
+                self._moments.pop(dedup_key)
+            yield

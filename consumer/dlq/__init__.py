@@ -1,0 +1,1 @@
+"""Dead letters: the record, and what writes it."""

@@ -1,0 +1,218 @@
+"""From a record to an event (design section 4).
+
+Most events concern nobody, so decoding has two steps. The *gate* reads four fields, and nothing else of the JSON; an
+event that by these neither may alert nor ends an alert is done. Only the others, and those that the gate cannot read,
+are parsed and validated in full. What fails is poison: a value that says what is wrong and where, never an exception.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Final, Protocol
+
+from consumer.events.filter import IGNORED, End, EndRules, Filter
+from consumer.events.schema import Event, Poison, read_event, read_gate, unknown_severity
+from consumer.events.wrapping import unwrapped
+from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation, size_of
+
+__all__ = ["TOMBSTONE", "Decoder", "InputRecord", "Poison", "SecurityEvent", "Tombstone", "violation_of"]
+
+
+class Tombstone(Enum):
+    """The type of TOMBSTONE, so that ``is TOMBSTONE`` narrows."""
+
+    TOMBSTONE = "tombstone"
+
+
+TOMBSTONE: Final = Tombstone.TOMBSTONE
+"""What a record without a value decodes to: skipped and counted."""
+
+
+class SecurityEvent:
+    """A validated event that is alertable, or ends alerts, or both.
+
+    ``time`` is the event's own timestamp in seconds since the epoch. What the event lacks is None. Treat it as frozen;
+    it is a plain class because it is made for every alertable event, and a frozen dataclass takes four times as long.
+    """
+
+    __slots__ = (
+        "_event", "_violation", "alertable", "allowed", "ends", "event_type", "guard", "session_id", "severity", "time",
+    )  # fmt: skip
+
+    def __init__(self, event: Event, time: float, severity: Severity, alertable: bool, ends: End | None) -> None:
+        decision = event.decision
+        self._event = event
+        self._violation: Violation | None = None
+        self.event_type = event.event_type
+        self.guard = decision.guard
+        self.allowed = decision.allowed
+        self.severity = severity
+        self.session_id = event.session.id
+        self.time = time
+        self.alertable = alertable
+        self.ends = ends
+
+    def __repr__(self) -> str:
+        return f"SecurityEvent(event_id={self.event_id!r}, alertable={self.alertable}, ends={self.ends})"
+
+    @property
+    def event_id(self) -> str:
+        """The engine's id of the event."""
+        return self._event.event_id
+
+    @property
+    def agent_id(self) -> str:
+        """The agent that tried the action."""
+        return self._event.agent.id
+
+    @property
+    def user_id(self) -> str | None:
+        """The session's user."""
+        return self._event.session.user_id
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The session's tenant."""
+        return self._event.session.tenant_id
+
+    @property
+    def environment(self) -> str | None:
+        """The session's environment."""
+        return self._event.session.environment
+
+    @property
+    def resource_type(self) -> str:
+        """What kind of thing the action was about."""
+        return self._event.resource.type
+
+    @property
+    def resource_name(self) -> str:
+        """What the action was about."""
+        return self._event.resource.name
+
+    @property
+    def ruleset(self) -> str | None:
+        """The engine's rule set that decided."""
+        return self._event.decision.ruleset
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The event's labels; without any, an empty mapping."""
+        return self._event.labels or {}
+
+    def violation(self) -> Violation:
+        """The facts that a notification is made of; put together when they are first asked for, as most never are."""
+        if self._violation is None:
+            self._violation = _violation(self._event)
+        return self._violation
+
+
+class InputRecord(Protocol):
+    """What decoding reads of a record: aiokafka's ``ConsumerRecord`` or our ``Record``."""
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+class FetchedRecord(InputRecord, Protocol):
+    """A record as it was fetched: aiokafka's ``ConsumerRecord`` or our ``Record``."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+
+
+class Decoder:
+    """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together."""
+
+    def __init__(self, filter: Filter, ends: EndRules | None, max_event_bytes: int) -> None:
+        self._reason = filter.reason
+        self.ignored = dict.fromkeys(IGNORED, 0)
+        """How many events concerned nobody, by reason."""
+        self._end_of: Callable[[str, str, bool], End | None] | None = ends.end_of if ends else None
+        self._max_event_bytes = max_event_bytes
+
+    def decode(self, record: InputRecord) -> SecurityEvent | Poison | Tombstone | None:
+        """What the record says; None if it concerns nobody (by far the most). Raises nothing, whatever the bytes."""
+        value = record.value
+        if value is None:
+            return TOMBSTONE
+        size = size_of(record.key, value, record.headers) if record.headers else len(value) + len(record.key or b"")
+        if size > self._max_event_bytes:
+            return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
+        if record.headers or value.startswith(b"\0"):  # most are what they seem
+            inner = unwrapped(value, record.headers)
+            if isinstance(inner, Poison):
+                return inner
+            value = inner
+        gate = read_gate(value)
+        if isinstance(gate, Poison):
+            return gate
+        event_type, decision = gate.event_type, gate.decision
+        severity = SEVERITY_BY_LABEL.get(decision.severity)
+        reason: str | None = "allowed"
+        if not decision.allowed:
+            if severity is None:
+                return unknown_severity(value)
+            reason = self._reason(severity, decision.guard, event_type)
+        end_of = self._end_of
+        ends = end_of(event_type, decision.guard, decision.allowed) if end_of is not None else None
+        if reason is not None and ends is None:
+            self.ignored[reason] += 1
+            return None
+
+        found = read_event(value)
+        if isinstance(found, Poison):
+            return found
+        event, time = found
+        # Of a valid event the severity is a known one.
+        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends)
+
+
+def violation_of(record: Record) -> Violation:
+    """The violation in a record that was decoded before (restored from the state).
+
+    Raises ValueError, with the path and the reason, if the record holds no valid event.
+    """
+    if record.value is None:
+        raise ValueError("no event: the record has no value")
+    value = unwrapped(record.value, record.headers)
+    found = value if isinstance(value, Poison) else read_event(value)
+    if isinstance(found, Poison):
+        raise ValueError(f"no event: {found.path or 'the whole'}: {found.reason}")
+    return _violation(found[0])
+
+
+def _violation(event: Event) -> Violation:
+    decision, session, resource = event.decision, event.session, event.resource
+    return Violation(
+        event_id=event.event_id,
+        event_type=event.event_type,
+        timestamp=event.timestamp,
+        guard=decision.guard,
+        severity=SEVERITY_BY_LABEL[decision.severity],
+        reason=decision.reason,
+        allowed=decision.allowed,
+        agent_id=event.agent.id,
+        session_id=session.id,
+        resource_type=resource.type,
+        resource_name=resource.name,
+        user_id=session.user_id,
+        tenant_id=session.tenant_id,
+        environment=session.environment,
+        policy_hash=decision.policy_hash,
+        ruleset=decision.ruleset,
+        action=event.action,
+        resource_path=resource.path,
+        resource_host=resource.host,
+        resource_port=resource.port,
+        labels=event.labels or {},
+    )

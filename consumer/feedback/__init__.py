@@ -1,0 +1,1 @@
+"""The feedback topic: its records, and the member's reader of it."""

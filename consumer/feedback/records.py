@@ -1,0 +1,225 @@
+"""Records of the feedback topic: what operators command, and dead letters to be decided again (design section 6).
+
+The record key of a command is the alert's dedup key, the value is JSON that says when, by whom, and what was seen then.
+A replay is the dead letter byte for byte (key, value, all headers) with two headers behind them, so that nothing in it
+can pass for ours.
+Anybody who may write to the topic chooses its bytes: decoding gives a value or raises `MalformedFeedback`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import orjson
+from msgspec.structs import replace
+
+from consumer.dlq.dead_letter import DeadLetter, Headers, decode
+from state.alert import EARLIEST, Alert
+from state.seen import News, Seen, last_seen, news
+from state.violation import HEADER_OVERHEAD, Record, Severity
+
+KIND: Final = "alerting.kind"
+PROVIDER: Final = "alerting.provider"
+REPLAY: Final = "alerting.replay"
+
+HISTORY_BYTES: Final = 4096
+"""Of what a replayed record's dead letters said: the latest, as far as it fits. State records have room for it."""
+
+_HISTORY: Final = "alerting.topic"
+_VERSION: Final = 1
+_MAX_KEY_BYTES: Final = 4 * 512
+_MAX_NAME: Final = 200
+
+
+class MalformedFeedback(ValueError):
+    """A record of the feedback topic is none of ours: one line that says why."""
+
+
+class Kind(Enum):
+    """What a record of the feedback topic asks for."""
+
+    ACKNOWLEDGE = "acknowledge"
+    RESOLVE = "resolve"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An operator acknowledges or resolves an alert; ``at`` is in seconds since the epoch.
+
+    ``seen`` are the alerts of the key that are meant, as they were shown, of which there may be one in each of several
+    partitions; empty: nobody knows, as with a command of release 0.1.
+    """
+
+    kind: Kind
+    provider: str
+    dedup_key: str
+    at: float
+    by: str
+    seen: Sequence[Seen] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A dead letter that is to be decided again.
+
+    ``record`` is the original one at its original place, with the headers of all its dead letters as its history;
+    ``original`` is the same without them. ``replay_id`` says which dead letter of the dead-letter topic it was.
+    """
+
+    provider: str
+    record: Record
+    original: Record
+    replay_id: str
+
+
+Feedback = Command | Replay
+
+
+def unmeant(kind: Kind, at: float, seen: Collection[Seen], alert: Alert) -> News | None:
+    """Why a command is not about the alert as it is, None if it is: what has come later than what an operator has seen
+    is neither acknowledged nor ended by it."""
+    known = None
+    if seen:
+        if (found := news(alert, seen)) is not None or kind is Kind.ACKNOWLEDGE:
+            return found
+        known = last_seen(alert, seen)
+    if kind is Kind.ACKNOWLEDGE:
+        return News.CAME_BACK if at < alert.first_seen else None
+    # What was seen has occurred before the command, whatever the clocks say by which both are dated.
+    return News.OCCURRED if alert.last_seen > (at if known is None else max(at, known)) else None
+
+
+def encode_command(command: Command) -> tuple[bytes, bytes, list[tuple[str, bytes | None]]]:
+    """Key, value and headers of a command."""
+    facts: dict[str, Any] = {"v": _VERSION, "at": command.at, "by": command.by}
+    if command.seen:
+        facts["seen"] = [_seen_to_json(one) for one in command.seen]
+    value = orjson.dumps(facts)
+    headers: list[tuple[str, bytes | None]] = [
+        (PROVIDER, command.provider.encode()),
+        (KIND, command.kind.value.encode()),
+    ]
+    return command.dedup_key.encode(), value, headers
+
+
+def replay_headers(headers: Headers, replay_id: str) -> list[tuple[str, bytes | None]]:
+    """The headers of a dead letter's replay; key and value are the dead letter's own."""
+    return [*headers, (KIND, Kind.REPLAY.value.encode()), (REPLAY, replay_id.encode())]
+
+
+def replay_id_of(headers: Headers) -> str | None:
+    """Which dead letter a record of the feedback topic replays; None if it is no replay."""
+    if len(headers) < 2 or headers[-1][0] != REPLAY or headers[-2] != (KIND, Kind.REPLAY.value.encode()):
+        return None
+    return (headers[-1][1] or b"").decode(errors="replace")
+
+
+def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, timestamp: int) -> Feedback:
+    """What a record of the feedback topic says; ``timestamp`` is the record's, in milliseconds.
+
+    Raises `MalformedFeedback`.
+    """
+    replay_id = replay_id_of(headers)
+    if replay_id is not None:
+        return _replay(key, value, headers, replay_id, timestamp)
+    kind = _kind(_last(headers, KIND))
+    if key is None or not key or len(key) > _MAX_KEY_BYTES:
+        raise MalformedFeedback("the key is no dedup key")
+    named = _last(headers, PROVIDER)
+    try:
+        dedup_key, provider = key.decode(), named.decode()
+        facts = orjson.loads(value or b"")
+        at, by = float(facts["at"]), facts["by"]
+        seen = tuple(_seen_from_json(one) for one in facts.get("seen") or ())
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise MalformedFeedback(f"unreadable command: {type(error).__name__}") from None
+    if not isinstance(by, str):
+        raise MalformedFeedback("unreadable command: by is no text")
+    if timestamp >= EARLIEST * 1000:
+        at = min(at, timestamp / 1000)  # a clock that is ahead must not let a command end what comes after it
+    return Command(kind, provider, dedup_key, at, by[:_MAX_NAME], seen)
+
+
+def _seen_to_json(seen: Seen) -> dict[str, Any]:
+    return {
+        "begun": seen.begun,
+        "first_seen": seen.first_seen,
+        "last_seen": seen.last_seen,
+        "occurrences": seen.occurrences,
+        "highest": int(seen.highest),
+    }
+
+
+def _seen_from_json(json: dict[str, Any]) -> Seen:
+    begun = json["begun"]
+    return Seen(
+        None if begun is None else float(begun),
+        float(json["first_seen"]),
+        float(json["last_seen"]),
+        int(json["occurrences"]),
+        Severity(json["highest"]),
+    )
+
+
+def _kind(text: bytes) -> Kind:
+    for kind in (Kind.ACKNOWLEDGE, Kind.RESOLVE):
+        if text == kind.value.encode():
+            return kind
+    raise MalformedFeedback(f"unknown {KIND}: {text[:40]!r}")
+
+
+def _last(headers: Headers, name: str) -> bytes:
+    found = next((value for header, value in reversed(headers) if header == name), None)
+    if found is None:
+        raise MalformedFeedback(f"no header {name}")
+    return found
+
+
+def _replay(key: bytes | None, value: bytes | None, headers: Headers, replay_id: str, timestamp: int) -> Replay:
+    letter_headers = headers[:-2]
+    try:
+        letter = decode(key, value, letter_headers)
+    except ValueError as error:
+        raise MalformedFeedback(str(error)) from None
+    if letter.cut is not None:
+        raise MalformedFeedback("a dead letter that was cut is only a part of its event, and cannot be decided again")
+    record = letter.record
+    if not 0 <= record.partition < 2**31 or not 0 <= record.offset < 2**63:
+        raise MalformedFeedback("a dead letter of no place")
+    if not 0 <= record.timestamp < 2**63:
+        # Left out for want of room, or none: no later than now is all that is known.
+        record = replace(record, timestamp=timestamp)
+    original, history = _split(letter_headers)
+    return Replay(
+        provider=letter.provider,
+        record=replace(record, headers=(*original, *_latest(history), (REPLAY, replay_id.encode()))),
+        original=replace(record, headers=tuple(original)),
+        replay_id=replay_id,
+    )
+
+
+def _split(headers: Headers) -> tuple[Headers, Headers]:
+    """The headers of the original, and those of its dead letters."""
+    begin = next(index for index, (name, _) in enumerate(headers) if name == _HISTORY)
+    return headers[:begin], headers[begin:]
+
+
+def _latest(history: Headers) -> Headers:
+    """The dead letters' headers without the oldest, so that they fit."""
+    size = 0
+    begin = len(history)
+    for index in reversed(range(len(history))):
+        name, value = history[index]
+        size += HEADER_OVERHEAD + len(name.encode()) + len(value or b"")
+        if size > HISTORY_BYTES:
+            break
+        if name == _HISTORY:
+            begin = index
+    return history[begin:]
+
+
+def history_of(letter: DeadLetter) -> Sequence[str]:
+    """Which dead letters this one was before, as far as its headers tell: their ids, the oldest first."""
+    return [(value or b"").decode(errors="replace") for name, value in letter.record.headers if name == REPLAY]

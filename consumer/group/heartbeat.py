@@ -1,0 +1,102 @@
+"""Who pings the heartbeat, and what it vouches for: the whole group, not one member (design section 9)."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from aiokafka.errors import KafkaError
+from structlog.typing import FilteringBoundLogger
+
+from consumer.input.progress import STANDSTILL_SECONDS, GroupPosition
+from providers.heartbeat import Heartbeat
+
+LOOK_SECONDS = 1.0
+"""Between two looks at who owns partition 0."""
+
+
+Progress = Mapping[int, GroupPosition]
+"""Of every partition, how far its group has come."""
+
+
+class Group(Protocol):
+    """What is asked of the runner of a pipeline, or of the stage before it."""
+
+    def owns(self, partition: int) -> bool:
+        """Whether this member has that partition."""
+        ...
+
+    async def group_progress(self) -> Progress:
+        """Of every partition, how far the group has come."""
+        ...
+
+
+class Standing:
+    """Since when the partitions of a group have had lag and the same committed offset.
+
+    Records behind somebody's open transaction cannot be read: they are a lag like any other, but one that is ordinary
+    for as long as `STANDSTILL_SECONDS`.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since: dict[int, tuple[int, float]] = {}
+
+    def observe(self, progress: Progress, now: float) -> Iterator[str]:
+        """What is seen at ``now``; a sentence for each partition that has made no progress since the look before."""
+        before, self._since = self._since, {}
+        for partition, found in sorted(progress.items()):
+            if found.committed >= found.end:
+                continue
+            offset, since = before.get(partition, (found.committed, now))
+            if offset != found.committed:
+                since = now
+            self._since[partition] = (found.committed, since)
+            patience = STANDSTILL_SECONDS if found.committed >= found.stable else 0.0
+            if partition in before and offset == found.committed and now - since >= patience:
+                yield f"{self._what} {partition} has had a lag of {found.end - found.committed} without progress"
+
+
+class Vouching:
+    """Runs the heartbeat while this member owns partition 0, and watches the partitions of all others."""
+
+    def __init__(self, group: Group, stage: Group | None, log: FilteringBoundLogger) -> None:
+        self._group = group
+        self._stage = stage
+        self._log = log
+        self._begin()
+
+    def _begin(self) -> None:
+        self._standing = (Standing("partition"), Standing("partition of the repartition stage"))
+        self.stuck: tuple[str, ...] = ()
+        """The partitions of the group, and of the stage's, that had lag and made no progress for too long."""
+
+    async def run(self, heartbeat: Heartbeat) -> None:
+        """Until cancelled."""
+        pinging: list[asyncio.Task[None]] = []
+        async with asyncio.TaskGroup() as group:
+            while True:
+                owns = self._group.owns(0)
+                if owns and not pinging:
+                    self._begin()
+                    pinging = [group.create_task(heartbeat.run()), group.create_task(self._watch(heartbeat.period))]
+                elif pinging and not owns:
+                    for task in pinging:
+                        task.cancel()
+                    pinging = []
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _watch(self, period: float) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(period):
+                    stage = await self._stage.group_progress() if self._stage is not None else {}
+                    self._compare(await self._group.group_progress(), stage)
+            except (KafkaError, OSError, TimeoutError) as error:
+                self._log.warning("group_progress_unknown", error=repr(error))
+                self.stuck = ("unknown: the group's offsets cannot be read",)
+            await asyncio.sleep(period)
+
+    def _compare(self, group: Progress, stage: Progress) -> None:
+        now = asyncio.get_running_loop().time()
+        of_group, of_stage = self._standing
+        self.stuck = (*of_group.observe(group, now), *of_stage.observe(stage, now))

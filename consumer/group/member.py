@@ -1,0 +1,539 @@
+"""A member of a consumer group: assignment, proofs, fetching, and the tasks of its partitions, of whatever kind.
+
+What aiokafka does around the rebalance callbacks is written down in its ``group_coordinator``: both are awaited; no
+heartbeat is sent while ``on_partitions_assigned`` runs, so it only pauses and starts tasks; pauses are forgotten at a
+rebalance; ``stop`` calls neither, so tasks are drained before it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Generic, Protocol, TypeVar
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from structlog.typing import FilteringBoundLogger
+
+from consumer.clock import Clock
+from consumer.group.anchor_watch import AnchorWatch, Watched
+from consumer.group.ends import AskWatermarks, PartitionEnds
+from consumer.group.fetching import Fetching
+from consumer.group.state_watch import StateWatch
+from consumer.group.topic_watch import TopicWatch
+from consumer.input.first_start import FirstStart
+from consumer.input.progress import GroupPosition
+from consumer.input.source import Source
+from consumer.kafka.clients import KafkaClients, start_client, stop_consumer, to_the_end
+from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
+from consumer.kafka.transaction import FAILURES, Refused, Unanswered
+from consumer.kafka.watermarks import all_watermarks, each_watermarks
+from consumer.partition.owned import OwnedPartition
+from consumer.partition.ownership import NotOwner, Proofs
+from consumer.partition.restore import StateRefused
+from consumer.telemetry.metrics import PipelineMetrics
+from consumer.turns import Turns
+from providers.retry import Backoff
+from state.anchors import Anchor
+
+TICK_SECONDS = 1.0
+"""Between two looks at the clock."""
+
+STOP_SECONDS = 10.0
+"""For leaving the group, which waits for a broker that may be gone."""
+
+DRAIN_SHARE = 0.8
+"""Of the grace, for the requests on the wire; the rest is for the last checkpoints and the last commit."""
+
+METADATA_LOOKS = 5
+METADATA_SECONDS = 5.0
+METADATA_WAIT_SECONDS = 0.2
+"""How often the client asks which partitions there are, before a new one is tried again later; for an answer; between
+two, as brokers learn of it one after another."""
+
+REFUSED_STATE_SECONDS = 60.0
+"""Between two looks at a state that a task cannot go on from."""
+
+
+class Sender(Protocol):
+    """What speaks for the tasks of a member, and depends on its ownership: a pipeline's delivery."""
+
+    def set_share(self, share: float) -> None:
+        """The member has this part of the partitions."""
+        ...
+
+    def wake(self) -> None:
+        """A proof was accepted: what waited for one may leave."""
+        ...
+
+
+T = TypeVar("T", bound=OwnedPartition)
+
+
+class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
+    """One member of a group, from joining to leaving. Built anew after an error of the consumer itself."""
+
+    def __init__(
+        self,
+        *,
+        clients: KafkaClients,
+        consumer: AIOKafkaConsumer,
+        admin: AIOKafkaAdminClient,
+        topic: str,
+        group_id: str,
+        instance_id: InstanceId | None,
+        start_from: float | str,
+        checkpoints: str,
+        before: str | None,
+        drain_seconds: float,
+        proofs: Proofs,
+        sender: Sender | None,
+        backoff: Backoff,
+        make_task: Callable[[Source], T],
+        metrics: PipelineMetrics,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        topics: TopicWatch,
+        turns: Turns,
+        watch_state: Callable[[Callable[[], Mapping[TopicPartition, T]]], StateWatch] | None = None,
+        ask_watermarks: AskWatermarks = each_watermarks,
+    ) -> None:
+        self._consumer = consumer
+        self._admin = admin
+        self._topic = topic
+        self._group_id = group_id
+        self._instance_id = instance_id
+        self._start_from = start_from
+        self._first_start = FirstStart(admin, group_id, checkpoints, before)
+        self._drain_seconds = drain_seconds
+        self._proofs = proofs
+        self._sender = sender
+        self._backoff = backoff
+        self._make_task = make_task
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+        self._topics = topics
+        self._turns = turns
+        self._state_watch = watch_state(self._running) if watch_state is not None else None
+        self._tasks: dict[TopicPartition, T] = {}
+        self._keepers: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._has_been_member = self._is_lost = False
+        self._fault: asyncio.Future[None] | None = None
+        self._troubles: dict[TopicPartition, Exception] = {}
+        self._releasing = asyncio.Lock()
+        self._is_leaving = False
+        self._restoring_since: float | None = None
+        self.assigned: frozenset[TopicPartition] | None = None
+        """The partitions of this member; None while it is not in the group."""
+        self._fetching = Fetching(
+            consumer,
+            tasks=lambda: self._tasks,
+            position_lost=self._position_lost,
+            is_trusted=lambda partition: self._anchor_watch.is_trusted(partition),
+            metrics=metrics,
+            clock=clock,
+            log=log,
+        )
+        self._ends = PartitionEnds(
+            consumer,
+            running=self._running,
+            in_hand=self._fetching.has_in_hand,
+            clock=clock,
+            log=log,
+            ask=ask_watermarks,
+        )
+        self._anchor_watch = AnchorWatch(
+            clients,
+            leader=lambda partition: consumer._client.cluster.leader_for_partition(partition),
+            running=self._running,
+            changed=self._log_changed,
+            clock=clock,
+            log=log,
+        )
+
+    @property
+    def tasks(self) -> Mapping[TopicPartition, T]:
+        """The tasks of the assigned partitions, restored or not."""
+        return self._tasks
+
+    @property
+    def ends(self) -> Mapping[TopicPartition, int]:
+        """The high watermarks of the partitions as they were last seen."""
+        return self._ends.high
+
+    @property
+    def loop_age(self) -> float:
+        """Seconds since the fetching loop last turned; 0 while the member waits for its group, which holds it up."""
+        return self._clock.monotonic() - self._fetching.turned_at if self.assigned is not None else 0.0
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether a task is on its way to run, and not for the second time."""
+        return any(
+            partition not in self._troubles and not self._runs(self._tasks, partition)
+            for partition in self.assigned or ()
+        )
+
+    @property
+    def troubles(self) -> Mapping[int, str]:
+        """What is wrong with some of the assigned partitions.
+
+        A task's trouble ends when the task in its place has committed a checkpoint, an unreadable batch's when it was
+        passed, that of what is hidden when the transaction ends.
+        """
+        troubles = {}
+        for partition in sorted(self.assigned or ()):
+            task, trouble = self._tasks.get(partition), self._fetching.trouble(partition)
+            if trouble is None and task is not None and task.is_refused:
+                trouble = "Kafka does not take its checkpoints"
+            if trouble is None and task is not None and task.is_paused:
+                trouble = "it is paused: its dead letters cannot be written"
+            if trouble is None and partition in self._troubles and (task is None or not task.has_checkpointed):
+                error = self._troubles[partition]
+                is_refused = isinstance(error, StateRefused)
+                trouble = f"it stands still: {error}" if is_refused else f"its task failed: {error!r}"
+            if trouble is None:
+                trouble = self._ends.trouble(partition)
+            if trouble is None and task is not None:
+                trouble = "whether it is still the same log is not known yet" if task.is_in_doubt else task.notice
+            if trouble is None and task is not None:
+                trouble = task.state_trouble
+            if trouble is not None:
+                troubles[partition.partition] = trouble
+        return troubles
+
+    async def progress(self) -> Mapping[int, GroupPosition]:
+        """Of every partition of the group, whoever owns it, how far the group has come (0 without a commit).
+
+        Nothing while this member is not in the group. Raises KafkaError, also if the ends of some are not known.
+        """
+        if self.assigned is None:
+            return {}
+        partitions = [
+            TopicPartition(self._topic, number) for number in self._consumer.partitions_for_topic(self._topic) or ()
+        ]
+        offsets = await self._admin.list_consumer_group_offsets(self._group_id, partitions=partitions)
+        ends = await all_watermarks(self._consumer, partitions)
+        return {
+            tp.partition: GroupPosition(
+                max(0, offsets[tp].offset) if tp in offsets else 0, ends[tp].stable, ends[tp].high
+            )
+            for tp in partitions
+        }
+
+    async def run(self, stopping: asyncio.Event, grace: float) -> None:
+        """Join, work until ``stopping`` is set, then drain within ``grace`` seconds and leave.
+
+        Raises `InstanceIdTaken`; KafkaError and others if the consumer cannot go on.
+        """
+        self._fault = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._consumer.subscribe([self._topic], listener=self)
+                loops: list[asyncio.Task[None]] = []
+                if await self._join(stopping):
+                    work = [
+                        self._fetching.run,
+                        self._prove,
+                        self._tick,
+                        self._ends.run,
+                        self._anchor_watch.run,
+                        self._watch_topics,
+                        self._watch,
+                    ]
+                    work += [self._state_watch.run] if self._state_watch is not None else []
+                    loops = [group.create_task(loop()) for loop in work]
+                    await stopping.wait()
+                self._is_leaving = True
+                await self._leave(grace)
+                for loop in loops:
+                    loop.cancel()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        finally:
+            self._is_leaving = True
+            self._proofs.revoke()
+            self.assigned = None
+            await self._stop_consumer()
+
+    async def _join(self, stopping: asyncio.Event) -> bool:
+        """Wait for the first assignment; false if the member is to stop before that."""
+        joining = asyncio.ensure_future(start_client(self._consumer.start()))
+        stop = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait((joining, stop), return_when=asyncio.FIRST_COMPLETED)
+            if joining.done():
+                joining.result()
+            return bool(joining.done())
+        finally:
+            joining.cancel()
+            stop.cancel()
+            await asyncio.wait((joining, stop))
+
+    async def _leave(self, grace: float) -> None:
+        try:
+            async with asyncio.timeout(grace):
+                await self._release(grace * DRAIN_SHARE)
+        except TimeoutError:
+            self._log.warning("drain_cut_off", grace=grace)
+
+    async def _stop_consumer(self) -> None:
+        await to_the_end(self._stop())
+
+    async def _stop(self) -> None:
+        try:
+            await stop_consumer(self._consumer, STOP_SECONDS)
+        except (KafkaError, TimeoutError) as error:
+            self._log.warning("consumer_stop_failed", error=repr(error))
+
+    # rebalance
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """The group takes all partitions back, for now or for good."""
+        if self._tasks:
+            self._log.info("partitions_revoked", partitions=sorted(tp.partition for tp in revoked))
+        await self._release(self._drain_seconds)
+        # Now, while the client does not take the membership back yet: it does so as soon as this returns.
+        is_lost, self._is_lost = self._is_lost, False
+        await self._check_instance_id(is_lost=is_lost)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """The group has given these partitions to this member."""
+        partitions = sorted(assigned)
+        self._consumer.pause(*partitions)
+        if self._is_leaving:
+            return  # they are given back in a moment
+        for partition in partitions:
+            # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
+            self._consumer.seek(partition, 0)
+        self.assigned = frozenset(partitions)
+        self._has_been_member = True
+        self._troubles = {one: error for one, error in self._troubles.items() if one in self.assigned}
+        self._fetching.assigned(self.assigned)
+        self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
+        self._restoring_since = self._clock.monotonic()
+        if self._sender is not None:
+            everything = self._consumer.partitions_for_topic(self._topic) or partitions
+            self._sender.set_share(len(partitions) / len(everything) if partitions else 0.0)
+        assert self._group is not None
+        for partition in partitions:
+            self._keepers[partition] = self._group.create_task(self._keep(partition))
+
+    async def _release(self, grace: float) -> None:
+        """Drain all tasks, conclude with a last commit, end them (design section 6.9).
+
+        A rebalance that begins while the member leaves waits for the end of the draining, as the group waits for it.
+        """
+        self._proofs.revoke()
+        async with self._releasing:
+            tasks, keepers = self._tasks, self._keepers
+            self._tasks, self._keepers = {}, {}
+            self.assigned = None
+            # What does not run yet has nothing to drain, and must not prove anything any more.
+            idle = [keeper for partition, keeper in keepers.items() if not self._runs(tasks, partition)]
+            try:
+                await asyncio.gather(self._end(idle), *(task.drain(grace) for task in tasks.values()))
+                await self._conclude(tasks)
+            finally:
+                await self._end(keepers.values())
+
+    @staticmethod
+    def _runs(tasks: Mapping[TopicPartition, T], partition: TopicPartition) -> bool:
+        return partition in tasks and tasks[partition].is_running
+
+    async def _conclude(self, tasks: Mapping[TopicPartition, T]) -> None:
+        offsets = {tp: task.committed for tp, task in tasks.items() if task.committed is not None}
+        if not offsets:
+            return
+        try:
+            await self._proofs.conclude(offsets)
+        except NotOwner as error:
+            self._log.warning("last_commit_refused", error=str(error))
+            self._is_lost |= error.unknown_member
+        except (KafkaError, TimeoutError) as error:
+            self._log.warning("last_commit_failed", error=repr(error))
+
+    async def _abandon(self, error: NotOwner) -> None:
+        """The group does not know this member any more: nothing may be said or written until it has rejoined."""
+        self._log.warning("not_owner", error=str(error))
+        self._metrics.proof("refused")
+        self._proofs.revoke()
+        keepers, self._keepers, self._tasks = self._keepers, {}, {}
+        self.assigned = None
+        self._is_lost |= error.unknown_member
+        current = asyncio.current_task()
+        await self._end(keeper for keeper in keepers.values() if keeper is not current)
+        if not error.rejoins:
+            raise error
+
+    async def _end(self, keepers: Iterable[asyncio.Task[None]]) -> None:
+        ending = list(keepers)
+        for keeper in ending:
+            keeper.cancel()
+        if ending:
+            await asyncio.wait(ending)
+
+    async def _check_instance_id(self, *, is_lost: bool) -> None:
+        """See whether another process has this member's id; if it is this one's to end, it ends."""
+        if self._instance_id is None or not self._has_been_member or self._is_leaving:
+            return  # who had it before this member joined may be dead
+        try:
+            await self._instance_id.check(is_lost=is_lost)
+        except InstanceIdTaken as error:
+            assert self._fault is not None
+            self._is_leaving = True
+            if not self._fault.done():
+                self._fault.set_exception(error)
+
+    # loops
+
+    async def _keep(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
+        """Keep a task for an assigned partition: after trouble, build it again from the first step."""
+        source = Source(
+            self._consumer,
+            self._admin,
+            self._group_id,
+            partition,
+            self._start_from,
+            self._first_start,
+            self._clock,
+            suspect,
+        )
+        failures = 0
+        # What was released meanwhile is kept by nobody, or by another.
+        while self._keepers.get(partition) is asyncio.current_task():
+            task = self._tasks[partition] = self._make_task(source)
+            self._topics.ask()
+            started = self._clock.monotonic()
+            try:
+                await self._know(partition)
+                await task.run()
+            except NotOwner as error:
+                if not error.revoked:
+                    await self._abandon(error)
+                return
+            except StateRefused as error:
+                self._stands_still(partition, error)
+                source.pause()
+                await asyncio.sleep(REFUSED_STATE_SECONDS)
+                continue
+            except Exception as error:
+                # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
+                expected = isinstance(error, (*FAILURES, Refused, Unanswered))
+                failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
+                self._metrics.task_trouble()
+                self._troubles[partition] = error
+                self._restoring_since = self._clock.monotonic()
+                self._log.error(
+                    "task_trouble",
+                    partition=partition.partition,
+                    error=repr(error),
+                    failures=failures,
+                    exc_info=None if expected else error,
+                )
+            if task.has_checkpointed:
+                source = replace(source, suspect=None)  # what that showed is in the checkpoint
+            source.pause()
+            await asyncio.sleep(self._backoff.wait(failures))
+
+    async def _know(self, partition: TopicPartition) -> None:
+        """See to it that the client knows a partition that was just added: whoever assigned it knew more.
+
+        Of one that it does not know it would ask until its requests time out. Raises `UnknownTopicOrPartitionError`.
+        """
+        for _ in range(METADATA_LOOKS):
+            if partition.partition in (self._consumer.partitions_for_topic(self._topic) or ()):
+                return
+            async with asyncio.timeout(METADATA_SECONDS):
+                await self._consumer._client.force_metadata_update()
+            await asyncio.sleep(METADATA_WAIT_SECONDS)
+        raise UnknownTopicOrPartitionError(f"topic {self._topic} has no partition {partition.partition} yet")
+
+    def _stands_still(self, partition: TopicPartition, error: StateRefused) -> None:
+        """Nothing is decided of this partition until somebody has mended its state, which is looked at now and then."""
+        known = self._troubles.get(partition)
+        self._troubles[partition] = error
+        if str(known) != str(error):
+            self._metrics.task_trouble()
+            self._log.error("task_stands_still", partition=partition.partition, error=str(error))
+
+    async def _position_lost(self, lost: Mapping[TopicPartition, int]) -> None:
+        """The broker has removed records that were not decided yet: the task is built again, and restores."""
+        for partition in lost:
+            if partition in self._running():
+                self._log.error("position_out_of_range", partition=partition.partition, position=lost[partition])
+                await self._build_again(partition)
+
+    async def _log_changed(self, partition: TopicPartition, task: Watched, missing: Anchor) -> None:
+        """What a task has decided is not in its log any more: it is built again, and begins where it should."""
+        if self._running().get(partition) is task:
+            self._log.error("input_changed", partition=partition.partition, missing=missing.offset)
+            await self._build_again(partition, missing)
+
+    async def _build_again(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
+        keeper = self._keepers.get(partition)
+        if keeper is not None:
+            await self._end([keeper])
+            if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
+                assert self._group is not None
+                self._keepers[partition] = self._group.create_task(self._keep(partition, suspect))
+
+    async def _prove(self) -> None:
+        while True:
+            offsets = {tp: task.committed for tp, task in self._tasks.items() if task.committed is not None}
+            if offsets:
+                try:
+                    await self._proofs.prove(offsets)
+                except NotOwner as error:
+                    if not error.revoked:
+                        await self._abandon(error)
+                except (KafkaError, TimeoutError) as error:
+                    self._metrics.proof("unanswered")
+                    self._log.warning("proof_unanswered", error=repr(error))
+                else:
+                    for partition, task in self._tasks.items():
+                        if (committed := offsets.get(partition)) is not None:
+                            task.proved(committed)
+                    self._metrics.proof("accepted")
+                    if self._sender is not None:
+                        self._sender.wake()
+            await asyncio.sleep(self._proofs.interval)
+
+    async def _tick(self) -> None:
+        """Once a second: what time brings."""
+        while True:
+            await self._turns.through(self._ticks())
+            self._tell_restored()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _ticks(self) -> Iterator[None]:
+        for task in self._running().values():
+            yield from task.tick()
+            yield
+
+    def _tell_restored(self) -> None:
+        """Say once, of all that is assigned together, that it is restored and decides; again after a trouble."""
+        since, running = self._restoring_since, self._running()
+        if since is None or not self.assigned or not self.assigned <= running.keys():
+            return
+        self._restoring_since = None
+        contents = Counter[str]()
+        for task in running.values():
+            contents.update(task.contents)
+        seconds = round(self._clock.monotonic() - since, 1)
+        self._log.info("partitions_restored", partitions=len(running), seconds=seconds, **contents)
+
+    async def _watch_topics(self) -> None:
+        await self._topics.run(lambda: len(self._consumer.partitions_for_topic(self._topic) or ()))
+
+    def _running(self) -> Mapping[TopicPartition, T]:
+        return {partition: task for partition, task in self._tasks.items() if task.is_running}
+
+    async def _watch(self) -> None:
+        assert self._fault is not None
+        await self._fault

@@ -1,0 +1,221 @@
+"""This process's member of one group, built again when it fails: what a pipeline and its stage have in common."""
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from structlog.typing import FilteringBoundLogger
+
+from consumer.clock import Clock
+from consumer.config import Config
+from consumer.dlq.letterbox import Letterbox
+from consumer.group.member import GroupMember, Sender
+from consumer.group.standstill import Standstill
+from consumer.group.state_watch import StateWatch
+from consumer.group.topic_watch import TopicWatch
+from consumer.input.progress import GroupPosition
+from consumer.input.source import Source, StartFrom
+from consumer.kafka.clients import KafkaClients, start_client
+from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
+from consumer.kafka.record_clock import RecordClock
+from consumer.kafka.topic_specs import follower_of
+from consumer.kafka.topics import ask_max_bytes, member_topics
+from consumer.partition.owned import OwnedPartition
+from consumer.partition.ownership import Proofs
+from consumer.telemetry.health import PipelineHealth
+from consumer.telemetry.metrics import PipelineMetrics
+from consumer.turns import Turns
+from consumer.waiting import set_within
+from providers.retry import Backoff
+
+RESTORES_AT_A_TIME = 4
+"""Partitions that are read back at the same time: each holds its whole state twice for a moment."""
+
+T = TypeVar("T", bound=OwnedPartition)
+
+
+class MemberRunner(ABC, Generic[T]):
+    """Keeps one member running. Everything that can go wrong with Kafka ends in building the member anew."""
+
+    def __init__(
+        self,
+        name: str,
+        config: Config,
+        *,
+        clients: KafkaClients,
+        dead_letter_limit: int,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.name = name
+        self._config = config
+        self._clients = clients
+        self._clock = clock
+        self._log = log.bind(provider=name)
+        dlq = config.kafka.topics.dlq
+        self._record_clock = RecordClock(clock)
+        self._turns = Turns()
+        self._letterbox = Letterbox(
+            dlq,
+            dead_letter_limit,
+            ask_limit=lambda: ask_max_bytes(clients, dlq),
+            record_clock=self._record_clock,
+            turns=self._turns,
+            clock=clock,
+            log=self._log,
+        )
+        self._member: GroupMember[T] | None = None
+        self._proofs: Proofs | None = None
+        self._topics: TopicWatch | None = None
+        self._standstill = Standstill()
+        retry = config.delivery.retry
+        self._backoff = Backoff(
+            retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, random.random
+        )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            await self._run(stopping)
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    async def _run(self, stopping: asyncio.Event) -> None:
+        failures = 0
+        while not stopping.is_set():
+            started = self._clock.monotonic()
+            try:
+                await self._run_with_admin(stopping)
+            except InstanceIdTaken:
+                raise
+            except Exception as error:
+                failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
+                self._log.error("member_failed", error=repr(error), failures=failures)
+                await set_within(stopping, self._backoff.wait(failures))
+            finally:
+                self._member = self._proofs = self._topics = None
+
+    async def _run_with_admin(self, stopping: asyncio.Event) -> None:
+        admin = self._clients.admin()
+        try:
+            await start_client(admin.start())
+            await self._run_member(admin, stopping)
+        finally:
+            await admin.close()
+
+    async def _watch(self) -> None:
+        """Look at every proof (it is fresh for longer than between two looks), and ask Kafka while there is none."""
+        while True:
+            member, proofs = self._member, self._proofs
+            has_work = member is not None and bool(member.assigned) and not member.is_restoring
+            self._standstill.observe(waits=has_work and proofs is not None and not proofs.is_fresh)
+            if self._standstill.is_time_to_ask(self._clock.monotonic()):
+                answered = await self._clients.bootstrap_answers()
+                self._standstill.asked(self._clock.monotonic(), answered=answered)
+            await asyncio.sleep(self._config.kafka.session_timeout / 3)
+
+    @abstractmethod
+    async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
+        """Make the member (`_new_member`), run it, close what it had."""
+
+    def _new_member(
+        self,
+        *,
+        topic: str,
+        group_id: str,
+        follower: str,
+        start_from: StartFrom,
+        consumer: AIOKafkaConsumer,
+        admin: AIOKafkaAdminClient,
+        proofs: Proofs,
+        sender: Sender | None,
+        metrics: PipelineMetrics,
+        make_task: Callable[[Source], T],
+        before: str | None = None,
+    ) -> GroupMember[T]:
+        """``follower`` is the topic of the checkpoints: it must have as many partitions as ``topic``. ``before`` is the
+        group that may have read the topic before this one."""
+        kafka = self._config.kafka
+        self._proofs = proofs
+        spec = follower_of(self._config, follower)
+        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), follower, self._log)
+        instance_id = None
+        if kafka.group_instance_id is not None:
+            instance_id = InstanceId(
+                kafka.group_instance_id,
+                self._clients.process,
+                admin=admin,
+                group_id=group_id,
+                clock=self._clock,
+                log=self._log,
+            )
+        self._member = GroupMember(
+            clients=self._clients,
+            consumer=consumer,
+            admin=admin,
+            topic=topic,
+            group_id=group_id,
+            instance_id=instance_id,
+            start_from=start_from,
+            checkpoints=follower,
+            before=before,
+            drain_seconds=kafka.rebalance_timeout / 2,
+            proofs=proofs,
+            sender=sender,
+            backoff=self._backoff,
+            make_task=make_task,
+            metrics=metrics,
+            clock=self._clock,
+            log=self._log,
+            topics=self._topics,
+            watch_state=lambda running: StateWatch(self._clients, follower, running, self._log),
+            turns=self._turns,
+        )
+        return self._member
+
+    # what is seen from outside
+
+    def owns(self, partition: int) -> bool:
+        """Whether this member has that partition of its input."""
+        member = self._member
+        assigned = member.assigned if member is not None else None
+        return assigned is not None and any(tp.partition == partition for tp in assigned)
+
+    @property
+    def tasks(self) -> Mapping[TopicPartition, T]:
+        """The tasks of this member's partitions, restored or not."""
+        return self._member.tasks if self._member is not None else {}
+
+    async def group_progress(self) -> Mapping[int, GroupPosition]:
+        """Of every partition, how far the group has come; nothing while this is not a member. Raises KafkaError."""
+        return await self._member.progress() if self._member is not None else {}
+
+    def health(self) -> PipelineHealth:
+        """How the member is at this moment."""
+        member, proofs = self._member, self._proofs
+        tasks = member.tasks if member is not None else {}
+        return PipelineHealth(
+            name=self.name,
+            joined=member is not None and member.assigned is not None,
+            proved=proofs is not None and (proofs.is_fresh or not tasks),
+            partitions=len(member.assigned) if member is not None and member.assigned is not None else 0,
+            restored=sum(task.is_running for task in tasks.values()),
+            stuck=(),
+            routes=(),
+            troubles=_sentences(member.troubles) if member is not None else (),
+            outgrown=self._topics.outgrown if self._topics is not None else (),
+            unfit=self._topics.unfit if self._topics is not None else (),
+            notes=self._topics.advice if self._topics is not None else (),
+            loop_age=member.loop_age if member is not None else 0.0,
+            standstill=self._standstill.seconds(self._clock.monotonic()),
+        )
+
+
+def _sentences(troubles: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(f"partition {partition}: {trouble}" for partition, trouble in troubles.items())

@@ -1,0 +1,179 @@
+"""Orders to decide again, or to pass over, what lies before or behind a group's positions (design section 17).
+
+An order is a group offset with `ORDER_MARK`: the tasks go there, and their next checkpoints hold it. Kafka takes it
+only while the group has no members.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CommitFailedError, UnknownMemberIdError
+from aiokafka.structs import OffsetAndMetadata
+
+from consumer.input.beginning import beginning
+from consumer.input.commit_metadata import ORDER_MARK
+from consumer.input.look import looking
+from consumer.kafka.clients import KafkaClients, started
+from consumer.kafka.group_members import described_groups
+from consumer.kafka.group_offsets import coordinated, group_offsets
+from consumer.kafka.reading import Offsets, bounds, hidden_ends, last_checkpoint_values
+from consumer.kafka.startup import StartupError
+from state.records import CorruptState, Position, decode_position
+
+
+class Direction(Enum):
+    """What an order is for."""
+
+    REWIND = "rewind"
+    """To decide records again."""
+    SKIP = "skip"
+    """To pass over records that nobody has decided."""
+
+
+class Place(Enum):
+    """A target that each partition has."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+Target = Place | int | float
+"""An offset if it is an int; a float is a moment, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What an order does with one partition: ``records`` offsets lie between."""
+
+    partition: TopicPartition
+    position: int
+    target: int
+
+    @property
+    def records(self) -> int:
+        """How many offsets are passed, in either direction."""
+        return abs(self.target - self.position)
+
+
+def moves(direction: Direction, positions: Offsets, targets: Offsets) -> list[Move]:
+    """What is to be done: a partition whose target lies in the other direction, or at its position, stays."""
+    found = (Move(partition, position, targets[partition]) for partition, position in sorted(positions.items()))
+    if direction is Direction.REWIND:
+        return [move for move in found if move.target < move.position]
+    return [move for move in found if move.target > move.position]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group of ours, the partitions that it reads, and those that hold the checkpoints of its tasks."""
+
+    name: str
+    input: Sequence[TopicPartition]
+    checkpoints: Sequence[TopicPartition]
+
+
+async def require_no_members(admin: AIOKafkaAdminClient, group: Group) -> None:
+    """Raises `StartupError` if the group has members, and KafkaError."""
+    for found in described_groups(await admin.describe_consumer_groups([group.name])):
+        if found.name == group.name and found.state not in ("Empty", "Dead", ""):
+            raise StartupError(_has_members(group))
+
+
+async def positions_of(clients: KafkaClients, admin: AIOKafkaAdminClient, group: Group) -> Offsets:
+    """Where its tasks would go on: by their checkpoints and what has become of the log, else by the group's offset,
+    else at the beginning.
+
+    Raises `StartupError` where others' open transactions hide the checkpoints, and KafkaError and TimeoutError.
+    """
+    checkpointed = await _checkpointed(clients, group)
+    committed = await coordinated(lambda: group_offsets(admin, group.name, group.input))
+    positions = {}
+    async with looking(clients, group.input) as looks:
+        for partition, look in zip(group.input, looks, strict=True):
+            found, place = committed[partition], checkpointed.get(partition)
+            if place is None:
+                offset = 0 if found is None else found.offset
+                place = Position(partition.topic, partition.partition, offset)
+            seen = await look.look(place.offset, place.anchors)
+            positions[partition] = beginning(place.offset, place.anchors, seen).offset
+    return positions
+
+
+async def targets_of(clients: KafkaClients, group: Group, target: Target) -> Offsets:
+    """The target as an offset of each partition.
+
+    Raises `StartupError` for an offset that a partition does not have, and KafkaError.
+    """
+    begins, ends = await _bounds(clients, group)
+    match target:
+        case Place.EARLIEST:
+            return begins
+        case Place.LATEST:
+            return ends
+        case int(offset):
+            for partition in group.input:
+                if not begins[partition] <= offset <= ends[partition]:
+                    raise StartupError(
+                        f"--to {offset}: topic {partition.topic}, partition {partition.partition} has offsets from "
+                        f"{begins[partition]} to {ends[partition]}"
+                    )
+            return dict.fromkeys(group.input, offset)
+        case moment:
+            # What an open transaction hides is there as well; a committed reader would be told that there is nothing.
+            async with started(clients.reader(isolation_level="read_uncommitted")) as reader:
+                reader.assign(group.input)
+                found = await reader.offsets_for_times(dict.fromkeys(group.input, max(0, int(moment * 1000))))
+            return {tp: ends[tp] if (at := found[tp]) is None else max(at.offset, begins[tp]) for tp in group.input}
+
+
+async def order(clients: KafkaClients, group: Group, ordered: Sequence[Move]) -> None:
+    """Set the group's offsets. Raises `StartupError` if the group has members, KafkaError for anything else."""
+    async with started(clients.member(group.name)) as consumer:
+        consumer.assign([move.partition for move in ordered])
+        for move in ordered:
+            consumer.seek(move.partition, move.target)  # a position that is set is never looked up
+        consumer.pause(*(move.partition for move in ordered))
+        try:
+            await consumer.commit({move.partition: OffsetAndMetadata(move.target, ORDER_MARK) for move in ordered})
+        except (CommitFailedError, UnknownMemberIdError) as error:
+            raise StartupError(_has_members(group)) from error
+
+
+def _has_members(group: Group) -> str:
+    return (
+        f"group {group.name} has members: stop the service first, everywhere "
+        "(one with a kafka.group_instance_id is missed after kafka.session_timeout)"
+    )
+
+
+async def _bounds(clients: KafkaClients, group: Group) -> tuple[Offsets, Offsets]:
+    """Where the partitions begin, and their high watermarks."""
+    async with started(clients.reader()) as reader:
+        begins, _ = await bounds(reader, group.input)
+        ends = await clients.watermarks(reader, group.input)
+    return begins, {partition: max(begins[partition], ends[partition].high) for partition in group.input}
+
+
+async def _checkpointed(clients: KafkaClients, group: Group) -> Mapping[TopicPartition, Position]:
+    """The checkpoints, of those partitions of this input that have one."""
+    async with started(clients.reader()) as reader:
+        if hidden := await hidden_ends(reader, group.checkpoints):
+            raise StartupError(f"{hidden[0]}: how far group {group.name} has come is not known, and nothing was moved")
+        found = await last_checkpoint_values(reader, group.checkpoints)
+    wanted = set(group.input)
+    places = (_decoded(value) for value in found.values() if value is not None)
+    return {partition: place for place in places if (partition := _partition_of(place)) in wanted}
+
+
+def _decoded(value: bytes) -> Position:
+    try:
+        return decode_position(value)
+    except CorruptState as error:
+        raise StartupError(str(error)) from error
+
+
+def _partition_of(place: Position) -> TopicPartition:
+    return TopicPartition(place.topic, place.partition)

@@ -1,0 +1,143 @@
+"""What a member knows of all partitions of its input, whoever decides them (design section 17, "Homes move").
+
+That nothing has been heard of a problem says that it is over only if it would have been heard of: the topic can have
+grown, so that events come where another task decides, and those that come there late are forwarded. So it is asked,
+again and again, how many partitions there are and, for a while after homes have moved, how far all of them have been
+decided and where the feedback topic ended after that. All times are by the monotonic clock.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from structlog.typing import FilteringBoundLogger
+
+from consumer.clock import Clock
+from consumer.input.progress import GroupPosition
+
+LOOK_SECONDS = 2.0
+"""Between two looks."""
+
+ASK_SECONDS = 10.0
+"""For all answers of one look."""
+
+TRIES = 5
+TRY_SECONDS = 1.0
+"""How often a broker is asked that knows of fewer partitions than there have been, and between two tries."""
+
+_LOOKS = 100
+"""The ends of so many looks are remembered while the group is behind them."""
+
+_HEARD = 30
+
+
+class Admin(Protocol):
+    """What is asked of the admin client."""
+
+    async def describe_topics(self, topics: list[str]) -> list[dict[str, object]]: ...
+
+
+class WholeInput:
+    """The partitions of one topic. ``progress`` says how far the group has decided all of them, ``feedback_ends`` where
+    the partitions of the feedback topic end; ``is_needed`` whether anybody wants to know that now. ``grown`` is called
+    when there are more partitions than there were."""
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        admin: Admin,
+        progress: Callable[[], Awaitable[Mapping[int, GroupPosition]]],
+        feedback_ends: Callable[[], Awaitable[Mapping[int, int]]],
+        is_needed: Callable[[], bool],
+        clock: Clock,
+        log: FilteringBoundLogger,
+        grown: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._grown = grown
+        self._topic = topic
+        self._admin = admin
+        self._progress = progress
+        self._feedback_ends = feedback_ends
+        self._is_needed = is_needed
+        self._clock = clock
+        self._log = log
+        self._looks: deque[tuple[float, Mapping[int, int]]] = deque(maxlen=_LOOKS)
+        self._heard: deque[tuple[float, Mapping[int, int]]] = deque(maxlen=_HEARD)
+        self._is_unknown = False
+        self.partitions = 0
+        """How many there were when this was last asked."""
+        self.counted_at: float | None = None
+        """When that was asked; None: it never was."""
+
+    async def count(self, at_least: int = 0) -> int:
+        """Ask how many partitions there are. A broker that says fewer than ``at_least`` may not have heard of a growth,
+        and is asked again before that is believed.
+
+        Raises KafkaError, OSError and TimeoutError.
+        """
+        for number in range(TRIES):
+            if number:
+                await asyncio.sleep(TRY_SECONDS)
+            moment = self._clock.monotonic()
+            async with asyncio.timeout(ASK_SECONDS):
+                (described,) = await self._admin.describe_topics([self._topic])
+            partitions = described["partitions"]
+            if not isinstance(partitions, list) or not partitions:
+                raise UnknownTopicOrPartitionError(self._topic)
+            before, self.partitions, self.counted_at = self.partitions, len(partitions), moment
+            if 0 < before < self.partitions:
+                self._grown()
+            if self.partitions >= at_least:
+                break
+        return self.partitions
+
+    def decided_to(self, taken: Mapping[int, int]) -> float | None:
+        """The latest moment of which it is known that all that had been produced by then is decided, or was forwarded
+        in what a task has taken that is so far in the feedback topic; None if there is none."""
+        for moment, ends in reversed(self._heard):
+            if all(taken.get(partition, 0) >= end for partition, end in ends.items()):
+                return moment
+        return None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    await self.look()
+            except (KafkaError, OSError, TimeoutError) as error:
+                if not self._is_unknown:
+                    self._log.warning("whole_input_unknown", error=repr(error))
+                self._is_unknown = True
+            except Exception as error:  # a fault of ours: nothing quiet would ever be resolved
+                self._log.error("whole_input_unknown", exc_info=error)
+            else:
+                if self._is_unknown:
+                    self._log.info("whole_input_known")
+                self._is_unknown = False
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Look once. Raises KafkaError, OSError and TimeoutError."""
+        moment = self._clock.monotonic()
+        count = await self.count()
+        if not self._is_needed():
+            self._looks.clear()
+            self._heard.clear()
+            return
+        positions = await self._progress()
+        if not all(partition in positions for partition in range(count)):
+            return
+        self._looks.append((moment, {partition: found.end for partition, found in positions.items()}))
+        decided_to = None
+        while self._looks and all(
+            partition in positions and positions[partition].committed >= end
+            for partition, end in self._looks[0][1].items()
+        ):
+            decided_to, _ = self._looks.popleft()
+        if decided_to is not None:
+            # Asked only now: what was forwarded of all that lies below these ends.
+            self._heard.append((decided_to, await self._feedback_ends()))

@@ -1,0 +1,82 @@
+"""Whether a pipeline has never been: only then does ``start_from`` count (design section 17).
+
+A partition without an offset in a pipeline that has been before was added, or its topic was created anew: it begins at
+its beginning, or what came while the service was down would be lost.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import OffsetAndMetadata
+
+from consumer.input.commit_metadata import MARK, START_MARK, is_ours
+from consumer.kafka.clients import KafkaClients, started
+from consumer.kafka.group_offsets import group_offsets
+from consumer.kafka.reading import bounds, read
+from consumer.kafka.topics_there import topics_there
+
+READ_SECONDS = 20.0
+"""For finding out whether there is a checkpoint."""
+
+
+class FirstStart:
+    """Answers for the partitions of one member.
+
+    ``checkpoints`` is the topic that has those of its tasks, and ``before`` the group that may have read the input
+    before this one: where that has been, this is no first start.
+    """
+
+    def __init__(self, admin: AIOKafkaAdminClient, group_id: str, checkpoints: str, before: str | None = None) -> None:
+        self._admin = admin
+        self._before = before
+        self._group_id = group_id
+        self._checkpoints = checkpoints
+        self._asking = asyncio.Lock()
+        self._first = 0  # partitions below are of a pipeline that had never been when this was asked
+
+    async def counts_for(self, partition: TopicPartition, partitions: int, clients: KafkaClients) -> bool:
+        """Whether the configured start counts for this one, which has no offset. The topic has so many ``partitions``.
+
+        Once it does, it does for all partitions that there are: the tasks of some may have committed a checkpoint
+        before those of others begin. Raises KafkaError and TimeoutError.
+        """
+        async with self._asking:
+            if partition.partition >= self._first and await self._is_first(partition.topic, partitions, clients):
+                self._first = partitions
+        return bool(partition.partition < self._first)
+
+    async def _is_first(self, topic: str, partitions: int, clients: KafkaClients) -> bool:
+        wanted = [TopicPartition(topic, number) for number in range(partitions)]
+        if self._before is not None and any(map(is_ours, await self._offsets(self._before, wanted))):
+            return False
+        known = has_begun(await self._offsets(self._group_id, wanted))
+        return not known if known is not None else not await self._has_checkpoint(clients)
+
+    async def _offsets(self, group_id: str, wanted: Sequence[TopicPartition]) -> Iterable[OffsetAndMetadata]:
+        offsets = await group_offsets(self._admin, group_id, wanted)
+        return [offset for offset in offsets.values() if offset is not None]
+
+    async def _has_checkpoint(self, clients: KafkaClients) -> bool:
+        """Whether any record of the topic is committed: each of a task's transactions has a checkpoint."""
+        there = (await topics_there(self._admin)).get(self._checkpoints, ())
+        partitions = [TopicPartition(self._checkpoints, found["partition"]) for found in there]
+        async with asyncio.timeout(READ_SECONDS), started(clients.reader()) as reader:
+            begins, ends = await bounds(reader, partitions)
+            async with aclosing(read(reader, begins, ends)) as found:
+                async for _ in found:
+                    return True
+        return False
+
+
+def has_begun(offsets: Iterable[OffsetAndMetadata]) -> bool | None:
+    """What the offsets of its group say of a pipeline; None if they say nothing.
+
+    Where a configured start is still to be seen, the pipeline is just beginning, whatever others have committed since.
+    """
+    marks = {found.metadata for found in offsets if found.offset >= 0}
+    if START_MARK in marks:
+        return False
+    return True if MARK in marks else None

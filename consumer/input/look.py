@@ -1,0 +1,125 @@
+"""Looking at single records of a partition: whether anchors fit, what is before an offset (design section 17).
+
+Everything is read uncommitted, up to the high watermark: an aborted record is a part of its log as well.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import RecordTooLargeError
+
+from consumer.input.beginning import Fit, Look
+from consumer.kafka.clients import KafkaClients, started
+from consumer.kafka.unreadable import UnreadableRecords
+from state.anchors import Anchor, Anchors, anchor_of
+
+LOOK_SECONDS = 20.0
+"""For everything that is read of one partition."""
+
+FETCH_BYTES = 64 * 1024
+"""Of a partition at a time, where one record is wanted. (A first batch that is larger comes whole: KIP-74.)"""
+
+STALE_END_TRIES = 6
+STALE_END_SECONDS = 0.5
+"""How often, and how many seconds apart, an end below what was decided is asked for again. Right after a commit, or a
+change of the leader, the broker can still give an old one; one that stays is another log's."""
+
+BACK_OFFSETS = (8, 512)
+"""How far before an offset a record is looked for. The offsets before it can be those of transaction markers."""
+
+
+class PartitionLook:
+    """Reads single records of one partition. Each call raises KafkaError, and TimeoutError after `LOOK_SECONDS`."""
+
+    def __init__(self, clients: KafkaClients, reader: AIOKafkaConsumer, partition: TopicPartition) -> None:
+        self._clients = clients
+        self._reader = reader
+        self._partition = partition
+
+    async def look(self, position: int, anchors: Anchors) -> Look:
+        """What there is of these anchors, and behind the newest one below ``position``."""
+        async with asyncio.timeout(LOOK_SECONDS):
+            newest = anchors[0].offset + 1 if anchors else position
+            first, end = await self._bounds(newest)
+            # From old to new: what follows upon the newest is awaited by the client, and holds up the next fetch.
+            fits = [await self._fit(anchor, first, end) for anchor in reversed(anchors)][::-1]
+            follows = None
+            if fits and fits[0] is Fit.FITS and newest < position:
+                record = await self._first(newest, min(position, end))
+                follows = record.offset if record is not None else None
+            return Look(first, end, fits, follows)
+
+    async def fits(self, anchors: Sequence[Anchor]) -> list[Fit]:
+        """What there is of each of these anchors."""
+        async with asyncio.timeout(LOOK_SECONDS):
+            first, end = await self._bounds(max(anchor.offset for anchor in anchors) + 1)
+            return [await self._fit(anchor, first, end) for anchor in anchors]
+
+    async def before(self, offset: int) -> Anchor | None:
+        """The anchor that the last record before this offset makes; None if there is none, or it cannot be read."""
+        async with asyncio.timeout(LOOK_SECONDS):
+            first, end = await self._bounds(offset)
+            for back in BACK_OFFSETS:
+                last, begin = None, max(first, offset - back)
+                try:
+                    while (found := await self._first(begin, min(offset, end))) is not None:
+                        last, begin = found, found.offset + 1
+                except (UnreadableRecords, RecordTooLargeError):
+                    return None
+                if last is not None or offset - back <= first:
+                    return None if last is None else anchor_of(last)
+            return None
+
+    async def _bounds(self, reached: int) -> tuple[int, int]:
+        """Where the log begins, and its high watermark, once that has caught up with what was ``reached``."""
+        for tried in range(STALE_END_TRIES):
+            if tried:
+                await asyncio.sleep(STALE_END_SECONDS)
+            end = (await self._clients.watermarks(self._reader, [self._partition]))[self._partition].high
+            if reached <= end:
+                break
+        first = (await self._reader.beginning_offsets([self._partition]))[self._partition]
+        return first, max(first, end)
+
+    async def _fit(self, anchor: Anchor, first: int, end: int) -> Fit:
+        if anchor.offset < first:
+            return Fit.REMOVED
+        try:
+            found = await self._first(anchor.offset, min(anchor.offset + 1, end))
+        except (UnreadableRecords, RecordTooLargeError):
+            return Fit.UNREADABLE
+        if found is None:
+            return Fit.ABSENT
+        return Fit.FITS if anchor_of(found) == anchor else Fit.OTHER
+
+    async def _first(self, begin: int, end: int) -> "ConsumerRecord[bytes, bytes] | None":
+        """The first record at or behind ``begin`` and below ``end``."""
+        if begin >= end:
+            return None
+        self._reader.seek(self._partition, begin)
+        self._reader.resume(self._partition)
+        try:
+            # The position passes over transaction markers; the offset of the last record does not.
+            while await self._reader.position(self._partition) < end:
+                batch = await self._reader.getmany(self._partition, timeout_ms=500, max_records=1)
+                for record in batch.get(self._partition, ()):
+                    return record if record.offset < end else None
+            return None
+        finally:
+            self._reader.pause(self._partition)
+
+
+@asynccontextmanager
+async def looking(
+    clients: KafkaClients, partitions: Sequence[TopicPartition]
+) -> AsyncIterator[Sequence[PartitionLook]]:
+    """What looks at each of these partitions, for the length of the block. One is looked at at a time."""
+    reader = clients.reader(isolation_level="read_uncommitted", fetch_bytes=FETCH_BYTES)
+    async with started(reader):
+        reader.assign(partitions)
+        for partition in partitions:
+            reader.seek(partition, 0)  # a position that is set is never looked up
+        reader.pause(*partitions)
+        yield [PartitionLook(clients, reader, partition) for partition in partitions]

@@ -1,0 +1,72 @@
+"""Removing consumer groups that nobody needs any more (Kafka's DeleteGroups, which aiokafka's admin client lacks)."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupIdNotFound,
+    KafkaError,
+    NonEmptyGroup,
+    for_code,
+)
+from aiokafka.protocol.admin import DeleteGroupsRequest
+
+from consumer.kafka.group_members import COORDINATOR_ERRORS
+
+AGAIN_SECONDS = 0.2
+
+_NOT_FOUND = GroupIdNotFound.errno
+_FOR_A_MOMENT = frozenset(error.errno for error in (*COORDINATOR_ERRORS, NonEmptyGroup))
+"""Nobody coordinates the group yet; or a member has not left, or not been missed."""
+
+NOT_ALLOWED = "this user may not delete it"
+
+_SAYS: Mapping[int, str] = {
+    NonEmptyGroup.errno: "it still has members",
+    GroupAuthorizationFailedError.errno: NOT_ALLOWED,
+}
+
+
+async def delete_groups(admin: AIOKafkaAdminClient, groups: Iterable[str], seconds: float) -> Mapping[str, str]:
+    """Delete these groups, within so many seconds together; why not, of each that is still there.
+
+    One that is not there is fine. Raises nothing but cancellation.
+    """
+    left = dict.fromkeys(groups, "no answer in time")
+    try:
+        async with asyncio.timeout(seconds):
+            for group in list(left):
+                if (reason := await _delete(admin, group, left)) is None:
+                    del left[group]
+                else:
+                    left[group] = reason
+    except TimeoutError:
+        pass  # what was said last of each is why
+    return left
+
+
+async def _delete(admin: AIOKafkaAdminClient, group: str, left: dict[str, str]) -> str | None:
+    """Delete a group; why it cannot be, None if it is gone. What it waits for meanwhile is in ``left``."""
+    while True:
+        try:
+            code = await _code(admin, group)
+        except (KafkaError, OSError) as error:
+            return " ".join(str(error).split()) or type(error).__name__
+        if code in (0, _NOT_FOUND):
+            return None
+        unknown: Any = for_code(code)
+        reason = _SAYS.get(code) or str(unknown.__name__)
+        if code not in _FOR_A_MOMENT:
+            return reason
+        left[group] = reason
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _code(admin: AIOKafkaAdminClient, group: str) -> int:
+    coordinator = await admin.find_coordinator(group)
+    response = await admin._send_request(DeleteGroupsRequest([group]), coordinator)
+    ((_, code),) = response.results
+    return int(code)

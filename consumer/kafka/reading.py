@@ -1,0 +1,214 @@
+"""Reading topics from one offset to another, outside any group."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from consumer.kafka.clients import KafkaClients, start_client, started
+from consumer.kafka.startup import StartupError, close_admin
+from consumer.kafka.topics_there import topics_there
+from consumer.kafka.watermarks import all_watermarks
+from state.alert import Alert
+from state.counts import Counts
+from state.partition_records import Reunited, StateRecords, Unreadable
+from state.records import CHECKPOINT_KEY, CorruptState, Position, decode_counts, decode_position
+from state.violation import Record
+
+Records = Sequence["ConsumerRecord[bytes, bytes]"]
+Offsets = Mapping[TopicPartition, int]
+
+POLL_MS = 500
+
+OPEN_SECONDS = 2.0
+"""A transaction that is open for longer is none of the service's own, which are committed at once."""
+
+OPEN_POLL_SECONDS = 0.1
+
+RECORD_SECONDS = 5.0
+"""For one record, which somebody waits for who wants to see the rest as well."""
+
+RECORD_BYTES = 64 * 1024
+"""Asked for at a time where one record is wanted; one that is larger comes all the same."""
+
+LAST_OFFSETS = (8, 512)
+"""How far from the end a checkpoint is looked for, before all is read: it is the last record of its transaction, but
+transactions that were aborted may lie behind it."""
+
+
+async def partitions_of(
+    admin: AIOKafkaAdminClient, topics: Iterable[str], optional: Iterable[str] = ()
+) -> Mapping[str, Sequence[TopicPartition]]:
+    """The partitions of each of these topics, and of those ``optional`` ones that are there.
+
+    Raises `StartupError` for one that is not.
+    """
+    there = await topics_there(admin)
+    wanted = list(topics)
+    if missing := [topic for topic in wanted if not there.get(topic)]:
+        raise StartupError(
+            f"topic {missing[0]} does not exist, or this user may not see it: "
+            "run `clawdstrike-alerting topics create --config …`"
+        )
+    return {
+        topic: sorted(TopicPartition(topic, partition["partition"]) for partition in there[topic])
+        for topic in (*wanted, *(topic for topic in optional if there.get(topic)))
+    }
+
+
+async def bounds(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> tuple[Offsets, Offsets]:
+    """Where these partitions begin, and where what is committed ends. To be called before `read`."""
+    reader.assign(partitions)
+    for partition in partitions:
+        reader.seek(partition, 0)  # a position that is set is never looked up
+    reader.pause(*partitions)
+    return await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
+
+
+async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> AsyncGenerator[Records, None]:
+    """The committed records between these offsets, per partition in order, some of one partition at a time."""
+    for partition, begin in begins.items():
+        reader.seek(partition, begin)
+    left = {partition for partition, begin in begins.items() if begin < ends[partition]}
+    reader.resume(*left)
+    while left:
+        for partition, records in (await reader.getmany(*left, timeout_ms=POLL_MS)).items():
+            if wanted := [record for record in records if record.offset < ends[partition]]:
+                yield wanted
+        # The position passes over transaction markers and aborted records; the offset of the last record does not.
+        for partition in sorted(left):
+            if await reader.position(partition) >= ends[partition]:
+                left.discard(partition)
+                reader.pause(partition)
+
+
+async def read_record(clients: KafkaClients, topic: str, partition: int, offset: int) -> Record | None:
+    """The committed record at this place; None if there is none, or the topic is not there any more.
+
+    Raises KafkaError, OSError, TimeoutError: it is not waited for longer than `RECORD_SECONDS`.
+    """
+    wanted = TopicPartition(topic, partition)
+    async with asyncio.timeout(RECORD_SECONDS):
+        if wanted not in await _partitions_there(clients, topic):
+            return None
+        async with started(clients.reader(fetch_bytes=RECORD_BYTES)) as reader:
+            begins, ends = await bounds(reader, [wanted])
+            if not begins[wanted] <= offset < ends[wanted]:
+                return None
+            async for records in read(reader, {wanted: offset}, {wanted: offset + 1}):
+                for found in records:
+                    return Record(
+                        topic, partition, found.offset, found.timestamp, found.key, found.value, tuple(found.headers)
+                    )
+    return None
+
+
+async def _partitions_there(clients: KafkaClients, topic: str) -> Sequence[TopicPartition]:
+    admin = clients.admin()
+    try:
+        await start_client(admin.start())
+        described = (await topics_there(admin)).get(topic, ())
+        return [TopicPartition(topic, one["partition"]) for one in described]
+    finally:
+        await close_admin(admin)
+
+
+async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[str]:
+    """Of each partition whose end an open transaction hides, a sentence that says so. Raises KafkaError.
+
+    What was there when it was called is shown to a ``read_committed`` reader from now on, or said to be hidden.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + OPEN_SECONDS
+    wanted = found = await all_watermarks(reader, partitions)
+    while any(found[one].stable < wanted[one].high for one in partitions) and loop.time() < deadline:
+        await asyncio.sleep(OPEN_POLL_SECONDS)
+        found = await all_watermarks(reader, partitions)
+    return [
+        f"topic {one.topic}, partition {one.partition}: another producer's transaction is open at offset "
+        f"{found[one].stable}, and what has changed since is not shown"
+        for one in partitions
+        if found[one].stable < wanted[one].high
+    ]
+
+
+async def last_checkpoints(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[Position]:
+    """The last checkpoint of each of these partitions that has one which can be read.
+
+    One that cannot be read stops its task, and says so there.
+    """
+    found = []
+    for value in (await last_checkpoint_values(reader, partitions)).values():
+        try:
+            found += [decode_position(value)] if value is not None else []
+        except CorruptState:
+            continue
+    return found
+
+
+async def last_checkpoint_values(
+    reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
+) -> Mapping[TopicPartition, bytes | None]:
+    """The value of the last checkpoint of each of these partitions; None without one."""
+    checkpoints: dict[TopicPartition, bytes | None] = {}
+    for back in (*LAST_OFFSETS, None):
+        if not (missing := [one for one in partitions if one not in checkpoints]):
+            break
+        begins, ends = await bounds(reader, missing)
+        nearer = {one: begin if back is None else max(begin, ends[one] - back) for one, begin in begins.items()}
+        async for records in read(reader, nearer, ends):
+            for record in records:
+                if record.key == CHECKPOINT_KEY:
+                    checkpoints[TopicPartition(record.topic, record.partition)] = record.value
+        checkpoints.update((one, None) for one in missing if nearer[one] == begins[one] and one not in checkpoints)
+    return checkpoints
+
+
+async def read_alerts(
+    clients: KafkaClients, partitions: Sequence[TopicPartition]
+) -> tuple[list[tuple[int, Alert]], list[str]]:
+    """All alerts of a state topic, each with its partition; and what is wrong: records that cannot be read, and what
+    cannot be seen.
+
+    A dedup key can be in several partitions (its records moved when topics grew, or have other keys than
+    ``kafka.event_key`` says): these are several alerts.
+    """
+    states = {partition.partition: StateRecords() for partition in partitions}
+    reader = clients.reader()
+    await reader.start()
+    try:
+        begins, _ = await bounds(reader, partitions)
+        wrong = await hidden_ends(reader, partitions)
+        _, ends = await bounds(reader, partitions)
+        async for records in read(reader, begins, ends):
+            for record in records:
+                states[record.partition].take(record)
+    finally:
+        await reader.stop()
+    alerts: list[tuple[int, Alert]] = []
+    for partition, state in sorted(states.items()):
+        found, unreadable = alerts_of(state, f"topic {partitions[0].topic}, partition {partition}")
+        alerts += [(partition, alert) for alert in found]
+        wrong += unreadable
+    return alerts, wrong
+
+
+def alerts_of(state: StateRecords, name: str) -> tuple[list[Alert], list[str]]:
+    """The alerts of one state partition, and what of it cannot be read, a sentence for each."""
+    alerts: list[Alert] = []
+    wrong: list[str] = []
+    counts: Mapping[str, Counts] = {}
+    if (checkpoint := state.take_checkpoint()) is not None:
+        try:
+            counts = decode_counts(checkpoint[1])
+        except CorruptState as error:
+            wrong.append(f"{name}, offset {checkpoint[0]}: {error}")
+    for found in state.found(counts):
+        if isinstance(found, Unreadable):
+            wrong.append(f"{name}, offset {found.offset}: {found.reason}")
+            if found.beside is not None:
+                alerts.append(found.beside)
+        else:
+            alerts.append(found.alert if isinstance(found, Reunited) else found)
+    return alerts, wrong

@@ -1,0 +1,199 @@
+"""More partitions while the service runs: how many each topic gets, and in which order (design section 17).
+
+Task *i* keeps its alerts, or its position, in partition *i* of a topic of ours, so that topic grows before its input:
+no partition of the input is ever without. Kafka takes no partition away again.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidReplicationFactorError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+
+from consumer.kafka.topic_specs import Partitions, Purpose, TopicSpec
+from consumer.kafka.topics_there import topics_there
+from providers.errors import Mistake, UserError
+
+_SETTLE_SECONDS = 0.1
+_SETTLE_LOOKS = 150
+"""How often new partitions are looked for: brokers learn of them one after another, and each needs a leader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A topic that gets more partitions: ``now`` it has so many, ``then`` it will have so many."""
+
+    topic: str
+    now: int
+    then: int
+
+
+class FewerThanNow(Mistake):
+    """A topic has more partitions than it should get: one line for the user."""
+
+
+class GrowthRefused(UserError):
+    """Kafka does not give a topic more partitions: one line for the user."""
+
+    def __init__(self, text: str, *, not_allowed: str | None = None) -> None:
+        super().__init__(text)
+        self.not_allowed = not_allowed
+        """The topic that this user has no right to alter, if that is the reason."""
+
+
+# how many
+
+
+def growing(specs: Sequence[TopicSpec]) -> list[str]:
+    """The topics whose numbers of partitions hang together."""
+    return [spec.name for spec in specs if spec.partitions is not Partitions.ANY]
+
+
+def growths(specs: Sequence[TopicSpec], counts: Mapping[str, int], partitions: int) -> list[Growth]:
+    """What has to grow, in this order, for an events topic of so many partitions; nothing if all have grown already.
+
+    ``counts`` has the number of partitions of each that is `growing`. A topic of which any number will do gets as many
+    as its input, or as it and its own followers have, if these are more. Raises `FewerThanNow`.
+    """
+    if partitions < (fewest := least(specs, counts)):
+        topic = next(name for name in _of_one_number(specs) if counts[name] == fewest)
+        raise FewerThanNow(
+            f"topic {topic} has {fewest} partitions, and none can be taken away: {fewest} or more are possible"
+        )
+    then: dict[str, int] = {}
+    for spec in specs:
+        match spec.partitions:
+            case Partitions.CHOSEN:
+                then[spec.name] = partitions
+            case Partitions.LIKE_INPUT:
+                own = (counts[name] for name in (spec.name, *_followers(specs, spec.name)))
+                then[spec.name] = max(then[spec.input], *own)
+            case Partitions.AS_INPUT:
+                then[spec.name] = then[spec.input]
+            case Partitions.ANY:
+                pass
+    return [Growth(name, counts[name], then[name]) for name in reversed(growing(specs)) if counts[name] < then[name]]
+
+
+def least(specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> int:
+    """The fewest partitions that the events topic can get, by what it and those with the same number have now."""
+    return max(counts.get(name, 0) for name in _of_one_number(specs))
+
+
+def _of_one_number(specs: Sequence[TopicSpec]) -> list[str]:
+    """The events topic, and those that must have as many partitions as it."""
+    events = next(spec.name for spec in specs if spec.partitions is Partitions.CHOSEN)
+    return [events, *_followers(specs, events)]
+
+
+def _followers(specs: Sequence[TopicSpec], topic: str) -> list[str]:
+    return [spec.name for spec in specs if spec.partitions is Partitions.AS_INPUT and spec.input == topic]
+
+
+# what is said of the numbers that there are
+
+
+def outgrown(spec: TopicSpec, specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with the number of partitions of a topic, beside that of its input; the fix is in it."""
+    if spec.partitions is not Partitions.AS_INPUT or spec.name not in counts or spec.input not in counts:
+        return
+    count, wanted = counts[spec.name], counts[spec.input]
+    if count == wanted:
+        return
+    fix = _grow(specs, counts)
+    if count > wanted:
+        loss = "its open alerts are forgotten"
+        if spec.purpose is Purpose.POSITIONS:
+            loss = "the stage goes on from what its group has committed"
+        fix = (
+            f"give {spec.input} {count} partitions too ({fix}), or stop the service, delete "
+            f"{spec.name} ({loss}) and run `clawdstrike-alerting topics create --config …`"
+        )
+    yield f"topic {spec.name} has {count} partitions, its input {spec.input} has {wanted}: {fix}"
+
+
+def fewer_than_input(spec: TopicSpec, specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> Iterator[str]:
+    """What is to be known of a topic that has fewer partitions than its input, although any number will do."""
+    if spec.partitions is not Partitions.LIKE_INPUT or spec.name not in counts or spec.input not in counts:
+        return
+    count, more = counts[spec.name], counts[spec.input]
+    if count < more:
+        yield (
+            f"topic {spec.name} has {count} partitions, its input {spec.input} has {more}: no more than {count} "
+            f"members share the work behind it; {_grow(specs, counts)} gives it as many"
+        )
+
+
+def _grow(specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> str:
+    return f"`clawdstrike-alerting topics grow --config … --partitions {least(specs, counts)}`"
+
+
+# how it is done
+
+
+async def try_growths(admin: AIOKafkaAdminClient, planned: Sequence[Growth]) -> None:
+    """Ask the broker whether it would do it; it does nothing. Raises `GrowthRefused`, OSError or TimeoutError."""
+    for growth in planned:
+        try:
+            await admin.create_partitions({growth.topic: NewPartitions(growth.then)}, validate_only=True)
+        except KafkaError as error:
+            raise _refused(growth, error) from error
+
+
+async def grow(
+    admin: AIOKafkaAdminClient, planned: Sequence[Growth], grown: Callable[[Growth], None] = lambda growth: None
+) -> None:
+    """Let these topics grow, one after the other: each has its new partitions, with leaders, before the next begins.
+
+    ``grown`` is told of each. What is done when it ends with an error stays, and can be gone on with at any time.
+    Raises `GrowthRefused`, KafkaError, OSError or TimeoutError.
+    """
+    for growth in planned:
+        refusal: KafkaError | None = None
+        try:
+            await admin.create_partitions({growth.topic: NewPartitions(growth.then)})
+        except KafkaError as error:  # somebody else may have done it meanwhile, or the answer was lost
+            refusal = error
+        looks = _SETTLE_LOOKS if refusal is None or refusal.retriable else 1
+        if not await _has_grown(admin, growth, looks):
+            raise _refused(growth, refusal) from refusal
+        grown(growth)
+
+
+async def _has_grown(admin: AIOKafkaAdminClient, growth: Growth, looks: int) -> bool:
+    for look in range(looks):
+        if look:
+            await asyncio.sleep(_SETTLE_SECONDS)
+        partitions = (await topics_there(admin)).get(growth.topic, ())
+        if len(partitions) >= growth.then and all(partition["leader"] >= 0 for partition in partitions):
+            return True
+    return False
+
+
+def _refused(growth: Growth, error: KafkaError | None) -> GrowthRefused:
+    topic, then = growth.topic, growth.then
+    match error:
+        case None:
+            return GrowthRefused(f"topic {topic}: its {then} partitions have not come up; look at the brokers")
+        case TopicAuthorizationFailedError() | ClusterAuthorizationFailedError():
+            return GrowthRefused(f"topic {topic}: this user may not alter it", not_allowed=topic)
+        case InvalidReplicationFactorError():
+            return GrowthRefused(
+                f"topic {topic} cannot get {then} partitions with as many replicas as it has, until more brokers are "
+                f"up: {_reason(error, topic)}"
+            )
+        case _:
+            return GrowthRefused(f"topic {topic} cannot get {then} partitions: {_reason(error, topic)}")
+
+
+def _reason(error: KafkaError, topic: str) -> str:
+    """What the broker said, without what the client puts before it."""
+    said = " ".join(str(error.args[0] if error.args else "").split())
+    said = said.removeprefix(f"Could not create partitions for {topic}: ")
+    return said if said not in ("", "None") else type(error).__name__

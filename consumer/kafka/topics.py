@@ -1,0 +1,432 @@
+"""The topics of design section 3: whether they are as they must be, and how they are made.
+
+Topics are never created by asking about them: with ``auto.create.topics.enable`` a metadata request that names a topic
+creates it, so all topics are listed and ours are looked up in the list.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnsupportedVersionError,
+    for_code,
+)
+
+from consumer.config import Config
+from consumer.kafka.clients import MAX_REQUEST_BYTES, KafkaClients, start_client, to_the_end
+from consumer.kafka.topic_growth import fewer_than_input, outgrown
+from consumer.kafka.topic_specs import (
+    DAY_MS,
+    FOR_EVER,
+    HOUR_MS,
+    KAFKA_MAX_MESSAGE_BYTES,
+    MAX_BYTES,
+    POLICY,
+    RETENTION,
+    WHOLE_BATCH_BYTES,
+    Partitions,
+    Purpose,
+    TopicSpec,
+    topics_of,
+)
+from consumer.kafka.topics_there import topics_there
+from providers.errors import UserError
+
+DEFAULT_PARTITIONS = 6
+"""Of an events topic that is created here: what one cluster of agents needs, and a number that divides well."""
+
+REPLICAS = 3
+"""Of a topic that is created here, or as many as there are brokers."""
+
+_DEAD_LETTER_HEADERS = 64 * 1024
+"""Room for our headers behind the original ones of a dead letter."""
+
+_REPLAY_HEADERS = 1024
+"""Room for our headers behind those of a dead letter that is replayed."""
+
+_SETTLE_SECONDS = 0.1
+_SETTLE_LOOKS = 150
+_CONFIG_LOOKS = 20
+"""How often a topic that was just created is looked for, and its configs, which the user may have no right to see."""
+
+_ASK_SECONDS = 5.0
+"""For asking about one topic in the middle of work."""
+
+_KAFKA_RETENTION_MS = 7 * DAY_MS
+"""Kafka's default of ``retention.ms``, taken where the broker does not say."""
+
+_KEYED_MARGIN_MS = DAY_MS
+"""How much longer than it must a keyed topic that is created here keeps its records; an hour of it is asked of others:
+what the broker removes, it removes when it looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicReport:
+    """The topics as they are.
+
+    ``problems`` forbid to start; each names the topic and the fix, as does each of ``outgrown``: topics with another
+    number of partitions than their input, of which one has to grow. (While they do, in whichever order, the partitions
+    that have both go on.) ``notes`` say what hinders nobody, and should be better. ``unknown`` is what the broker would
+    not say and is taken for Kafka's default. ``found`` has the number of partitions of every topic of ours that exists.
+    ``partitions`` is that of the pipelines' input (0 without one), ``dead_letter_limit`` the largest batch that may be
+    sent to the dead-letter topic.
+    """
+
+    problems: tuple[str, ...]
+    unknown: tuple[str, ...]
+    found: Mapping[str, int]
+    partitions: int
+    dead_letter_limit: int
+    outgrown: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What ``create_topics`` did: the topics that it created, and how all of them are now."""
+
+    created: tuple[str, ...]
+    replication_factor: int
+    report: TopicReport
+
+
+class TooFewBrokers(UserError):
+    """The cluster has fewer brokers than a topic is to have replicas: one line for the user."""
+
+
+async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicReport:
+    """Look at the topics. ``admin`` is started; nothing is created, not even where the broker would by itself.
+
+    Raises KafkaError, OSError or TimeoutError if Kafka does not answer.
+    """
+    return _report(topics_of(config), await _look(admin, topics_of(config)))
+
+
+async def member_topics(admin: AIOKafkaAdminClient, config: Config, follower: TopicSpec) -> TopicReport:
+    """The topics that one member needs: ``follower`` and its input, and those that all share. Raises as `check_topics`.
+
+    ``partitions`` is the number of its input's. ``problems`` are those that endanger what the member knows, or stop it;
+    ``advice`` is what else would keep one from starting, and hinders none that runs, or should be better.
+    """
+    specs = topics_of(config)
+    seen = await _look(admin, specs)
+    own = [spec for spec in specs if spec.name in (follower.name, follower.input) or spec.partitions is Partitions.ANY]
+    report = _report(specs, seen, own)
+    grave = [spec for spec in own if spec.name == follower.name or spec.name not in seen.partitions]
+    problems = _report(specs, seen, grave).problems
+    advice = (
+        *(problem for problem in report.problems if problem not in problems),
+        *(sentence for spec in own for sentence in _not_for_hand_overs(spec, seen)),
+    )
+    return replace(report, problems=problems, advice=advice, partitions=seen.partitions.get(follower.input, 0))
+
+
+async def create_topics(
+    admin: AIOKafkaAdminClient, config: Config, partitions: int | None, replication_factor: int | None
+) -> Creation:
+    """Create what is missing and leave alone what exists. What could not be created is among the problems.
+
+    ``partitions`` is for the events topic (None: `DEFAULT_PARTITIONS`); ``replication_factor`` None is `REPLICAS`, or
+    the number of brokers if that is less. Raises as `check_topics`, and `TooFewBrokers` before anything is created.
+    """
+    specs = topics_of(config)
+    brokers = len((await admin.describe_cluster())["brokers"])
+    if replication_factor is None:
+        replication_factor = min(REPLICAS, brokers)
+    seen = await _look(admin, specs)
+    if replication_factor > brokers and any(spec.name not in seen.partitions for spec in specs):
+        there = "1 broker" if brokers == 1 else f"{brokers} brokers"
+        raise TooFewBrokers(f"the cluster has {there}, and each replica needs one of its own: nothing was created")
+    counts = dict(seen.partitions)
+    failures: list[str] = []
+    created: list[str] = []
+    for spec in specs:
+        if spec.name in seen.partitions:
+            continue
+        counts[spec.name] = _partitions(spec, counts.get(spec.input), partitions)
+        new = NewTopic(
+            spec.name,
+            counts[spec.name],
+            replication_factor,
+            topic_configs=_configs(spec, specs[0].name, seen, replication_factor),
+        )
+        if failure := await _create(admin, new):
+            failures.append(failure)
+            break  # the others depend on it, or fail likewise
+        created.append(spec.name)
+        if spec is specs[0]:
+            seen = await _settled(admin, specs, created)
+    seen = await _settled(admin, specs, created)
+    # What was not tried because of a failure is missing, as who reads of the failure can think.
+    of = [spec for spec in specs if spec.name in seen.partitions] if failures else None
+    report = _report(specs, seen, of)
+    return Creation(tuple(created), replication_factor, replace(report, problems=(*failures, *report.problems)))
+
+
+# what there is
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Our topics that exist: their numbers of partitions, and of their configs what the broker says."""
+
+    partitions: Mapping[str, int]
+    configs: Mapping[str, Mapping[str, str]]
+
+    def policy(self, topic: str) -> set[str] | None:
+        text = self.configs.get(topic, {}).get(POLICY)
+        return None if text is None else {part.strip() for part in text.split(",")}
+
+    def max_bytes(self, topic: str) -> int | None:
+        text = self.configs.get(topic, {}).get(MAX_BYTES)
+        return int(text) if text is not None and text.isdecimal() else None
+
+    def retention_ms(self, topic: str) -> int | None:
+        """-1 is for ever, None what the broker does not tell."""
+        text = self.configs.get(topic, {}).get(RETENTION)
+        return None if text is None else int(text)
+
+
+async def _look(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> _Seen:
+    names = {spec.name for spec in specs}
+    there = await topics_there(admin)
+    partitions = {topic: len(found) for topic, found in there.items() if topic in names and found}
+    return _Seen(partitions, await _configs_of(admin, list(partitions)))
+
+
+async def _configs_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What the broker says of these topics' configs: a topic is missing where this user may not ask."""
+    if not names:
+        return {}
+    asked = {POLICY: None, MAX_BYTES: None, RETENTION: None}
+    try:
+        responses = await admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name, asked) for name in names]
+        )
+    except (IncompatibleBrokerVersion, UnsupportedVersionError):
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    for response in responses:
+        for error_code, _, _, name, entries, *_ in response.resources:
+            if not error_code:
+                found[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+    return found
+
+
+async def ask_max_bytes(clients: KafkaClients, topic: str) -> int | None:
+    """The ``max.message.bytes`` of a topic at this moment, None if the broker does not tell it, or not in time."""
+    admin = clients.admin()
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            await start_client(admin.start())
+            limit = _Seen({}, await _configs_of(admin, [topic])).max_bytes(topic)
+    except (KafkaError, OSError, TimeoutError):
+        return None
+    finally:
+        await to_the_end(admin.close())
+    return None if limit is None else min(limit, MAX_REQUEST_BYTES)
+
+
+async def _settled(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], created: Sequence[str]) -> _Seen:
+    """Look again, until what was just created is seen: brokers learn of it one after another."""
+    seen = await _look(admin, specs)
+    for wait in range(_SETTLE_LOOKS):
+        is_there = all(name in seen.partitions for name in created)
+        is_told = wait >= _CONFIG_LOOKS or all(name in seen.configs for name in created)
+        if is_there and is_told:
+            break
+        await asyncio.sleep(_SETTLE_SECONDS)
+        seen = await _look(admin, specs)
+    return seen  # what is still not seen is reported as missing, or as unknown
+
+
+# whether it is as it must be
+
+
+def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | None = None) -> TopicReport:
+    """``of``: only what concerns these topics is told."""
+    told = specs if of is None else of
+    events, dlq = specs[0].name, specs[-1].name
+    dead_letter_limit = min(seen.max_bytes(dlq) or KAFKA_MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES)
+    return TopicReport(
+        problems=tuple(problem for spec in told for problem in _problems(spec, events, seen)),
+        unknown=tuple(
+            f"topic {name}: the broker does not tell its {config}"
+            for name in seen.partitions
+            for config in ((MAX_BYTES,) if name == events else (POLICY, MAX_BYTES))
+            if config not in seen.configs.get(name, {})
+        ),
+        found=seen.partitions,
+        partitions=seen.partitions.get(events, 0),
+        dead_letter_limit=dead_letter_limit,
+        outgrown=tuple(sentence for spec in told for sentence in outgrown(spec, specs, seen.partitions)),
+        notes=(
+            *(sentence for spec in told for sentence in fewer_than_input(spec, specs, seen.partitions)),
+            *(sentence for spec in told for sentence in _not_for_hand_overs(spec, seen)),
+        ),
+    )
+
+
+def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
+    if spec.name not in seen.partitions:
+        yield (
+            f"topic {spec.name} does not exist, or this user may not see it: "
+            "run `clawdstrike-alerting topics create --config …`"
+        )
+        return
+    yield from _wrong_policy(spec, seen)
+    if spec.purpose is not Purpose.FEEDBACK:
+        yield from _kept_too_short(spec, seen)
+    yield from _too_small(spec, events, seen)
+
+
+_LOSS = {
+    Purpose.STATE: "open alerts would be forgotten",
+    Purpose.POSITIONS: "how far the events are forwarded would be forgotten",
+    Purpose.KEYED: "events with the same key would be lost",
+    Purpose.FEEDBACK: "commands about the same alert would be lost",
+    Purpose.DEAD_LETTERS: "dead letters with the same key would be lost",
+}
+"""By another ``cleanup.policy`` than a topic of ours is created with. (That of the events is not ours to judge.)"""
+
+
+def _wrong_policy(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
+    policy, loss = seen.policy(spec.name), _LOSS.get(spec.purpose)
+    if policy is None or loss is None:
+        return
+    wanted = spec.configs[POLICY]
+    is_right = policy == {"compact"} if wanted == "compact" else "compact" not in policy
+    if not is_right:
+        yield (
+            f"topic {spec.name}: cleanup.policy is {','.join(sorted(policy))} and must be {wanted}, or {loss}: "
+            f"{_alter(spec.name, POLICY, wanted)}"
+        )
+
+
+def _not_for_hand_overs(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
+    """Why an alert that is handed over to another partition could be lost, or not be written. Nobody is kept from
+    starting by it, for it counts only where the topics grow."""
+    if spec.purpose is not Purpose.FEEDBACK or spec.name not in seen.partitions:
+        return
+    yield from _kept_too_short(spec, seen)
+    limit = seen.max_bytes(spec.name)
+    if limit is not None and limit < spec.largest_batch:
+        yield (
+            f"topic {spec.name}: max.message.bytes is {limit} and must be at least {spec.largest_batch}, to hold every "
+            f"alert that is handed over to another partition: {_alter(spec.name, MAX_BYTES, str(spec.largest_batch))}"
+        )
+
+
+def _kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
+    kept, needed = seen.retention_ms(spec.name), _needed_ms(spec, seen)
+    if kept is None or kept == FOR_EVER or (needed != FOR_EVER and kept >= needed):
+        return
+    length = "must be unlimited" if needed == FOR_EVER else f"must be at least {needed}"
+    if spec.purpose is Purpose.KEYED:
+        why = f"the retention of {spec.input} and delivery.give_up_after together, and an hour"
+    else:
+        why = "delivery.give_up_after: so long an alert that is handed over to another partition can wait in it"
+    yield (
+        f"topic {spec.name}: retention.ms is {kept} and {length}, {why}: {_alter(spec.name, RETENTION, str(needed))}"
+    )
+
+
+def _needed_ms(spec: TopicSpec, seen: _Seen) -> int:
+    """For how long a topic must keep its records, at least; 0 where nothing is asked.
+
+    Records that are forwarded keep their timestamps, so one that is as old as its input allows is removed the soonest.
+    """
+    if spec.purpose is not Purpose.KEYED:
+        return FOR_EVER if spec.kept_ms is None else spec.kept_ms
+    # What the broker does not tell about the input cannot be asked of the topic behind it.
+    return _kept_ms(spec, seen.retention_ms(spec.input) or 0, HOUR_MS)
+
+
+def _kept_ms(spec: TopicSpec, input_retention_ms: int, margin_ms: int) -> int:
+    """How long a topic has to keep its records, if its input keeps them so long."""
+    if spec.kept_ms is None or input_retention_ms == FOR_EVER:
+        return FOR_EVER
+    return input_retention_ms + spec.kept_ms + margin_ms
+
+
+def _too_small(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
+    limit, input_limit = seen.max_bytes(spec.name), seen.max_bytes(events)
+    if limit is None:
+        return
+    needed, why = WHOLE_BATCH_BYTES if spec.purpose is Purpose.FEEDBACK else spec.largest_batch, "to hold whole batches"
+    if spec.purpose in (Purpose.STATE, Purpose.KEYED):
+        why = "to hold an event of delivery.max_event_bytes, and whole batches"
+    holds_input = spec.purpose in (Purpose.DEAD_LETTERS, Purpose.FEEDBACK)
+    if holds_input and input_limit is not None and limit < input_limit:
+        needed, why = (
+            _dead_letter_bytes(input_limit),
+            f"to hold all that {events} takes ({input_limit}), and our headers",
+        )
+    if limit < needed:
+        yield (
+            f"topic {spec.name}: max.message.bytes is {limit} and must be at least {needed}, {why}: "
+            f"{_alter(spec.name, MAX_BYTES, str(needed))}"
+        )
+    if spec.purpose is Purpose.EVENTS and limit > MAX_REQUEST_BYTES:
+        yield (
+            f"topic {spec.name}: max.message.bytes is {limit}, and a record of more than {MAX_REQUEST_BYTES} could not "
+            f"be dead-lettered: {_alter(spec.name, MAX_BYTES, str(MAX_REQUEST_BYTES))}"
+        )
+
+
+def _alter(topic: str, config: str, value: str) -> str:
+    return (
+        "`kafka-configs.sh --bootstrap-server … --alter --entity-type topics "
+        f"--entity-name {topic} --add-config {config}={value}`"
+    )
+
+
+# how it is made
+
+
+def _partitions(spec: TopicSpec, of_input: int | None, chosen: int | None) -> int:
+    match spec.partitions:
+        case Partitions.CHOSEN:
+            return chosen or DEFAULT_PARTITIONS
+        case Partitions.AS_INPUT | Partitions.LIKE_INPUT:
+            return of_input or chosen or DEFAULT_PARTITIONS
+        case Partitions.ANY:
+            return 1
+
+
+def _configs(spec: TopicSpec, events: str, seen: _Seen, replication_factor: int) -> dict[str, str]:
+    configs, input_limit = dict(spec.configs), seen.max_bytes(events)
+    if spec.purpose is Purpose.KEYED:
+        input_retention = seen.retention_ms(events)
+        kept = _kept_ms(spec, _KAFKA_RETENTION_MS if input_retention is None else input_retention, _KEYED_MARGIN_MS)
+        configs[RETENTION] = str(kept)
+    if spec.purpose is Purpose.DEAD_LETTERS:
+        configs[MAX_BYTES] = str(_dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES))
+    if spec.purpose is Purpose.FEEDBACK:
+        replay = _dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES) + _REPLAY_HEADERS
+        configs[MAX_BYTES] = str(max(replay, spec.largest_batch))
+    if spec.purpose is not Purpose.EVENTS and replication_factor >= REPLICAS:
+        configs["min.insync.replicas"] = "2"  # what one broker alone has acknowledged can be lost with it
+    return configs
+
+
+def _dead_letter_bytes(input_limit: int) -> int:
+    return max(KAFKA_MAX_MESSAGE_BYTES, input_limit) + _DEAD_LETTER_HEADERS
+
+
+async def _create(admin: AIOKafkaAdminClient, new: NewTopic) -> str | None:
+    """Create a topic; why not, if not. One that somebody else has created meanwhile is there, which is all we want."""
+    response = await admin.create_topics([new])
+    for _, error_code, *rest in response.topic_errors:
+        error: Any = for_code(error_code)
+        if error_code and error is not TopicAlreadyExistsError:
+            return f"topic {new.name} cannot be created: {(rest and rest[0]) or error.__name__}"
+    return None

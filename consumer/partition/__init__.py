@@ -1,0 +1,1 @@
+"""The task of one partition: ownership, restore, deciding, checkpoints."""

@@ -1,0 +1,246 @@
+"""A task of the repartition stage: everything for one partition of the engine's events (design section 7).
+
+It is owned and proved like a task of a pipeline. Its position is a record of a compacted topic, in one transaction with
+what it forwards: so a record is forwarded exactly once, wherever it is ended.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidTimestampError
+from aiokafka.structs import OffsetAndMetadata, RecordMetadata
+from structlog.typing import FilteringBoundLogger
+
+from consumer.clock import Clock
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.dlq.letterbox import Letterbox
+from consumer.events.event import TOMBSTONE, FetchedRecord
+from consumer.input.commit_metadata import MARK, proved
+from consumer.input.inputs import inputs_of
+from consumer.input.progress import Progress
+from consumer.input.source import Source
+from consumer.kafka.batches import Outgoing
+from consumer.kafka.clients import KafkaClients
+from consumer.kafka.partitioning import partition_of
+from consumer.kafka.record_clock import RecordClock
+from consumer.kafka.transaction import Refused, commit_transaction
+from consumer.partition.checkpoint import send_batched
+from consumer.partition.owned import MAX_WAITING_BYTES, OwnedPartition
+from consumer.partition.ownership import Proofs
+from consumer.partition.restore import restore
+from consumer.repartition.counterpart import Counterpart
+from consumer.repartition.stage import Forward, Repartition
+from consumer.telemetry.metrics import PipelineMetrics
+from consumer.turns import Turns
+from state.records import CHECKPOINT_KEY, Position, encode_position
+from state.violation import size_of
+
+AHEAD_SECONDS = 1800.0
+"""A topic refuses timestamps of more than an hour ahead of its broker's clock, unless it is told otherwise."""
+
+RESTAMP_SECONDS = 600.0
+"""For so long after a refused timestamp all forwarded records have that of their forwarding."""
+
+
+class Stamps:
+    """Whether forwarded records keep their timestamps: a topic can take those of another only within bounds.
+
+    They lose nothing by it that counts: the time of an event is that of the event itself, or an earlier one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._renewed_until = 0.0
+
+    @property
+    def are_renewed(self) -> bool:
+        """Whether records are stamped anew."""
+        return self._clock.monotonic() < self._renewed_until
+
+    def refused(self) -> bool:
+        """One was refused. Returns whether the next ones will be others."""
+        was_renewed = self.are_renewed
+        self._renewed_until = self._clock.monotonic() + RESTAMP_SECONDS
+        return not was_renewed
+
+
+@dataclass(frozen=True, slots=True)
+class StageSurroundings:
+    """What the forwarders of one member share. ``partitions`` asks how many the pipeline's input has: topics grow.
+    ``behind`` are the pipeline's tasks, which may have read the events themselves until now."""
+
+    stage: Repartition
+    partitions: Callable[[], Awaitable[int]]
+    behind: Counterpart
+    clients: KafkaClients
+    proofs: Proofs
+    restores: asyncio.Semaphore
+    metrics: PipelineMetrics
+    clock: Clock
+    letterbox: Letterbox
+    record_clock: RecordClock
+    stamps: Stamps
+    turns: Turns
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """What a forwarder had decided at one moment; committed once, then thrown away."""
+
+    forwards: Sequence[tuple[int, FetchedRecord]]
+    dead_letters: Sequence[DeadLetter]
+    position: Position
+
+
+class Forwarder(OwnedPartition):
+    """One partition of the engine's events: how far it is forwarded, and what the next checkpoint will forward."""
+
+    def __init__(self, source: Source, surroundings: StageSurroundings, log: FilteringBoundLogger) -> None:
+        super().__init__(
+            source,
+            group_id=surroundings.stage.group_id,
+            clients=surroundings.clients,
+            proofs=surroundings.proofs,
+            restores=surroundings.restores,
+            commit_interval=surroundings.stage.pipeline.commit_interval,
+            progress=Progress(0.0),
+            metrics=surroundings.metrics,
+            record_clock=surroundings.record_clock,
+            clock=surroundings.clock,
+            log=log,
+        )
+        self._with = surroundings
+        self._forwards: list[tuple[int, FetchedRecord]] = []
+        self._forward_bytes = 0
+        self._partitions = 0  # of the pipeline's input
+
+    # own, restore
+
+    def _owns(self, producer: AIOKafkaProducer) -> None:
+        pass  # each transaction asks for it
+
+    async def _restore(self, committed: OffsetAndMetadata) -> None:
+        topic, partition = self._with.stage.positions_topic, self.source.partition.partition
+        restored = await restore(self._with.clients, topic, partition, self._log)
+        self._accept(restored.position, topic)
+        events, number = self.source.partition
+        behind = await self._with.behind.checkpoint(number, of_input=events)
+        inputs = inputs_of(self.source.partition, restored.position, behind, proved=proved(committed))
+        await self._go_on(committed, inputs, has_state=restored.position is not None or inputs.here is not None)
+        self._partitions = await self._with.partitions()
+        self._log.debug("partition_restored", position=self.position)
+
+    def _provable(self) -> int:
+        return self.position
+
+    async def _restored(self) -> None:
+        pass
+
+    # decide
+
+    async def _decide(self, records: Sequence[FetchedRecord]) -> None:
+        stage, partitions = self._with.stage, self._partitions
+        counts: Counter[str] = Counter()
+        for record in records:
+            try:
+                decision = stage.decide(record)
+            except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
+                self._log.error("decision_failed", offset=record.offset, exc_info=error)
+                decision = stage.undecidable(record, error)
+            if decision is None:
+                counts["ignored"] += 1
+            elif isinstance(decision, Forward):
+                self._forwards.append((partition_of(decision.key, partitions), record))
+                self._forward_bytes += size_of(record.key, record.value, record.headers)
+            elif decision is TOMBSTONE:
+                counts["tombstone"] += 1
+            else:
+                counts["poison"] += 1
+                self._take_dead_letter(decision)
+        self._passed(records[-1].offset + 1)
+        for outcome, count in counts.items():
+            self._metrics.events(outcome, count)
+        if self._forwards:
+            self._urgent.set()
+        if self._forward_bytes > MAX_WAITING_BYTES:
+            self._hold_back("waiting")
+
+    def tick(self) -> Iterator[None]:
+        """Nothing: here nothing comes of time."""
+        return iter(())
+
+    # checkpoints
+
+    async def _before_checkpoint(self) -> None:
+        pass
+
+    async def _commit(self) -> None:
+        self._urgent.clear()
+        place = self._place()
+        if not self._forwards and not self._dead_letters and place == self._checkpointed:
+            return
+        cut = self._cut(place)
+        started = self._clock.monotonic()
+        await self._transact(lambda: self._write(cut))
+        seconds = self._clock.monotonic() - started
+        self._checkpointed = cut.position
+        self.committed = OffsetAndMetadata(cut.position.offset, MARK)
+        self._metrics.checkpoint(seconds)
+        self._metrics.events("forwarded", len(cut.forwards))
+        self._log.debug(
+            "checkpoint",
+            position=cut.position.offset,
+            forwarded=len(cut.forwards),
+            dead_lettered=len(cut.dead_letters),
+            seconds=round(seconds, 4),
+        )
+
+    def _cut(self, place: Position) -> _Cut:
+        """All of this at one moment, without an await between."""
+        cut = _Cut(self._forwards, self._dead_letters, place)
+        self._forwards, self._dead_letters, self._forward_bytes = [], [], 0
+        self._let_go("waiting")
+        return cut
+
+    async def _write(self, cut: _Cut) -> RecordMetadata:
+        producer = self._producer
+        assert producer is not None
+        return await commit_transaction(producer, lambda: self._send(cut, producer))
+
+    async def _send(self, cut: _Cut, producer: AIOKafkaProducer) -> RecordMetadata:
+        # First what can be refused: then nothing else has been sent for nothing.
+        await self._with.letterbox.post(producer, cut.dead_letters)
+        sends = await send_batched(producer, self._records(cut), self._with.turns)
+        try:
+            written = await asyncio.gather(*sends)
+        except InvalidTimestampError as error:
+            raise Refused(error, is_mended=self._with.stamps.refused()) from error
+        return written[-1]
+
+    def _records(self, cut: _Cut) -> Iterator[Outgoing]:
+        stage = self._with.stage
+        for partition, record in cut.forwards:
+            timestamp = self._timestamp(record)
+            yield Outgoing(
+                stage.pipeline.input_topic, partition, record.key, record.value, tuple(record.headers), timestamp
+            )
+        yield Outgoing(
+            stage.positions_topic,
+            self.source.partition.partition,
+            CHECKPOINT_KEY,
+            encode_position(cut.position),
+            timestamp=self._with.record_clock.now(),
+        )
+
+    def _timestamp(self, record: FetchedRecord) -> int | None:
+        """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""
+        ahead = record.timestamp > (self._clock.wall() + AHEAD_SECONDS) * 1000
+        return self._with.record_clock.now() if ahead or self._with.stamps.are_renewed else record.timestamp
+
+    # close
+
+    async def _withdraw(self, grace: float) -> None:
+        pass

@@ -1,0 +1,77 @@
+"""How far the stage before a pipeline has forwarded the events (design section 6, "Caught up to a moment").
+
+A task that has decided all of its input has seen all of the events only if the stage was caught up, in every partition
+and whoever owns it: else a stage that stands still would look like peace, and live problems would be resolved. What all
+members can see of it is what its group has committed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiokafka.errors import KafkaError
+from structlog.typing import FilteringBoundLogger
+
+from consumer.clock import Clock
+from consumer.input.progress import GroupPosition, Progress
+from consumer.partition.owned import PROGRESS_SECONDS
+
+LOOK_SECONDS = 2.0
+"""Between two looks at what the group has committed."""
+
+Commits = Callable[[], Awaitable[Mapping[int, GroupPosition]]]
+"""Of every partition: how far the stage's group has come. Nothing while this is not known."""
+
+
+class Upstream:
+    """Watches the stage's group from one member of the pipeline."""
+
+    def __init__(
+        self,
+        commits: Commits,
+        *,
+        proof_interval: float,
+        peace_seconds: float,
+        quiet_seconds: float | None,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._commits = commits
+        # A position waits for its checkpoint, that for a proof, and that for a look: twice as long is too long.
+        self._fresh_seconds = 2 * (PROGRESS_SECONDS + proof_interval + LOOK_SECONDS)
+        self._peace_seconds = peace_seconds
+        self._quiet_seconds = quiet_seconds
+        self._clock = clock
+        self._log = log
+        self._progress: dict[int, Progress] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(self._fresh_seconds):
+                    moment = self._clock.monotonic()
+                    self.observe(moment, await self._commits(), self._clock.monotonic())
+            except (KafkaError, OSError, TimeoutError) as error:
+                self._log.warning("stage_progress_unknown", error=repr(error))
+            except Exception as error:  # a fault of ours: nothing more would ever be resolved
+                self._log.error("stage_progress_unknown", exc_info=error)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def observe(self, moment: float, commits: Mapping[int, GroupPosition], now: float) -> None:
+        """What was asked for at ``moment``, and is known now."""
+        for partition, found in commits.items():
+            progress = self._progress.get(partition)
+            if progress is None:
+                progress = self._progress[partition] = Progress(
+                    self._peace_seconds, fresh_seconds=self._fresh_seconds, quiet_seconds=self._quiet_seconds
+                )
+            progress.decided(found.committed, now)
+            progress.observe_end(moment, found.end, now, stable=found.stable)
+
+    def is_caught_up(self, now: float) -> bool:
+        """Whether the stage has forwarded everything up to a moment that is recent enough, in all partitions."""
+        return bool(self._progress) and all(progress.is_caught_up(now) for progress in self._progress.values())
+
+    def is_peace(self, now: float) -> bool:
+        """Whether it has been caught up for long enough to read quiet as peace."""
+        return bool(self._progress) and all(progress.is_peace(now) for progress in self._progress.values())

@@ -1,0 +1,1 @@
+"""Dead letters as they stand in their topic: listed, and replayed."""

@@ -1,0 +1,353 @@
+"""Replaying dead letters: each goes to the feedback topic once, however often this is begun, ended or killed.
+
+What is sent, the mark that it was (`consumer.replay.replayed`), and, where that is kept, how far the dead letters have
+been looked through is one transaction; that of the last letters says also that all has been looked through. The
+client's transactional offset commit carries no generation, which is right here: there is one replayer at a time, and
+the initialisation of its producer ends whatever the one before had left open. What other replays have sent is known by
+their marks; that of a release that left none by what the feedback topic still has of it. A replay stops at the end that
+the topic has when it starts, so what fails again is not replayed again by it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from consumer.feedback.records import replay_headers
+from consumer.kafka.clients import KafkaClients, close_producer, start_producer
+from consumer.kafka.group_offsets import coordinated, group_offsets
+from consumer.kafka.group_removal import delete_groups
+from consumer.kafka.reading import Offsets, bounds, hidden_ends
+from consumer.replay.letters import POISON_STAGE, Selection, StoredLetter, Tasks, has_task, stored_letters
+from consumer.replay.replayed import encode_mark, find_replays
+from providers.errors import UserError
+
+BATCH = 100
+"""Dead letters in one transaction, and per second where the rate is lower."""
+
+LOOKED_THROUGH = 10_000
+"""Dead letters that are passed over before that is committed."""
+
+START_SECONDS = 70.0
+"""For the initialisation, which waits until a transaction that was left open is ended."""
+
+ABORT_SECONDS = 5.0
+
+DELETE_SECONDS = 5.0
+"""For a group that is not needed any more; one that stays expires on the broker, after a week by default."""
+
+
+class ReplayFailed(UserError):
+    """The replay cannot go on: one line for the user."""
+
+
+class Skipped(Enum):
+    """Why a dead letter is not replayed. None but those that were `REPLAYED` are marked: they can be later."""
+
+    FILTERED = "not selected"
+    POISON = "poison"
+    REPLAYED = "replayed before"
+    NO_TASK = "not of an input of this configuration"
+    CUT = "cut"
+    UNREADABLE = "unreadable"
+
+
+_LEFT = frozenset({Skipped.NO_TASK, Skipped.UNREADABLE})
+"""What nobody has chosen to leave out: another configuration, or another release, can replay it."""
+
+
+class Keeping(Enum):
+    """Whether a replay keeps in its group how far it has come."""
+
+    NOTHING = "nothing"
+    """It goes by the marks alone, which say of each letter whether it was sent, and leaves no group behind."""
+    UNTIL_DONE = "until it is done"
+    """What has a mark is sent again, so only the position says what this one has sent. Done, it is at the beginning
+    again, and the group is deleted if that can be."""
+    FOR_EVER = "for ever"
+    """The next one goes on from there. What has a mark is left out, so the position waits for what is `_LEFT`."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a replay has done: the ids of what was sent, and how many were skipped, by why.
+
+    ``passed_before`` are the offsets that its group had passed when it began. ``group_left`` is why a group that should
+    have been deleted is still there; None if it is gone, or to stay. ``hidden`` is what could not be seen, a sentence
+    for each partition.
+    """
+
+    sent: list[str] = field(default_factory=list)
+    skipped: Counter[Skipped] = field(default_factory=Counter)
+    passed_before: int = 0
+    group_left: str | None = None
+    hidden: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be replayed, by these ``tasks``; ``rate`` is per second.
+
+    It begins where ``group`` has come to, if there is such a group, whether it keeps that or not: an earlier release
+    has kept it for each set of filters.
+    """
+
+    selection: Selection
+    tasks: Tasks
+    group: str
+    transactional_id: str
+    feedback: Sequence[TopicPartition]
+    dead_letters: Sequence[TopicPartition]
+    poison: bool = False
+    again: bool = False
+    limit: int | None = None
+    rate: float | None = None
+    keeping: Keeping = Keeping.NOTHING
+
+    def why_not(self, stored: StoredLetter, replayed: Collection[str]) -> Skipped | None:
+        """Why this one is not to be replayed; None if it is."""
+        letter = stored.letter
+        if letter is None:
+            return Skipped.UNREADABLE
+        if not self.selection.has(stored):
+            return Skipped.FILTERED
+        if letter.cut is not None:
+            return Skipped.CUT
+        if letter.stage == POISON_STAGE and not self.poison:
+            return Skipped.POISON
+        if not has_task(letter, self.tasks):
+            return Skipped.NO_TASK
+        if stored.id in replayed and not self.again:
+            return Skipped.REPLAYED
+        return None
+
+
+Progress = Callable[[int, int], None]
+"""Is told how many dead letters have been passed, and of how many."""
+
+
+async def dry_run(
+    clients: KafkaClients, admin: AIOKafkaAdminClient, plan: Plan
+) -> tuple[Sequence[StoredLetter], Summary]:
+    """What a replay would send now. Sends nothing, moves nothing, and stops nobody."""
+    summary = Summary()
+    found: list[StoredLetter] = []
+    reader = clients.reader()
+    await reader.start()
+    try:
+        summary.hidden = await _hidden(reader, plan)
+        replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
+        span = await _span(reader, admin, plan)
+        summary.passed_before = span.passed_before
+        async with aclosing(stored_letters(reader, span.begins, span.ends)) as letters:
+            async for stored in letters:
+                if plan.limit is not None and len(found) >= plan.limit:
+                    break
+                why = plan.why_not(stored, replayed)
+                if why is None:
+                    found.append(stored)
+                    summary.sent.append(stored.id)
+                else:
+                    summary.skipped[why] += 1
+    finally:
+        await reader.stop()
+    return found, summary
+
+
+async def replay(
+    clients: KafkaClients,
+    admin: AIOKafkaAdminClient,
+    plan: Plan,
+    progress: Progress,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Summary:
+    """Replay what is planned; cancelled or killed, it goes on from there when it is begun again.
+
+    Raises `ReplayFailed`, and what the clients raise.
+    """
+    producer = clients.transactional(plan.transactional_id)
+    reader = clients.reader()
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await start_producer(producer)
+        await reader.start()
+        # Only now: what an earlier replay had left open is ended, and unless others hide it, everything below is seen.
+        if hidden := await _hidden(reader, plan):
+            more = f" (so it is in {len(hidden) - 1} more of the partitions)" if len(hidden) > 1 else ""
+            raise ReplayFailed(f"{hidden[0]}{more}: what has been replayed is not known, and nothing was sent")
+        replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
+        span = await _span(reader, admin, plan)
+        work = _Work(producer, plan, span, progress, sleep)
+        is_done = True
+        async with aclosing(stored_letters(reader, span.begins, span.ends)) as letters:
+            async for stored in letters:
+                if work.is_at_limit:
+                    is_done = False
+                    break
+                await work.take(stored, plan.why_not(stored, replayed))
+        await work.commit(is_done=is_done)
+        if is_done and plan.keeping is Keeping.UNTIL_DONE:
+            left = await delete_groups(admin, [plan.group], DELETE_SECONDS)
+            work.summary.group_left = left.get(plan.group)
+        return work.summary
+    finally:
+        await reader.stop()
+        await close_producer(producer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """What a replay looks through: from where its group has come to, if that lies between, to the end."""
+
+    first: Offsets
+    begins: Offsets
+    ends: Offsets
+
+    @property
+    def passed_before(self) -> int:
+        return sum(self.begins.values()) - sum(self.first.values())
+
+
+class _Work:
+    """The transactions of one replay."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        plan: Plan,
+        span: _Span,
+        progress: Progress,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self.summary = Summary(passed_before=span.passed_before)
+        self._producer = producer
+        self._plan = plan
+        self._span = span
+        self._progress = progress
+        self._sleep = sleep
+        self._positions = dict(span.begins)
+        self._moved: dict[TopicPartition, int] = {}
+        self._kept: dict[TopicPartition, int] = {}
+        self._waits: set[TopicPartition] = set()
+        self._batch: list[StoredLetter] = []
+        self._passed = 0
+        self._total = sum(max(0, span.ends[partition] - begin) for partition, begin in span.begins.items())
+        self._batch_size = BATCH if plan.rate is None else max(1, min(BATCH, int(plan.rate)))
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+
+    @property
+    def is_at_limit(self) -> bool:
+        limit = self._plan.limit
+        return limit is not None and len(self.summary.sent) + len(self._batch) >= limit
+
+    async def take(self, stored: StoredLetter, why_not: Skipped | None) -> None:
+        """Take the next dead letter; what has come together before it is committed when that is enough.
+
+        Not earlier: the last transaction has to know that it is the last.
+        """
+        if len(self._batch) >= self._batch_size or self._passed >= LOOKED_THROUGH:
+            await self.commit()
+        if why_not is None:
+            self._batch.append(stored)
+        else:
+            self.summary.skipped[why_not] += 1
+            self._passed += 1
+        partition = TopicPartition(stored.record.topic, stored.record.partition)
+        self._moved[partition] = stored.record.offset + 1
+        if why_not in _LEFT and not self._plan.again:
+            self._waits.add(partition)
+        if partition not in self._waits:
+            self._kept[partition] = stored.record.offset + 1
+
+    async def commit(self, *, is_done: bool = False) -> None:
+        """Send what has come together and how far we are, in one transaction; ``is_done``: it is the last."""
+        kept = self._to_keep(is_done=is_done)
+        if self._batch or kept:
+            await self._write(kept)
+        self._positions.update(self._moved)
+        self.summary.sent.extend(stored.id for stored in self._batch)
+        self._batch, self._moved, self._kept, self._passed = [], {}, {}, 0
+        self._progress(sum(self._positions[tp] - begin for tp, begin in self._span.begins.items()), self._total)
+        if self._plan.rate is not None:
+            ahead = self._started + len(self.summary.sent) / self._plan.rate - self._loop.time()
+            if ahead > 0:
+                await self._sleep(ahead)
+
+    def _to_keep(self, *, is_done: bool) -> Offsets:
+        """What the group is to hold from now on: nothing new where that is empty."""
+        match self._plan.keeping:
+            case Keeping.NOTHING:
+                return {}
+            case Keeping.UNTIL_DONE if is_done:
+                # Whatever becomes of the group: an end would say that there is nothing left to send again.
+                return self._span.first if self._moved or self._span.passed_before else {}
+            case _:
+                return self._kept
+
+    async def _write(self, kept: Offsets) -> None:
+        await self._producer.begin_transaction()
+        try:
+            await self._send()
+            if kept:
+                await self._producer.send_offsets_to_transaction(dict(kept), self._plan.group)
+        except BaseException:
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(ABORT_SECONDS):
+                    await self._producer.abort_transaction()
+            raise
+        await self._producer.commit_transaction()
+
+    async def _send(self) -> None:
+        topic = self._plan.feedback[0].topic
+        # Each is awaited: a transaction can commit without a record that failed.
+        results = await asyncio.gather(
+            *(self._send_one(topic, stored) for stored in self._batch), return_exceptions=True
+        )
+        marks: dict[int, dict[int, tuple[int, int]]] = {}
+        for stored, result in zip(self._batch, results, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            marks.setdefault(stored.record.partition, {})[stored.record.offset] = result
+        for partition, places in marks.items():
+            key, value, headers = encode_mark(places)
+            letters = self._plan.dead_letters[0].topic
+            # In their own partition: it is kept at least as long as they are.
+            await self._producer.send_and_wait(letters, value, key, partition=partition, headers=headers)
+
+    async def _send_one(self, topic: str, stored: StoredLetter) -> tuple[int, int]:
+        """Send it; partition and offset in the feedback topic."""
+        record = stored.record
+        headers = replay_headers(record.headers, stored.id)
+        try:
+            sent = await self._producer.send_and_wait(topic, record.value, record.key, headers=headers)
+        except MessageSizeTooLargeError as error:
+            raise ReplayFailed(
+                f"dead letter {stored.id} is larger than topic {topic} takes: "
+                "give it the max.message.bytes of the dead-letter topic and 1024 more"
+            ) from error
+        return sent.partition, sent.offset
+
+
+async def _hidden(reader: AIOKafkaConsumer, plan: Plan) -> list[str]:
+    """What others' open transactions hide of the letters, and of what has been replayed, a sentence for each."""
+    return await hidden_ends(reader, [*plan.dead_letters, *plan.feedback])
+
+
+async def _span(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> _Span:
+    # Without an answer it would begin at the beginning, and send with --again what has been sent.
+    committed = await coordinated(lambda: group_offsets(admin, plan.group, plan.dead_letters))
+    first, ends = await bounds(reader, plan.dead_letters)
+    begins = {}
+    for partition, begin in first.items():
+        found = committed[partition]
+        offset = -1 if found is None else found.offset
+        # One beyond the end is of a topic that has been created anew.
+        begins[partition] = offset if begin <= offset <= ends[partition] else begin
+    return _Span(first, begins, ends)

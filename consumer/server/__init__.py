@@ -1,1 +1,0 @@
-"""What operators see over HTTP: health and metrics."""

@@ -1,0 +1,1 @@
+"""What the service says of itself: log, metrics, health, and the server that shows them."""

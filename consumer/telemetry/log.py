@@ -1,0 +1,323 @@
+"""The log: one event per line, as JSON or for people, and never a secret.
+
+Our own lines and those of libraries (``logging``) take the same way: a level, a time, then every value is made harmless
+(`_Tidy`), then one line is written. Values of events are hostile: whoever provokes a violation chooses parts of them.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, cast
+
+import orjson
+import structlog
+from aiokafka.errors import KafkaError
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from consumer.telemetry.log_lines import LEVELS, Level, Lines
+from providers.masking import Mask
+
+VALUE_LIMIT: Final = 2000
+"""Characters of one value."""
+
+TRACEBACK_LIMIT: Final = 16_000
+"""Characters of a traceback; what is too long loses its middle."""
+
+ITEM_LIMIT: Final = 100
+"""Items of one list or mapping."""
+
+REPEAT_SECONDS: Final = 10.0
+"""What a library says again within so long is counted, not written: while a broker is away it says little else."""
+
+_REMEMBERED = 256
+"""So many different texts of libraries are known at a time."""
+
+_DEPTH = 6
+_LEVELS: Final[Mapping[Level, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_OURS = ("timestamp", "level")
+"""Fields that nobody but this module writes."""
+_OUR_NAMES = (*_OURS, "event")
+_EVENT_NAME = re.compile("[a-z][a-z0-9_]*")
+"""What our own lines have as their event; that of a library's line is a text."""
+
+
+def configure_log(
+    level: Level,
+    format: Literal["json", "console"],
+    secrets: frozenset[str],
+    lines: Lines,
+) -> FilteringBoundLogger:
+    """The log of this process, written by ``lines``; warnings and worse of libraries go there too.
+
+    None of ``secrets`` is written, whatever it stands in. Called again, it takes the place of the log before.
+    """
+    tidy = _Tidy(secrets, multiline=format == "json")
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        _Timestamp(),
+        _add_traceback,
+        tidy,
+        _as_json if format == "json" else _as_text,
+    ]
+    _take_over_logging(_LibraryHandler(processors, lines), max(logging.WARNING, _LEVELS[level]))
+    bound = structlog.make_filtering_bound_logger(_LEVELS[level])
+    logger = structlog.wrap_logger(_Levels(lines), processors, bound, cache_logger_on_first_use=False)
+    return cast(FilteringBoundLogger, logger.bind())
+
+
+@contextmanager
+def quiet(library: str) -> Iterator[list[logging.LogRecord]]:
+    """Let a library log nothing within the block; what it would have logged is in the list."""
+    logger = logging.getLogger(library)
+    keeper = _Keeper()
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(keeper)
+    try:
+        yield keeper.records
+    finally:
+        logger.removeHandler(keeper)
+        logger.propagate = propagate
+
+
+# the steps of a line
+
+
+class _Timestamp:
+    """The time of each line, in UTC to the millisecond. Most lines are of the second of the line before."""
+
+    def __init__(self) -> None:
+        self._last = (-1, "")  # a second, and how it is written: together, as lines come from several threads
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        last, written = self._last
+        if second != last:
+            written = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._last = (second, written)
+        event["timestamp"] = f"{written}.{nanoseconds // 1_000_000:03d}Z"
+        return event
+
+
+def _add_traceback(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """``exc_info``, in all forms that it can have, becomes the text ``exception``; never with local variables."""
+    try:
+        return structlog.processors.format_exc_info(logger, name, event)
+    except Exception as error:  # an exception whose own text cannot be made
+        event["exception"] = f"a traceback that cannot be written: {type(error).__name__}"
+        return event
+
+
+class _Tidy:
+    """Makes every value fit for a line: no secret, no control character, bounded, and of a type that JSON has.
+
+    Line breaks are kept in tracebacks if ``multiline`` (in JSON they are escaped anyway).
+    """
+
+    def __init__(self, secrets: Iterable[str], *, multiline: bool) -> None:
+        self._mask = Mask(secrets)
+        self._multiline = multiline
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return event if self._is_fit(event) else self._tidied(event)
+
+    def _is_fit(self, event: EventDict) -> bool:
+        """Whether nothing of it need be changed, as of most lines; all of its texts are looked at together."""
+        texts = []
+        for value in event.values():
+            kind = type(value)
+            if kind is str:
+                texts.append(value)
+            elif kind is int:
+                if not _fits_json(value):
+                    return False
+            elif kind is not float and kind is not bool and value is not None:
+                return False
+        whole = " ".join(texts)
+        return len(whole) <= VALUE_LIMIT and whole.isprintable() and self._mask(whole) == whole
+
+    def _tidied(self, event: EventDict) -> EventDict:
+        said = event.get("event")
+        # A name of ours is written as it is, whatever word somebody has chosen for a password.
+        is_name = "logger" not in event and isinstance(said, str) and _EVENT_NAME.fullmatch(said) is not None
+        ours = _OUR_NAMES if is_name else _OURS
+        return {name: value if name in ours else self._field(name, value) for name, value in event.items()}
+
+    def _field(self, name: str, value: Any) -> Any:
+        if name == "exception" and isinstance(value, str):
+            lines = self._text(value, TRACEBACK_LIMIT, keep="\n")
+            return lines if self._multiline else lines.replace("\n", "\\n")
+        return self._value(value, _DEPTH)
+
+    def _value(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str):
+            return self._text(value, VALUE_LIMIT)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, float):
+            return float.__float__(value)  # the JSON writer takes no class of somebody else's
+        if isinstance(value, int):
+            number = int.__index__(value)  # such a class may compare, and write itself, as it likes
+            return number if _fits_json(number) else self._text(hex(number), VALUE_LIMIT)
+        if depth and isinstance(value, Mapping):
+            return {
+                self._text(_written(name), VALUE_LIMIT): self._value(item, depth - 1)
+                for name, item in list(value.items())[:ITEM_LIMIT]
+            }
+        if depth and isinstance(value, list | tuple | Set):
+            return [self._value(item, depth - 1) for item in list(value)[:ITEM_LIMIT]]
+        return self._text(_written(value), VALUE_LIMIT)
+
+    def _text(self, text: str, limit: int, *, keep: str = "") -> str:
+        text = self._mask(text)
+        if len(text) > limit:
+            half = (limit - 1) // 2
+            text = f"{text[:half]}…{text[-half:]}"
+        if text.isprintable():
+            return text
+        return "".join(
+            character if character.isprintable() or character in keep else _escape(character) for character in text
+        )
+
+
+def _fits_json(number: int) -> bool:
+    """Whether the JSON writer takes the number."""
+    return -(2**63) <= number < 2**64
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)
+    except Exception:
+        return f"<{type(value).__name__} without a repr>"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    first = {name: event[name] for name in ("timestamp", "level", "event") if name in event}
+    return orjson.dumps({**first, **event}).decode()
+
+
+def _as_text(_: WrappedLogger, __: str, event: EventDict) -> str:
+    fields = dict(event)
+    head = f"{fields.pop('timestamp')} {fields.pop('level', ''):<8} {fields.pop('event', '')}"
+    return " ".join([head, *(f"{name}={_readable(value)}" for name, value in fields.items())])
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, str) and value and not any(character in value for character in ' "='):
+        return value
+    return orjson.dumps(value).decode()
+
+
+# where lines come from and go to
+
+
+class _Levels:
+    """structlog's innermost logger: a method for each level, which takes a finished line."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.debug = partial(lines, "debug")
+        self.info = self.msg = self.log = partial(lines, "info")
+        self.warning = self.warn = partial(lines, "warning")
+        self.error = self.critical = self.exception = partial(lines, "error")
+
+
+def _level_of(record: logging.LogRecord) -> Level:
+    """The highest of our levels that the record reaches; libraries have their own between them.
+
+    What Kafka's client is about to try again, such as finding a coordinator that is just being elected, is no error.
+    """
+    if record.levelno >= logging.ERROR and _will_be_tried_again(record):
+        return "warning"
+    return next((level for level in reversed(LEVELS) if record.levelno >= _LEVELS[level]), "debug")
+
+
+def _will_be_tried_again(record: logging.LogRecord) -> bool:
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return any(
+        getattr(argument, "retriable", False)
+        for argument in arguments
+        if isinstance(argument, KafkaError) or (isinstance(argument, type) and issubclass(argument, KafkaError))
+    )
+
+
+class _LibraryHandler(logging.Handler):
+    """Lets what libraries log take the same way as our own lines, the same text only now and then.
+
+    Its next line has as ``repeated`` how often it was said meanwhile.
+    """
+
+    def __init__(self, processors: Iterable[Processor], lines: Lines) -> None:
+        super().__init__()
+        self._processors = tuple(processors)
+        self._lines = lines
+        self._said: dict[tuple[object, ...], _Said] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, whatever the record is like, unless it was just written."""
+        name, message = _level_of(record), _message(record)
+        what = record.levelno, record.name, message, record.exc_info and record.exc_info[0]
+        said = self._said.get(what)
+        if said is not None and 0 <= record.created - said.at < REPEAT_SECONDS:
+            said.again += 1
+            return
+        if said is None and len(self._said) == _REMEMBERED:
+            self._said.clear()
+        self._said[what] = _Said(record.created)
+        line: Any = {"event": message, "logger": record.name}
+        if said is not None and said.again:
+            line["repeated"] = said.again
+        if record.exc_info and isinstance(record.exc_info[1], KafkaError):
+            line["error"] = repr(record.exc_info[1])  # what Kafka answered; where the client noticed helps nobody
+        elif record.exc_info:
+            line["exc_info"] = record.exc_info
+        for process in self._processors:
+            line = process(None, name, line)
+        self._lines(name, line)
+
+
+@dataclass(slots=True)
+class _Said:
+    """When a text was written, and how often it was said since."""
+
+    at: float
+    again: int = 0
+
+
+class _Keeper(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # the arguments do not fit the format
+        return str(record.msg)
+
+
+def _take_over_logging(handler: _LibraryHandler, level: int) -> None:
+    root = logging.getLogger()
+    for earlier in [earlier for earlier in root.handlers if isinstance(earlier, _LibraryHandler)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(level)
+    logging.captureWarnings(True)

@@ -1,0 +1,264 @@
+"""All metrics of the service, declared together (Prometheus naming practices).
+
+Counters are counted where things happen; what is a state is read when Prometheus asks (`StateCollector`).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from consumer.telemetry.state_metrics import PipelineState, StateCollector
+from consumer.telemetry.tally import Count, Tally
+
+PREFIX = "clawdstrike_alerting"
+
+OUTCOMES = (
+    "ignored", "triggered", "counted", "suppressed", "ended", "quiet", "poison", "stale", "internal_error", "tombstone",
+    "forwarded",
+)  # fmt: skip
+"""What can become of an event (``quiet`` is the end of an alert without one, ``forwarded`` went to its home)."""
+
+STAGE_OUTCOMES = ("ignored", "forwarded", "poison", "tombstone")
+"""What can become of an event in a repartition stage, which has no alerts."""
+
+ACTIONS = ("trigger", "acknowledge", "resolve")
+FEEDBACK = ("acknowledge", "resolve", "replay", "malformed")
+INPUT_CHANGES = ("truncated", "recreated")
+IGNORED_EFFECTS = ("repeat", "skip")
+STATE_CHANGES = ("gone", "went_back")
+HOMES = ("handed_over", "taken_over", "forwarded", "decided", "passed_on")
+"""Alerts that went to their new home and came to it, events that were forwarded to it and decided there, and either of
+them that went on to a newer one."""
+RESULTS = ("accepted", "rejected", "refused", "throttled", "unavailable")
+CHECKS = ("accepted", "refused", "unavailable")
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._states = StateCollector(PREFIX)
+        registry.register(self._states)
+        self._events = Counter(
+            f"{PREFIX}_events", "Events by what became of them", ["pipeline", "outcome"], registry=registry
+        )
+        self._notifications = Tally(
+            f"{PREFIX}_notifications",
+            "Notifications by route, action and the provider's answer",
+            ["pipeline", "route", "action", "result"],
+            registry=registry,
+        )
+        self._follow_ups = Tally(
+            f"{PREFIX}_follow_ups_rejected",
+            "Further requests of accepted notifications (priority, note) that were rejected",
+            ["pipeline", "route"],
+            registry=registry,
+        )
+        self._route_checks = Tally(
+            f"{PREFIX}_route_checks",
+            "Checks of a route's key by answer",
+            ["pipeline", "route", "result"],
+            registry=registry,
+        )
+        self._notification_seconds = Histogram(
+            f"{PREFIX}_notification_seconds",
+            "From the first request of a notification to its answer",
+            ["pipeline"],
+            buckets=_LATENCY[:13],
+            registry=registry,
+        )
+        self._acceptance_seconds = Histogram(
+            f"{PREFIX}_acceptance_seconds",
+            "From the record of an event to the provider's acceptance of its trigger",
+            ["pipeline"],
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self._dead_letters = Counter(
+            f"{PREFIX}_dead_letters", "Dead letters", ["pipeline", "stage", "error_class"], registry=registry
+        )
+        self._checkpoints = Histogram(
+            f"{PREFIX}_checkpoint_seconds",
+            "Committed checkpoints",
+            ["pipeline"],
+            buckets=_LATENCY[:13],
+            registry=registry,
+        )
+        self._proofs = Counter(
+            f"{PREFIX}_proofs", "Proofs of ownership by answer", ["pipeline", "result"], registry=registry
+        )
+        self._troubles = Counter(
+            f"{PREFIX}_task_troubles", "Tasks that were closed because of an error", ["pipeline"], registry=registry
+        )
+        self._lost = Counter(
+            f"{PREFIX}_positions_lost", "Positions that the broker no longer had", ["pipeline"], registry=registry
+        )
+        self._unexpected_keys = Counter(
+            f"{PREFIX}_unexpected_record_keys",
+            "Records that have no key, or another than kafka.event_key says",
+            ["pipeline"],
+            registry=registry,
+        )
+        self._written_again = Counter(
+            f"{PREFIX}_state_written_again",
+            "States that were written again, for their topic was emptied or made anew",
+            ["pipeline"],
+            registry=registry,
+        )
+        self._input_changes = Counter(
+            f"{PREFIX}_input_changes",
+            "Partitions that were found to be truncated, or created anew",
+            ["pipeline", "change"],
+            registry=registry,
+        )
+        self._offsets_ignored = Counter(
+            f"{PREFIX}_offsets_ignored",
+            "Group offsets of others that were not obeyed, by what they would have done",
+            ["pipeline", "effect"],
+            registry=registry,
+        )
+        self._states_lost = Counter(
+            f"{PREFIX}_states_lost",
+            "Partitions whose state was gone, or had gone back",
+            ["pipeline", "change"],
+            registry=registry,
+        )
+        self._feedback = Counter(
+            f"{PREFIX}_feedback",
+            "Feedback of operators and replayed dead letters, by what became of it",
+            ["pipeline", "kind", "result"],
+            registry=registry,
+        )
+        self._homes = Counter(
+            f"{PREFIX}_homes_moved",
+            "What tasks have told each other because the homes of keys have moved",
+            ["pipeline", "what"],
+            registry=registry,
+        )
+        self._heartbeats = Counter(f"{PREFIX}_heartbeats", "Heartbeat pings by result", ["result"], registry=registry)
+
+    def pipeline(
+        self,
+        name: str,
+        routes: Iterable[str],
+        state: Callable[[], PipelineState],
+        outcomes: Sequence[str] = OUTCOMES,
+    ) -> "PipelineMetrics":
+        """The metrics of one pipeline or stage, every series there from the start; each scrape asks for ``state``."""
+        for counter, values in (
+            (self._input_changes, INPUT_CHANGES),
+            (self._offsets_ignored, IGNORED_EFFECTS),
+            (self._states_lost, STATE_CHANGES),
+            (self._homes, HOMES),
+        ):
+            for value in values:
+                counter.labels(name, value)
+        for kind in FEEDBACK:
+            for result in ("applied", "ignored"):
+                self._feedback.labels(name, kind, result)
+        for route in routes:
+            for action in ACTIONS:
+                for result in RESULTS:
+                    self._notifications.labels(name, route, action, result)
+            self._follow_ups.labels(name, route)
+            for result in CHECKS:
+                self._route_checks.labels(name, route, result)
+        self._states.add(name, state)
+        return PipelineMetrics(self, name, outcomes)
+
+    def heartbeat(self, result: str) -> None:
+        """A ping was ``accepted``, ``failed`` or ``withheld``."""
+        self._heartbeats.labels(result).inc()
+
+
+class PipelineMetrics:
+    """What one pipeline counts."""
+
+    def __init__(self, metrics: Metrics, name: str, outcomes: Sequence[str]) -> None:
+        self._metrics = metrics
+        self._name = name
+        self._events = {outcome: metrics._events.labels(name, outcome) for outcome in outcomes}
+        self._notified: dict[tuple[str, str, str], Count] = {}
+        self._acceptance = metrics._acceptance_seconds.labels(name)
+        self._answered = metrics._notification_seconds.labels(name)
+        self._checkpoints = metrics._checkpoints.labels(name)
+        self._troubles = metrics._troubles.labels(name)
+        self._lost = metrics._lost.labels(name)
+        self._written_again = metrics._written_again.labels(name)
+        self._unexpected_keys = metrics._unexpected_keys.labels(name)
+
+    def events(self, outcome: str, count: int) -> None:
+        """That many events came to this."""
+        if count and outcome in self._events:
+            self._events[outcome].inc(count)
+
+    def notification(self, route: str, action: str, result: str, seconds: float) -> None:
+        """A notification was answered after ``seconds``."""
+        key = (route, action, result)
+        counter = self._notified.get(key)
+        if counter is None:
+            counter = self._notified[key] = self._metrics._notifications.labels(self._name, *key)
+        counter.inc()
+        self._answered.observe(seconds)
+
+    def follow_up_rejected(self, route: str) -> None:
+        """A further request of an accepted notification was rejected."""
+        self._metrics._follow_ups.labels(self._name, route).inc()
+
+    def route_check(self, route: str, result: str) -> None:
+        """The key of a route was checked: ``accepted``, ``refused`` or ``unavailable``."""
+        self._metrics._route_checks.labels(self._name, route, result).inc()
+
+    def accepted(self, seconds: float) -> None:
+        """A trigger was accepted that long after its record was produced."""
+        self._acceptance.observe(seconds)
+
+    def dead_letter(self, stage: str, error_class: str) -> None:
+        """A dead letter is to be written."""
+        self._metrics._dead_letters.labels(self._name, stage, error_class).inc()
+
+    def checkpoint(self, seconds: float) -> None:
+        """A checkpoint was committed in ``seconds``."""
+        self._checkpoints.observe(seconds)
+
+    def proof(self, result: str) -> None:
+        """A proof was ``accepted``, ``refused`` or ``unanswered``."""
+        self._metrics._proofs.labels(self._name, result).inc()
+
+    def task_trouble(self) -> None:
+        """A task was closed because of an error."""
+        self._troubles.inc()
+
+    def feedback(self, kind: str, result: str) -> None:
+        """Feedback was ``applied`` or ``ignored``; ``kind`` is also ``malformed``."""
+        self._metrics._feedback.labels(self._name, kind, result).inc()
+
+    def home(self, what: str) -> None:
+        """Something was told because homes have moved, as `HOMES` names it."""
+        self._metrics._homes.labels(self._name, what).inc()
+
+    def position_lost(self) -> None:
+        """The broker no longer had a task's position."""
+        self._lost.inc()
+
+    def unexpected_key(self) -> None:
+        """A record had no key, or another than the configuration says."""
+        self._unexpected_keys.inc()
+
+    def state_written_again(self) -> None:
+        """A task's state was gone from its topic, and is written again."""
+        self._written_again.inc()
+
+    def input_changed(self, change: str) -> None:
+        """A partition of the input was found to be ``truncated`` or ``recreated``."""
+        self._metrics._input_changes.labels(self._name, change).inc()
+
+    def offset_ignored(self, effect: str) -> None:
+        """A group offset of somebody else was ignored, which would have had this effect: ``repeat`` or ``skip``."""
+        self._metrics._offsets_ignored.labels(self._name, effect).inc()
+
+    def state_lost(self, change: str) -> None:
+        """The state of a partition was ``gone``, or ``went_back``."""
+        self._metrics._states_lost.labels(self._name, change).inc()

@@ -1,0 +1,130 @@
+"""Health and metrics over HTTP: ``/healthz``, ``/readyz``, ``/readyz/traffic``, ``/metrics``."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import CollectorRegistry
+
+from consumer.telemetry.exposition import Exposition
+from consumer.telemetry.health import PipelineHealth, liveness, readiness, takes_traffic
+from providers.errors import UserError
+from providers.story import utc
+
+SHUTDOWN_SECONDS = 1.0
+"""So long are answers on their way waited for at the end."""
+
+Health = Callable[[], Sequence[PipelineHealth]]
+Protocols = Callable[[web.Server], Callable[[], asyncio.Protocol]]
+"""What speaks with each connection that is accepted, on behalf of a server."""
+
+
+class ServerError(UserError):
+    """The server cannot listen: one line for the user, which names the setting."""
+
+
+def create_app(health: Health, registry: CollectorRegistry) -> web.Application:
+    """The application; ``health`` is asked at each request for the state of every pipeline.
+
+    ``/healthz`` (to be started again?), ``/readyz`` (do pages get through?) and ``/readyz/traffic`` (the readiness
+    probe of a pod) answer 200 or 503, with the reasons as JSON; ``/metrics`` in the format that is asked for.
+    """
+
+    def verdict(ask: Callable[[Sequence[PipelineHealth]], list[str]]) -> Handler:
+        async def answer(_: web.Request) -> web.Response:
+            pipelines = health()
+            return verdict_of(ask(pipelines), {"pipelines": {one.name: _facts(one) for one in pipelines}})
+
+        return answer
+
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/healthz", verdict(liveness)),
+            web.get("/readyz", verdict(readiness)),
+            web.get("/readyz/traffic", verdict(takes_traffic)),
+            web.get("/metrics", metrics_of(registry)),
+        ]
+    )
+    return app
+
+
+def metrics_of(registry: CollectorRegistry) -> Handler:
+    """Answers with all metrics of a registry."""
+    exposition = Exposition(registry)
+
+    async def metrics(request: web.Request) -> web.Response:
+        body, content_type = await exposition.text(request.headers.get("Accept", ""))
+        response = web.Response(body=body, headers={"Content-Type": content_type})
+        response.enable_compression()
+        return response
+
+    return metrics
+
+
+def verdict_of(reasons: Sequence[str], facts: Mapping[str, Any]) -> web.Response:
+    """The answer of a probe: 503 if there are reasons for it, else 200; with further ``facts`` for people."""
+    body = {"status": "failing" if reasons else "ok", "reasons": reasons, **facts}
+    return web.Response(
+        status=503 if reasons else 200,
+        body=orjson.dumps(body),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    section: str = "server",
+    protocols: Protocols = lambda server: server,
+    shutdown_seconds: float = SHUTDOWN_SECONDS,
+) -> AsyncIterator[int]:
+    """Serve the application until the block ends; yields the port, which port 0 leaves to the system.
+
+    ``section`` of the configuration says host and port. Answers on their way are waited for at the end, for so long.
+
+    Raises:
+        ServerError: the address cannot be listened on.
+    """
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=shutdown_seconds)
+    await runner.setup()
+    try:
+        assert runner.server is not None  # it is set up
+        loop = asyncio.get_running_loop()
+        try:
+            listener = await loop.create_server(protocols(runner.server), host, port, backlog=128)
+        except (OSError, OverflowError) as error:
+            raise ServerError(
+                f"{section}.host, {section}.port: cannot listen on {host}:{port}: {_why(error)}"
+            ) from None
+        try:
+            bound: int = listener.sockets[0].getsockname()[1]
+            yield bound
+        finally:
+            listener.close()
+    finally:
+        await runner.cleanup()
+
+
+def _facts(pipeline: PipelineHealth) -> dict[str, Any]:
+    facts = asdict(pipeline)
+    del facts["name"]
+    facts["routes"] = [{**asdict(route), "since": utc(route.since)} for route in pipeline.routes]
+    return {**facts, "reasons": sorted({*liveness([pipeline]), *readiness([pipeline])})}
+
+
+def _why(error: OSError | OverflowError) -> str:
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)  # asyncio's own text repeats the address
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
