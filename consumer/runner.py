@@ -21,7 +21,7 @@ from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
-from consumer.kafka.reading import partitions_of
+from consumer.kafka.reading import decided_positions, partitions_of
 from consumer.partition.ownership import Proofs
 from consumer.partition.task import Task, TaskContext
 from consumer.pipeline import Pipeline
@@ -111,6 +111,7 @@ class PipelineRunner(MemberRunner[Task]):
             pipeline.input_topic,
             admin=admin,
             progress=self.group_progress,
+            decided=partial(decided_positions, self._clients, pipeline.state_topic, pipeline.input_topic),
             feedback_ends=feedback.high_watermarks,
             is_needed=lambda: any(task.wants_to_know_all for task in self.tasks.values()),
             grown=consumer._client.force_metadata_update,  # so that the group shares out the new ones at once

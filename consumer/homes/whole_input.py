@@ -8,7 +8,7 @@ decided and where the feedback topic ended after that. All times are by the mono
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
@@ -40,9 +40,10 @@ class Admin(Protocol):
 
 
 class WholeInput:
-    """The partitions of one topic. ``progress`` says how far the group has decided all of them, ``feedback_ends`` where
-    the partitions of the feedback topic end; ``is_needed`` whether anybody wants to know that now. ``grown`` is called
-    when there are more partitions than there were."""
+    """The partitions of one topic. ``progress`` says how far the group has committed all of them: no further than to
+    what is owed. ``decided`` says of some of them how far they are decided, ``feedback_ends`` where the partitions of
+    the feedback topic end; ``is_needed`` whether anybody wants to know that now. ``grown`` is called when there are
+    more partitions than there were."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class WholeInput:
         *,
         admin: Admin,
         progress: Callable[[], Awaitable[Mapping[int, GroupPosition]]],
+        decided: Callable[[Collection[int]], Awaitable[Mapping[int, int]]],
         feedback_ends: Callable[[], Awaitable[Mapping[int, int]]],
         is_needed: Callable[[], bool],
         clock: Clock,
@@ -60,6 +62,7 @@ class WholeInput:
         self._topic = topic
         self._admin = admin
         self._progress = progress
+        self._decided = decided
         self._feedback_ends = feedback_ends
         self._is_needed = is_needed
         self._clock = clock
@@ -131,12 +134,15 @@ class WholeInput:
         positions = await self._progress()
         if not all(partition in positions for partition in range(count)):
             return
+        known = {partition: found.committed for partition, found in positions.items()}
+        oldest = self._looks[0][1] if self._looks else {}
+        if behind := [partition for partition, end in oldest.items() if known.get(partition, 0) < end]:
+            # A trigger that is owed keeps its offset from being committed, for a day where it is refused for ever.
+            for partition, position in (await self._decided(behind)).items():
+                known[partition] = max(known.get(partition, 0), position)
         self._looks.append((moment, {partition: found.end for partition, found in positions.items()}))
         decided_to = None
-        while self._looks and all(
-            partition in positions and positions[partition].committed >= end
-            for partition, end in self._looks[0][1].items()
-        ):
+        while self._looks and all(known.get(partition, 0) >= end for partition, end in self._looks[0][1].items()):
             decided_to, _ = self._looks.popleft()
         if decided_to is not None:
             # Asked only now: what was forwarded of all that lies below these ends.

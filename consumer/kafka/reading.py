@@ -1,7 +1,7 @@
 """Reading topics from one offset to another, outside any group."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -145,6 +145,16 @@ async def last_checkpoints(reader: AIOKafkaConsumer, partitions: Sequence[TopicP
         except CorruptState:
             continue
     return found
+
+
+async def decided_positions(
+    clients: KafkaClients, state_topic: str, input_topic: str, partitions: Collection[int]
+) -> Mapping[int, int]:
+    """How far these partitions of the input are decided, as their last checkpoints say. Raises KafkaError."""
+    wanted = [TopicPartition(state_topic, partition) for partition in partitions]
+    async with started(clients.reader()) as reader:
+        found = await last_checkpoints(reader, wanted)
+    return {position.partition: position.offset for position in found if position.topic == input_topic}
 
 
 async def last_checkpoint_values(

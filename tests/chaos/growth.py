@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.errors import KafkaError
 
 from tests.chaos.faults import MISSED_SECONDS, Scene
-from tests.chaos.happened import Window
+from tests.chaos.happened import Growth, Window
 from tests.support.kafka import admin
 
 NOTICED_SECONDS = 60.0
@@ -29,6 +29,7 @@ async def grow(scene: Scene, after: float) -> None:
                     raise TimeoutError(f"{topic} cannot get {count} partitions")
                 await asyncio.sleep(0.2)
         noticed = time.time() + NOTICED_SECONDS + MISSED_SECONDS
+        scene.happened.growths.append(Growth(begun, count - 1))
         scene.happened.windows.append(Window(begun, noticed, partition=count - 1))
         scene.reader.partitions = scene.traffic.partitions = count
 

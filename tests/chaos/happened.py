@@ -48,6 +48,14 @@ class Hidden:
 
 
 @dataclass(frozen=True, slots=True)
+class Growth:
+    """From ``at`` on the events topic has more partitions than the ``before`` that there were."""
+
+    at: float
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rotation:
     """From ``at`` on what went through a provider's key ``old`` goes through ``new``, and ``old`` is a retired key."""
 
@@ -77,6 +85,7 @@ class Happened:
     refusals: list[Refusal] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     hidden: list[Hidden] = field(default_factory=list)
+    growths: list[Growth] = field(default_factory=list)
     shared: list[tuple[float, float]] = field(default_factory=list)
     rotations: list[Rotation] = field(default_factory=list)
     renderings: list[Rendering] = field(default_factory=list)

@@ -30,7 +30,7 @@ from tests.chaos.happened import Happened, Rendering, Rotation
 from tests.chaos.keying import BY_AGENT, dedup_key, ends_of, is_of, session_of
 from tests.chaos.lives import joined, lives
 from tests.chaos.reader import Event, Reader
-from tests.chaos.traffic import Traffic, _home
+from tests.chaos.traffic import Traffic, home
 from tests.support.service import World
 
 KEY = "g:p-1"
@@ -350,7 +350,7 @@ def test_with_a_stage_all_is_decided_when_the_stage_and_the_pipeline_are_at_thei
 
 
 def test_where_sessions_move_they_are_where_librdkafka_sends_their_key() -> None:
-    homes = {name: (_home(name, 6), _home(name, 12)) for name in (f"p1-{number}" for number in range(100))}
+    homes = {name: (home(name, 6), home(name, 12)) for name in (f"p1-{number}" for number in range(100))}
     assert all(0 <= before < 6 and 0 <= after < 12 for before, after in homes.values())
     assert 20 < sum(before != after for before, after in homes.values()) < 80
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from providers.sandbox import Call, Moment, Sandbox
-from tests.chaos.happened import Happened, Hidden, Refusal, Window
+from tests.chaos.happened import Growth, Happened, Hidden, Refusal, Window
 from tests.chaos.keying import dedup_key
 from tests.chaos.lateness import Page, lateness, pages
 from tests.chaos.reader import Event, Reader
+from tests.chaos.traffic import home
 from tests.support.service import World
 
 NOW = 1_000.0
@@ -127,6 +128,21 @@ def test_what_was_hidden_by_a_transaction_waits_from_its_end_on() -> None:
     )
     assert [page.known for page in told.pages(happened)] == [NOW + 98]
     assert [page.known for page in told.pages()] == [NOW]
+
+
+def test_what_has_moved_here_waits_for_a_hidden_home_of_before_for_a_minute_at_most() -> None:
+    told = Told()
+    old, new = home("p-1", 6), home("p-1", 7)
+    assert old != new
+    told.asked(told.produced("e0", NOW, partition=new), NOW + 70)
+    grown = [Growth(NOW - 9, 6)]
+    hidden = [Hidden(old, NOW - 20, NOW + 30)]
+    assert [page.known for page in told.pages(Happened(hidden=hidden, growths=grown))] == [NOW + 30]
+    hidden = [Hidden(old, NOW - 20, NOW + 90)]
+    assert [page.known for page in told.pages(Happened(hidden=hidden, growths=grown))] == [NOW + 60]
+    assert [page.known for page in told.pages(Happened(hidden=hidden))] == [NOW]
+    other = [Hidden(new + 1, NOW - 20, NOW + 90)]
+    assert [page.known for page in told.pages(Happened(hidden=other, growths=grown))] == [NOW]
 
 
 def test_what_is_refused_for_ever_is_no_page_and_what_met_a_fault_is_marked() -> None:

@@ -131,7 +131,7 @@ class Traffic:
         event_id = str(fields["event_id"]) if fields is not None else ""
         value = encode(fields) if fields is not None else b"{not json"
         if self.moves and self.partitions is not None:
-            partition = _home(session, self.partitions)
+            partition = home(session, self.partitions)
         while partition is not None and partition not in await producer.partitions_for(self.topic):
             await producer.client.force_metadata_update()  # it was added just now
             await asyncio.sleep(0.05)
@@ -165,7 +165,7 @@ class Traffic:
                     chance.randint(*habits.actions),
                     ends,
                     ends and chance.random() < GOES_ON,
-                    None if self.partitions is None else _home(name, self.partitions),
+                    None if self.partitions is None else home(name, self.partitions),
                 )
                 sessions.append(started)
                 begun = event(session=name, allowed=True, event_type="session_start", guard="engine")
@@ -193,7 +193,7 @@ def _guard(partition: int) -> str:
     return GUARDS[partition % len(GUARDS)]
 
 
-def _home(session: str, partitions: int) -> int:
+def home(session: str, partitions: int) -> int:
     """Where librdkafka's producers send what has this key."""
     return zlib.crc32(session.encode()) % partitions
 

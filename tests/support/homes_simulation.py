@@ -7,7 +7,7 @@ of what was promised (design section 17); in the end everything is told, and res
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,7 @@ from providers.delivery.outbox import Dispatch
 from providers.provider import Request
 from providers.retry import Backoff
 from state.alert import Alert, Ending, Policy, Status
+from state.records import CHECKPOINT_KEY, decode_position
 from state.store import Store
 from state.violation import Record
 from tests.support import simulation
@@ -207,6 +208,7 @@ class Member:
             TOPIC,
             admin=self,
             progress=homes.progress,
+            decided=homes.checkpoints,
             feedback_ends=self.reader.ends,
             is_needed=lambda: self.task.wants_to_know_all,
             clock=homes.clock,
@@ -342,6 +344,10 @@ class Homes:
 
     def _join(self) -> None:
         self.members.append(Member(self, len(self.members)))
+
+    async def checkpoints(self, partitions: Collection[int]) -> Mapping[int, int]:
+        states = {number: self.partitions[number].state.get(CHECKPOINT_KEY) for number in partitions}
+        return {number: decode_position(value).offset for number, value in states.items() if value is not None}
 
     async def progress(self) -> Mapping[int, GroupPosition]:
         positions = {}

@@ -84,7 +84,14 @@ class World:
         log: Any = structlog.get_logger()
         nobody: Any = None
         self.whole = WholeInput(
-            "events", admin=nobody, progress=nobody, feedback_ends=nobody, is_needed=nobody, clock=clock, log=log
+            "events",
+            admin=nobody,
+            progress=nobody,
+            decided=nobody,
+            feedback_ends=nobody,
+            is_needed=nobody,
+            clock=clock,
+            log=log,
         )
         self.moving = Moving(
             partition=0,

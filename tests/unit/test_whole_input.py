@@ -1,6 +1,6 @@
 """What is known of all partitions, and up to which moment that says that nothing is under way."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +21,7 @@ class World:
         self.loop = VirtualLoop()
         self.counts = [2]
         self.positions: dict[int, GroupPosition] = {0: GroupPosition(5, 5, 5), 1: GroupPosition(3, 3, 3)}
+        self.decided: dict[int, int] = {}
         self.feedback = {0: 0}
         self.is_needed = True
         self.asked = 0
@@ -28,6 +29,7 @@ class World:
             "events",
             admin=self,
             progress=self.progress,
+            decided=self.checkpoints,
             feedback_ends=self.feedback_ends,
             is_needed=lambda: self.is_needed,
             clock=Clock(wall=lambda: 0.0, monotonic=self.loop.time),
@@ -41,6 +43,9 @@ class World:
 
     async def progress(self) -> Mapping[int, GroupPosition]:
         return dict(self.positions)
+
+    async def checkpoints(self, partitions: Collection[int]) -> Mapping[int, int]:
+        return {partition: self.decided[partition] for partition in partitions if partition in self.decided}
 
     async def feedback_ends(self) -> Mapping[int, int]:
         return dict(self.feedback)
@@ -71,6 +76,20 @@ def test_one_partition_that_is_behind_holds_all_up() -> None:
     world.positions[1] = GroupPosition(4, 9, 9)
     world.look()
     assert world.whole.decided_to({}) == second, "the end of then is decided, that of now is not"
+
+
+def test_what_is_owed_for_ever_is_decided_all_the_same() -> None:
+    world = World()
+    first = world.look()
+    world.positions[1] = GroupPosition(3, 9, 9)  # the event at 3 is owed, and what came since is decided
+    second = world.look()
+    world.decided = {1: 8}
+    world.look()
+    assert world.whole.decided_to({}) == first
+    world.decided = {1: 9}
+    world.look()
+    assert world.whole.decided_to({}) is not None
+    assert world.whole.decided_to({}) >= second  # type: ignore[operator]
 
 
 def test_what_was_forwarded_has_to_be_taken() -> None:
