@@ -20,8 +20,9 @@ from tests.chaos.reader import Event, Reader
 from tests.chaos.traffic import home
 
 LATE_SECONDS = 5.0
-HOME_SECONDS = 60.0
 """A page is late that waited so much longer than the rate of its key allows."""
+HOME_SECONDS = 60.0
+"""For so long a home waits for those of before with what is new to it (design section 17, rule 4)."""
 
 PAGES_PART = 3 / 5
 """Of five requests at least so many may be pages: one is a resolve, one is told again (design section 13)."""

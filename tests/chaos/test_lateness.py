@@ -141,7 +141,7 @@ def test_what_has_moved_here_waits_for_a_hidden_home_of_before_for_a_minute_at_m
     hidden = [Hidden(old, NOW - 20, NOW + 90)]
     assert [page.known for page in told.pages(Happened(hidden=hidden, growths=grown))] == [NOW + 60]
     assert [page.known for page in told.pages(Happened(hidden=hidden))] == [NOW]
-    other = [Hidden(new + 1, NOW - 20, NOW + 90)]
+    other = [Hidden(one, NOW - 20, NOW + 90) for one in range(7) if one not in (old, new)]
     assert [page.known for page in told.pages(Happened(hidden=other, growths=grown))] == [NOW]
 
 
