@@ -17,19 +17,19 @@ from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.group.membership import RESTORES_AT_A_TIME, MemberRunner
 from consumer.homes.whole_input import WholeInput
-from consumer.input.progress import PEACE_SECONDS
-from consumer.input.source import Source
+from consumer.input.partition_input import PartitionInput
+from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.reading import partitions_of
 from consumer.partition.ownership import Proofs
-from consumer.partition.task import Surroundings, Task
+from consumer.partition.task import Task, TaskContext
 from consumer.pipeline import Pipeline
 from consumer.repartition.counterpart import Counterpart
 from consumer.repartition.former_stage import FormerStage
-from consumer.repartition.forwarder import Forwarder, StageSurroundings, Stamps
+from consumer.repartition.forwarder import Forwarder, StageContext, Stamps
 from consumer.repartition.stage import Repartition
-from consumer.repartition.stage_progress import Upstream
+from consumer.repartition.stage_progress import StageProgress
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
@@ -59,14 +59,14 @@ class PipelineRunner(MemberRunner[Task]):
         metrics: Metrics,
         clock: Clock,
         log: FilteringBoundLogger,
-        peace_seconds: float = PEACE_SECONDS,
+        quiescent_seconds: float = QUIESCENT_SECONDS,
     ) -> None:
         super().__init__(
             pipeline.provider.name, config, clients=clients, dead_letter_limit=dead_letter_limit, clock=clock, log=log
         )
         self.pipeline = pipeline
         self.stage = stage
-        self._peace_seconds = peace_seconds
+        self._peace_seconds = quiescent_seconds
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         self._key_watch = KeyWatch(config.kafka.event_key, self._metrics, self._log)
         breaker = config.delivery.circuit_breaker
@@ -106,7 +106,7 @@ class PipelineRunner(MemberRunner[Task]):
             metrics=self._metrics,
             log=self._log,
         )
-        upstream = self._upstream(proofs) if self.stage is not None else None
+        stage_progress = self._upstream(proofs) if self.stage is not None else None
         whole = WholeInput(
             pipeline.input_topic,
             admin=admin,
@@ -117,7 +117,7 @@ class PipelineRunner(MemberRunner[Task]):
             clock=clock,
             log=self._log,
         )
-        surroundings = Surroundings(
+        context = TaskContext(
             pipeline=pipeline,
             clients=self._clients,
             delivery=self._delivery,
@@ -127,9 +127,9 @@ class PipelineRunner(MemberRunner[Task]):
             clock=clock,
             letterbox=self._letterbox,
             record_clock=self._record_clock,
-            peace_seconds=self._peace_seconds,
+            quiescent_seconds=self._peace_seconds,
             feedback=feedback,
-            upstream=upstream,
+            stage_progress=stage_progress,
             key_watch=self._key_watch,
             whole=whole,
             partitioner=PARTITIONERS[config.kafka.partitioner],
@@ -138,8 +138,8 @@ class PipelineRunner(MemberRunner[Task]):
             turns=self._turns,
         )
 
-        def make_task(source: Source) -> Task:
-            return Task(source, surroundings, self._log.bind(partition=source.partition.partition))
+        def make_task(source: PartitionInput) -> Task:
+            return Task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
             topic=pipeline.input_topic,
@@ -154,7 +154,7 @@ class PipelineRunner(MemberRunner[Task]):
             metrics=self._metrics,
             make_task=make_task,
         )
-        async with feedback.reading(), _running(upstream), _running(whole):
+        async with feedback.reading(), _running(stage_progress), _running(whole):
             await member.run(stopping, config.delivery.shutdown_grace)
 
     def _former_stage(self, admin: AIOKafkaAdminClient) -> FormerStage:
@@ -169,12 +169,12 @@ class PipelineRunner(MemberRunner[Task]):
         )
         return FormerStage(self._clients, admin, stage, kafka.keyed_topic(name), self._log)
 
-    def _upstream(self, proofs: Proofs) -> Upstream:
+    def _upstream(self, proofs: Proofs) -> StageProgress:
         assert self.stage is not None
-        return Upstream(
+        return StageProgress(
             self.stage.group_progress,
             proof_interval=proofs.interval,
-            peace_seconds=self._peace_seconds,
+            quiescent_seconds=self._peace_seconds,
             quiet_seconds=self.pipeline.policy.quiet_seconds,
             clock=self._clock,
             log=self._log,
@@ -248,7 +248,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         config, stage = self._config, self._stage
         consumer = self._clients.member(stage.group_id)
         proofs = Proofs(consumer, config.kafka.session_timeout, self._clock)
-        surroundings = StageSurroundings(
+        context = StageContext(
             stage=stage,
             partitions=partial(self._count, admin),
             behind=Counterpart(
@@ -270,8 +270,8 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             turns=self._turns,
         )
 
-        def make_task(source: Source) -> Forwarder:
-            return Forwarder(source, surroundings, self._log.bind(partition=source.partition.partition))
+        def make_task(source: PartitionInput) -> Forwarder:
+            return Forwarder(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
             topic=stage.input_topic,
@@ -313,7 +313,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
 
 
 @asynccontextmanager
-async def _running(work: Upstream | WholeInput | Turns | None) -> AsyncIterator[None]:
+async def _running(work: StageProgress | WholeInput | Turns | None) -> AsyncIterator[None]:
     if work is None:
         yield
         return

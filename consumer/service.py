@@ -14,10 +14,10 @@ from structlog.typing import FilteringBoundLogger
 from consumer.build import build_pipelines, build_repartition
 from consumer.clock import Clock
 from consumer.config import Config
-from consumer.group.heartbeat import Vouching
+from consumer.group.heartbeat import HeartbeatOwner
 from consumer.group.membership import MemberRunner
 from consumer.ingest.service import ingesting, kafka_producers
-from consumer.input.progress import PEACE_SECONDS
+from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.foreign import foreign_topics
 from consumer.kafka.rights import try_dead_letters
@@ -47,7 +47,7 @@ async def run_service(
     log: FilteringBoundLogger,
     *,
     clock: Clock | None = None,
-    peace_seconds: float = PEACE_SECONDS,
+    quiescent_seconds: float = QUIESCENT_SECONDS,
     dropped_lines: DroppedLines = dict,
 ) -> None:
     """Run until ``stopping`` is set, then drain and leave. ``dropped_lines`` counts what of the log was not written.
@@ -79,7 +79,7 @@ async def run_service(
                 metrics=metrics,
                 clock=clock,
                 log=log,
-                peace_seconds=peace_seconds,
+                quiescent_seconds=quiescent_seconds,
             )
             for pipeline in pipelines
         ]
@@ -137,14 +137,14 @@ def _heartbeats(
         calls = runner.pipeline.provider.heartbeat
         if calls is None:
             continue
-        vouching = Vouching(runner, runner.stage, log)
+        owner = HeartbeatOwner(runner, runner.stage, log)
 
-        def healthy(runner: PipelineRunner = runner, vouching: Vouching = vouching) -> str | None:
+        def healthy(runner: PipelineRunner = runner, owner: HeartbeatOwner = owner) -> str | None:
             stages = [runner.stage.health()] if runner.stage is not None else []
-            return heartbeat_reason([replace(runner.health(), stuck=vouching.stuck), *stages])
+            return heartbeat_reason([replace(runner.health(), stuck=owner.stuck), *stages])
 
         heartbeat = Heartbeat(calls, sender=sender, healthy=healthy, log=log, on_ping=metrics.heartbeat)
-        yield vouching.run(heartbeat)
+        yield owner.run(heartbeat)
 
 
 async def _await_topics(

@@ -20,11 +20,11 @@ from pathlib import Path
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from consumer.demo import tether
+from consumer.demo import child_guard
 from providers.errors import UserError
 
 HOST = "127.0.0.1"
-STOP_SECONDS = tether.GRACE_SECONDS + 2.0
+STOP_SECONDS = child_guard.GRACE_SECONDS + 2.0
 
 
 class EmbeddedBrokerError(UserError):
@@ -90,7 +90,7 @@ def _start(binary: Path, *, port: int, data_dir: Path, output: Path) -> "subproc
         apart = subprocess.CREATE_NEW_PROCESS_GROUP
     with output.open("wb") as sink:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", tether.__file__, *command],
+            [sys.executable, "-I", "-S", child_guard.__file__, *command],
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=subprocess.STDOUT,

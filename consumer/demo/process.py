@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from consumer.demo import tether
+from consumer.demo import child_guard
 
-STOP_SECONDS = tether.GRACE_SECONDS + 2.0
+STOP_SECONDS = child_guard.GRACE_SECONDS + 2.0
 TAIL_LINES = 12
 _TAIL_BYTES = 64 * 1024
 
@@ -50,7 +50,7 @@ def _start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
         apart = subprocess.CREATE_NEW_PROCESS_GROUP
     with log.open("wb") as sink:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", tether.__file__, *command],
+            [sys.executable, "-I", "-S", child_guard.__file__, *command],
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=subprocess.STDOUT,
@@ -61,7 +61,7 @@ def _start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
 
 async def _stop(process: "subprocess.Popen[bytes]") -> None:
     assert process.stdin is not None
-    process.stdin.close()  # which the tether takes for the end
+    process.stdin.close()  # which the guard takes for the end
     try:
         await asyncio.to_thread(process.wait, STOP_SECONDS)
     except subprocess.TimeoutExpired:

@@ -56,7 +56,7 @@ class Standing:
                 yield f"{self._what} {partition} has had a lag of {found.end - found.committed} without progress"
 
 
-class Vouching:
+class HeartbeatOwner:
     """Runs the heartbeat while this member owns partition 0, and watches the partitions of all others."""
 
     def __init__(self, group: Group, stage: Group | None, log: FilteringBoundLogger) -> None:

@@ -24,8 +24,8 @@ from consumer.group.fetching import Fetching
 from consumer.group.state_watch import StateWatch
 from consumer.group.topic_watch import TopicWatch
 from consumer.input.first_start import FirstStart
+from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import GroupPosition
-from consumer.input.source import Source
 from consumer.kafka.clients import KafkaClients, start_client, stop_consumer, to_the_end
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.transaction import FAILURES, Refused, Unanswered
@@ -91,7 +91,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         proofs: Proofs,
         sender: Sender | None,
         backoff: Backoff,
-        make_task: Callable[[Source], T],
+        make_task: Callable[[PartitionInput], T],
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -119,7 +119,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._turns = turns
         self._state_watch = watch_state(self._running) if watch_state is not None else None
         self._tasks: dict[TopicPartition, T] = {}
-        self._keepers: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._supervisors: dict[TopicPartition, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._has_been_member = self._is_lost = False
         self._fault: asyncio.Future[None] | None = None
@@ -322,7 +322,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             self._sender.set_share(len(partitions) / len(everything) if partitions else 0.0)
         assert self._group is not None
         for partition in partitions:
-            self._keepers[partition] = self._group.create_task(self._keep(partition))
+            self._supervisors[partition] = self._group.create_task(self._supervise(partition))
 
     async def _release(self, grace: float) -> None:
         """Drain all tasks, conclude with a last commit, end them (design section 6.9).
@@ -331,16 +331,16 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         """
         self._proofs.revoke()
         async with self._releasing:
-            tasks, keepers = self._tasks, self._keepers
-            self._tasks, self._keepers = {}, {}
+            tasks, supervisors = self._tasks, self._supervisors
+            self._tasks, self._supervisors = {}, {}
             self.assigned = None
             # What does not run yet has nothing to drain, and must not prove anything any more.
-            idle = [keeper for partition, keeper in keepers.items() if not self._runs(tasks, partition)]
+            idle = [supervisor for partition, supervisor in supervisors.items() if not self._runs(tasks, partition)]
             try:
                 await asyncio.gather(self._end(idle), *(task.drain(grace) for task in tasks.values()))
                 await self._conclude(tasks)
             finally:
-                await self._end(keepers.values())
+                await self._end(supervisors.values())
 
     @staticmethod
     def _runs(tasks: Mapping[TopicPartition, T], partition: TopicPartition) -> bool:
@@ -363,18 +363,18 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._log.warning("not_owner", error=str(error))
         self._metrics.proof("refused")
         self._proofs.revoke()
-        keepers, self._keepers, self._tasks = self._keepers, {}, {}
+        supervisors, self._supervisors, self._tasks = self._supervisors, {}, {}
         self.assigned = None
         self._is_lost |= error.unknown_member
         current = asyncio.current_task()
-        await self._end(keeper for keeper in keepers.values() if keeper is not current)
+        await self._end(supervisor for supervisor in supervisors.values() if supervisor is not current)
         if not error.rejoins:
             raise error
 
-    async def _end(self, keepers: Iterable[asyncio.Task[None]]) -> None:
-        ending = list(keepers)
-        for keeper in ending:
-            keeper.cancel()
+    async def _end(self, supervisors: Iterable[asyncio.Task[None]]) -> None:
+        ending = list(supervisors)
+        for supervisor in ending:
+            supervisor.cancel()
         if ending:
             await asyncio.wait(ending)
 
@@ -392,9 +392,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     # loops
 
-    async def _keep(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
+    async def _supervise(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
         """Keep a task for an assigned partition: after trouble, build it again from the first step."""
-        source = Source(
+        source = PartitionInput(
             self._consumer,
             self._admin,
             self._group_id,
@@ -406,7 +406,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         )
         failures = 0
         # What was released meanwhile is kept by nobody, or by another.
-        while self._keepers.get(partition) is asyncio.current_task():
+        while self._supervisors.get(partition) is asyncio.current_task():
             task = self._tasks[partition] = self._make_task(source)
             self._topics.ask()
             started = self._clock.monotonic()
@@ -476,12 +476,12 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             await self._build_again(partition, missing)
 
     async def _build_again(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
-        keeper = self._keepers.get(partition)
-        if keeper is not None:
-            await self._end([keeper])
-            if self._keepers.get(partition) is keeper:  # it has not been released meanwhile
+        supervisor = self._supervisors.get(partition)
+        if supervisor is not None:
+            await self._end([supervisor])
+            if self._supervisors.get(partition) is supervisor:  # it has not been released meanwhile
                 assert self._group is not None
-                self._keepers[partition] = self._group.create_task(self._keep(partition, suspect))
+                self._supervisors[partition] = self._group.create_task(self._supervise(partition, suspect))
 
     async def _prove(self) -> None:
         while True:

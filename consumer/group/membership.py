@@ -17,8 +17,8 @@ from consumer.group.member import GroupMember, Sender
 from consumer.group.standstill import Standstill
 from consumer.group.state_watch import StateWatch
 from consumer.group.topic_watch import TopicWatch
+from consumer.input.partition_input import PartitionInput, StartFrom
 from consumer.input.progress import GroupPosition
-from consumer.input.source import Source, StartFrom
 from consumer.kafka.clients import KafkaClients, start_client
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.record_clock import RecordClock
@@ -136,7 +136,7 @@ class MemberRunner(ABC, Generic[T]):
         proofs: Proofs,
         sender: Sender | None,
         metrics: PipelineMetrics,
-        make_task: Callable[[Source], T],
+        make_task: Callable[[PartitionInput], T],
         before: str | None = None,
     ) -> GroupMember[T]:
         """``follower`` is the topic of the checkpoints: it must have as many partitions as ``topic``. ``before`` is the

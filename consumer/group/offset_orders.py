@@ -1,6 +1,6 @@
 """Orders to decide again, or to pass over, what lies before or behind a group's positions (design section 17).
 
-An order is a group offset with `ORDER_MARK`: the tasks go there, and their next checkpoints hold it. Kafka takes it
+An order is a group offset with `ORDER_METADATA`: the tasks go there, and their next checkpoints hold it. Kafka takes it
 only while the group has no members.
 """
 
@@ -14,7 +14,7 @@ from aiokafka.errors import CommitFailedError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.input.beginning import beginning
-from consumer.input.commit_metadata import ORDER_MARK
+from consumer.input.commit_metadata import ORDER_METADATA
 from consumer.input.look import looking
 from consumer.kafka.clients import KafkaClients, started
 from consumer.kafka.group_members import described_groups
@@ -137,7 +137,7 @@ async def order(clients: KafkaClients, group: Group, ordered: Sequence[Move]) ->
             consumer.seek(move.partition, move.target)  # a position that is set is never looked up
         consumer.pause(*(move.partition for move in ordered))
         try:
-            await consumer.commit({move.partition: OffsetAndMetadata(move.target, ORDER_MARK) for move in ordered})
+            await consumer.commit({move.partition: OffsetAndMetadata(move.target, ORDER_METADATA) for move in ordered})
         except (CommitFailedError, UnknownMemberIdError) as error:
             raise StartupError(_has_members(group)) from error
 

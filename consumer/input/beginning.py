@@ -154,7 +154,7 @@ def judge(committed: OffsetAndMetadata, checkpoint: Position | None, offset: int
 
     Whoever wants records decided again sets an offset before the last one that we have proved. What lies between that
     and the position comes of a reader that went on from ours, and what lies behind it would skip what nobody has
-    decided; neither is obeyed without `ORDER_MARK`. What was obeyed once is not again, for as long as the group can
+    decided; neither is obeyed without `ORDER_METADATA`. What was obeyed once is not again, for as long as the group can
     still have it: it would win after each crash.
     """
     given = committed.offset

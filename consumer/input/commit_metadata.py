@@ -4,17 +4,17 @@ from enum import Enum, auto
 
 from aiokafka.structs import OffsetAndMetadata
 
-MARK = "clawdstrike-alerting"
+COMMIT_METADATA = "clawdstrike-alerting"
 """The metadata of the commits of a task that has a checkpoint. It never changes: earlier releases know this one only,
 and take an offset with any other for an operator's."""
 
-START_MARK = f"{MARK} start"
+START_METADATA = f"{COMMIT_METADATA} start"
 """Of the first commit of a pipeline that has never been: its configured start, before there is any checkpoint."""
 
-BEGINNING_MARK = f"{MARK} beginning"
+BEGINNING_METADATA = f"{COMMIT_METADATA} beginning"
 """Of the first commit of any other partition without an offset: its beginning."""
 
-ORDER_MARK = f"{MARK} order"
+ORDER_METADATA = f"{COMMIT_METADATA} order"
 """Of what ``offsets rewind`` and ``offsets skip`` set: it is obeyed, wherever it is."""
 
 
@@ -30,7 +30,12 @@ class Whose(Enum):
     """Anybody else's: Kafka's tools, or a reader with our group's id."""
 
 
-_WHOSE = {MARK: Whose.OURS, START_MARK: Whose.FIRST, BEGINNING_MARK: Whose.FIRST, ORDER_MARK: Whose.ORDER}
+_WHOSE = {
+    COMMIT_METADATA: Whose.OURS,
+    START_METADATA: Whose.FIRST,
+    BEGINNING_METADATA: Whose.FIRST,
+    ORDER_METADATA: Whose.ORDER,
+}
 
 
 def proved(committed: OffsetAndMetadata) -> int | None:

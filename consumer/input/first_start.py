@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.input.commit_metadata import MARK, START_MARK, is_ours
+from consumer.input.commit_metadata import COMMIT_METADATA, START_METADATA, is_ours
 from consumer.kafka.clients import KafkaClients, started
 from consumer.kafka.group_offsets import group_offsets
 from consumer.kafka.reading import bounds, read
@@ -77,6 +77,6 @@ def has_begun(offsets: Iterable[OffsetAndMetadata]) -> bool | None:
     Where a configured start is still to be seen, the pipeline is just beginning, whatever others have committed since.
     """
     marks = {found.metadata for found in offsets if found.offset >= 0}
-    if START_MARK in marks:
+    if START_METADATA in marks:
         return False
-    return True if MARK in marks else None
+    return True if COMMIT_METADATA in marks else None

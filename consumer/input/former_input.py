@@ -14,7 +14,7 @@ from consumer.events.event import FetchedRecord
 from consumer.input.beginning import Log, beginning
 from consumer.input.inputs import Inputs
 from consumer.input.look import looking
-from consumer.input.source import Source
+from consumer.input.partition_input import PartitionInput
 from consumer.kafka.clients import KafkaClients, started
 from consumer.kafka.reading import read
 from consumer.kafka.settled import settled_end
@@ -30,7 +30,7 @@ class StageBefore(Protocol):
         ...
 
     async def input(
-        self, source: Source, own: Position | None, of_stage: Position | None, inputs: Inputs
+        self, source: PartitionInput, own: Position | None, of_stage: Position | None, inputs: Inputs
     ) -> "FormerInput | None":
         """What it has forwarded to the partition with this number; None if nothing of that is still to be decided."""
         ...

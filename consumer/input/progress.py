@@ -10,7 +10,7 @@ from typing import Protocol
 FRESH_SECONDS = 5.0
 """A task is caught up now if it is caught up to a moment that is less than this ago."""
 
-PEACE_SECONDS = 30.0
+QUIESCENT_SECONDS = 30.0
 """Quiet counts only when the task has been caught up throughout this long."""
 
 STANDSTILL_SECONDS = 60.0
@@ -27,7 +27,7 @@ class Before(Protocol):
     """What stands before a partition: all of its records are known only if that has let everything through."""
 
     def is_caught_up(self, now: float) -> bool: ...
-    def is_peace(self, now: float) -> bool: ...
+    def is_quiescent(self, now: float) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ class Progress:
 
     def __init__(
         self,
-        peace_seconds: float = PEACE_SECONDS,
+        quiescent_seconds: float = QUIESCENT_SECONDS,
         *,
         fresh_seconds: float = FRESH_SECONDS,
         quiet_seconds: float | None = None,
         before: Before | None = None,
     ) -> None:
-        self._peace_seconds = peace_seconds
+        self._peace_seconds = quiescent_seconds
         self._before = before
         open_seconds = STANDSTILL_SECONDS if quiet_seconds is None else quiet_seconds * OPEN_SHARE
         self._readable = _Marks(fresh_seconds)
@@ -121,11 +121,11 @@ class Progress:
         """Whether everything up to a moment that is recent enough has been decided."""
         return self._is_fresh(now) and (self._before is None or self._before.is_caught_up(now))
 
-    def is_peace(self, now: float) -> bool:
-        """Whether quiet may be read as peace: caught up now, and at every moment of the last ``peace_seconds``."""
+    def is_quiescent(self, now: float) -> bool:
+        """Whether quiet may be read as peace: caught up now, and at every moment of the last ``quiescent_seconds``."""
         if self._fresh_since is None or now - self._fresh_since < self._peace_seconds:
             return False
-        return self._is_fresh(now) and (self._before is None or self._before.is_peace(now))
+        return self._is_fresh(now) and (self._before is None or self._before.is_quiescent(now))
 
     def _is_fresh(self, now: float) -> bool:
         if self._held_back is not None and self._held_back.stands_still(now):

@@ -26,7 +26,7 @@ from consumer.input.beginning import (
     proof_of,
 )
 from consumer.input.commit_metadata import Whose, whose
-from consumer.input.source import Source
+from consumer.input.partition_input import PartitionInput
 from consumer.kafka.clients import KafkaClients
 from consumer.telemetry.metrics import PipelineMetrics
 from state.anchors import Anchor, AnchorRecord, Anchors, below, with_decided
@@ -40,7 +40,12 @@ class Whereabouts:
     """The anchors of one task, the group offset that it proved last, and one of somebody else that it has obeyed."""
 
     def __init__(
-        self, source: Source, clients: KafkaClients, metrics: PipelineMetrics, clock: Clock, log: FilteringBoundLogger
+        self,
+        source: PartitionInput,
+        clients: KafkaClients,
+        metrics: PipelineMetrics,
+        clock: Clock,
+        log: FilteringBoundLogger,
     ) -> None:
         self._source = source
         self._clients = clients

@@ -18,10 +18,10 @@ from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import FetchedRecord
 from consumer.input.beginning import Beginning
-from consumer.input.commit_metadata import MARK, Whose, whose
+from consumer.input.commit_metadata import COMMIT_METADATA, Whose, whose
 from consumer.input.inputs import Inputs
+from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
-from consumer.input.source import Source
 from consumer.input.whereabouts import Whereabouts
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients, close_producer, start_producer, task_id
 from consumer.kafka.committed import is_committed
@@ -72,7 +72,7 @@ class OwnedPartition(ABC):
 
     def __init__(
         self,
-        source: Source,
+        source: PartitionInput,
         *,
         group_id: str,
         clients: KafkaClients,
@@ -288,7 +288,7 @@ class OwnedPartition(ABC):
     async def _go_on_with(self, committed: OffsetAndMetadata) -> None:
         """Set what the next proof is to commit: never an offset that was ignored."""
         holds = self._whereabouts.holds
-        goes_on_with = holds or OffsetAndMetadata(self._provable(), MARK)
+        goes_on_with = holds or OffsetAndMetadata(self._provable(), COMMIT_METADATA)
         if holds not in (None, committed) or goes_on_with.offset < committed.offset:
             # Before anything is decided: a crash must neither move where it begins nor leave what is ahead of that.
             await self._proofs.prove({self.source.partition: goes_on_with})

@@ -30,12 +30,12 @@ from consumer.feedback.records import Command, Kind
 from consumer.homes.moving import Moving
 from consumer.homes.whole_input import WholeInput
 from consumer.input.beginning import Beginning, Log
-from consumer.input.commit_metadata import MARK, Whose, proved, whose
+from consumer.input.commit_metadata import COMMIT_METADATA, Whose, proved, whose
 from consumer.input.first_homes import have_never_moved
 from consumer.input.former_input import FormerInput, StageBefore
 from consumer.input.inputs import Inputs, inputs_of
+from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Before, Progress
-from consumer.input.source import Source
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.record_clock import RecordClock
@@ -79,7 +79,7 @@ _NOT_FORGOTTEN = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class TaskContext:
     """What the tasks of one member share."""
 
     pipeline: Pipeline
@@ -91,10 +91,10 @@ class Surroundings:
     clock: Clock
     letterbox: Letterbox
     record_clock: RecordClock
-    peace_seconds: float
+    quiescent_seconds: float
     feedback: FeedbackReader | None = None
     """None: this member takes no feedback."""
-    upstream: Before | None = None
+    stage_progress: Before | None = None
     """None: no repartition stage stands before these tasks."""
     key_watch: KeyWatch | None = None
     """None: nobody asks how the records are keyed."""
@@ -113,60 +113,60 @@ class Surroundings:
 class Task(OwnedPartition):
     """One partition of one pipeline: its alerts, what they owe, its transactional producer."""
 
-    def __init__(self, source: Source, surroundings: Surroundings, log: FilteringBoundLogger) -> None:
+    def __init__(self, source: PartitionInput, context: TaskContext, log: FilteringBoundLogger) -> None:
         super().__init__(
             source,
-            group_id=surroundings.pipeline.group_id,
-            clients=surroundings.clients,
-            proofs=surroundings.proofs,
-            restores=surroundings.restores,
-            commit_interval=surroundings.pipeline.commit_interval,
+            group_id=context.pipeline.group_id,
+            clients=context.clients,
+            proofs=context.proofs,
+            restores=context.restores,
+            commit_interval=context.pipeline.commit_interval,
             progress=Progress(
-                surroundings.peace_seconds,
-                quiet_seconds=surroundings.pipeline.policy.quiet_seconds,
-                before=surroundings.upstream,
+                context.quiescent_seconds,
+                quiet_seconds=context.pipeline.policy.quiet_seconds,
+                before=context.stage_progress,
             ),
-            metrics=surroundings.metrics,
-            record_clock=surroundings.record_clock,
-            clock=surroundings.clock,
+            metrics=context.metrics,
+            record_clock=context.record_clock,
+            clock=context.clock,
             log=log,
         )
         self.store = Store()
         self.left_alone = LeftAlone(
-            surroundings.pipeline.state_topic, source.partition.partition, surroundings.told_unreadable, log
+            context.pipeline.state_topic, source.partition.partition, context.told_unreadable, log
         )
         self._foreign_counts: Mapping[str, Counts] = {}  # of records that are left alone
         self._state_log: StateLog | None = None
         self._writing_again: Iterator[None] | None = None
         self._is_state_gone = False  # and nothing has been written since: also without an alert there is the position
         self._owing: list[str] = []
-        self._placing = Placing(surroundings.pipeline, log)
+        self._placing = Placing(context.pipeline, log)
         self._written_at: float | None = None
         self._former: FormerInput | None = None  # that is not decided to its end yet
-        self._with = surroundings
+        self._context = context
         self._sink: Sink
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
         self._moving = Moving(
             partition=source.partition.partition,
-            pipeline=surroundings.pipeline,
+            pipeline=context.pipeline,
             store=self.store,
             progress=self.progress,
             deeds=self,
-            clock=surroundings.clock,
-            metrics=surroundings.metrics,
+            clock=context.clock,
+            metrics=context.metrics,
             log=log,
-            whole=surroundings.whole,
-            partitioner=surroundings.partitioner,
+            whole=context.whole,
+            partitioner=context.partitioner,
         )
         self._outbox = TaskOutbox(
             partition=source.partition.partition,
-            pipeline=surroundings.pipeline,
+            pipeline=context.pipeline,
             store=self.store,
-            delivery=surroundings.delivery,
+            delivery=context.delivery,
             progress=self.progress,
-            clock=surroundings.clock,
-            metrics=surroundings.metrics,
+            clock=context.clock,
+            metrics=context.metrics,
             log=log,
             urgent=self._urgent.set,
             dead_letter=self._take_dead_letter,
@@ -175,14 +175,14 @@ class Task(OwnedPartition):
             voice=self._moving,
         )
         self._inbox = TaskInbox(
-            pipeline=surroundings.pipeline,
+            pipeline=context.pipeline,
             partition=source.partition.partition,
             store=self.store,
-            clock=surroundings.clock,
-            metrics=surroundings.metrics,
+            clock=context.clock,
+            metrics=context.metrics,
             log=log,
             is_running=lambda: self.is_running,
-            waits=lambda dedup_key: surroundings.delivery.is_busy(self._outbox, dedup_key),
+            waits=lambda dedup_key: context.delivery.is_busy(self._outbox, dedup_key),
             has_room=lambda replay: self._outbox.has_room_for(replay, self.position),
             changed=self._changed_by_feedback,
             ended=self._ended_by_feedback,
@@ -222,12 +222,12 @@ class Task(OwnedPartition):
     def _write_all_again(self, reason: str, end: int) -> None:
         self._log.error(
             "state_written_again",
-            topic=self._with.pipeline.state_topic,
+            topic=self._context.pipeline.state_topic,
             error=f"the topic was emptied or made anew: {reason}",
             end=end,
             alerts=len(self.store),
         )
-        self._with.metrics.state_written_again()
+        self._context.metrics.state_written_again()
         self._writing_again = self.store.write_all_again()
         self._is_state_gone = True
         self._urgent.set()
@@ -235,22 +235,22 @@ class Task(OwnedPartition):
     # own, restore
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
-        pipeline, partition = self._with.pipeline, self.source.partition.partition
+        pipeline, partition = self._context.pipeline, self.source.partition.partition
         self._sink = Sink(
             producer,
             pipeline.state_topic,
             partition,
-            self._with.letterbox,
-            self._with.record_clock,
-            self._with.turns,
-            self._with.feedback_topic,
+            self._context.letterbox,
+            self._context.record_clock,
+            self._context.turns,
+            self._context.feedback_topic,
         )
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
-        partition, clock = self.source.partition, self._with.clock
+        partition, clock = self.source.partition, self._context.clock
         started = clock.monotonic()
-        found = await restore(self._with.clients, self._with.pipeline.state_topic, partition.partition, self._log)
-        self._accept(found.position, self._with.pipeline.state_topic)
+        found = await restore(self._context.clients, self._context.pipeline.state_topic, partition.partition, self._log)
+        self._accept(found.position, self._context.pipeline.state_topic)
         inputs = await self._find_inputs(committed, found.position)
         begins = await self._go_on(committed, inputs, has_state=found.position is not None)
         await self._fill(found)
@@ -270,7 +270,7 @@ class Task(OwnedPartition):
     async def _find_inputs(self, committed: OffsetAndMetadata, own: Position | None) -> Inputs:
         """Where to go on in the input, which a repartition stage may have had until now; what that has forwarded is
         decided first."""
-        stage, partition = self._with.former_stage, self.source.partition
+        stage, partition = self._context.former_stage, self.source.partition
         if stage is None:
             return inputs_of(partition, own)
         of_stage = await stage.checkpoint(partition)
@@ -288,19 +288,19 @@ class Task(OwnedPartition):
         """
         orders: Mapping[int, int] | None = None if checkpointed is None else checkpointed.feedback
         taken = orders
-        if orders is None and self._with.feedback is not None:
-            orders = taken = await self._with.feedback.ends()
-            if self._with.whole is not None and whose(committed) is Whose.FIRST:
+        if orders is None and self._context.feedback is not None:
+            orders = taken = await self._context.feedback.ends()
+            if self._context.whole is not None and whose(committed) is Whose.FIRST:
                 taken = {}
         homes = None if checkpointed is None else checkpointed.homes
         if homes is not None:
             taken = self._held(homes, orders or {})
         if orders is not None:
             self._inbox.start(orders, taken)
-        if self._with.whole is None:
+        if self._context.whole is None:
             return
         is_of_other_input = checkpointed is not None and checkpointed.topic != self.source.partition.topic
-        partitions = await self._with.whole.count(at_least=0 if is_of_other_input else self._moving.partitions)
+        partitions = await self._context.whole.count(at_least=0 if is_of_other_input else self._moving.partitions)
         if is_of_other_input:
             self._moving.begin(partitions, have_never_moved=False)  # a stage has come or gone
         elif homes is None:
@@ -315,22 +315,22 @@ class Task(OwnedPartition):
         try:
             return self._moving.restore(homes, orders)
         except CorruptState as error:
-            topic, partition = self._with.pipeline.state_topic, self.source.partition.partition
+            topic, partition = self._context.pipeline.state_topic, self.source.partition.partition
             raise StateRefused(f"topic {topic}, partition {partition}: {error}") from error
 
     async def _ask_the_time(self, found: Restored) -> None:
         """What the last checkpoint says of the time and, where events can be too old, the newest record of the input:
         beside one that is read in a backlog every event of it is young."""
         times = [found.written_at]
-        if self._with.pipeline.max_event_age is not None:
-            times.append(await self.source.newest_time(self._with.clients))
+        if self._context.pipeline.max_event_age is not None:
+            times.append(await self.source.newest_time(self._context.clients))
         for time in times:
             if time is not None:
                 self._record_clock.saw(int(time * 1000))
 
     async def _fill(self, found: Restored) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
-        now = self._with.clock.moment()
+        now = self._context.clock.moment()
         placing = self._placing
         reunited: list[str] = []
 
@@ -353,8 +353,8 @@ class Task(OwnedPartition):
                     self._owing.append(alert.dedup_key)
                 yield alert
 
-        await self._with.turns.through(self.store.restore(as_of_now(), now.monotonic, found.counts))
-        await self._with.turns.through(self._write_reunited(reunited))
+        await self._context.turns.through(self.store.restore(as_of_now(), now.monotonic, found.counts))
+        await self._context.turns.through(self._write_reunited(reunited))
         self.left_alone.tell_number()
         self._foreign_counts = counts_of_unread(found.counts, self.left_alone.dedup_keys, self._has)
 
@@ -372,7 +372,7 @@ class Task(OwnedPartition):
         """The offsets of what is owed are of one log: beyond where this one is another they say nothing of it."""
         if is_of_other_input or begins.log is not Log.SAME:
             known = begins.offset if begins.log is Log.TRUNCATED and not is_of_other_input else 0
-            await self._with.turns.through(self._let_offsets_go(known))
+            await self._context.turns.through(self._let_offsets_go(known))
 
     def _let_offsets_go(self, known: int) -> Iterator[None]:
         for dedup_key in list(self._owing):
@@ -389,20 +389,20 @@ class Task(OwnedPartition):
     async def _restored(self) -> None:
         owing, self._owing = self._owing, []
         inherited_end = self._whereabouts.inherited_end
-        await self._with.turns.through(self._placing.moved_in(self.store))
+        await self._context.turns.through(self._placing.moved_in(self.store))
         self._placing.tell()
-        await self._with.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
+        await self._context.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
         if self._former is not None:
             self._hold_back(_FORMER_INPUT)
             self._urgent.set()
-        if self._with.feedback is not None:
-            self._with.feedback.attach(self._inbox)
+        if self._context.feedback is not None:
+            self._context.feedback.attach(self._inbox)
 
     # decide
 
     async def _decide(self, records: Sequence[FetchedRecord]) -> None:
-        decide, store, moving = self._with.pipeline.decide, self.store, self._moving
-        now, newest, elsewhere = self._with.clock.moment(), self._record_clock.newest(), moving.elsewhere
+        decide, store, moving = self._context.pipeline.decide, self.store, self._moving
+        now, newest, elsewhere = self._context.clock.moment(), self._record_clock.newest(), moving.elsewhere
         moving.sample(records[0])
         turn = perf_counter()
         concerned = 0
@@ -411,12 +411,12 @@ class Task(OwnedPartition):
                 decision = decide(record, store, now, newest, elsewhere)
             except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
                 self._log.error("decision_failed", offset=record.offset, exc_info=error)
-                decision = self._with.pipeline.undecidable(record, error)
+                decision = self._context.pipeline.undecidable(record, error)
             if decision is not None:
                 concerned += 1
-                if decision.unexpected_key is not None and self._with.key_watch is not None:
+                if decision.unexpected_key is not None and self._context.key_watch is not None:
                     partition = self.source.partition.partition
-                    self._with.key_watch.saw(partition, record.offset, decision.unexpected_key)
+                    self._context.key_watch.saw(partition, record.offset, decision.unexpected_key)
                 if decision.ends is not None:
                     self._passed(record.offset)  # a checkpoint may come in between
                     if not await self._end(decision):
@@ -430,18 +430,18 @@ class Task(OwnedPartition):
                 if not self.is_running:
                     records = records[:number]
                     break
-                now, newest, turn = self._with.clock.moment(), self._record_clock.newest(), perf_counter()
+                now, newest, turn = self._context.clock.moment(), self._record_clock.newest(), perf_counter()
                 elsewhere = moving.elsewhere
         if records:
             self._passed(records[-1].offset + 1)
-            self._with.metrics.events("ignored", len(records) - concerned)
+            self._context.metrics.events("ignored", len(records) - concerned)
         self._tell_outcomes()
 
     def _tell_outcomes(self) -> None:
         outcomes, self._outcomes = self._outcomes, Counter()
         self._counts.update(outcomes)
         for outcome, count in outcomes.items():
-            self._with.metrics.events(outcome, count)
+            self._context.metrics.events(outcome, count)
 
     def _apply(self, decision: Decision) -> None:
         counts = self._outcomes
@@ -468,7 +468,7 @@ class Task(OwnedPartition):
 
         False if the task closes meanwhile: its next owner decides the event again, and ends those that are left.
         """
-        await self._with.turns.through(self.ending(decision))
+        await self._context.turns.through(self.ending(decision))
         return self.is_running
 
     def ending(self, decision: Decision) -> Iterator[None]:
@@ -526,13 +526,13 @@ class Task(OwnedPartition):
 
     def undecidable_beside(self, record: Record, error: Exception) -> None:
         """A record of another partition cannot be decided, by a fault of ours."""
-        dead_letter = self._with.pipeline.undecidable(record, error).dead_letter
+        dead_letter = self._context.pipeline.undecidable(record, error).dead_letter
         assert dead_letter is not None
         self._take_dead_letter(dead_letter)
 
     def handed_over(self, alert: Alert) -> None:
         """The alert is another task's, and has left the store."""
-        self._with.delivery.changed(self._outbox, alert.dedup_key)
+        self._context.delivery.changed(self._outbox, alert.dedup_key)
 
     def taken_over(self, alert: Alert, before: Alert | None) -> None:
         """The alert was handed over, and is in the store; ``before`` is what was known of it here."""
@@ -543,7 +543,7 @@ class Task(OwnedPartition):
 
     def is_busy(self, dedup_key: str) -> bool:
         """Whether a request about the alert is on the wire."""
-        return self._with.delivery.is_busy(self._outbox, dedup_key)
+        return self._context.delivery.is_busy(self._outbox, dedup_key)
 
     def urge(self) -> None:
         """A checkpoint is to be written soon."""
@@ -583,7 +583,7 @@ class Task(OwnedPartition):
         """The alert is over, and has left the store, by what somebody else has said."""
         self._urgent.set()
         self._outbox.ended(alert)
-        self._with.delivery.changed(self._outbox, alert.dedup_key)
+        self._context.delivery.changed(self._outbox, alert.dedup_key)
 
     def _notified(self) -> None:
         self._counts["notified"] += 1
@@ -599,7 +599,7 @@ class Task(OwnedPartition):
                     return
 
     def _passing_of_time(self) -> Iterator[None]:
-        now = self._with.clock.moment()
+        now = self._context.clock.moment()
         if self._quiet(now.monotonic, 1):
             self._urgent.set()  # the next checkpoint holds what is over
         yield from self._moving.tick()
@@ -616,8 +616,8 @@ class Task(OwnedPartition):
         Quiet is counted from the last occurrence that this task has decided, by the monotonic clock: no wall clock can
         make a live problem look over (design section 14).
         """
-        seconds = self._with.pipeline.policy.quiet_seconds
-        if seconds is None or not self.progress.is_peace(now):
+        seconds = self._context.pipeline.policy.quiet_seconds
+        if seconds is None or not self.progress.is_quiescent(now):
             return []
         quiet_to = self._moving.quiet_to(now)
         if quiet_to is None:
@@ -627,7 +627,7 @@ class Task(OwnedPartition):
     async def _before_checkpoint(self) -> None:
         """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
         it; hand over what has its home elsewhere."""
-        turns, moving = self._with.turns, self._moving
+        turns, moving = self._context.turns, self._moving
         if self._former is not None:
             await self._decide_former(self._former)
         await turns.through(moving.take(self._inbox.moves, self._record_clock.newest))
@@ -635,13 +635,13 @@ class Task(OwnedPartition):
         await turns.through(self._end_quiet())
         await turns.through(moving.leave())
         if self._writing_again is not None:
-            await self._with.turns.through(self._write_again(self._writing_again))
+            await self._context.turns.through(self._write_again(self._writing_again))
 
     async def _decide_former(self, former: FormerInput) -> None:
         """Decide of a former input so much that one checkpoint can hold it; if that was all, the input may go on."""
         async with aclosing(former.records()) as found:
             async for records in found:
-                await self._with.turns.through(self._deciding(former, records))
+                await self._context.turns.through(self._deciding(former, records))
                 if not self.is_running or self.store.changes >= ENDED_AT_A_TIME or self.is_paused:
                     break
         if former.is_decided:
@@ -669,7 +669,7 @@ class Task(OwnedPartition):
 
     def _end_quiet(self) -> Iterator[None]:
         while self.is_running and self.store.changes < ENDED_AT_A_TIME:
-            quiet = self._quiet(self._with.clock.monotonic(), _ENDED_IN_A_TURN)
+            quiet = self._quiet(self._context.clock.monotonic(), _ENDED_IN_A_TURN)
             for alert in quiet:
                 # Others have had their turn meanwhile: something may have been heard of it.
                 if self.is_running and self.store.get(alert.dedup_key) is alert and self._over(alert, Ending.QUIET):
@@ -685,7 +685,7 @@ class Task(OwnedPartition):
         What was restored is as old as it was when it was last written down, and this task has run for a while: neither
         an earlier owner's clock nor this one's is trusted to say more.
         """
-        policy = self._with.pipeline.policy
+        policy = self._context.pipeline.policy
         least = max(LEAST_RUN_SECONDS, policy.quiet_seconds or 0.0)
         kept = 0
         heard_before = now.monotonic - min(least, policy.forget_seconds)
@@ -710,7 +710,7 @@ class Task(OwnedPartition):
         self._urgent.clear()
         orders, taken = self._inbox.positions, self._inbox.moves.positions
         place = self._place(orders)
-        if self._with.whole is not None:
+        if self._context.whole is not None:
             place = replace(place, homes=self._moving.to_json(taken, orders))
         if (former := self._former) is not None:
             place = replace(place, inputs={**place.inputs, former.topic: former.place})
@@ -725,8 +725,8 @@ class Task(OwnedPartition):
         provable, owed = self._provable(), self.store.owed_count
         foreign = {counts_key(key, has_beside=self._has(key)): counts for key, counts in self._foreign_counts.items()}
 
-        started = self._with.clock.monotonic()
-        cut = await divided(self.store, changed, self._with.turns)
+        started = self._context.clock.monotonic()
+        cut = await divided(self.store, changed, self._context.turns)
         checkpoint = Checkpoint(
             replace(cut, counts={**foreign, **cut.counts}) if foreign else cut,
             dead_letters,
@@ -735,10 +735,10 @@ class Task(OwnedPartition):
             moves,
         )
         written = await self._transact(lambda: checkpoint.commit(self._sink))
-        seconds = self._with.clock.monotonic() - started
-        self._checkpointed, self.committed = place, OffsetAndMetadata(provable, MARK)
+        seconds = self._context.clock.monotonic() - started
+        self._checkpointed, self.committed = place, OffsetAndMetadata(provable, COMMIT_METADATA)
         known = self.store.committed()
-        self._with.metrics.checkpoint(seconds)
+        self._context.metrics.checkpoint(seconds)
         self._log.debug(
             "checkpoint",
             position=place.offset,
@@ -755,12 +755,12 @@ class Task(OwnedPartition):
             self._write_all_again("it takes records before those that were written", written.offset)
         if self._writing_again is not None or self._moving.is_at_work or self._inbox.moves:
             self._urgent.set()
-        await self._with.turns.through(self._outbox.state_is_new(known))
+        await self._context.turns.through(self._outbox.state_is_new(known))
         await self._let_resolves_leave(checkpoint.cut)
 
     async def _let_resolves_leave(self, cut: Cut) -> None:
         """The state holds the intent now: what is still as it was in the cut may leave (design section 6.6)."""
-        await self._with.turns.through(self._leaving(cut))
+        await self._context.turns.through(self._leaving(cut))
 
     def _leaving(self, cut: Cut) -> Iterator[None]:
         for dedup_key, alert in cut.changes:
@@ -771,12 +771,12 @@ class Task(OwnedPartition):
     # close
 
     async def _withdraw(self, grace: float) -> None:
-        if self._with.feedback is not None:
-            self._with.feedback.detach(self._inbox)
-        await self._with.delivery.withdraw(self._outbox, grace)
+        if self._context.feedback is not None:
+            self._context.feedback.detach(self._inbox)
+        await self._context.delivery.withdraw(self._outbox, grace)
 
     def _closed(self) -> None:
         # Not by the way: a million alerts freed at once take half a second.
-        self._with.turns.later(self.store.emptied())
-        self._with.turns.later(self._outbox.emptied())
-        self._with.turns.later(self.left_alone.emptied())
+        self._context.turns.later(self.store.emptied())
+        self._context.turns.later(self._outbox.emptied())
+        self._context.turns.later(self.left_alone.emptied())

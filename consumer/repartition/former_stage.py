@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.input.commit_metadata import proved
 from consumer.input.former_input import FormerInput
 from consumer.input.inputs import Inputs
-from consumer.input.source import Source
+from consumer.input.partition_input import PartitionInput
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.topics_there import topics_there
 from consumer.repartition.counterpart import Counterpart
@@ -36,7 +36,7 @@ class FormerStage:
         return await self._stage.checkpoint(events.partition, of_input=events.topic)
 
     async def input(
-        self, source: Source, own: Position | None, of_stage: Position | None, inputs: Inputs
+        self, source: PartitionInput, own: Position | None, of_stage: Position | None, inputs: Inputs
     ) -> FormerInput | None:
         """What it had forwarded to the partition with this number; None if there is nothing to be decided of that.
 

@@ -18,10 +18,10 @@ from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.dlq.letterbox import Letterbox
 from consumer.events.event import TOMBSTONE, FetchedRecord
-from consumer.input.commit_metadata import MARK, proved
+from consumer.input.commit_metadata import COMMIT_METADATA, proved
 from consumer.input.inputs import inputs_of
+from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
-from consumer.input.source import Source
 from consumer.kafka.batches import Outgoing
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import partition_of
@@ -68,7 +68,7 @@ class Stamps:
 
 
 @dataclass(frozen=True, slots=True)
-class StageSurroundings:
+class StageContext:
     """What the forwarders of one member share. ``partitions`` asks how many the pipeline's input has: topics grow.
     ``behind`` are the pipeline's tasks, which may have read the events themselves until now."""
 
@@ -98,21 +98,21 @@ class _Cut:
 class Forwarder(OwnedPartition):
     """One partition of the engine's events: how far it is forwarded, and what the next checkpoint will forward."""
 
-    def __init__(self, source: Source, surroundings: StageSurroundings, log: FilteringBoundLogger) -> None:
+    def __init__(self, source: PartitionInput, context: StageContext, log: FilteringBoundLogger) -> None:
         super().__init__(
             source,
-            group_id=surroundings.stage.group_id,
-            clients=surroundings.clients,
-            proofs=surroundings.proofs,
-            restores=surroundings.restores,
-            commit_interval=surroundings.stage.pipeline.commit_interval,
+            group_id=context.stage.group_id,
+            clients=context.clients,
+            proofs=context.proofs,
+            restores=context.restores,
+            commit_interval=context.stage.pipeline.commit_interval,
             progress=Progress(0.0),
-            metrics=surroundings.metrics,
-            record_clock=surroundings.record_clock,
-            clock=surroundings.clock,
+            metrics=context.metrics,
+            record_clock=context.record_clock,
+            clock=context.clock,
             log=log,
         )
-        self._with = surroundings
+        self._context = context
         self._forwards: list[tuple[int, FetchedRecord]] = []
         self._forward_bytes = 0
         self._partitions = 0  # of the pipeline's input
@@ -123,14 +123,14 @@ class Forwarder(OwnedPartition):
         pass  # each transaction asks for it
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
-        topic, partition = self._with.stage.positions_topic, self.source.partition.partition
-        restored = await restore(self._with.clients, topic, partition, self._log)
+        topic, partition = self._context.stage.positions_topic, self.source.partition.partition
+        restored = await restore(self._context.clients, topic, partition, self._log)
         self._accept(restored.position, topic)
         events, number = self.source.partition
-        behind = await self._with.behind.checkpoint(number, of_input=events)
+        behind = await self._context.behind.checkpoint(number, of_input=events)
         inputs = inputs_of(self.source.partition, restored.position, behind, proved=proved(committed))
         await self._go_on(committed, inputs, has_state=restored.position is not None or inputs.here is not None)
-        self._partitions = await self._with.partitions()
+        self._partitions = await self._context.partitions()
         self._log.debug("partition_restored", position=self.position)
 
     def _provable(self) -> int:
@@ -142,7 +142,7 @@ class Forwarder(OwnedPartition):
     # decide
 
     async def _decide(self, records: Sequence[FetchedRecord]) -> None:
-        stage, partitions = self._with.stage, self._partitions
+        stage, partitions = self._context.stage, self._partitions
         counts: Counter[str] = Counter()
         for record in records:
             try:
@@ -187,7 +187,7 @@ class Forwarder(OwnedPartition):
         await self._transact(lambda: self._write(cut))
         seconds = self._clock.monotonic() - started
         self._checkpointed = cut.position
-        self.committed = OffsetAndMetadata(cut.position.offset, MARK)
+        self.committed = OffsetAndMetadata(cut.position.offset, COMMIT_METADATA)
         self._metrics.checkpoint(seconds)
         self._metrics.events("forwarded", len(cut.forwards))
         self._log.debug(
@@ -212,16 +212,16 @@ class Forwarder(OwnedPartition):
 
     async def _send(self, cut: _Cut, producer: AIOKafkaProducer) -> RecordMetadata:
         # First what can be refused: then nothing else has been sent for nothing.
-        await self._with.letterbox.post(producer, cut.dead_letters)
-        sends = await send_batched(producer, self._records(cut), self._with.turns)
+        await self._context.letterbox.post(producer, cut.dead_letters)
+        sends = await send_batched(producer, self._records(cut), self._context.turns)
         try:
             written = await asyncio.gather(*sends)
         except InvalidTimestampError as error:
-            raise Refused(error, is_mended=self._with.stamps.refused()) from error
+            raise Refused(error, is_mended=self._context.stamps.refused()) from error
         return written[-1]
 
     def _records(self, cut: _Cut) -> Iterator[Outgoing]:
-        stage = self._with.stage
+        stage = self._context.stage
         for partition, record in cut.forwards:
             timestamp = self._timestamp(record)
             yield Outgoing(
@@ -232,13 +232,13 @@ class Forwarder(OwnedPartition):
             self.source.partition.partition,
             CHECKPOINT_KEY,
             encode_position(cut.position),
-            timestamp=self._with.record_clock.now(),
+            timestamp=self._context.record_clock.now(),
         )
 
     def _timestamp(self, record: FetchedRecord) -> int | None:
         """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""
         ahead = record.timestamp > (self._clock.wall() + AHEAD_SECONDS) * 1000
-        return self._with.record_clock.now() if ahead or self._with.stamps.are_renewed else record.timestamp
+        return self._context.record_clock.now() if ahead or self._context.stamps.are_renewed else record.timestamp
 
     # close
 

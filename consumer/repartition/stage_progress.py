@@ -22,7 +22,7 @@ Commits = Callable[[], Awaitable[Mapping[int, GroupPosition]]]
 """Of every partition: how far the stage's group has come. Nothing while this is not known."""
 
 
-class Upstream:
+class StageProgress:
     """Watches the stage's group from one member of the pipeline."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Upstream:
         commits: Commits,
         *,
         proof_interval: float,
-        peace_seconds: float,
+        quiescent_seconds: float,
         quiet_seconds: float | None,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -38,7 +38,7 @@ class Upstream:
         self._commits = commits
         # A position waits for its checkpoint, that for a proof, and that for a look: twice as long is too long.
         self._fresh_seconds = 2 * (PROGRESS_SECONDS + proof_interval + LOOK_SECONDS)
-        self._peace_seconds = peace_seconds
+        self._peace_seconds = quiescent_seconds
         self._quiet_seconds = quiet_seconds
         self._clock = clock
         self._log = log
@@ -72,6 +72,6 @@ class Upstream:
         """Whether the stage has forwarded everything up to a moment that is recent enough, in all partitions."""
         return bool(self._progress) and all(progress.is_caught_up(now) for progress in self._progress.values())
 
-    def is_peace(self, now: float) -> bool:
+    def is_quiescent(self, now: float) -> bool:
         """Whether it has been caught up for long enough to read quiet as peace."""
-        return bool(self._progress) and all(progress.is_peace(now) for progress in self._progress.values())
+        return bool(self._progress) and all(progress.is_quiescent(now) for progress in self._progress.values())

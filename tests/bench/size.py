@@ -119,7 +119,7 @@ async def all_end(meter: Meter, *, document: dict[str, Any], count: int, seconds
     with measured_steps() as steps:
         before = resident_bytes()
         meter.start()
-        async with _watched(document, steps, meter.result, "close", peace_seconds=1.0) as service:
+        async with _watched(document, steps, meter.result, "close", quiescent_seconds=1.0) as service:
             await _restored(service, steps, meter.result)
             values["resident"] = resident_bytes() - before
             began = time.monotonic()

@@ -64,7 +64,7 @@ def install(steps: Steps) -> None:
     from aiokafka.admin import AIOKafkaAdminClient
 
     import consumer.partition.task
-    from consumer.input.source import Source
+    from consumer.input.partition_input import PartitionInput
     from providers.http import HttpSender
 
     def fixed(name: str) -> Callable[..., str]:
@@ -74,7 +74,7 @@ def install(steps: Steps) -> None:
     steps.around(AIOKafkaAdminClient, "list_consumer_group_offsets", fixed("group offset"))
     steps.around(AIOKafkaConsumer, "commit", fixed("prove"))
     steps.around(consumer.partition.task, "restore", fixed("restore"))
-    steps.around(Source, "look", fixed("look at the log"))
+    steps.around(PartitionInput, "look", fixed("look at the log"))
     steps.around(AIOKafkaProducer, "begin_transaction", fixed("begin"))
     steps.around(AIOKafkaProducer, "send", fixed("send"))
     steps.around(AIOKafkaProducer, "send_batch", fixed("send"))

@@ -84,7 +84,7 @@ class Certificates:
 
 @dataclass(frozen=True)
 class Setting:
-    """A run's surroundings. ``proxied`` is how members reach Kafka that go through the proxies, by TLS; ``per_second``
+    """A run's context. ``proxied`` is how members reach Kafka that go through the proxies, by TLS; ``per_second``
     is the rate of each key that they are configured with, None without a limit."""
 
     nodes: Sequence[Node]

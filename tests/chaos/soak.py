@@ -18,8 +18,8 @@ from aiokafka.errors import KafkaError
 
 from tests.chaos.account import Account, take_account
 from tests.chaos.faults import CATALOG, Kind, Scene
-from tests.chaos.having import Having, having
 from tests.chaos.members import Members
+from tests.chaos.process_stats import ProcessStats, process_stats
 from tests.chaos.reader import Reader
 from tests.chaos.setting import SESSION_SECONDS, Setting
 from tests.chaos.traffic import Habits, Traffic
@@ -69,7 +69,7 @@ class Sample:
     """What there is at a quiet moment: of each member, and of the state topics."""
 
     at: float
-    members: tuple[Having, ...]
+    members: tuple[ProcessStats, ...]
     alerts: int
     state_mib: float
 
@@ -80,7 +80,7 @@ class Soak:
     members had before the load and after it; ``segments``: one is written for each state partition."""
 
     samples: list[Sample] = field(default_factory=list)
-    rest: tuple[tuple[Having, ...], tuple[Having, ...]] = ((), ())
+    rest: tuple[tuple[ProcessStats, ...], tuple[ProcessStats, ...]] = ((), ())
     lag_back: list[tuple[str, float]] = field(default_factory=list)
     segments: int = 0
     events: int = 0
@@ -140,7 +140,7 @@ class Soak:
         return "\n".join(lines)
 
 
-def _columns(members: tuple[Having, ...]) -> str:
+def _columns(members: tuple[ProcessStats, ...]) -> str:
     return "".join(f"{one!s:>32}" for one in members)
 
 
@@ -156,7 +156,7 @@ async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_s
         for _ in range(2):
             await members.start(environment=ENVIRONMENT)
         await members.ready()
-        before = await _having(where, members)
+        before = await _stats(where, members)
         async with traffic.flowing("p", f"{seed}/soak"), _reading(reader):
             for member in list(members.running):
                 await member.freeze_for(FROZEN_SECONDS)
@@ -186,14 +186,14 @@ async def soak(where: Setting, folder: Path, *, seed: int, minutes: float, per_s
     return result
 
 
-async def _at_rest(where: Setting, members: Members) -> tuple[Having, ...]:
+async def _at_rest(where: Setting, members: Members) -> tuple[ProcessStats, ...]:
     """What the members have when nothing is sent any more."""
 
     async def is_idle() -> bool:
-        return not any(one.provider for one in await _having(where, members))
+        return not any(one.provider for one in await _stats(where, members))
 
     await wait_until(is_idle, "connections to the provider are closed", timeout=REST_SECONDS, poll=1.0)
-    return await _having(where, members)
+    return await _stats(where, members)
 
 
 @contextlib.asynccontextmanager
@@ -239,14 +239,14 @@ async def _lag(member: Service) -> float | None:
 
 async def _sample(where: Setting, members: Members, reader: Reader, at: float) -> Sample:
     alerts = sum(len(reader.open_alerts(provider)) for provider in where.providers)
-    return Sample(at, await _having(where, members), alerts, await asyncio.to_thread(_state_mib, where))
+    return Sample(at, await _stats(where, members), alerts, await asyncio.to_thread(_state_mib, where))
 
 
-async def _having(where: Setting, members: Members) -> tuple[Having, ...]:
+async def _stats(where: Setting, members: Members) -> tuple[ProcessStats, ...]:
     kafka_ports = {port for node in where.nodes for port in (node.port, node.proxy_port)}
     provider_port = urlsplit(where.sandbox.url).port
     assert provider_port is not None
-    return tuple([await having(member, kafka_ports, provider_port) for member in members.running])
+    return tuple([await process_stats(member, kafka_ports, provider_port) for member in members.running])
 
 
 def _state_mib(where: Setting) -> float:

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.having import Having
+from tests.chaos.process_stats import ProcessStats
 from tests.chaos.soak import Sample, Soak
 
-USUAL = Having(resident_mib=70.0, files=27, kafka=20, provider=0, tasks=79)
-BUSY = Having(resident_mib=70.0, files=120, kafka=18, provider=93, tasks=82)
+USUAL = ProcessStats(resident_mib=70.0, files=27, kafka=20, provider=0, tasks=79)
+BUSY = ProcessStats(resident_mib=70.0, files=120, kafka=18, provider=93, tasks=82)
 
 
-def samples(last: Having = BUSY, state_mib: float = 9.0) -> list[Sample]:
+def samples(last: ProcessStats = BUSY, state_mib: float = 9.0) -> list[Sample]:
     return [
         Sample(30.0 * number, (BUSY, BUSY if number < 12 else last), alerts=300, state_mib=state_mib)
         for number in range(18)

@@ -142,7 +142,7 @@ async def test_stopped_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None
 async def test_killed_it_leaves_no_process(tmp_path: Path) -> None:
     async with started(tmp_path, "--seconds", "600") as demo:
         await demo.until(PAGES_SEEN)
-        assert len(demo.processes()) >= 5  # itself, the broker and the service, each of these with its tether
+        assert len(demo.processes()) >= 5  # itself, the broker and the service, each of these with its guard
         demo.process.kill()
         await demo.process.wait()
         await wait_until(lambda: not demo.processes(), "no process is left", timeout=20)

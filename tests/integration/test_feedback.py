@@ -252,7 +252,7 @@ async def go_back(world: World, member: Member) -> None:
     group = member.runners["pagerduty"]._member
     assert group is not None
     gone = TopicPartition(world.events, 1)
-    feedback = group.tasks[gone]._with.feedback
+    feedback = group.tasks[gone]._context.feedback
     assert feedback is not None
     feedback.detach(group.tasks[gone]._inbox)
     await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s0")

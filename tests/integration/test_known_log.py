@@ -16,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 import consumer.group.anchor_watch
 from consumer.cli.main import main
-from consumer.input.commit_metadata import MARK
+from consumer.input.commit_metadata import COMMIT_METADATA
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event
@@ -333,7 +333,7 @@ async def _group_offset(world: World) -> OffsetAndMetadata:
 
 
 async def _is_ours(world: World, offset: int) -> bool:
-    return await _group_offset(world) == OffsetAndMetadata(offset, MARK)
+    return await _group_offset(world) == OffsetAndMetadata(offset, COMMIT_METADATA)
 
 
 # --- where it begins without an offset

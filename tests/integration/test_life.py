@@ -138,7 +138,7 @@ async def test_quiet_is_no_peace_until_the_partition_has_been_caught_up_for_long
     """An hour of downtime must not make a live problem look over."""
     ahead = Ahead()
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    async with running_member(world.config, clock=ahead.clock, peace_seconds=600) as member:
+    async with running_member(world.config, clock=ahead.clock, quiescent_seconds=600) as member:
         await send(world, event())
         await incidents(sandbox, 1)
         ahead.seconds = HOUR

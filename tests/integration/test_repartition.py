@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from consumer.kafka.partitioning import partition_of
 from consumer.partition import owned
 from consumer.repartition import forwarder
-from consumer.repartition import stage_progress as upstream
+from consumer.repartition import stage_progress as stage_progress
 from providers.sandbox import Sandbox
 from state.records import CHECKPOINT_KEY, decode_position
 from tests.support import service
@@ -179,7 +179,7 @@ async def test_only_what_may_alert_or_end_an_alert_is_forwarded(broker: Broker, 
     ends = {"enabled": True, "on_events": [{"event_type": "policy_allow", "guard": "egress_allowlist"}]}
     world = await make_keyed_world(broker, sandbox, partitions=1, pagerduty={"auto_resolve": ends})
     denial, allowed = encode(event(guard="egress_allowlist")), encode(event(guard="egress_allowlist", allowed=True))
-    async with running_member(world.config, peace_seconds=0.0) as member:
+    async with running_member(world.config, quiescent_seconds=0.0) as member:
         await send(world, event(allowed=True), event(severity="low"), session_end())
         await produce(world.bootstrap_servers, world.events, [None], key=b"gone")
         await produce(world.bootstrap_servers, world.events, [denial])
@@ -438,9 +438,9 @@ def _log(member: Member) -> str:
 async def test_a_stage_that_stands_still_is_no_peace(
     broker: Broker, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (owned, upstream):
+    for module in (owned, stage_progress):
         monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.5)
-    monkeypatch.setattr(upstream, "LOOK_SECONDS", 0.2)  # so 2 * (0.5 + 2 + 0.2) s without news are too long
+    monkeypatch.setattr(stage_progress, "LOOK_SECONDS", 0.2)  # so 2 * (0.5 + 2 + 0.2) s without news are too long
     stands_still = False
 
     async def commit(producer: AIOKafkaProducer, send: Callable[[], Awaitable[None]]) -> None:

@@ -17,7 +17,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 import consumer.input.whereabouts
 from consumer.input.beginning import Fit, Ignored, Judgement, Look, Obeyed, StateGone, StateWentBack, judge
-from consumer.input.commit_metadata import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
+from consumer.input.commit_metadata import BEGINNING_METADATA, COMMIT_METADATA, ORDER_METADATA, START_METADATA
 from consumer.input.whereabouts import Whereabouts
 from state.anchors import Anchor, Anchors, anchor_of
 from state.records import Position, decode_position, encode_position
@@ -40,7 +40,7 @@ class _Source:
     suspect = None
 
     async def start(self, clients: object) -> OffsetAndMetadata:
-        return OffsetAndMetadata(0, START_MARK)
+        return OffsetAndMetadata(0, START_METADATA)
 
     async def look(self, clients: object, position: int, anchors: Anchors) -> Look:
         return Look(0, END, [Fit.FITS] * len(anchors))
@@ -66,7 +66,7 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
 class World:
     """The group's offset, the last checkpoint, and the task."""
 
-    group: OffsetAndMetadata = field(default_factory=lambda: OffsetAndMetadata(0, START_MARK))
+    group: OffsetAndMetadata = field(default_factory=lambda: OffsetAndMetadata(0, START_METADATA))
     checkpoint: Position | None = None
     position: int = 0
     decided: set[int] = field(default_factory=set)
@@ -89,7 +89,7 @@ class World:
         finding = self.whereabouts.find(self.group, self.checkpoint, has_state=has_state, has_had_owners=True)
         found = at_once(finding)
         self.position = found.offset
-        self.committed = self.whereabouts.holds or OffsetAndMetadata(self.position, MARK)
+        self.committed = self.whereabouts.holds or OffsetAndMetadata(self.position, COMMIT_METADATA)
 
     # steps
 
@@ -103,7 +103,7 @@ class World:
         place = self.whereabouts.place(self.position)
         self.checkpoint = decode_position(encode_position(place))
         self.decided |= set(range(self.position))
-        self.committed = OffsetAndMetadata(self.position, MARK)
+        self.committed = OffsetAndMetadata(self.position, COMMIT_METADATA)
         self.proved = self.checkpoint.proof or 0
         self.wanted = None if self.wanted is None or self.position >= self.wanted else self.wanted
 
@@ -113,7 +113,7 @@ class World:
 
     def crash(self) -> None:
         before = self.checkpoint
-        pending = self.group.metadata in (ORDER_MARK, "") and (before is None or before.obeyed != self.group.offset)
+        pending = self.group.metadata in (ORDER_METADATA, "") and (before is None or before.obeyed != self.group.offset)
         self.begin()
         if not pending:
             expected = before.offset if before is not None else 0
@@ -138,7 +138,7 @@ class World:
     def order(self, offset: int) -> None:
         """An operator sets any offset, with our command."""
         was_obeyed = self.checkpoint is not None and self.checkpoint.obeyed == offset
-        self.group = OffsetAndMetadata(offset, ORDER_MARK)
+        self.group = OffsetAndMetadata(offset, ORDER_METADATA)
         self.begin()
         assert self.position == offset or was_obeyed, "the order is not obeyed"
 
@@ -243,13 +243,13 @@ AT_10 = Position("events", 0, 10, proof=7)
 @pytest.mark.parametrize(
     ("offset", "mark", "checkpoint", "expected"),
     [
-        (10, MARK, AT_10, None),
-        (7, MARK, AT_10, None),
-        (12, MARK, AT_10, StateWentBack(2)),
-        (5, MARK, None, StateGone()),
-        (5, START_MARK, None, None),
-        (5, BEGINNING_MARK, None, None),
-        (12, START_MARK, AT_10, None),
+        (10, COMMIT_METADATA, AT_10, None),
+        (7, COMMIT_METADATA, AT_10, None),
+        (12, COMMIT_METADATA, AT_10, StateWentBack(2)),
+        (5, COMMIT_METADATA, None, StateGone()),
+        (5, START_METADATA, None, None),
+        (5, BEGINNING_METADATA, None, None),
+        (12, START_METADATA, AT_10, None),
         (6, "", AT_10, Obeyed(6)),
         (6, "another program", AT_10, Obeyed(6)),
         (7, "", AT_10, Ignored(7, repeats=3, skips=0)),
@@ -258,9 +258,9 @@ AT_10 = Position("events", 0, 10, proof=7)
         (14, "", AT_10, Ignored(14, repeats=0, skips=4)),
         (6, "", Position("events", 0, 10, proof=7, obeyed=6), None),
         (5, "", Position("events", 0, 10, proof=7, obeyed=6), Obeyed(5)),
-        (14, ORDER_MARK, AT_10, Obeyed(14)),
-        (9, ORDER_MARK, AT_10, Obeyed(9)),
-        (14, ORDER_MARK, Position("events", 0, 10, proof=7, obeyed=14), None),
+        (14, ORDER_METADATA, AT_10, Obeyed(14)),
+        (9, ORDER_METADATA, AT_10, Obeyed(9)),
+        (14, ORDER_METADATA, Position("events", 0, 10, proof=7, obeyed=14), None),
         (6, "", Position("events", 0, 10), Obeyed(6)),  # of an earlier release: no proof is known
         (12, "", Position("events", 0, 10), Ignored(12, repeats=0, skips=2)),
         (12, "", None, Ignored(12, repeats=0, skips=2)),
@@ -273,4 +273,4 @@ def test_what_an_offset_says(offset: int, mark: str, checkpoint: Position | None
 
 
 def test_a_checkpoint_of_another_topic_is_no_state_that_is_gone() -> None:
-    assert judge(OffsetAndMetadata(5, MARK), None, 5, has_state=True) is None
+    assert judge(OffsetAndMetadata(5, COMMIT_METADATA), None, 5, has_state=True) is None

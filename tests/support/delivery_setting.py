@@ -19,9 +19,9 @@ from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
 from consumer.feedback.records import Command
 from consumer.feedback.records import Kind as CommandKind
-from consumer.input.commit_metadata import START_MARK
+from consumer.input.commit_metadata import START_METADATA
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.task import Surroundings, Task
+from consumer.partition.task import Task, TaskContext
 from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings
@@ -225,7 +225,7 @@ class Setting:
             max_owed=10_000,
         )
         self.partitions = [
-            Partition(Input("events", START_MARK), _Kafka("state", self._clock.wall)) for _ in range(partitions)
+            Partition(Input("events", START_METADATA), _Kafka("state", self._clock.wall)) for _ in range(partitions)
         ]
         for number, partition in enumerate(self.partitions):
             partition.input.partition = TopicPartition("events", number)
@@ -268,7 +268,7 @@ class Setting:
 
     def assign(self, partition: Partition) -> None:
         """A new task for this partition, from its last checkpoint."""
-        surroundings = Surroundings(
+        context = TaskContext(
             pipeline=self.pipeline,
             clients=partition.kafka,  # type: ignore[arg-type]
             delivery=self.delivery,
@@ -278,9 +278,9 @@ class Setting:
             clock=self._clock,
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(self._clock),
-            peace_seconds=3.0,
+            quiescent_seconds=3.0,
         )
-        partition.task = Task(partition.input, surroundings, _Log(self.faults))  # type: ignore[arg-type]
+        partition.task = Task(partition.input, context, _Log(self.faults))  # type: ignore[arg-type]
         partition.runner = self.loop.create_task(self._run(partition.task))
         self.loop.settle()
         self.decide(partition)

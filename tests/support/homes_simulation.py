@@ -24,11 +24,11 @@ from consumer.events.record_key import RecordKey
 from consumer.feedback.moves import decode_move
 from consumer.feedback.records import Command, Kind
 from consumer.homes.whole_input import WholeInput
-from consumer.input.commit_metadata import BEGINNING_MARK
+from consumer.input.commit_metadata import BEGINNING_METADATA
 from consumer.input.progress import GroupPosition
 from consumer.kafka.partitioning import CERTAIN, Evidence, Partitioner
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.task import Surroundings, Task
+from consumer.partition.task import Task, TaskContext
 from consumer.pipeline import Decision, Pipeline
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -125,7 +125,7 @@ class _Source(Input):
     """A partition of the input."""
 
     def __init__(self, homes: "Homes", number: int) -> None:
-        super().__init__(TOPIC, BEGINNING_MARK)
+        super().__init__(TOPIC, BEGINNING_METADATA)
         self.partition = TopicPartition(TOPIC, number)
         self._homes = homes
         self.offset: OffsetAndMetadata | None = None
@@ -134,7 +134,7 @@ class _Source(Input):
         return self.offset
 
     async def start(self, clients: object) -> OffsetAndMetadata:
-        return OffsetAndMetadata(0, BEGINNING_MARK)
+        return OffsetAndMetadata(0, BEGINNING_METADATA)
 
     async def offsets_of_others(self, partitions: int) -> Sequence[OffsetAndMetadata | None]:
         return [one.offset for one in self._homes.sources[:partitions] if one is not self]
@@ -212,7 +212,7 @@ class Member:
             clock=homes.clock,
             log=homes.log,
         )
-        self._surroundings = Surroundings(
+        self._surroundings = TaskContext(
             pipeline=homes.make_pipeline(number),
             clients=self.kafka,  # type: ignore[arg-type]
             delivery=self.delivery,
@@ -222,7 +222,7 @@ class Member:
             clock=homes.clock,
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(homes.clock),
-            peace_seconds=PEACE,
+            quiescent_seconds=PEACE,
             feedback=self.reader,  # type: ignore[arg-type]
             whole=self.whole,
             partitioner=homes.believed,

@@ -138,14 +138,14 @@ async def make_world(
 class Member:
     """A member of the service: all pipelines of the configuration, in this process."""
 
-    def __init__(self, config: Config, *, clock: Clock, peace_seconds: float, dead_letter_limit: int) -> None:
+    def __init__(self, config: Config, *, clock: Clock, quiescent_seconds: float, dead_letter_limit: int) -> None:
         self.config = config
         self._dead_letter_limit = dead_letter_limit
         self.output = StringIO()
         self.registry = CollectorRegistry()
         self.stopping = asyncio.Event()
         self._clock = clock
-        self._peace_seconds = peace_seconds
+        self._peace_seconds = quiescent_seconds
         self.runners: dict[str, PipelineRunner | RepartitionRunner] = {}
 
     async def run(self) -> None:
@@ -168,7 +168,7 @@ class Member:
                     metrics=metrics,
                     clock=self._clock,
                     log=log,
-                    peace_seconds=self._peace_seconds,
+                    quiescent_seconds=self._peace_seconds,
                 )
                 self.runners[pipeline.provider.name] = runner
                 group.create_task(runner.run(self.stopping))
@@ -211,11 +211,11 @@ class Member:
 
 @contextlib.asynccontextmanager
 async def running_member(
-    config: Config, *, clock: Clock | None = None, peace_seconds: float = 0.0, dead_letter_limit: int = 2 << 20
+    config: Config, *, clock: Clock | None = None, quiescent_seconds: float = 0.0, dead_letter_limit: int = 2 << 20
 ) -> AsyncIterator[Member]:
     """A member for the length of the block; it drains and leaves at the end, within its grace."""
     member = Member(
-        config, clock=clock or Clock.system(), peace_seconds=peace_seconds, dead_letter_limit=dead_letter_limit
+        config, clock=clock or Clock.system(), quiescent_seconds=quiescent_seconds, dead_letter_limit=dead_letter_limit
     )
     task = asyncio.create_task(member.run())
     try:

@@ -200,7 +200,7 @@ class Reader:
 
 
 class Input:
-    """One partition of the input, as its task sees it (`consumer.input.source`); ``records`` are what is in it."""
+    """One partition of the input, as its task sees it (`PartitionInput`); ``records`` are what is in it."""
 
     def __init__(self, topic: str, mark: str) -> None:
         self.partition = TopicPartition(topic, 0)

@@ -28,10 +28,10 @@ from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
-from consumer.input.commit_metadata import START_MARK
+from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import FRESH_SECONDS
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.task import Surroundings, Task
+from consumer.partition.task import Task, TaskContext
 from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -235,7 +235,7 @@ class Simulation:
         self._provider = _Provider(self._keys, shares_alerts=shared)
         self._pipeline = self._make_pipeline()
         self._kafka = Kafka(self._pipeline.state_topic, self._clock.wall)
-        self._input = Input(self._pipeline.input_topic, START_MARK)
+        self._input = Input(self._pipeline.input_topic, START_METADATA)
         self._proofs = Proofs()
         self._broken: str | None = None
         # events
@@ -282,7 +282,7 @@ class Simulation:
             clock=self._loop.time,
             chance=lambda: 0.5,
         )
-        self._surroundings = Surroundings(
+        self._surroundings = TaskContext(
             pipeline=self._pipeline,
             clients=self._kafka,  # type: ignore[arg-type]
             delivery=self._delivery,
@@ -292,7 +292,7 @@ class Simulation:
             clock=self._clock,
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(self._clock),
-            peace_seconds=PEACE,
+            quiescent_seconds=PEACE,
         )
         with self._loop.running():
             self._delivery.start()

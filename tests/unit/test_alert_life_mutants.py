@@ -234,10 +234,10 @@ _bury, _make_room, _left = TaskOutbox._bury, TaskOutbox.make_room, TaskOutbox._l
 
 
 def quiet_by_the_wall_clock(task: Task, now: float, at_most: int) -> list[Alert]:
-    seconds = task._with.pipeline.policy.quiet_seconds
-    if seconds is None or not task.progress.is_peace(now):
+    seconds = task._context.pipeline.policy.quiet_seconds
+    if seconds is None or not task.progress.is_quiescent(now):
         return []
-    wall = task._with.clock.wall()
+    wall = task._context.clock.wall()
     return [alert for alert in task.store.longest_quiet(1e18) if wall - alert.decided >= seconds][:at_most]
 
 

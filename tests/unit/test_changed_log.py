@@ -2,7 +2,7 @@
 
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.input.commit_metadata import MARK, START_MARK
+from consumer.input.commit_metadata import COMMIT_METADATA, START_METADATA
 from providers.answer import Unavailable
 from state.anchors import anchor_of
 from state.records import CHECKPOINT_KEY, Position, decode_position
@@ -40,7 +40,7 @@ def test_a_proof_is_known_by_a_checkpoint_that_says_nothing_else() -> None:
     setting.occur("a")
     setting.run(6)
     task = partition.running
-    assert task.committed == OffsetAndMetadata(1, MARK)
+    assert task.committed == OffsetAndMetadata(1, COMMIT_METADATA)
     assert checkpoint(partition).proof == 0
     task.proved(task.committed)
     setting.run(6)
@@ -64,9 +64,9 @@ def test_the_last_checkpoint_knows_of_the_commit_behind_it() -> None:
 def test_a_first_start_stays_marked_until_there_is_a_checkpoint() -> None:
     setting = Setting()
     (partition,) = setting.partitions
-    assert partition.running.committed == OffsetAndMetadata(0, START_MARK)
+    assert partition.running.committed == OffsetAndMetadata(0, START_METADATA)
     setting.run(6)
-    assert partition.running.committed == OffsetAndMetadata(0, MARK)
+    assert partition.running.committed == OffsetAndMetadata(0, COMMIT_METADATA)
 
 
 def test_what_is_owed_holds_no_offset_of_a_log_that_is_gone() -> None:
@@ -82,7 +82,7 @@ def test_what_is_owed_holds_no_offset_of_a_log_that_is_gone() -> None:
     setting.run(6)
     task = partition.running
     assert task.position == 3
-    assert task.committed == OffsetAndMetadata(0, MARK), "that of the new log that is owed"
+    assert task.committed == OffsetAndMetadata(0, COMMIT_METADATA), "that of the new log that is owed"
     assert {key: alert.owed.holds for key, alert in partition.state().items() if alert.owed is not None} == {
         "forbidden_path:a": None,
         "forbidden_path:b": None,
@@ -132,12 +132,12 @@ def test_the_offset_of_another_is_neither_obeyed_nor_proved_again() -> None:
     (partition,) = setting.partitions
     setting.occur("a", "b")
     setting.run(6)
-    partition.input.committed = OffsetAndMetadata(2, MARK)
+    partition.input.committed = OffsetAndMetadata(2, COMMIT_METADATA)
     setting.crash()
     partition.input.committed = OffsetAndMetadata(7, "")
     setting.start()
     assert partition.running.position == 2
-    assert partition.running.committed == OffsetAndMetadata(2, MARK)
+    assert partition.running.committed == OffsetAndMetadata(2, COMMIT_METADATA)
 
 
 def test_a_rewind_is_in_a_checkpoint_at_once() -> None:
@@ -145,7 +145,7 @@ def test_a_rewind_is_in_a_checkpoint_at_once() -> None:
     (partition,) = setting.partitions
     setting.occur("a", "b")
     setting.run(6)
-    partition.running.proved(OffsetAndMetadata(2, MARK))
+    partition.running.proved(OffsetAndMetadata(2, COMMIT_METADATA))
     setting.run(6)
     setting.crash()
     partition.input.committed = OffsetAndMetadata(1, "")
@@ -153,10 +153,10 @@ def test_a_rewind_is_in_a_checkpoint_at_once() -> None:
     setting.run(1)
     place = checkpoint(partition)
     assert (place.offset, place.obeyed, place.proof) == (1, 1, 1)
-    assert partition.running.committed == OffsetAndMetadata(1, MARK)
+    assert partition.running.committed == OffsetAndMetadata(1, COMMIT_METADATA)
     setting.run(6)
     assert checkpoint(partition).offset == 2, "the second is decided again"
-    partition.running.proved(OffsetAndMetadata(2, MARK))
+    partition.running.proved(OffsetAndMetadata(2, COMMIT_METADATA))
     setting.run(6)
     assert (checkpoint(partition).obeyed, checkpoint(partition).proof) == (None, 2)
     assert len([call for call in setting.calls if call.kind == "trigger"]) == 2, "what is open is not told again"

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.input.commit_metadata import MARK, ORDER_MARK, START_MARK
+from consumer.input.commit_metadata import COMMIT_METADATA, ORDER_METADATA, START_METADATA
 from consumer.partition.restore import StateRefused
 from consumer.repartition import counterpart
 from consumer.repartition.counterpart import Counterpart
@@ -79,7 +79,7 @@ async def test_what_is_not_there_has_never_been(monkeypatch: pytest.MonkeyPatch)
     assert world.fenced == []
 
 
-@pytest.mark.parametrize("mark", [MARK, START_MARK])
+@pytest.mark.parametrize("mark", [COMMIT_METADATA, START_METADATA])
 async def test_without_a_checkpoint_its_group_says_where_it_was_to_begin(
     monkeypatch: pytest.MonkeyPatch, mark: str
 ) -> None:
@@ -88,7 +88,7 @@ async def test_without_a_checkpoint_its_group_says_where_it_was_to_begin(
     assert await world.asked() == Position("events", 0, 3)
 
 
-@pytest.mark.parametrize("committed", [(-1, ""), (3, ""), (3, ORDER_MARK)])
+@pytest.mark.parametrize("committed", [(-1, ""), (3, ""), (3, ORDER_METADATA)])
 async def test_an_offset_of_somebody_else_does_not(monkeypatch: pytest.MonkeyPatch, committed: tuple[int, str]) -> None:
     assert await World(monkeypatch, None, committed).asked() is None
 

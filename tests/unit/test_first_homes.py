@@ -3,11 +3,11 @@
 import pytest
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.input.commit_metadata import BEGINNING_MARK, MARK, START_MARK
+from consumer.input.commit_metadata import BEGINNING_METADATA, COMMIT_METADATA, START_METADATA
 from consumer.input.first_homes import have_never_moved
 
-DECIDED = OffsetAndMetadata(7, MARK)
-BEGINNING, START = OffsetAndMetadata(0, BEGINNING_MARK), OffsetAndMetadata(7, START_MARK)
+DECIDED = OffsetAndMetadata(7, COMMIT_METADATA)
+BEGINNING, START = OffsetAndMetadata(0, BEGINNING_METADATA), OffsetAndMetadata(7, START_METADATA)
 FOREIGN = OffsetAndMetadata(3, "")
 
 

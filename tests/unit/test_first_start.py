@@ -11,9 +11,9 @@ from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
-from consumer.input.commit_metadata import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
+from consumer.input.commit_metadata import BEGINNING_METADATA, COMMIT_METADATA, ORDER_METADATA, START_METADATA
 from consumer.input.first_start import FirstStart, has_begun
-from consumer.input.source import Source
+from consumer.input.partition_input import PartitionInput
 
 TOPIC, STATE = "events", "state"
 
@@ -22,18 +22,18 @@ TOPIC, STATE = "events", "state"
     ("marks", "expected"),
     [
         ([], None),
-        ([BEGINNING_MARK], None),
+        ([BEGINNING_METADATA], None),
         ([""], None),
-        ([ORDER_MARK], None),
-        ([MARK], True),
-        (["", MARK], True),
-        ([START_MARK], False),
-        ([START_MARK, MARK], False),  # it is just beginning
+        ([ORDER_METADATA], None),
+        ([COMMIT_METADATA], True),
+        (["", COMMIT_METADATA], True),
+        ([START_METADATA], False),
+        ([START_METADATA, COMMIT_METADATA], False),  # it is just beginning
     ],
 )
 def test_what_the_groups_offsets_say(marks: Sequence[str], expected: bool | None) -> None:
     assert has_begun([OffsetAndMetadata(3, mark) for mark in marks]) is expected
-    assert has_begun([OffsetAndMetadata(-1, MARK)]) is None
+    assert has_begun([OffsetAndMetadata(-1, COMMIT_METADATA)]) is None
 
 
 class Kafka:
@@ -110,7 +110,7 @@ async def test_without_an_offset_and_without_a_checkpoint_it_counts() -> None:
 
 
 async def test_not_if_another_partition_has_an_offset_of_ours() -> None:
-    assert not await _counts(Kafka({0: MARK}))
+    assert not await _counts(Kafka({0: COMMIT_METADATA}))
 
 
 async def test_not_if_another_partition_has_a_checkpoint() -> None:
@@ -124,7 +124,7 @@ async def test_an_offset_of_somebody_else_is_none_of_ours() -> None:
 
 
 async def test_a_coordinator_that_says_nothing_of_some_is_not_believed() -> None:
-    kafka = Kafka({0: MARK})
+    kafka = Kafka({0: COMMIT_METADATA})
     kafka.silent = {0}
     with pytest.raises(GroupLoadInProgressError):
         await _counts(kafka)
@@ -135,7 +135,7 @@ async def test_what_was_first_is_for_all_partitions_that_there_were() -> None:
     kafka = Kafka({})
     first, clients = first_start(kafka)
     assert await first.counts_for(TopicPartition(TOPIC, 0), 2, clients)
-    kafka.offsets, kafka.records = {0: MARK}, [1, 0]
+    kafka.offsets, kafka.records = {0: COMMIT_METADATA}, [1, 0]
     assert await first.counts_for(TopicPartition(TOPIC, 1), 2, clients)
     assert kafka.asked == 1
     assert not await first.counts_for(TopicPartition(TOPIC, 2), 3, clients)
@@ -166,10 +166,10 @@ class _Consumer:
 @pytest.mark.parametrize(
     ("start_from", "others", "expected", "asked"),
     [
-        ("latest", {}, OffsetAndMetadata(9, START_MARK), 1),
-        ("latest", {0: MARK}, OffsetAndMetadata(3, BEGINNING_MARK), 1),
-        ("earliest", {}, OffsetAndMetadata(3, BEGINNING_MARK), 0),
-        ("earliest", {0: MARK}, OffsetAndMetadata(3, BEGINNING_MARK), 0),
+        ("latest", {}, OffsetAndMetadata(9, START_METADATA), 1),
+        ("latest", {0: COMMIT_METADATA}, OffsetAndMetadata(3, BEGINNING_METADATA), 1),
+        ("earliest", {}, OffsetAndMetadata(3, BEGINNING_METADATA), 0),
+        ("earliest", {0: COMMIT_METADATA}, OffsetAndMetadata(3, BEGINNING_METADATA), 0),
     ],
 )
 async def test_without_an_offset_a_partition_begins_where_its_pipeline_allows(
@@ -177,7 +177,7 @@ async def test_without_an_offset_a_partition_begins_where_its_pipeline_allows(
 ) -> None:
     kafka = Kafka(others)
     first, clients = first_start(kafka)
-    source = Source(
+    source = PartitionInput(
         _Consumer(),
         kafka,  # type: ignore[arg-type]
         "group",
@@ -201,7 +201,7 @@ class AfterAnother(Kafka):
 
 
 @pytest.mark.parametrize(
-    ("offsets", "expected"), [({}, True), ({0: ""}, True), ({0: START_MARK}, False), ({0: MARK}, False)]
+    ("offsets", "expected"), [({}, True), ({0: ""}, True), ({0: START_METADATA}, False), ({0: COMMIT_METADATA}, False)]
 )
 async def test_not_where_the_group_before_has_been(offsets: Mapping[int, str], expected: bool) -> None:
     """A repartition stage is new, and the pipeline behind it has read the events until now."""

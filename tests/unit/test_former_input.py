@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.input import former_input
-from consumer.input.commit_metadata import BEGINNING_MARK, MARK
+from consumer.input.commit_metadata import BEGINNING_METADATA, COMMIT_METADATA
 from consumer.input.former_input import FormerInput
 from consumer.input.inputs import inputs_of
 from consumer.repartition.former_stage import FormerStage
@@ -54,21 +54,21 @@ OF_STAGE, COUNTED = Position("events", 0, 100), Position("events", 0, 100, hands
 
 
 async def test_it_goes_on_where_the_task_remembers_to_have_been() -> None:
-    assert await begins(Position("keyed", 0, 7), OF_STAGE, (9, MARK)) == 7
+    assert await begins(Position("keyed", 0, 7), OF_STAGE, (9, COMMIT_METADATA)) == 7
     assert await begins(Position("events", 0, 200, hands=2, inputs={"keyed": InputPlace(8)}), COUNTED) == 8
     assert await begins(Position("keyed", 0, 7), None) == 7, "the stage's own checkpoints may be gone"
 
 
 async def test_a_task_that_does_not_remember_goes_on_where_its_group_has_proved_to_be() -> None:
     for own in (None, Position("events", 0, 9000)):
-        assert await begins(own, COUNTED, (6, MARK)) == 6
-    assert await begins(Position("events", 0, 9000), OF_STAGE, (6, MARK)) == 6
+        assert await begins(own, COUNTED, (6, COMMIT_METADATA)) == 6
+    assert await begins(Position("events", 0, 9000), OF_STAGE, (6, COMMIT_METADATA)) == 6
 
 
 async def test_without_that_it_begins_at_the_beginning() -> None:
     """The stage has forwarded before the pipeline has ever written a checkpoint behind it."""
     assert await begins(Position("events", 0, 90, hands=0), COUNTED) == 0
-    assert await begins(None, COUNTED, (3, BEGINNING_MARK)) == 0
+    assert await begins(None, COUNTED, (3, BEGINNING_METADATA)) == 0
 
 
 async def test_what_an_earlier_release_has_decided_before_it_let_the_stage_go_is_not_decided_again() -> None:

@@ -24,8 +24,8 @@ from consumer.clock import Clock
 from consumer.group import member as group
 from consumer.group.member import GroupMember
 from consumer.input.first_start import FirstStart
+from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
-from consumer.input.source import Source
 from consumer.kafka.instance_id import InstanceIdTaken
 from consumer.kafka.silence import SILENT_SECONDS
 from consumer.kafka.unreadable import RETRY_SECONDS, UnreadableRecords
@@ -162,7 +162,7 @@ class Setting:
         self.consumer = Consumer()
         self.made: list[Task] = []
 
-        def make(source: Source) -> Task:
+        def make(source: PartitionInput) -> Task:
             self.made.append(Task(source.partition, lives[source.partition]))
             return self.made[-1]
 
@@ -261,7 +261,7 @@ async def test_a_lost_position_builds_nothing_of_a_partition_that_was_released_m
         lost.closing.set()
         await asyncio.gather(losing, releasing)
         assert len(setting.of(B)) == 1
-        assert not setting.member._keepers
+        assert not setting.member._supervisors
 
 
 async def test_a_member_that_has_partitions_for_itself_only_is_built_anew() -> None:
@@ -284,7 +284,7 @@ async def test_a_coordinator_that_does_not_give_the_offsets_is_no_group_without_
             return answers.pop(0)
 
     first = FirstStart(Admin(), "group", "state")  # type: ignore[arg-type]
-    source = Source(None, Admin(), "group", A, "latest", first, Clock.system())  # type: ignore[arg-type]
+    source = PartitionInput(None, Admin(), "group", A, "latest", first, Clock.system())  # type: ignore[arg-type]
     with pytest.raises(GroupLoadInProgressError):
         await source.group_offset()
     assert await source.group_offset() is None

@@ -31,7 +31,7 @@ from consumer.group.offset_orders import (
     targets_of,
 )
 from consumer.input.beginning import Fit, Look
-from consumer.input.commit_metadata import ORDER_MARK
+from consumer.input.commit_metadata import ORDER_METADATA
 from consumer.kafka.startup import StartupError
 from consumer.kafka.watermarks import Watermarks
 from state.anchors import Anchor, Anchors
@@ -221,7 +221,7 @@ async def test_targets() -> None:
 async def test_an_order_says_that_it_is_one() -> None:
     kafka: Any = Kafka()
     await order(kafka, GROUP, [Move(A, 7, 20)])
-    assert kafka.ordered == {A: OffsetAndMetadata(20, ORDER_MARK)}
+    assert kafka.ordered == {A: OffsetAndMetadata(20, ORDER_METADATA)}
 
 
 async def test_a_group_with_members_is_left_alone() -> None:
@@ -325,7 +325,7 @@ def test_it_shows_what_it_skips_and_asks(
     out, err = capsys.readouterr()
     assert "up to 43 records are skipped" in out
     assert out.count("clawdstrike-alerting.pagerduty") == 2
-    expected = {A: OffsetAndMetadata(20, ORDER_MARK), B: OffsetAndMetadata(30, ORDER_MARK)}
+    expected = {A: OffsetAndMetadata(20, ORDER_METADATA), B: OffsetAndMetadata(30, ORDER_METADATA)}
     assert kafka.ordered == (expected if code == 0 else {})
     assert err == ("" if code == 0 else "nothing was changed\n")
 

@@ -14,7 +14,7 @@ from aiokafka.structs import RecordMetadata
 
 import consumer.partition.owned
 from consumer.clock import Clock
-from consumer.input.commit_metadata import START_MARK
+from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import Progress
 from consumer.kafka.clients import BATCH_BYTES
 from consumer.kafka.record_clock import RecordClock
@@ -71,7 +71,7 @@ class _Kind(OwnedPartition):
     """A task that has something to commit whenever it is asked, and is told by the test what comes of it."""
 
     def __init__(self) -> None:
-        self.kafka, self.proofs, self.input = _Kafka("state"), _Proofs(), _Input("events", START_MARK)
+        self.kafka, self.proofs, self.input = _Kafka("state"), _Proofs(), _Input("events", START_METADATA)
         super().__init__(
             self.input,  # type: ignore[arg-type]
             group_id="group",

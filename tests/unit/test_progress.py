@@ -8,7 +8,7 @@ from consumer.input.progress import (
     FRESH_SECONDS,
     MARKS,
     OPEN_SHARE,
-    PEACE_SECONDS,
+    QUIESCENT_SECONDS,
     STANDSTILL_SECONDS,
     HeldBack,
     Progress,
@@ -18,7 +18,7 @@ from consumer.input.progress import (
 def test_nothing_is_known_at_first() -> None:
     progress = Progress()
     assert not progress.is_caught_up(0.0)
-    assert not progress.is_peace(1e9)
+    assert not progress.is_quiescent(1e9)
 
 
 def test_caught_up_once_what_was_there_at_a_moment_is_decided() -> None:
@@ -59,7 +59,7 @@ def test_a_busy_partition_is_caught_up_although_it_never_reaches_the_newest_end(
         progress.decided(10 * second, now + 0.5)
         if second:
             assert progress.is_caught_up(now + 0.5)
-    assert progress.is_peace(160.0)
+    assert progress.is_quiescent(160.0)
 
 
 def test_a_stuck_partition_is_not() -> None:
@@ -68,7 +68,7 @@ def test_a_stuck_partition_is_not() -> None:
     for second in range(60):
         progress.observe_end(100.0 + second, 6, 100.0 + second)
     assert not progress.is_caught_up(159.0)
-    assert not progress.is_peace(159.0)
+    assert not progress.is_quiescent(159.0)
 
 
 def quietly(progress: Progress, begin: float, seconds: int) -> float:
@@ -79,25 +79,25 @@ def quietly(progress: Progress, begin: float, seconds: int) -> float:
 
 def test_peace_when_it_was_caught_up_throughout() -> None:
     progress = Progress()
-    now = quietly(progress, 100.0, int(PEACE_SECONDS) - 1)
-    assert not progress.is_peace(now)
+    now = quietly(progress, 100.0, int(QUIESCENT_SECONDS) - 1)
+    assert not progress.is_quiescent(now)
     now = quietly(progress, now + 1, 0)
-    assert progress.is_peace(now)
+    assert progress.is_quiescent(now)
 
 
 def test_a_gap_begins_the_peace_anew() -> None:
     progress = Progress()
     now = quietly(progress, 100.0, 60) + FRESH_SECONDS + 1
-    assert not progress.is_peace(now)
+    assert not progress.is_quiescent(now)
     progress.observe_end(now, 0, now)
     assert progress.is_caught_up(now)
-    assert not progress.is_peace(now)
-    assert progress.is_peace(quietly(progress, now, int(PEACE_SECONDS)))
+    assert not progress.is_quiescent(now)
+    assert progress.is_quiescent(quietly(progress, now, int(QUIESCENT_SECONDS)))
 
 
 def test_the_time_of_peace_can_be_chosen() -> None:
-    progress = Progress(peace_seconds=2.0)
-    assert progress.is_peace(quietly(progress, 100.0, 2))
+    progress = Progress(quiescent_seconds=2.0)
+    assert progress.is_quiescent(quietly(progress, 100.0, 2))
 
 
 @pytest.mark.parametrize("early", [0, 1])
@@ -144,7 +144,7 @@ def test_what_an_open_transaction_hides_is_not_caught_up_although_all_that_can_b
     for second in range(1, 75):
         looked(progress, 100.0 + second, stable=1, end=1 + second)
         assert progress.is_caught_up(100.0 + second) is (second < FRESH_SECONDS)
-    assert not progress.is_peace(175.0)
+    assert not progress.is_quiescent(175.0)
 
 
 def test_the_same_offset_for_a_minute_stands_still_and_a_moved_one_does_not() -> None:
@@ -183,7 +183,7 @@ def test_transactions_of_ten_seconds_back_to_back_are_peace_if_the_quiet_is_long
     for second in range(1, 120):
         end = 2 + second // 5
         looked(progress, 100.0 + second, stable=1 + 2 * (second // 10), end=end)
-        peaceful.append(progress.is_peace(100.0 + second))
+        peaceful.append(progress.is_quiescent(100.0 + second))
     assert all(peaceful[45:]) is is_resolved
     assert any(peaceful) is is_resolved
 

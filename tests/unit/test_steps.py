@@ -273,7 +273,7 @@ def test_a_stage_forwards_in_slices() -> None:
 
     loop, work = VirtualLoop(), Work()
     clock = Clock(lambda: 1000.0, lambda: 1000.0)
-    surroundings: Any = SimpleNamespace(
+    context: Any = SimpleNamespace(
         stage=SimpleNamespace(
             group_id="stage",
             positions_topic="positions",
@@ -290,7 +290,7 @@ def test_a_stage_forwards_in_slices() -> None:
         turns=work.turns(10.0),
     )
     source: Any = SimpleNamespace(partition=TopicPartition("events", 3))
-    forwarder = Forwarder(source, surroundings, structlog.get_logger())
+    forwarder = Forwarder(source, context, structlog.get_logger())
     record: Any = Record("events", 3, 0, 7, b"k", b"{}")
     producer: Any = Producer(work)
     cut = _Cut([(number % 2, record) for number in range(MANY)], [], Position("events", 3, MANY))

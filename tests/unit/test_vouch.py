@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consumer.group import heartbeat as vouch
-from consumer.group.heartbeat import Standing, Vouching
+from consumer.group.heartbeat import HeartbeatOwner, Standing
 from consumer.input.progress import STANDSTILL_SECONDS, GroupPosition
 from tests.support.waiting import wait_until
 
@@ -58,16 +58,16 @@ async def test_a_partition_of_either_group_that_stands_still_is_told(
     monkeypatch: pytest.MonkeyPatch, group: Group, stage: Group | None, stuck: str
 ) -> None:
     monkeypatch.setattr(vouch, "LOOK_SECONDS", 0.01)
-    pings, vouching = Pings(), Vouching(group, stage, Log())  # type: ignore[arg-type]
-    running = asyncio.create_task(vouching.run(pings))  # type: ignore[arg-type]
+    pings, owner = Pings(), HeartbeatOwner(group, stage, Log())  # type: ignore[arg-type]
+    running = asyncio.create_task(owner.run(pings))  # type: ignore[arg-type]
     try:
         await wait_until(lambda: group._looks > 5, "it has looked")
         if stuck:
-            await wait_until(lambda: vouching.stuck, "it is noticed")
-            (said,) = vouching.stuck
+            await wait_until(lambda: owner.stuck, "it is noticed")
+            (said,) = owner.stuck
             assert said == f"{stuck} has had a lag of 999997 without progress"
         else:
-            assert vouching.stuck == ()
+            assert owner.stuck == ()
         assert pings.started == 1
     finally:
         running.cancel()

@@ -10,7 +10,7 @@ from structlog.testing import CapturingLogger
 
 from consumer.clock import Clock
 from consumer.input.beginning import Beginning, Fit, Log, Look
-from consumer.input.commit_metadata import BEGINNING_MARK, MARK, ORDER_MARK, START_MARK
+from consumer.input.commit_metadata import BEGINNING_METADATA, COMMIT_METADATA, ORDER_METADATA, START_METADATA
 from consumer.input.inputs import inputs_of
 from consumer.input.whereabouts import NOTICE_SECONDS, Whereabouts
 from state.anchors import Anchor, Anchors, anchor_of
@@ -102,7 +102,7 @@ OLD, NEW = b"old", b"new"
 
 def test_the_same_log_goes_on_without_a_word() -> None:
     setting = Setting(Input([OLD] * 12))
-    found = setting.find((10, MARK), Position("events", 0, 10, anchors=anchors(9, 7)))
+    found = setting.find((10, COMMIT_METADATA), Position("events", 0, 10, anchors=anchors(9, 7)))
     assert (found.offset, found.log) == (10, Log.SAME)
     assert setting.said == setting.counted == []
     assert setting.whereabouts.holds is None
@@ -113,7 +113,7 @@ def test_the_same_log_goes_on_without_a_word() -> None:
 def test_a_topic_that_was_created_anew_is_begun_at_its_beginning() -> None:
     """5 events decided, the topic created anew with 8 others."""
     setting = Setting(Input([NEW] * 8))
-    found = setting.find((0, BEGINNING_MARK), Position("events", 0, 5, anchors=anchors(4, 3, 1)))
+    found = setting.find((0, BEGINNING_METADATA), Position("events", 0, 5, anchors=anchors(4, 3, 1)))
     assert found == Beginning(0, Log.RECREATED)
     assert setting.said == [("error", "input_recreated", {"position": 5, "begins_at": 0, "records": 8})]
     assert setting.counted == [("input_changed", "recreated")]
@@ -125,7 +125,7 @@ def test_a_topic_that_was_created_anew_is_begun_at_its_beginning() -> None:
 def test_a_truncated_log_goes_on_behind_the_newest_anchor_that_fits() -> None:
     """12 records decided, the topic comes back with its first 6."""
     setting = Setting(Input([OLD] * 6))
-    found = setting.find((12, MARK), Position("events", 0, 12, anchors=anchors(11, 9, 4, 0), proof=12))
+    found = setting.find((12, COMMIT_METADATA), Position("events", 0, 12, anchors=anchors(11, 9, 4, 0), proof=12))
     assert (found.offset, found.log, found.again) == (5, Log.TRUNCATED, 1)
     assert setting.said == [("error", "input_truncated", {"position": 12, "begins_at": 5, "again": 1})]
     assert setting.counted == [("input_changed", "truncated")]
@@ -138,7 +138,7 @@ def test_a_truncated_log_goes_on_behind_the_newest_anchor_that_fits() -> None:
 def test_a_log_that_went_another_way_tells_what_is_new() -> None:
     """An unclean election behind record 8, then 5 others."""
     setting = Setting(Input([OLD] * 8 + [NEW] * 5))
-    found = setting.find((12, MARK), Position("events", 0, 12, anchors=anchors(11, 9, 7, 3)))
+    found = setting.find((12, COMMIT_METADATA), Position("events", 0, 12, anchors=anchors(11, 9, 7, 3)))
     assert (found.offset, found.log) == (8, Log.TRUNCATED)
 
 
@@ -147,13 +147,13 @@ def test_a_record_that_was_missing_makes_anchors_behind_it_worthless() -> None:
     setting = Setting(Input([NEW] * 8))
     setting.source.suspect = anchor_of(record(4))
     new = tuple(anchor_of(record(offset, NEW)) for offset in (7, 6))
-    found = setting.find((5, MARK), Position("events", 0, 8, anchors=(*new, *anchors(2))))
+    found = setting.find((5, COMMIT_METADATA), Position("events", 0, 8, anchors=(*new, *anchors(2))))
     assert found == Beginning(0, Log.RECREATED)
 
 
 def test_what_retention_has_taken_is_lost_loudly() -> None:
     setting = Setting(Input([OLD] * 10, first=7))
-    found = setting.find((3, MARK), Position("events", 0, 3, anchors=anchors(2, 1)))
+    found = setting.find((3, COMMIT_METADATA), Position("events", 0, 3, anchors=anchors(2, 1)))
     assert (found.offset, found.log, found.lost) == (7, Log.SAME, 4)
     assert setting.said == [("error", "position_lost", {"position": 3, "beginning": 7, "end": 10, "lost": 4})]
     assert setting.counted == [("position_lost",)]
@@ -161,15 +161,15 @@ def test_what_retention_has_taken_is_lost_loudly() -> None:
 
 def test_a_state_without_anchors_gets_its_first_one() -> None:
     setting = Setting(Input([OLD] * 12))
-    assert setting.find((10, MARK), Position("events", 0, 10)).offset == 10
+    assert setting.find((10, COMMIT_METADATA), Position("events", 0, 10)).offset == 10
     assert setting.whereabouts.newest == anchors(9)[0]
     assert setting.said == []
 
 
 def test_a_first_start_stays_until_there_is_a_checkpoint() -> None:
     setting = Setting(Input([OLD] * 12))
-    assert setting.find((10, START_MARK), None, has_had_owners=False).offset == 10
-    assert setting.whereabouts.holds == OffsetAndMetadata(10, START_MARK)
+    assert setting.find((10, START_METADATA), None, has_had_owners=False).offset == 10
+    assert setting.whereabouts.holds == OffsetAndMetadata(10, START_METADATA)
     assert setting.whereabouts.inherited_end == 0
     assert setting.whereabouts.newest == anchors(9)[0]
     assert setting.said == []
@@ -189,7 +189,7 @@ def test_the_offset_of_another_is_ignored_where_it_would_skip() -> None:
 
 
 def test_without_a_checkpoint_too() -> None:
-    start = OffsetAndMetadata(0, BEGINNING_MARK)
+    start = OffsetAndMetadata(0, BEGINNING_METADATA)
     setting = Setting(Input([OLD] * 16, start=start))
     assert setting.find((16, ""), None).offset == 0
     assert setting.counted == [("offset_ignored", "skip")]
@@ -208,13 +208,13 @@ def test_an_operator_who_goes_back_is_obeyed() -> None:
     assert (place.proof, place.obeyed) == (4, 4)
     setting.whereabouts.proved(OffsetAndMetadata(4, ""))
     assert setting.whereabouts.place(4).obeyed == 4
-    setting.whereabouts.proved(OffsetAndMetadata(5, MARK))
+    setting.whereabouts.proved(OffsetAndMetadata(5, COMMIT_METADATA))
     assert (setting.whereabouts.place(5).proof, setting.whereabouts.place(5).obeyed) == (5, None)
 
 
 def test_a_skip_that_was_ordered_takes_the_record_before_its_target() -> None:
     setting = Setting(Input([OLD] * 16))
-    found = setting.find((16, ORDER_MARK), Position("events", 0, 10, anchors=anchors(9, 8), proof=10))
+    found = setting.find((16, ORDER_METADATA), Position("events", 0, 10, anchors=anchors(9, 8), proof=10))
     assert found.offset == 16
     assert [anchor.offset for anchor in setting.whereabouts.place(16).anchors] == [15, 9, 8]
     assert setting.whereabouts.place(16).proof == 10
@@ -222,7 +222,7 @@ def test_a_skip_that_was_ordered_takes_the_record_before_its_target() -> None:
 
 def test_an_order_beyond_the_log_goes_as_far_as_that_reaches() -> None:
     setting = Setting(Input([OLD] * 16, first=3))
-    assert setting.find((1, ORDER_MARK), Position("events", 0, 10, anchors=anchors(9), proof=10)).offset == 3
+    assert setting.find((1, ORDER_METADATA), Position("events", 0, 10, anchors=anchors(9), proof=10)).offset == 3
     assert ("position_lost",) in setting.counted
     place = setting.whereabouts.place(3)
     assert (place.proof, place.obeyed) == (3, 1)
@@ -230,7 +230,7 @@ def test_an_order_beyond_the_log_goes_as_far_as_that_reaches() -> None:
 
 def test_a_state_that_is_gone_is_told_for_ten_minutes() -> None:
     setting = Setting(Input([OLD] * 12))
-    assert setting.find((7, MARK), None).offset == 7
+    assert setting.find((7, COMMIT_METADATA), None).offset == 7
     assert [(level, event) for level, event, _ in setting.said] == [("error", "state_gone")]
     assert setting.counted == [("state_lost", "gone")]
     assert setting.whereabouts.holds is None
@@ -244,7 +244,7 @@ def test_a_state_that_is_gone_is_told_for_ten_minutes() -> None:
 
 def test_a_state_that_went_back_goes_on_at_its_checkpoint() -> None:
     setting = Setting(Input([OLD] * 12))
-    assert setting.find((11, MARK), Position("events", 0, 8, anchors=anchors(7))).offset == 8
+    assert setting.find((11, COMMIT_METADATA), Position("events", 0, 8, anchors=anchors(7))).offset == 8
     assert setting.said == [("error", "state_went_back", {"by": 3})]
     assert setting.counted == [("state_lost", "went_back")]
     assert setting.whereabouts.notice is None
@@ -253,14 +253,14 @@ def test_a_state_that_went_back_goes_on_at_its_checkpoint() -> None:
 def test_a_checkpoint_of_another_topic_says_nothing_of_this_log() -> None:
     setting = Setting(Input([OLD] * 12))
     other = Position("keyed", 0, 400, anchors=anchors(399), proof=400)
-    assert setting.find((7, MARK), other).offset == 7
+    assert setting.find((7, COMMIT_METADATA), other).offset == 7
     assert setting.said == []
 
 
 @pytest.mark.parametrize("position", [10, 11, 12, 13])
 def test_a_checkpoint_in_the_middle_of_a_slice_has_the_anchors_of_its_position(position: int) -> None:
     setting = Setting(Input([OLD] * 20))
-    setting.find((10, MARK), Position("events", 0, 10, anchors=anchors(9)))
+    setting.find((10, COMMIT_METADATA), Position("events", 0, 10, anchors=anchors(9)))
     in_hand = [record(offset) for offset in (10, 11, 12)]
     setting.whereabouts.in_hand(in_hand)
     place = setting.whereabouts.place(position)

@@ -13,7 +13,7 @@ _ESTABLISHED = "01"
 
 
 @dataclass(frozen=True, slots=True)
-class Having:
+class ProcessStats:
     """What a process has. ``kafka`` and ``provider`` are connections, and among the ``files``."""
 
     resident_mib: float
@@ -26,13 +26,13 @@ class Having:
         return f"{self.resident_mib:.1f} MiB, {self.files}, {self.kafka}, {self.provider}, {self.tasks}"
 
 
-async def having(member: Service, kafka_ports: Collection[int], provider_port: int) -> Having:
+async def process_stats(member: Service, kafka_ports: Collection[int], provider_port: int) -> ProcessStats:
     """What a member has now."""
     process = Path(f"/proc/{member.process.pid}")
     files = [os.readlink(file) for file in (process / "fd").iterdir() if file.is_symlink()]
     ports = [port for inode, port in _connections(process) if f"socket:[{inode}]" in files]
     pages = int((process / "statm").read_text().split()[1])
-    return Having(
+    return ProcessStats(
         resident_mib=pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
         files=len(files),
         kafka=sum(port in kafka_ports for port in ports),

@@ -1,8 +1,8 @@
 """Runs a command that lives no longer than the process that started it.
 
-`python tether.py COMMAND ...` starts the command and ends it when its own standard input ends. The pipe to that input
-is closed by the operating system however its owner dies, so this holds after `kill -9`, on every platform. Only the
-standard library is imported: it starts in some 20 ms.
+`python child_guard.py COMMAND ...` starts the command and ends it when its own standard input ends. The pipe to that
+input is closed by the operating system however its owner dies, so this holds after `kill -9`, on every platform. Only
+the standard library is imported: it starts in some 20 ms.
 """
 
 import contextlib

@@ -9,7 +9,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
 from consumer.input.beginning import Look
-from consumer.input.commit_metadata import BEGINNING_MARK, START_MARK
+from consumer.input.commit_metadata import BEGINNING_METADATA, START_METADATA
 from consumer.input.first_start import FirstStart
 from consumer.input.look import looking
 from consumer.kafka.clients import KafkaClients
@@ -22,7 +22,7 @@ StartFrom = float | str
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PartitionInput:
     """A partition that is assigned to this member."""
 
     consumer: AIOKafkaConsumer
@@ -56,9 +56,9 @@ class Source:
         """
         partitions = len(self.consumer.partitions_for_topic(self.partition.topic) or ())
         if self.start_from != "earliest" and await self.first_start.counts_for(self.partition, partitions, clients):
-            return OffsetAndMetadata(await self._configured_start(clients), START_MARK)
+            return OffsetAndMetadata(await self._configured_start(clients), START_METADATA)
         beginning, _ = await self._bounds()
-        return OffsetAndMetadata(beginning, BEGINNING_MARK)
+        return OffsetAndMetadata(beginning, BEGINNING_METADATA)
 
     async def _configured_start(self, clients: KafkaClients) -> int:
         """The configured start as a number.
