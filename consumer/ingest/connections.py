@@ -31,7 +31,6 @@ class Connections:
         self._clock = clock
         self._silent: dict[Connection, float] = {}  # which has been silent for the longest comes first
         self._busy: set[Connection] = set()
-        self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._silent) + len(self._busy)
@@ -39,7 +38,6 @@ class Connections:
     def opened(self, connection: "Connection") -> None:
         """There is one more."""
         if len(self) >= self.most:
-            self.evicted += 1
             (next(iter(self._silent)) if self._silent else connection).evict()
         if not connection.is_closing:
             self._silent[connection] = self._clock()

@@ -34,8 +34,8 @@ from consumer.turns import Turns
 _AROUND_BYTES = 1024
 """What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
 
-_OTHER_FILES = 128
-"""Open files of a process besides the connections of senders: to Kafka, logs, libraries."""
+_OTHER_FILES = 512
+"""Open files of a process besides the connections of senders: to Kafka, to providers, logs, libraries."""
 
 
 async def run_ingest(
@@ -81,7 +81,7 @@ async def ingesting(
     config: Config, make: Make, registry: CollectorRegistry, log: FilteringBoundLogger
 ) -> AsyncIterator[int]:
     """Take events for the length of the block; yields the port. At its end what was taken is answered, within
-    ``delivery.shutdown_grace``. Raises `ServerError`."""
+    ``delivery.shutdown_grace`` or ``ingest.answer_within``, whichever is shorter. Raises `ServerError`."""
     ingest, topics, grace = config.ingest, config.kafka.topics, config.delivery.shutdown_grace
     room, metrics = Room(ingest.max_waiting_bytes), IngestMetrics(registry)
     connections = Connections(_open_files(ingest.max_connections, log))
@@ -117,7 +117,7 @@ async def ingesting(
     finally:
         writing.cancel()
         await asyncio.wait([writing])
-        await writer.close(grace)
+        await writer.close()
 
 
 def _open_files(most: int, log: FilteringBoundLogger) -> int:

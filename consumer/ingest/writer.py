@@ -130,12 +130,12 @@ class Writer:
                 self._is_wanted.clear()
                 await self._replace()
 
-    async def close(self, seconds: float) -> None:
-        """Let what waits go out, within so many seconds. What does not has no one who waits for it any more."""
+    async def close(self) -> None:
+        """Let what waits go out, for a while: nobody waits for it any more, and who sent it was told to send again."""
         producer, self._producer, self._error = self._producer, None, "it is being stopped"
         for one in (producer, self._failed):
             if one is not None:
-                await one.close(seconds)
+                await one.close(CLOSE_SECONDS)
                 self._drop(one)
 
     async def _replace(self) -> None:
@@ -151,6 +151,10 @@ class Writer:
                 self._producer, producer = producer, None
             except (KafkaError, OSError, TimeoutError) as error:
                 self._error = _text(error)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception as error:  # a fault of ours, which must not end the way in for good
+                self._error = f"internal error: {type(error).__name__}"
+                self._log.error("ingest_failed", exc_info=error)
                 await asyncio.sleep(RETRY_SECONDS)
             finally:
                 if producer is not None:

@@ -36,15 +36,19 @@ class Sent:
 
 @dataclass
 class FakeKafka:
-    """What takes the records. ``is_away``: it acknowledges nothing until it is back. ``error``: it fails so."""
+    """What takes the records. ``is_away``: it acknowledges nothing until it is back. ``error``: it fails so. ``fault``:
+    no producer can be made."""
 
     records: list[Sent] = field(default_factory=list)
     is_away: bool = False
     error: KafkaError | None = None
     producers: list["FakeProducer"] = field(default_factory=list)
     dead_letter_limit: int | None = None
+    fault: Exception | None = None
 
     async def make(self, way: Way) -> "FakeProducer":
+        if self.fault is not None:
+            raise self.fault
         way.dead_letter_limit = self.dead_letter_limit
         self.producers.append(FakeProducer(self))
         return self.producers[-1]

@@ -406,6 +406,23 @@ async def test_after_an_error_of_a_producer_there_is_another_one(monkeypatch: py
         assert len(ingest.log("ingest_producer_failed")) == 1
 
 
+async def test_a_fault_with_a_producer_does_not_end_the_way_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_SECONDS", 0.05)
+    kafka = FakeKafka()
+    async with running_ingest(kafka) as ingest:
+        kafka.error, kafka.fault = OutOfOrderSequenceNumber(), RuntimeError("of ours")
+        assert (await ingest.post(event()))[0] == 503
+        await wait_until(lambda: ingest.log("ingest_failed"), "it is said")
+        kafka.error = kafka.fault = None
+
+        async def is_ready() -> bool:
+            return await probe(ingest, "/readyz") == 200
+
+        await wait_until(is_ready, "it takes events")
+        assert (await ingest.post(event()))[0] == 200
+        ingest.written.truncate(0)
+
+
 async def test_what_a_failed_producer_has_in_hand_is_to_be_sent_again() -> None:
     kafka = FakeKafka()
     async with running_ingest(kafka) as ingest:
