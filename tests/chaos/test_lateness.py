@@ -132,9 +132,9 @@ def test_what_was_hidden_by_a_transaction_waits_from_its_end_on() -> None:
 
 def test_what_has_moved_here_waits_for_a_hidden_home_of_before_for_a_minute_at_most() -> None:
     told = Told()
-    old, new = home("p-1", 6), home("p-1", 7)
+    old, new = home("p-2", 6), home("p-2", 7)
     assert old != new
-    told.asked(told.produced("e0", NOW, partition=new), NOW + 70)
+    told.asked(told.produced("e0", NOW, "p-2", new), NOW + 70)
     grown = [Growth(NOW - 9, 6)]
     hidden = [Hidden(old, NOW - 20, NOW + 30)]
     assert [page.known for page in told.pages(Happened(hidden=hidden, growths=grown))] == [NOW + 30]
