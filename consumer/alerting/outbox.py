@@ -75,11 +75,17 @@ class Voice(Protocol):
         """Whether another task may still speak for this alert: its first trigger waits, and one that is repeated."""
         ...
 
+    @property
+    def awaits_since(self) -> float | None:
+        """Since when others are waited for, by the monotonic clock, whichever alert it is; None: since each came."""
+        ...
+
 
 class TheOnlyVoice:
     """Homes have never moved."""
 
     is_settled = True
+    awaits_since = None
 
     def is_elsewhere(self, alert: Alert) -> bool:
         """Nobody else speaks for it."""
@@ -347,7 +353,10 @@ class TaskOutbox:
             return not_before
         longest = self._clock.monotonic() + LONGEST_WAIT_SECONDS
         if self._voice.awaits(alert):
-            not_before = max(not_before, self._awaiting.setdefault(dedup_key, longest))
+            # Not anew for each problem: a home of before can be out of reach for very long.
+            since = self._voice.awaits_since
+            until = longest if since is None else min(longest, since + LONGEST_WAIT_SECONDS)
+            not_before = max(not_before, self._awaiting.setdefault(dedup_key, until))
         if self._store.state_holds_another(dedup_key):
             self._urgent()  # the next checkpoint lets it go
             not_before = max(not_before, self._waits_until.setdefault(dedup_key, longest))

@@ -284,6 +284,11 @@ class Moving:
             return not self._homes.are_ever_moved and self._is_suspect(alert)
         return not self._unheard.isdisjoint(self._homes.awaited(self._pipeline.home_key_of(alert)))
 
+    @property
+    def awaits_since(self) -> float | None:
+        """Since when homes of before are waited for; None where none is, but keys may come that belong elsewhere."""
+        return None if self._is_settled else self._noticed_at
+
     def _is_suspect(self, alert: Alert) -> bool:
         """Whether a key comes here that belongs elsewhere: if the topic has just grown, this may be its new home.
 

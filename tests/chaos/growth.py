@@ -13,6 +13,8 @@ from tests.support.kafka import admin
 
 NOTICED_SECONDS = 60.0
 """Until partitions that were added are noticed (design section 15)."""
+HOME_SECONDS = 60.0
+"""For so long after that a home waits for those of before with what is new to it (design section 17, rule 4)."""
 LAST_TRY_SECONDS = 240.0
 """For which a topic is told to grow: several restarts of its broker, one after the other."""
 
@@ -29,7 +31,7 @@ async def grow(scene: Scene, after: float) -> None:
                     raise TimeoutError(f"{topic} cannot get {count} partitions")
                 await asyncio.sleep(0.2)
         noticed = time.time() + NOTICED_SECONDS + MISSED_SECONDS
-        scene.happened.growths.append(Growth(begun, count - 1))
+        scene.happened.growths.append(Growth(begun, noticed + HOME_SECONDS))
         scene.happened.windows.append(Window(begun, noticed, partition=count - 1))
         scene.reader.partitions = scene.traffic.partitions = count
 

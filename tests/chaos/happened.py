@@ -49,10 +49,10 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """From ``at`` on the events topic has more partitions than the ``before`` that there were."""
+    """From when to when, after partitions were added, homes may wait for those of before, which can be hidden."""
 
-    at: float
-    before: int
+    begun: float
+    over: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,9 @@ from tests.chaos.account import OPENING, Finding
 from tests.chaos.happened import Happened, Hidden, Window
 from tests.chaos.keying import dedup_key
 from tests.chaos.reader import Event, Reader
-from tests.chaos.traffic import home
 
 LATE_SECONDS = 5.0
 """A page is late that waited so much longer than the rate of its key allows."""
-HOME_SECONDS = 60.0
-"""For so long a home waits for those of before with what is new to it (design section 17, rule 4)."""
 
 PAGES_PART = 3 / 5
 """Of five requests at least so many may be pages: one is a resolve, one is told again (design section 13)."""
@@ -106,7 +103,7 @@ def pages(
             if first is None:
                 continue
             known = _visible(first.partition, acked.get(first.event_id, first.sent), happened.hidden)
-            known = _may_be_told(first, known, happened)
+            known = _may_be_told(known, happened)
             told = incident.opened_at
             is_struck = any(known <= entry.at <= told for entry in attempts[key])
             yield Page(provider, key, incident.key, first.partition, known, told, is_struck)
@@ -120,15 +117,13 @@ def _visible(partition: int, known: float, hidden: Iterable[Hidden]) -> float:
     return known
 
 
-def _may_be_told(first: Event, known: float, happened: Happened) -> float:
-    """From when on the home of its key may tell what is new to it: once the homes of before, of which one may be
-    hidden, have handed over what they have, and after a minute at the latest (design section 17, "Homes move")."""
-    waits = [known]
-    for growth in happened.growths:
-        before = home(first.session, growth.before)
-        if growth.at <= known and before != first.partition:
-            waits.append(min(_visible(before, known, happened.hidden), known + HOME_SECONDS))
-    return max(waits)
+def _may_be_told(known: float, happened: Happened) -> float:
+    """From when on the home of a key may tell what is new to it, after a growth: once the homes of before, of which one
+    may be hidden, have handed over what they have, and at the latest when it does not wait for them any more. (Which
+    of them it is depends on what is believed of the partitioner.)"""
+    hidden = [one.over for one in happened.hidden if one.begun <= known < one.over]
+    growths = [one.over for one in happened.growths if one.begun <= known < one.over]
+    return min(max(hidden), max(growths)) if hidden and growths else known
 
 
 def lateness(pages: Iterable[Page], windows: Sequence[Window], per_second: float | None = None) -> Lateness:

@@ -162,6 +162,22 @@ def mark(partition: int, partitions: int, *, group: str = "group") -> Moved:
     return Moved(Sender("simulated", partition, Scheme(partitions), {}, group))
 
 
+def test_homes_of_before_are_waited_for_since_the_growth_was_noticed_and_not_anew_for_each_alert() -> None:
+    world = World()
+    world.moving.begin(6, have_never_moved=True)
+    world.counted(6)
+    world.leave()
+    assert world.moving.awaits_since is None
+    world.now += 100
+    world.counted(7)
+    world.tick()
+    noticed = world.now
+    assert world.moving.awaits_since == noticed
+    world.now += 500
+    world.tick()
+    assert world.moving.awaits_since == noticed
+
+
 # nothing moves
 
 
