@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import consumer.replay.replay.replay
 import pytest
 import yaml
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 
+import consumer.replay.replay
 from consumer.cli.main import main
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.feedback.records import replay_headers, replay_id_of
