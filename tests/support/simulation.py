@@ -37,7 +37,8 @@ from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
 from providers.notification import Notification, Resolve, Trigger
-from providers.provider import Request
+from providers.provider import HeartbeatCalls, Request
+from providers.rate import Rate
 from providers.retry import Backoff
 from state.alert import Alert, Due, Policy, Status, due
 from state.records import CHECKPOINT_KEY, decode_alert
@@ -927,7 +928,9 @@ class _Provider:
     """One request for every notification."""
 
     name = "simulated"
+    heartbeat: HeartbeatCalls | None = None
     key_limit = 255
+    documented_rate = Rate(1.5, 30)
 
     def __init__(self, keys: Keys, *, shares_alerts: bool = False) -> None:
         self.shares_alerts = shares_alerts
@@ -942,6 +945,9 @@ class _Provider:
 
     def integration_of(self, route: str) -> str:
         return self._keys.get(route, self._keys["default"])
+
+    def knows(self, route: str) -> bool:
+        return route in self._keys
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         assert isinstance(notification, Trigger | Resolve)

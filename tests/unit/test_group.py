@@ -50,7 +50,7 @@ class Consumer:
         self.known = {0, 1}
         self.answered: dict[TopicPartition, int | None] = {A: None, B: None}
         self.leaders = {A: 1, B: 1}
-        self._client = SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda tp: self.leaders[tp]))
+        self._client: Any = SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda tp: self.leaders[tp]))
 
     def paused(self) -> set[TopicPartition]:
         return set()
@@ -170,8 +170,8 @@ class Setting:
         clock = Clock(lambda: self.now, lambda: self.now)
         self.member: GroupMember[Any] = GroupMember(
             clients=None,  # type: ignore[arg-type]
-            consumer=self.consumer,  # type: ignore[arg-type]
-            admin=None,  # type: ignore[arg-type]
+            consumer=self.consumer,
+            admin=None,
             topic="events",
             group_id="group",
             instance_id=None,
@@ -179,10 +179,10 @@ class Setting:
             checkpoints="state",
             before=None,
             drain_seconds=1.0,
-            proofs=Proofs(self.consumer, 15.0, clock),  # type: ignore[arg-type]
+            proofs=Proofs(self.consumer, 15.0, clock),
             sender=None,
             backoff=Backoff(0.01, 0.01, 1.0, lambda: 1.0),
-            make_task=make,  # type: ignore[arg-type]
+            make_task=make,
             metrics=SimpleNamespace(proof=lambda result: None, task_trouble=lambda: None),  # type: ignore[arg-type]
             clock=clock,
             log=structlog.get_logger(),
@@ -283,8 +283,8 @@ async def test_a_coordinator_that_does_not_give_the_offsets_is_no_group_without_
         async def list_consumer_group_offsets(self, group: str, partitions: object) -> Any:
             return answers.pop(0)
 
-    first = FirstStart(Admin(), "group", "state")  # type: ignore[arg-type]
-    source = PartitionInput(None, Admin(), "group", A, "latest", first, Clock.system())  # type: ignore[arg-type]
+    first = FirstStart(Admin(), "group", "state")
+    source = PartitionInput(None, Admin(), "group", A, "latest", first, Clock.system())
     with pytest.raises(GroupLoadInProgressError):
         await source.group_offset()
     assert await source.group_offset() is None
@@ -458,7 +458,7 @@ async def test_a_partition_that_the_client_does_not_know_yet_is_asked_for_first(
                 setting.consumer.known.add(7)
             return True
 
-    setting.consumer._client = Client()  # type: ignore[attr-defined]
+    setting.consumer._client = Client()
     await setting.member._know(TopicPartition("events", 1))
     assert looks == []
     await setting.member._know(TopicPartition("events", 7))
