@@ -45,7 +45,7 @@ class Looking:
         self.until(found).click()
 
     def errors(self) -> list[dict[str, Any]]:
-        return list(self.chrome.get_log("browser"))  # type: ignore[no-untyped-call]
+        return list(self.chrome.get_log("browser"))  # type: ignore[no-untyped-call]  # selenium has it so
 
 
 async def _trigger(http: aiohttp.ClientSession, sandbox: Sandbox, dedup_key: str, title: str) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -195,6 +196,9 @@ class Setting:
     def ticked(self) -> float:
         """What the tasks have done of what time has brought."""
         return -float(sum(task.due for task in self.made))
+
+    def has_asked_more_than(self, times: int) -> bool:
+        return len(self.consumer.asked) > times
 
     def of(self, partition: TopicPartition) -> list[Task]:
         return [task for task in self.made if task.partition == partition]
@@ -494,7 +498,7 @@ async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
             setting.consumer.answered[B] = second
             asked = len(setting.consumer.asked)
             setting.consumer.batches.put_nowait({})
-            await wait_until(lambda asked=asked: len(setting.consumer.asked) > asked, "it turns", poll=0.0)  # type: ignore[misc]
+            await wait_until(partial(setting.has_asked_more_than, asked), "it turns", poll=0.0)
         assert setting.member.troubles == {0: "no fetch has been answered for 60 s"}
         fetching.cancel()
 

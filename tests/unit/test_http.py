@@ -110,8 +110,7 @@ async def test_a_request_arrives_as_it_was_made() -> None:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    assert site._server is not None
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    port = runner.addresses[0][1]
     path = "/v2/alerts/a%2Fb%20%C3%A4%252F%2E%2E/close?identifierType=alias"
     seen = _Seen()
     async with create_session(4) as session:
