@@ -19,7 +19,7 @@ from tests.support.kafka import running
 READ_TIMEOUT_MS = 1000
 
 
-class _FromTheBeginning(ConsumerRebalanceListener):  # type: ignore[misc]
+class _FromTheBeginning(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self.assigned = asyncio.Event()

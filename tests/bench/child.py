@@ -14,14 +14,14 @@ import pstats
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 PROFILE_LINES = 45
 TIMEOUT_SECONDS = 1800.0
 
-Side = Callable[..., Awaitable[None]]
+Side = Callable[..., Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -100,7 +100,7 @@ def main() -> None:
     task = json.load(sys.stdin)
     meter = Meter(profile=task.pop("profile"))
     side: Side = getattr(importlib.import_module(module), name)
-    asyncio.run(side(meter, **task))  # type: ignore[arg-type]
+    asyncio.run(side(meter, **task))
     print(json.dumps(asdict(meter.result)))
 
 

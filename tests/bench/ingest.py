@@ -204,13 +204,14 @@ def _marks(meter: Meter, ended: asyncio.Event) -> Sequence[web.RouteDef]:
 
 async def take(meter: Meter, *, document: dict[str, Any], port: int) -> None:
     """The way in, as `clawdstrike-alerting ingest` has it."""
-    import consumer.ingest.service as service
+    import consumer.ingest.service
 
     ended = asyncio.Event()
+    service: Any = consumer.ingest.service  # what it makes its application with is another one here
     create = service.create_app
 
     def create_with_marks(*arguments: Any) -> web.Application:
-        app = create(*arguments)
+        app: web.Application = create(*arguments)
         app.add_routes(_marks(meter, ended))
         return app
 

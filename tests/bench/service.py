@@ -89,7 +89,7 @@ async def running_service(document: dict[str, Any], **options: Any) -> AsyncIter
     Its log is written, at level info, to where nobody reads it.
     """
     search_young_only()
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has it without types
     config = configuration(document)
     registry = CollectorRegistry()
     stopping = asyncio.Event()

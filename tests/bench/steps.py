@@ -73,18 +73,19 @@ class Steps:
 def measured_steps() -> Iterator[Steps]:
     """Measure the steps of every loop of this process for the length of the block."""
     steps, stopping = Steps(), threading.Event()
-    original: Any = asyncio.Handle._run
+    handles: Any = asyncio.Handle  # of which one method is another for a while
+    original = handles._run
 
     def run(handle: Any) -> None:
         steps.measure(original, handle)
 
     watcher = threading.Thread(target=steps.look, args=(threading.get_ident(), stopping), daemon=True)
-    asyncio.Handle._run = run
+    handles._run = run
     watcher.start()
     try:
         yield steps
     finally:
-        asyncio.Handle._run = original
+        handles._run = original
         stopping.set()
         watcher.join()
 
@@ -98,7 +99,7 @@ def _name(handle: Any) -> str:
 
 
 def _stack(frame: FrameType | None) -> str:
-    lines = []
+    lines: list[str] = []
     while frame is not None and len(lines) < _FRAMES:
         code = frame.f_code
         if "asyncio" not in code.co_filename and code.co_filename != __file__:

@@ -293,7 +293,8 @@ class _Problem:
             if entry.at <= incident.resolved_at
         ]
         landed = [entry for entry in ending if entry.fault == "land_late"]
-        return (landed or ending or [None])[-1]
+        endings = landed or ending
+        return endings[-1] if endings else None
 
     def _wrong_resolves(self) -> Iterator[Finding]:
         for incident in self.incidents:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -36,7 +38,7 @@ def _alert(occurrences: int = 1, first_seen: float = NOW) -> Alert:
 def _kinds(
     events: list[Event],
     history: Sequence[Alert | None],
-    incidents: list[tuple[str, float, float | None]],
+    incidents: Sequence[tuple[str, float, float | None]],
     *,
     resolves: tuple[float, ...] = (),
     late: float = 0.0,
@@ -55,8 +57,15 @@ def _kinds(
     sandbox = _Told(
         [
             Incident(
-                **{"number": index, "id": str(index), "provider": "pagerduty", "key": "k", "dedup_key": KEY},
-                **{"title": "", "severity": "critical", "opened_at": opened, "opened_monotonic": opened},
+                number=index,
+                id=str(index),
+                provider="pagerduty",
+                key="k",
+                dedup_key=KEY,
+                title="",
+                severity="critical",
+                opened_at=opened,
+                opened_monotonic=opened,
                 status="open" if resolved is None else "ended",
                 resolved_at=resolved,
                 ended_by=None if resolved is None else "client",
@@ -83,17 +92,27 @@ class _Told(Sandbox):
         super().__init__()
         self._seen, self._requests = incidents, requests
 
-    def incidents(self, provider=None, *, dedup_key=None):  # type: ignore[no-untyped-def]
+    def incidents(self, provider: str | None = None, *, dedup_key: str | None = None) -> list[Incident]:
         return self._seen
 
-    def requests(self, provider=None, **criteria):  # type: ignore[no-untyped-def]
+    def requests(self, provider: str | None = None, **criteria: Any) -> list[Entry]:
         return self._requests
 
 
 def _resolve(number: int, at: float, fault: str | None) -> Entry:
     return Entry(
-        **{"number": number, "at": at, "monotonic": at, "method": "POST", "path": "", "provider": "pagerduty"},
-        **{"key": "k", "dedup_key": KEY, "action": "resolve", "event_id": None, "body": None, "applied": True},
+        number=number,
+        at=at,
+        monotonic=at,
+        method="POST",
+        path="",
+        provider="pagerduty",
+        key="k",
+        dedup_key=KEY,
+        action="resolve",
+        event_id=None,
+        body=None,
+        applied=True,
         fault=fault,
     )
 
@@ -105,9 +124,19 @@ def _refused_trigger(number: int, status: int | None, fault: str | None) -> Entr
 def _letter(error_class: str = "rejected", occurrences: int = 1, offset: int = 0) -> DeadLetter:
     record = Record("t", 0, offset, int(NOW * 1000), b"p-1", encode(event(guard="g", session="p-1")))
     return DeadLetter(
-        **{"record": record, "provider": "pagerduty", "stage": "deliver", "event_id": "e0", "error": "400"},
-        **{"error_class": error_class, "retryable": False, "attempts": 1, "first_attempt": NOW, "last_attempt": NOW},
-        **{"occurrences": occurrences, "first_offset": 0, "last_offset": 0},
+        record=record,
+        provider="pagerduty",
+        stage="deliver",
+        event_id="e0",
+        error="400",
+        error_class=error_class,
+        retryable=False,
+        attempts=1,
+        first_attempt=NOW,
+        last_attempt=NOW,
+        occurrences=occurrences,
+        first_offset=0,
+        last_offset=0,
     )
 
 
@@ -186,21 +215,21 @@ def test_what_is_refused_for_ever_may_be_owed_and_nothing_else_may(status: int |
 @pytest.mark.parametrize("status", [503, 403, None])
 def test_what_is_refused_for_ever_is_no_dead_letter_and_not_forgotten(status: int | None) -> None:
     events, refused = _events(NOW, NOW + 1), [(status, "answer" if status else "hang")]
-    told = {"refusal": _refusal(status), "refused_with": refused}
-    assert _kinds(events, [], [], letters=[_letter("given_up", 2)], **told) == [("dead_letter", False)]
-    assert _kinds(events, [OWING, None], [], **told) == [("lost", False)]
-    assert _kinds(events, [structs.replace(OWING, occurrences=1)], [], **told) == [("lost", False)]
+    kinds = partial(_kinds, refusal=_refusal(status), refused_with=refused)
+    assert kinds(events, [], [], letters=[_letter("given_up", 2)]) == [("dead_letter", False)]
+    assert kinds(events, [OWING, None], []) == [("lost", False)]
+    assert kinds(events, [structs.replace(OWING, occurrences=1)], []) == [("lost", False)]
 
 
 def test_what_is_rejected_for_ever_is_in_dead_letters_each_event_of_it() -> None:
-    told = {"refusal": _refusal(400), "refused_with": [(400, "answer")] * 2}
+    kinds = partial(_kinds, refusal=_refusal(400), refused_with=[(400, "answer")] * 2)
     events = _events(NOW, NOW + 1)
-    assert _kinds(events, [], [], letters=[_letter(), _letter(offset=10)], **told) == []
-    assert _kinds(events, [], [], letters=[_letter(occurrences=2)], **told) == []
-    found = _kinds(events, [], [], letters=[_letter(), _letter()], **told)
+    assert kinds(events, [], [], letters=[_letter(), _letter(offset=10)]) == []
+    assert kinds(events, [], [], letters=[_letter(occurrences=2)]) == []
+    found = kinds(events, [], [], letters=[_letter(), _letter()])
     assert found == [("dead_letter_twice", False)]
-    assert _kinds(events, [], [], letters=[_letter(occurrences=1)], **told) == [("lost", False)]
-    assert _kinds(events, [], [], **told) == [("lost", False), ("lost", False)]
+    assert kinds(events, [], [], letters=[_letter(occurrences=1)]) == [("lost", False)]
+    assert kinds(events, [], []) == [("lost", False), ("lost", False)]
 
 
 def test_a_revoked_key_costs_no_dead_letter() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import SimpleNamespace
@@ -55,8 +55,15 @@ class Incidents(Sandbox):
         super().__init__()
         self._seen = [
             Incident(
-                **{"number": number, "id": str(number), "provider": "pagerduty", "key": secret, "dedup_key": key},
-                **{"title": "", "severity": "critical", "opened_at": opened, "opened_monotonic": opened},
+                number=number,
+                id=str(number),
+                provider="pagerduty",
+                key=secret,
+                dedup_key=key,
+                title="",
+                severity="critical",
+                opened_at=opened,
+                opened_monotonic=opened,
                 status="open" if ended is None else "ended",
                 resolved_at=ended,
                 ended_by=None if ended is None else "client",
@@ -67,18 +74,27 @@ class Incidents(Sandbox):
         ]
         self._asked = [
             Entry(
-                **{"number": number, "at": ended, "monotonic": ended, "method": "POST", "path": "", "key": secret},
-                **{"provider": "pagerduty", "dedup_key": key, "action": "resolve", "event_id": None, "body": None},
+                number=number,
+                at=ended,
+                monotonic=ended,
+                method="POST",
+                path="",
+                key=secret,
+                provider="pagerduty",
+                dedup_key=key,
+                action="resolve",
+                event_id=None,
+                body=None,
                 applied=True,
             )
             for number, (_, secret, _, ended) in enumerate(incidents)
             if ended is not None
         ]
 
-    def incidents(self, provider=None, *, dedup_key=None):  # type: ignore[no-untyped-def]
+    def incidents(self, provider: str | None = None, *, dedup_key: str | None = None) -> list[Incident]:
         return self._seen
 
-    def requests(self, provider=None, **criteria):  # type: ignore[no-untyped-def]
+    def requests(self, provider: str | None = None, **criteria: Any) -> list[Entry]:
         return self._asked
 
 
@@ -182,7 +198,10 @@ def test_one_partition_says_what_it_says() -> None:
 
 
 def test_a_life_before_the_one_that_was_handed_over_is_counted() -> None:
-    by_partition = {0: [alert(2), None, alert(1, NOW + 50), None], 1: [alert(2, NOW + 50)]}
+    by_partition: dict[int, list[Alert | None]] = {
+        0: [alert(2), None, alert(1, NOW + 50), None],
+        1: [alert(2, NOW + 50)],
+    }
     told = joined(by_partition, {(0, NOW + 50)})
     assert [life.records[-1].occurrences for life in lives(told)] == [2, 2]
     assert told[-1] is not None
@@ -438,7 +457,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
         monkeypatch.setattr(tests.chaos.changes, seconds, 0.0)
     reader = Reader(World("", 6, {}), ["pagerduty"])
 
-    async def is_quiet(may_owe: object) -> None:
+    async def is_quiet(may_owe: Collection[str] = ()) -> None:
         return None
 
     reader.is_quiet = is_quiet  # type: ignore[method-assign]
@@ -487,7 +506,7 @@ async def test_a_stage_comes_with_its_topics_while_nobody_runs_and_goes_again(sc
 
 
 async def test_what_could_not_be_decided_before_a_change_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def is_never_quiet(may_owe: object) -> str:
+    async def is_never_quiet(may_owe: Collection[str] = ()) -> str:
         return "partition 3 is decided up to 4 of 5"
 
     scene.reader.is_quiet = is_never_quiet  # type: ignore[method-assign]

@@ -6,8 +6,9 @@ import random
 import sys
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -146,7 +147,7 @@ class Traffic:
         else:
             self.acked[event_id] = time.time()
 
-    def _events(self, prefix: str, chance: random.Random):  # type: ignore[no-untyped-def]
+    def _events(self, prefix: str, chance: random.Random) -> Iterator[tuple[str, int | None, dict[str, Any] | None]]:
         habits = self.habits
         sessions = [
             _Session(f"{prefix}-endless-{partition}", (_guard(partition),), sys.maxsize, False, False, partition)
@@ -203,12 +204,12 @@ async def _stopped(producer: AIOKafkaProducer) -> None:
         await producer.stop()
 
 
-def _of_its_agent(fields: dict[str, object], session: str) -> dict[str, object]:
+def _of_its_agent(fields: dict[str, Any], session: str) -> dict[str, Any]:
     """The event with an agent that no other session has."""
     return {**fields, "agent": {"id": f"{session}{AGENT}", "name": "coder", "version": "1.2.0", "type": "llm"}}
 
 
-def _action(session: _Session, chance: random.Random, habits: Habits) -> dict[str, object]:
+def _action(session: _Session, chance: random.Random, habits: Habits) -> dict[str, Any]:
     dice = chance.random()
     guard = chance.choice(session.guards)
     if dice >= habits.denied + habits.minor:

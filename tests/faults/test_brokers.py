@@ -1,6 +1,7 @@
 """A broker that restarts, dies, freezes, in the middle of traffic: the service recovers by itself."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ async def test_the_service_survives_its_broker(
     own_kafka: KafkaContainer,
     sandbox: Sandbox,
     tmp_path: Path,
-    strike,  # type: ignore[no-untyped-def]
+    strike: Callable[[KafkaContainer, Service], Awaitable[None]],
 ) -> None:
     world = await make_world(own_kafka.bootstrap_servers, sandbox.url, partitions=2, kafka={"session_timeout": "4s"})
     async with service_process(world.document, tmp_path) as service:

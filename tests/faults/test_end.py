@@ -17,7 +17,7 @@ from tests.faults.accounts import (
 from tests.support.broker import Broker
 from tests.support.kafka import group_offsets
 from tests.support.process import service_process
-from tests.support.service import make_world
+from tests.support.service import World, make_world
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real_kafka("members that are killed are missed")
@@ -154,5 +154,5 @@ async def test_a_trigger_accepted_but_not_checkpointed_before_kill_9_is_repeated
     assert once.triggers == 1
 
 
-async def _all_decided(world, count: int) -> bool:  # type: ignore[no-untyped-def]
+async def _all_decided(world: World, count: int) -> bool:
     return sum(alert.occurrences for alert in (await alerts_in_state(world)).values()) == count

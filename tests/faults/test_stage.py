@@ -14,10 +14,10 @@ from providers.sandbox import Sandbox
 from state.records import CHECKPOINT_KEY, decode_alert
 from tests.support.broker import Broker
 from tests.support.events import encode, event
-from tests.support.kafka import committed_records, create_topic, produce
+from tests.support.kafka import COMPACTED, committed_records, create_topic, produce
 from tests.support.process import merged, run_to_end, service_process
 from tests.support.seen import dead_letters
-from tests.support.service import COMPACTED, World, make_world
+from tests.support.service import World, make_world
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real_kafka("groups, offsets and checkpoints change hands")

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import consumer.replay.replay.replay
 import pytest
 import yaml
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 
+import consumer.replay.replay
 from consumer.cli.main import main
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.feedback.records import replay_headers, replay_id_of
@@ -78,7 +78,7 @@ async def checkpointed(commands: Commands, count: int) -> list[dict[str, Any]]:
         alerts: list[dict[str, Any]] = await commands.json("alerts", "list")
         return alerts if len(alerts) == count and not any(alert["owes"] for alert in alerts) else None
 
-    alerts = await wait_until(found, f"{count} alerts", poll=0.1)
+    alerts: list[dict[str, Any]] | None = await wait_until(found, f"{count} alerts", poll=0.1)
     assert alerts is not None
     return alerts
 

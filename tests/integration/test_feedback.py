@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from consumer.feedback.records import Command, Feedback, Kind, decode_feedback, encode_command, history_of
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
+from consumer.partition.task import Task
 from consumer.replay.letters import Selection
 from consumer.replay.replay import Plan, Summary, replay
 from consumer.replay.replayed import decode_mark
@@ -252,15 +253,21 @@ async def go_back(world: World, member: Member) -> None:
     group = member.runners["pagerduty"]._member
     assert group is not None
     gone = TopicPartition(world.events, 1)
-    feedback = group.tasks[gone]._context.feedback
+
+    def task() -> Task:
+        found = group.tasks[gone]
+        assert isinstance(found, Task)
+        return found
+
+    feedback = task()._context.feedback
     assert feedback is not None
-    feedback.detach(group.tasks[gone]._inbox)
+    feedback.detach(task()._inbox)
     await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s0")
     await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s1")
     await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s0")
     await taken(world, 2, 0)
     await status_is(world, Status.OPEN, "forbidden_path:s1")
-    feedback.attach(group.tasks[gone]._inbox)
+    feedback.attach(task()._inbox)
     await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s1")
     await command(world, Kind.RESOLVE, "forbidden_path:s1")
     await status_is(world, None, "forbidden_path:s1")

@@ -1,6 +1,7 @@
 """Topics that get more partitions while the service runs (design section 15)."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,10 @@ async def _grow(world: World, topic: str, partitions: int) -> None:
 
 def _outgrown(member: Member, name: str) -> tuple[str, ...]:
     return member.runners[name].health().outgrown
+
+
+def _has_four(member: Member, name: str) -> bool:
+    return member.runners[name].health().partitions == 4
 
 
 @pytest.mark.real_kafka("partitions are added")
@@ -69,9 +74,8 @@ async def test_a_stage_says_that_its_positions_have_to_grow_and_its_pipeline_tha
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty=KEYED)
     async with running_member(world.config) as member:
-        (stage,) = set(await wait_until(lambda: len(member.runners) == 2 and member.runners, "both run")) - {
-            "pagerduty"
-        }
+        await wait_until(lambda: len(member.runners) == 2, "both run")
+        (stage,) = set(member.runners) - {"pagerduty"}
         await asyncio.gather(member.restored(1), member.restored(1, stage))
         await asyncio.gather(_grow(world, world.events, 2), _grow(world, world.keyed(), 3))
         for name, follower, topic, count in (
@@ -79,7 +83,7 @@ async def test_a_stage_says_that_its_positions_have_to_grow_and_its_pipeline_tha
             ("pagerduty", world.state(), world.keyed(), 3),
         ):
             (sentence,) = await wait_until(
-                lambda name=name: _outgrown(member, name), f"{name} notices", timeout=NOTICED_SECONDS, poll=0.1
+                partial(_outgrown, member, name), f"{name} notices", timeout=NOTICED_SECONDS, poll=0.1
             )
             assert sentence.startswith(
                 f"topic {follower} has 1 partitions, its input {topic} has {count}: `clawdstrike-alerting topics grow"
@@ -98,7 +102,7 @@ async def test_a_stage_forwards_to_partitions_that_were_added_to_its_pipelines_i
             await _grow(world, topic, 4)
         for name in ("pagerduty", "pagerduty-repartition"):
             await wait_until(
-                lambda name=name: member.runners[name].health().partitions == 4,
+                partial(_has_four, member, name),
                 f"all partitions of {name} are assigned",
                 timeout=NOTICED_SECONDS + 20,
             )

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -267,7 +267,7 @@ async def _freeze(kafka: KafkaContainer) -> None:
 async def test_nothing_that_was_acknowledged_is_lost_or_there_twice(
     own_kafka: KafkaContainer,
     tmp_path: Path,
-    strike,  # type: ignore[no-untyped-def]
+    strike: Callable[[KafkaContainer], Awaitable[None]],
 ) -> None:
     world = await make_world(own_kafka.bootstrap_servers, NO_SANDBOX, partitions=3)
     async with ingest_process(world, tmp_path) as (_, sender), posting_by(sender) as posting:

@@ -333,7 +333,8 @@ async def _group_offset(world: World) -> OffsetAndMetadata:
 
 
 async def _is_ours(world: World, offset: int) -> bool:
-    return await _group_offset(world) == OffsetAndMetadata(offset, COMMIT_METADATA)
+    is_ours: bool = await _group_offset(world) == OffsetAndMetadata(offset, COMMIT_METADATA)
+    return is_ours
 
 
 # --- where it begins without an offset

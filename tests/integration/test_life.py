@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -46,6 +47,10 @@ async def decided(member: Member, outcome: str, count: int = 1, provider: str = 
 
 def alerts(member: Member, status: str, provider: str = "pagerduty") -> float:
     return member.metric("alerts", pipeline=provider, partition="0", status=status)
+
+
+def has_alerts(member: Member, count: int, status: str, provider: str) -> bool:
+    return alerts(member, status, provider) == count
 
 
 async def all_told(member: Member) -> None:
@@ -121,8 +126,8 @@ async def test_quiet_for_long_enough_resolves_and_the_next_event_opens_anew(brok
             "clawdstrike-forbidden_path-later",
         }
         for provider in PROVIDERS:
-            await wait_until(lambda provider=provider: alerts(member, "open", provider) == 1, "the other is open")
-            await wait_until(lambda provider=provider: alerts(member, "resolving", provider) == 0, "it is gone")
+            await wait_until(partial(has_alerts, member, 1, "open", provider), "the other is open")
+            await wait_until(partial(has_alerts, member, 0, "resolving", provider), "it is gone")
         again = event()
         await send(world, again)
         for provider in PROVIDERS:

@@ -27,7 +27,7 @@ class Looking:
         return WebDriverWait(self.chrome, SECONDS, poll_frequency=0.05).until(lambda _: what())
 
     def script(self, text: str, *arguments: Any) -> Any:
-        return self.chrome.execute_script(text, *arguments)  # type: ignore[no-untyped-call]
+        return self.chrome.execute_script(text, *arguments)
 
     def texts(self, selector: str) -> list[str]:
         return list(
@@ -45,7 +45,7 @@ class Looking:
         self.until(found).click()
 
     def errors(self) -> list[dict[str, Any]]:
-        return list(self.chrome.get_log("browser"))  # type: ignore[no-untyped-call]
+        return list(self.chrome.get_log("browser"))  # type: ignore[no-untyped-call]  # selenium has it so
 
 
 async def _trigger(http: aiohttp.ClientSession, sandbox: Sandbox, dedup_key: str, title: str) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.support.broker import Broker
 from tests.support.events import encode, event
 from tests.support.kafka import committed_records, create_topic, running
 from tests.support.seen import dead_letters, first_dead_letters, group_offset, producing
-from tests.support.service import ROUTING_KEY, World, incidents, make_world, running_member
+from tests.support.service import ROUTING_KEY, Member, World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
 
 LIMIT = 64 * 1024
@@ -183,6 +184,10 @@ async def test_what_is_no_alert_of_ours_is_not_poison(broker: Broker, sandbox: S
     assert await committed_records(world.bootstrap_servers, world.dlq) == []
 
 
+def has_counted_two_tombstones(member: Member, provider: str) -> bool:
+    return member.metric("events_total", pipeline=provider, outcome="tombstone") == 2
+
+
 async def test_tombstones_are_skipped_and_counted(broker: Broker, sandbox: Sandbox) -> None:
     world = await poisoned_world(broker, sandbox)
     async with running_member(world.config) as member, producing(world) as producer:
@@ -190,7 +195,7 @@ async def test_tombstones_are_skipped_and_counted(broker: Broker, sandbox: Sandb
             await producer.send_and_wait(world.events, None, key)
         for provider in ("pagerduty", "opsgenie"):
             await wait_until(
-                lambda provider=provider: member.metric("events_total", pipeline=provider, outcome="tombstone") == 2,
+                partial(has_counted_two_tombstones, member, provider),
                 f"{provider} has counted the tombstones",
             )
     assert await dead_letters(world) == []

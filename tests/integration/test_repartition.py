@@ -17,8 +17,12 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from consumer.build import build_pipelines
+from consumer.config import Config
 from consumer.kafka.partitioning import partition_of
+from consumer.kafka.transaction import commit_transaction
 from consumer.partition import owned
+from consumer.pipeline import Pipeline
 from consumer.repartition import forwarder
 from consumer.repartition import stage_progress as stage_progress
 from providers.sandbox import Sandbox
@@ -57,10 +61,10 @@ async def forwarded(world: World, count: int, timeout: float = 20.0) -> Records:
     """What is in the keyed topic, once there is so much."""
 
     async def found() -> Records | None:
-        records = await committed_records(world.bootstrap_servers, world.keyed())
+        records: Records = await committed_records(world.bootstrap_servers, world.keyed())
         return records if len(records) >= count else None
 
-    records = await wait_until(found, f"{count} records are forwarded", timeout=timeout, poll=0.1)
+    records: Records | None = await wait_until(found, f"{count} records are forwarded", timeout=timeout, poll=0.1)
     assert records is not None
     return records
 
@@ -129,12 +133,10 @@ async def test_without_the_stage_every_task_that_meets_a_problem_tells_it(
 
 
 def _leave_out_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    build = service.build_pipelines
-    monkeypatch.setattr(
-        service,
-        "build_pipelines",
-        lambda config: [replace(pipeline, input_topic=config.kafka.topics.events) for pipeline in build(config)],
-    )
+    def build(config: Config) -> list[Pipeline]:
+        return [replace(pipeline, input_topic=config.kafka.topics.events) for pipeline in build_pipelines(config)]
+
+    monkeypatch.setattr(service, "build_pipelines", build)
     monkeypatch.setattr(service, "build_repartition", lambda config, pipeline: None)
 
 
@@ -304,7 +306,7 @@ async def dies_after(producer: AIOKafkaProducer, send: Callable[[], Awaitable[No
     raise KafkaError("died")
 
 
-forwarder_commit: Commit = forwarder.commit_transaction
+forwarder_commit: Commit = commit_transaction
 
 
 @pytest.mark.parametrize("dies", [dies_before, dies_within, dies_after])
@@ -493,7 +495,8 @@ async def test_the_example_with_tenant_and_resource_in_its_key_does_the_main_job
 
 
 async def _suppressed_by(process: Any) -> bool:
-    counts = [await process.metric("events_total", pipeline="pagerduty", outcome=o) for o in ("suppressed", "counted")]
+    outcomes = ("suppressed", "counted")
+    counts: list[float] = [await process.metric("events_total", pipeline="pagerduty", outcome=o) for o in outcomes]
     return sum(counts) == 3
 
 

@@ -1,5 +1,6 @@
 """Who is told: PagerDuty's integrations, OpsGenie's teams; and that an alert stays where it was opened."""
 
+from functools import partial
 from typing import Any
 
 from providers.sandbox import Answer, Fault, LoseAnswer, Sandbox
@@ -31,6 +32,10 @@ def heard(member: Member, provider: str) -> float:
     """Events that opened nothing and raised nothing."""
     outcomes = ("counted", "suppressed")
     return sum(member.metric("events_total", pipeline=provider, outcome=outcome) for outcome in outcomes)
+
+
+def heard_two(member: Member, provider: str) -> bool:
+    return heard(member, provider) == 2
 
 
 async def test_pagerduty_goes_by_guard_then_tenant_then_severity_then_default(broker: Broker, sandbox: Sandbox) -> None:
@@ -196,7 +201,7 @@ async def test_a_raised_severity_is_told_with_the_same_key(broker: Broker, sandb
         await requests(sandbox, 2, provider="pagerduty", action="trigger", status=202)
         await requests(sandbox, 1, provider="opsgenie", action="note", status=202)
         for provider in ("pagerduty", "opsgenie"):
-            await wait_until(lambda provider=provider: heard(member, provider) == 2, "the others are decided")
+            await wait_until(partial(heard_two, member, provider), "the others are decided")
             await all_told(member, provider)
     (page,) = sandbox.incidents("pagerduty")
     assert (page.severities, page.triggers) == (["error", "critical"], 2)

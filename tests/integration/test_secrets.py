@@ -16,7 +16,7 @@ from tests.support.clocks import Moving
 from tests.support.events import event, session_end
 from tests.support.kafka import committed_records
 from tests.support.seen import first_dead_letters, send
-from tests.support.service import World, make_world, running_member
+from tests.support.service import Member, World, make_world, running_member
 from tests.support.waiting import wait_until
 
 DEFAULT_KEY = "PDsecret/default+\"key\"&'0123456'"
@@ -70,6 +70,10 @@ def effects(secret: str) -> Iterator[Effect]:
         for body in echoes(secret):
             yield Answer(status=status, body=body, headers={"Retry-After": "0", "Location": f"/{quote(secret)}"})
     yield from (Drop(), LoseAnswer(), Hang())
+
+
+def has_routes_to_tell_of(member: Member, provider: str) -> bool:
+    return member.runners[provider].health().routes != ()
 
 
 async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broker, sandbox: Sandbox) -> None:
@@ -133,9 +137,7 @@ async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broke
     async with running_member(world.config) as member:
         await send(world, event(session="last"), event(session="last", guard="secret_leak"))
         for provider in ("pagerduty", "opsgenie"):
-            await wait_until(
-                lambda provider=provider: member.runners[provider].health().routes != (), "the route is refused"
-            )
+            await wait_until(partial(has_routes_to_tell_of, member, provider), "the route is refused")
         metrics += generate_latest(member.registry)
     output += member.output.getvalue()
     async with running_member(world.config) as member:

@@ -131,7 +131,7 @@ class Feedback(NamedTuple):
 
     kind: str
     sender: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's own, which nobody calls
     alert: Alert | None = None
     item: int = -1
     is_passed_on: bool = False
@@ -160,7 +160,7 @@ class Task(NamedTuple):
     decided: int
     taken: int
     out: tuple[tuple[int, Feedback], ...]
-    count: int
+    count: int  # type: ignore[assignment]  # as above
     until: int
     wire: tuple[str, int, Alert] | None
     is_leaving: bool = False
@@ -652,7 +652,8 @@ def walk(rules: Rules, world: World, chance: Random, *, most: int = 400) -> list
     """One way through a world that is too large to be explored: the way to a broken promise, with its name at the
     end."""
     model = Model(rules, world)
-    s, labels = model.start(), []
+    s = model.start()
+    labels: list[str] = []
     for _ in range(most):
         progress = list(model.progress(s))
         steps = progress + list(model.outside(s))

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.input.beginning import Beginning, Fit, Log, Look, beginning
-from state.anchors import Anchors, anchor_of, with_decided
+from state.anchors import Anchor, Anchors, anchor_of, with_decided
 from state.violation import Record
 
 Values = Mapping[int, str]
@@ -42,8 +42,8 @@ class Partition:
             follows = min(behind, default=None)
         return Look(self.first, self.end, fits, follows)
 
-    def _fit(self, anchor: object) -> Fit:
-        offset = anchor.offset  # type: ignore[attr-defined]
+    def _fit(self, anchor: Anchor) -> Fit:
+        offset = anchor.offset
         if offset < self.first:
             return Fit.REMOVED
         if offset not in self.values or offset >= self.end:

@@ -166,7 +166,9 @@ class KafkaContainer:
         chunks, _ = container.get_archive(path)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             (entry,) = archive.getmembers()
-            log = bytearray(archive.extractfile(entry).read())  # type: ignore[union-attr]
+            content = archive.extractfile(entry)
+            assert content is not None
+            log = bytearray(content.read())
         log[log.index(value)] ^= 1
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:

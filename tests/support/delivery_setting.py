@@ -28,7 +28,7 @@ from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
-from providers.provider import Request
+from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from providers.retry import Backoff
 from state.alert import Alert, Policy
@@ -84,6 +84,7 @@ class _Provider:
     """PagerDuty's form, or with ``follows_up`` OpsGenie's: what is told again is followed up by a note."""
 
     name = "simulated"
+    heartbeat: HeartbeatCalls | None = None
     key_limit = 255
     retired_routes: Sequence[str] = ()
     shares_alerts = False
@@ -97,6 +98,9 @@ class _Provider:
 
     def integration_of(self, route: str) -> str:
         return self._keys[route]
+
+    def knows(self, route: str) -> bool:
+        return route in self._keys
 
     def route_of(self, violation: Violation) -> str:
         return next((route for route in (f"by_guard:{violation.guard}",) if route in self._keys), self.routes[0])

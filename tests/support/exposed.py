@@ -3,6 +3,7 @@
 import ast
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -23,6 +24,10 @@ TROUBLE = RouteTrouble("default", Condition.REFUSED, 1.0, "Invalid routing key",
 STAGE_PARTITION = PartitionState(partition=0, lag=1, is_running=True)
 
 
+def _always(state: PipelineState) -> Callable[[], PipelineState]:
+    return lambda: state
+
+
 def text(accept: str = "") -> str:
     """That of a member with two pipelines and a stage, after something of each kind has happened."""
     registry = CollectorRegistry()
@@ -31,7 +36,7 @@ def text(accept: str = "") -> str:
         state = PipelineState(
             (PARTITION,), ("default",), troubles=(TROUBLE,), queued={"default": 4}, in_flight=2, ignored={"allowed": 7}
         )
-        pipeline = metrics.pipeline(name, ["default"], lambda state=state: state)  # type: ignore[misc]
+        pipeline = metrics.pipeline(name, ["default"], _always(state))
         pipeline.events("triggered", 3)
         pipeline.notification("default", "trigger", "accepted", 0.2)
         pipeline.accepted(0.3)

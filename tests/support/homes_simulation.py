@@ -131,7 +131,7 @@ class _Source(Input):
         self._homes = homes
         self.offset: OffsetAndMetadata | None = None
 
-    async def group_offset(self) -> OffsetAndMetadata | None:  # type: ignore[override]
+    async def group_offset(self) -> OffsetAndMetadata | None:
         return self.offset
 
     async def start(self, clients: object) -> OffsetAndMetadata:
@@ -380,8 +380,9 @@ class Homes:
         self.loop.advance(0.02)
         fields = event(session=session, severity="high", at=now, event_id=f"e{number}")
         if is_end:
-            what = {"event_type": "session_end", "guard": "engine", "severity": "info"}
-            fields = event(session=session, allowed=True, at=now, **what)
+            fields = event(
+                session=session, allowed=True, at=now, event_type="session_end", guard="engine", severity="info"
+            )
         self.events.append(Happened(session, now, (partition, len(records)), is_end))
         records.append(Record(TOPIC, partition, len(records), int(now * 1000) + 1, session.encode(), encode(fields)))
         self.say(f"{'end' if is_end else 'event'} {number} of {session} comes to {partition}")

@@ -123,7 +123,7 @@ async def groups(bootstrap_servers: str, prefix: str) -> list[str]:
         return sorted(name for name, *_ in await client.list_consumer_groups() if name.startswith(prefix))
 
 
-class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
+class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """Remembers what a member was assigned and what was revoked, and runs the test's callbacks in the callbacks."""
 
     def __init__(self) -> None:

@@ -111,17 +111,16 @@ class Service:
     ) -> Line:
         """Wait for a line of its log, the ``count``-th of its kind."""
         what = f"{self.name} logs {event} {fields or ''} ({count})"
-        found = await wait_until(
-            lambda: self._alive() and (lines := self.lines(event, after=after, **fields))[count - 1 :] and lines,
-            what,
-            timeout=timeout,
-        )
-        return found[count - 1]  # type: ignore[index]
 
-    def _alive(self) -> bool:
+        def found() -> list[Line]:
+            self._alive()
+            return self.lines(event, after=after, **fields)[count - 1 :]
+
+        return (await wait_until(found, what, timeout=timeout))[0]
+
+    def _alive(self) -> None:
         if self.process.returncode is not None and self._reading.done():
             raise AssertionError(f"{self.name} has ended with {self.process.returncode}")
-        return True
 
     async def restored(self, partitions: int = 1, *, timeout: float = START_SECONDS) -> None:
         """Wait until it has so many partitions, all of them restored, and is ready."""

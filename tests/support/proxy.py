@@ -153,8 +153,8 @@ async def kafka_proxy(
     """
     proxy = KafkaProxy(host, broker_port)
     # A client that is cut off does not say goodbye, and is not waited for.
-    tls = {} if ssl_context is None else {"ssl": ssl_context, "ssl_shutdown_timeout": SHUTDOWN_SECONDS}
-    server = await asyncio.start_server(proxy.serve, host, listen_port, **tls)
+    goodbye = None if ssl_context is None else SHUTDOWN_SECONDS
+    server = await asyncio.start_server(proxy.serve, host, listen_port, ssl=ssl_context, ssl_shutdown_timeout=goodbye)
     try:
         yield proxy
     finally:

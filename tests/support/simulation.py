@@ -37,7 +37,8 @@ from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
 from providers.notification import Notification, Resolve, Trigger
-from providers.provider import Request
+from providers.provider import HeartbeatCalls, Request
+from providers.rate import Rate
 from providers.retry import Backoff
 from state.alert import Alert, Due, Policy, Status, due
 from state.records import CHECKPOINT_KEY, decode_alert
@@ -539,8 +540,8 @@ class Simulation:
             alert = written.get(key)
             if alert is not None and any(one.integration == integration for one in alert.former):
                 continue
-            is_its_own = alert is not None and alert.integration == integration
-            if is_its_own and (alert.route is not None or integration in self._keys.within_reach):  # type: ignore[union-attr]
+            is_within_reach = integration in self._keys.within_reach
+            if alert is not None and alert.integration == integration and (alert.route is not None or is_within_reach):
                 continue
             del self._open[integration, key]
             self._told_at -= {(integration, offset) for offset in self._events_of(key)}
@@ -642,7 +643,9 @@ class Simulation:
                 self._break("an occurrence opens a second incident", str(request))
         self._told |= request.covers
         self._told_at |= {(request.place, offset) for offset in request.covers}
-        severity = request.dispatch.notification.severity  # type: ignore[union-attr]
+        notification = request.dispatch.notification
+        assert isinstance(notification, Trigger)
+        severity = notification.severity
         self._open[here] = max(self._open.get(here, severity), severity)
 
     def _answer(self, request: OnTheWire | None, answer: Answer) -> None:
@@ -772,7 +775,7 @@ class Simulation:
             if self._is_at_rest():
                 break
             self.step("tick", 0)
-            while self._adrift and self._adrift[0].deadline - self._loop.time() <= 1.0:  # type: ignore[operator]
+            while self._adrift and self._adrift[0].deadline - self._loop.time() <= 1.0:  # type: ignore[operator]  # it has one
                 self.step("late", 0)
         else:
             self._break("everything owed is delivered", f"{list(self._memory.task.store.owing())}")
@@ -927,7 +930,9 @@ class _Provider:
     """One request for every notification."""
 
     name = "simulated"
+    heartbeat: HeartbeatCalls | None = None
     key_limit = 255
+    documented_rate = Rate(1.5, 30)
 
     def __init__(self, keys: Keys, *, shares_alerts: bool = False) -> None:
         self.shares_alerts = shares_alerts
@@ -942,6 +947,9 @@ class _Provider:
 
     def integration_of(self, route: str) -> str:
         return self._keys.get(route, self._keys["default"])
+
+    def knows(self, route: str) -> bool:
+        return route in self._keys
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         assert isinstance(notification, Trigger | Resolve)

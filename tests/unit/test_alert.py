@@ -687,11 +687,11 @@ def test_an_incident_that_may_be_resolved_now_does_not_wait_behind_one_that_may_
     assert former_due(alert) is first
     alert = former_attempted(alert)
     assert former_due(alert) is second
-    alert = former_answered(alert, "c")
-    assert alert is not None
-    alert = former_answered(alert, "b")
-    assert alert is not None
-    assert due(alert) is None
-    ended = over(alert)
+    one_left = former_answered(alert, "c")
+    assert one_left is not None
+    none_left = former_answered(one_left, "b")
+    assert none_left is not None
+    assert due(none_left) is None
+    ended = over(none_left)
     assert ended is not None
     assert former_due(ended) is waits

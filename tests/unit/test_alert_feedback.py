@@ -90,6 +90,7 @@ def test_a_rejected_acknowledge_is_dropped() -> None:
 
 def test_what_is_over_owes_no_acknowledge_and_is_not_acknowledged_by_a_late_answer() -> None:
     alert = over(acknowledge(told()))
+    assert alert is not None
     assert due(alert) is Due.RESOLVE
     reopened = occurs(alert, 1)
     after = acknowledge_answered(reopened, accepted=True)
@@ -106,7 +107,9 @@ def test_an_acknowledged_alert_is_suppressed_and_can_be_resolved() -> None:
     alert = acknowledge_answered(acknowledge(told()), accepted=True)
     again = occurs(alert, 1, at=T0 + 10_000)
     assert (again.status, due(again)) == (Status.ACKNOWLEDGED, None)
-    assert due(over(again)) is Due.RESOLVE
+    ended = over(again)
+    assert ended is not None
+    assert due(ended) is Due.RESOLVE
 
 
 # somebody acknowledges at the provider

@@ -3,7 +3,7 @@
 A walk counts only if the code as it is takes it without breaking anything.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from providers.delivery.integration import Integration
 from state import alert as rules
 from state.alert import Alert, Due, Ending, Former, Occurrence, Outcome, Owed, Policy, Status
 from state.records import encode_alert
-from state.store import Cut, Store
+from state.store import Changed, Cut, Store
 from tests.support.simulation import ROUTED_WEIGHTS, WEIGHTS, BrokenPromise, Step, random_walk, simulate
 
 WALKS = 2000
@@ -63,14 +63,14 @@ def always(value: object) -> Callable[..., object]:
 
 def held_if_it_was_resolving(patch: pytest.MonkeyPatch) -> None:
     """The last checkpoint held it as resolving, however it is now."""
-    cuts: dict[int, Mapping[str, Alert | None]] = {}
+    cuts: dict[int, Changed] = {}
     resolving: dict[tuple[int, str], bool] = {}
     cut, committed, restore = Store.cut, Store.committed, Store.restore
 
     def note(store: Store, key: str, alert: Alert | None) -> None:
         resolving[id(store), key] = alert is not None and alert.status is Status.RESOLVING
 
-    def cut_and_note(store: Store) -> Mapping[str, Alert | None]:
+    def cut_and_note(store: Store) -> Changed:
         cuts[id(store)] = taken = cut(store)
         return taken
 
@@ -247,7 +247,8 @@ def gives_up_by_the_wall_clock(outbox: TaskOutbox, age: float) -> float:
 
 async def restores_no_position(task: Task, committed: Any) -> None:
     await _look_back(task, committed)
-    task.position = len(task.source.records)
+    source: Any = task.source  # one that is simulated
+    task.position = len(source.records)
 
 
 # the rules of design section 18

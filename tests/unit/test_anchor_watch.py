@@ -48,8 +48,8 @@ class Setting:
             running=lambda: self.tasks,
             changed=self._changed,
             clock=Clock(self.loop.time, self.loop.time),
-            log=self.logger,  # type: ignore[arg-type]
-            looking=self._looking,  # type: ignore[arg-type]
+            log=self.logger,
+            looking=self._looking,
         )
         self.running = self.loop.create_task(self.watch.run())
         self.loop.settle()

@@ -13,7 +13,7 @@ from consumer.feedback.records import Replay
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from state.alert import Status
 from state.violation import Record
-from tests.support.delivery_setting import EPOCH, PAGERDUTY, Call, Setting, TimesOut, accepts
+from tests.support.delivery_setting import EPOCH, PAGERDUTY, Call, Kind, Setting, TimesOut, accepts
 from tests.support.events import encode, event
 
 pytestmark = pytest.mark.slow
@@ -265,7 +265,7 @@ def test_a_refused_key_costs_no_dead_letter_whatever_it_is_answered(status: int,
 
 @pytest.mark.parametrize("status", EVERY_4XX)
 @pytest.mark.parametrize("kind", ["trigger", "resolve"])
-def test_a_key_that_is_put_right_before_it_is_checked_costs_nothing(status: int, kind: str) -> None:
+def test_a_key_that_is_put_right_before_it_is_checked_costs_nothing(status: int, kind: Kind) -> None:
     refused = False
     setting = Setting(lambda call: Rejected(status, "some text") if refused else Accepted())
     if kind == "resolve":

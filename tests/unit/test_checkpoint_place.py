@@ -28,7 +28,7 @@ class Producer:
 
     async def send_batch(self, records: Any, topic: str, *, partition: int) -> "asyncio.Future[RecordMetadata]":
         sent: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
-        sent.set_result(RecordMetadata(topic, partition, None, self._offsets[topic], None, 0, 0))  # type: ignore[arg-type]
+        sent.set_result(RecordMetadata(topic, partition, None, self._offsets[topic], None, 0, 0))
         return sent
 
 

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -15,7 +15,11 @@ from consumer.cli.main import main
 from consumer.config import Config, ConfigError, load_config, needs_repartition, parse_config, secrets_of, short_secrets
 from consumer.config.unbuilt import UNBUILT, unbuilt_settings
 from consumer.events.keys import KeyTemplate
+from providers.opsgenie.settings import OpsGenieSettings
+from providers.pagerduty.settings import PagerDutySettings
 from state.violation import Severity
+
+S = TypeVar("S")
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 SECTIONS = "there is kafka, exporters, delivery, server, ingest, webhooks, log"
@@ -41,6 +45,21 @@ def parse(text: str, environ: Mapping[str, str] = ENVIRON, files: Mapping[str, s
         return files[path] if files is not None and path in files else no_files(path)
 
     return parse_config(text, environ, read_file)
+
+
+def section_of(config: Config, name: str, kind: type[S]) -> S:
+    """The section of a provider: the model of the configuration gets it from the table of the providers."""
+    section = getattr(config.exporters.alerting, name)
+    assert isinstance(section, kind)
+    return section
+
+
+def pagerduty(config: Config) -> PagerDutySettings:
+    return section_of(config, "pagerduty", PagerDutySettings)
+
+
+def opsgenie(config: Config) -> OpsGenieSettings:
+    return section_of(config, "opsgenie", OpsGenieSettings)
 
 
 def problems(text: str, environ: Mapping[str, str] = ENVIRON) -> list[str]:
@@ -99,25 +118,23 @@ def test_the_reference_names_every_setting() -> None:
 
 
 def test_routing_example_has_its_keys_and_teams() -> None:
-    alerting = load_config(EXAMPLES / "both-with-routing.yaml", ENVIRON).exporters.alerting
-    assert alerting.pagerduty is not None
-    assert alerting.opsgenie is not None
-    assert list(alerting.pagerduty.route_keys()) == [
+    config = load_config(EXAMPLES / "both-with-routing.yaml", ENVIRON)
+    alerting = config.exporters.alerting
+    assert list(pagerduty(config).route_keys()) == [
         "default",
         "by_guard:secret_leak",
         "by_guard:egress_allowlist",
         "by_tenant:acme-corp",
     ]
-    assert alerting.pagerduty.route_keys()["by_guard:secret_leak"].get_secret_value() == DLP_KEY
-    assert alerting.opsgenie.routing.by_guard["secret_leak"] == ("dlp-team", "security-team")
+    assert pagerduty(config).route_keys()["by_guard:secret_leak"].get_secret_value() == DLP_KEY
+    assert opsgenie(config).routing.by_guard["secret_leak"] == ("dlp-team", "security-team")
     assert alerting.min_severity is Severity.MEDIUM
     assert alerting.exclude_guards == ("prompt_injection",)
 
 
 def test_mappings_merge_with_their_defaults() -> None:
     config = parse(text_of(f"{PD}.severity_mapping", {"high": "critical"}))
-    assert config.exporters.alerting.pagerduty is not None
-    assert config.exporters.alerting.pagerduty.severity_mapping == {
+    assert pagerduty(config).severity_mapping == {
         "critical": "critical",
         "high": "critical",
         "medium": "warning",
@@ -125,9 +142,8 @@ def test_mappings_merge_with_their_defaults() -> None:
         "info": "info",
     }
     config = parse(text_of(f"{OG}.priority_mapping", {"low": "P5"}))
-    assert config.exporters.alerting.opsgenie is not None
-    assert config.exporters.alerting.opsgenie.priority_mapping["low"] == "P5"
-    assert config.exporters.alerting.opsgenie.priority_mapping["high"] == "P2"
+    assert opsgenie(config).priority_mapping["low"] == "P5"
+    assert opsgenie(config).priority_mapping["high"] == "P2"
 
 
 def test_partial_deduplication_keeps_the_providers_key() -> None:
@@ -180,8 +196,7 @@ def test_recipients_are_named_as_the_api_names_them() -> None:
         {"type": "schedule", "id": "4711"},
         {"type": "team", "name": "no"},
     ]
-    section = parse(text_of(f"{OG}.responders", responders)).exporters.alerting.opsgenie
-    assert section is not None
+    section = opsgenie(parse(text_of(f"{OG}.responders", responders)))
     assert [responder.payload() for responder in section.responders] == [
         {"type": "user", "username": "a@b.c"},
         {"type": "user", "username": "d@e.f"},
@@ -191,8 +206,7 @@ def test_recipients_are_named_as_the_api_names_them() -> None:
 
 
 def test_a_single_team_needs_no_list() -> None:
-    section = parse(text_of(f"{OG}.routing.by_severity", {"critical": "oncall"})).exporters.alerting.opsgenie
-    assert section is not None
+    section = opsgenie(parse(text_of(f"{OG}.routing.by_severity", {"critical": "oncall"})))
     assert section.routing.by_severity == {"critical": ("oncall",)}
 
 
@@ -202,12 +216,11 @@ def test_unquoted_scalars_are_what_the_setting_says() -> None:
 exporters: {{alerting: {{exclude_guards: [no, 007, 1.0], pagerduty: {{routing_key: {digits}, client: 2024-01-01,
   routing: {{by_tenant: {{no: {digits}, 42: {digits}}}}}}}}}}}
 """
-    alerting = parse(text).exporters.alerting
-    assert alerting.exclude_guards == ("no", "007", "1.0")
-    assert alerting.pagerduty is not None
-    assert alerting.pagerduty.routing_key.get_secret_value() == digits
-    assert alerting.pagerduty.client == "2024-01-01"
-    assert list(alerting.pagerduty.routing.by_tenant) == ["no", "42"]
+    config = parse(text)
+    assert config.exporters.alerting.exclude_guards == ("no", "007", "1.0")
+    assert pagerduty(config).routing_key.get_secret_value() == digits
+    assert pagerduty(config).client == "2024-01-01"
+    assert list(pagerduty(config).routing.by_tenant) == ["no", "42"]
 
 
 def test_anchors_can_be_shared() -> None:

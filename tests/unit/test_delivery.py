@@ -18,7 +18,7 @@ from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outage import Failure
 from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
 from providers.notification import Notification, Resolve
-from providers.provider import Request
+from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from providers.retry import Backoff
 from state.violation import Severity, Violation
@@ -29,6 +29,7 @@ DOWN = Unavailable(503, "down")
 
 class Provider:
     name = "simulated"
+    heartbeat: HeartbeatCalls | None = None
     key_limit = 255
     retired_routes: Sequence[str] = ()
     shares_alerts = False
@@ -41,6 +42,9 @@ class Provider:
 
     def integration_of(self, route: str) -> str:
         return self._keys.get(route, route)
+
+    def knows(self, route: str) -> bool:
+        return route in self.routes
 
     def route_of(self, violation: Violation) -> str:
         return self.routes[0]
@@ -929,7 +933,7 @@ def test_a_fault_in_what_follows_from_an_answer_is_loud_and_the_alert_is_asked_a
     setting.outbox.owe("b")
     assert setting.taken() == ["a"]
     told = setting.outbox.told
-    setting.outbox.told = lambda dispatch, outcome: 1 / 0  # type: ignore[assignment, return-value]
+    setting.outbox.told = lambda dispatch, outcome: 1 / 0  # type: ignore[assignment]
     setting.answer("a")
     setting.outbox.told = told  # type: ignore[method-assign]
     assert [type(error["exception"]) for error in setting.loop.errors] == [ZeroDivisionError]

@@ -4,6 +4,7 @@ import ast
 import json
 import shlex
 import sys
+import webbrowser
 from io import StringIO
 from pathlib import Path
 
@@ -88,7 +89,12 @@ def test_the_summary_fits(width: int) -> None:
 
 def test_a_browser_is_opened_only_on_a_desktop(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(browser.webbrowser, "open", lambda url: opened.append(url) or True)
+
+    def opens(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", opens)
     assert not browser.can_open("linux", {})
     assert browser.can_open("linux", {"WAYLAND_DISPLAY": "wayland-0"})
     assert browser.can_open("darwin", {})

@@ -13,7 +13,7 @@ import pytest
 from consumer.cli import demo
 from consumer.cli.main import main
 from consumer.demo.broker import EmbeddedBrokerMissing
-from consumer.demo.demo import DemoError, Stopped
+from consumer.demo.demo import DemoError, Options, Stopped
 from consumer.demo.engine import EngineMissing
 
 ARGS = Namespace(seconds=1.0, keep=False, open=False, bootstrap_servers=None)
@@ -92,7 +92,7 @@ async def test_the_first_one_ends_the_traffic_and_the_check_goes_on(monkeypatch:
     monkeypatch.setattr(demo, "run_demo", runs)
     run = demo._Run()
     run.interrupts.catch()
-    assert await run.demo(demo.Options())
+    assert await run.demo(Options())
 
 
 def test_the_second_one_leaves_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,5 +133,5 @@ def test_one_that_comes_before_the_demo_runs_is_not_lost(monkeypatch: pytest.Mon
 
     real = asyncio.run
     monkeypatch.setattr(demo, "run_demo", runs)
-    monkeypatch.setattr(demo.asyncio, "run", early)
+    monkeypatch.setattr(asyncio, "run", early)
     assert demo.main(ARGS) == 0

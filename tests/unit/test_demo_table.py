@@ -1,6 +1,7 @@
 """What is shown while the demo runs."""
 
 from io import StringIO
+from typing import Literal
 
 import pytest
 from rich.cells import cell_len
@@ -22,12 +23,21 @@ def event(guard: str, session_id: str, tenant_id: str, severity: str = "high", *
     return Produced(f"{guard}{session_id}", "guard_block", guard, severity, allowed, session_id, tenant_id, ())
 
 
-def incident(provider: str, dedup_key: str, status: str = "open", teams: tuple[str, ...] = ("security",)) -> Incident:
+State = Literal["open", "acknowledged", "ended"]
+STATES: tuple[State, ...] = ("ended", "open", "acknowledged")
+
+
+def incident(
+    provider: str,
+    dedup_key: str,
+    status: State = "open",
+    teams: tuple[str, ...] = ("security",),
+) -> Incident:
     return Incident(
         number=1, id=provider + dedup_key, provider=provider,
         key=pagerduty_key("acme-corp") if provider == "pagerduty" else OPSGENIE_KEY, dedup_key=dedup_key,
         title="[mcp_tool] [red]no markup", severity="P1", opened_at=0.0, opened_monotonic=0.0,
-        status=status,  # type: ignore[arg-type]
+        status=status,
         opened_with={"responders": [{"type": "team", "name": team} for team in teams]},
     )  # fmt: skip
 
@@ -41,7 +51,7 @@ def run() -> Seen:
         severity = "critical" if number % 2 == 0 else "high"
         produced += [event(guard, session, agent.tenant_id, severity)] * (2_000 if number == 9 else 3 + number * 7)
         produced += [event(guard, session, agent.tenant_id, allowed=True)] * 20
-        status = ("ended", "open", "acknowledged")[number % 3]
+        status = STATES[number % 3]
         if number not in (7, 8):
             teams = ("security", "network", "data-oncall", "payments-oncall")[: 1 + number % 4]
             incidents.append(incident("opsgenie", f"clawdstrike-{guard}-{session}", status, teams))

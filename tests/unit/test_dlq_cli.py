@@ -144,7 +144,10 @@ def test_a_table_has_no_empty_column_and_cuts_only_what_says_more_than_one_has_t
             return True
 
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 20)))
-    rows = [["0/1", None, 7, "the provider has said a lot of words about it"], ["0/2", None, None, "日本" * 20]]
+    rows: list[list[object]] = [
+        ["0/1", None, 7, "the provider has said a lot of words about it"],
+        ["0/2", None, None, "日本" * 20],
+    ]
     out = Terminal()
     with redirect_stdout(out):
         show_table(["ID", "NOTHING", "SEEN", "ERROR"], rows, is_last_cut=True)

@@ -39,11 +39,11 @@ class Setting:
         self.leaders: list[Mapping[TopicPartition, Watermarks]] = []
         self.log = Log()
         self.ends = PartitionEnds(
-            self,  # type: ignore[arg-type]
+            self,
             running=lambda: {partition: task for partition, task in self.tasks.items() if task.is_running},
             in_hand=lambda partition: partition in self.in_hand,
             clock=Clock(lambda: 0.0, lambda: self.now),
-            log=self.log,  # type: ignore[arg-type]
+            log=self.log,
             ask=self._ask,
         )
 

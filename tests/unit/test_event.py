@@ -122,16 +122,14 @@ def test_what_concerns_nobody_is_counted_by_the_reason() -> None:
         return decode({**FULL, "event_type": event_type, "decision": {**FULL["decision"], **decision}}, decoder)
 
     assert isinstance(decided(allowed=False, guard="b", severity="high"), SecurityEvent)
-    for number, (reason, decision) in enumerate(
-        [
-            ("allowed", {"allowed": True}),
-            ("allowed", {"allowed": True, "severity": "of a later engine"}),
-            ("severity", {"allowed": False, "severity": "low"}),
-            ("guard", {"allowed": False, "severity": "high", "guard": "a"}),
-            ("event_type", {"allowed": False, "severity": "high", "guard": "b", "event_type": "other"}),
-        ],
-        1,
-    ):
+    nobodys: list[tuple[str, dict[str, Any]]] = [
+        ("allowed", {"allowed": True}),
+        ("allowed", {"allowed": True, "severity": "of a later engine"}),
+        ("severity", {"allowed": False, "severity": "low"}),
+        ("guard", {"allowed": False, "severity": "high", "guard": "a"}),
+        ("event_type", {"allowed": False, "severity": "high", "guard": "b", "event_type": "other"}),
+    ]
+    for number, (reason, decision) in enumerate(nobodys, 1):
         before = dict(decoder.ignored)
         assert decided(**decision) is None
         assert {one for one, count in decoder.ignored.items() if count > before[one]} == {reason}

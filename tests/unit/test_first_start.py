@@ -97,7 +97,7 @@ class Kafka:
 
 
 def first_start(kafka: Kafka) -> tuple[FirstStart, Any]:
-    return FirstStart(kafka, "group", STATE), SimpleNamespace(reader=lambda: kafka)  # type: ignore[arg-type]
+    return FirstStart(kafka, "group", STATE), SimpleNamespace(reader=lambda: kafka)
 
 
 async def _counts(kafka: Kafka, partition: int = 1, partitions: int = 2) -> bool:
@@ -179,7 +179,7 @@ async def test_without_an_offset_a_partition_begins_where_its_pipeline_allows(
     first, clients = first_start(kafka)
     source = PartitionInput(
         _Consumer(),
-        kafka,  # type: ignore[arg-type]
+        kafka,
         "group",
         TopicPartition(TOPIC, 1),
         start_from,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,7 +51,7 @@ class Consumer:
         self.known = {0, 1}
         self.answered: dict[TopicPartition, int | None] = {A: None, B: None}
         self.leaders = {A: 1, B: 1}
-        self._client = SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda tp: self.leaders[tp]))
+        self._client: Any = SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda tp: self.leaders[tp]))
 
     def paused(self) -> set[TopicPartition]:
         return set()
@@ -170,8 +171,8 @@ class Setting:
         clock = Clock(lambda: self.now, lambda: self.now)
         self.member: GroupMember[Any] = GroupMember(
             clients=None,  # type: ignore[arg-type]
-            consumer=self.consumer,  # type: ignore[arg-type]
-            admin=None,  # type: ignore[arg-type]
+            consumer=self.consumer,
+            admin=None,
             topic="events",
             group_id="group",
             instance_id=None,
@@ -179,10 +180,10 @@ class Setting:
             checkpoints="state",
             before=None,
             drain_seconds=1.0,
-            proofs=Proofs(self.consumer, 15.0, clock),  # type: ignore[arg-type]
+            proofs=Proofs(self.consumer, 15.0, clock),
             sender=None,
             backoff=Backoff(0.01, 0.01, 1.0, lambda: 1.0),
-            make_task=make,  # type: ignore[arg-type]
+            make_task=make,
             metrics=SimpleNamespace(proof=lambda result: None, task_trouble=lambda: None),  # type: ignore[arg-type]
             clock=clock,
             log=structlog.get_logger(),
@@ -195,6 +196,9 @@ class Setting:
     def ticked(self) -> float:
         """What the tasks have done of what time has brought."""
         return -float(sum(task.due for task in self.made))
+
+    def has_asked_more_than(self, times: int) -> bool:
+        return len(self.consumer.asked) > times
 
     def of(self, partition: TopicPartition) -> list[Task]:
         return [task for task in self.made if task.partition == partition]
@@ -283,8 +287,8 @@ async def test_a_coordinator_that_does_not_give_the_offsets_is_no_group_without_
         async def list_consumer_group_offsets(self, group: str, partitions: object) -> Any:
             return answers.pop(0)
 
-    first = FirstStart(Admin(), "group", "state")  # type: ignore[arg-type]
-    source = PartitionInput(None, Admin(), "group", A, "latest", first, Clock.system())  # type: ignore[arg-type]
+    first = FirstStart(Admin(), "group", "state")
+    source = PartitionInput(None, Admin(), "group", A, "latest", first, Clock.system())
     with pytest.raises(GroupLoadInProgressError):
         await source.group_offset()
     assert await source.group_offset() is None
@@ -458,7 +462,7 @@ async def test_a_partition_that_the_client_does_not_know_yet_is_asked_for_first(
                 setting.consumer.known.add(7)
             return True
 
-    setting.consumer._client = Client()  # type: ignore[attr-defined]
+    setting.consumer._client = Client()
     await setting.member._know(TopicPartition("events", 1))
     assert looks == []
     await setting.member._know(TopicPartition("events", 7))
@@ -494,7 +498,7 @@ async def test_a_partition_whose_fetches_are_not_answered_is_named() -> None:
             setting.consumer.answered[B] = second
             asked = len(setting.consumer.asked)
             setting.consumer.batches.put_nowait({})
-            await wait_until(lambda asked=asked: len(setting.consumer.asked) > asked, "it turns", poll=0.0)  # type: ignore[misc]
+            await wait_until(partial(setting.has_asked_more_than, asked), "it turns", poll=0.0)
         assert setting.member.troubles == {0: "no fetch has been answered for 60 s"}
         fetching.cancel()
 

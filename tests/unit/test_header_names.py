@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from consumer.kafka.header_names import TolerantRecords
 
 Headers = Sequence[tuple[bytes, bytes | None]]
+Records = Sequence[tuple[bytes | None, Headers]]
 
 
 class Name(str):
@@ -29,7 +30,7 @@ class Name(str):
         return self.raw
 
 
-def a_batch(records: Sequence[tuple[bytes | None, Headers]], *, compression: int = 0) -> bytes:
+def a_batch(records: Records, *, compression: int = 0) -> bytes:
     builder = _DefaultRecordBatchBuilderPy(2, compression, 0, -1, -1, -1, 1 << 20)
     for offset, (value, headers) in enumerate(records):
         builder.append(offset, 1000 + offset, b"key", value, [(Name(name), inside) for name, inside in headers])
@@ -50,8 +51,12 @@ def read(data: bytes) -> list[list[tuple[int, bytes | None, list[Any]]]]:
 
 @pytest.mark.parametrize("compression", [0, 1, 2, 3, 4])
 def test_every_record_of_every_batch_is_read(compression: int) -> None:
-    bad = [(b"0", []), (b"1", [(b"ok", b"\xff"), (b"\xff\x00n", None)]), (b"2", [(b"x", b"")])]
-    good = [(b"3", [(b"trace", b"1")]), (None, [])]
+    bad: Records = [
+        (b"0", []),
+        (b"1", [(b"ok", b"\xff"), (b"\xff\x00n", None)]),
+        (b"2", [(b"x", b"")]),
+    ]
+    good: Records = [(b"3", [(b"trace", b"1")]), (None, [])]
     data = b"".join(a_batch(records, compression=compression) for records in (good, bad, good, bad))
     read_good = [(0, b"3", [("trace", b"1")]), (1, None, [])]
     read_bad = [(0, b"0", []), (1, b"1", [("ok", b"\xff"), ("\\xff\x00n", None)]), (2, b"2", [("x", b"")])]

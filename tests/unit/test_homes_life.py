@@ -15,7 +15,8 @@ from consumer.partition.task import Task
 from consumer.pipeline import Decision
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY
-from tests.support.homes_simulation import BrokenPromise, Homes, Step, random_walk, simulate
+from tests.support.homes_simulation import Homes, Step, random_walk, simulate
+from tests.support.simulation import BrokenPromise
 
 WALKS = 40
 """Some thousands have been walked once."""
@@ -138,7 +139,7 @@ def _join_without_a_word(self: Moving, handed: Alert) -> None:
     store = self._store
     store.hear = lambda alert, now: store.put(alert)  # type: ignore[method-assign]
     JOIN(self, handed)
-    del store.hear  # type: ignore[method-assign]
+    del store.hear
 
 
 ENDING = Task.ending

@@ -126,7 +126,8 @@ def test_the_holder_is_found_by_the_whole_id() -> None:
 
 @given(st.text())
 def test_a_client_id_is_ours_or_it_is_none(text: str) -> None:
-    assert Process.of(text) is None or Process.of(text) == Process.of(Process.of(text).client_id("x"))  # type: ignore[union-attr]
+    process = Process.of(text)
+    assert process is None or process == Process.of(process.client_id("x"))
     assert Process.of(OLD.client_id(text)) == OLD
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from state.alert import (
+    ELSEWHERE,
     Alert,
     Due,
     Former,
@@ -22,7 +23,7 @@ from state.alert import (
     source,
     trigger_accepted,
 )
-from state.joined import ELSEWHERE, handed_over, joined
+from state.joined import handed_over, joined
 from state.violation import Record, Severity
 
 NOW = 1_800_000_000.0

@@ -92,7 +92,7 @@ class Topic:
         while True:
             self._open, self.batches = [], []
             try:
-                await self.letterbox.post(self, letters)  # type: ignore[arg-type]
+                await self.letterbox.post(self, letters)
             except Refused as refused:
                 if not refused.is_mended:
                     raise

@@ -203,7 +203,12 @@ def test_any_thread_may_log_also_from_within_the_log(pipe: Pipe) -> None:
     lines.start(lambda dropped: None)
     with lines._changed:  # as when the collector runs in the middle of it
         Talkative()
-    threads = [threading.Thread(target=lambda: [lines("info", "line") for _ in range(500)]) for _ in range(4)]
+
+    def write() -> None:
+        for _ in range(500):
+            lines("info", "line")
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -156,7 +156,9 @@ def test_a_partition_that_does_not_answer_is_given_up() -> None:
     reader = Reader({}, end=2)  # its end is promised, and nothing comes
     reader.ends = [2]
 
-    async def nothing(*partitions: TopicPartition, timeout_ms: int, max_records: int) -> dict[Any, Any]:
+    async def nothing(
+        partition: TopicPartition, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, list[Record]]:
         await asyncio.sleep(timeout_ms / 1000)
         return {}
 

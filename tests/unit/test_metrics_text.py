@@ -1,8 +1,10 @@
 """What ``/metrics`` says is valid for every parser, however many pipelines and stages there are."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 import pytest
+from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as of_prometheus
 
@@ -20,7 +22,10 @@ def test_each_family_has_one_head(accept: str) -> None:
 
 
 def test_the_parsers_of_both_formats_take_it_and_find_all_pipelines() -> None:
-    for families in (list(of_prometheus(text())), list(of_openmetrics(text(OPENMETRICS)))):
+    # The library has both without types.
+    in_prometheus: Callable[[str], Iterable[Metric]] = of_prometheus
+    in_openmetrics: Callable[[str], Iterable[Metric]] = of_openmetrics
+    for families in (list(in_prometheus(text())), list(in_openmetrics(text(OPENMETRICS)))):
         lag = next(family for family in families if family.name == "clawdstrike_alerting_lag")
         assert {(sample.labels["pipeline"], sample.value) for sample in lag.samples} == {
             ("pagerduty", 3.0),

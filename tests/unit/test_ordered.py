@@ -41,8 +41,8 @@ def test_keys_in_pieces_are_those_that_stay_in_their_order(
         for keys in found.keys_in_pieces():
             assert len(keys) <= 4, "no more than one block has"
             given += [key for key in keys if key.isdecimal()]
-            for key, value in changes:
-                found.set(key, value)
+            for key, changed in changes:
+                found.set(key, changed)
                 break
         assert given == [f"{value}" for value in sorted(values)]
 

@@ -1,7 +1,7 @@
 """What is the same for every kind of task: which checkpoints there are, and which there are not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -120,8 +120,8 @@ class _Kind(OwnedPartition):
     async def _withdraw(self, grace: float) -> None:
         self._urgent.set()  # as a request does that is answered while the task closes
 
-    def tick(self) -> None:
-        pass
+    def tick(self) -> Iterator[None]:
+        return iter(())
 
 
 async def _committing(count: int, task: _Kind) -> None:

@@ -1,6 +1,7 @@
 """A task's queue at an integration: lanes, severity, age; what waits for its moment; what is owed."""
 
 import weakref
+from collections.abc import Sized
 from itertools import count
 from time import thread_time
 
@@ -221,7 +222,7 @@ def test_nothing_of_what_was_said_before_is_kept() -> None:
         each = pending(Severity(number % 5), since=float(number), not_before=NOW + number % 2, failures=number % 3)
         put(made, f"{number % 10}", each)
         made.owe(f"{number % 10}", each)
-    indexes = [*made._owed.values(), *made._fresh.values(), made._behind, made._parked]
+    indexes: list[Sized] = [*made._owed.values(), *made._fresh.values(), made._behind, made._parked]
     assert sum(len(index) for index in indexes) == 20, "one for its turn, one for what it owes"
 
 

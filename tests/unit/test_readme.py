@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -48,15 +49,18 @@ def test_every_output_that_is_shown_has_a_test_here() -> None:
     assert [next((one for one in beginnings if text.startswith(one)), text) for text in SHOWN] == list(beginnings)
 
 
-def incident(provider: str, status: str, key: str, *teams: str) -> Incident:
+State = Literal["open", "acknowledged", "ended"]
+
+
+def incident(provider: str, status: State, key: str, *teams: str) -> Incident:
     return Incident(
         number=1, id=provider, provider=provider, key=key, dedup_key="k", title="", severity="P1", opened_at=0.0,
-        opened_monotonic=0.0, status=status,  # type: ignore[arg-type]
+        opened_monotonic=0.0, status=status,
         opened_with={"responders": [{"type": "team", "name": team} for team in teams]},
     )  # fmt: skip
 
 
-def problem(severity: str, events: int, who: str, status: str, route: str, *teams: str) -> Problem:
+def problem(severity: str, events: int, who: str, status: State, route: str, *teams: str) -> Problem:
     """A denial that its agent has met so often; told at PagerDuty by this route, at OpsGenie these teams."""
     guard, agent, tenant = who.split()
     told = incident("opsgenie", status, OPSGENIE_KEY, *teams), incident("pagerduty", status, pagerduty_key(route))
@@ -73,9 +77,9 @@ def test_the_demo_on_a_terminal() -> None:
         problem("critical", 24, "forbidden_path coder acme-corp", "ended", "acme-corp", "soc", RESPONDER),
     ]
     shown = Snapshot(42.0, 60, 26.0, Seen(1_133, 185, 30, 20, three * 5), page="http://127.0.0.1:31234/")
-    console = Console(file=StringIO(), width=WIDTH, height=40)
-    console.print(table(shown, width=WIDTH, height=40))
-    printed = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    out = StringIO()
+    Console(file=out, width=WIDTH, height=40).print(table(shown, width=WIDTH, height=40))
+    printed = [line.rstrip() for line in out.getvalue().splitlines()]
     assert printed[:6] == block("1,133 events")
 
 

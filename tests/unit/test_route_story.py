@@ -26,7 +26,7 @@ def conditions(setting: Setting) -> Mapping[str, Condition]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("answer", [DOWN, Unavailable(None, "timed out", unknown=True), WRONG], ids=str)
-def test_an_outage_of_an_hour_with_2000_alerts_is_two_lines(answer: Answer) -> None:
+def test_an_outage_of_an_hour_with_2000_alerts_is_two_lines(answer: Unavailable | RouteRefused) -> None:
     setting = Setting(max_in_flight=8)
     for number in range(MANY):
         setting.outbox.owe(f"a{number}")

@@ -27,14 +27,16 @@ def logged() -> set[str]:
                         for node in ast.walk(function)
                         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == said.id
                     ]
-                    found |= {leaf.value for one in chosen for leaf in ast.walk(one) if _is_name(leaf)}  # type: ignore[attr-defined]
-                elif _is_name(said):
-                    found.add(said.value)  # type: ignore[attr-defined]
+                    found |= {name for one in chosen for leaf in ast.walk(one) if (name := _name(leaf)) is not None}
+                elif (name := _name(said)) is not None:
+                    found.add(name)
     return found
 
 
-def _is_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(re.fullmatch("[a-z_]+", node.value))
+def _name(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch("[a-z_]+", node.value):
+        return node.value
+    return None
 
 
 def described() -> list[str]:

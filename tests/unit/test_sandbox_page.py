@@ -5,7 +5,7 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -284,8 +284,8 @@ async def test_of_an_ended_incident_the_next_one_is_left_alone(browser: Browser,
     ],
 )
 async def test_a_provider_is_broken_and_mended(browser: Browser, provider: str, how: str, status: int) -> None:
-    send = {"pagerduty": browser.trigger, "opsgenie": browser.alert}
-    other = {"pagerduty": browser.alert, "opsgenie": browser.trigger}
+    send: dict[str, Callable[[], Awaitable[int]]] = {"pagerduty": browser.trigger, "opsgenie": browser.alert}
+    other: dict[str, Callable[[], Awaitable[int]]] = {"pagerduty": browser.alert, "opsgenie": browser.trigger}
     assert await browser.press({"do": "break", "provider": provider, "how": how}) == (200, {"done": True})
     assert await send[provider]() == status
     assert await other[provider]() == 202

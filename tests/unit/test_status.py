@@ -388,7 +388,8 @@ def test_the_exit_code_says_whether_all_is_well(
         return status
 
     def run(args: Any, topics: Any, act: Any) -> int:
-        return asyncio.run(act(None, None, None))
+        code: int = asyncio.run(act(None, None, None))
+        return code
 
     monkeypatch.setattr(command, "look", look)
     monkeypatch.setattr(command, "run_with_kafka", run)

@@ -212,7 +212,7 @@ class Clients:
 
 @pytest.fixture
 def kafka(monkeypatch: pytest.MonkeyPatch) -> TopicAdmin:
-    admin: Any = TopicAdmin({"events": 6, "state.pagerduty": 6, "feedback": 1, "dlq": 1})
+    admin = TopicAdmin({"events": 6, "state.pagerduty": 6, "feedback": 1, "dlq": 1})
     monkeypatch.setattr(consumer.cli.with_kafka, "KafkaClients", lambda config: Clients(admin))
 
     async def answers(clients: object, act: Any) -> Mapping[str, list[TopicPartition]]:

@@ -21,6 +21,8 @@ SENTENCE = (
     "topic state.pagerduty has 1 partitions, its input events has 3: "
     "`clawdstrike-alerting topics grow --config … --partitions 3`"
 )
+TOLD: tuple[str, ...] = (SENTENCE,)
+NOTHING: tuple[str, ...] = ()
 
 
 class Admin:
@@ -87,12 +89,12 @@ async def test_it_is_told_once_as_an_error_and_stays_told_until_the_topic_has_gr
     admin.counts["events"] = 3
     for _ in range(3):
         await topics.look(3)
-    assert topics.outgrown == (SENTENCE,)
+    assert topics.outgrown == TOLD
     assert log.said == ["topic_outgrown"]
     admin.counts["state.pagerduty"] = 3
     for _ in range(3):
         await topics.look(3)
-    assert topics.outgrown == ()
+    assert topics.outgrown == NOTHING
     assert log.said == ["topic_outgrown", "topic_has_grown"]
     assert admin.asked == 1 + 3 + 1
 
@@ -110,7 +112,7 @@ async def test_the_state_may_grow_first() -> None:
         "topic state.pagerduty has 8 partitions, its input events has 6: give events 8 partitions too "
         "(`clawdstrike-alerting topics grow --config … --partitions 8`), or stop"
     )
-    report = await check_topics(admin, CONFIG)  # type: ignore[arg-type]
+    report = await check_topics(admin, CONFIG)
     assert sentence in report.outgrown
     assert not report.problems, "a member that starts in between is not refused"
     admin.counts["events"] = 8
@@ -130,13 +132,13 @@ async def test_a_state_topic_that_the_broker_has_made_anew_is_told_with_both_fix
     assert topics.unfit[0].startswith("topic state.pagerduty does not exist")
     admin.counts["state.pagerduty"], admin.policies["state.pagerduty"] = 1, "delete"
     await topics.look(3)
-    assert topics.outgrown == (SENTENCE,)
+    assert topics.outgrown == TOLD
     assert topics.unfit[0].startswith("topic state.pagerduty: cleanup.policy is delete and must be compact")
     assert log.said == ["topic_unfit", "topic_outgrown", "topic_unfit"]
     admin.counts["state.pagerduty"] = 3
     del admin.policies["state.pagerduty"]
     await topics.look(3)
-    assert (topics.outgrown, topics.unfit) == ((), ())
+    assert (topics.outgrown, topics.unfit) == (NOTHING, NOTHING)
     assert log.said[3:] == ["topic_has_grown", "topics_fit_again"]
 
 
@@ -146,12 +148,12 @@ async def test_what_hinders_nobody_who_runs_is_told_and_noted() -> None:
     topics, log = watch(admin)
     for _ in range(2):
         await topics.look(3)
-    assert topics.unfit == ()
+    assert topics.unfit == NOTHING
     (sentence,) = topics.advice
     assert sentence.startswith("topic dlq: cleanup.policy is compact and must be delete")
     del admin.policies["dlq"], admin.counts["dlq"]
     await topics.look(3)
-    assert topics.advice == ()
+    assert topics.advice == NOTHING
     assert topics.unfit[0].startswith("topic dlq does not exist")
     assert log.said == ["topic_unfit", "topic_unfit"]
 
@@ -170,7 +172,7 @@ async def test_a_broker_that_has_not_heard_of_it_yet_is_asked_again() -> None:
     await topics.look(3)
     admin.counts["events"] = 3
     await topics.look(3)
-    assert topics.outgrown == (SENTENCE,)
+    assert topics.outgrown == TOLD
 
 
 @pytest.mark.parametrize("error", [KafkaError("no broker"), TimeoutError(), ConnectionError()])
@@ -180,5 +182,5 @@ async def test_what_was_told_stays_while_kafka_does_not_answer(error: Exception)
     await topics.look(3)
     admin.error = error
     await topics.look(3)
-    assert topics.outgrown == (SENTENCE,)
+    assert topics.outgrown == TOLD
     assert log.said == ["topic_outgrown", "topics_unknown"]

@@ -55,7 +55,7 @@ async def sent() -> RecordMetadata:
 
 async def ended(producer: Producer, send: Callable[[], Awaitable[RecordMetadata]]) -> Any:
     try:
-        await commit_transaction(producer, send)  # type: ignore[arg-type]
+        await commit_transaction(producer, send)
     except Exception as error:
         return error
     return None

@@ -130,6 +130,7 @@ def test_of_several_failures_the_one_that_got_furthest_is_told(
     reason = why(_logged(*failures), SECURITY, {1: "kafka-1:9092"}.get)
     assert (reason is None) == (told is None)
     if reason is not None:
+        assert told is not None
         assert reason.text.startswith(told)
         assert "clear" not in reason.text
 

@@ -443,11 +443,14 @@ def test_nothing_that_either_owes_or_has_seen_is_lost(older: Alert, newer: Alert
     assert decode_alert(alert.dedup_key.encode(), encode_alert(alert)) == alert
 
 
+DAMAGED: tuple[object, ...] = ("text", None, [1], {})
+
+
 @given(ALERTS)
 def test_a_damaged_record_is_refused_whatever_is_damaged(alert: Alert) -> None:
     fields = orjson.loads(encode_alert(alert))
     for name in ("v", "status", "occurrences", "first_seen", "last_seen", "decided", "highest"):
-        for value in ("text", None, [1], {}):
+        for value in DAMAGED:
             with pytest.raises(CorruptState):
                 decode_alert(b"k", orjson.dumps({**fields, name: value}))
 

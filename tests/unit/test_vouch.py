@@ -58,7 +58,7 @@ async def test_a_partition_of_either_group_that_stands_still_is_told(
     monkeypatch: pytest.MonkeyPatch, group: Group, stage: Group | None, stuck: str
 ) -> None:
     monkeypatch.setattr(vouch, "LOOK_SECONDS", 0.01)
-    pings, owner = Pings(), HeartbeatOwner(group, stage, Log())  # type: ignore[arg-type]
+    pings, owner = Pings(), HeartbeatOwner(group, stage, Log())
     running = asyncio.create_task(owner.run(pings))  # type: ignore[arg-type]
     try:
         await wait_until(lambda: group._looks > 5, "it has looked")

@@ -72,7 +72,7 @@ class Setting:
             None,  # type: ignore[arg-type]
             _Counting(self.counted),  # type: ignore[arg-type]
             Clock(lambda: self.now, lambda: self.now),
-            self.logger,  # type: ignore[arg-type]
+            self.logger,
         )
 
     def find(

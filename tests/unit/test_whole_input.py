@@ -136,7 +136,7 @@ def test_a_broker_that_has_not_heard_of_a_growth_is_asked_again_before_it_is_bel
 
 def test_an_outage_is_told_once_and_so_is_its_end() -> None:
     world, said = World(), []
-    world.whole._log = SimpleNamespace(  # type: ignore[assignment]
+    world.whole._log = SimpleNamespace(
         warning=lambda name, **fields: said.append(name), info=lambda name, **fields: said.append(name)
     )
     world.counts = [0, 0, 0, 2]
