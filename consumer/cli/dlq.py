@@ -44,6 +44,7 @@ _HINTS = {
     Skipped.POISON: "--poison replays them",
     Skipped.REPLAYED: "--again replays them once more",
     Skipped.NO_TASK: "they are left, until they are",
+    Skipped.NO_RECORD: "`ingest` has refused them: post them again, mended",
     Skipped.CUT: "only a part of each is here",
 }
 

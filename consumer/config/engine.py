@@ -165,9 +165,12 @@ class _Exporter:
             values, further = alerting.get(ours), other.get(theirs)
             if further is None:
                 continue
-            if ours.startswith("exclude") and isinstance(values, list) and isinstance(further, list):
+            if not isinstance(further, list):
+                self._found.mistakes.append(((*ALERTING, "filter", theirs), "must be a list"))
+                continue
+            if ours.startswith("exclude") and isinstance(values, list):
                 alerting[ours] = [*values, *further]
-            elif isinstance(values, list) and values and isinstance(further, list) and further:
+            elif isinstance(values, list) and values and further:
                 alerting[ours] = [value for value in values if value in further]
                 if not alerting[ours]:
                     problem = f"nothing can ever alert: it has nothing in common with {ours} beside it"
@@ -226,7 +229,7 @@ def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 def _higher(*severities: Any) -> Any:
     """The highest of those that are given; one that is none, which the model tells; without any, the lowest."""
     given = [severity for severity in severities if severity is not None]
-    wrong = [severity for severity in given if severity not in SEVERITY_BY_LABEL]
+    wrong = [severity for severity in given if not isinstance(severity, str) or severity not in SEVERITY_BY_LABEL]
     return wrong[0] if wrong else max(given, key=lambda label: SEVERITY_BY_LABEL[label], default="info")
 
 

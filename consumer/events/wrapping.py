@@ -76,7 +76,8 @@ def data_of(envelope: bytes) -> bytes | Poison:
             return found
         # Two parsers disagree about what JSON is: the one that decides is the stricter one.
         return Poison("", "not JSON", "not_json")
-    if data := bytes(read.data):
+    data = bytes(read.data)
+    if data and not (data == b"null" and read.data_base64 is not None):
         return data
     if read.data_base64 is None:
         return Poison("data", "Field required", "missing_field")

@@ -125,7 +125,8 @@ class Way:
         return handed_over
 
     async def _event(self, fit: Fit) -> "asyncio.Future[Outcome] | None":
-        digest = None if fit.event_id is None else digest_of(_EVENT, fit.event_id.encode(errors="surrogatepass"))
+        # A sender's retry is the same, byte for byte. An id alone can be that of many: privacy settings redact it.
+        digest = None if fit.event_id is None else digest_of(_EVENT, fit.value)
         return await self._writer.write(self._events_topic, fit.value, fit.key, (), digest)
 
     async def _letter(self, unfit: Unfit) -> "asyncio.Future[Outcome] | None":
@@ -143,10 +144,11 @@ class Way:
     def _counts(
         self, judged: Sequence[Judged], handed_over: "Sequence[asyncio.Future[Outcome] | None]"
     ) -> dict[str, Any]:
-        counts = Counter(
-            "invalid" if isinstance(one, Unfit) else "repeated" if done is None else "written"
-            for one, done in zip(judged, handed_over, strict=True)
-        )
+        counts, first = Counter[str](), set[int]()
+        for one, done in zip(judged, handed_over, strict=True):
+            is_repeated = done is None or id(done) in first
+            counts["invalid" if isinstance(one, Unfit) else "repeated" if is_repeated else "written"] += 1
+            first.add(id(done))
         for outcome, count in counts.items():
             self._metrics.events(outcome, count)
         wrong = [(number, one.poison) for number, one in enumerate(judged) if isinstance(one, Unfit)]

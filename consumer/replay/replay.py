@@ -53,6 +53,7 @@ class Skipped(Enum):
     FILTERED = "not selected"
     POISON = "poison"
     REPLAYED = "replayed before"
+    NO_RECORD = "never in the events topic"
     NO_TASK = "not of an input of this configuration"
     CUT = "cut"
     UNREADABLE = "unreadable"
@@ -119,6 +120,8 @@ class Plan:
             return Skipped.FILTERED
         if letter.cut is not None:
             return Skipped.CUT
+        if letter.record.offset < 0:
+            return Skipped.NO_RECORD
         if letter.stage == POISON_STAGE and not self.poison:
             return Skipped.POISON
         if not has_task(letter, self.tasks):

@@ -282,7 +282,7 @@ class Integration:
         if not self.awaiting and self._queues:
             entry = self._probe(now) if self._is_probing else self._next(now)
         self.is_held_up = entry is not None and not self.limiter.has_token(now)
-        self.limiter.set_waiting(self.is_held_up, now)
+        self.limiter.set_waiting(self.is_held_up or self.awaiting > 0, now)
         if entry is None or self.is_held_up:
             return None
         entry.queue.remove(entry.dedup_key)

@@ -161,6 +161,12 @@ def test_sections_of_ours_beside_it_are_read_and_go_before() -> None:
             {"pagerduty": {**PAGERDUTY, "dedup_key_template": "{nobody}"}},
             "siem.exporters.alerting.pagerduty.dedup_key_template: unknown placeholder {nobody}",
         ),
+        (
+            {"exclude_guards": ["posture"], "filter": {"exclude_guards": "shell_command"}},
+            "siem.exporters.alerting.filter.exclude_guards: must be a list",
+        ),
+        ({"filter": {"include_types": 7}}, "siem.exporters.alerting.filter.include_types: must be a list"),
+        ({"min_severity": ["high"]}, "siem.exporters.alerting.min_severity: must be one of"),
         ({"pager": {}}, "siem.exporters.alerting.pager: unknown key"),
         ({"enabled": "perhaps"}, "siem.exporters.alerting.enabled: must be true or false"),
     ],

@@ -136,6 +136,16 @@ async def test_what_was_written_is_not_written_again() -> None:
         assert len(ingest.kafka.values(DLQ)) == 1
 
 
+async def test_different_events_of_one_id_are_all_written() -> None:
+    """The engine's privacy settings can make `[REDACTED]` of any text, ids too."""
+    first, other = event(event_id="[REDACTED]", session="s-1"), event(event_id="[REDACTED]", session="s-2")
+    async with running_ingest() as ingest:
+        assert (await ingest.post(first))[1]["written"] == 1
+        status, said, _ = await ingest.post([other, other, first])
+        assert (status, said) == (200, {"written": 1, "repeated": 2, "invalid": 0})
+        assert ingest.kafka.values() == [orjson.dumps(first), orjson.dumps(other)]
+
+
 async def test_while_a_write_is_under_way_the_same_event_waits_for_that() -> None:
     kafka, one = FakeKafka(), event()
     async with running_ingest(kafka, answer_within="300ms") as ingest:

@@ -38,11 +38,21 @@ EVENT = event(event_id="e-1")
         (encode(EVENT), AS_BINARY),
         (envelope(data=EVENT), AS_STRUCTURED),
         (envelope(data_base64=base64.b64encode(encode(EVENT)).decode()), AS_STRUCTURED),
+        (envelope(data=None, data_base64=base64.b64encode(encode(EVENT)).decode()), AS_STRUCTURED),
         (FRAME + encode(EVENT), ()),
         (FRAME + encode(EVENT), AS_BINARY),
         (FRAME + envelope(data=EVENT), AS_STRUCTURED),
     ],
-    ids=["bare", "binary", "structured", "base64", "framed", "framed binary", "framed structured"],
+    ids=[
+        "bare",
+        "binary",
+        "structured",
+        "base64",
+        "base64 beside null",
+        "framed",
+        "framed binary",
+        "framed structured",
+    ],
 )
 def test_an_event_is_the_same_however_it_is_wrapped(
     value: bytes, headers: tuple[tuple[str, bytes | None], ...]
