@@ -19,8 +19,11 @@ SILENT_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 """For so long is read, and thrown away, what comes behind an answer: else the sender may not see the answer."""
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 16 * 1024
 """Of one connection that are read ahead."""
+
+AT_ONCE_BYTES = 32 * 1024
+"""Of one connection that are read in one step: asyncio would take 256 KiB, which can be chunks of a byte each."""
 
 
 class Connections:
@@ -98,6 +101,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's."""
+        transport.max_size = AT_ONCE_BYTES  # type: ignore[attr-defined] # asyncio's, for what it asks of the system
         super().connection_made(transport)
         self._connections.opened(self)
 

@@ -29,7 +29,10 @@ MOST_SHOWN = 10
 """So many invalid events are explained in an answer; the others are counted."""
 
 _FEW = 20
-"""Events that are judged at once: that takes a millisecond at most."""
+"""Events that are judged at once: that takes a millisecond at most, where they have no more than `_FEW_BYTES`."""
+
+_FEW_BYTES = 32 * 1024
+"""That are worked on before others get their turn."""
 
 _EVENT, _LETTER = b"event", b"letter"
 
@@ -83,6 +86,8 @@ class Way:
         with self._room.lease() as lease:
             body = await read_body(request, request.headers.get("Content-Encoding", "").lower(), lease, self._limit)
             found = split(body, request.headers.get("Content-Type", ""))
+            if len(body) > _FEW_BYTES:
+                await asyncio.sleep(0)  # either takes as long as a step may: to take it apart, and to judge
             if isinstance(found, Unsplittable):
                 raise Refused(found.status, found.reason)
             del body  # its parts are what is there now
@@ -109,7 +114,7 @@ class Way:
                 yield self.judge.judge(value) if poison is None else Unfit(poison, value)
 
         items = each()
-        if len(found.parts) <= _FEW:
+        if len(found.parts) <= _FEW and sum(map(len, found.parts)) <= _FEW_BYTES:
             return list(items)
         judged: list[Judged] = []
         while taken := await self._turns.take(items):
@@ -117,10 +122,12 @@ class Way:
         return judged
 
     async def _hand_over(self, judged: Sequence[Judged]) -> "Sequence[asyncio.Future[Outcome] | None]":
-        handed_over = []
+        handed_over, size = [], 0
         for number, one in enumerate(judged, 1):
+            size += len(one.value)
             handed_over.append(await self._event(one) if isinstance(one, Fit) else await self._letter(one))
-            if number % 50 == 0:
+            if number % 50 == 0 or size > _FEW_BYTES:
+                size = 0
                 await asyncio.sleep(0)  # handing over does not wait, unless Kafka is slower
         return handed_over
 

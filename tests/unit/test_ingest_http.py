@@ -15,7 +15,10 @@ from consumer.dlq.dead_letter import decode
 from consumer.events.wrapping import STRUCTURED
 from consumer.ingest import body as body_module
 from consumer.ingest import connections as connections_module
+from consumer.ingest import way as way_module
 from consumer.ingest import writer as writer_module
+from consumer.ingest.connections import Connection
+from consumer.ingest.judge import Fit, Judge, Unfit
 from consumer.telemetry.server import ServerError
 from tests.support.events import encode, event
 from tests.support.ingest import TOKEN, FakeKafka, Ingest, ingest_config, running_ingest
@@ -81,6 +84,51 @@ async def test_the_order_of_an_array_is_kept() -> None:
     async with running_ingest() as ingest:
         assert (await ingest.post(events))[1]["written"] == 300
         assert ingest.kafka.values() == [orjson.dumps(one) for one in events]
+
+
+@pytest.mark.parametrize("count", [2, 19])
+async def test_large_events_are_not_judged_in_one_step_of_the_loop(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, when, split_at = 0, list[int](), list[int]()
+
+    async def tick() -> None:
+        nonlocal steps
+        while True:
+            steps += 1
+            await asyncio.sleep(0)
+
+    def judge(self: Judge, value: bytes) -> Fit | Unfit:
+        when.append(steps)
+        time.sleep(0.006)
+        return judge_it(self, value)
+
+    def split(*args: Any) -> Any:
+        split_at.append(steps)
+        return split_it(*args)
+
+    judge_it, split_it = Judge.judge, way_module.split
+    monkeypatch.setattr(Judge, "judge", judge)
+    monkeypatch.setattr(way_module, "split", split)
+    async with running_ingest() as ingest:
+        ticking = asyncio.create_task(tick())
+        events = [event(reason="x" * (900_000 // count // 4)) for _ in range(count)]
+        assert (await ingest.post(events))[1]["written"] == count
+        ticking.cancel()
+    assert len(set(when)) == count, "each of them takes as long as a slice does"
+    assert split_at[0] < when[0], "and so does taking the body apart"
+
+
+async def test_of_one_connection_not_much_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def received(self: Connection, data: bytes) -> None:
+        sizes.append(len(data))
+        receive_it(self, data)
+
+    receive_it = Connection.data_received
+    monkeypatch.setattr(Connection, "data_received", received)
+    async with running_ingest() as ingest:
+        assert (await ingest.post([event(reason="x" * 200_000) for _ in range(4)]))[0] == 200
+    assert max(sizes) <= 32 * 1024
 
 
 async def test_of_an_array_with_a_bad_event_the_others_are_written_and_it_is_a_dead_letter() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.events.schema import Poison
+from consumer.events.schema import Poison, parsed
 from consumer.events.wrapping import STRUCTURED
 from consumer.ingest.bearer import Bearer
 from consumer.ingest.connections import descriptors
@@ -142,6 +142,16 @@ def test_of_a_bomb_only_what_is_asked_for_is_made() -> None:
         tracemalloc.stop()
     assert len(piece) <= 64 * 1024
     assert peak < 1 << 20
+
+
+def test_each_member_of_gzip_is_a_step_and_there_are_not_many() -> None:
+    packed = gzip.compress(b"") * 16
+    inflate = Inflate()
+    assert list(inflate.feed(packed)) == [b""] * 16, "something else can be done after each of them"
+    inflate.end()
+    with pytest.raises(NotGzip, match="more than 16 members"):
+        list(inflate.feed(gzip.compress(b"x")))
+    assert list(Inflate().feed(packed[:5])) == [], "nothing has come to its end"
 
 
 # what a body holds
@@ -288,6 +298,26 @@ def test_the_worst_body_is_taken_apart_in_one_step_of_the_loop() -> None:
             split(body, BATCH)
             took.append(time.perf_counter() - began)
         assert min(took) < 0.2
+
+
+def test_lines_are_told_to_be_objects_without_making_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(value: bytes, wanted: Any) -> Any:
+        read.append(len(value))
+        return parsed(value, wanted)
+
+    monkeypatch.setattr("consumer.ingest.split.parsed", counted)
+    assert isinstance(split(b"x\n" + b"\n".join([b"[" + b"[]," * 3000 + b"0]"] * 99)), Unsplittable)
+    assert len(read) == 1, "only for what is said about the whole"
+    assert len(items(b"x\n" + b"\n".join([ONE] * 99))) == 100
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("line", [b'{"a": 1', b'{"a": NaN}', b'{"a": "\xff"}', b"17", b'"{}"', b"{} {}"])
+def test_a_line_that_is_no_object_does_not_make_lines_of_a_body(line: bytes) -> None:
+    assert isinstance(split(line + b"\n" + line), Unsplittable)
+    assert items(line + b"\n{}") == [line, b"{}"]
 
 
 # how events are keyed, and which are none
