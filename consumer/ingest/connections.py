@@ -121,12 +121,14 @@ class Connection(web.RequestHandler):
         return Refused(status, "this is no HTTP request that can be read", closes=True).response()
 
 
-def descriptors(most: int, limits: tuple[int, int], others: int) -> tuple[int, int]:
-    """How many connections there can be where ``limits`` are the soft and the hard limit of open files (-1: none), of
-    which ``others`` are for other things; and the soft limit that they need. Pure."""
+def descriptors(most: int, limits: tuple[int, int]) -> tuple[int, int]:
+    """How many connections there can be where ``limits`` are the soft and the hard limit of open files (-1: none), and
+    what the soft one is to be. Pure.
+
+    All that there is: in one process with `run`, half of it is for tasks, of which each has connections to Kafka.
+    """
     soft, hard = limits
-    needed = most + others
-    if soft == -1 or soft >= needed:
+    if soft == -1:
         return most, soft
-    reachable = needed if hard == -1 else min(hard, needed)
-    return max(1, reachable - others), reachable
+    soft = max(soft, 2 * most) if hard == -1 else hard
+    return min(most, max(1, soft // 2)), soft

@@ -34,9 +34,6 @@ from consumer.turns import Turns
 _AROUND_BYTES = 1024
 """What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
 
-_OTHER_FILES = 512
-"""Open files of a process besides the connections of senders: to Kafka, to providers, logs, libraries."""
-
 
 async def run_ingest(
     config: Config, stopping: asyncio.Event, log: FilteringBoundLogger, *, dropped_lines: DroppedLines = dict
@@ -121,13 +118,16 @@ async def ingesting(
 
 
 def _open_files(most: int, log: FilteringBoundLogger) -> int:
-    """How many connections there can be; the limit of open files is raised for them, as far as it may be."""
+    """How many connections there can be; the limit of open files is raised as far as it may be."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    connections, soft = descriptors(most, limits, _OTHER_FILES)
-    if soft != limits[0]:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
+    connections, soft = descriptors(most, limits)
+    try:
+        if soft != limits[0]:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
+    except (ValueError, OSError):  # the system has a limit beyond these
+        connections, soft = descriptors(most, (limits[0], limits[0]))
     if connections < most:
-        log.warning("ingest_connections_limited", max_connections=connections, open_files=limits[1])
+        log.warning("ingest_connections_limited", max_connections=connections, open_files=soft)
     return connections
 
 

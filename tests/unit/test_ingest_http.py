@@ -389,6 +389,33 @@ async def test_a_request_under_way_is_never_closed_for_others() -> None:
         assert [(await one)[0] for one in posting] == [200] * 3
 
 
+@pytest.mark.parametrize(
+    ("limits", "raised", "most"), [((1024, 4096), (4096, 4096), 1000), ((600, 1200), (1200, 1200), 600)]
+)
+async def test_connections_leave_half_of_the_open_files_to_everything_else(
+    limits: tuple[int, int], raised: tuple[int, int], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: limits)
+    monkeypatch.setattr("resource.setrlimit", lambda _, new: given.append(new))
+    async with running_ingest() as ingest:
+        assert given == [raised]
+        assert [line["max_connections"] for line in ingest.log("ingest_started")] == [most]
+        cut = [(line["max_connections"], line["open_files"]) for line in ingest.log("ingest_connections_limited")]
+        assert cut == ([] if most == 1000 else [(600, 1200)])
+
+
+async def test_where_the_limit_of_open_files_cannot_be_raised_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr("resource.getrlimit", lambda _: (600, -1))
+    monkeypatch.setattr("resource.setrlimit", fail)
+    async with running_ingest() as ingest:
+        (line,) = ingest.log("ingest_connections_limited")
+        assert (line["max_connections"], line["open_files"]) == (300, 600)
+
+
 # when Kafka takes nothing, or not enough
 
 

@@ -443,15 +443,17 @@ def test_what_happens_often_is_said_now_and_then() -> None:
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
-        ((1024, 4096), (1000, 1128)),
-        ((2000, 4096), (1000, 2000)),
-        ((256, 512), (384, 512)),
-        ((64, 64), (1, 64)),
-        ((1024, -1), (1000, 1128)),
+        ((1024, 4096), (1000, 4096)),
+        ((4096, 4096), (1000, 4096)),
+        ((1024, 1024), (512, 1024)),
+        ((256, 512), (256, 512)),
+        ((1, 1), (1, 1)),
+        ((1024, -1), (1000, 2000)),
+        ((4096, -1), (1000, 4096)),
         ((-1, -1), (1000, -1)),
     ],
 )
-def test_the_limit_of_open_files_is_raised_for_the_connections(
+def test_the_limit_of_open_files_is_raised_and_connections_get_half_of_it(
     limits: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert descriptors(1000, limits, 128) == expected
+    assert descriptors(1000, limits) == expected
