@@ -18,7 +18,7 @@ from consumer.ingest.metrics import IngestMetrics
 from consumer.ingest.producer import Producer, kafka_producer
 from consumer.ingest.room import Room
 from consumer.ingest.way import Way
-from consumer.ingest.writer import Writer
+from consumer.ingest.writer import CLOSE_SECONDS, Writer
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
 from consumer.kafka.startup import StartupError, when_kafka_answers
 from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES
@@ -28,11 +28,17 @@ from consumer.telemetry.garbage import search_everything_when_short
 from consumer.telemetry.lag import LoopLag
 from consumer.telemetry.log_metrics import DroppedLines
 from consumer.telemetry.process_metrics import process_metrics
-from consumer.telemetry.server import serving
+from consumer.telemetry.server import SHUTDOWN_SECONDS, serving
 from consumer.turns import Turns
 
 _AROUND_BYTES = 1024
 """What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
+
+_ANSWERS, _FAREWELL = 0.7, 0.05
+"""Of the time for stopping: until posts are answered that Kafka has not taken, and twice, for the answers to be
+read. The rest is for what Kafka was handed over."""
+
+_LEAST_SECONDS = 0.05
 
 
 async def run_ingest(
@@ -77,8 +83,8 @@ def kafka_producers(config: Config, clients: KafkaClients) -> Make:
 async def ingesting(
     config: Config, make: Make, registry: CollectorRegistry, log: FilteringBoundLogger
 ) -> AsyncIterator[int]:
-    """Take events for the length of the block; yields the port. At its end what was taken is answered, within
-    ``delivery.shutdown_grace`` or ``ingest.answer_within``, whichever is shorter. Raises `ServerError`."""
+    """Take events for the length of the block; yields the port. All of its end takes ``delivery.shutdown_grace`` at
+    most: posts that are here are answered, and what was handed over goes out. Raises `ServerError`."""
     ingest, topics, grace = config.ingest, config.kafka.topics, config.delivery.shutdown_grace
     room, metrics = Room(ingest.max_waiting_bytes), IngestMetrics(registry)
     connections = Connections(_open_files(ingest.max_connections, log))
@@ -100,6 +106,15 @@ async def ingesting(
     metrics.watch(waiting=lambda: room.taken, oldest=lambda: writer.oldest, open=lambda: len(connections))
     app = create_app(way, writer, connections, metrics, registry, log)
     writing = asyncio.create_task(writer.run())
+    loop = asyncio.get_running_loop()
+    end: float | None = None
+
+    async def stop() -> None:
+        nonlocal end
+        end = loop.time() + grace
+        writing.cancel()  # there is not going to be another producer
+        await way.stop(loop.time() + min(ingest.answer_within, grace * _ANSWERS))
+
     try:
         async with serving(
             app,
@@ -107,14 +122,22 @@ async def ingesting(
             ingest.port,
             section="ingest",
             protocols=connections.protocols,
-            shutdown_seconds=min(grace, ingest.answer_within),
+            shutdown_seconds=max(_LEAST_SECONDS, min(SHUTDOWN_SECONDS, grace * _FAREWELL)),
+            before_end=stop,
         ) as port:
             log.info("ingest_started", port=port, topic=topics.events, max_connections=connections.most)
             yield port
     finally:
         writing.cancel()
         await asyncio.wait([writing])
-        await writer.close()
+        left = CLOSE_SECONDS if end is None else end - loop.time()
+        await writer.close(max(_LEAST_SECONDS, min(CLOSE_SECONDS, left)))
+
+
+async def ended_with(stopping: asyncio.Event, stack: AsyncExitStack) -> None:
+    """Leave the blocks of a stack as soon as this is stopping, beside whatever else has to end."""
+    await stopping.wait()
+    await stack.aclose()
 
 
 def _open_files(most: int, log: FilteringBoundLogger) -> int:

@@ -73,9 +73,35 @@ class Way:
         self._log = log
         self._now = now
         self._refused, self._invalid = Seldom(), Seldom()
+        self._open: set[asyncio.Timeout] = set()
+        self._ends_at: float | None = None
+        self._one_ended = asyncio.Event()
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer one post. Raises `Refused`."""
+        if self._ends_at is not None:
+            raise _stopping()
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._open.add(limit)
+                try:
+                    return await self._post(request)
+                finally:
+                    self._open.discard(limit)
+                    self._one_ended.set()
+        except TimeoutError:
+            raise _stopping() from None
+
+    async def stop(self, at: float) -> None:
+        """Take nothing more, and answer every post that is here by then at the latest: a time of the loop."""
+        self._ends_at = at
+        for limit in self._open:
+            limit.reschedule(at)
+        while self._open:
+            self._one_ended.clear()
+            await self._one_ended.wait()
+
+    async def _post(self, request: web.Request) -> web.Response:
         if not self._bearer.allows(request.headers.get("Authorization")):
             self._tell_refused(request)
             raise unauthorized()
@@ -166,6 +192,10 @@ class Way:
     def _tell_refused(self, request: web.Request) -> None:
         if (others := self._refused.now()) is not None:
             self._log.warning("ingest_refused", remote=request.remote, error="no token of ours", before=others)
+
+
+def _stopping() -> Refused:
+    return busy("this process is being stopped", closes=True)
 
 
 async def _all(handed_over: "Sequence[asyncio.Future[Outcome] | None]") -> None:

@@ -15,13 +15,13 @@ from consumer.dlq.dead_letter import decode
 from consumer.events.wrapping import STRUCTURED
 from consumer.ingest import body as body_module
 from consumer.ingest import connections as connections_module
-from consumer.ingest import way as way_module
 from consumer.ingest import writer as writer_module
 from consumer.ingest.connections import Connection
 from consumer.ingest.judge import Fit, Judge, Unfit
+from consumer.ingest.split import split as split_it
 from consumer.telemetry.server import ServerError
 from tests.support.events import encode, event
-from tests.support.ingest import TOKEN, FakeKafka, Ingest, ingest_config, running_ingest
+from tests.support.ingest import TOKEN, FakeKafka, FakeProducer, Ingest, ingest_config, running_ingest
 from tests.support.waiting import wait_until
 
 DLQ = "clawdstrike.alerting.dlq"
@@ -105,9 +105,9 @@ async def test_large_events_are_not_judged_in_one_step_of_the_loop(count: int, m
         split_at.append(steps)
         return split_it(*args)
 
-    judge_it, split_it = Judge.judge, way_module.split
+    judge_it = Judge.judge
     monkeypatch.setattr(Judge, "judge", judge)
-    monkeypatch.setattr(way_module, "split", split)
+    monkeypatch.setattr("consumer.ingest.way.split", split)
     async with running_ingest() as ingest:
         ticking = asyncio.create_task(tick())
         events = [event(reason="x" * (900_000 // count // 4)) for _ in range(count)]
@@ -519,6 +519,54 @@ async def test_at_the_end_what_was_taken_is_answered() -> None:
         asyncio.get_running_loop().call_later(0.3, kafka.come_back)
     assert (await posting)[0] == 200
     assert len(kafka.values()) == 1
+
+
+async def test_at_the_end_everybody_is_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def close(self: FakeProducer, seconds: float) -> None:
+        await asyncio.sleep(seconds)  # as long as it is given, as it is while Kafka is away
+
+    monkeypatch.setattr(FakeProducer, "close", close)
+    kafka = FakeKafka()
+    async with running_ingest(kafka, {"delivery": {"shutdown_grace": "2s"}}) as ingest:
+        kafka.is_away = True
+        posting = [asyncio.create_task(ingest.post(event())) for _ in range(3)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", ingest.port)
+        head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 1000\r\n\r\n"
+        writer.write(head.encode() + b"[1,2")
+        await wait_until(lambda: ingest.metric("waiting_bytes") > 2000, "all of them are here")
+        began = time.monotonic()
+    assert time.monotonic() - began < 2.5
+    assert [(await one)[:2] for one in posting] == [(503, {"error": "this process is being stopped"})] * 3
+    assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+    writer.close()
+
+
+async def test_while_it_stops_nothing_more_is_taken_and_a_body_under_way_is() -> None:
+    kafka, stopping = FakeKafka(), asyncio.Event()
+    async with running_ingest(kafka, stopping=stopping) as ingest:
+        kafka.is_away = True
+        posting = asyncio.create_task(ingest.post(event()))
+        connections = [await asyncio.open_connection("127.0.0.1", ingest.port) for _ in range(2)]
+        (_, half), (reader, other) = connections
+        head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 4\r\n\r\n"
+        half.write(head.encode() + b"[1")
+        await wait_until(lambda: ingest.metric("waiting_bytes") > 500, "it waits")
+        await asyncio.sleep(0.1)
+        stopping.set()
+        await asyncio.sleep(0.1)
+        with pytest.raises(OSError, match=r"\[Errno"):
+            await asyncio.open_connection("127.0.0.1", ingest.port)
+        other.write(head.encode() + b"[17]")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"this process is being stopped" in answer
+        half.write(b"7]")
+        await asyncio.sleep(0.1)
+        kafka.come_back()
+        assert (await posting)[0] == 200
+        assert (await connections[0][0].read()).startswith(b"HTTP/1.1 200 ")
+        half.close()
+        other.close()
 
 
 async def test_an_address_that_is_taken_is_named() -> None:
