@@ -9,17 +9,20 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
+from consumer.clock import Clock
 from consumer.config import Config
 from consumer.ingest.app import create_app
 from consumer.ingest.bearer import Bearer
 from consumer.ingest.connections import Connections, descriptors
 from consumer.ingest.judge import Judge
+from consumer.ingest.limits import Limits
 from consumer.ingest.metrics import IngestMetrics
 from consumer.ingest.producer import Producer, kafka_producer
 from consumer.ingest.room import Room
 from consumer.ingest.way import Way
 from consumer.ingest.writer import CLOSE_SECONDS, Writer
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
+from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.startup import StartupError, when_kafka_answers
 from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES
 from consumer.kafka.topics import ask_max_bytes
@@ -69,12 +72,15 @@ Make = Callable[[Way], Awaitable[Producer]]
 def kafka_producers(config: Config, clients: KafkaClients) -> Make:
     """Makes producers for the topics of a configuration."""
     topics, kafka = config.kafka.topics, config.kafka
+    limits = Limits(topics.events, config.delivery.max_event_bytes, BATCH_BYTES)
+    clock = RecordClock(Clock.system())
 
     async def make(way: Way) -> Producer:
         takes = [await ask_max_bytes(clients, name) or KAFKA_MAX_MESSAGE_BYTES for name in (topics.events, topics.dlq)]
         limit = min(config.delivery.max_event_bytes, takes[0] - _AROUND_BYTES)
-        way.judge, way.dead_letter_limit = Judge(kafka.event_key, limit), takes[1]
-        return kafka_producer(clients, max(_AROUND_BYTES, min(BATCH_BYTES, *takes) - _AROUND_BYTES))
+        limits.told(limit, takes[1], min(BATCH_BYTES, *takes) - _AROUND_BYTES)
+        way.judge, way.dead_letter_limit = Judge(kafka.event_key, limits.event), limits.dead_letter
+        return kafka_producer(clients, limits, clock)
 
     return make
 

@@ -1,24 +1,36 @@
 """The way in over loopback, with a producer of the test's own: what is answered, and what Kafka is given."""
 
 import asyncio
+import contextlib
 import gzip
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import ANY
 
 import orjson
 import pytest
-from aiokafka.errors import OutOfOrderSequenceNumber, TopicAuthorizationFailedError
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    InvalidTimestampError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    TopicAuthorizationFailedError,
+)
 
 from consumer import ingest as package
 from consumer.dlq.dead_letter import decode
 from consumer.events.wrapping import STRUCTURED
 from consumer.ingest import body as body_module
 from consumer.ingest import connections as connections_module
+from consumer.ingest import producer as producer_module
 from consumer.ingest import writer as writer_module
 from consumer.ingest.connections import Connection
 from consumer.ingest.judge import Fit, Judge, Unfit
+from consumer.ingest.service import kafka_producers
 from consumer.ingest.split import split as split_it
+from consumer.kafka.clients import KafkaClients
 from consumer.telemetry.server import ServerError
 from tests.support.events import encode, event
 from tests.support.ingest import TOKEN, FakeKafka, FakeProducer, Ingest, ingest_config, running_ingest
@@ -479,6 +491,97 @@ async def test_after_an_error_of_a_producer_there_is_another_one(monkeypatch: py
         assert (await ingest.post(one))[1]["written"] == 1
         assert kafka.producers[0].closed
         assert len(ingest.log("ingest_producer_failed")) == 1
+
+
+class StrictBroker:
+    """Stands for a cluster whose topic takes ``most`` bytes and does not tell, and whose clock says ``time``."""
+
+    def __init__(self, most: int, time: float) -> None:
+        self.most, self.time = most, time
+        self.config = ingest_config().kafka
+        self.made = 0
+        self.taken: list[tuple[str, bytes, int | None]] = []
+
+    def producer(self, *, batch_bytes: int) -> "StrictBroker":
+        self.made += 1
+        return self
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0, 1}
+
+    @property
+    def client(self) -> Any:
+        return SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=lambda topic: {0, 1}))
+
+    async def send(self, topic: str, value: bytes, *, timestamp_ms: int | None, **_: Any) -> "asyncio.Future[None]":
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if len(value) > self.most:
+            sent.set_exception(MessageSizeTooLargeError())
+        elif (time.time() * 1000 if timestamp_ms is None else timestamp_ms) > (self.time + 3600) * 1000:
+            sent.set_exception(InvalidTimestampError())
+        else:
+            self.taken.append((topic, value, timestamp_ms))
+            sent.set_result(None)
+        return sent
+
+
+@contextlib.asynccontextmanager
+async def strict(monkeypatch: pytest.MonkeyPatch, broker: StrictBroker) -> AsyncIterator[Ingest]:
+    """The way in with its own producer, which has that broker."""
+
+    async def nothing(*_: Any) -> None:
+        pass
+
+    async def newest(_: Any, partition: TopicPartition, now: float) -> float | None:
+        return None if partition.partition == 0 else broker.time - 60
+
+    monkeypatch.setattr(producer_module, "start_producer", nothing)
+    monkeypatch.setattr(producer_module, "close_producer", nothing)
+    monkeypatch.setattr(producer_module, "newest_time", newest)
+    monkeypatch.setattr("consumer.ingest.service.ask_max_bytes", nothing)
+    kafka = FakeKafka()
+    kafka.make = kafka_producers(ingest_config(), cast(KafkaClients, broker))  # type: ignore[assignment, method-assign]
+    async with running_ingest(kafka) as ingest:
+        yield ingest
+
+
+async def posted(ingest: Ingest, body: Any) -> dict[str, Any]:
+    """Post as a sender that tries again."""
+    async with asyncio.timeout(5):
+        while True:
+            status, said, _ = await ingest.post(body)
+            if status == 200:
+                return said
+            assert status == 503
+            await asyncio.sleep(0.02)
+
+
+async def test_what_is_too_large_for_kafka_becomes_a_dead_letter_and_holds_up_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = StrictBroker(most=60_000, time=time.time())
+    async with strict(monkeypatch, broker) as ingest:
+        small, large, fits = event(), event(labels={"p": "x" * 100_000}), event(labels={"p": "x" * 55_000})
+        assert await posted(ingest, large) == {"written": 0, "repeated": 0, "invalid": 1, "errors": ANY}
+        made = broker.made
+        assert made < 10
+        assert (await posted(ingest, fits))["written"] == 1
+        for _ in range(3):
+            assert (await posted(ingest, event(labels={"p": "x" * 110_000})))["invalid"] == 1
+        assert (await posted(ingest, small))["written"] == 1
+        assert broker.made == made, "what is known to be refused is not tried again"
+        assert [value for topic, value, _ in broker.taken if topic != DLQ] == [encode(fits), encode(small)]
+
+
+async def test_where_the_hosts_clock_is_refused_records_have_a_time_that_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = StrictBroker(most=1 << 20, time=time.time() - 86_400)
+    async with strict(monkeypatch, broker) as ingest:
+        for _ in range(3):
+            assert (await posted(ingest, event()))["written"] == 1
+        assert broker.made == 2
+        assert all(abs((at or 0) / 1000 - broker.time + 60) < 10 for _, _, at in broker.taken)
 
 
 async def test_a_fault_with_a_producer_does_not_end_the_way_in(monkeypatch: pytest.MonkeyPatch) -> None:

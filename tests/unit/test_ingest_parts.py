@@ -19,6 +19,7 @@ from consumer.ingest.connections import descriptors
 from consumer.ingest.dense import NotAnArray, first_parts
 from consumer.ingest.inflate import Inflate, NotGzip
 from consumer.ingest.judge import NAME, Fit, Judge, Unfit, letter_of
+from consumer.ingest.limits import Limits
 from consumer.ingest.room import NoRoom, Room
 from consumer.ingest.seldom import Seldom
 from consumer.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
@@ -394,6 +395,24 @@ def test_the_dead_letter_of_what_was_no_record() -> None:
     assert (letter.stage, letter.provider, letter.error, letter.event_id) == (NAME, NAME, "a.b: wrong", "e-1")
     assert (letter.record.topic, letter.record.value, letter.record.timestamp) == ("events", b"{}", 12_500)
     assert not letter.retryable
+
+
+def test_of_a_refusal_it_is_learned_what_it_tells() -> None:
+    limits = Limits("events", 200_000, 100_000)
+    limits.told(150_000, 300_000, 80_000)
+    assert (limits.event, limits.dead_letter, limits.batch) == (150_000, 300_000, 80_000)
+    limits.refused("events", 500)
+    limits.told(150_000, 300_000, 80_000)
+    assert (limits.event, limits.batch) == (150_000, 40_000), "the batch may have had others"
+    limits.refused("events", 90_000)
+    limits.refused("dead letters", 50_000)
+    limits.told(150_000, 300_000, 80_000)
+    assert (limits.event, limits.dead_letter, limits.batch) == (89_999, 25_000, 40_000), "it was alone"
+    for _ in range(20):
+        limits.refused("events", 700)
+        limits.refused("dead letters", 700)
+        limits.told(150_000, 300_000, 80_000)
+    assert (limits.event, limits.dead_letter, limits.batch) == (699, 1024, 1024)
 
 
 # what was written
