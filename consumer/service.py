@@ -16,7 +16,7 @@ from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group.heartbeat import HeartbeatOwner
 from consumer.group.membership import MemberRunner
-from consumer.ingest.service import ingesting, kafka_producers
+from consumer.ingest.service import ended_with, ingesting, kafka_producers
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.foreign import foreign_topics
@@ -87,12 +87,14 @@ async def run_service(
         runners: list[MemberRunner[Any]] = [*pipeline_runners, *stages]
         app = create_app(lambda: [runner.health() for runner in runners], registry)
         port = await stack.enter_async_context(serving(app, config.server.host, config.server.port))
+        way_in = await stack.enter_async_context(AsyncExitStack())
         if config.ingest.enabled:
-            await stack.enter_async_context(ingesting(config, kafka_producers(config, clients), registry, log))
+            await way_in.enter_async_context(ingesting(config, kafka_producers(config, clients), registry, log))
         log.info("service_started", port=port, pipelines=[pipeline.provider.name for pipeline in pipelines])
         try:
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(runner.run(stopping)) for runner in runners]
+                running.append(group.create_task(ended_with(stopping, way_in)))
                 beside = [lag.run(), search_everything_when_short(), watch_clock(clock, steps.inc, log)]
                 beside += _heartbeats(pipeline_runners, sender, metrics, log)
                 lasting = [group.create_task(work) for work in beside]

@@ -19,8 +19,11 @@ SILENT_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 """For so long is read, and thrown away, what comes behind an answer: else the sender may not see the answer."""
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 16 * 1024
 """Of one connection that are read ahead."""
+
+AT_ONCE_BYTES = 32 * 1024
+"""Of one connection that are read in one step: asyncio would take 256 KiB, which can be chunks of a byte each."""
 
 
 class Connections:
@@ -98,6 +101,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's."""
+        transport.max_size = AT_ONCE_BYTES  # type: ignore[attr-defined] # asyncio's, for what it asks of the system
         super().connection_made(transport)
         self._connections.opened(self)
 
@@ -117,12 +121,14 @@ class Connection(web.RequestHandler):
         return Refused(status, "this is no HTTP request that can be read", closes=True).response()
 
 
-def descriptors(most: int, limits: tuple[int, int], others: int) -> tuple[int, int]:
-    """How many connections there can be where ``limits`` are the soft and the hard limit of open files (-1: none), of
-    which ``others`` are for other things; and the soft limit that they need. Pure."""
+def descriptors(most: int, limits: tuple[int, int]) -> tuple[int, int]:
+    """How many connections there can be where ``limits`` are the soft and the hard limit of open files (-1: none), and
+    what the soft one is to be. Pure.
+
+    All that there is: in one process with `run`, half of it is for tasks, of which each has connections to Kafka.
+    """
     soft, hard = limits
-    needed = most + others
-    if soft == -1 or soft >= needed:
+    if soft == -1:
         return most, soft
-    reachable = needed if hard == -1 else min(hard, needed)
-    return max(1, reachable - others), reachable
+    soft = max(soft, 2 * most) if hard == -1 else hard
+    return min(most, max(1, soft // 2)), soft

@@ -37,9 +37,9 @@ def unauthorized() -> Refused:
     )
 
 
-def busy(why: str) -> Refused:
+def busy(why: str, *, closes: bool = False) -> Refused:
     """Nothing is wrong with the request; it is to be sent again."""
-    return Refused(503, why, headers={"Retry-After": str(RETRY_SECONDS)})
+    return Refused(503, why, closes=closes, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def too_large(limit: int) -> Refused:

@@ -9,17 +9,20 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
+from consumer.clock import Clock
 from consumer.config import Config
 from consumer.ingest.app import create_app
 from consumer.ingest.bearer import Bearer
 from consumer.ingest.connections import Connections, descriptors
 from consumer.ingest.judge import Judge
+from consumer.ingest.limits import Limits
 from consumer.ingest.metrics import IngestMetrics
 from consumer.ingest.producer import Producer, kafka_producer
 from consumer.ingest.room import Room
 from consumer.ingest.way import Way
-from consumer.ingest.writer import Writer
+from consumer.ingest.writer import CLOSE_SECONDS, Writer
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
+from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.startup import StartupError, when_kafka_answers
 from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES
 from consumer.kafka.topics import ask_max_bytes
@@ -28,14 +31,17 @@ from consumer.telemetry.garbage import search_everything_when_short
 from consumer.telemetry.lag import LoopLag
 from consumer.telemetry.log_metrics import DroppedLines
 from consumer.telemetry.process_metrics import process_metrics
-from consumer.telemetry.server import serving
+from consumer.telemetry.server import SHUTDOWN_SECONDS, serving
 from consumer.turns import Turns
 
 _AROUND_BYTES = 1024
 """What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
 
-_OTHER_FILES = 512
-"""Open files of a process besides the connections of senders: to Kafka, to providers, logs, libraries."""
+_ANSWERS, _FAREWELL = 0.7, 0.05
+"""Of the time for stopping: until posts are answered that Kafka has not taken, and twice, for the answers to be
+read. The rest is for what Kafka was handed over."""
+
+_LEAST_SECONDS = 0.05
 
 
 async def run_ingest(
@@ -66,12 +72,15 @@ Make = Callable[[Way], Awaitable[Producer]]
 def kafka_producers(config: Config, clients: KafkaClients) -> Make:
     """Makes producers for the topics of a configuration."""
     topics, kafka = config.kafka.topics, config.kafka
+    limits = Limits(topics.events, config.delivery.max_event_bytes, BATCH_BYTES)
+    clock = RecordClock(Clock.system())
 
     async def make(way: Way) -> Producer:
         takes = [await ask_max_bytes(clients, name) or KAFKA_MAX_MESSAGE_BYTES for name in (topics.events, topics.dlq)]
         limit = min(config.delivery.max_event_bytes, takes[0] - _AROUND_BYTES)
-        way.judge, way.dead_letter_limit = Judge(kafka.event_key, limit), takes[1]
-        return kafka_producer(clients, max(_AROUND_BYTES, min(BATCH_BYTES, *takes) - _AROUND_BYTES))
+        limits.told(limit, takes[1], min(BATCH_BYTES, *takes) - _AROUND_BYTES)
+        way.judge, way.dead_letter_limit = Judge(kafka.event_key, limits.event), limits.dead_letter
+        return kafka_producer(clients, limits, clock)
 
     return make
 
@@ -80,8 +89,8 @@ def kafka_producers(config: Config, clients: KafkaClients) -> Make:
 async def ingesting(
     config: Config, make: Make, registry: CollectorRegistry, log: FilteringBoundLogger
 ) -> AsyncIterator[int]:
-    """Take events for the length of the block; yields the port. At its end what was taken is answered, within
-    ``delivery.shutdown_grace`` or ``ingest.answer_within``, whichever is shorter. Raises `ServerError`."""
+    """Take events for the length of the block; yields the port. All of its end takes ``delivery.shutdown_grace`` at
+    most: posts that are here are answered, and what was handed over goes out. Raises `ServerError`."""
     ingest, topics, grace = config.ingest, config.kafka.topics, config.delivery.shutdown_grace
     room, metrics = Room(ingest.max_waiting_bytes), IngestMetrics(registry)
     connections = Connections(_open_files(ingest.max_connections, log))
@@ -103,6 +112,15 @@ async def ingesting(
     metrics.watch(waiting=lambda: room.taken, oldest=lambda: writer.oldest, open=lambda: len(connections))
     app = create_app(way, writer, connections, metrics, registry, log)
     writing = asyncio.create_task(writer.run())
+    loop = asyncio.get_running_loop()
+    end: float | None = None
+
+    async def stop() -> None:
+        nonlocal end
+        end = loop.time() + grace
+        writing.cancel()  # there is not going to be another producer
+        await way.stop(loop.time() + min(ingest.answer_within, grace * _ANSWERS))
+
     try:
         async with serving(
             app,
@@ -110,24 +128,35 @@ async def ingesting(
             ingest.port,
             section="ingest",
             protocols=connections.protocols,
-            shutdown_seconds=min(grace, ingest.answer_within),
+            shutdown_seconds=max(_LEAST_SECONDS, min(SHUTDOWN_SECONDS, grace * _FAREWELL)),
+            before_end=stop,
         ) as port:
             log.info("ingest_started", port=port, topic=topics.events, max_connections=connections.most)
             yield port
     finally:
         writing.cancel()
         await asyncio.wait([writing])
-        await writer.close()
+        left = CLOSE_SECONDS if end is None else end - loop.time()
+        await writer.close(max(_LEAST_SECONDS, min(CLOSE_SECONDS, left)))
+
+
+async def ended_with(stopping: asyncio.Event, stack: AsyncExitStack) -> None:
+    """Leave the blocks of a stack as soon as this is stopping, beside whatever else has to end."""
+    await stopping.wait()
+    await stack.aclose()
 
 
 def _open_files(most: int, log: FilteringBoundLogger) -> int:
-    """How many connections there can be; the limit of open files is raised for them, as far as it may be."""
+    """How many connections there can be; the limit of open files is raised as far as it may be."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    connections, soft = descriptors(most, limits, _OTHER_FILES)
-    if soft != limits[0]:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
+    connections, soft = descriptors(most, limits)
+    try:
+        if soft != limits[0]:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
+    except (ValueError, OSError):  # the system has a limit beyond these
+        connections, soft = descriptors(most, (limits[0], limits[0]))
     if connections < most:
-        log.warning("ingest_connections_limited", max_connections=connections, open_files=limits[1])
+        log.warning("ingest_connections_limited", max_connections=connections, open_files=soft)
     return connections
 
 

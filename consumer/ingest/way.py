@@ -29,7 +29,10 @@ MOST_SHOWN = 10
 """So many invalid events are explained in an answer; the others are counted."""
 
 _FEW = 20
-"""Events that are judged at once: that takes a millisecond at most."""
+"""Events that are judged at once: that takes a millisecond at most, where they have no more than `_FEW_BYTES`."""
+
+_FEW_BYTES = 32 * 1024
+"""That are worked on before others get their turn."""
 
 _EVENT, _LETTER = b"event", b"letter"
 
@@ -70,9 +73,35 @@ class Way:
         self._log = log
         self._now = now
         self._refused, self._invalid = Seldom(), Seldom()
+        self._open: set[asyncio.Timeout] = set()
+        self._ends_at: float | None = None
+        self._one_ended = asyncio.Event()
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer one post. Raises `Refused`."""
+        if self._ends_at is not None:
+            raise _stopping()
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._open.add(limit)
+                try:
+                    return await self._post(request)
+                finally:
+                    self._open.discard(limit)
+                    self._one_ended.set()
+        except TimeoutError:
+            raise _stopping() from None
+
+    async def stop(self, at: float) -> None:
+        """Take nothing more, and answer every post that is here by then at the latest: a time of the loop."""
+        self._ends_at = at
+        for limit in self._open:
+            limit.reschedule(at)
+        while self._open:
+            self._one_ended.clear()
+            await self._one_ended.wait()
+
+    async def _post(self, request: web.Request) -> web.Response:
         if not self._bearer.allows(request.headers.get("Authorization")):
             self._tell_refused(request)
             raise unauthorized()
@@ -83,6 +112,8 @@ class Way:
         with self._room.lease() as lease:
             body = await read_body(request, request.headers.get("Content-Encoding", "").lower(), lease, self._limit)
             found = split(body, request.headers.get("Content-Type", ""))
+            if len(body) > _FEW_BYTES:
+                await asyncio.sleep(0)  # either takes as long as a step may: to take it apart, and to judge
             if isinstance(found, Unsplittable):
                 raise Refused(found.status, found.reason)
             del body  # its parts are what is there now
@@ -109,7 +140,7 @@ class Way:
                 yield self.judge.judge(value) if poison is None else Unfit(poison, value)
 
         items = each()
-        if len(found.parts) <= _FEW:
+        if len(found.parts) <= _FEW and sum(map(len, found.parts)) <= _FEW_BYTES:
             return list(items)
         judged: list[Judged] = []
         while taken := await self._turns.take(items):
@@ -117,10 +148,12 @@ class Way:
         return judged
 
     async def _hand_over(self, judged: Sequence[Judged]) -> "Sequence[asyncio.Future[Outcome] | None]":
-        handed_over = []
+        handed_over, size = [], 0
         for number, one in enumerate(judged, 1):
+            size += len(one.value)
             handed_over.append(await self._event(one) if isinstance(one, Fit) else await self._letter(one))
-            if number % 50 == 0:
+            if number % 50 == 0 or size > _FEW_BYTES:
+                size = 0
                 await asyncio.sleep(0)  # handing over does not wait, unless Kafka is slower
         return handed_over
 
@@ -161,6 +194,10 @@ class Way:
     def _tell_refused(self, request: web.Request) -> None:
         if (others := self._refused.now()) is not None:
             self._log.warning("ingest_refused", remote=request.remote, error="no token of ours", before=others)
+
+
+def _stopping() -> Refused:
+    return busy("this process is being stopped", closes=True)
 
 
 async def _all(handed_over: "Sequence[asyncio.Future[Outcome] | None]") -> None:

@@ -130,13 +130,13 @@ class Writer:
                 self._is_wanted.clear()
                 await self._replace()
 
-    async def close(self) -> None:
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Let what waits go out, for a while: nobody waits for it any more, and who sent it was told to send again."""
         producer, self._producer, self._error = self._producer, None, "it is being stopped"
-        for one in (producer, self._failed):
-            if one is not None:
-                await one.close(CLOSE_SECONDS)
-                self._drop(one)
+        there = [one for one in (producer, self._failed) if one is not None]
+        await asyncio.gather(*(one.close(seconds) for one in there))
+        for one in there:
+            self._drop(one)
 
     async def _replace(self) -> None:
         if (failed := self._failed) is not None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -89,10 +89,12 @@ async def serving(
     section: str = "server",
     protocols: Protocols = lambda server: server,
     shutdown_seconds: float = SHUTDOWN_SECONDS,
+    before_end: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[int]:
     """Serve the application until the block ends; yields the port, which port 0 leaves to the system.
 
-    ``section`` of the configuration says host and port. Answers on their way are waited for at the end, for so long.
+    ``section`` of the configuration says host and port. At the end no more connections are accepted; then comes
+    ``before_end``, during which requests are still answered; then answers on their way are waited for, for so long.
 
     Raises:
         ServerError: the address cannot be listened on.
@@ -113,6 +115,8 @@ async def serving(
             yield bound
         finally:
             listener.close()
+            if before_end is not None:
+                await before_end()
     finally:
         await runner.cleanup()
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.config import Config, parse_config, secrets_of
 from consumer.ingest.producer import Headers
-from consumer.ingest.service import ingesting
+from consumer.ingest.service import ended_with, ingesting
 from consumer.ingest.way import Way
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
@@ -148,9 +148,13 @@ def ingest_config(document: Mapping[str, Any] | None = None, **ingest: Any) -> C
 
 @contextlib.asynccontextmanager
 async def running_ingest(
-    kafka: FakeKafka | None = None, document: Mapping[str, Any] | None = None, **ingest: Any
+    kafka: FakeKafka | None = None,
+    document: Mapping[str, Any] | None = None,
+    *,
+    stopping: asyncio.Event | None = None,
+    **ingest: Any,
 ) -> AsyncIterator[Ingest]:
-    """The way in for the length of the block; its log has no token and no traceback."""
+    """The way in for the length of the block, or until ``stopping`` is set; its log has no token and no traceback."""
     kafka, written, registry = kafka or FakeKafka(), StringIO(), CollectorRegistry()
     config = ingest_config(document, **ingest)
     with log_as_before():
@@ -159,8 +163,11 @@ async def running_ingest(
             aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(30), connector=aiohttp.TCPConnector(limit=0), auto_decompress=True
             ) as http,
-            ingesting(config, kafka.make, registry, log) as port,
+            contextlib.AsyncExitStack() as until,
         ):
+            port = await until.enter_async_context(ingesting(config, kafka.make, registry, log))
+            if stopping is not None:
+                ending = asyncio.create_task(ended_with(stopping, until))
             running = Ingest(port, http, kafka, registry, written)
             async with asyncio.timeout(5):
                 while True:
@@ -169,5 +176,7 @@ async def running_ingest(
                             break
                     await asyncio.sleep(0.01)
             yield running
+            if stopping is not None:
+                await ending
     assert TOKEN not in written.getvalue()
     assert "Traceback" not in written.getvalue(), written.getvalue()

@@ -1,24 +1,39 @@
 """The way in over loopback, with a producer of the test's own: what is answered, and what Kafka is given."""
 
 import asyncio
+import contextlib
 import gzip
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import ANY
 
 import orjson
 import pytest
-from aiokafka.errors import OutOfOrderSequenceNumber, TopicAuthorizationFailedError
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    InvalidTimestampError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    TopicAuthorizationFailedError,
+)
 
 from consumer import ingest as package
 from consumer.dlq.dead_letter import decode
 from consumer.events.wrapping import STRUCTURED
 from consumer.ingest import body as body_module
 from consumer.ingest import connections as connections_module
+from consumer.ingest import producer as producer_module
 from consumer.ingest import writer as writer_module
+from consumer.ingest.connections import Connection
+from consumer.ingest.judge import Fit, Judge, Unfit
+from consumer.ingest.service import kafka_producers
+from consumer.ingest.split import split as split_it
+from consumer.kafka.clients import KafkaClients
 from consumer.telemetry.server import ServerError
 from tests.support.events import encode, event
-from tests.support.ingest import TOKEN, FakeKafka, Ingest, ingest_config, running_ingest
+from tests.support.ingest import TOKEN, FakeKafka, FakeProducer, Ingest, ingest_config, running_ingest
 from tests.support.waiting import wait_until
 
 DLQ = "clawdstrike.alerting.dlq"
@@ -81,6 +96,51 @@ async def test_the_order_of_an_array_is_kept() -> None:
     async with running_ingest() as ingest:
         assert (await ingest.post(events))[1]["written"] == 300
         assert ingest.kafka.values() == [orjson.dumps(one) for one in events]
+
+
+@pytest.mark.parametrize("count", [2, 19])
+async def test_large_events_are_not_judged_in_one_step_of_the_loop(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, when, split_at = 0, list[int](), list[int]()
+
+    async def tick() -> None:
+        nonlocal steps
+        while True:
+            steps += 1
+            await asyncio.sleep(0)
+
+    def judge(self: Judge, value: bytes) -> Fit | Unfit:
+        when.append(steps)
+        time.sleep(0.006)
+        return judge_it(self, value)
+
+    def split(*args: Any) -> Any:
+        split_at.append(steps)
+        return split_it(*args)
+
+    judge_it = Judge.judge
+    monkeypatch.setattr(Judge, "judge", judge)
+    monkeypatch.setattr("consumer.ingest.way.split", split)
+    async with running_ingest() as ingest:
+        ticking = asyncio.create_task(tick())
+        events = [event(reason="x" * (900_000 // count // 4)) for _ in range(count)]
+        assert (await ingest.post(events))[1]["written"] == count
+        ticking.cancel()
+    assert len(set(when)) == count, "each of them takes as long as a slice does"
+    assert split_at[0] < when[0], "and so does taking the body apart"
+
+
+async def test_of_one_connection_not_much_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def received(self: Connection, data: bytes) -> None:
+        sizes.append(len(data))
+        receive_it(self, data)
+
+    receive_it = Connection.data_received
+    monkeypatch.setattr(Connection, "data_received", received)
+    async with running_ingest() as ingest:
+        assert (await ingest.post([event(reason="x" * 200_000) for _ in range(4)]))[0] == 200
+    assert max(sizes) <= 32 * 1024
 
 
 async def test_of_an_array_with_a_bad_event_the_others_are_written_and_it_is_a_dead_letter() -> None:
@@ -351,6 +411,33 @@ async def test_a_request_under_way_is_never_closed_for_others() -> None:
         assert [(await one)[0] for one in posting] == [200] * 3
 
 
+@pytest.mark.parametrize(
+    ("limits", "raised", "most"), [((1024, 4096), (4096, 4096), 1000), ((600, 1200), (1200, 1200), 600)]
+)
+async def test_connections_leave_half_of_the_open_files_to_everything_else(
+    limits: tuple[int, int], raised: tuple[int, int], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: limits)
+    monkeypatch.setattr("resource.setrlimit", lambda _, new: given.append(new))
+    async with running_ingest() as ingest:
+        assert given == [raised]
+        assert [line["max_connections"] for line in ingest.log("ingest_started")] == [most]
+        cut = [(line["max_connections"], line["open_files"]) for line in ingest.log("ingest_connections_limited")]
+        assert cut == ([] if most == 1000 else [(600, 1200)])
+
+
+async def test_where_the_limit_of_open_files_cannot_be_raised_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr("resource.getrlimit", lambda _: (600, -1))
+    monkeypatch.setattr("resource.setrlimit", fail)
+    async with running_ingest() as ingest:
+        (line,) = ingest.log("ingest_connections_limited")
+        assert (line["max_connections"], line["open_files"]) == (300, 600)
+
+
 # when Kafka takes nothing, or not enough
 
 
@@ -416,6 +503,97 @@ async def test_after_an_error_of_a_producer_there_is_another_one(monkeypatch: py
         assert len(ingest.log("ingest_producer_failed")) == 1
 
 
+class StrictBroker:
+    """Stands for a cluster whose topic takes ``most`` bytes and does not tell, and whose clock says ``time``."""
+
+    def __init__(self, most: int, time: float) -> None:
+        self.most, self.time = most, time
+        self.config = ingest_config().kafka
+        self.made = 0
+        self.taken: list[tuple[str, bytes, int | None]] = []
+
+    def producer(self, *, batch_bytes: int) -> "StrictBroker":
+        self.made += 1
+        return self
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0, 1}
+
+    @property
+    def client(self) -> Any:
+        return SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=lambda topic: {0, 1}))
+
+    async def send(self, topic: str, value: bytes, *, timestamp_ms: int | None, **_: Any) -> "asyncio.Future[None]":
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if len(value) > self.most:
+            sent.set_exception(MessageSizeTooLargeError())
+        elif (time.time() * 1000 if timestamp_ms is None else timestamp_ms) > (self.time + 3600) * 1000:
+            sent.set_exception(InvalidTimestampError())
+        else:
+            self.taken.append((topic, value, timestamp_ms))
+            sent.set_result(None)
+        return sent
+
+
+@contextlib.asynccontextmanager
+async def strict(monkeypatch: pytest.MonkeyPatch, broker: StrictBroker) -> AsyncIterator[Ingest]:
+    """The way in with its own producer, which has that broker."""
+
+    async def nothing(*_: Any) -> None:
+        pass
+
+    async def newest(_: Any, partition: TopicPartition, now: float) -> float | None:
+        return None if partition.partition == 0 else broker.time - 60
+
+    monkeypatch.setattr(producer_module, "start_producer", nothing)
+    monkeypatch.setattr(producer_module, "close_producer", nothing)
+    monkeypatch.setattr(producer_module, "newest_time", newest)
+    monkeypatch.setattr("consumer.ingest.service.ask_max_bytes", nothing)
+    kafka = FakeKafka()
+    kafka.make = kafka_producers(ingest_config(), cast(KafkaClients, broker))  # type: ignore[assignment, method-assign]
+    async with running_ingest(kafka) as ingest:
+        yield ingest
+
+
+async def posted(ingest: Ingest, body: Any) -> dict[str, Any]:
+    """Post as a sender that tries again."""
+    async with asyncio.timeout(5):
+        while True:
+            status, said, _ = await ingest.post(body)
+            if status == 200:
+                return said
+            assert status == 503
+            await asyncio.sleep(0.02)
+
+
+async def test_what_is_too_large_for_kafka_becomes_a_dead_letter_and_holds_up_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = StrictBroker(most=60_000, time=time.time())
+    async with strict(monkeypatch, broker) as ingest:
+        small, large, fits = event(), event(labels={"p": "x" * 100_000}), event(labels={"p": "x" * 55_000})
+        assert await posted(ingest, large) == {"written": 0, "repeated": 0, "invalid": 1, "errors": ANY}
+        made = broker.made
+        assert made < 10
+        assert (await posted(ingest, fits))["written"] == 1
+        for _ in range(3):
+            assert (await posted(ingest, event(labels={"p": "x" * 110_000})))["invalid"] == 1
+        assert (await posted(ingest, small))["written"] == 1
+        assert broker.made == made, "what is known to be refused is not tried again"
+        assert [value for topic, value, _ in broker.taken if topic != DLQ] == [encode(fits), encode(small)]
+
+
+async def test_where_the_hosts_clock_is_refused_records_have_a_time_that_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = StrictBroker(most=1 << 20, time=time.time() - 86_400)
+    async with strict(monkeypatch, broker) as ingest:
+        for _ in range(3):
+            assert (await posted(ingest, event()))["written"] == 1
+        assert broker.made == 2
+        assert all(abs((at or 0) / 1000 - broker.time + 60) < 10 for _, _, at in broker.taken)
+
+
 async def test_a_fault_with_a_producer_does_not_end_the_way_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "RETRY_SECONDS", 0.05)
     kafka = FakeKafka()
@@ -454,6 +632,54 @@ async def test_at_the_end_what_was_taken_is_answered() -> None:
         asyncio.get_running_loop().call_later(0.3, kafka.come_back)
     assert (await posting)[0] == 200
     assert len(kafka.values()) == 1
+
+
+async def test_at_the_end_everybody_is_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def close(self: FakeProducer, seconds: float) -> None:
+        await asyncio.sleep(seconds)  # as long as it is given, as it is while Kafka is away
+
+    monkeypatch.setattr(FakeProducer, "close", close)
+    kafka = FakeKafka()
+    async with running_ingest(kafka, {"delivery": {"shutdown_grace": "2s"}}) as ingest:
+        kafka.is_away = True
+        posting = [asyncio.create_task(ingest.post(event())) for _ in range(3)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", ingest.port)
+        head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 1000\r\n\r\n"
+        writer.write(head.encode() + b"[1,2")
+        await wait_until(lambda: ingest.metric("waiting_bytes") > 2000, "all of them are here")
+        began = time.monotonic()
+    assert time.monotonic() - began < 2.5
+    assert [(await one)[:2] for one in posting] == [(503, {"error": "this process is being stopped"})] * 3
+    assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+    writer.close()
+
+
+async def test_while_it_stops_nothing_more_is_taken_and_a_body_under_way_is() -> None:
+    kafka, stopping = FakeKafka(), asyncio.Event()
+    async with running_ingest(kafka, stopping=stopping) as ingest:
+        kafka.is_away = True
+        posting = asyncio.create_task(ingest.post(event()))
+        connections = [await asyncio.open_connection("127.0.0.1", ingest.port) for _ in range(2)]
+        (_, half), (reader, other) = connections
+        head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 4\r\n\r\n"
+        half.write(head.encode() + b"[1")
+        await wait_until(lambda: ingest.metric("waiting_bytes") > 500, "it waits")
+        await asyncio.sleep(0.1)
+        stopping.set()
+        await asyncio.sleep(0.1)
+        with pytest.raises(OSError, match=r"\[Errno"):
+            await asyncio.open_connection("127.0.0.1", ingest.port)
+        other.write(head.encode() + b"[17]")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"this process is being stopped" in answer
+        half.write(b"7]")
+        await asyncio.sleep(0.1)
+        kafka.come_back()
+        assert (await posting)[0] == 200
+        assert (await connections[0][0].read()).startswith(b"HTTP/1.1 200 ")
+        half.close()
+        other.close()
 
 
 async def test_an_address_that_is_taken_is_named() -> None:

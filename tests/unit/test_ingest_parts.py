@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.events.schema import Poison
+from consumer.events.schema import Poison, parsed
 from consumer.events.wrapping import STRUCTURED
 from consumer.ingest.bearer import Bearer
 from consumer.ingest.connections import descriptors
 from consumer.ingest.dense import NotAnArray, first_parts
 from consumer.ingest.inflate import Inflate, NotGzip
 from consumer.ingest.judge import NAME, Fit, Judge, Unfit, letter_of
+from consumer.ingest.limits import Limits
 from consumer.ingest.room import NoRoom, Room
 from consumer.ingest.seldom import Seldom
 from consumer.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
@@ -142,6 +143,16 @@ def test_of_a_bomb_only_what_is_asked_for_is_made() -> None:
         tracemalloc.stop()
     assert len(piece) <= 64 * 1024
     assert peak < 1 << 20
+
+
+def test_each_member_of_gzip_is_a_step_and_there_are_not_many() -> None:
+    packed = gzip.compress(b"") * 16
+    inflate = Inflate()
+    assert list(inflate.feed(packed)) == [b""] * 16, "something else can be done after each of them"
+    inflate.end()
+    with pytest.raises(NotGzip, match="more than 16 members"):
+        list(inflate.feed(gzip.compress(b"x")))
+    assert list(Inflate().feed(packed[:5])) == [], "nothing has come to its end"
 
 
 # what a body holds
@@ -290,6 +301,26 @@ def test_the_worst_body_is_taken_apart_in_one_step_of_the_loop() -> None:
         assert min(took) < 0.2
 
 
+def test_lines_are_told_to_be_objects_without_making_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(value: bytes, wanted: Any) -> Any:
+        read.append(len(value))
+        return parsed(value, wanted)
+
+    monkeypatch.setattr("consumer.ingest.split.parsed", counted)
+    assert isinstance(split(b"x\n" + b"\n".join([b"[" + b"[]," * 3000 + b"0]"] * 99)), Unsplittable)
+    assert len(read) == 1, "only for what is said about the whole"
+    assert len(items(b"x\n" + b"\n".join([ONE] * 99))) == 100
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("line", [b'{"a": 1', b'{"a": NaN}', b'{"a": "\xff"}', b"17", b'"{}"', b"{} {}"])
+def test_a_line_that_is_no_object_does_not_make_lines_of_a_body(line: bytes) -> None:
+    assert isinstance(split(line + b"\n" + line), Unsplittable)
+    assert items(line + b"\n{}") == [line, b"{}"]
+
+
 # how events are keyed, and which are none
 
 
@@ -366,6 +397,24 @@ def test_the_dead_letter_of_what_was_no_record() -> None:
     assert not letter.retryable
 
 
+def test_of_a_refusal_it_is_learned_what_it_tells() -> None:
+    limits = Limits("events", 200_000, 100_000)
+    limits.told(150_000, 300_000, 80_000)
+    assert (limits.event, limits.dead_letter, limits.batch) == (150_000, 300_000, 80_000)
+    limits.refused("events", 500)
+    limits.told(150_000, 300_000, 80_000)
+    assert (limits.event, limits.batch) == (150_000, 40_000), "the batch may have had others"
+    limits.refused("events", 90_000)
+    limits.refused("dead letters", 50_000)
+    limits.told(150_000, 300_000, 80_000)
+    assert (limits.event, limits.dead_letter, limits.batch) == (89_999, 25_000, 40_000), "it was alone"
+    for _ in range(20):
+        limits.refused("events", 700)
+        limits.refused("dead letters", 700)
+        limits.told(150_000, 300_000, 80_000)
+    assert (limits.event, limits.dead_letter, limits.batch) == (699, 1024, 1024)
+
+
 # what was written
 
 
@@ -413,15 +462,17 @@ def test_what_happens_often_is_said_now_and_then() -> None:
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
-        ((1024, 4096), (1000, 1128)),
-        ((2000, 4096), (1000, 2000)),
-        ((256, 512), (384, 512)),
-        ((64, 64), (1, 64)),
-        ((1024, -1), (1000, 1128)),
+        ((1024, 4096), (1000, 4096)),
+        ((4096, 4096), (1000, 4096)),
+        ((1024, 1024), (512, 1024)),
+        ((256, 512), (256, 512)),
+        ((1, 1), (1, 1)),
+        ((1024, -1), (1000, 2000)),
+        ((4096, -1), (1000, 4096)),
         ((-1, -1), (1000, -1)),
     ],
 )
-def test_the_limit_of_open_files_is_raised_for_the_connections(
+def test_the_limit_of_open_files_is_raised_and_connections_get_half_of_it(
     limits: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert descriptors(1000, limits, 128) == expected
+    assert descriptors(1000, limits) == expected
