@@ -103,8 +103,8 @@ def pages(
             if first is None:
                 continue
             known = _visible(first.partition, acked.get(first.event_id, first.sent), happened.hidden)
-            known = _may_be_told(known, happened)
             told = incident.opened_at
+            known = _may_be_told(known, told, happened)
             is_struck = any(known <= entry.at <= told for entry in attempts[key])
             yield Page(provider, key, incident.key, first.partition, known, told, is_struck)
 
@@ -117,11 +117,11 @@ def _visible(partition: int, known: float, hidden: Iterable[Hidden]) -> float:
     return known
 
 
-def _may_be_told(known: float, happened: Happened) -> float:
+def _may_be_told(known: float, told: float, happened: Happened) -> float:
     """From when on the home of a key may tell what is new to it, after a growth: once the homes of before, of which one
     may be hidden, have handed over what they have, and at the latest when it does not wait for them any more. (Which
     of them it is depends on what is believed of the partitioner.)"""
-    hidden = [one.over for one in happened.hidden if one.begun <= known < one.over]
+    hidden = [one.over for one in happened.hidden if one.begun < told and known < one.over]
     growths = [one.over for one in happened.growths if one.begun <= known < one.over]
     return min(max(hidden), max(growths)) if hidden and growths else known
 

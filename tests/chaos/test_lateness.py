@@ -137,6 +137,8 @@ def test_after_a_growth_a_home_waits_for_a_hidden_one_of_before_but_not_for_ever
         happened = Happened(hidden=[Hidden(3, NOW - 20, over)], growths=growths)
         assert [page.known for page in told.pages(happened)] == [known]
     assert [page.known for page in told.pages(Happened(hidden=[Hidden(3, NOW - 20, NOW + 90)]))] == [NOW]
+    soon = Happened(hidden=[Hidden(3, NOW + 1, NOW + 90)], growths=growths)
+    assert [page.known for page in told.pages(soon)] == [NOW + 60], "it has not handed over yet when it is hidden"
     assert [page.known for page in told.pages(Happened(growths=growths))] == [NOW]
     past = Happened(hidden=[Hidden(3, NOW - 200, NOW + 90)], growths=[Growth(NOW - 200, NOW - 1)])
     assert [page.known for page in told.pages(past)] == [NOW]
