@@ -11,7 +11,7 @@ from tests.support.broker import IMAGE, Broker, KafkaContainer, docker_trouble, 
 from tests.support.secured import SecuredKafka, secured_container
 
 settings.register_profile("any machine", deadline=None)  # what else runs on it must not fail a property
-settings.register_profile("fast", deadline=None, max_examples=10)  # for `make test-fast`
+settings.register_profile("fast", deadline=None, max_examples=4)  # for `make test-fast`
 settings.load_profile("any machine")
 
 _SAID = pytest.StashKey[str]()

@@ -287,6 +287,7 @@ def test_a_doubt_that_came_up_later_is_not_settled_by_what_was_read_before() -> 
     assert watched.stage_of(COMMAND) is Stage.DONE
 
 
+@pytest.mark.slow
 def test_a_record_costs_as_much_as_what_it_is_about_however_many_are_awaited() -> None:
     awaited = [Awaited(Kind.RESOLVE, STATE, f"k{number}", (0, number)) for number in range(100_000)]
     watched = Watch(awaited, {(STATE, one.dedup_key): OPEN for one in awaited})

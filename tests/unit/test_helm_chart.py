@@ -33,6 +33,8 @@ from tests.support.chart_schema import CHART, SCHEMA, chart_schema, text
 from tests.support.exposed import series
 from tests.support.tools import helm, promtool
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"

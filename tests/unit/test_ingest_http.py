@@ -36,6 +36,8 @@ from tests.support.events import encode, event
 from tests.support.ingest import TOKEN, FakeKafka, FakeProducer, Ingest, ingest_config, running_ingest
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 DLQ = "clawdstrike.alerting.dlq"
 
 
