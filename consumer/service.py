@@ -21,7 +21,7 @@ from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.foreign import foreign_topics
 from consumer.kafka.rights import try_dead_letters
-from consumer.kafka.startup import StartupError, when_kafka_answers
+from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topics import TopicReport, check_topics
 from consumer.pipeline import Pipeline
 from consumer.repartition.disagreement import Disagreement, disagreement
@@ -34,6 +34,7 @@ from consumer.telemetry.log_metrics import DroppedLines
 from consumer.telemetry.metrics import PREFIX, Metrics
 from consumer.telemetry.process_metrics import process_metrics
 from consumer.telemetry.server import create_app, serving
+from consumer.waiting import unless_set
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
 
@@ -158,14 +159,6 @@ async def _await_topics(
     letters, or while members run that read other topics.
     """
 
-    def unreachable(reason: str, seconds_left: float) -> None:
-        log.warning(
-            "kafka_unreachable",
-            bootstrap_servers=config.kafka.bootstrap_servers,
-            error=reason,
-            seconds_left=round(seconds_left),
-        )
-
     async def look(admin: AIOKafkaAdminClient) -> tuple[TopicReport, Disagreement]:
         report = await check_topics(admin, config)
         if not report.problems:
@@ -178,18 +171,12 @@ async def _await_topics(
         return report, Disagreement() if report.problems else await disagreement(admin, config)
 
     async def ask() -> TopicReport:
-        report, found = await when_kafka_answers(clients, look, unreachable)
+        report, found = await when_kafka_answers(clients, look, unreachable_in(log, config.kafka))
         return replace(report, problems=(*report.problems, *await _await_agreement(found, config, clients, log)))
 
-    asking = asyncio.create_task(ask())
-    stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait((asking, stop), return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    if not asking.done():
-        asking.cancel()
-        await asyncio.wait((asking,))  # its clients are closed; at the end of the loop that would be cut off
+    report = await unless_set(stopping, ask())
+    if report is None:
         return None
-    report = asking.result()
     for unknown in report.unknown:
         log.warning("topic_config_unknown", error=unknown)
     if report.problems:

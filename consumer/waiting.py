@@ -1,6 +1,10 @@
-"""Waiting for an event no longer than a while."""
+"""Waiting for an event no longer than a while, and for work no longer than until an event."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:
@@ -11,3 +15,16 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def unless_set(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of the work; None if the event is set before: then the work was cancelled, and has come to its end
+    (cut off at the end of the loop, it would leave clients open). Raises what the work raises."""
+    working, asked = asyncio.create_task(work), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        asked.cancel()
+        await asyncio.wait((working, asked))

@@ -37,6 +37,7 @@ from consumer.replay.letters import (
     stored_letters,
 )
 from consumer.replay.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
+from providers.errors import text_of
 from providers.table import PROVIDERS
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
@@ -292,7 +293,7 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
         complain(["stopped: another replay has begun; it goes on from where this one was"])
         return 1
     except (ReplayFailed, KafkaError, OSError, TimeoutError) as error:
-        complain([f"stopped: {' '.join(str(error).split()) or type(error).__name__}; the same command goes on"])
+        complain([f"stopped: {text_of(error)}; the same command goes on"])
         return 1
     finally:
         await admin.close()

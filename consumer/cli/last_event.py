@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
+from providers.errors import text_of
 from providers.notification import Origin
 from state.alert import Alert
 from state.violation import Record, Violation
@@ -66,7 +67,7 @@ async def last_event(alert: Alert, template: KeyTemplate, read: ReadRecord) -> L
     try:
         record = await read(place.topic, place.partition, place.offset)
     except (KafkaError, OSError, TimeoutError) as error:
-        return LastEvent(place, None, f"not read: {' '.join(str(error).split()) or 'no answer'}")
+        return LastEvent(place, None, f"not read: {text_of(error, 'no answer')}")
     if record is None:
         return LastEvent(place, None, "not there any more: its topic keeps no record for ever")
     try:

@@ -13,7 +13,7 @@ from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import partitions_of
 from consumer.kafka.startup import when_kafka_answers
 from consumer.telemetry.log import quiet
-from providers.errors import UserError
+from providers.errors import UserError, text_of
 
 Partitions = Mapping[str, Sequence[TopicPartition]]
 Act = Callable[[Config, KafkaClients, Partitions], Awaitable[int]]
@@ -34,7 +34,7 @@ def run_with_kafka(
         try:
             return asyncio.run(_run(config, topics(config), optional(config), act))
         except (KafkaError, OSError, TimeoutError) as error:
-            raise UserError(f"Kafka: {' '.join(str(error).split()) or type(error).__name__}") from error
+            raise UserError(f"Kafka: {text_of(error)}") from error
 
     return with_configuration(args.config, look)
 

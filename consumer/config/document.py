@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from consumer.config.problem import ConfigError, Location, Problem, dotted
 
@@ -21,6 +22,7 @@ Tree = dict[str, "Tree"] | list["Tree"] | str | None
 MAX_TEXT = 1 << 20
 """The longest file, in characters."""
 
+_BOOL = TypeAdapter(bool)
 _MAX_DEPTH = 32
 _MAX_NODES = 100_000
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -28,6 +30,23 @@ _TEXT_TAGS = frozenset({None, "!", "tag:yaml.org,2002:str"})
 _BAD_CHARACTER = "not valid YAML: it has a character that YAML does not allow"
 # What the parser quotes can be a piece of an unquoted secret, except for the names of its own tokens ('<block end>').
 _QUOTED = re.compile(r" ?(?:'(?!<[a-z ]+>')[^']*'?|\"[^\"]*\"?)")
+
+
+def is_true(value: Any) -> bool:
+    """Whether a scalar of a file is a word for true. (One that is neither true nor false the model tells of.)"""
+    try:
+        return _BOOL.validate_python(value)
+    except ValidationError:
+        return False
+
+
+def at(tree: Any, location: Location, default: Any = None) -> Any:
+    """What stands in the tree at this place; ``default`` where nothing does."""
+    for key in location:
+        if not isinstance(tree, dict) or key not in tree:
+            return default
+        tree = tree[key]
+    return tree
 
 
 def parse_document(text: str) -> tuple[Tree, list[Problem]]:

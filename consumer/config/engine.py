@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
-
-from consumer.config.document import Tree
+from consumer.config.document import Tree, at, is_true
 from consumer.config.interpolation import Interpolation
 from consumer.config.problem import Location
 from state.violation import SEVERITY_BY_LABEL
@@ -47,7 +45,6 @@ _WITHOUT_MEANING: Final[Mapping[Location, str]] = {
     ("runtime", "flush_interval_ms"): "what is to be told is told at once",
     ("runtime", "retry", "max_retries"): "it is tried again for delivery.give_up_after, however often that is",
 }
-_BOOL: Final = TypeAdapter(bool)
 _MISSING: Final = object()
 
 Mistake = tuple[Location, str]
@@ -125,7 +122,7 @@ class _Exporter:
         }
         found.tree["exporters"] = {"alerting": alerting}
         alerting["enabled"] = section.get("enabled")
-        if not _is_true(self._is_on):
+        if not is_true(self._is_on):
             alerting["enabled"] = self._is_on
             found.origins[(*_OUR_ALERTING, "enabled")] = ("siem", "enabled")
         if alerting["enabled"] is None:
@@ -136,7 +133,7 @@ class _Exporter:
         self._filter(alerting)
         self._runtime()
         for way, why in _WITHOUT_MEANING.items():
-            if _at(section, way) is not _MISSING:
+            if at(section, way, _MISSING) is not _MISSING:
                 found.notes.append(f"{'.'.join(map(str, (*ALERTING, *way)))}: without meaning here: {why}")
 
     def _provider(self, name: str, given: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,18 +235,3 @@ def _seconds(milliseconds: Any) -> Any:
         return str(float(milliseconds) / 1000)
     except (TypeError, ValueError):
         return milliseconds  # which the model tells
-
-
-def _is_true(value: Any) -> bool:
-    try:
-        return _BOOL.validate_python(value)
-    except ValidationError:
-        return False
-
-
-def _at(section: Any, way: Location) -> Any:
-    for step in way:
-        if not isinstance(section, dict) or step not in section:
-            return _MISSING
-        section = section[step]
-    return section

@@ -7,19 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from consumer.config.document import at, is_true
 from consumer.config.problem import Location
 from providers.opsgenie.settings import is_jira_service_management
-
-_BOOL = TypeAdapter(bool)
-
-
-def _is_on(value: Any) -> bool:
-    try:
-        return _BOOL.validate_python(value)
-    except ValidationError:  # the model says so
-        return False
 
 
 def _anyhow(tree: Any) -> bool:
@@ -27,7 +17,7 @@ def _anyhow(tree: Any) -> bool:
 
 
 def _alerts_go_to_jira(tree: Any) -> bool:
-    endpoint = _at(tree, ("exporters", "alerting", "opsgenie", "api_endpoint"))
+    endpoint = at(tree, ("exporters", "alerting", "opsgenie", "api_endpoint"))
     return isinstance(endpoint, str) and is_jira_service_management(endpoint)
 
 
@@ -45,14 +35,14 @@ class Unbuilt:
 
 
 UNBUILT: Sequence[Unbuilt] = (
-    Unbuilt("exporters.alerting.pagerduty.change_events.enabled", _is_on),
+    Unbuilt("exporters.alerting.pagerduty.change_events.enabled", is_true),
     Unbuilt(
         "exporters.alerting.opsgenie.heartbeat.enabled",
-        _is_on,
+        is_true,
         within=_alerts_go_to_jira,
         together=" with an api_endpoint of Jira Service Management",
     ),
-    Unbuilt("webhooks.enabled", _is_on),
+    Unbuilt("webhooks.enabled", is_true),
 )
 
 
@@ -61,14 +51,5 @@ def unbuilt_settings(tree: Any, table: Sequence[Unbuilt] = UNBUILT) -> Iterator[
     does not come into being, and all of them are told at once."""
     for setting in table:
         location = tuple(setting.path.split("."))
-        if setting.refused(_at(tree, location)) and setting.within(tree):
+        if setting.refused(at(tree, location)) and setting.within(tree):
             yield location, f"not available in this version{setting.together}"
-
-
-def _at(tree: Any, location: Location) -> Any:
-    """What stands in the tree at this place; None where nothing does."""
-    for key in location:
-        if not isinstance(tree, dict):
-            return None
-        tree = tree.get(key)
-    return tree

@@ -7,11 +7,11 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiohttp
 import yaml
@@ -38,7 +38,7 @@ from consumer.kafka.group_removal import delete_groups
 from consumer.kafka.topic_specs import topics_of
 from consumer.kafka.topics import create_topics
 from consumer.telemetry.log import quiet
-from consumer.waiting import set_within
+from consumer.waiting import set_within, unless_set
 from providers.errors import UserError
 from providers.sandbox import Fault, Sandbox, Settings, running_sandbox
 
@@ -131,7 +131,9 @@ async def run_demo(
     async with AsyncExitStack() as stack:
         # The demo says itself what the user has to know; the clients would say it again, in other words.
         stack.enter_context(quiet("aiokafka"))
-        running = await _unless(stopping, _set_stage(options, console, stack))
+        running = await unless_set(stopping, _set_stage(options, console, stack))
+        if running is None:
+            raise Stopped()
         seconds = await _play(running, options, console, stopping)
         numbers = await _quiet(running, console)
         produced = running.traffic.produced
@@ -144,20 +146,6 @@ async def run_demo(
         elif not options.keep:
             _print(console, f"The page {running.sandbox.url}/ ends with the demo; --keep leaves everything running.")
     return passed
-
-
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work, unless ``stopping`` comes first; then `Stopped`."""
-    working, asked = asyncio.create_task(work), asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Stopped()
-        return working.result()
-    finally:
-        for task in (working, asked):
-            task.cancel()
-        await asyncio.gather(working, asked, return_exceptions=True)
 
 
 # setting the stage

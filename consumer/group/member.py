@@ -35,6 +35,7 @@ from consumer.partition.ownership import NotOwner, Proofs
 from consumer.partition.restore import StateRefused
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
+from consumer.waiting import unless_set
 from providers.retry import Backoff
 from state.anchors import Anchor
 
@@ -263,17 +264,12 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     async def _join(self, stopping: asyncio.Event) -> bool:
         """Wait for the first assignment; false if the member is to stop before that."""
-        joining = asyncio.ensure_future(start_client(self._consumer.start()))
-        stop = asyncio.ensure_future(stopping.wait())
-        try:
-            await asyncio.wait((joining, stop), return_when=asyncio.FIRST_COMPLETED)
-            if joining.done():
-                joining.result()
-            return bool(joining.done())
-        finally:
-            joining.cancel()
-            stop.cancel()
-            await asyncio.wait((joining, stop))
+
+        async def joined() -> bool:
+            await start_client(self._consumer.start())
+            return True
+
+        return bool(await unless_set(stopping, joined()))
 
     async def _leave(self, grace: float) -> None:
         try:

@@ -23,7 +23,7 @@ from consumer.ingest.way import Way
 from consumer.ingest.writer import CLOSE_SECONDS, Writer
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.startup import StartupError, when_kafka_answers
+from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES
 from consumer.kafka.topics import ask_max_bytes
 from consumer.kafka.topics_there import topics_there
@@ -33,6 +33,7 @@ from consumer.telemetry.log_metrics import DroppedLines
 from consumer.telemetry.process_metrics import process_metrics
 from consumer.telemetry.server import SHUTDOWN_SECONDS, serving
 from consumer.turns import Turns
+from consumer.waiting import unless_set
 
 _AROUND_BYTES = 1024
 """What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
@@ -168,27 +169,14 @@ async def _await_topics(
     Raises `StartupError`.
     """
 
-    def unreachable(reason: str, seconds_left: float) -> None:
-        log.warning(
-            "kafka_unreachable",
-            bootstrap_servers=config.kafka.bootstrap_servers,
-            error=reason,
-            seconds_left=round(seconds_left),
-        )
-
     async def look(admin: AIOKafkaAdminClient) -> Sequence[str]:
         there = await topics_there(admin)
         return [name for name in (config.kafka.topics.events, config.kafka.topics.dlq) if not there.get(name)]
 
-    asking = asyncio.create_task(when_kafka_answers(clients, look, unreachable))
-    stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait((asking, stop), return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    if not asking.done():
-        asking.cancel()
-        await asyncio.wait((asking,))  # its clients are closed; at the end of the loop that would be cut off
+    missing = await unless_set(stopping, when_kafka_answers(clients, look, unreachable_in(log, config.kafka)))
+    if missing is None:
         return False
-    if missing := asking.result():
+    if missing:
         raise StartupError(
             f"topic {missing[0]} does not exist, or this user may not see it: "
             "run `clawdstrike-alerting topics create --config …`"

@@ -19,6 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.ingest.producer import Headers, Producer
 from consumer.ingest.room import Room
 from consumer.ingest.written import Written
+from providers.errors import text_of
 
 STALLED_SECONDS = 5.0
 """For so long may Kafka not take something before nothing more is received."""
@@ -150,7 +151,7 @@ class Writer:
                 await producer.start()
                 self._producer, producer = producer, None
             except (KafkaError, OSError, TimeoutError) as error:
-                self._error = _text(error)
+                self._error = text_of(error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:  # a fault of ours, which must not end the way in for good
                 self._error = f"internal error: {type(error).__name__}"
@@ -196,7 +197,7 @@ class Writer:
         """A producer has failed; but for its batches being full, it is of no use any more."""
         if isinstance(error, KafkaTimeoutError) or producer is not self._producer:
             return
-        self._error = _text(error)
+        self._error = text_of(error)
         self._log.warning("ingest_producer_failed", error=self._error)
         self._producer, self._failed = None, producer
         self._is_wanted.set()
@@ -205,7 +206,3 @@ class Writer:
         """Nobody will say any more what has become of these."""
         for write in [write for write in self._pending if write.producer is producer]:
             self._end(write, Outcome.UNKNOWN)
-
-
-def _text(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

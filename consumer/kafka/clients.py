@@ -125,26 +125,19 @@ class KafkaClients:
         """A producer whose start fences every earlier one with this id (KIP-98). Only a record that is larger alone
         makes a batch larger than ``batch_bytes``. The broker aborts what is open for longer than ``timeout_seconds``,
         of a producer that has died for example."""
-        producer = AIOKafkaProducer(
-            **self._common_settings,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=int(timeout_seconds * 1000),
-            max_request_size=MAX_REQUEST_BYTES,
-            max_batch_size=batch_bytes,
+        return self._producer(
+            batch_bytes, transactional_id=transactional_id, transaction_timeout_ms=int(timeout_seconds * 1000)
         )
-        Rebootstrap.of(producer.client, self._bootstrap_client)
-        return producer
 
     def producer(self, *, batch_bytes: int = 16 * 1024) -> AIOKafkaProducer:
         """An idempotent producer without transactions, whose batches have ``batch_bytes`` as those of `transactional`.
 
         What it was given it tries to send for as long as there is a leader."""
+        return self._producer(batch_bytes, enable_idempotence=True, metadata_max_age_ms=int(METADATA_SECONDS * 1000))
+
+    def _producer(self, batch_bytes: int, **settings: Any) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            **self._common_settings,
-            enable_idempotence=True,
-            metadata_max_age_ms=int(METADATA_SECONDS * 1000),
-            max_request_size=MAX_REQUEST_BYTES,
-            max_batch_size=batch_bytes,
+            **self._common_settings, **settings, max_request_size=MAX_REQUEST_BYTES, max_batch_size=batch_bytes
         )
         Rebootstrap.of(producer.client, self._bootstrap_client)
         return producer

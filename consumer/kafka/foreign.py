@@ -10,6 +10,7 @@ from consumer.config import Config
 from consumer.kafka.clients import KafkaClients, started
 from consumer.kafka.reading import last_checkpoints
 from consumer.kafka.topic_specs import Purpose, topics_of
+from providers.errors import text_of
 from state.records import Position
 
 LOOK_SECONDS = 10.0
@@ -55,5 +56,5 @@ async def foreign_topics(
                 problems = (foreign_group(one, group, topic) for one in await last_checkpoints(reader, partitions))
                 wrong += [problem for problem in problems if problem is not None][:1]
     except (KafkaError, OSError, TimeoutError) as error:
-        return wrong, f"whose the topics of state are is not known: {' '.join(str(error).split()) or 'no answer'}"
+        return wrong, f"whose the topics of state are is not known: {text_of(error, 'no answer')}"
     return wrong, None

@@ -15,6 +15,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from consumer.kafka.group_members import COORDINATOR_ERRORS
+from providers.errors import text_of
 
 AGAIN_SECONDS = 0.2
 
@@ -54,7 +55,7 @@ async def _delete(admin: AIOKafkaAdminClient, group: str, left: dict[str, str]) 
         try:
             code = await _code(admin, group)
         except (KafkaError, OSError) as error:
-            return " ".join(str(error).split()) or type(error).__name__
+            return text_of(error)
         if code in (0, _NOT_FOUND):
             return None
         unknown: Any = for_code(code)

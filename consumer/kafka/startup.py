@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from structlog.typing import FilteringBoundLogger
 
 from consumer.config import KafkaConfig, SecurityConfig
 from consumer.kafka.clients import KafkaClients, start_client
 from consumer.kafka.spoken import Spoken, spoken
 from consumer.kafka.unreachable import Unreachable, otherwise, why
 from consumer.telemetry.log import quiet
-from providers.errors import UserError
+from providers.errors import UserError, text_of
 
 T = TypeVar("T")
 
@@ -52,13 +53,27 @@ async def when_kafka_answers(
                 left = deadline - loop.time()
                 new = await _seen_through(why(told, config.security, partial(_address, admin)), config.security, asked)
                 known = _newer(known, new, cut_off=left <= 0)
-                reason = known.text if known is not None else " ".join(str(error).split()) or "no answer"
+                reason = known.text if known is not None else text_of(error, "no answer")
                 if left <= RETRY_SECONDS:
                     raise StartupError(_given_up(config, known, reason)) from error
                 unreachable(reason, left)
             finally:
                 await close_admin(admin)
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def unreachable_in(log: FilteringBoundLogger, config: KafkaConfig) -> Callable[[str, float], None]:
+    """What `when_kafka_answers` tells of an attempt that failed, told in a log."""
+
+    def tell(reason: str, seconds_left: float) -> None:
+        log.warning(
+            "kafka_unreachable",
+            bootstrap_servers=config.bootstrap_servers,
+            error=reason,
+            seconds_left=round(seconds_left),
+        )
+
+    return tell
 
 
 async def close_admin(admin: AIOKafkaAdminClient) -> None:

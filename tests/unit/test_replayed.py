@@ -20,20 +20,14 @@ from consumer.feedback.records import REPLAY, replay_headers
 from consumer.replay.letters import CLASSES, Selection, StoredLetter, is_class
 from consumer.replay.replayed import MARK, Ending, Replays, Sent, decode_mark, encode_mark
 from state.violation import Record
+from tests.support.letters import letter
 
 ROOT = Path(__file__).parents[2]
-LETTER = DeadLetter(
+LETTER = replace(
+    letter(),
     record=Record("events", 3, 40, 1000, b"k", b"{}"),
-    provider="pagerduty",
-    stage="deliver",
-    event_id="e",
     error_class="rejected_400",
     error="the provider has said a lot of words about what it does not like",
-    retryable=True,
-    attempts=1,
-    first_attempt=1.0,
-    last_attempt=1.0,
-    occurrences=1,
     first_offset=40,
     last_offset=40,
 )
