@@ -24,6 +24,7 @@ from providers.delivery.limiter import KeyLimiter
 from providers.delivery.outage import Condition, Failure, RouteTrouble
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
+from providers.delivery.verifying import Verifying
 from providers.notify import NO_SUCH_ALERT, Sender, ask, deliver
 from providers.provider import Provider
 from providers.rate import Rate
@@ -422,6 +423,12 @@ class Delivery:
             is_first = False  # the first has its token by being taken
             return self._may_send()
 
+        async def take_token(seconds: float, goes_first: bool) -> bool:
+            until = self._clock() + seconds
+            return await self._take_token(
+                integration, lambda: may_leave() and self._clock() < until, seconds, goes_first=goes_first
+            )
+
         return await deliver(
             self._sender,
             self._provider,
@@ -431,6 +438,7 @@ class Delivery:
             permit,
             partial(self._heard, integration),
             partial(self._observer.follow_up_rejected, dispatch),
+            Verifying(integration, take_token, partial(self._heard_of_status, integration)),
         )
 
     def _heard(self, integration: Integration, answer: Answer) -> None:
@@ -438,17 +446,31 @@ class Delivery:
         if not isinstance(answer, Throttled) and not (isinstance(answer, Unavailable) and answer.status is None):
             integration.limiter.answered(self._clock())
 
+    def _heard_of_status(self, integration: Integration, answer: Answer) -> None:
+        """The same of an answer to the question what has become of a request: it is about no alert's turn."""
+        self._heard(integration, answer)
+        if isinstance(answer, Throttled):
+            now = self._clock()
+            integration.limiter.throttled(now, answer.retry_after)
+            self._throttled(integration, answer, now)
+
     async def _take_token(
-        self, integration: Integration, may_leave: Callable[[], bool] = lambda: True, longest: float = inf
+        self,
+        integration: Integration,
+        may_leave: Callable[[], bool] = lambda: True,
+        longest: float = inf,
+        *,
+        goes_first: bool = True,
     ) -> bool:
-        """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun.
+        """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun,
+        unless it says otherwise by ``goes_first``.
 
         False, and no token, if it may not leave any more, or nothing leaves for longer than ``longest`` seconds: then a
         notification is better off in its place in the queue, where it holds up nobody. However slow the rate is, it
         waits: the notification would begin anew with its first request, and never come further.
         """
         limiter = integration.limiter
-        integration.awaiting += 1
+        integration.awaiting += goes_first
         try:
             while may_leave():
                 now = self._clock()
@@ -460,8 +482,8 @@ class Delivery:
                 await asyncio.sleep(min(_LOOK_SECONDS, max(_LEAST_SECONDS, limiter.next_at(now) - now)))
             return False
         finally:
-            integration.awaiting -= 1
-            if not integration.awaiting:
+            integration.awaiting -= goes_first
+            if goes_first and not integration.awaiting:
                 self._set_timer(integration, self._clock(), at_once=True)
 
     def _delivered(
