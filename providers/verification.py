@@ -2,7 +2,7 @@
 
 The question is a request of its own. Its answers mean: `Accepted` it has come about; `Accepted` with ``unverified``:
 nobody can say; `Rejected`, `RouteRefused`: it has failed, and whose fault that is; anything else: later
-(design section 9, "Accepted is not done").
+(design section 9).
 """
 
 import asyncio
