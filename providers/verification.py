@@ -35,8 +35,8 @@ class Verifier(Protocol):
         """What a question was answered."""
         ...
 
-    def ended(self, verify: Verify, answer: Answer) -> None:
-        """What is made of the request now."""
+    def ended(self, answer: Answer | None) -> None:
+        """What is made of the request; None where it is not wanted any more, or was cut off."""
         ...
 
 
@@ -54,7 +54,7 @@ class AlwaysVerified:
     def heard(self, answer: Answer) -> None:
         """Nothing follows from it."""
 
-    def ended(self, verify: Verify, answer: Answer) -> None:
+    def ended(self, answer: Answer | None) -> None:
         """Nothing follows from it."""
 
 
@@ -66,16 +66,18 @@ async def verdict(sender: Sender, request: Request, accepted: Accepted, until: f
     verify = request.verify
     if verify is None or not verifier.wants(verify):
         return accepted
-    answer = await _verdict(sender, verify, accepted, until, verifier)
-    if answer is None:
-        return accepted  # meanwhile it is known that this integration does what it accepts
-    verifier.ended(verify, answer)
-    return answer
+    answer = None
+    try:
+        answer = await _verdict(sender, verify, accepted, until, verifier)
+    finally:
+        verifier.ended(answer)
+    return accepted if answer is None else answer
 
 
 async def _verdict(
     sender: Sender, verify: Verify, accepted: Accepted, until: float, verifier: Verifier
 ) -> Answer | None:
+    """None: it is not wanted any more, since what this integration accepts is known to come about."""
     if accepted.receipt is None:
         return replace(accepted, unverified="the answer does not say by what its status can be asked for")
     clock, wait = asyncio.get_running_loop().time, FIRST_WAIT

@@ -425,9 +425,13 @@ class Delivery:
 
         async def take_token(seconds: float, goes_first: bool) -> bool:
             until = self._clock() + seconds
-            return await self._take_token(
-                integration, lambda: may_leave() and self._clock() < until, seconds, goes_first=goes_first
-            )
+
+            def may_ask() -> bool:
+                return may_leave() and self._clock() < until
+
+            if goes_first:
+                return await self._take_token(integration, may_ask, seconds)
+            return await self._take_spare_token(integration, may_ask)
 
         return await deliver(
             self._sender,
@@ -454,23 +458,28 @@ class Delivery:
             integration.limiter.throttled(now, answer.retry_after)
             self._throttled(integration, answer, now)
 
+    async def _take_spare_token(self, integration: Integration, may_leave: Callable[[], bool]) -> bool:
+        """For a request that can wait: it leaves when nothing else waits for a token. False if it may not any more."""
+        limiter = integration.limiter
+        while may_leave():
+            now = self._clock()
+            if not integration.is_held_up and limiter.has_token(now):
+                limiter.take(now)
+                return True
+            await asyncio.sleep(_LOOK_SECONDS)
+        return False
+
     async def _take_token(
-        self,
-        integration: Integration,
-        may_leave: Callable[[], bool] = lambda: True,
-        longest: float = inf,
-        *,
-        goes_first: bool = True,
+        self, integration: Integration, may_leave: Callable[[], bool] = lambda: True, longest: float = inf
     ) -> bool:
-        """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun,
-        unless it says otherwise by ``goes_first``.
+        """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun.
 
         False, and no token, if it may not leave any more, or nothing leaves for longer than ``longest`` seconds: then a
         notification is better off in its place in the queue, where it holds up nobody. However slow the rate is, it
         waits: the notification would begin anew with its first request, and never come further.
         """
         limiter = integration.limiter
-        integration.awaiting += goes_first
+        integration.awaiting += 1
         try:
             while may_leave():
                 now = self._clock()
@@ -482,8 +491,8 @@ class Delivery:
                 await asyncio.sleep(min(_LOOK_SECONDS, max(_LEAST_SECONDS, limiter.next_at(now) - now)))
             return False
         finally:
-            integration.awaiting -= goes_first
-            if goes_first and not integration.awaiting:
+            integration.awaiting -= 1
+            if not integration.awaiting:
                 self._set_timer(integration, self._clock(), at_once=True)
 
     def _delivered(

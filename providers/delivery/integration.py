@@ -143,7 +143,7 @@ class Integration:
     is_proved: bool = False
     """Whether what it accepts is believed to come about: once it was asked (`providers.delivery.verifying`)."""
     is_asking: bool = False
-    """Whether a question goes before what has not begun."""
+    """Whether the questions about one notification go before what has not begun."""
     _queues: dict[Outbox, Queue] = field(default_factory=dict)
     _resolving: OrderedDict[Outbox, Queue] = field(default_factory=OrderedDict)
     _forgiven: dict[Alert, int] = field(default_factory=dict)

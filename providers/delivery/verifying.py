@@ -11,13 +11,15 @@ TakeToken = Callable[[float, bool], Awaitable[bool]]
 
 
 class Verifying:
-    """A `Verifier` for one notification. One question at a time of an integration goes before what has not begun; the
-    others take what that leaves of the rate, so that pages are told before it is known what has become of others."""
+    """A `Verifier` for one notification. The questions about one at a time of an integration go before what has not
+    begun; those about others take what is left of the rate: pages go before what is only to be known of others.
+    """
 
     def __init__(self, integration: Integration, take_token: TakeToken, heard: Callable[[Answer], None]) -> None:
         self._integration = integration
         self._take_token = take_token
         self._heard = heard
+        self._is_ahead = False
 
     def wants(self, verify: Verify) -> bool:
         """Each request, or those until one has come about, or nobody could say."""
@@ -25,20 +27,17 @@ class Verifying:
 
     async def may_ask(self, seconds: float) -> bool:
         """Wait for a token."""
-        is_ahead = not self._integration.is_asking
-        if not is_ahead:
-            return await self._take_token(seconds, False)
-        self._integration.is_asking = True
-        try:
-            return await self._take_token(seconds, True)
-        finally:
-            self._integration.is_asking = False
+        if not self._integration.is_asking:
+            self._is_ahead = self._integration.is_asking = True
+        return await self._take_token(seconds, self._is_ahead)
 
     def heard(self, answer: Answer) -> None:
         """The limiter is told."""
         self._heard(answer)
 
-    def ended(self, verify: Verify, answer: Answer) -> None:
+    def ended(self, answer: Answer | None) -> None:
         """What was accepted has come about, or it cannot be known: the next ones are believed."""
+        if self._is_ahead:
+            self._integration.is_asking = False
         if isinstance(answer, Accepted):
             self._integration.is_proved = True
