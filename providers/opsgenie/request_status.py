@@ -20,8 +20,8 @@ ACCEPTED_THEN_FAILED: Final = 202
 # Of the alert that an action names. Looked for at the beginning: what follows may quote what an event has said.
 _NO_ALERT: Final = re.compile(r"\s*alert (?:does not exist|is already closed|not found)", re.IGNORECASE)
 _REFUSES: Final = re.compile(
-    r"\s*(?:(?:the |this )?(?:api key|integration)\b.{0,80}?"
-    r"\b(?:disabled|deleted|not (?:enabled|allowed|authorized|valid|exist))"
+    r"\s*(?:(?:the |this )?(?:api ?key|integration)\b.{0,80}?"
+    r"\b(?:disabled|deleted|invalid|not (?:enabled|allowed|authorized|valid|exist))"
     r"|(?:you are |you're )?(?:not authorized|unauthorized|forbidden)\b)",
     re.IGNORECASE,
 )

@@ -80,6 +80,7 @@ def data(succeeded: bool | None, status: str = "") -> dict[str, Any]:
         ("alert is already closed", True, Rejected(202, "accepted, then failed: alert is already closed", True)),
         ("Alert does not exist", False, Rejected(202, "accepted, then failed: Alert does not exist")),
         ("Integration is disabled", False, RouteRefused(202, "accepted, then failed: Integration is disabled")),
+        ("apiKey is invalid", False, RouteRefused(202, "accepted, then failed: apiKey is invalid")),
         ("API key is not valid", False, RouteRefused(202, "accepted, then failed: API key is not valid")),
         ("You are not authorized", True, RouteRefused(202, "accepted, then failed: You are not authorized")),
         (
