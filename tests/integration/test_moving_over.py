@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ import pytest
 import yaml
 
 from consumer.cli.main import main
-from providers.sandbox import FailLater, Fault, Sandbox, Settings, running_sandbox
+from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
-from tests.support.seen import first_dead_letters, group_reaches, send
+from tests.support.seen import group_reaches, send
 from tests.support.service import World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
 
@@ -42,12 +41,6 @@ async def compared(world: World, folder: Path, capsys: pytest.CaptureFixture[str
 
 def high(session: str) -> dict[str, Any]:
     return event(session=session, severity="high")
-
-
-def statuses(sandbox: Sandbox, session: str) -> list[int | None]:
-    """How the questions were answered what has become of the requests about this alert."""
-    asked = sandbox.requests("opsgenie", action="request_status", dedup_key=f"clawdstrike-forbidden_path-{session}")
-    return [entry.status for entry in asked if entry.status is not None]
 
 
 def is_open(sandbox: Sandbox, provider: str) -> list[str]:
@@ -106,25 +99,3 @@ async def test_a_service_moves_with_open_alerts(
     assert raised.severity == "P1"
     assert "severity:critical" in raised.tags
     assert sandbox.extra_incidents() == []
-
-
-async def test_a_first_alert_that_is_accepted_and_then_fails_is_a_dead_letter_and_the_next_is_asked_about(
-    broker: Broker,
-) -> None:
-    """The key works, so it is the alert's own. Once one has come about, the next ones are believed."""
-    async with running_sandbox(Settings(processing=0.2)) as sandbox:
-        world = await make_world(broker.bootstrap_servers, sandbox.url, opsgenie={})
-        fault = Fault(FailLater("Message is not acceptable"), action="create", dedup_key_pattern=re.compile("fails"))
-        sandbox.faults.add(fault)
-        async with running_member(world.config):
-            await send(world, high("fails"))
-            (letter,) = await first_dead_letters(world, 1)
-            assert letter.error == "accepted, then failed: Message is not acceptable"
-            await send(world, high("a"))
-            await incidents(sandbox, 1, "opsgenie")
-            await sandbox.wait_for(lambda: len(statuses(sandbox, "a")) >= 2)
-            offsets = await send(world, high("b"))
-            await incidents(sandbox, 2, "opsgenie")
-            await group_reaches(world, offsets[-1] + 1, "opsgenie")
-        assert statuses(sandbox, "b") == []
-        assert statuses(sandbox, "a") == [404, 200]

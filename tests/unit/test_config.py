@@ -34,6 +34,7 @@ ENVIRON = {
     "PAGERDUTY_ACME_KEY": "f" * 32,
     "OPSGENIE_API_KEY": API_KEY,
     "JSM_API_KEY": API_KEY,
+    "JSM_TOKEN": "an-api-token",
 }
 
 
