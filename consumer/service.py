@@ -146,7 +146,14 @@ def _heartbeats(
             stages = [runner.stage.health()] if runner.stage is not None else []
             return heartbeat_reason([replace(runner.health(), stuck=owner.stuck), *stages])
 
-        heartbeat = Heartbeat(calls, sender=sender, healthy=healthy, log=log, on_ping=metrics.heartbeat)
+        name = runner.pipeline.provider.name
+        heartbeat = Heartbeat(
+            calls,
+            sender=sender,
+            healthy=healthy,
+            log=log.bind(pipeline=name),
+            on_ping=partial(metrics.heartbeat, name),
+        )
         yield owner.run(heartbeat)
 
 

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider has it. ``date`` is its own clock (header ``Date``), seconds since the epoch, if it said so."""
+    """The provider has it. ``date`` is its own clock (header ``Date``), seconds since the epoch, if it said so.
+
+    ``receipt`` is what the answer names for what comes next: the request whose status can be asked for, or the alert
+    that was looked up. ``unverified`` says why it is not known what has become of the request, where that was asked.
+    """
 
     date: float | None = None
+    receipt: str | None = None
+    unverified: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

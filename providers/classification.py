@@ -112,7 +112,11 @@ class Reasons:
 
     def read(self, status: int, body: bytes) -> str:
         """The reason of an answer, never empty; that of an answer without text is its status."""
-        return shorten(self._mask(one_line(error_text(body))), REASON_LIMIT) or f"HTTP {status}"
+        return self.of(error_text(body)) or f"HTTP {status}"
+
+    def of(self, text: str) -> str:
+        """A text of the provider as a reason."""
+        return shorten(self._mask(one_line(text)), REASON_LIMIT)
 
 
 def error_text(body: bytes) -> str:

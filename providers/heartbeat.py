@@ -12,11 +12,13 @@ from typing import Any, Final, Protocol
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.classification import THROTTLED, accepted, classify_status
 from providers.notify import NO_SUCH_ALERT, Sender
-from providers.provider import HeartbeatCalls
+from providers.provider import HeartbeatCalls, Request
 
 PINGS_PER_INTERVAL: Final = 3
 """A provider expires a heartbeat after one interval without a ping. With three, one lost ping is no alarm, even a late
 one; with two, the ping after a lost one would race with the expiry."""
+
+WRONG_METHOD: Final = 405
 
 MAX_TIMEOUT: Final = 10.0
 """Seconds to wait for the answer to a ping; half the time between two pings if that is less."""
@@ -50,6 +52,7 @@ class Heartbeat:
         """Seconds between two pings."""
         self._timeout = min(MAX_TIMEOUT, self.period / 2)
         self._calls = calls
+        self._ping = calls.ping
         self._sender = sender
         self._healthy = healthy
         self._log = log
@@ -66,7 +69,7 @@ class Heartbeat:
 
     async def _look(self) -> None:
         """Warn of a name that the provider does not know: it accepts the pings all the same, and would never call."""
-        answer = await self._sender.send(self._calls.exists, self._classifier(self._calls.exists_status), self._timeout)
+        answer = await self._ask(self._calls.exists, self._calls.exists_status)
         if isinstance(answer, Rejected) and answer.status == NO_SUCH_ALERT:
             self._log.warning("heartbeat_unknown", heartbeat=self._calls.name)
         elif not isinstance(answer, Accepted):
@@ -80,7 +83,11 @@ class Heartbeat:
             self._log.warning("heartbeat_withheld", heartbeat=self._calls.name, reason=reason)
             self._on_ping("withheld")
             return
-        answer = await self._sender.send(self._calls.ping, self._classifier(self._calls.ping_status), self._timeout)
+        answer = await self._ask(self._ping, self._calls.ping_status)
+        otherwise = self._calls.ping_otherwise
+        if isinstance(answer, Rejected) and answer.status == WRONG_METHOD and otherwise is not None:
+            self._ping = otherwise if self._ping is self._calls.ping else self._calls.ping
+            answer = await self._ask(self._ping, self._calls.ping_status)
         if isinstance(answer, Accepted):
             self._log.debug("heartbeat_pinged", heartbeat=self._calls.name)
             self._on_ping("accepted")
@@ -89,6 +96,9 @@ class Heartbeat:
                 "heartbeat_failed", heartbeat=self._calls.name, status=_status(answer), reason=answer.reason
             )
             self._on_ping("failed")
+
+    async def _ask(self, request: Request, success: int) -> Answer:
+        return await self._sender.send(request, request.read or self._classifier(success), self._timeout)
 
     def _why_not(self) -> str | None:
         try:

@@ -9,18 +9,41 @@ from providers.notification import Notification
 from providers.rate import Rate
 from state.violation import Violation
 
+Classify = Callable[[int, Mapping[str, str], bytes], Answer]
+"""Status, headers and body of an answer to what it means, as `Provider.classify`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One idempotent HTTP request. ``body`` is JSON or None; secrets stand in ``headers`` or ``body`` only,
     which therefore do not show in its repr. ``url`` is already percent-encoded. ``is_action`` says that it acts on an
-    alert which it names: a 404 means then that there is no such alert."""
+    alert which it names: a 404 means then that there is no such alert.
+
+    ``read`` says what its answer means, where that is not as `Provider.classify` says. ``verify`` is how it is asked
+    what has become of it (None: accepted is done). ``followed_by`` makes the requests that come next, out of the
+    receipt of its acceptance.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     is_action: bool = False
+    read: Classify | None = field(default=None, repr=False, compare=False)
+    verify: "Verify | None" = field(default=None, repr=False, compare=False)
+    followed_by: Callable[[str], Sequence["Request"]] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """How it is asked what has become of an accepted request: ``ask`` makes the question out of the receipt of the
+    acceptance (`providers.verification` says what its answers mean).
+
+    ``always``: of each request. Else until an integration has been found to do what it accepts.
+    """
+
+    ask: Callable[[str], Request]
+    always: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +52,8 @@ class HeartbeatCalls:
 
     It is to be told within every ``interval`` seconds. ``ping`` tells it, and is accepted by ``ping_status``, also
     where there is no heartbeat of that ``name``; ``exists`` asks for it. ``read`` gives the reason of an answer by its
-    status and body, without secrets.
+    status and body, without secrets. A request that has a ``read`` of its own is read by that. ``ping_otherwise`` is
+    what tells it where ``ping`` is answered by 405.
     """
 
     name: str
@@ -39,6 +63,7 @@ class HeartbeatCalls:
     exists: Request
     exists_status: int
     read: Callable[[int, bytes], str]
+    ping_otherwise: Request | None = None
 
 
 class Provider(Protocol):

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from providers.opsgenie.jsm import Jsm
 from providers.opsgenie.provider import OpsGenie
-from providers.opsgenie.settings import OpsGenieSettings
+from providers.opsgenie.settings import JsmSettings, OpsGenieSettings
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
 from providers.provider import Provider
@@ -23,5 +24,6 @@ class Kind:
 PROVIDERS: Final[Mapping[str, Kind]] = {
     PagerDuty.name: Kind(PagerDutySettings, PagerDuty),
     OpsGenie.name: Kind(OpsGenieSettings, OpsGenie),
+    Jsm.name: Kind(JsmSettings, Jsm),
 }
 """By the name of the section under ``exporters.alerting``, which topics, groups, metrics and logs have as well."""

@@ -29,6 +29,7 @@ class DeliveryObserver:
     def __init__(self, metrics: PipelineMetrics, log: FilteringBoundLogger) -> None:
         self._metrics = metrics
         self._log = log
+        self._unverified: set[str] = set()
 
     def answered(self, dispatch: Dispatch, answer: Answer, seconds: float, attempt: int) -> None:
         """A notification was answered after ``seconds``, at its attempt of this number."""
@@ -37,12 +38,24 @@ class DeliveryObserver:
         fields["attempt"], fields["seconds"] = attempt, round(seconds, 4)
         if isinstance(answer, Accepted):
             self._log.info(_DONE[action], **fields)
+            self._verified(dispatch, answer)
         else:
             status = 429 if isinstance(answer, Throttled) else answer.status
             self._log.debug(
                 "attempt_failed", result=_RESULT[type(answer)], status=status, error=answer.reason, **fields
             )
         self._metrics.notification(dispatch.route, action, _RESULT[type(answer)], seconds)
+
+    def _verified(self, dispatch: Dispatch, answer: Accepted) -> None:
+        """What cannot be verified is counted, and said of a route once until something was not said to be so."""
+        route = dispatch.route
+        if answer.unverified is None:
+            self._unverified.discard(route)
+            return
+        say = self._log.debug if route in self._unverified else self._log.warning
+        self._unverified.add(route)
+        say("acceptance_unverified", error=answer.unverified, **_of(dispatch))
+        self._metrics.unverified(route)
 
     def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
         """The provider takes this notification at no time: it is given up."""

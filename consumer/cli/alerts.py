@@ -1,4 +1,4 @@
-"""``alerts list|show|ack|resolve``: the alerts as their state topics hold them, and commands about them."""
+"""``alerts list|show|compare|ack|resolve``: the alerts as their state topics hold them, and commands about them."""
 
 import argparse
 import time
@@ -9,6 +9,7 @@ from typing import Any
 
 from consumer.build import build_pipelines
 from consumer.cli.alert_facts import Outlook, details, facts, names_it_says
+from consumer.cli.alerts_compare import add_compare, compare, compared
 from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, of_keys, show_alerts
 from consumer.cli.alerts_order import KINDS, add_actions, check_usage, command
 from consumer.cli.arguments import add_config, count, text
@@ -42,14 +43,15 @@ def add_parser(subparsers: Any) -> None:
         action.add_argument("--provider", choices=tuple(PROVIDERS))
         action.add_argument("--json", action="store_true", help="for programs")
     show.add_argument("dedup_key", metavar="DEDUP_KEY", type=text)
-    for action in (listing, show):
+    for action in (listing, show, add_compare(actions)):
         add_config(action)
     add_actions(actions)
     parser.set_defaults(func=main)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0; 1 if there is no such alert or Kafka is out of reach; 2 for the configuration."""
+    """Exit code 0; 1 if there is no such alert, or two providers differ, or Kafka is out of reach; 2 for the
+    configuration."""
 
     def topics(config: Config) -> Sequence[str]:
         states = [config.kafka.state_topic(provider) for provider in _providers(args, config)]
@@ -70,6 +72,8 @@ def main(args: argparse.Namespace) -> int:
         match args.action:
             case "list":
                 return _list(args, found)
+            case "compare":
+                return compare(args, found)
             case "show":
                 return await _show_with_event(args, config, clients, Looked(providers, found, began), pipelines)
             case _:
@@ -79,6 +83,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _providers(args: argparse.Namespace, config: Config) -> list[str]:
+    if args.action == "compare":
+        return compared(args, config)
     if args.provider is None:
         return config.pipelines
     if args.provider not in config.pipelines:

@@ -86,7 +86,12 @@ def chosen(args: argparse.Namespace, found: Iterable[Found]) -> list[Found]:
     ]
     if args.guard or args.tenant:
         meant = _named(meant, args.guard, args.tenant)
-    return sorted(meant, key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
+    return worst_first(meant)
+
+
+def worst_first(found: Iterable[Found]) -> list[Found]:
+    """The worst first, of these the newest."""
+    return sorted(found, key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
 
 
 def _named(found: Sequence[Found], guards: Sequence[str] | None, tenants: Sequence[str] | None) -> list[Found]:

@@ -9,16 +9,10 @@ from typing import Any
 
 from consumer.config.document import at, is_true
 from consumer.config.problem import Location
-from providers.opsgenie.settings import is_jira_service_management
 
 
 def _anyhow(tree: Any) -> bool:
     return True
-
-
-def _alerts_go_to_jira(tree: Any) -> bool:
-    endpoint = at(tree, ("exporters", "alerting", "opsgenie", "api_endpoint"))
-    return isinstance(endpoint, str) and is_jira_service_management(endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +30,6 @@ class Unbuilt:
 
 UNBUILT: Sequence[Unbuilt] = (
     Unbuilt("exporters.alerting.pagerduty.change_events.enabled", is_true),
-    Unbuilt(
-        "exporters.alerting.opsgenie.heartbeat.enabled",
-        is_true,
-        within=_alerts_go_to_jira,
-        together=" with an api_endpoint of Jira Service Management",
-    ),
     Unbuilt("webhooks.enabled", is_true),
 )
 

@@ -56,6 +56,12 @@ class Metrics:
             ["pipeline", "route"],
             registry=registry,
         )
+        self._unverified = Tally(
+            f"{PREFIX}_acceptances_unverified",
+            "Accepted notifications of which it was asked in vain what has become of them",
+            ["pipeline", "route"],
+            registry=registry,
+        )
         self._route_checks = Tally(
             f"{PREFIX}_route_checks",
             "Checks of a route's key by answer",
@@ -137,7 +143,9 @@ class Metrics:
             ["pipeline", "what"],
             registry=registry,
         )
-        self._heartbeats = Counter(f"{PREFIX}_heartbeats", "Heartbeat pings by result", ["result"], registry=registry)
+        self._heartbeats = Counter(
+            f"{PREFIX}_heartbeats", "Heartbeat pings by result", ["pipeline", "result"], registry=registry
+        )
 
     def pipeline(
         self,
@@ -163,14 +171,15 @@ class Metrics:
                 for result in RESULTS:
                     self._notifications.labels(name, route, action, result)
             self._follow_ups.labels(name, route)
+            self._unverified.labels(name, route)
             for result in CHECKS:
                 self._route_checks.labels(name, route, result)
         self._states.add(name, state)
         return PipelineMetrics(self, name, outcomes)
 
-    def heartbeat(self, result: str) -> None:
-        """A ping was ``accepted``, ``failed`` or ``withheld``."""
-        self._heartbeats.labels(result).inc()
+    def heartbeat(self, pipeline: str, result: str) -> None:
+        """A ping of a pipeline's heartbeat was ``accepted``, ``failed`` or ``withheld``."""
+        self._heartbeats.labels(pipeline, result).inc()
 
 
 class PipelineMetrics:
@@ -206,6 +215,10 @@ class PipelineMetrics:
     def follow_up_rejected(self, route: str) -> None:
         """A further request of an accepted notification was rejected."""
         self._metrics._follow_ups.labels(self._name, route).inc()
+
+    def unverified(self, route: str) -> None:
+        """It was asked in vain what has become of an accepted notification."""
+        self._metrics._unverified.labels(self._name, route).inc()
 
     def route_check(self, route: str, result: str) -> None:
         """The key of a route was checked: ``accepted``, ``refused`` or ``unavailable``."""

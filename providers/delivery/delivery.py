@@ -24,6 +24,7 @@ from providers.delivery.limiter import KeyLimiter
 from providers.delivery.outage import Condition, Failure, RouteTrouble
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
+from providers.delivery.verifying import Verifying
 from providers.notify import NO_SUCH_ALERT, Sender, ask, deliver
 from providers.provider import Provider
 from providers.rate import Rate
@@ -422,6 +423,16 @@ class Delivery:
             is_first = False  # the first has its token by being taken
             return self._may_send()
 
+        async def take_token(seconds: float, goes_first: bool) -> bool:
+            until = self._clock() + seconds
+
+            def may_ask() -> bool:
+                return may_leave() and self._clock() < until
+
+            if goes_first:
+                return await self._take_token(integration, may_ask, seconds)
+            return await self._take_spare_token(integration, may_ask)
+
         return await deliver(
             self._sender,
             self._provider,
@@ -431,12 +442,32 @@ class Delivery:
             permit,
             partial(self._heard, integration),
             partial(self._observer.follow_up_rejected, dispatch),
+            Verifying(integration, take_token, partial(self._heard_of_status, integration)),
         )
 
     def _heard(self, integration: Integration, answer: Answer) -> None:
         """Tell the limiter of an answer that says nothing of its limit; one that did not come at all is none."""
         if not isinstance(answer, Throttled) and not (isinstance(answer, Unavailable) and answer.status is None):
             integration.limiter.answered(self._clock())
+
+    def _heard_of_status(self, integration: Integration, answer: Answer) -> None:
+        """The same of an answer to the question what has become of a request: it is about no alert's turn."""
+        self._heard(integration, answer)
+        if isinstance(answer, Throttled):
+            now = self._clock()
+            integration.limiter.throttled(now, answer.retry_after)
+            self._throttled(integration, answer, now)
+
+    async def _take_spare_token(self, integration: Integration, may_leave: Callable[[], bool]) -> bool:
+        """For a request that can wait: it leaves when nothing else waits for a token. False if it may not any more."""
+        limiter = integration.limiter
+        while may_leave():
+            now = self._clock()
+            if not integration.is_held_up and limiter.has_token(now):
+                limiter.take(now)
+                return True
+            await asyncio.sleep(_LOOK_SECONDS)
+        return False
 
     async def _take_token(
         self, integration: Integration, may_leave: Callable[[], bool] = lambda: True, longest: float = inf

@@ -140,6 +140,10 @@ class Integration:
     """When the provider last said something about the key: an acceptance, or the answer to a check."""
     owed: int = 0
     owed_bytes: int = 0
+    is_proved: bool = False
+    """Whether what it accepts is believed to come about: once it was asked (`providers.delivery.verifying`)."""
+    is_asking: bool = False
+    """Whether the questions about one notification go before what has not begun."""
     _queues: dict[Outbox, Queue] = field(default_factory=dict)
     _resolving: OrderedDict[Outbox, Queue] = field(default_factory=OrderedDict)
     _forgiven: dict[Alert, int] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from providers.sandbox.call import Call, Received, Reply
 from providers.sandbox.control import PREFIX, Control
-from providers.sandbox.faults import AddHeaders, Answer, Delay, Drop, Effect, Hang, LandLate, LoseAnswer
+from providers.sandbox.faults import AddHeaders, Answer, Delay, Drop, Effect, FailLater, Hang, LandLate, LoseAnswer
 from providers.sandbox.journal import Entry
 from providers.sandbox.latency import Latency
 from providers.sandbox.page import Page
@@ -89,6 +89,9 @@ class App:
                 for name, value in headers:
                     more.add(name, value)
                 return replace(reply, headers=more)
+            case FailLater(status):
+                call.fails_with = status
+                return self._sandbox.apply(call, entry)
             case Hang():
                 await asyncio.get_running_loop().create_future()
             case LoseAnswer():

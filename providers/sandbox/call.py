@@ -66,6 +66,7 @@ class Call:
     OpsGenie's API key. ``action`` is in the provider's own words (`providers.sandbox.pagerduty.ACTIONS`,
     `providers.sandbox.opsgenie.ACTIONS`). ``target`` is what the path names (an alert, a request, a heartbeat),
     ``target_type`` what that name is. ``refusal`` is the answer of a request that cannot be read any further.
+    ``fails_with`` is why it fails after it was accepted (OpsGenie, Jira Service Management; None: it does not).
     """
 
     method: str
@@ -79,6 +80,7 @@ class Call:
     target_type: str | None = None
     body: Any = None
     refusal: Reply | None = None
+    fails_with: str | None = None
 
 
 class Api(Protocol):

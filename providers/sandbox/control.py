@@ -14,7 +14,7 @@ from providers.sandbox.sandbox import Sandbox
 
 PREFIX = "/_sandbox/"
 
-ProviderName = Literal["pagerduty", "opsgenie"]
+ProviderName = Literal["pagerduty", "opsgenie", "jsm"]
 
 
 class _Asked(BaseModel):

@@ -88,7 +88,19 @@ class AddHeaders:
     kind: Literal["add_headers"] = "add_headers"
 
 
-Effect = Answer | Delay | LandLate | Hang | Drop | LoseAnswer | AddHeaders
+@dataclass(frozen=True, slots=True)
+class FailLater:
+    """The request is accepted, and then fails without an effect: its status says so, in these words.
+
+    Of a provider that accepts first and acts later: OpsGenie, Jira Service Management.
+    """
+
+    __pydantic_config__ = STRICT
+    status: str
+    kind: Literal["fail_later"] = "fail_later"
+
+
+Effect = Answer | Delay | LandLate | Hang | Drop | LoseAnswer | AddHeaders | FailLater
 
 
 @dataclass(frozen=True, slots=True)

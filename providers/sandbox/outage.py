@@ -11,12 +11,18 @@ from providers.sandbox.faults import Answer, ArmedFault, Fault
 from providers.sandbox.sandbox import Sandbox
 
 How = Literal["unavailable", "throttled", "revoked"]
-ProviderName = Literal["pagerduty", "opsgenie"]
+ProviderName = Literal["pagerduty", "opsgenie", "jsm"]
 
 SECONDS = 60.0
 """So long does an outage last, unless it is ended before."""
 
 _UNAVAILABLE = Reply.json(503, {"message": "Service Unavailable"})
+
+_OPSGENIE: Mapping[How, Reply] = {
+    "unavailable": _UNAVAILABLE,
+    "throttled": opsgenie.throttled(),
+    "revoked": opsgenie.unknown_key(),
+}
 
 ANSWERS: Mapping[ProviderName, Mapping[How, Reply]] = {
     "pagerduty": {
@@ -24,11 +30,8 @@ ANSWERS: Mapping[ProviderName, Mapping[How, Reply]] = {
         "throttled": pagerduty.THROTTLED,
         "revoked": pagerduty.UNKNOWN_KEY,
     },
-    "opsgenie": {
-        "unavailable": _UNAVAILABLE,
-        "throttled": opsgenie.throttled(),
-        "revoked": opsgenie.unknown_key(),
-    },
+    "opsgenie": _OPSGENIE,
+    "jsm": _OPSGENIE,
 }
 """What a broken provider answers to everything: as documented for each kind."""
 

@@ -1,4 +1,4 @@
-"""The sandbox without its sockets: two providers, what they received, what they would have woken people up for."""
+"""The sandbox without its sockets: the providers, what they received, what they would have woken people up for."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +12,7 @@ from providers.sandbox.call import Api, Call, Moment, Received, Reply
 from providers.sandbox.faults import Faults
 from providers.sandbox.incidents import Incident, Incidents
 from providers.sandbox.journal import Entry, Journal
+from providers.sandbox.jsm import Jsm, PingMethod
 from providers.sandbox.keys import Keys
 from providers.sandbox.opsgenie import OpsGenie
 from providers.sandbox.pagerduty import PagerDuty
@@ -21,7 +22,8 @@ from providers.sandbox.pagerduty import PagerDuty
 class Settings:
     """How a sandbox behaves.
 
-    ``pagerduty_keys``, ``opsgenie_keys``: the keys that are known (None: all of the right form).
+    ``pagerduty_keys``, ``opsgenie_keys``, ``jsm_keys``: the keys that are known (None: all of the right form).
+    ``jsm_users``: who may call the cloud API, as ``email:token`` (None: all).
     ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: any).
     ``count_refused``: calls that were answered 429 count in that minute too.
     ``heartbeats``: the names of the heartbeats that exist.
@@ -29,11 +31,15 @@ class Settings:
     ``keep_requests``, ``keep_ended``: how many requests and ended incidents are remembered (None: all).
     ``keep_requests=0`` is the light mode for benchmarks: no journal and no bodies, only counts and incidents.
     ``jsm_full``: below Jira Service Management's base also what is not documented there.
+    ``jsm_ping_by``: the method that a ping has there; any other is answered by 405.
+    ``processing``: seconds after which the status of a request to OpsGenie or Jira Service Management can be asked for.
     ``integrations``: the names of PagerDuty's integrations by their keys, for people who look at it.
     """
 
     pagerduty_keys: frozenset[str] | None = None
     opsgenie_keys: frozenset[str] | None = None
+    jsm_keys: frozenset[str] | None = None
+    jsm_users: frozenset[str] | None = None
     pagerduty_rate: int | None = None
     opsgenie_rate: int | None = None
     count_refused: bool = False
@@ -42,11 +48,13 @@ class Settings:
     keep_requests: int | None = None
     keep_ended: int | None = None
     jsm_full: bool = False
+    jsm_ping_by: PingMethod = "GET"
+    processing: float = 0.0
     integrations: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sandbox:
-    """The two providers and everything that is known about their traffic.
+    """The providers and everything that is known about their traffic.
 
     ``url`` is where it is served (empty until it is). Times are the provider's: its own clock.
     """
@@ -67,9 +75,19 @@ class Sandbox:
             Keys(settings.opsgenie_keys, settings.opsgenie_rate, **counting),
             self._incidents,
             heartbeats=settings.heartbeats,
-            jsm_full=settings.jsm_full,
+            processing=settings.processing,
         )
-        self._apis: dict[str, Api] = {api.name: api for api in (self.pagerduty, self.opsgenie)}
+        self.jsm = Jsm(
+            Keys(settings.jsm_keys, settings.opsgenie_rate, **counting),
+            Keys(settings.jsm_users),
+            self._incidents,
+            heartbeats=settings.heartbeats,
+            full=settings.jsm_full,
+            ping_by=settings.jsm_ping_by,
+            processing=settings.processing,
+        )
+        apis: tuple[Api, ...] = (self.pagerduty, self.jsm, self.opsgenie)  # what is below a longer base comes first
+        self._apis = {api.name: api for api in apis}
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._lookers: set[asyncio.Event] = set()
 
@@ -154,7 +172,7 @@ class Sandbox:
 
     def keys(self, provider: str) -> Keys:
         """The keys of a provider, to revoke and restore."""
-        return {"pagerduty": self.pagerduty.keys, "opsgenie": self.opsgenie.keys}[provider]
+        return {"pagerduty": self.pagerduty.keys, "opsgenie": self.opsgenie.keys, "jsm": self.jsm.keys}[provider]
 
     def reset(self) -> None:
         """Forget all traffic, incidents, faults and revocations."""
@@ -200,7 +218,7 @@ class Sandbox:
             return Reply.json(404, {"message": "no provider has this path"})
         reply = self._apis[call.provider].answer(call, Moment.now())
         entry.dedup_key = call.dedup_key
-        entry.applied = reply.status < 300
+        entry.applied = reply.status < 300 and call.fails_with is None
         self.changed()
         return reply
 

@@ -11,7 +11,8 @@ from providers.sandbox.app import running_sandbox
 from providers.sandbox.sandbox import Settings
 
 DESCRIPTION = (
-    "Behaves like PagerDuty's and OpsGenie's real APIs, and pages nobody. Its page shows what they would show, "
+    "Behaves like the real APIs of PagerDuty, OpsGenie and Jira Service Management, and pages nobody. Its page shows "
+    "what they would show, "
     "/_sandbox/ is for programs. When it is ready it prints where it is: for people on a terminal, else one line of "
     'JSON, {"port": …, "url": …}.'
 )
@@ -35,7 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-requests", type=int, help="how many requests are remembered; default: all")
     parser.add_argument("--keep-ended", type=int, help="how many ended incidents are remembered; default: all")
     parser.add_argument("--light", action="store_true", help="for benchmarks: counts and incidents only")
+    parser.add_argument("--jsm-key", action="append", default=[], help="a known API key there; default: all")
     parser.add_argument("--jsm-full", action="store_true", help="below the JSM base also what is not documented there")
+    parser.add_argument("--processing", type=float, default=0.0, help="seconds until a request has a status")
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -50,7 +53,9 @@ def serve(options: argparse.Namespace) -> None:
         latency=options.latency,
         keep_requests=0 if options.light else options.keep_requests,
         keep_ended=options.keep_ended,
+        jsm_keys=_keys(options.jsm_key),
         jsm_full=options.jsm_full,
+        processing=options.processing,
     )
     asyncio.run(_serve(settings, host=options.host, port=options.port))
 

@@ -40,10 +40,11 @@ def text(accept: str = "") -> str:
         pipeline.events("triggered", 3)
         pipeline.notification("default", "trigger", "accepted", 0.2)
         pipeline.accepted(0.3)
+        pipeline.unverified("default")
         pipeline.dead_letter("decode", "bad_json")
         pipeline.checkpoint(0.01)
         pipeline.proof("accepted")
-    metrics.heartbeat("accepted")
+    metrics.heartbeat("opsgenie", "accepted")
     metrics.pipeline("pagerduty-repartition", (), lambda: PipelineState((STAGE_PARTITION,)), STAGE_OUTCOMES)
     return asyncio.run(Exposition(registry).text(accept))[0].decode()
 

@@ -87,6 +87,7 @@ async def make_world(
     partitions: int = 1,
     pagerduty: Mapping[str, Any] | None = None,
     opsgenie: Mapping[str, Any] | None = None,
+    jsm: Mapping[str, Any] | None = None,
     delivery: Mapping[str, Any] | None = None,
     kafka: Mapping[str, Any] | None = None,
     alerting: Mapping[str, Any] | None = None,
@@ -94,10 +95,12 @@ async def make_world(
     """Create the topics and write the configuration; PagerDuty alone unless told otherwise."""
     name = unique("w")
     providers: dict[str, Any] = {}
-    if pagerduty is not None or opsgenie is None:
+    if pagerduty is not None or (opsgenie is None and jsm is None):
         providers["pagerduty"] = {"routing_key": ROUTING_KEY, "api_endpoint": sandbox_url, **(pagerduty or {})}
     if opsgenie is not None:
         providers["opsgenie"] = {"api_key": API_KEY, "api_endpoint": sandbox_url, **opsgenie}
+    if jsm is not None:
+        providers["jsm"] = {"api_key": API_KEY, "api_endpoint": f"{sandbox_url}/jsm/ops/integration", **jsm}
     document = {
         "kafka": {
             "bootstrap_servers": bootstrap_servers,

@@ -33,6 +33,8 @@ ENVIRON = {
     "PAGERDUTY_NETWORK_KEY": "e" * 32,
     "PAGERDUTY_ACME_KEY": "f" * 32,
     "OPSGENIE_API_KEY": API_KEY,
+    "JSM_API_KEY": API_KEY,
+    "JSM_TOKEN": "an-api-token",
 }
 
 
@@ -100,7 +102,7 @@ def test_every_example_loads(path: Path) -> None:
 
 def test_the_reference_says_the_defaults() -> None:
     reference = load_config(EXAMPLES / "reference.yaml", ENVIRON)
-    sections = {"pagerduty": {"routing_key": KEY}, "opsgenie": {"api_key": API_KEY}}
+    sections = {"pagerduty": {"routing_key": KEY}, "opsgenie": {"api_key": API_KEY}, "jsm": {"api_key": API_KEY}}
     assert reference == parse(yaml.safe_dump(nested("exporters.alerting", sections)))
 
 
@@ -519,7 +521,8 @@ JIRA = ("https://api.atlassian.com/jsm/ops/integration", "https://proxy.example/
 @pytest.mark.parametrize("endpoint", JIRA)
 def test_the_heartbeat_of_jira_service_management_is_refused(endpoint: str) -> None:
     assert problems(text_of(OG, {"api_endpoint": endpoint, "heartbeat": {"enabled": True}})) == [
-        f"{OG}.heartbeat.enabled: not available in this version with an api_endpoint of Jira Service Management"
+        f"{OG}: heartbeat: a heartbeat of Jira Service Management is pinged through its cloud API: "
+        "configure that as the provider jsm"
     ]
 
 

@@ -151,6 +151,7 @@ class Setting:
         threshold: int = 1000,
         limits: RouteLimits | None = None,
         max_owed_bytes: int = 1 << 30,
+        provider: Provider | None = None,
     ) -> None:
         self.loop = VirtualLoop()
         self.may_send = True
@@ -163,7 +164,7 @@ class Setting:
         self.story: list[str] = []
         self.checks: list[Answer] = []
         self.delivery = Delivery(
-            provider=Provider(routes, requests, keys or {}),
+            provider=provider or Provider(routes, requests, keys or {}),
             sender=self,
             timeout=30.0,
             may_send=lambda: self.may_send,

@@ -124,7 +124,7 @@ def test_the_service_reads_its_configuration_in_the_pod(values: Values) -> None:
 
 
 def test_every_setting_comes_through_as_it_was_written() -> None:
-    environ = {"PAGERDUTY_ROUTING_KEY": "a" * 32, "OPSGENIE_API_KEY": "0f1e2d3c-key"}
+    environ = {"PAGERDUTY_ROUTING_KEY": "a" * 32, "OPSGENIE_API_KEY": "0f1e2d3c-key", "JSM_API_KEY": "0f1e2d3c-jsm"}
     written = yaml.safe_load(REFERENCE)
     written["server"]["host"] = "0.0.0.0"
     values: Values = {"config": written, "networkPolicy": {"enabled": False}}

@@ -84,7 +84,8 @@ def test_each_command_takes_its_name(tmp_path: Path, action: list[str]) -> None:
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_the_name_in_the_table_is_that_of_the_provider(name: str) -> None:
-    key = {"pagerduty": {"routing_key": "k" * 32}, "opsgenie": {"api_key": "key-key-key"}}[name]
+    api_key = {"api_key": "key-key-key"}
+    key = {"pagerduty": {"routing_key": "k" * 32}, "opsgenie": api_key, "jsm": api_key}[name]
     kind = PROVIDERS[name]
     provider: Provider = kind.build(kind.settings.model_validate(key))
     assert provider.name == name

@@ -127,6 +127,8 @@ class Page:
         counts: dict[str, dict[str, int]] = sandbox.counts()["incidents"]
         now = asyncio.get_running_loop().time()
         names: tuple[ProviderName, ...] = ("pagerduty", "opsgenie")
+        if sandbox.journal.outcomes("jsm") != (0, 0):
+            names = (*names, "jsm")
         providers = [
             shown.provider(
                 name,

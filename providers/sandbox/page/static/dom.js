@@ -1,7 +1,7 @@
 // What all parts of the page use: elements, times, and the one way to ask the sandbox for something.
 // Texts get into the page by textContent only, so that no event's text is ever markup.
 
-export const NAMES = { pagerduty: "PagerDuty", opsgenie: "OpsGenie" };
+export const NAMES = { pagerduty: "PagerDuty", opsgenie: "OpsGenie", jsm: "Jira Service Management" };
 
 export function byId(id) {
   return document.getElementById(id);
