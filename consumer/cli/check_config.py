@@ -113,7 +113,7 @@ def _pipeline(config: Config, name: str, section: ProviderSection) -> Iterator[L
     template = KeyTemplate.parse(keys.key_template)
     yield "group", kafka.group(name)
     yield "state topic", kafka.state_topic(name)
-    yield "endpoint", section.api_endpoint
+    yield "endpoint", section.endpoint()
     yield "dedup key", keys.key_template
     yield "suppression", f"for {keys.window_seconds:g} s, told again after {keys.renotify_seconds:g} s"
     yield from _end(section.auto_resolve, template)
