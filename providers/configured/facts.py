@@ -65,7 +65,7 @@ def _details(trigger: Trigger) -> dict[str, Json]:
     facts["labels"] = dict(violation.labels) or None
     facts.update(story.origin(trigger))
     facts.update(story.facts(trigger.story))
-    return {name: value for name, value in facts.items() if value is not None}
+    return {name: value for name, value in facts.items() if value is not None and value != ""}
 
 
 _PLAIN: Final = tuple(name for name in Violation.__struct_fields__ if name not in ("severity", "labels"))

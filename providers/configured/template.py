@@ -36,7 +36,7 @@ _HIGHEST_LIMIT: Final = 100_000
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PLACEHOLDER = re.compile(r"(?P<name>.+?)(?P<html>:html)?(?::(?P<limit>[1-9][0-9]{0,6}))?", re.ASCII | re.DOTALL)
 _JSON = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?", re.ASCII)
-_ORIGIN = re.compile(r"https?://[^/?#{}]+(?:[/?]|\Z)", re.IGNORECASE)
+_ORIGIN = re.compile(r"https?://[^/?#{}]+[/?]", re.IGNORECASE)
 
 
 class Omitted:
@@ -241,7 +241,7 @@ def _compile_value(text: str, names: Names) -> Compiled:
 
         def whole(told: Told) -> Json | Omitted:
             value = placeholder.value(told)
-            return OMITTED if value is None else value
+            return OMITTED if value is None or value == "" else value
 
         return whole
     return _joined(pieces)
