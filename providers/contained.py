@@ -33,15 +33,12 @@ def containing(what: str) -> Iterator[None]:
     Also of what is not meant to be caught: code that is not ours may call ``sys.exit``, and nothing in it is awaited,
     so nothing in it can be cancelled.
     """
-    fault: str
     try:
         yield
-        return
     except (ProviderFault, KeyboardInterrupt):
         raise
     except (Exception, SystemExit, asyncio.CancelledError) as error:
-        fault = type(error).__name__
-    raise ProviderFault(f"{what}: {fault}")  # out here, so that what it quotes is not this one's context
+        raise ProviderFault(f"{what}: {type(error).__name__}") from None  # no traceback shows what it quotes
 
 
 class Contained:

@@ -14,11 +14,11 @@ from providers.configured.keys import Writing
 from providers.configured.statuses import Statuses
 from providers.configured.template import (
     Names,
-    TemplateError,
     compile_address,
     compile_text,
     compile_tree,
     literals_of,
+    texts_of,
 )
 from providers.contained import LEAST_KEY_LIMIT
 from providers.located import Mistake, located
@@ -192,8 +192,8 @@ class ConfiguredSettings(PipelineSettings):
         for name, call, known in self.calls():
             at = ("address",) if call.address is None else (name, "address")
             addresses += _wrong(at, partial(compile_address, call.address or self.address, self.names(known)))
-            if call.body is not None:
-                yield from _wrong((name, "body"), partial(compile_tree, call.body, self.names(known)))
+            for way, text in texts_of(call.body):
+                yield from _wrong((name, "body", *way), partial(compile_tree, text, self.names(known)))
         yield from {location: (location, message) for location, message in reversed(addresses)}.values()
         for label, mapped in self.severity_mapping.items():
             yield from _wrong(("severity_mapping", label), partial(compile_tree, mapped, Names(facts.OF_NOTHING)))
@@ -279,7 +279,5 @@ def _may_be_secret(part: str) -> bool:
 def _wrong(location: tuple[str | int, ...], compile: Callable[[], object]) -> Iterator[Mistake]:
     try:
         compile()
-    except TemplateError as error:
-        yield (*location, *error.location), str(error)
     except ValueError as error:
         yield location, str(error)

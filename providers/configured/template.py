@@ -16,7 +16,7 @@ together.
 import html
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
@@ -201,24 +201,26 @@ def _encoded(piece: _Placeholder, told: Told) -> str:
 Compiled = Callable[[Told], "Json | Omitted"]
 
 
-class TemplateError(ValueError):
-    """A template in a tree is wrong; ``location`` is the way to it."""
-
-    def __init__(self, location: tuple[str | int, ...], message: str) -> None:
-        super().__init__(message)
-        self.location = location
-
-
-def compile_tree(tree: Json, names: Names, at: tuple[str | int, ...] = ()) -> Compiled:
-    """A tree whose texts are templates. Raises `TemplateError`."""
+def texts_of(tree: Json, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The texts of a tree, each with the way to it."""
     match tree:
         case str():
-            try:
-                return _compile_value(tree, names)
-            except ValueError as error:
-                raise TemplateError(at, str(error)) from None
+            yield at, tree
         case dict():
-            members = {name: compile_tree(item, names, (*at, name)) for name, item in tree.items()}
+            for name, item in tree.items():
+                yield from texts_of(item, (*at, name))
+        case list():
+            for index, item in enumerate(tree):
+                yield from texts_of(item, (*at, index))
+
+
+def compile_tree(tree: Json, names: Names) -> Compiled:
+    """A tree whose texts are templates. Raises ValueError; `texts_of` are what can be wrong with it."""
+    match tree:
+        case str():
+            return _compile_value(tree, names)
+        case dict():
+            members = {name: compile_tree(item, names) for name, item in tree.items()}
 
             def members_of(told: Told) -> Json:
                 made = ((name, make(told)) for name, make in members.items())
@@ -226,7 +228,7 @@ def compile_tree(tree: Json, names: Names, at: tuple[str | int, ...] = ()) -> Co
 
             return members_of
         case list():
-            items = [compile_tree(item, names, (*at, index)) for index, item in enumerate(tree)]
+            items = [compile_tree(item, names) for item in tree]
             return lambda told: [value for make in items if (value := make(told)) is not OMITTED]
         case _:
             return lambda told: tree
