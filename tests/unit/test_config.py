@@ -18,6 +18,7 @@ from consumer.events.keys import KeyTemplate
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.pagerduty.settings import PagerDutySettings
 from state.violation import Severity
+from tests.support.stand_ins import ENVIRON as EXAMPLE_SECRETS
 
 S = TypeVar("S")
 
@@ -33,6 +34,7 @@ ENVIRON = {
     "PAGERDUTY_NETWORK_KEY": "e" * 32,
     "PAGERDUTY_ACME_KEY": "f" * 32,
     "OPSGENIE_API_KEY": API_KEY,
+    **EXAMPLE_SECRETS,
 }
 
 
@@ -186,7 +188,7 @@ def test_start_from(text: str, expected: object) -> None:
 )
 def test_endpoints(path: str, url: str, expected: str) -> None:
     (section,) = parse(text_of(path, url)).sections.values()
-    assert section.api_endpoint == expected
+    assert section.endpoint() == expected
 
 
 def test_recipients_are_named_as_the_api_names_them() -> None:

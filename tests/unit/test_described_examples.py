@@ -60,8 +60,11 @@ class Told:
 
     async def tell(self, notification: Notification, route: str | None = None) -> Answer:
         if route is None:
-            is_trigger = isinstance(notification, Trigger)
-            route = self.provider.route_of(notification.violation) if is_trigger else "default"
+            match notification:
+                case Trigger(violation=of):
+                    route = self.provider.route_of(of)
+                case _:
+                    route = "default"
         answer = await deliver(self.sender, self.provider, route, notification, 5.0)
         assert answer is not None
         return answer

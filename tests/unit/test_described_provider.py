@@ -1,5 +1,6 @@
 """``exporters.alerting.http``: what loads, what is refused and where, and the provider that comes of it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from providers.table import PROVIDERS, build
 from state.violation import Severity
 from tests.unit.test_described_examples import trigger, violation
 
+REFERENCE = Path(__file__).parents[2] / "consumer" / "config" / "reference.yaml"
 AT = "exporters.alerting.http"
 SECRET, OTHER, RETIRED = "default-secret-1", "dlp-secret-number-2", "retired-secret-3"
 BODY = {"what": "{guard}", "key": "{dedup_key}"}
@@ -182,7 +184,7 @@ def test_a_route_that_no_alert_takes_is_named() -> None:
 # --- no secret is seen
 
 
-HIDDEN = {
+HIDDEN: dict[str, Any] = {
     "address": "https://hooks.example/services/T0001/B00000001/XyzzyXyzzyXyzzy?token=q1w2e3r4t5",
     "headers": {"Authorization": "Bearer header-token-77", "Accept": "application/json"},
     "secret": None,
@@ -377,7 +379,21 @@ def test_later_heeds_when() -> None:
     assert provider.classify(429, {"Retry-After": "7"}, b"").retry_after == 7.0
 
 
-def test_the_settings_are_those_of_the_section() -> None:
-    section = parse(SECTION).sections["pager"]
+def test_the_reference_has_every_setting_and_its_default() -> None:
+    lines = REFERENCE.read_text().splitlines()
+    begin = lines.index("    # http:")
+    block = [line.replace("    # ", "    ", 1) for line in lines[begin : lines.index("", begin)]]
+    tree = yaml.safe_load("\n".join(["exporters:", "  alerting:", *block]))
+    written = tree["exporters"]["alerting"]["http"]["pager"]
+    environ = {"PAGER_TOKEN": SECRET}
+    section = parse_config(yaml.safe_dump(tree), environ, lambda path: "").sections["pager"]
+    assert set(written) == set(type(section).model_fields)
     assert isinstance(section, ConfiguredSettings)
-    assert section.method == "POST"
+    assert set(written["trigger"]) == set(type(section.trigger).model_fields)
+    assert set(written["answers"]) == set(type(section.answers).model_fields)
+    assert section.heartbeat is not None
+    assert set(written["heartbeat"]) == set(type(section.heartbeat).model_fields)
+    example = {"address", "headers", "secret", "trigger", "resolve", "check", "heartbeat"}
+    plain = parse({name: written[name] for name in ("address", "trigger", "resolve")}).sections["pager"]
+    for name in set(written) - example:
+        assert getattr(section, name) == getattr(plain, name), name
