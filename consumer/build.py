@@ -7,12 +7,12 @@ from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.pipeline import Pipeline
 from consumer.repartition.stage import Repartition
-from providers.table import PROVIDERS
+from providers.table import build
 from state.alert import Policy
 
 
 def build_pipelines(config: Config) -> list[Pipeline]:
-    """One pipeline for each configured provider."""
+    """One pipeline for each configured provider. Raises `providers.table.UnusableProvider`."""
     return [_build(config, name, section) for name, section in config.sections.items()]
 
 
@@ -25,7 +25,7 @@ def build_repartition(config: Config, pipeline: Pipeline) -> Repartition | None:
 
 
 def _build(config: Config, name: str, section: ProviderSection) -> Pipeline:
-    provider = PROVIDERS[name].build(section)
+    provider = build(name, section)
     template = KeyTemplate.parse(section.deduplication.key_template, provider.key_limit)
     is_keyed = needs_repartition(template, config.kafka.event_key)
     delivery, resolve = config.delivery, section.auto_resolve

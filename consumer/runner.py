@@ -338,6 +338,7 @@ def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:
             route_check=given.route_check if before.route_check is None else before.route_check,
         )
     limits = {}
+    can_check = provider.check(provider.routes[0]) is not None
     for route in provider.routes:
         settings = own.get(provider.integration_of(route), RouteSettings())
         rate = _rate(settings.rate_limit or delivery.rate_limit, provider.documented_rate)
@@ -345,7 +346,9 @@ def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:
         if rate is not None and delivery.give_up_after:
             may_owe = min(delivery.max_owed, max(1, int(rate.requests_per_second * delivery.give_up_after)))
         check = delivery.route_check if settings.route_check is None else settings.route_check
-        limits[route] = RouteLimits(rate, check, may_owe, checks_idle=route not in provider.retired_routes)
+        limits[route] = RouteLimits(
+            rate, check if can_check else 0.0, may_owe, checks_idle=route not in provider.retired_routes
+        )
     return limits
 
 

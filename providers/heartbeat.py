@@ -69,6 +69,8 @@ class Heartbeat:
 
     async def _look(self) -> None:
         """Warn of a name that the provider does not know: it accepts the pings all the same, and would never call."""
+        if self._calls.exists is None:
+            return
         answer = await self._ask(self._calls.exists, self._calls.exists_status)
         if isinstance(answer, Rejected) and answer.status == NO_SUCH_ALERT:
             self._log.warning("heartbeat_unknown", heartbeat=self._calls.name)

@@ -1,21 +1,41 @@
-"""The protocol of a provider: pure payloads and pure classification; sending is `providers.http`'s."""
+"""The protocol of a provider: pure payloads and pure classification; sending is `providers.http`'s.
+
+A provider is two things, and a `Kind` names both: a model of its settings (`providers.settings.ProviderSettings`),
+which is the section ``exporters.alerting.NAME``, and a class that keeps the protocol `Provider`, made of such settings.
+Those of this distribution stand in `providers.table`. Another distribution brings one by an entry point of the group
+`ENTRY_POINTS`, whose name is the provider's and whose object is a `Kind`; in its ``pyproject.toml``::
+
+    [project.entry-points."clawdstrike_alerting.providers"]
+    shout = "shout_alerting:KIND"
+
+    # shout_alerting.py
+    KIND = Kind(ShoutSettings, Shout)
+
+Topics, groups, metrics, logs and commands follow from the name. The protocol's methods are called in the event loop,
+some for each event: they have to return at once, and do no I/O. Whatever they raise is contained
+(`providers.contained`): it is an outage of this provider, or a mistake of its section at start, and no other provider
+notices. `tests/support/shout` is a whole one.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from providers.answer import Answer
 from providers.notification import Notification
 from providers.rate import Rate
+from providers.settings import PipelineSettings
 from state.violation import Violation
 
 Classify = Callable[[int, Mapping[str, str], bytes], Answer]
 """Status, headers and body of an answer to what it means, as `Provider.classify`."""
+ENTRY_POINTS: Final = "clawdstrike_alerting.providers"
+"""The group of entry points by which a distribution brings providers; each is a `Kind`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One idempotent HTTP request. ``body`` is JSON or None; secrets stand in ``headers`` or ``body`` only,
+    """One idempotent HTTP request. ``body`` is JSON or None. Secrets can stand in ``url``, ``headers`` and ``body``,
     which therefore do not show in its repr. ``url`` is already percent-encoded. ``is_action`` says that it acts on an
     alert which it names: a 404 means then that there is no such alert.
 
@@ -25,7 +45,7 @@ class Request:
     """
 
     method: str
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     is_action: bool = False
@@ -51,16 +71,16 @@ class HeartbeatCalls:
     """How a provider is told that all is well, and calls somebody when it is not told any more.
 
     It is to be told within every ``interval`` seconds. ``ping`` tells it, and is accepted by ``ping_status``, also
-    where there is no heartbeat of that ``name``; ``exists`` asks for it. ``read`` gives the reason of an answer by its
-    status and body, without secrets. A request that has a ``read`` of its own is read by that. ``ping_otherwise`` is
-    what tells it where ``ping`` is answered by 405.
+    where there is no heartbeat of that ``name``; ``exists`` asks for it (None: nothing can be asked). ``read`` gives
+    the reason of an answer by its status and body, without secrets. A request that has a ``read`` of its own is read by
+    that. ``ping_otherwise`` is what tells it where ``ping`` is answered by 405.
     """
 
     name: str
     interval: float
     ping: Request
     ping_status: int
-    exists: Request
+    exists: Request | None
     exists_status: int
     read: Callable[[int, bytes], str]
     ping_otherwise: Request | None = None
@@ -104,17 +124,29 @@ class Provider(Protocol):
         ...
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
-        """The requests of one notification, in order.
+        """The requests of one notification, in order; none where the provider is not told such a thing.
 
         The first one makes the statement; those that follow it up (a priority, a note) may be rejected.
         """
         ...
 
-    def check(self, route: str) -> Request:
+    def check(self, route: str) -> Request | None:
         """A request that shows whether the key of a route works, and notifies nobody (design section 13, "The route
-        check"): it ends an alert that cannot exist, by 128 random bits made for this request."""
+        check"): it ends an alert that cannot exist, by 128 random bits made for this request. None: there is none, for
+        no route."""
         ...
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         """What an HTTP answer means. The status decides; an unreadable body changes nothing."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A provider, as it is configured and made: ``build`` takes settings of the type ``settings``.
+
+    What it raises is a mistake of the configuration, told without a traceback.
+    """
+
+    settings: type[PipelineSettings]
+    build: Callable[[Any], Provider]

@@ -6,7 +6,7 @@ A message of these checks never contains the value it is about: it may be a secr
 import ipaddress
 import re
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -41,12 +41,12 @@ def _is_loopback(host: str) -> bool:
 _OF_A_CALL = re.compile(r"/+v2(?:/+(?:enqueue|change|alerts|heartbeats)(?:/.*)?)?/*", re.IGNORECASE | re.DOTALL)
 
 
-def check_endpoint(url: str) -> str:
-    """The base address of an API, without a trailing slash; a path prefix is kept.
+def check_address(url: str) -> str:
+    """An address that requests may go to, as it is; a query is part of it.
 
     Raises:
-        ValueError: not an http(s) address, plain http to another machine, one that carries credentials, a query or a
-            fragment, or that of a call (paths are appended to it).
+        ValueError: not an http(s) address, plain http to another machine, or one that carries credentials or a
+            fragment.
     """
     malformed = "must be an address such as https://api.example.com"
     # urlsplit drops line breaks and tabs silently; an address with them is a mistake, not a spelling.
@@ -61,10 +61,23 @@ def check_endpoint(url: str) -> str:
         raise ValueError(malformed)
     if "@" in parts.netloc:
         raise ValueError("must not contain credentials")
-    if "?" in url or "#" in url:
-        raise ValueError("must not contain a query or a fragment")
+    if "#" in url:
+        raise ValueError("must not contain a fragment")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError("must be https, except on loopback")
+    return url
+
+
+def check_endpoint(url: str) -> str:
+    """The base address of an API, without a trailing slash; a path prefix is kept.
+
+    Raises:
+        ValueError: as `check_address`, and for one with a query, or that of a call (paths are appended to it).
+    """
+    if "?" in url or "#" in url:
+        check_address(url.partition("?")[0].partition("#")[0])
+        raise ValueError("must not contain a query or a fragment")
+    parts = urlsplit(check_address(url))
     # From the right: a prefix may have such a part too.
     for at in reversed([match.start() for match in re.finditer(r"/+v2(?=/|\Z)", parts.path, re.IGNORECASE)]):
         if _OF_A_CALL.fullmatch(parts.path, at):
@@ -107,7 +120,7 @@ Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 ApiKey = Annotated[SecretStr, AfterValidator(check_secret)]
 
 
-class ProviderSettings(Settings):
+class PipelineSettings(Settings):
     """What the service asks of the settings of every provider, of which it knows none by its name.
 
     ``default_key_template`` is the dedup key's where the configuration says none.
@@ -115,7 +128,9 @@ class ProviderSettings(Settings):
 
     default_key_template: ClassVar[str]
 
-    api_endpoint: Endpoint
+    @abstractmethod
+    def endpoint(self) -> str:
+        """Where its requests go, for people: without any secret."""
 
     @abstractmethod
     def route_keys(self) -> Mapping[str, SecretStr]:
@@ -136,3 +151,17 @@ class ProviderSettings(Settings):
     def described(self) -> Iterator[tuple[str, str]]:
         """What ``check-config`` says of them besides: a name, empty where it is that of the line before, and a text."""
         yield from ()
+
+    def concealed(self) -> Iterable[str]:
+        """Texts that must not be seen, besides the values of a secret type: the secret parts of other texts."""
+        return ()
+
+
+class ProviderSettings(PipelineSettings):
+    """The settings of a provider whose calls are below one base address."""
+
+    api_endpoint: Endpoint
+
+    def endpoint(self) -> str:
+        """The base address."""
+        return self.api_endpoint

@@ -13,8 +13,8 @@ from consumer.cli.alerts_compare import add_compare, compare, compared
 from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, of_keys, show_alerts
 from consumer.cli.alerts_order import KINDS, add_actions, check_usage, command
 from consumer.cli.arguments import add_config, count, text
-from consumer.cli.ending import UsageError
 from consumer.cli.last_event import LastEvent, last_event
+from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
@@ -24,7 +24,6 @@ from consumer.kafka.reading import Offsets, read_alerts, read_record
 from consumer.pipeline import Pipeline
 from consumer.status.following import ends_of
 from providers.retry import Backoff
-from providers.table import PROVIDERS
 from state.alert import Alert
 
 
@@ -40,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
     listing.add_argument("--summary", action="store_true", help="only how many there are of each kind")
     show = actions.add_parser("show", help="all that is known of one alert")
     for action in (listing, show):
-        action.add_argument("--provider", choices=tuple(PROVIDERS))
+        add_provider(action)
         action.add_argument("--json", action="store_true", help="for programs")
     show.add_argument("dedup_key", metavar="DEDUP_KEY", type=text)
     for action in (listing, show, add_compare(actions)):
@@ -88,7 +87,7 @@ def _providers(args: argparse.Namespace, config: Config) -> list[str]:
     if args.provider is None:
         return config.pipelines
     if args.provider not in config.pipelines:
-        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+        raise not_configured(args.provider)
     return [args.provider]
 
 

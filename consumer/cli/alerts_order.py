@@ -14,6 +14,7 @@ from consumer.cli.alerts_sent import Order, Sent, alerts_of, awaited_of, send, w
 from consumer.cli.arguments import add_config, text
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
+from consumer.cli.provider import add_provider
 from consumer.cli.terminal import complain, counted, plain, show_json
 from consumer.config import Config
 from consumer.config.durations import seconds
@@ -21,7 +22,6 @@ from consumer.feedback.records import Kind
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import Offsets
 from consumer.status.commanded import Stage
-from providers.table import PROVIDERS
 from state.alert import Status
 
 KINDS: Final = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
@@ -51,7 +51,7 @@ def add_actions(actions: Any) -> None:
         action.add_argument(
             "dedup_keys", metavar="DEDUP_KEY", type=text, nargs="*", help="of the alerts; nothing is done if one is not"
         )
-        action.add_argument("--provider", choices=tuple(PROVIDERS), help="only the alerts there")
+        add_provider(action, help="only the alerts there")
         action.add_argument("--by", metavar="NAME", type=text, help="who does it, for the log (default: you)")
         action.add_argument(
             "--wait",

@@ -17,6 +17,7 @@ from consumer.config import (
     without_effect,
 )
 from consumer.events.keys import KeyTemplate
+from providers.table import build
 
 Line = tuple[str, str]
 """What is told, and what is so; the first is empty where the one above goes on."""
@@ -67,11 +68,16 @@ def _tell_standings(file: Path, *, as_json: bool) -> int:
 
 
 def check_config(config: Config, out: Callable[[str], None]) -> int:
-    """Tell ``out``, line by line, what ``config`` would run: names only, never a key. Returns the exit code, 0."""
+    """Tell ``out``, line by line, what ``config`` would run: names only, never a key. Returns the exit code, 0.
+
+    Raises `UnusableProvider` where `run` would.
+    """
     if not config.pipelines:
         reason = "no provider is configured" if config.exporters.alerting.enabled else "alerting is not enabled"
         out(f"valid, but {reason}: `run` would say so and exit")
         return 0
+    for name, section in config.sections.items():
+        build(name, section)
     out("valid; this would run:")
     for line in _service(config):
         out(_row(line))
@@ -113,7 +119,7 @@ def _pipeline(config: Config, name: str, section: ProviderSection) -> Iterator[L
     template = KeyTemplate.parse(keys.key_template)
     yield "group", kafka.group(name)
     yield "state topic", kafka.state_topic(name)
-    yield "endpoint", section.api_endpoint
+    yield "endpoint", section.endpoint()
     yield "dedup key", keys.key_template
     yield "suppression", f"for {keys.window_seconds:g} s, told again after {keys.renotify_seconds:g} s"
     yield from _end(section.auto_resolve, template)

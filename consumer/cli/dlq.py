@@ -18,6 +18,7 @@ from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, count
 from consumer.cli.dlq_shown import Known, cell_of, content_of, facts_of, known_replays, show_letters
 from consumer.cli.ending import UsageError
+from consumer.cli.provider import add_provider, not_configured, require_known
 from consumer.cli.terminal import complain, counted, plain, show_facts, show_json
 from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
@@ -38,7 +39,6 @@ from consumer.replay.letters import (
 )
 from consumer.replay.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
 from providers.errors import text_of
-from providers.table import PROVIDERS
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
 _HINTS = {
@@ -69,7 +69,7 @@ def add_parser(subparsers: Any) -> None:
         add_config(action)
         action.add_argument("--json", action="store_true", help="for programs")
     for action in (listing, again):
-        action.add_argument("--provider", choices=tuple(PROVIDERS))
+        add_provider(action)
         action.add_argument("--error-class", metavar="CLASS", help="e.g. rejected_400, given_up, stale")
         for side, meaning in (("since", "not before"), ("until", "before")):
             action.add_argument(
@@ -148,7 +148,8 @@ def _rate(text: str) -> float:
 def _check_filters(args: argparse.Namespace, config: Config) -> None:
     """Raises `UsageError` for filters that nothing can pass."""
     if args.action == "replay" and args.provider is not None and args.provider not in config.pipelines:
-        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+        raise not_configured(args.provider)
+    require_known(args.provider, config)
     if args.error_class is not None and not is_class(args.error_class):
         near = get_close_matches(args.error_class, (*CLASSES, "rejected_400"), 1)
         hint = f" (meant: {near[0]}?)" if near else ""

@@ -11,6 +11,7 @@ from consumer.build import build_pipelines, build_repartition
 from consumer.cli.arguments import add_config
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
+from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.terminal import complain, plain, show_json, show_table
 from consumer.cli.times import moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
@@ -28,7 +29,6 @@ from consumer.group.offset_orders import (
     targets_of,
 )
 from consumer.kafka.clients import KafkaClients
-from providers.table import PROVIDERS
 
 _WHAT = {
     Direction.REWIND: "are decided again: what is not open any more is told again",
@@ -64,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
             type=_where,
             help="earliest, latest, an offset, or a time: RFC 3339, or how long ago (90s, 15m, 2h, 7d)",
         )
-        action.add_argument("--provider", choices=tuple(PROVIDERS), help="only this one's group")
+        add_provider(action, help="only this one's group")
         action.add_argument(
             "--stage", action="store_true", help="the group of the repartition stage, which reads the events"
         )
@@ -107,7 +107,7 @@ def _partition(text: str) -> int:
 def _groups(args: argparse.Namespace, config: Config) -> list[tuple[str, str, str]]:
     """Group, its input topic, and the topic of its checkpoints."""
     if args.provider is not None and args.provider not in config.pipelines:
-        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+        raise not_configured(args.provider)
     found = []
     for pipeline in build_pipelines(config):
         name = pipeline.provider.name

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from consumer.cli.arguments import add_config
 from consumer.cli.ending import UsageError
+from consumer.cli.provider import add_provider, not_configured
 from consumer.config import load_config
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.http import HttpSender, create_session
@@ -16,7 +17,7 @@ from providers.notification import Notification, Resolve, Story, Trigger
 from providers.notify import deliver
 from providers.provider import Provider
 from providers.story import utc
-from providers.table import PROVIDERS
+from providers.table import build
 from providers.verification import AlwaysVerified
 from state.violation import Severity, Violation
 
@@ -35,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
         "of min_severity, in an incident or alert of its own. --resolve ends that.",
     )
     add_config(parser)
-    parser.add_argument("--provider", required=True, choices=tuple(PROVIDERS))
+    add_provider(parser, required=True)
     parser.add_argument("--route", default="default", help="as check-config names them, e.g. by_guard:secret_leak")
     parser.add_argument("--resolve", action="store_true", help="end the test's incident or alert instead")
     parser.set_defaults(func=main)
@@ -49,8 +50,8 @@ def main(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     section = config.exporters.alerting.sections.get(args.provider)
     if section is None:
-        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
-    provider = PROVIDERS[args.provider].build(section)
+        raise not_configured(args.provider)
+    provider = build(args.provider, section)
     if not provider.knows(args.route):
         routes = ", ".join(filter(provider.knows, provider.routes))
         raise UsageError(f"--route: {args.provider} has no route {args.route!r}, only {routes}")

@@ -6,6 +6,7 @@ Where nothing at all can alert that is a mistake; else it is worth a warning.
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from providers.table import INSTALLED, place_of
 from state.violation import SEVERITY_BY_LABEL, Severity
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def why_nothing_alerts(alerting: "AlertingConfig") -> str | None:
 def without_effect(config: "Config") -> Sequence[str]:
     """What of a configuration has no meaning here, or no effect beside the rest of it: a sentence for each, which names
     the setting."""
-    return [*config.notes, *_never_alerts(config.exporters.alerting), *_never_taken(config)]
+    return [*config.notes, *INSTALLED.refused, *_never_alerts(config.exporters.alerting), *_never_taken(config)]
 
 
 def _never_alerts(alerting: "AlertingConfig") -> Iterator[str]:
@@ -40,7 +41,7 @@ def _never_taken(config: "Config") -> Iterator[str]:
     alerting = config.exporters.alerting
     filter = alerting.filter
     for provider, section in config.sections.items():
-        routing = f"{_ALERTING}.{provider}.routing"
+        routing = f"{place_of(provider)}.routing"
         for guard in section.routed_guards():
             if filter.reason(max(Severity), guard, "") == "guard":
                 yield f"{routing}.by_guard.{guard}: is never taken, since no event of this guard alerts"

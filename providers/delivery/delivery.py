@@ -25,7 +25,7 @@ from providers.delivery.outage import Condition, Failure, RouteTrouble
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
 from providers.delivery.verifying import Verifying
-from providers.notify import NO_SUCH_ALERT, Sender, ask, deliver
+from providers.notify import NO_SUCH_ALERT, Sender, check, deliver
 from providers.provider import Provider
 from providers.rate import Rate
 from providers.retry import Backoff
@@ -721,16 +721,16 @@ class Delivery:
         if due > now or integration.is_checking:
             return
         integration.is_checking = True
-        check = asyncio.create_task(self._check(integration))
-        self._checks.add(check)
-        check.add_done_callback(self._checks.discard)
+        checking = asyncio.create_task(self._check(integration))
+        self._checks.add(checking)
+        checking.add_done_callback(self._checks.discard)
 
     async def _check(self, integration: Integration) -> None:
         """Check the key: it takes a token, and waits for no proof, as it is about no alert."""
         try:
             await self._take_token(integration)
             sent_at = integration.checked_at = self._clock()
-            answer = await ask(self._sender, self._provider, self._provider.check(integration.route), self._timeout)
+            answer = await check(self._sender, self._provider, integration.route, self._timeout)
             self._heard(integration, answer)
         finally:
             integration.is_checking = False

@@ -118,6 +118,7 @@ def test_its_heartbeat_is_a_teams() -> None:
     assert (calls.ping.method, calls.ping.url) == ("GET", ping)
     assert calls.ping_otherwise is not None
     assert (calls.ping_otherwise.method, calls.ping_otherwise.url) == ("POST", ping)
+    assert calls.exists is not None
     assert (calls.exists.method, calls.exists.url) == ("GET", f"{API}/teams/t%2F1/heartbeats")
     assert calls.ping.headers == calls.exists.headers == {"Authorization": BASIC}
 
@@ -317,6 +318,7 @@ async def test_a_heartbeat_that_is_not_the_teams_is_known(name: str, answer: Say
         sandbox.faults.add(Fault(answer, action="heartbeats"))
     calls = at(sandbox, heartbeat={**HEARTBEAT, "name": name}).heartbeat
     assert calls is not None
+    assert calls.exists is not None
     assert calls.exists.read is not None
     async with create_session(1) as session:
         said = await HttpSender(session).send(calls.exists, calls.exists.read, 5.0)
