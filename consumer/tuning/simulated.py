@@ -27,6 +27,8 @@ from state.store import Store
 TICK_SECONDS = 1.0
 """Between two looks at what the passing of time brings, as a task has them."""
 
+_A_RESOLVE = 0.0
+
 _CHANGES = 4096
 """After so many the store forgets what a checkpoint would have written."""
 
@@ -64,11 +66,11 @@ class Said(Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class _Task:
-    """What a task has: its alerts. ``due`` are moments at which something leaves, ``passed`` is up to when time has
-    passed."""
+    """What a task has: its alerts. ``due`` are moments at which the resolve of a key may leave, or a trigger that is
+    repeated, which is known by since when it is owed (0: a resolve). ``passed`` is up to when time has passed."""
 
     store: Store = field(default_factory=Store)
-    due: list[tuple[float, str]] = field(default_factory=list)
+    due: list[tuple[float, str, float]] = field(default_factory=list)
     passed: float = 0.0
     changes: int = 0
 
@@ -182,7 +184,7 @@ class Simulated:
         task.store.put(after)
         task.changes += 1
         if after.owed is not None:  # to be said once more: a resolve may have been under way
-            heappush(task.due, (at + pipeline.timeout_seconds, alert.dedup_key))
+            heappush(task.due, (at + pipeline.timeout_seconds, alert.dedup_key, after.owed.since))
         said = Said(what, at, route, alert, owed, event)
         self._said(said)
         return said
@@ -210,21 +212,20 @@ class Simulated:
         alert = task.store.get(dedup_key)
         if alert is not None and end_alert(task.store, alert, ended_by) not in (None, alert):
             task.changes += 1
-            heappush(task.due, (at + self.pipeline.commit_interval, dedup_key))
+            heappush(task.due, (at + self.pipeline.commit_interval, dedup_key, _A_RESOLVE))
 
     def _leave(self, task: _Task, until: float) -> None:
         """What has waited until then leaves, and is accepted."""
         while task.due and task.due[0][0] <= until:
-            at, dedup_key = heappop(task.due)
+            at, dedup_key, since = heappop(task.due)
             alert = task.store.get(dedup_key)
             if alert is None:
                 continue
-            match due(alert):
-                case Due.TRIGGER:
-                    self._tell(task, alert, None, at)
-                case Due.RESOLVE:
-                    self._said(Said(Saying.RESOLVE, at, self.pipeline.route(alert, alert.route), alert))
-                    if (after := resolve_answered(alert, alert)) is None:
-                        task.store.drop(dedup_key)
-                    else:
-                        task.store.put(after)
+            if since == _A_RESOLVE and due(alert) is Due.RESOLVE:
+                self._said(Said(Saying.RESOLVE, at, self.pipeline.route(alert, alert.route), alert))
+                if (after := resolve_answered(alert, alert)) is None:
+                    task.store.drop(dedup_key)
+                else:
+                    task.store.put(after)
+            elif alert.owed is not None and alert.owed.since == since:
+                self._tell(task, alert, None, at)
