@@ -73,11 +73,13 @@ def record_of(line: bytes, number: int) -> Record:
     facts = read.record
     if facts is None:
         return Record("", 0, number, _milliseconds(read.timestamp), None, line)
+    key = None if facts.key is None else facts.key.encode()
+    value = None if read.value is UNSET else bytes(read.value)
+    if facts.key_base64 is None and read.value_base64 is None and not facts.headers:  # as most are
+        return Record(facts.topic, facts.partition, facts.offset, facts.timestamp, key, value)
     try:
-        key = None if facts.key is None else facts.key.encode()
         if facts.key_base64 is not None:
             key = b64decode(facts.key_base64, validate=True)
-        value = None if read.value is UNSET else bytes(read.value)
         if read.value_base64 is not None:
             value = b64decode(read.value_base64, validate=True)
         headers = tuple(

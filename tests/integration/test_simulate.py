@@ -182,7 +182,9 @@ async def test_what_is_simulated_of_the_demos_events_is_what_was_told(
     assert only["outcome"] == "suppressed"
     assert only["kept_by"].startswith(f"the alert forbidden_path:{ALIVE}, within ")
 
-    assert (await groups(broker.bootstrap_servers, ""), await _everything(world)) == before, "nothing is joined or written"
+    assert (await groups(broker.bootstrap_servers, ""), await _everything(world)) == before, (
+        "nothing is joined or written"
+    )
 
 
 async def _everything(world: World) -> list[int]:

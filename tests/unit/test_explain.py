@@ -29,7 +29,9 @@ NOW = float(int(time.time()))
 GUARD = "forbidden_path:sess-1"
 
 
-def config_of(*, delivery: dict[str, Any] | None = None, alerting: dict[str, Any] | None = None, **pagerduty: Any) -> Config:
+def config_of(
+    *, delivery: dict[str, Any] | None = None, alerting: dict[str, Any] | None = None, **pagerduty: Any
+) -> Config:
     document = {
         "exporters": {"alerting": {"pagerduty": {"routing_key": KEY, **pagerduty}, **(alerting or {})}},
         "delivery": delivery or {},
@@ -46,7 +48,9 @@ def record(fields: dict[str, Any] | bytes | None, at: float = NOW, offset: int =
     return Record("clawdstrike.events", 0, offset, int(at * 1000), b"sess-1", value)
 
 
-def asked(config: Config, fields: dict[str, Any] | bytes | None, alert: Alert | None = None, at: float = NOW) -> Explanation:
+def asked(
+    config: Config, fields: dict[str, Any] | bytes | None, alert: Alert | None = None, at: float = NOW
+) -> Explanation:
     """What is said of an event that is decided as soon as it is written."""
     question = Question(record(fields, at), at, lambda key: alert if key == GUARD else None, "for the test")
     return explain(configured(config), question)
@@ -201,7 +205,10 @@ def test_keys_are_hidden(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main([*arguments, "--provider", "opsgenie", "--json"]) == 0
     (only,) = json.loads(capsys.readouterr().out)["providers"]
     assert only["provider"] == "opsgenie"
-    assert next(step for step in only["steps"] if step["step"] == "key")["dedup_key"] == "clawdstrike-forbidden_path-sess-1"
+    assert (
+        next(step for step in only["steps"] if step["step"] == "key")["dedup_key"]
+        == "clawdstrike-forbidden_path-sess-1"
+    )
 
 
 # of recorded events

@@ -23,7 +23,9 @@ LATEST = AT / 1000 + 86_400
 
 some_json = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
     max_leaves=6,
 )
 values = (
@@ -61,7 +63,9 @@ def test_a_line_holds_the_record_byte_for_byte(record: Record) -> None:
 def test_an_events_line_is_for_people_too() -> None:
     value = encode(event(at=AT / 1000))
     line = line_of(Record("events", 3, 7, AT, b"s-1", value))
-    assert line.startswith(b'{"record":{"topic":"events","partition":3,"offset":7,"timestamp":1790000000000,"key":"s-1"}')
+    assert line.startswith(
+        b'{"record":{"topic":"events","partition":3,"offset":7,"timestamp":1790000000000,"key":"s-1"}'
+    )
     assert json.loads(line)["value"] == json.loads(value)
 
 
@@ -220,7 +224,14 @@ def test_a_partition_that_is_ahead_waits_for_the_others() -> None:
 
 @pytest.mark.parametrize(
     ("text", "fails"),
-    [("pages>3", False), ("pages >= 3", True), (" pages==3 ", True), ("pages<4", True), ("pages!=3", False), ("pages<=2", False)],
+    [
+        ("pages>3", False),
+        ("pages >= 3", True),
+        (" pages==3 ", True),
+        ("pages<4", True),
+        ("pages!=3", False),
+        ("pages<=2", False),
+    ],
 )
 def test_a_bound_holds_or_not(text: str, fails: bool) -> None:
     assert Bound.parse(text).holds({"pages": 3}) is fails

@@ -22,7 +22,9 @@ KEY = "d" * 32
 HOUR = 3600.0
 
 
-def config(tmp_path: Path, name: str = "config.yaml", *, alerting: dict[str, Any] | None = None, **pagerduty: Any) -> str:
+def config(
+    tmp_path: Path, name: str = "config.yaml", *, alerting: dict[str, Any] | None = None, **pagerduty: Any
+) -> str:
     section = {"pagerduty": {"routing_key": KEY, **pagerduty}}
     path = tmp_path / name
     path.write_text(yaml.safe_dump({"exporters": {"alerting": {**section, **(alerting or {})}}}))
@@ -100,7 +102,12 @@ def test_what_a_longer_window_would_have_saved(tmp_path: Path, capsys: pytest.Ca
     assert found["against"]["gone"]["pages"] == found["against"]["new"]["pages"] == 0
     assert main(["simulate", *arguments]) == 0
     shown = capsys.readouterr().out
-    assert [line.split() for line in shown.splitlines() if line.startswith("updates ")][0][:4] == ["updates", "1", "2", "-1"]
+    assert [line.split() for line in shown.splitlines() if line.startswith("updates ")][0][:4] == [
+        "updates",
+        "1",
+        "2",
+        "-1",
+    ]
 
 
 def test_which_pages_would_be_gone_and_which_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,9 +128,12 @@ def test_which_pages_would_be_gone_and_which_new(tmp_path: Path, capsys: pytest.
     shown = capsys.readouterr().out
     assert "2 pages would be gone" in shown
     assert "2 pages would be new" in shown
-    assert run(capsys, old, "--against", new, "--input", day(tmp_path, A_DAY))["providers"]["pagerduty"]["against"][
-        "gone"
-    ]["because"] == against["new"]["because"]
+    assert (
+        run(capsys, old, "--against", new, "--input", day(tmp_path, A_DAY))["providers"]["pagerduty"]["against"][
+            "gone"
+        ]["because"]
+        == against["new"]["because"]
+    )
 
 
 def test_a_page_that_is_suppressed_by_the_other_says_into_what(
@@ -134,15 +144,17 @@ def test_a_page_that_is_suppressed_by_the_other_says_into_what(
     arguments = [wide, "--against", config(tmp_path), "--input", day(tmp_path, events)]
     gone = run(capsys, *arguments)["providers"]["pagerduty"]["against"]["gone"]
     assert gone["because"] == {"suppressed": 1}
-    assert gone["examples"][0]["instead"].startswith("counted into the alert sess-1, which was open since 2026-09-21T14:13:20")
+    assert gone["examples"][0]["instead"].startswith(
+        "counted into the alert sess-1, which was open since 2026-09-21T14:13:20"
+    )
 
 
 def test_a_provider_that_only_one_of_both_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = config(tmp_path, "both.yaml", alerting={"opsgenie": {"api_key": "5a1b2c3d-opsgenie-key"}})
     file, one = day(tmp_path, A_DAY), config(tmp_path)
-    assert run(capsys, both, "--against", one, "--input", file)["providers"]["opsgenie"]["against"]["new"]["because"] == {
-        "no such provider": 3
-    }
+    assert run(capsys, both, "--against", one, "--input", file)["providers"]["opsgenie"]["against"]["new"][
+        "because"
+    ] == {"no such provider": 3}
     found = run(capsys, one, "--against", both, "--input", file)["providers"]
     assert found["opsgenie"]["against"]["gone"]["pages"] == 3
     assert main(["simulate", one, "--against", both, "--input", file, "--fail-on", "gone_pages>2"]) == 1
@@ -157,9 +169,7 @@ def test_a_bound_fails_the_command(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*arguments, "--fail-on", "pages>2", "--fail-on", "updates>=2"]) == 1
     said = capsys.readouterr()
     assert "pages " in said.out
-    assert said.err == (
-        "pagerduty: pages>2: there would be 3 pages\npagerduty: updates>=2: there would be 2 updates\n"
-    )
+    assert said.err == ("pagerduty: pages>2: there would be 3 pages\npagerduty: updates>=2: there would be 2 updates\n")
 
 
 def test_what_is_exported_gives_the_same_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
