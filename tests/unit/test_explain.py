@@ -85,18 +85,21 @@ def test_a_new_problem_pages() -> None:
     ("alerting", "fields", "kept_by", "otherwise"),
     [
         ({}, {"allowed": True}, "decision.allowed", "a denial"),
-        ({}, {"severity": "medium"}, "exporters.alerting.min_severity", "min_severity: medium (or lower)"),
-        ({"exclude_guards": ["forbidden_path"]}, {}, "exporters.alerting.exclude_guards", "exclude_guards without forbidden_path"),
-        ({"include_guards": ["secret_leak"]}, {}, "exporters.alerting.include_guards", "include_guards with forbidden_path"),
-        ({"exclude_event_types": ["guard_block"]}, {}, "exporters.alerting.exclude_event_types", "exclude_event_types without guard_block"),
-        ({"include_event_types": ["other"]}, {}, "exporters.alerting.include_event_types", "include_event_types with guard_block"),
+        ({}, {"severity": "medium"}, "alerting.min_severity", "min_severity: medium (or lower)"),
+        ({"exclude_guards": ["forbidden_path"]}, {}, "alerting.exclude_guards", "without forbidden_path"),
+        ({"include_guards": ["secret_leak"]}, {}, "alerting.include_guards", "with forbidden_path"),
+        ({"exclude_event_types": ["guard_block"]}, {}, "alerting.exclude_event_types", "without guard_block"),
+        ({"include_event_types": ["other"]}, {}, "alerting.include_event_types", "with guard_block"),
     ],
-)  # fmt: skip
+)
 def test_what_the_filter_keeps_names_the_one_setting(
     alerting: dict[str, Any], fields: dict[str, Any], kept_by: str, otherwise: str
 ) -> None:
     found = asked(config_of(alerting=alerting), event(at=NOW, **fields))
-    assert (found.verdict.outcome, found.verdict.kept_by) == ("filtered", kept_by)
+    assert (found.verdict.outcome, found.verdict.kept_by) == (
+        "filtered",
+        kept_by.replace("alerting", "exporters.alerting"),
+    )
     assert found.verdict.otherwise is not None
     assert otherwise in found.verdict.otherwise
     assert list(steps(found)) == ["decoded", "filter"]

@@ -1,6 +1,5 @@
 """Recorded events: lines, files, and the order of their times."""
 
-import gzip
 import io
 import json
 import sys
@@ -14,7 +13,7 @@ from consumer.tuning import files
 from consumer.tuning.bounds import Bound
 from consumer.tuning.files import Export, FileTrouble, records_in
 from consumer.tuning.lines import BrokenLine, line_of, record_of
-from consumer.tuning.order import ENOUGH, InOrder, Times
+from consumer.tuning.order import ENOUGH, InOrder, Timed, Times
 from state.violation import Record
 from tests.support.events import encode, event
 
@@ -190,7 +189,8 @@ def test_time_never_runs_back_in_a_partition_and_what_cannot_be_one_says_nothing
 def test_records_come_in_the_order_of_their_times_and_in_that_of_their_partition(
     stamps: list[list[int]], data: st.DataObject
 ) -> None:
-    order, found = InOrder(range(len(stamps)), Times(LATEST)), []
+    order = InOrder(range(len(stamps)), Times(LATEST))
+    found: list[Timed] = []
     left = [[record(p, AT + 1000 * t, n) for n, t in enumerate(of)] for p, of in enumerate(stamps)]
     ended: set[int] = set()
     while len(ended) < len(left):

@@ -1,7 +1,6 @@
 """What is simulated is what is told: the real task, outbox and delivery beside `Simulated`, on random traffic."""
 
 from collections import defaultdict
-from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
