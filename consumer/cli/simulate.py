@@ -63,6 +63,9 @@ def main(args: argparse.Namespace) -> int:
     configuration."""
     if args.against is None and (compared := [bound.text for bound in args.fail_on if bound.name in COMPARED]):
         raise UsageError(f"--fail-on {compared[0]}: needs --against, to compare with")
+    given = [one for one in (args.input, args.export) if one is not None and one.exists()]
+    if len(given) == 2 and given[0].samefile(given[1]):
+        raise UsageError("--export: is the file that is read")
     if args.input is not None:
         return with_configuration(args.config, lambda config: _of_file(args, config))
 

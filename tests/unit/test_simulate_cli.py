@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from consumer.build import build_pipelines
 from consumer.cli.main import main
+from consumer.cli.progress import progress
 from consumer.config import parse_config
 from consumer.tuning.files import Export, records_in
 from consumer.tuning.simulated import Simulated
@@ -184,6 +186,30 @@ def test_events_without_their_records_go_by_their_own_time(tmp_path: Path, capsy
     assert whole["providers"]["pagerduty"].pop("unexpected_keys") == 2
     assert found["providers"]["pagerduty"].pop("unexpected_keys") == 0
     assert found == whole
+
+
+def test_a_file_is_not_written_while_it_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = day(tmp_path, A_DAY)
+    before = Path(file).read_bytes()
+    same = str(tmp_path / "." / "day.jsonl.gz")
+    assert main(["simulate", config(tmp_path), "--input", file, "--export", same]) == 2
+    assert capsys.readouterr().err == "--export: is the file that is read\n"
+    assert Path(file).read_bytes() == before
+
+
+class Terminal(StringIO):
+    """Somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_is_shown_where_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stderr in (Terminal(), StringIO()):
+        monkeypatch.setattr("sys.stderr", stderr)
+        with progress("reading the day") as tell:
+            tell(1, 2)
+        assert ("reading the day" in stderr.getvalue()) is stderr.isatty()
 
 
 def test_nothing_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
