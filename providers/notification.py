@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from state.alert import Ending
+from state.alert import Alert, Ending
 from state.violation import Severity, Violation
 
 
@@ -44,6 +44,21 @@ class Trigger(Struct, frozen=True, gc=False):
     again: bool = False
     raised: bool = False
     origin: Origin | None = None
+
+    @classmethod
+    def of(cls, alert: Alert, violation: Violation) -> "Trigger":
+        """What an alert that owes a trigger has to say; ``violation`` is the event in the record that is owed."""
+        owed, told = alert.owed, alert.told
+        assert owed is not None
+        return cls(
+            alert.dedup_key,
+            violation,
+            owed.severity,
+            Story(alert.occurrences, alert.first_seen, alert.last_seen, alert.highest),
+            again=told is not None,
+            raised=told is not None and owed.severity > told.severity,
+            origin=Origin(owed.record.topic, owed.record.partition, owed.record.offset),
+        )
 
 
 class Acknowledge(Struct, frozen=True, gc=False):

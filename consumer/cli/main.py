@@ -34,6 +34,8 @@ COMMANDS: Sequence[Command] = (
     Command("sandbox", "consumer.cli.sandbox", "providers that page nobody, and a page that shows what they got"),
     Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
     Command("config", "consumer.cli.config", "print what a configuration can say"),
+    Command("explain", "consumer.cli.explain", "why an event pages, or does not"),
+    Command("simulate", "consumer.cli.simulate", "what a configuration would have told, of recorded events"),
     Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
     Command("status", "consumer.cli.status", "one look: who runs, what waits, who is not told"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve the open alerts"),

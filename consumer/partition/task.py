@@ -49,8 +49,9 @@ from consumer.pipeline import Decision, Pipeline, kept
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
 from providers.delivery.delivery import Delivery
-from state.alert import Alert, Due, Ending, Outcome, due, over, restored
+from state.alert import Alert, Due, Ending, Outcome, due, restored
 from state.counts import Counts
+from state.endings import end_alert, is_to_be_forgotten, quiet_alerts
 from state.partition_records import Reunited, Unreadable, counts_key, counts_of_unread
 from state.records import BESIDE_PREFIX, CorruptState, Position
 from state.remembered_ends import End
@@ -494,14 +495,11 @@ class Task(OwnedPartition):
 
     def _over(self, alert: Alert, ended_by: Ending) -> bool:
         """The threat is over. Whether that is news."""
-        after = over(alert, ended_by)
+        after = end_alert(self.store, alert, ended_by)
         if after is alert:
             return False
         if after is None:
-            self.store.drop(alert.dedup_key)
             self._outbox.ended(alert)
-        else:
-            self.store.put(after)
         self._outbox.owes(alert if after is None else after)
         self._urgent.set()
         return True
@@ -616,13 +614,10 @@ class Task(OwnedPartition):
         Quiet is counted from the last occurrence that this task has decided, by the monotonic clock: no wall clock can
         make a live problem look over (design section 14).
         """
-        seconds = self._context.pipeline.policy.quiet_seconds
-        if seconds is None or not self.progress.is_quiescent(now):
+        if not self.progress.is_quiescent(now):
             return []
         quiet_to = self._moving.quiet_to(now)
-        if quiet_to is None:
-            return []
-        return list(islice(self.store.longest_quiet(quiet_to - seconds), at_most))
+        return [] if quiet_to is None else quiet_alerts(self.store, self._context.pipeline.policy, quiet_to, at_most)
 
     async def _before_checkpoint(self) -> None:
         """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
@@ -697,7 +692,7 @@ class Task(OwnedPartition):
             age = now.monotonic - heard
             if self.store.is_unheard(alert.dedup_key):
                 age += max(0.0, min(self._written_at or now.wall, now.wall) - alert.decided)
-            if due(alert) is None and age >= policy.forget_seconds:
+            if is_to_be_forgotten(alert, age, policy):
                 self.store.drop(alert.dedup_key)
                 self._log.info("alert_forgotten", dedup_key=alert.dedup_key)
                 self._outbox.ended(alert)

@@ -15,7 +15,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
     for level in (
         "cli",
         "status demo service",
-        "runner build ingest",
+        "runner build ingest tuning",
         "group repartition",
         "partition",
         "alerting homes",
