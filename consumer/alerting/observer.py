@@ -52,9 +52,11 @@ class DeliveryObserver:
         if answer.unverified is None:
             self._unverified.discard(route)
             return
-        say = self._log.debug if route in self._unverified else self._log.warning
+        if route in self._unverified:
+            self._log.debug("acceptance_unverified", error=answer.unverified, **_of(dispatch))
+        else:
+            self._log.warning("acceptance_unverified", error=answer.unverified, **_of(dispatch))
         self._unverified.add(route)
-        say("acceptance_unverified", error=answer.unverified, **_of(dispatch))
         self._metrics.unverified(route)
 
     def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:

@@ -20,9 +20,10 @@ class Verifying:
         self._take_token = take_token
         self._heard = heard
         self._is_ahead = False
+        self._has_heard = False
 
     def wants(self, verify: Verify) -> bool:
-        """Each request, or those until one has come about, or nobody could say."""
+        """Each request, or those until one has come about, or nobody could say when it was asked."""
         return verify.always or not self._integration.is_proved
 
     async def may_ask(self, seconds: float) -> bool:
@@ -33,11 +34,13 @@ class Verifying:
 
     def heard(self, answer: Answer) -> None:
         """The limiter is told."""
+        self._has_heard = True
         self._heard(answer)
 
     def ended(self, answer: Answer | None) -> None:
-        """What was accepted has come about, or it cannot be known: the next ones are believed."""
+        """What was accepted has come about, or it cannot be known: the next ones are believed. What was never asked
+        about (its task had to be silent) says nothing."""
         if self._is_ahead:
             self._integration.is_asking = False
-        if isinstance(answer, Accepted):
+        if isinstance(answer, Accepted) and self._has_heard:
             self._integration.is_proved = True

@@ -96,7 +96,8 @@ class Cloud:
     def _read_status(self, status: int, headers: Mapping[str, str], body: bytes, *, is_action: bool) -> Answer:
         if status == NO_SUCH_ALERT:  # how "not yet" is told from "never" is not documented here
             return Unavailable(status, self._reasons.read(status, body))
-        return read_status(status, headers, body, is_action=is_action, reasons=self._reasons, now=self._now())
+        answer = read_status(status, headers, body, is_action=is_action, reasons=self._reasons, now=self._now())
+        return _own_limit(answer)
 
     def _read_heartbeats(self, name: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         """Whether the heartbeat is among those of the team. Where there are more of them than in this answer, it is
@@ -111,8 +112,9 @@ class Cloud:
         return Rejected(NO_SUCH_ALERT, f"the team has no heartbeat {name}")
 
     def _otherwise(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-        """A limit of this API is none of the integration's, through which pages go on."""
-        answer = classify_status(status, headers, self._reasons.read(status, body), self._now())
-        if isinstance(answer, Throttled):
-            return Unavailable(THROTTLED, answer.reason, answer.retry_after)
-        return answer
+        return _own_limit(classify_status(status, headers, self._reasons.read(status, body), self._now()))
+
+
+def _own_limit(answer: Answer) -> Answer:
+    """A limit of this API is none of the integration's, through which pages go on."""
+    return Unavailable(THROTTLED, answer.reason, answer.retry_after) if isinstance(answer, Throttled) else answer

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.cli import send_test
 from consumer.cli.main import main
-from providers.sandbox import Answer, Fault, Sandbox, Settings, running_sandbox
+from providers.sandbox import Answer, FailLater, Fault, Sandbox, Settings, running_sandbox
 
 DEFAULT, DLP, API = "a" * 32, "b" * 32, "opsgenie-key"
 
@@ -90,6 +90,32 @@ async def test_an_answer_that_is_not_accepted_is_1(
     sandbox.faults.add(Fault(Answer(status=status)))
     assert await _send(config, "--provider", "pagerduty") == 1
     assert capsys.readouterr().err.startswith(f"pagerduty, route default: {word}: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        ("Message is not acceptable", "rejected, HTTP 202: accepted, then failed: Message is not acceptable"),
+        ("Integration is disabled", "the key is refused, HTTP 202: accepted, then failed: Integration is disabled"),
+    ],
+)
+async def test_what_is_accepted_and_then_fails_is_1(
+    status: str, word: str, config: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add(Fault(FailLater(status), action="create"))
+    assert await _send(config, "--provider", "opsgenie") == 1
+    assert capsys.readouterr() == ("", f"opsgenie, route default: {word}\n")
+
+
+async def test_what_cannot_be_verified_is_said(
+    config: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add(Fault(Answer(status=403, body='{"message":"no right to read"}'), action="request_status"))
+    assert await _send(config, "--provider", "opsgenie") == 0
+    assert capsys.readouterr().out == (
+        f"opsgenie, route default: accepted as {send_test.DEDUP_KEY} (not known whether it has come about: its status "
+        "cannot be asked for, HTTP 403: no right to read); the same command with --resolve ends it\n"
+    )
 
 
 def test_the_parser_needs_a_provider() -> None:

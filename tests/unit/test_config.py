@@ -535,6 +535,13 @@ def test_the_heartbeat_of_opsgenie_is_not(endpoint: str | None) -> None:
     assert parse(text_of(OG, {"api_endpoint": JIRA[0], "heartbeat": {"enabled": False}})).pipelines == ["opsgenie"]
 
 
+@pytest.mark.parametrize(("written", "verify"), [("first", "first"), ("true", True), ("false", False)])
+def test_verify_is_first_or_a_truth_value(written: str, verify: str | bool) -> None:
+    text = f"exporters: {{alerting: {{opsgenie: {{api_key: {API_KEY}, verify: {written}}}}}}}"
+    assert opsgenie(parse(text)).verify == verify
+    assert len(problems(text.replace(f"verify: {written}", "verify: second"))) >= 1
+
+
 def test_an_address_that_is_none_is_told_beside_its_heartbeat() -> None:
     told = problems(text_of(OG, {"api_endpoint": "https://[", "heartbeat": {"enabled": True}}))
     assert told == [f"{OG}.api_endpoint: must be an address such as https://api.example.com"]

@@ -8,6 +8,7 @@ import yaml
 
 from consumer.build import build_pipelines
 from consumer.cli.check_config import check_config
+from consumer.cli.main import main
 from consumer.config import Config, ConfigError, parse_config, secrets_of, short_secrets, without_effect
 from consumer.kafka.topic_specs import topics_of
 from consumer.runner import route_limits
@@ -397,3 +398,12 @@ def test_the_reference_has_every_setting_and_its_default() -> None:
     plain = parse({name: written[name] for name in ("address", "trigger", "resolve")}).sections["pager"]
     for name in set(written) - example:
         assert getattr(section, name) == getattr(plain, name), name
+
+
+def test_a_test_of_what_is_not_told_says_that_nothing_was_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"exporters": {"alerting": {"http": {"pager": {**SECTION, "resolve": "none"}}}}}))
+    assert main(["send-test", "--config", str(file), "--provider", "pager", "--resolve"]) == 1
+    assert capsys.readouterr().err == "pager, route default: is not told of resolves: nothing was sent\n"

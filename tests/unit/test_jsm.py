@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from providers.answer import Accepted, Answer, Rejected, Throttled, Unavailable
+from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
 from providers.notification import Acknowledge, Resolve, Trigger
@@ -154,7 +154,7 @@ def test_a_404_of_a_status_is_later_whatever_it_says() -> None:
     assert read(200, {}, b'{"isSuccess":true,"status":"Created"}') == Accepted(), "without a wrapper"
     failed = read(200, {}, b'{"isSuccess":false,"status":"no"}')
     assert failed == Rejected(202, "accepted, then failed: no")
-    assert read(429, {}, b"slower") == Throttled("slower")
+    assert read(429, {}, b"slower") == Unavailable(429, "slower"), "it is no limit of the integration's key"
 
 
 # settings

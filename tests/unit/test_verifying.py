@@ -128,6 +128,9 @@ def test_the_time_of_the_request_itself_counts() -> None:
     one.answer("a", ACCEPTED)
     assert one.taken() == ["a"]
     assert told(one) == [("a", Accepted(unverified="there was no time to ask"))]
+    one.outbox.owe("b")
+    one.answer("b", ACCEPTED)
+    assert "b?r" in one.waiting, "what was never asked about says nothing of the next one"
 
 
 def test_an_acceptance_that_names_no_request_is_unverified() -> None:
