@@ -7,14 +7,16 @@ long.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import assert_never
 
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Suppressed, Triggered
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
 from consumer.feedback.records import Command, Feedback, Kind, Replay, unmeant
-from consumer.pipeline import Decision, Elsewhere, Pipeline
+from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
 from state.alert import Alert, Ending, acknowledge, over
 from state.store import Store
@@ -53,7 +55,7 @@ class TaskInbox:
         has_room: Callable[[Replay], bool],
         changed: Callable[[Alert], None],
         ended: Callable[[str], None],
-        decided: Callable[[Decision], None],
+        decided: Callable[[Replayed], None],
         soon: Callable[[Callable[[], None]], object],
         elsewhere: Callable[[], Elsewhere | None] = lambda: None,
         commanded: Callable[[Command], None] = lambda command: None,
@@ -209,22 +211,26 @@ class TaskInbox:
 
     def _replay(self, replay: Replay) -> None:
         record = replay.record
+        decision: Replayed | None
         try:
             decision = self._pipeline.replay(replay, self._store, self._clock.moment(), self._elsewhere())
         except Exception as error:  # as with an event: neither stop nor lose it
             self._log.error("decision_failed", offset=record.offset, replay=replay.replay_id, exc_info=error)
             decision = self._pipeline.undecidable(record, error)
-        if decision is None:
-            self._metrics.feedback(Kind.REPLAY.value, "ignored")
-            self._log.info(
-                "replay_ignored", replay=replay.replay_id, offset=record.offset, reason="not alertable (any more)"
-            )
-            return
-        if decision.forward is not None:
-            self._log.info("replay_forwarded", replay=replay.replay_id, offset=record.offset)
-            self._decided(decision)
-            return
-        outcome = "dead_letter" if decision.outcome is None else decision.outcome.value
-        self._metrics.feedback(Kind.REPLAY.value, "ignored" if decision.outcome is None else "applied")
-        self._log.info("replay_decided", replay=replay.replay_id, offset=record.offset, outcome=outcome)
+        fields = {"replay": replay.replay_id, "offset": record.offset}
+        match decision:
+            case None:
+                self._metrics.feedback(Kind.REPLAY.value, "ignored")
+                self._log.info("replay_ignored", reason="not alertable (any more)", **fields)
+                return
+            case Triggered() | Counted() | Suppressed():
+                self._metrics.feedback(Kind.REPLAY.value, "applied")
+                self._log.info("replay_decided", outcome=decision.outcome.value, **fields)
+            case DeadLettered():
+                self._metrics.feedback(Kind.REPLAY.value, "ignored")
+                self._log.info("replay_decided", outcome="dead_letter", **fields)
+            case BelongsElsewhere():
+                self._log.info("replay_forwarded", **fields)
+            case _:
+                assert_never(decision)
         self._decided(decision)

@@ -31,7 +31,7 @@ from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.transaction import FAILURES, Refused, Unanswered
 from consumer.kafka.watermarks import all_watermarks, each_watermarks
 from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import NotOwner, Proofs
+from consumer.partition.ownership import NotAssigned, NotOwner, Proofs, Revoked, UnknownMember
 from consumer.partition.restore import StateRefused
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
@@ -350,7 +350,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             await self._proofs.conclude(offsets)
         except NotOwner as error:
             self._log.warning("last_commit_refused", error=str(error))
-            self._is_lost |= error.unknown_member
+            self._is_lost |= isinstance(error, UnknownMember)
         except (KafkaError, TimeoutError) as error:
             self._log.warning("last_commit_failed", error=repr(error))
 
@@ -361,10 +361,10 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._proofs.revoke()
         supervisors, self._supervisors, self._tasks = self._supervisors, {}, {}
         self.assigned = None
-        self._is_lost |= error.unknown_member
+        self._is_lost |= isinstance(error, UnknownMember)
         current = asyncio.current_task()
         await self._end(supervisor for supervisor in supervisors.values() if supervisor is not current)
-        if not error.rejoins:
+        if isinstance(error, NotAssigned):
             raise error
 
     async def _end(self, supervisors: Iterable[asyncio.Task[None]]) -> None:
@@ -409,9 +409,10 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             try:
                 await self._know(partition)
                 await task.run()
+            except Revoked:
+                return
             except NotOwner as error:
-                if not error.revoked:
-                    await self._abandon(error)
+                await self._abandon(error)
                 return
             except StateRefused as error:
                 self._stands_still(partition, error)
@@ -485,9 +486,10 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             if offsets:
                 try:
                     await self._proofs.prove(offsets)
+                except Revoked:
+                    pass  # whoever handles that has taken care of the tasks
                 except NotOwner as error:
-                    if not error.revoked:
-                        await self._abandon(error)
+                    await self._abandon(error)
                 except (KafkaError, TimeoutError) as error:
                     self._metrics.proof("unanswered")
                     self._log.warning("proof_unanswered", error=repr(error))

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
-from typing import Any
+from typing import Any, assert_never
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
@@ -22,6 +22,20 @@ from consumer.alerting.inbox import TaskInbox
 from consumer.alerting.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.alerting.placing import Placing
 from consumer.clock import Clock, Moment
+from consumer.decisions import (
+    BelongsElsewhere,
+    Counted,
+    DeadLettered,
+    DecidedHere,
+    Decision,
+    Emptied,
+    Ended,
+    Occurred,
+    Replayed,
+    Suppressed,
+    Triggered,
+)
+from consumer.dlq.dead_letter import Stage
 from consumer.dlq.letterbox import Letterbox
 from consumer.events.event import FetchedRecord
 from consumer.events.record_key import KeyWatch
@@ -45,11 +59,11 @@ from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
 from consumer.partition.restore import Restored, StateRefused, restore
 from consumer.partition.state_log import StateLog
-from consumer.pipeline import Decision, Pipeline, kept
+from consumer.pipeline import Pipeline, kept
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
 from providers.delivery.delivery import Delivery
-from state.alert import Alert, Due, Ending, Outcome, due, over, restored
+from state.alert import Alert, Due, Ending, due, over, restored
 from state.counts import Counts
 from state.partition_records import Reunited, Unreadable, counts_key, counts_of_unread
 from state.records import BESIDE_PREFIX, CorruptState, Position
@@ -69,8 +83,8 @@ _SLICE_SECONDS = 0.01
 """For which something goes on before others get a turn."""
 
 _FORGOTTEN_AT_A_TIME = 1_000
-_OUTCOME_OF_STAGE = {"stale": "stale", "decide": "internal_error"}
-"""What an event came to that is dead-lettered; of any other stage it is poison."""
+_OUTCOME_OF_STAGE = {Stage.DECODE: "poison", Stage.STALE: "stale", Stage.DECIDE: "internal_error"}
+"""What an event came to that is dead-lettered without an alert."""
 
 _RESOLVES = (Due.RESOLVE, Due.RESOLVE_FORMER)
 
@@ -417,13 +431,12 @@ class Task(OwnedPartition):
                 if decision.unexpected_key is not None and self._context.key_watch is not None:
                     partition = self.source.partition.partition
                     self._context.key_watch.saw(partition, record.offset, decision.unexpected_key)
-                if decision.ends is not None:
+                if (steps := self._apply(decision)) is not None:
                     self._passed(record.offset)  # a checkpoint may come in between
-                    if not await self._end(decision):
+                    await self._context.turns.through(steps)
+                    if not self.is_running:  # the next owner decides it again, and does what is left of it
                         records = records[: number - 1]
                         break
-                else:
-                    self._apply(decision)
             if perf_counter() - turn > _SLICE_SECONDS:
                 self._passed(record.offset + 1)
                 await asyncio.sleep(0)
@@ -443,54 +456,55 @@ class Task(OwnedPartition):
         for outcome, count in outcomes.items():
             self._context.metrics.events(outcome, count)
 
-    def _apply(self, decision: Decision) -> None:
-        counts = self._outcomes
-        if decision.outcome is Outcome.SUPPRESSED:
-            counts["suppressed"] += 1
-        elif decision.outcome is not None and decision.alert is not None:
-            counts[decision.outcome.value] += 1
-            if decision.outcome is Outcome.TRIGGERED:
-                self._outbox.owes(decision.alert, event=decision.event, is_new=True)
-            elif decision.event is not None:  # else what is owed says the same as before
-                self._outbox.owes(decision.alert, event=decision.event)
-        elif decision.dead_letter is not None:
-            counts[_OUTCOME_OF_STAGE.get(decision.dead_letter.stage, "poison")] += 1
-            self._take_dead_letter(decision.dead_letter)
-        elif decision.forward is not None:
-            counts["forwarded"] += 1
-            self._moving.forward(decision.forward, decision.home_key)
-            self._wait_for_checkpoint(decision.forward.size, "forwarded records wait")
-        elif decision.tombstone:
-            counts["tombstone"] += 1
+    def _apply(self, decision: Decision) -> Iterator[None] | None:
+        """Do what was decided of a record of the input, and count it.
 
-    async def _end(self, decision: Decision) -> bool:
-        """An event says that the threat is over of these alerts, of which there can be very many.
-
-        False if the task closes meanwhile: its next owner decides the event again, and ends those that are left.
+        What takes long is returned, to be done in steps: others get their turn in between.
         """
-        await self._context.turns.through(self.ending(decision))
-        return self.is_running
+        counts = self._outcomes
+        match decision:
+            case Suppressed():
+                counts["suppressed"] += 1
+            case Triggered(alert=alert, event=event):
+                counts["triggered"] += 1
+                self._outbox.owes(alert, event=event, is_new=True)
+            case Counted(alert=alert, event=event):
+                counts["counted"] += 1
+                if event is not None:  # else what is owed says the same as before
+                    self._outbox.owes(alert, event=event)
+            case Ended():
+                return self.ending(decision)
+            case DeadLettered(dead_letter=dead_letter):
+                counts[_OUTCOME_OF_STAGE[Stage(dead_letter.stage)]] += 1
+                self._take_dead_letter(dead_letter)
+            case BelongsElsewhere(record=record, home_key=home_key):
+                counts["forwarded"] += 1
+                self._moving.forward(record, home_key)
+                self._wait_for_checkpoint(record.size, "forwarded records wait")
+            case Emptied():
+                counts["tombstone"] += 1
+            case _:
+                assert_never(decision)
+        return None
 
-    def ending(self, decision: Decision) -> Iterator[None]:
-        """End what a decision ends, in steps.
+    def ending(self, ended: Ended) -> Iterator[None]:
+        """End what a decision ends, in steps, of which there can be very many."""
+        self._moving.ended(ended.end)
+        for dedup_key in ended.dedup_keys:
+            if not self.is_running:
+                return
+            alert = self.store.get(dedup_key)
+            if alert is not None and self._is_meant(alert, ended.end) and self._over(alert, Ending.SESSION_END):
+                self._outcomes["ended"] += 1
+            yield
+
+    def _is_meant(self, alert: Alert, end: End) -> bool:
+        """Whether the end is one of what the alert is about now.
 
         Within one partition, what comes later is later. Where homes have moved it may not be: then an end ends nothing
         that has occurred after it.
         """
-        end, has_order = decision.end, self._moving.elsewhere is None
-        if end is not None:
-            self._moving.ended(end)
-        for dedup_key in decision.ends or ():
-            if not self.is_running:
-                return
-            alert = self.store.get(dedup_key)
-            if (
-                alert is not None
-                and (has_order or end is None or alert.last_seen <= end.at)
-                and self._over(alert, Ending.SESSION_END)
-            ):
-                self._outcomes["ended"] += 1
-            yield
+        return self._moving.elsewhere is None or alert.last_seen <= end.at
 
     def _over(self, alert: Alert, ended_by: Ending) -> bool:
         """The threat is over. Whether that is news."""
@@ -506,29 +520,39 @@ class Task(OwnedPartition):
         self._urgent.set()
         return True
 
-    def _replayed(self, decision: Decision) -> None:
+    def _replayed(self, decision: Replayed) -> None:
         """A dead letter was decided again, like an event (but it is none of the input's)."""
-        if decision.forward is not None:
-            self._moving.forward(decision.forward, decision.home_key, is_replay=True)
-            return
-        self.decided_beside(decision)
+        if isinstance(decision, BelongsElsewhere):
+            self._moving.forward(decision.record, decision.home_key, is_replay=True)
+        else:
+            self._apply_beside(decision)
 
-    def decided_beside(self, decision: Decision) -> None:
-        """Something was decided like an event that is not of this partition's input."""
+    def decided_beside(self, decision: DecidedHere) -> Iterator[None]:
+        """Something was decided like an event that is not of this partition's input: do it, in steps."""
+        if isinstance(decision, Ended):
+            yield from self.ending(decision)
+        else:
+            self._apply_beside(decision)
+
+    def _apply_beside(self, decision: Occurred | DeadLettered) -> None:
         self._urgent.set()
-        if decision.dead_letter is not None:
-            self._take_dead_letter(decision.dead_letter)
-        if decision.alert is not None:
-            is_new = decision.outcome is Outcome.TRIGGERED
-            if is_new and decision.alert.occurrences == 1:
-                self.store.write_first(decision.alert.dedup_key)  # a next owner may decide an event before it
-            self._outbox.owes(decision.alert, event=decision.event, is_new=is_new)
+        match decision:
+            case Triggered(alert=alert, event=event):
+                if alert.occurrences == 1:
+                    self.store.write_first(alert.dedup_key)  # a next owner may decide an event before it
+                self._outbox.owes(alert, event=event, is_new=True)
+            case Counted(alert=alert, event=event):
+                self._outbox.owes(alert, event=event)
+            case Suppressed():
+                pass  # it is in the store
+            case DeadLettered(dead_letter=dead_letter):
+                self._take_dead_letter(dead_letter)
+            case _:
+                assert_never(decision)
 
     def undecidable_beside(self, record: Record, error: Exception) -> None:
         """A record of another partition cannot be decided, by a fault of ours."""
-        dead_letter = self._context.pipeline.undecidable(record, error).dead_letter
-        assert dead_letter is not None
-        self._take_dead_letter(dead_letter)
+        self._take_dead_letter(self._context.pipeline.undecidable(record, error).dead_letter)
 
     def handed_over(self, alert: Alert) -> None:
         """The alert is another task's, and has left the store."""

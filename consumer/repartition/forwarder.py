@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError
@@ -17,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.dlq.letterbox import Letterbox
-from consumer.events.event import TOMBSTONE, FetchedRecord
+from consumer.events.event import FetchedRecord, Tombstone
 from consumer.input.commit_metadata import COMMIT_METADATA, proved
 from consumer.input.inputs import inputs_of
 from consumer.input.partition_input import PartitionInput
@@ -150,16 +151,19 @@ class Forwarder(OwnedPartition):
             except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
                 self._log.error("decision_failed", offset=record.offset, exc_info=error)
                 decision = stage.undecidable(record, error)
-            if decision is None:
-                counts["ignored"] += 1
-            elif isinstance(decision, Forward):
-                self._forwards.append((partition_of(decision.key, partitions), record))
-                self._forward_bytes += size_of(record.key, record.value, record.headers)
-            elif decision is TOMBSTONE:
-                counts["tombstone"] += 1
-            else:
-                counts["poison"] += 1
-                self._take_dead_letter(decision)
+            match decision:
+                case None:
+                    counts["ignored"] += 1
+                case Forward(key=key):
+                    self._forwards.append((partition_of(key, partitions), record))
+                    self._forward_bytes += size_of(record.key, record.value, record.headers)
+                case Tombstone.TOMBSTONE:
+                    counts["tombstone"] += 1
+                case DeadLetter():
+                    counts["poison"] += 1
+                    self._take_dead_letter(decision)
+                case _:
+                    assert_never(decision)
         self._passed(records[-1].offset + 1)
         for outcome, count in counts.items():
             self._metrics.events(outcome, count)

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
+from consumer.decisions import Occurred
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
@@ -29,7 +30,7 @@ from consumer.input.progress import GroupPosition
 from consumer.kafka.partitioning import CERTAIN, Evidence, Partitioner
 from consumer.kafka.record_clock import RecordClock
 from consumer.partition.task import Task, TaskContext
-from consumer.pipeline import Decision, Pipeline
+from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
@@ -696,7 +697,7 @@ class Homes:
         class WatchedPipeline(Pipeline):
             def _occurred(
                 self, event: SecurityEvent, record: Record, store: Store, *args: Any, **options: Any
-            ) -> Decision:
+            ) -> Occurred:
                 decision = Pipeline._occurred(self, event, record, store, *args, **options)
                 dedup_key = self.template.render(event)
                 homes.counted(member, record, dedup_key, decision.outcome, store.get(dedup_key))

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from consumer.alerting.inbox import CAPACITY, TaskInbox
 from consumer.clock import Clock
+from consumer.decisions import SUPPRESSED, DeadLettered, Replayed
 from consumer.feedback.records import Command, Feedback, Kind, Replay
-from consumer.pipeline import Decision
 from state.alert import Alert, Ending, Occurrence, Policy, Status, occurred, over, resolve_answered, trigger_accepted
 from state.seen import Seen, seen_of
 from state.store import Store
@@ -36,11 +36,11 @@ class Log:
 class World:
     """An inbox, and all that it asks and tells."""
 
-    def __init__(self, replay: Callable[..., Decision | None] = lambda *_: None) -> None:
+    def __init__(self, replay: Callable[..., Replayed | None] = lambda *_: None) -> None:
         self.store = Store()
         self.log = Log()
         self.changed: list[Alert] = []
-        self.decided: list[Decision] = []
+        self.decided: list[Replayed] = []
         self.counted: list[tuple[str, str]] = []
         self.on_the_wire: set[str] = set()
         self.ended: list[str] = []
@@ -51,7 +51,7 @@ class World:
             provider=SimpleNamespace(name="pagerduty"),
             input_topic="events",
             replay=replay,
-            undecidable=lambda record, error: Decision(dead_letter=SimpleNamespace(record=record)),  # type: ignore[arg-type]
+            undecidable=lambda record, error: DeadLettered(dead_letter=SimpleNamespace(record=record)),  # type: ignore[arg-type]
         )
         metrics: Any = SimpleNamespace(feedback=lambda kind, result: self.counted.append((kind, result)))
         log: Any = self.log
@@ -276,7 +276,7 @@ def test_what_it_has_had_is_skipped() -> None:
 
 
 def test_only_the_task_that_it_came_from_takes_a_replay() -> None:
-    world = World(lambda *_: Decision())
+    world = World(lambda *_: SUPPRESSED)
     world.hand(replay(partition=1), replay(provider="opsgenie"), replay(topic="other"), replay())
     assert len(world.decided) == 1
     assert world.inbox.positions == {0: 4}
@@ -294,16 +294,16 @@ def test_what_is_not_alertable_any_more_is_done() -> None:
 
 
 def test_a_fault_of_ours_is_a_dead_letter_and_does_not_stop_the_rest() -> None:
-    def fails(*_: object) -> Decision:
+    def fails(*_: object) -> Replayed:
         raise RuntimeError("a bug")
 
     world = World(fails)
     world.hand(replay(), replay())
-    assert [decision.dead_letter is not None for decision in world.decided] == [True, True]
+    assert [type(decision) for decision in world.decided] == [DeadLettered, DeadLettered]
 
 
 def test_a_task_that_owes_much_takes_no_replay_for_now() -> None:
-    world = World(lambda *_: Decision())
+    world = World(lambda *_: SUPPRESSED)
     world.has_room = False
     world.hand(*[replay()] * CAPACITY)
     assert (len(world.decided), world.inbox.is_full, world.inbox.positions) == (0, True, {})
