@@ -22,12 +22,13 @@ from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.reading import decided_positions, partitions_of
+from consumer.partition.alerter import Alerter, TaskContext, alerting_task
+from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
-from consumer.partition.task import Task, TaskContext
 from consumer.pipeline import Pipeline
 from consumer.repartition.counterpart import Counterpart
 from consumer.repartition.former_stage import FormerStage
-from consumer.repartition.forwarder import Forwarder, StageContext, Stamps
+from consumer.repartition.forwarder import Forwarder, StageContext, Stamps, forwarding_task
 from consumer.repartition.stage import Repartition
 from consumer.repartition.stage_progress import StageProgress
 from consumer.telemetry.health import PipelineHealth
@@ -44,7 +45,7 @@ PARTITIONERS = {"auto": None, "murmur2": Partitioner.MURMUR2, "crc32": Partition
 """What ``kafka.partitioner`` can be."""
 
 
-class PipelineRunner(MemberRunner[Task]):
+class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
     """Keeps one pipeline running. ``stage`` is what stands before it, if its events have to be repartitioned."""
 
     def __init__(
@@ -113,7 +114,7 @@ class PipelineRunner(MemberRunner[Task]):
             progress=self.group_progress,
             decided=partial(decided_positions, self._clients, pipeline.state_topic, pipeline.input_topic),
             feedback_ends=feedback.high_watermarks,
-            is_needed=lambda: any(task.wants_to_know_all for task in self.tasks.values()),
+            is_needed=lambda: any(task.work.wants_to_know_all for task in self.tasks.values()),
             grown=consumer._client.force_metadata_update,  # so that the group shares out the new ones at once
             clock=clock,
             log=self._log,
@@ -139,8 +140,8 @@ class PipelineRunner(MemberRunner[Task]):
             turns=self._turns,
         )
 
-        def make_task(source: PartitionInput) -> Task:
-            return Task(source, context, self._log.bind(partition=source.partition.partition))
+        def make_task(source: PartitionInput) -> OwnedPartition[Alerter]:
+            return alerting_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
             topic=pipeline.input_topic,
@@ -196,7 +197,7 @@ class PipelineRunner(MemberRunner[Task]):
         partitions = []
         tasks, ends = (member.tasks, member.ends) if member is not None else ({}, {})
         for partition, task in sorted(tasks.items()):
-            store, end = task.store, ends.get(partition)
+            store, end = task.work.store, ends.get(partition)
             since = store.oldest_owed_since()
             partitions.append(
                 PartitionState(
@@ -208,7 +209,7 @@ class PipelineRunner(MemberRunner[Task]):
                     lag=max(0, end - task.position) if end is not None and task.is_running else None,
                     is_running=task.is_running,
                     is_paused=task.is_paused,
-                    unreadable=task.left_alone.count,
+                    unreadable=task.work.left_alone.count,
                     hidden=task.progress.hidden_seconds(self._clock.monotonic()) if task.is_running else None,
                 )
             )
@@ -224,7 +225,7 @@ class PipelineRunner(MemberRunner[Task]):
         )
 
 
-class RepartitionRunner(MemberRunner[Forwarder]):
+class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
     """Keeps the repartition stage before one pipeline running. ``partitions`` is how many the pipeline's input has now;
     it is asked again for each task that is built."""
 
@@ -271,8 +272,8 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             turns=self._turns,
         )
 
-        def make_task(source: PartitionInput) -> Forwarder:
-            return Forwarder(source, context, self._log.bind(partition=source.partition.partition))
+        def make_task(source: PartitionInput) -> OwnedPartition[Forwarder]:
+            return forwarding_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
             topic=stage.input_topic,

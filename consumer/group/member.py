@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
@@ -70,7 +70,7 @@ class Sender(Protocol):
         ...
 
 
-T = TypeVar("T", bound=OwnedPartition)
+T = TypeVar("T", bound=OwnedPartition[Any])
 
 
 class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]

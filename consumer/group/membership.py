@@ -4,7 +4,7 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -35,7 +35,7 @@ from providers.retry import Backoff
 RESTORES_AT_A_TIME = 4
 """Partitions that are read back at the same time: each holds its whole state twice for a moment."""
 
-T = TypeVar("T", bound=OwnedPartition)
+T = TypeVar("T", bound=OwnedPartition[Any])
 
 
 class MemberRunner(ABC, Generic[T]):

@@ -1,6 +1,6 @@
-"""A task: everything for one partition of one pipeline (design section 6).
+"""The work of a pipeline's task: everything for one partition but its life (design section 6).
 
-Its life is `OwnedPartition.run`: own, restore, run. Decisions come from the pipeline, requests go through delivery, and
+That is `OwnedPartition.run`: own, restore, run. Decisions come from the pipeline, requests go through delivery, and
 what has become of both is committed by checkpoints.
 """
 
@@ -14,14 +14,14 @@ from time import perf_counter
 from typing import Any, assert_never
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from msgspec import structs
 from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.inbox import TaskInbox
 from consumer.alerting.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.alerting.placing import Placing
-from consumer.clock import Clock, Moment
+from consumer.clock import Moment
 from consumer.decisions import (
     BelongsElsewhere,
     Counted,
@@ -35,49 +35,43 @@ from consumer.decisions import (
     Suppressed,
     Triggered,
 )
-from consumer.dlq.dead_letter import Stage
-from consumer.dlq.letterbox import Letterbox
+from consumer.dlq.dead_letter import DeadLetter, Stage
 from consumer.events.event import FetchedRecord
 from consumer.events.record_key import KeyWatch
+from consumer.feedback.moves import Move
 from consumer.feedback.reader import FeedbackReader
 from consumer.feedback.records import Command, Kind
 from consumer.homes.moving import Moving
 from consumer.homes.whole_input import WholeInput
 from consumer.input.beginning import Beginning, Log
-from consumer.input.commit_metadata import COMMIT_METADATA, Whose, proved, whose
+from consumer.input.commit_metadata import Whose, proved, whose
 from consumer.input.first_homes import have_never_moved
 from consumer.input.former_input import FormerInput, StageBefore
 from consumer.input.inputs import Inputs, inputs_of
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Before, Progress
-from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
-from consumer.kafka.record_clock import RecordClock
 from consumer.partition.checkpoint import Checkpoint, Sink, divided
 from consumer.partition.left_alone import LeftAlone
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import Proofs
-from consumer.partition.restore import Restored, StateRefused, restore
+from consumer.partition.owned import OwnedPartition, OwnerContext
+from consumer.partition.pauses import Pause
+from consumer.partition.restore import Restored, StateRefused, accept, restore
 from consumer.partition.state_log import StateLog
+from consumer.partition.work import Work
 from consumer.pipeline import Pipeline, kept
-from consumer.telemetry.metrics import PipelineMetrics
-from consumer.turns import Turns
 from providers.delivery.delivery import Delivery
 from state.alert import Alert, Due, Ending, due, over, restored
 from state.counts import Counts
 from state.partition_records import Reunited, Unreadable, counts_key, counts_of_unread
 from state.records import BESIDE_PREFIX, CorruptState, Position
 from state.remembered_ends import End
-from state.store import Cut, Store
+from state.store import Changed, Cut, Store
 from state.violation import Record
 
 ENDED_AT_A_TIME = 10_000
 """Alerts that quiet and forgetting end for each checkpoint, so that none takes too long (design section 16)."""
 
 _ENDED_IN_A_TURN = 256
-
-_FORMER_INPUT = "former input"
-"""Why a partition is paused until all is decided that its repartition stage had forwarded when that went."""
 
 _SLICE_SECONDS = 0.01
 """For which something goes on before others get a turn."""
@@ -92,19 +86,12 @@ _NOT_FORGOTTEN = 100
 """Alerts in a row that are not to be forgotten, after which the others are looked at another time."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskContext:
-    """What the tasks of one member share."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskContext(OwnerContext):
+    """What the tasks of one member of a pipeline share."""
 
     pipeline: Pipeline
-    clients: KafkaClients
     delivery: Delivery
-    proofs: Proofs
-    restores: asyncio.Semaphore
-    metrics: PipelineMetrics
-    clock: Clock
-    letterbox: Letterbox
-    record_clock: RecordClock
     quiescent_seconds: float
     feedback: FeedbackReader | None = None
     """None: this member takes no feedback."""
@@ -119,36 +106,87 @@ class TaskContext:
     former_stage: StageBefore | None = None
     """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""
-    turns: Turns = field(default_factory=Turns)
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
     """Which records of the state somebody has been told of already (`LeftAlone`)."""
 
 
-class Task(OwnedPartition):
-    """One partition of one pipeline: its alerts, what they owe, its transactional producer."""
+def alerting_task(source: PartitionInput, context: TaskContext, log: FilteringBoundLogger) -> "OwnedPartition[Alerter]":
+    """The task of one partition of a pipeline's input."""
+    pipeline = context.pipeline
+    return OwnedPartition(
+        source,
+        context,
+        lambda task: Alerter(task, context),
+        group_id=pipeline.group_id,
+        commit_interval=pipeline.commit_interval,
+        progress=Progress(
+            context.quiescent_seconds, quiet_seconds=pipeline.policy.quiet_seconds, before=context.stage_progress
+        ),
+        log=log,
+    )
 
-    def __init__(self, source: PartitionInput, context: TaskContext, log: FilteringBoundLogger) -> None:
-        super().__init__(
-            source,
-            group_id=context.pipeline.group_id,
-            clients=context.clients,
-            proofs=context.proofs,
-            restores=context.restores,
-            commit_interval=context.pipeline.commit_interval,
-            progress=Progress(
-                context.quiescent_seconds,
-                quiet_seconds=context.pipeline.policy.quiet_seconds,
-                before=context.stage_progress,
-            ),
-            metrics=context.metrics,
-            record_clock=context.record_clock,
-            clock=context.clock,
-            log=log,
-        )
+
+@dataclass(slots=True, kw_only=True)
+class TaskCut:
+    """What a task of a pipeline knew at one moment.
+
+    What is to be written of the alerts that have ``changed`` takes long to say, so it is said when it is committed.
+    ``foreign`` are the counts of records that are left alone, ``counts`` those of events since the last checkpoint, and
+    ``owed`` is how many triggers were owed.
+    """
+
+    alerter: "Alerter"
+    position: Position
+    changed: Changed
+    foreign: Mapping[str, Counts]
+    moves: Sequence[Move]
+    dead_letters: tuple[DeadLetter, ...]
+    counts: Mapping[str, int]
+    owed: int
+    _checkpoint: Checkpoint | None = None
+
+    @property
+    def facts(self) -> Mapping[str, int]:
+        """What `Cut.facts` says."""
+        counts = self.counts
+        return {
+            "notified": counts["notified"],
+            "suppressed": counts["suppressed"] + counts["counted"],
+            "dead_lettered": len(self.dead_letters),
+            "owed": self.owed,
+            "changed": len(self._made.cut.changes),
+        }
+
+    @property
+    def _made(self) -> Checkpoint:
+        assert self._checkpoint is not None
+        return self._checkpoint
+
+    async def commit(self, producer: AIOKafkaProducer) -> RecordMetadata:
+        """Commit what was cut; once more the very same, if it has failed."""
+        alerter = self.alerter
+        if self._checkpoint is None:
+            cut = await alerter.divided(self.changed, self.foreign)
+            beside = alerter.left_alone.dedup_keys
+            self._checkpoint = Checkpoint(cut, self.dead_letters, self.position, beside, self.moves)
+        return await self._checkpoint.commit(alerter.sink(producer))
+
+    async def committed(self, written: RecordMetadata) -> None:
+        """The state holds it now."""
+        await self.alerter.committed(self._made.cut, written)
+
+
+class Alerter(Work):
+    """One partition of one pipeline: its alerts, and what they owe."""
+
+    def __init__(self, task: OwnedPartition[Any], context: TaskContext) -> None:
+        source, log = task.source, task.log
+        self.task = task
         self.store = Store()
         self.left_alone = LeftAlone(
             context.pipeline.state_topic, source.partition.partition, context.told_unreadable, log
         )
+        self._log = log
         self._foreign_counts: Mapping[str, Counts] = {}  # of records that are left alone
         self._state_log: StateLog | None = None
         self._writing_again: Iterator[None] | None = None
@@ -158,14 +196,13 @@ class Task(OwnedPartition):
         self._written_at: float | None = None
         self._former: FormerInput | None = None  # that is not decided to its end yet
         self._context = context
-        self._sink: Sink
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
         self._moving = Moving(
             partition=source.partition.partition,
             pipeline=context.pipeline,
             store=self.store,
-            progress=self.progress,
+            progress=task.progress,
             deeds=self,
             clock=context.clock,
             metrics=context.metrics,
@@ -178,12 +215,12 @@ class Task(OwnedPartition):
             pipeline=context.pipeline,
             store=self.store,
             delivery=context.delivery,
-            progress=self.progress,
+            progress=task.progress,
             clock=context.clock,
             metrics=context.metrics,
             log=log,
-            urgent=self._urgent.set,
-            dead_letter=self._take_dead_letter,
+            urgent=self.urge,
+            dead_letter=task.waiting.take,
             notified=self._notified,
             settled=lambda: self._inbox.work(),
             voice=self._moving,
@@ -197,25 +234,30 @@ class Task(OwnedPartition):
             log=log,
             is_running=lambda: self.is_running,
             waits=lambda dedup_key: context.delivery.is_busy(self._outbox, dedup_key),
-            has_room=lambda replay: self._outbox.has_room_for(replay, self.position),
+            has_room=lambda replay: self._outbox.has_room_for(replay, task.position),
             changed=self._changed_by_feedback,
             ended=self._ended_by_feedback,
             decided=self._replayed,
             soon=lambda work: asyncio.get_running_loop().call_soon(work),
             elsewhere=lambda: self._moving.elsewhere,
             commanded=self._commanded,
-            arrived=self._urgent.set,
+            arrived=self.urge,
         )
 
     @property
-    def state_trouble(self) -> str | None:
+    def is_running(self) -> bool:
+        """Whether the task decides."""
+        return self.task.is_running
+
+    @property
+    def trouble(self) -> str | None:
         """What of its state cannot be read."""
         return self.left_alone.trouble
 
     @property
     def notice(self) -> str | None:
         """What somebody should know of this partition, although it goes on."""
-        return super().notice or self._moving.notice
+        return self._moving.notice
 
     @property
     def contents(self) -> Mapping[str, int]:
@@ -244,29 +286,18 @@ class Task(OwnedPartition):
         self._context.metrics.state_written_again()
         self._writing_again = self.store.write_all_again()
         self._is_state_gone = True
-        self._urgent.set()
+        self.urge()
 
-    # own, restore
+    # restore
 
-    def _owns(self, producer: AIOKafkaProducer) -> None:
-        pipeline, partition = self._context.pipeline, self.source.partition.partition
-        self._sink = Sink(
-            producer,
-            pipeline.state_topic,
-            partition,
-            self._context.letterbox,
-            self._context.record_clock,
-            self._context.turns,
-            self._context.feedback_topic,
-        )
-
-    async def _restore(self, committed: OffsetAndMetadata) -> None:
-        partition, clock = self.source.partition, self._context.clock
+    async def restore(self, committed: OffsetAndMetadata) -> None:
+        """Read back alerts and position; the store is filled, and what is owed is known."""
+        partition, clock = self.task.source.partition, self._context.clock
         started = clock.monotonic()
         found = await restore(self._context.clients, self._context.pipeline.state_topic, partition.partition, self._log)
-        self._accept(found.position, self._context.pipeline.state_topic)
+        accept(found.position, self._context.pipeline.group_id, self._context.pipeline.state_topic)
         inputs = await self._find_inputs(committed, found.position)
-        begins = await self._go_on(committed, inputs, has_state=found.position is not None)
+        begins = await self.task.go_on(committed, inputs, has_state=found.position is not None)
         await self._fill(found)
         is_of_other_input = found.position is not None and found.position.topic != partition.topic
         await self._hold_nothing_of_other_logs(begins, is_of_other_input=is_of_other_input)
@@ -277,19 +308,19 @@ class Task(OwnedPartition):
         self._log.debug(
             "partition_restored",
             **self.contents,
-            position=self.position,
+            position=self.task.position,
             seconds=round(clock.monotonic() - started, 3),
         )
 
     async def _find_inputs(self, committed: OffsetAndMetadata, own: Position | None) -> Inputs:
         """Where to go on in the input, which a repartition stage may have had until now; what that has forwarded is
         decided first."""
-        stage, partition = self._context.former_stage, self.source.partition
+        stage, partition = self._context.former_stage, self.task.source.partition
         if stage is None:
             return inputs_of(partition, own)
         of_stage = await stage.checkpoint(partition)
         inputs = inputs_of(partition, own, of_stage, proved=proved(committed))
-        self._former = await stage.input(self.source, own, of_stage, inputs)
+        self._former = await stage.input(self.task.source, own, of_stage, inputs)
         if self._former is not None:
             await self._former.find()
         return inputs
@@ -313,12 +344,12 @@ class Task(OwnedPartition):
             self._inbox.start(orders, taken)
         if self._context.whole is None:
             return
-        is_of_other_input = checkpointed is not None and checkpointed.topic != self.source.partition.topic
+        is_of_other_input = checkpointed is not None and checkpointed.topic != self.task.source.partition.topic
         partitions = await self._context.whole.count(at_least=0 if is_of_other_input else self._moving.partitions)
         if is_of_other_input:
             self._moving.begin(partitions, have_never_moved=False)  # a stage has come or gone
         elif homes is None:
-            others = await self.source.offsets_of_others(partitions)
+            others = await self.task.source.offsets_of_others(partitions)
             never = have_never_moved(has_checkpoint=checkpointed is not None, own=committed, others=others)
             self._moving.begin(partitions, have_never_moved=never)
         else:
@@ -329,7 +360,7 @@ class Task(OwnedPartition):
         try:
             return self._moving.restore(homes, orders)
         except CorruptState as error:
-            topic, partition = self._context.pipeline.state_topic, self.source.partition.partition
+            topic, partition = self._context.pipeline.state_topic, self.task.source.partition.partition
             raise StateRefused(f"topic {topic}, partition {partition}: {error}") from error
 
     async def _ask_the_time(self, found: Restored) -> None:
@@ -337,10 +368,10 @@ class Task(OwnedPartition):
         beside one that is read in a backlog every event of it is young."""
         times = [found.written_at]
         if self._context.pipeline.max_event_age is not None:
-            times.append(await self.source.newest_time(self._context.clients))
+            times.append(await self.task.source.newest_time(self._context.clients))
         for time in times:
             if time is not None:
-                self._record_clock.saw(int(time * 1000))
+                self._context.record_clock.saw(int(time * 1000))
 
     async def _fill(self, found: Restored) -> None:
         """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
@@ -396,27 +427,30 @@ class Task(OwnedPartition):
                 self.store.put(structs.replace(alert, owed=structs.replace(owed, holds=None)))
             yield
 
-    def _provable(self) -> int:
+    def provable(self) -> int:
+        """The position, or what is owed of before it."""
         oldest_owed = self.store.oldest_owed_offset()
-        return self.position if oldest_owed is None else min(self.position, oldest_owed)
+        return self.task.position if oldest_owed is None else min(self.task.position, oldest_owed)
 
-    async def _restored(self) -> None:
+    async def begin(self) -> None:
+        """Tell what is owed, and take what operators want."""
         owing, self._owing = self._owing, []
-        inherited_end = self._whereabouts.inherited_end
+        inherited_end = self.task.inherited_end
         await self._context.turns.through(self._placing.moved_in(self.store))
         self._placing.tell()
         await self._context.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
         if self._former is not None:
-            self._hold_back(_FORMER_INPUT)
-            self._urgent.set()
+            self.task.pauses.hold_back(Pause.FORMER_INPUT)
+            self.urge()
         if self._context.feedback is not None:
             self._context.feedback.attach(self._inbox)
 
     # decide
 
-    async def _decide(self, records: Sequence[FetchedRecord]) -> None:
+    async def decide(self, records: Sequence[FetchedRecord]) -> None:
+        """Decide these records in order, and apply each decision at once."""
         decide, store, moving = self._context.pipeline.decide, self.store, self._moving
-        now, newest, elsewhere = self._context.clock.moment(), self._record_clock.newest(), moving.elsewhere
+        now, newest, elsewhere = self._context.clock.moment(), self._context.record_clock.newest(), moving.elsewhere
         moving.sample(records[0])
         turn = perf_counter()
         concerned = 0
@@ -429,24 +463,24 @@ class Task(OwnedPartition):
             if decision is not None:
                 concerned += 1
                 if decision.unexpected_key is not None and self._context.key_watch is not None:
-                    partition = self.source.partition.partition
+                    partition = self.task.source.partition.partition
                     self._context.key_watch.saw(partition, record.offset, decision.unexpected_key)
                 if (steps := self._apply(decision)) is not None:
-                    self._passed(record.offset)  # a checkpoint may come in between
+                    self.task.passed(record.offset)  # a checkpoint may come in between
                     await self._context.turns.through(steps)
                     if not self.is_running:  # the next owner decides it again, and does what is left of it
                         records = records[: number - 1]
                         break
             if perf_counter() - turn > _SLICE_SECONDS:
-                self._passed(record.offset + 1)
+                self.task.passed(record.offset + 1)
                 await asyncio.sleep(0)
                 if not self.is_running:
                     records = records[:number]
                     break
-                now, newest, turn = self._context.clock.moment(), self._record_clock.newest(), perf_counter()
+                now, newest, turn = self._context.clock.moment(), self._context.record_clock.newest(), perf_counter()
                 elsewhere = moving.elsewhere
         if records:
-            self._passed(records[-1].offset + 1)
+            self.task.passed(records[-1].offset + 1)
             self._context.metrics.events("ignored", len(records) - concerned)
         self._tell_outcomes()
 
@@ -476,11 +510,11 @@ class Task(OwnedPartition):
                 return self.ending(decision)
             case DeadLettered(dead_letter=dead_letter):
                 counts[_OUTCOME_OF_STAGE[Stage(dead_letter.stage)]] += 1
-                self._take_dead_letter(dead_letter)
+                self.task.waiting.take(dead_letter)
             case BelongsElsewhere(record=record, home_key=home_key):
                 counts["forwarded"] += 1
                 self._moving.forward(record, home_key)
-                self._wait_for_checkpoint(record.size, "forwarded records wait")
+                self.task.waiting.grow(record.size, "forwarded records wait")
             case Emptied():
                 counts["tombstone"] += 1
             case _:
@@ -517,7 +551,7 @@ class Task(OwnedPartition):
         else:
             self.store.put(after)
         self._outbox.owes(alert if after is None else after)
-        self._urgent.set()
+        self.urge()
         return True
 
     def _replayed(self, decision: Replayed) -> None:
@@ -535,7 +569,7 @@ class Task(OwnedPartition):
             self._apply_beside(decision)
 
     def _apply_beside(self, decision: Occurred | DeadLettered) -> None:
-        self._urgent.set()
+        self.urge()
         match decision:
             case Triggered(alert=alert, event=event):
                 if alert.occurrences == 1:
@@ -546,13 +580,13 @@ class Task(OwnedPartition):
             case Suppressed():
                 pass  # it is in the store
             case DeadLettered(dead_letter=dead_letter):
-                self._take_dead_letter(dead_letter)
+                self.task.waiting.take(dead_letter)
             case _:
                 assert_never(decision)
 
     def undecidable_beside(self, record: Record, error: Exception) -> None:
         """A record of another partition cannot be decided, by a fault of ours."""
-        self._take_dead_letter(self._context.pipeline.undecidable(record, error).dead_letter)
+        self.task.waiting.take(self._context.pipeline.undecidable(record, error).dead_letter)
 
     def handed_over(self, alert: Alert) -> None:
         """The alert is another task's, and has left the store."""
@@ -562,7 +596,7 @@ class Task(OwnedPartition):
         """The alert was handed over, and is in the store; ``before`` is what was known of it here."""
         if alert.route is None and alert.owed is not None:
             self.store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
-        self._urgent.set()
+        self.urge()
         self._outbox.taken_over(alert)
 
     def is_busy(self, dedup_key: str) -> bool:
@@ -571,7 +605,7 @@ class Task(OwnedPartition):
 
     def urge(self) -> None:
         """A checkpoint is to be written soon."""
-        self._urgent.set()
+        self.task.urgent.set()
 
     def homes_changed(self, *, are_others: bool) -> None:
         """Whom one has to wait for is news; ``are_others``: and so is who speaks for which key."""
@@ -579,7 +613,7 @@ class Task(OwnedPartition):
 
     def has_decided_what_was_inherited(self) -> bool:
         """Whether all that an earlier owner can have decided is decided again."""
-        return self._former is None and self.position >= self._whereabouts.inherited_end
+        return self._former is None and self.task.position >= self.task.inherited_end
 
     @property
     def wants_to_know_all(self) -> bool:
@@ -594,7 +628,7 @@ class Task(OwnedPartition):
             self._moving.ended(End(command.dedup_key, at))
 
     def _changed_by_feedback(self, alert: Alert) -> None:
-        self._urgent.set()
+        self.urge()
         self._outbox.owes(alert)
 
     def _ended_by_feedback(self, dedup_key: str) -> None:
@@ -605,7 +639,7 @@ class Task(OwnedPartition):
 
     def gone(self, alert: Alert) -> None:
         """The alert is over, and has left the store, by what somebody else has said."""
-        self._urgent.set()
+        self.urge()
         self._outbox.ended(alert)
         self._context.delivery.changed(self._outbox, alert.dedup_key)
 
@@ -625,10 +659,10 @@ class Task(OwnedPartition):
     def _passing_of_time(self) -> Iterator[None]:
         now = self._context.clock.moment()
         if self._quiet(now.monotonic, 1):
-            self._urgent.set()  # the next checkpoint holds what is over
+            self.urge()  # the next checkpoint holds what is over
         yield from self._moving.tick()
         if self._moving.is_at_work or self._inbox.moves:
-            self._urgent.set()  # what it waits for may have come about
+            self.urge()  # what it waits for may have come about
         if self._moving.is_settled:
             yield from self._forget(now)
         yield from self._outbox.tick()
@@ -641,20 +675,20 @@ class Task(OwnedPartition):
         make a live problem look over (design section 14).
         """
         seconds = self._context.pipeline.policy.quiet_seconds
-        if seconds is None or not self.progress.is_quiescent(now):
+        if seconds is None or not self.task.progress.is_quiescent(now):
             return []
         quiet_to = self._moving.quiet_to(now)
         if quiet_to is None:
             return []
         return list(islice(self.store.longest_quiet(quiet_to - seconds), at_most))
 
-    async def _before_checkpoint(self) -> None:
+    async def prepare(self) -> None:
         """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
         it; hand over what has its home elsewhere."""
         turns, moving = self._context.turns, self._moving
         if self._former is not None:
             await self._decide_former(self._former)
-        await turns.through(moving.take(self._inbox.moves, self._record_clock.newest))
+        await turns.through(moving.take(self._inbox.moves, self._context.record_clock.newest))
         self._tell_outcomes()
         await turns.through(self._end_quiet())
         await turns.through(moving.leave())
@@ -666,18 +700,19 @@ class Task(OwnedPartition):
         async with aclosing(former.records()) as found:
             async for records in found:
                 await self._context.turns.through(self._deciding(former, records))
-                if not self.is_running or self.store.changes >= ENDED_AT_A_TIME or self.is_paused:
+                if not self.is_running or self.store.changes >= ENDED_AT_A_TIME or self.task.waiting.are_too_many:
                     break
         if former.is_decided:
-            self._inputs = replace(self._inputs, others={**self._inputs.others, former.topic: former.place})
+            inputs = self.task.inputs
+            self.task.inputs = replace(inputs, others={**inputs.others, former.topic: former.place})
             self._former = None
             self._log.info("former_input_decided", topic=former.topic, position=former.place.offset)
-            self._let_go(_FORMER_INPUT)
-        self._urgent.set()
+            self.task.pauses.let_go(Pause.FORMER_INPUT)
+        self.urge()
 
     def _deciding(self, former: FormerInput, records: Sequence[FetchedRecord]) -> Iterator[None]:
         for record in records:
-            yield from self._moving.decide(kept(record), self._record_clock.newest)
+            yield from self._moving.decide(kept(record), self._context.record_clock.newest)
             if not self.is_running:
                 return  # in the middle of it, perhaps
             former.passed(record)
@@ -730,57 +765,62 @@ class Task(OwnedPartition):
 
     # checkpoints
 
-    async def _commit(self) -> None:
-        self._urgent.clear()
+    def cut(self) -> "TaskCut | None":
+        """All that has changed since the last checkpoint; None if that is nothing, and the position is the same."""
         orders, taken = self._inbox.positions, self._inbox.moves.positions
-        place = self._place(orders)
+        place = self.task.place(orders)
         if self._context.whole is not None:
             place = replace(place, homes=self._moving.to_json(taken, orders))
         if (former := self._former) is not None:
             place = replace(place, inputs={**place.inputs, former.topic: former.place})
-        is_here = place == self._checkpointed and not self._is_state_gone
-        if not self.store.has_changes and not self._dead_letters and is_here and not self._moving.has_moves:
-            return
-        # The cut: all of this at one moment, without an await between.
+        is_here = place == self.task.checkpointed and not self._is_state_gone
+        if not self.store.has_changes and not self.task.waiting and is_here and not self._moving.has_moves:
+            return None
         moves = self._moving.cut(taken)
-        dead_letters, self._dead_letters = tuple(self._dead_letters), []
+        dead_letters = self.task.waiting.cut()
         counts, self._counts = self._counts, Counter()
         changed = self.store.cut()
-        provable, owed = self._provable(), self.store.owed_count
         foreign = {counts_key(key, has_beside=self._has(key)): counts for key, counts in self._foreign_counts.items()}
+        return TaskCut(
+            alerter=self,
+            position=place,
+            changed=changed,
+            foreign=foreign,
+            moves=moves,
+            dead_letters=dead_letters,
+            counts=counts,
+            owed=self.store.owed_count,
+        )
 
-        started = self._context.clock.monotonic()
+    async def divided(self, changed: Changed, foreign: Mapping[str, Counts]) -> Cut:
+        """What is to be written of what has changed."""
         cut = await divided(self.store, changed, self._context.turns)
-        checkpoint = Checkpoint(
-            replace(cut, counts={**foreign, **cut.counts}) if foreign else cut,
-            dead_letters,
-            place,
-            self.left_alone.dedup_keys,
-            moves,
+        return replace(cut, counts={**foreign, **cut.counts}) if foreign else cut
+
+    def sink(self, producer: AIOKafkaProducer) -> Sink:
+        """Where its checkpoints go by this producer."""
+        context = self._context
+        return Sink(
+            producer,
+            context.pipeline.state_topic,
+            self.task.source.partition.partition,
+            context.letterbox,
+            context.record_clock,
+            context.turns,
+            context.feedback_topic,
         )
-        written = await self._transact(lambda: checkpoint.commit(self._sink))
-        seconds = self._context.clock.monotonic() - started
-        self._checkpointed, self.committed = place, OffsetAndMetadata(provable, COMMIT_METADATA)
+
+    async def committed(self, cut: Cut, written: RecordMetadata) -> None:
+        """The state holds this now: what had to wait for that may leave (design section 6.6)."""
         known = self.store.committed()
-        self._context.metrics.checkpoint(seconds)
-        self._log.debug(
-            "checkpoint",
-            position=place.offset,
-            notified=counts["notified"],
-            suppressed=counts["suppressed"] + counts["counted"],
-            dead_lettered=len(dead_letters),
-            owed=owed,
-            changed=len(checkpoint.cut.changes),
-            seconds=round(seconds, 4),
-        )
         self._is_state_gone = False
-        records = len(checkpoint.cut.changes) + 1
+        records = len(cut.changes) + 1
         if self._state_log is not None and not self._state_log.wrote(written.offset, records):
             self._write_all_again("it takes records before those that were written", written.offset)
         if self._writing_again is not None or self._moving.is_at_work or self._inbox.moves:
-            self._urgent.set()
+            self.urge()
         await self._context.turns.through(self._outbox.state_is_new(known))
-        await self._let_resolves_leave(checkpoint.cut)
+        await self._let_resolves_leave(cut)
 
     async def _let_resolves_leave(self, cut: Cut) -> None:
         """The state holds the intent now: what is still as it was in the cut may leave (design section 6.6)."""
@@ -794,12 +834,14 @@ class Task(OwnedPartition):
 
     # close
 
-    async def _withdraw(self, grace: float) -> None:
+    async def withdraw(self, grace: float) -> None:
+        """Take no more feedback, and let nothing more leave; requests that are on the wire have ``grace`` seconds."""
         if self._context.feedback is not None:
             self._context.feedback.detach(self._inbox)
         await self._context.delivery.withdraw(self._outbox, grace)
 
-    def _closed(self) -> None:
+    def closed(self) -> None:
+        """Let go of the alerts, bit by bit."""
         # Not by the way: a million alerts freed at once take half a second.
         self._context.turns.later(self.store.emptied())
         self._context.turns.later(self._outbox.emptied())
