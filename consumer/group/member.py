@@ -36,7 +36,7 @@ from consumer.partition.restore import StateRefused
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
 from consumer.waiting import unless_set
-from providers.retry import Backoff
+from providers.retry import Backoff, Restarts
 from state.anchors import Anchor
 
 TICK_SECONDS = 1.0
@@ -400,12 +400,12 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             self._clock,
             suspect,
         )
-        failures = 0
-        # What was released meanwhile is kept by nobody, or by another.
+        restarts = Restarts(self._backoff, self._clock.monotonic)
+        # Stop once this partition was revoked or has another supervisor.
         while self._supervisors.get(partition) is asyncio.current_task():
             task = self._tasks[partition] = self._make_task(source)
             self._topics.ask()
-            started = self._clock.monotonic()
+            restarts.begins()
             try:
                 await self._know(partition)
                 await task.run()
@@ -422,7 +422,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             except Exception as error:
                 # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
                 expected = isinstance(error, (*FAILURES, Refused, Unanswered))
-                failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
+                restarts.failed()
                 self._metrics.task_trouble()
                 self._troubles[partition] = error
                 self._restoring_since = self._clock.monotonic()
@@ -430,13 +430,13 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                     "task_trouble",
                     partition=partition.partition,
                     error=repr(error),
-                    failures=failures,
+                    failures=restarts.failures,
                     exc_info=None if expected else error,
                 )
             if task.has_checkpointed:
                 source = replace(source, suspect=None)  # what that showed is in the checkpoint
             source.pause()
-            await asyncio.sleep(self._backoff.wait(failures))
+            await asyncio.sleep(restarts.wait())
 
     async def _know(self, partition: TopicPartition) -> None:
         """See to it that the client knows a partition that was just added: whoever assigned it knew more.

@@ -30,7 +30,7 @@ from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
 from consumer.waiting import set_within
-from providers.retry import Backoff
+from providers.retry import Backoff, Restarts
 
 RESTORES_AT_A_TIME = 4
 """Partitions that are read back at the same time: each holds its whole state twice for a moment."""
@@ -87,17 +87,17 @@ class MemberRunner(ABC, Generic[T]):
             await asyncio.wait([watching])
 
     async def _run(self, stopping: asyncio.Event) -> None:
-        failures = 0
+        restarts = Restarts(self._backoff, self._clock.monotonic)
         while not stopping.is_set():
-            started = self._clock.monotonic()
+            restarts.begins()
             try:
                 await self._run_with_admin(stopping)
             except InstanceIdTaken:
                 raise
             except Exception as error:
-                failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
-                self._log.error("member_failed", error=repr(error), failures=failures)
-                await set_within(stopping, self._backoff.wait(failures))
+                restarts.failed()
+                self._log.error("member_failed", error=repr(error), failures=restarts.failures)
+                await set_within(stopping, restarts.wait())
             finally:
                 self._member = self._proofs = self._topics = None
 

@@ -246,7 +246,7 @@ class OwnedPartition(Generic[W]):
 
     async def _checkpoint(self, *, is_last: bool = False) -> None:
         async with self._lock:
-            # Behind one that failed none may follow: what it held is not in memory any more as it is in Kafka.
+            # After a failed commit nothing more may be committed: the changes it held are no longer in memory.
             if self._is_running and self._closing.is_set() == is_last:
                 await self._commit()
 
