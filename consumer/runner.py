@@ -22,9 +22,10 @@ from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.reading import decided_positions, partitions_of
-from consumer.partition.alerter import Alerter, TaskContext, alerting_task
+from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
+from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from consumer.repartition.counterpart import Counterpart
 from consumer.repartition.former_stage import FormerStage

@@ -21,8 +21,9 @@ from consumer.feedback.records import Command
 from consumer.feedback.records import Kind as CommandKind
 from consumer.input.commit_metadata import START_METADATA
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, TaskContext, alerting_task
+from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.owned import OwnedPartition
+from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings

@@ -29,7 +29,8 @@ from consumer.input.commit_metadata import BEGINNING_METADATA
 from consumer.input.progress import GroupPosition
 from consumer.kafka.partitioning import CERTAIN, Evidence, Partitioner
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, TaskContext, alerting_task
+from consumer.partition.alerter import Alerter, alerting_task
+from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -253,7 +254,7 @@ class Member:
 
     def _watch(self, alerter: Alerter) -> None:
         take = alerter._outbox.take
-        join, over = alerter._moving._join, alerter._over
+        join, over = alerter._moving._join, alerter.deeds._over
 
         def watched(dedup_key: str, route: str) -> Dispatch | None:
             leaving = take(dedup_key, route)
@@ -270,7 +271,7 @@ class Member:
             self._homes.ended(alert.dedup_key, self.number)
             return is_news
 
-        alerter._over = ending  # type: ignore[method-assign]
+        alerter.deeds._over = ending  # type: ignore[method-assign]
         alerter._outbox.take = watched  # type: ignore[method-assign]
         alerter._moving._join = joining  # type: ignore[method-assign]
 
@@ -432,7 +433,7 @@ class Homes:
     def _step_feed(self, number: int) -> None:
         member = self._member(number)
         member.reader.hand(1 + number // 6)
-        member.task.work.urge()
+        member.task.work.deeds.urge()
         self.loop.advance(INTERVAL)
 
     def _step_tick(self, number: int) -> None:
@@ -500,7 +501,7 @@ class Homes:
             self._decide(member, len(member.source.records))
             self.settle()
             member.reader.hand(1000)
-            member.task.work.urge()
+            member.task.work.deeds.urge()
             self.settle()
             self._step_commit(member.number)
             self.settle()

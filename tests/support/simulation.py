@@ -31,8 +31,9 @@ from consumer.events.keys import KeyTemplate
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import FRESH_SECONDS
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, TaskContext, alerting_task
+from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.owned import OwnedPartition
+from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits

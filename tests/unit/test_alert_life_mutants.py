@@ -13,8 +13,8 @@ from aiokafka.structs import RecordMetadata
 from msgspec import structs
 
 import consumer.alerting.outbox
-import consumer.partition.alerter
 import consumer.partition.checkpoint
+import consumer.partition.deeds
 import consumer.pipeline
 import providers.belonging
 from consumer.alerting.outbox import TaskOutbox
@@ -233,12 +233,13 @@ _bury, _make_room, _left = TaskOutbox._bury, TaskOutbox.make_room, TaskOutbox._l
 # the rules of design section 14
 
 
-def quiet_by_the_wall_clock(alerter: Alerter, now: float, at_most: int) -> list[Alert]:
-    seconds = alerter._context.pipeline.policy.quiet_seconds
-    if seconds is None or not alerter.task.progress.is_quiescent(now):
-        return []
-    wall = alerter._context.clock.wall()
-    return [alert for alert in alerter.store.longest_quiet(1e18) if wall - alert.decided >= seconds][:at_most]
+def quiet_by_the_wall_clock(alerter: Alerter) -> Iterator[None]:
+    seconds, now = alerter._context.pipeline.policy.quiet_seconds, alerter._context.clock.moment()
+    if seconds is not None and alerter.task.progress.is_quiescent(now.monotonic):
+        for alert in list(alerter.store.longest_quiet(1e18)):
+            if now.wall - alert.decided >= seconds:
+                alerter.deeds.end_quiet(alert)
+            yield
 
 
 def gives_up_by_the_wall_clock(outbox: TaskOutbox, age: float) -> float:
@@ -413,11 +414,11 @@ CLOSED_BY_BOTH: tuple[Step, ...] = (
 """A problem is over, today's key has closed its alert, and an event comes while the close by the retired one is on the
 wire, which lands late."""
 
-CHECKPOINT, OUTBOX, PIPELINE, ALERTER, BELONGING = (
+CHECKPOINT, OUTBOX, PIPELINE, DEEDS, BELONGING = (
     consumer.partition.checkpoint,
     consumer.alerting.outbox,
     consumer.pipeline,
-    consumer.partition.alerter,
+    consumer.partition.deeds,
     providers.belonging,
 )
 
@@ -454,9 +455,9 @@ MUTANTS = [
     mutant("a failed checkpoint counts as committed", Checkpoint, "commit", takes_a_failure_for_success,
            OFFSET, STATE, LOST, NO_INTENT),
     mutant("the position passes what is not decided", Alerter, "restore", restores_no_position, LOST, OFFSET),
-    mutant("a resolving alert still counts as the provider's", ALERTER, "over", still_has_it_when_resolving,
+    mutant("a resolving alert still counts as the provider's", DEEDS, "over", still_has_it_when_resolving,
            ONLY_HERE, walk=BACK_AND_REJECTED),
-    mutant("a trigger that is owed is not told before the resolve", ALERTER, "over", over_forgets_what_is_owed,
+    mutant("a trigger that is owed is not told before the resolve", DEEDS, "over", over_forgets_what_is_owed,
            LOST, OFFSET),
     mutant("two requests at a time about an alert", Delivery, "changed", asks_about_what_is_on_the_wire,
            TWO_AT_A_TIME),
@@ -474,7 +475,7 @@ MUTANTS = [
     mutant("what makes room is forgotten", OUTBOX, "overflowed", loses_what_it_makes_room_by, ORPHAN, LOST, OFFSET,
            tight=True),
     # time
-    mutant("quiet is read from the wall clock", Alerter, "_quiet", quiet_by_the_wall_clock, LIVE),
+    mutant("quiet is read from the wall clock", Alerter, "_end_quiet", quiet_by_the_wall_clock, LIVE),
     mutant("how long something is owed is read from the wall clock", TaskOutbox, "_left", gives_up_by_the_wall_clock,
            EARLY),
     # an integration is known by its key
@@ -496,7 +497,7 @@ MUTANTS = [
            due_and_its_former(resolves_what_it_has_left_at_once), frozenset({NO_INTENT, LIVE}), routed=True),
     mutant("an alert is gone when it is resolved, whatever it has left", OUTBOX, "resolve_answered",
            is_gone_when_resolved, ORPHAN, routed=True),
-    mutant("an alert is over, whatever it has left", ALERTER, "over", is_gone_when_over, ORPHAN, OUT_OF_REACH,
+    mutant("an alert is over, whatever it has left", DEEDS, "over", is_gone_when_over, ORPHAN, OUT_OF_REACH,
            routed=True),
     mutant("an alert is gone when its trigger is rejected, whatever it has left", OUTBOX, "trigger_refused",
            is_gone_when_rejected, ORPHAN, OUT_OF_REACH, routed=True, walk=REJECTED_ELSEWHERE),

@@ -10,7 +10,7 @@ import consumer.homes.moving
 from consumer.feedback.moves import HandOver
 from consumer.homes.moving import Moving
 from consumer.kafka.partitioning import Partitioner
-from consumer.partition.alerter import Alerter
+from consumer.partition.deeds import TaskDeeds
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY
 from tests.support.homes_simulation import Homes, Step, random_walk, simulate
@@ -149,7 +149,7 @@ A_LATE_EVENT_THAT_WAITS: list[Step] = [
 MUTANTS: dict[str, tuple[Any, str, object, list[Step] | int, str]] = {
     "only the home speaks": (Moving, "is_elsewhere", always(False), 0, CLOSED),
     "what comes late is forwarded": (Moving, "forwards", always(False), 18, CLOSED),
-    "an end knows its time": (Alerter, "_is_meant", always(True), 69, LIVE),
+    "an end knows its time": (TaskDeeds, "_is_meant", always(True), 69, LIVE),
     "the first trigger waits for the mark": (Moving, "awaits", always(False), AN_OLD_RESOLVE_UNDER_WAY, CLOSED),
     "ends are remembered": (Moving, "ended_at", always(None), 71, LOST),
     "quiet waits for all": (Moving, "_wants_to_know_all", always(False), A_LATE_EVENT_THAT_WAITS, LIVE),
