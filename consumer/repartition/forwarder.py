@@ -94,25 +94,49 @@ def forwarding_task(
 
 @dataclass(frozen=True, slots=True)
 class ForwarderCut:
-    """What a forwarder had decided at one moment."""
+    """What a forwarder had decided at one moment: the records, each with the partition that it goes to."""
 
-    forwarder: "Forwarder"
+    context: StageContext
     forwards: Sequence[tuple[int, FetchedRecord]]
     dead_letters: Sequence[DeadLetter]
     position: Position
 
     @property
     def facts(self) -> Mapping[str, int]:
-        """What `Cut.facts` says."""
+        """How much of what was committed."""
         return {"forwarded": len(self.forwards), "dead_lettered": len(self.dead_letters)}
 
     async def commit(self, producer: AIOKafkaProducer) -> RecordMetadata:
         """Commit all of it, or raise as `commit_transaction` does. Returns where the position is."""
-        return await commit_transaction(producer, lambda: self.forwarder.send(self, producer))
+        return await commit_transaction(producer, lambda: self._send(producer))
 
     async def committed(self, written: RecordMetadata) -> None:
         """It is forwarded."""
-        self.forwarder.forwarded(len(self.forwards))
+        self.context.metrics.events("forwarded", len(self.forwards))
+
+    async def _send(self, producer: AIOKafkaProducer) -> RecordMetadata:
+        # First what can be refused: then nothing else has been sent for nothing.
+        await self.context.letterbox.post(producer, self.dead_letters)
+        sends = await send_batched(producer, self._records(), self.context.turns)
+        try:
+            written = await asyncio.gather(*sends)
+        except InvalidTimestampError as error:
+            raise Refused(error, is_mended=self.context.stamps.refused()) from error
+        return written[-1]
+
+    def _records(self) -> Iterator[Outgoing]:
+        stage, place = self.context.stage, self.position
+        topic = stage.pipeline.input_topic
+        for partition, record in self.forwards:
+            timestamp = self._timestamp(record)
+            yield Outgoing(topic, partition, record.key, record.value, tuple(record.headers), timestamp)
+        now = self.context.record_clock.now()
+        yield Outgoing(stage.positions_topic, place.partition, CHECKPOINT_KEY, encode_position(place), timestamp=now)
+
+    def _timestamp(self, record: FetchedRecord) -> int | None:
+        """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""
+        ahead = record.timestamp > (self.context.clock.wall() + AHEAD_SECONDS) * 1000
+        return self.context.record_clock.now() if ahead or self.context.stamps.are_renewed else record.timestamp
 
 
 class Forwarder(Work):
@@ -184,42 +208,7 @@ class Forwarder(Work):
         place = self.task.place()
         if not self._forwards and not self.task.waiting and place == self.task.checkpointed:
             return None
-        cut = ForwarderCut(self, self._forwards, self.task.waiting.cut(), place)
+        cut = ForwarderCut(self._context, self._forwards, self.task.waiting.cut(), place)
         self._forwards, self._forward_bytes = [], 0
         self.task.pauses.let_go(Pause.FORWARDS)
         return cut
-
-    def forwarded(self, count: int) -> None:
-        """So many records are forwarded, and committed."""
-        self._context.metrics.events("forwarded", count)
-
-    async def send(self, cut: ForwarderCut, producer: AIOKafkaProducer) -> RecordMetadata:
-        """Send all of it in the transaction that is open. Returns where the position is."""
-        # First what can be refused: then nothing else has been sent for nothing.
-        await self._context.letterbox.post(producer, cut.dead_letters)
-        sends = await send_batched(producer, self._records(cut), self._context.turns)
-        try:
-            written = await asyncio.gather(*sends)
-        except InvalidTimestampError as error:
-            raise Refused(error, is_mended=self._context.stamps.refused()) from error
-        return written[-1]
-
-    def _records(self, cut: ForwarderCut) -> Iterator[Outgoing]:
-        stage = self._context.stage
-        for partition, record in cut.forwards:
-            timestamp = self._timestamp(record)
-            yield Outgoing(
-                stage.pipeline.input_topic, partition, record.key, record.value, tuple(record.headers), timestamp
-            )
-        yield Outgoing(
-            stage.positions_topic,
-            self.task.source.partition.partition,
-            CHECKPOINT_KEY,
-            encode_position(cut.position),
-            timestamp=self._context.record_clock.now(),
-        )
-
-    def _timestamp(self, record: FetchedRecord) -> int | None:
-        """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""
-        ahead = record.timestamp > (self._context.clock.wall() + AHEAD_SECONDS) * 1000
-        return self._context.record_clock.now() if ahead or self._context.stamps.are_renewed else record.timestamp

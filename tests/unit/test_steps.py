@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -14,7 +13,7 @@ from msgspec.structs import replace
 from consumer.alerting.outbox import _Moments
 from consumer.clock import Clock
 from consumer.partition.checkpoint import divided
-from consumer.repartition.forwarder import Forwarder, ForwarderCut, Stamps
+from consumer.repartition.forwarder import ForwarderCut, Stamps
 from consumer.turns import Turns
 from state import written
 from state.alert import Alert, Owed, Status
@@ -288,13 +287,11 @@ def test_a_stage_forwards_in_slices() -> None:
         stamps=Stamps(clock),
         turns=work.turns(10.0),
     )
-    task: Any = SimpleNamespace(source=SimpleNamespace(partition=TopicPartition("events", 3)))
-    forwarder = Forwarder(task, context)
     record: Any = Record("events", 3, 0, 7, b"k", b"{}")
     producer: Any = Producer(work)
     forwards = [(number % 2, record) for number in range(MANY)]
-    cut = ForwarderCut(forwarder, forwards, [], Position("events", 3, MANY))
-    sending = loop.create_task(forwarder.send(cut, producer))
+    cut = ForwarderCut(context, forwards, [], Position("events", 3, MANY))
+    sending = loop.create_task(cut._send(producer))
     loop.complete(work.watch(sending))
     sending.result()
     assert work.longest <= 11.0
