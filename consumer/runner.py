@@ -16,6 +16,7 @@ from consumer.config.service import RateLimit, RouteSettings
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.group.membership import RESTORES_AT_A_TIME, MemberRunner
+from consumer.group.subscription import Subscription
 from consumer.homes.whole_input import WholeInput
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import QUIESCENT_SECONDS
@@ -145,11 +146,13 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             return alerting_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
-            topic=pipeline.input_topic,
-            group_id=pipeline.group_id,
-            follower=pipeline.state_topic,
-            # All that the stage has ever forwarded is for us: where to begin was asked when it began.
-            start_from=config.kafka.start_from if self.stage is None else "earliest",
+            subscription=Subscription(
+                topic=pipeline.input_topic,
+                group_id=pipeline.group_id,
+                checkpoints=pipeline.state_topic,
+                # All that the stage has ever forwarded is for us: where to begin was asked when it began.
+                start_from=config.kafka.start_from if self.stage is None else "earliest",
+            ),
             consumer=consumer,
             admin=admin,
             proofs=proofs,
@@ -277,11 +280,13 @@ class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
             return forwarding_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
-            topic=stage.input_topic,
-            group_id=stage.group_id,
-            before=stage.pipeline.group_id,
-            follower=stage.positions_topic,
-            start_from=config.kafka.start_from,
+            subscription=Subscription(
+                topic=stage.input_topic,
+                group_id=stage.group_id,
+                checkpoints=stage.positions_topic,
+                start_from=config.kafka.start_from,
+                before=stage.pipeline.group_id,
+            ),
             consumer=consumer,
             admin=admin,
             proofs=proofs,

@@ -16,8 +16,9 @@ from consumer.dlq.letterbox import Letterbox
 from consumer.group.member import GroupMember, Sender
 from consumer.group.standstill import Standstill
 from consumer.group.state_watch import StateWatch
+from consumer.group.subscription import Subscription
 from consumer.group.topic_watch import TopicWatch
-from consumer.input.partition_input import PartitionInput, StartFrom
+from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import GroupPosition
 from consumer.kafka.clients import KafkaClients, start_client
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
@@ -127,31 +128,25 @@ class MemberRunner(ABC, Generic[T]):
     def _new_member(
         self,
         *,
-        topic: str,
-        group_id: str,
-        follower: str,
-        start_from: StartFrom,
+        subscription: Subscription,
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
         proofs: Proofs,
         sender: Sender | None,
         metrics: PipelineMetrics,
         make_task: Callable[[PartitionInput], T],
-        before: str | None = None,
     ) -> GroupMember[T]:
-        """``follower`` is the topic of the checkpoints: it must have as many partitions as ``topic``. ``before`` is the
-        group that may have read the topic before this one."""
-        kafka = self._config.kafka
+        kafka, checkpoints = self._config.kafka, subscription.checkpoints
         self._proofs = proofs
-        spec = follower_of(self._config, follower)
-        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), follower, self._log)
+        spec = follower_of(self._config, checkpoints)
+        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), checkpoints, self._log)
         instance_id = None
         if kafka.group_instance_id is not None:
             instance_id = InstanceId(
                 kafka.group_instance_id,
                 self._clients.process,
                 admin=admin,
-                group_id=group_id,
+                group_id=subscription.group_id,
                 clock=self._clock,
                 log=self._log,
             )
@@ -159,12 +154,8 @@ class MemberRunner(ABC, Generic[T]):
             clients=self._clients,
             consumer=consumer,
             admin=admin,
-            topic=topic,
-            group_id=group_id,
+            subscription=subscription,
             instance_id=instance_id,
-            start_from=start_from,
-            checkpoints=follower,
-            before=before,
             drain_seconds=kafka.rebalance_timeout / 2,
             proofs=proofs,
             sender=sender,
@@ -174,7 +165,7 @@ class MemberRunner(ABC, Generic[T]):
             clock=self._clock,
             log=self._log,
             topics=self._topics,
-            watch_state=lambda running: StateWatch(self._clients, follower, running, self._log),
+            watch_state=lambda running: StateWatch(self._clients, checkpoints, running, self._log),
             turns=self._turns,
         )
         return self._member
