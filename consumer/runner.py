@@ -1,8 +1,7 @@
 """One pipeline in this process, and the stage that may be before it: their clients and members of their groups."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -36,7 +35,7 @@ from consumer.repartition.stage_progress import StageProgress
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
-from consumer.turns import Turns
+from consumer.waiting import meanwhile
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.http import HttpSender
@@ -92,7 +91,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
         self._delivery.start()
         try:
-            async with _running(self._turns):
+            async with meanwhile(self._turns.run()):
                 await super().run(stopping)
         finally:
             await self._delivery.close()
@@ -160,7 +159,8 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             metrics=self._metrics,
             make_task=make_task,
         )
-        async with feedback.reading(), _running(stage_progress), _running(whole):
+        follows = nullcontext() if stage_progress is None else meanwhile(stage_progress.run())
+        async with meanwhile(feedback.run()), follows, meanwhile(whole.run()):
             await member.run(stopping, config.delivery.shutdown_grace)
 
     def _former_stage(self, admin: AIOKafkaAdminClient) -> FormerStage:
@@ -318,19 +318,6 @@ class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
                 )
             )
         return PipelineState(partitions=tuple(partitions), ignored=self._stage.pipeline.decoder.ignored)
-
-
-@asynccontextmanager
-async def _running(work: StageProgress | WholeInput | Turns | None) -> AsyncIterator[None]:
-    if work is None:
-        yield
-        return
-    running = asyncio.create_task(work.run())
-    try:
-        yield
-    finally:
-        running.cancel()
-        await asyncio.wait((running,))
 
 
 def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:

@@ -7,8 +7,7 @@ its troubles is a trouble of a task.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -118,17 +117,7 @@ class FeedbackReader:
         found = await self._clients.watermarks(*self._reading)
         return {tp.partition: watermarks.high for tp, watermarks in found.items()}
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
-        """Read for the length of the block."""
-        reading = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            reading.cancel()
-            await asyncio.wait([reading])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         """Read until cancelled; after trouble, begin again with a new consumer."""
         restarts = Restarts(self._backoff, asyncio.get_running_loop().time)
         while True:

@@ -30,7 +30,7 @@ from consumer.partition.ownership import Proofs
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
-from consumer.waiting import set_within
+from consumer.waiting import meanwhile, set_within
 from providers.retry import Backoff, Restarts
 
 RESTORES_AT_A_TIME = 4
@@ -80,12 +80,8 @@ class MemberRunner(ABC, Generic[T]):
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
-        watching = asyncio.create_task(self._watch())
-        try:
+        async with meanwhile(self._watch()):
             await self._run(stopping)
-        finally:
-            watching.cancel()
-            await asyncio.wait([watching])
 
     async def _run(self, stopping: asyncio.Event) -> None:
         restarts = Restarts(self._backoff, self._clock.monotonic)
