@@ -21,10 +21,11 @@ from consumer.decisions import (
     Triggered,
 )
 from consumer.dlq.dead_letter import Stage
-from consumer.feedback.records import Command, Kind
+from consumer.feedback.records import Command, Kind, Replay
 from consumer.homes.moving import Moving
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.task_context import TaskContext
+from consumer.pipeline import Elsewhere
 from state.alert import Alert, Ending, over
 from state.remembered_ends import End
 from state.store import Store
@@ -35,8 +36,10 @@ _OUTCOME_OF_STAGE = {Stage.DECODE: "poison", Stage.STALE: "stale", Stage.DECIDE:
 
 
 class TaskDeeds:
-    """The deeds of one task (`consumer.homes.moving.Deeds`), and what it does them by: its ``outbox``, its ``inbox``,
-    and what it knows of homes (``moving``). ``has_decided_all_before`` says whether no former input is left.
+    """The deeds of one task: those that `consumer.homes.moving` and `consumer.alerting.inbox` ask for, and its own.
+
+    It does them by its ``outbox``, its ``inbox``, and what it knows of homes (``moving``). ``has_decided_all_before``
+    says whether no former input is left.
     """
 
     def __init__(
@@ -84,19 +87,11 @@ class TaskDeeds:
             pipeline=context.pipeline,
             partition=source.partition.partition,
             store=store,
+            deeds=self,
             clock=context.clock,
             metrics=context.metrics,
             log=log,
-            is_running=lambda: self.is_running,
-            waits=lambda dedup_key: context.delivery.is_busy(self.outbox, dedup_key),
-            has_room=lambda replay: self.outbox.has_room_for(replay, task.position),
-            changed=self._changed_by_feedback,
-            ended=self._ended_by_feedback,
-            decided=self._replayed,
             soon=lambda work: asyncio.get_running_loop().call_soon(work),
-            elsewhere=lambda: self.moving.elsewhere,
-            commanded=self._commanded,
-            arrived=self.urge,
         )
 
     @property
@@ -195,7 +190,7 @@ class TaskDeeds:
         self.urge()
         return True
 
-    def _replayed(self, decision: Replayed) -> None:
+    def replayed(self, decision: Replayed) -> None:
         """A dead letter was decided again, like an event (but it is none of the input's)."""
         if isinstance(decision, BelongsElsewhere):
             self.moving.forward(decision.record, decision.home_key, is_replay=True)
@@ -258,18 +253,29 @@ class TaskDeeds:
 
     # what operators say, and what is answered
 
-    def _commanded(self, command: Command) -> None:
+    @property
+    def elsewhere(self) -> Elsewhere | None:
+        """What it knows of other tasks; None while homes have never moved."""
+        return self.moving.elsewhere
+
+    def has_room_for(self, replay: Replay) -> bool:
+        """Whether the replay's route takes more to owe."""
+        return self.outbox.has_room_for(replay, self._task.position)
+
+    def commanded(self, command: Command) -> None:
         """What an operator has resolved may come from another partition only now: no later than it was seen, for
         whatever has occurred since may be another life of the key, or worse."""
         if command.kind is Kind.RESOLVE:
             at = max((one.last_seen for one in command.seen), default=command.at)
             self.moving.ended(End(command.dedup_key, at))
 
-    def _changed_by_feedback(self, alert: Alert) -> None:
+    def changed_by_feedback(self, alert: Alert) -> None:
+        """An operator has acknowledged the alert, or said that it is over: what is owed of that may leave."""
         self.urge()
         self.outbox.owes(alert)
 
-    def _ended_by_feedback(self, dedup_key: str) -> None:
+    def ended_by_feedback(self, dedup_key: str) -> None:
+        """An operator has said that the alert is over, of which nobody was told."""
         alert = self._store.get(dedup_key)
         self._store.drop(dedup_key)
         if alert is not None:

@@ -45,7 +45,7 @@ class World:
         self.on_the_wire: set[str] = set()
         self.ended: list[str] = []
         self.soon: list[Callable[[], None]] = []
-        self.commanded: list[Command] = []
+        self.commands: list[Command] = []
         self.has_room = self.is_running = True
         pipeline: Any = SimpleNamespace(
             provider=SimpleNamespace(name="pagerduty"),
@@ -62,15 +62,36 @@ class World:
             clock=Clock(lambda: 100.0, lambda: 0.0),
             metrics=metrics,
             log=log,
-            is_running=lambda: self.is_running,
-            waits=self.on_the_wire.__contains__,
-            has_room=lambda replay: self.has_room,
-            changed=self.changed.append,
-            ended=self.ended.append,
-            decided=self.decided.append,
+            deeds=self,
             soon=self.soon.append,
-            commanded=self.commanded.append,
         )
+
+    # what a task does about feedback
+
+    elsewhere = None
+
+    def is_busy(self, dedup_key: str) -> bool:
+        return dedup_key in self.on_the_wire
+
+    def has_room_for(self, replay: Replay) -> bool:
+        return self.has_room
+
+    def commanded(self, command: Command) -> None:
+        self.commands.append(command)
+
+    def changed_by_feedback(self, alert: Alert) -> None:
+        self.changed.append(alert)
+
+    def ended_by_feedback(self, dedup_key: str) -> None:
+        self.ended.append(dedup_key)
+
+    def replayed(self, decision: Replayed) -> None:
+        self.decided.append(decision)
+
+    def urge(self) -> None:
+        pass
+
+    # what happens
 
     def has(self, dedup_key: str) -> None:
         """There is an open alert that the provider has."""
@@ -243,7 +264,7 @@ def test_the_end_that_is_remembered_for_what_is_on_its_way_is_that_of_what_is_me
     seen = seen_of(world.alert("a"))
     world.occurs("a", Severity.CRITICAL, now=2.0)
     world.hand(command("a", Kind.RESOLVE, "pagerduty", seen), command("not here", Kind.RESOLVE, "pagerduty", seen))
-    assert [one.dedup_key for one in world.commanded] == ["not here"], "what is ignored ends nothing that comes later"
+    assert [one.dedup_key for one in world.commands] == ["not here"], "what is ignored ends nothing that comes later"
 
 
 # in order
