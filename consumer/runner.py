@@ -1,8 +1,7 @@
 """One pipeline in this process, and the stage that may be before it: their clients and members of their groups."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -16,24 +15,27 @@ from consumer.config.service import RateLimit, RouteSettings
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.group.membership import RESTORES_AT_A_TIME, MemberRunner
+from consumer.group.subscription import Subscription
 from consumer.homes.whole_input import WholeInput
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.reading import decided_positions, partitions_of
+from consumer.partition.alerter import Alerter, alerting_task
+from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
-from consumer.partition.task import Task, TaskContext
+from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from consumer.repartition.counterpart import Counterpart
 from consumer.repartition.former_stage import FormerStage
-from consumer.repartition.forwarder import Forwarder, StageContext, Stamps
+from consumer.repartition.forwarder import Forwarder, StageContext, Stamps, forwarding_task
 from consumer.repartition.stage import Repartition
 from consumer.repartition.stage_progress import StageProgress
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
-from consumer.turns import Turns
+from consumer.waiting import meanwhile
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.http import HttpSender
@@ -44,7 +46,7 @@ PARTITIONERS = {"auto": None, "murmur2": Partitioner.MURMUR2, "crc32": Partition
 """What ``kafka.partitioner`` can be."""
 
 
-class PipelineRunner(MemberRunner[Task]):
+class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
     """Keeps one pipeline running. ``stage`` is what stands before it, if its events have to be repartitioned."""
 
     def __init__(
@@ -89,7 +91,7 @@ class PipelineRunner(MemberRunner[Task]):
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
         self._delivery.start()
         try:
-            async with _running(self._turns):
+            async with meanwhile(self._turns.run()):
                 await super().run(stopping)
         finally:
             await self._delivery.close()
@@ -113,7 +115,7 @@ class PipelineRunner(MemberRunner[Task]):
             progress=self.group_progress,
             decided=partial(decided_positions, self._clients, pipeline.state_topic, pipeline.input_topic),
             feedback_ends=feedback.high_watermarks,
-            is_needed=lambda: any(task.wants_to_know_all for task in self.tasks.values()),
+            is_needed=lambda: any(task.work.wants_to_know_all for task in self.tasks.values()),
             grown=consumer._client.force_metadata_update,  # so that the group shares out the new ones at once
             clock=clock,
             log=self._log,
@@ -139,15 +141,17 @@ class PipelineRunner(MemberRunner[Task]):
             turns=self._turns,
         )
 
-        def make_task(source: PartitionInput) -> Task:
-            return Task(source, context, self._log.bind(partition=source.partition.partition))
+        def make_task(source: PartitionInput) -> OwnedPartition[Alerter]:
+            return alerting_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
-            topic=pipeline.input_topic,
-            group_id=pipeline.group_id,
-            follower=pipeline.state_topic,
-            # All that the stage has ever forwarded is for us: where to begin was asked when it began.
-            start_from=config.kafka.start_from if self.stage is None else "earliest",
+            subscription=Subscription(
+                topic=pipeline.input_topic,
+                group_id=pipeline.group_id,
+                checkpoints=pipeline.state_topic,
+                # All that the stage has ever forwarded is for us: where to begin was asked when it began.
+                start_from=config.kafka.start_from if self.stage is None else "earliest",
+            ),
             consumer=consumer,
             admin=admin,
             proofs=proofs,
@@ -155,7 +159,8 @@ class PipelineRunner(MemberRunner[Task]):
             metrics=self._metrics,
             make_task=make_task,
         )
-        async with feedback.reading(), _running(stage_progress), _running(whole):
+        follows = nullcontext() if stage_progress is None else meanwhile(stage_progress.run())
+        async with meanwhile(feedback.run()), follows, meanwhile(whole.run()):
             await member.run(stopping, config.delivery.shutdown_grace)
 
     def _former_stage(self, admin: AIOKafkaAdminClient) -> FormerStage:
@@ -196,7 +201,7 @@ class PipelineRunner(MemberRunner[Task]):
         partitions = []
         tasks, ends = (member.tasks, member.ends) if member is not None else ({}, {})
         for partition, task in sorted(tasks.items()):
-            store, end = task.store, ends.get(partition)
+            store, end = task.work.store, ends.get(partition)
             since = store.oldest_owed_since()
             partitions.append(
                 PartitionState(
@@ -208,7 +213,7 @@ class PipelineRunner(MemberRunner[Task]):
                     lag=max(0, end - task.position) if end is not None and task.is_running else None,
                     is_running=task.is_running,
                     is_paused=task.is_paused,
-                    unreadable=task.left_alone.count,
+                    unreadable=task.work.left_alone.count,
                     hidden=task.progress.hidden_seconds(self._clock.monotonic()) if task.is_running else None,
                 )
             )
@@ -224,7 +229,7 @@ class PipelineRunner(MemberRunner[Task]):
         )
 
 
-class RepartitionRunner(MemberRunner[Forwarder]):
+class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
     """Keeps the repartition stage before one pipeline running. ``partitions`` is how many the pipeline's input has now;
     it is asked again for each task that is built."""
 
@@ -271,15 +276,17 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             turns=self._turns,
         )
 
-        def make_task(source: PartitionInput) -> Forwarder:
-            return Forwarder(source, context, self._log.bind(partition=source.partition.partition))
+        def make_task(source: PartitionInput) -> OwnedPartition[Forwarder]:
+            return forwarding_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
-            topic=stage.input_topic,
-            group_id=stage.group_id,
-            before=stage.pipeline.group_id,
-            follower=stage.positions_topic,
-            start_from=config.kafka.start_from,
+            subscription=Subscription(
+                topic=stage.input_topic,
+                group_id=stage.group_id,
+                checkpoints=stage.positions_topic,
+                start_from=config.kafka.start_from,
+                before=stage.pipeline.group_id,
+            ),
             consumer=consumer,
             admin=admin,
             proofs=proofs,
@@ -311,19 +318,6 @@ class RepartitionRunner(MemberRunner[Forwarder]):
                 )
             )
         return PipelineState(partitions=tuple(partitions), ignored=self._stage.pipeline.decoder.ignored)
-
-
-@asynccontextmanager
-async def _running(work: StageProgress | WholeInput | Turns | None) -> AsyncIterator[None]:
-    if work is None:
-        yield
-        return
-    running = asyncio.create_task(work.run())
-    try:
-        yield
-    finally:
-        running.cancel()
-        await asyncio.wait((running,))
 
 
 def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:

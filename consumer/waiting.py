@@ -1,7 +1,8 @@
-"""Waiting for an event no longer than a while, and for work no longer than until an event."""
+"""Waiting for an event no longer than a while, for work no longer than until an event, and work beside a block."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,3 +29,15 @@ async def unless_set(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | 
         working.cancel()
         asked.cancel()
         await asyncio.wait((working, asked))
+
+
+@asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Do this work, which goes on for ever, for the length of the block: at its end it is cancelled, and has come to
+    its own. What the work raises is for itself to tell: nobody hears of it here."""
+    working = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.wait((working,))

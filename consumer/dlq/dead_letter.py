@@ -10,6 +10,7 @@ what it lacks, so that nobody takes a part for the whole (design section 15).
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from state.violation import Record
@@ -35,6 +36,21 @@ Encoded = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 """Key, value and headers of a Kafka record."""
 
 
+class Stage(StrEnum):
+    """Where the way of a record has ended, as dead letters say it."""
+
+    DECODE = "decode"
+    """It is poison: it holds no valid event."""
+    STALE = "stale"
+    """Its event is too old to page anybody."""
+    DECIDE = "decide"
+    """A fault of this program makes it undecidable."""
+    DELIVER = "deliver"
+    """The provider rejected what it led to, or that was owed for too long."""
+    INGEST = "ingest"
+    """It was posted, and was poison before it got into the input."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """What the original was of which a dead letter holds only a part.
@@ -53,7 +69,7 @@ class Cut:
 class DeadLetter:
     """What could not become a notification, and why.
 
-    ``stage`` is where it ended: ``decode`` (poison), ``deliver`` (rejected or given up), ``stale`` (too old to page).
+    ``stage`` is where it ended: a `Stage`, or in a dead letter that was read whatever a later release has written.
     ``error_class`` is a word for filters and metrics, ``error`` the text for people. ``retryable`` says whether a
     replay can help. ``attempts`` counts requests, from ``first_attempt`` to ``last_attempt`` (seconds since the epoch;
     None without any). ``occurrences`` were counted into it, at offsets from ``first_offset`` to ``last_offset``.

@@ -7,8 +7,7 @@ its troubles is a trouble of a task.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -21,7 +20,7 @@ from consumer.feedback.records import Feedback, MalformedFeedback, decode_feedba
 from consumer.input.look import STALE_END_SECONDS, STALE_END_TRIES
 from consumer.kafka.clients import KafkaClients, started
 from consumer.telemetry.metrics import PipelineMetrics
-from providers.retry import Backoff
+from providers.retry import Backoff, Restarts
 
 FETCH_TIMEOUT_MS = 500
 FETCH_RECORDS = 500
@@ -118,32 +117,22 @@ class FeedbackReader:
         found = await self._clients.watermarks(*self._reading)
         return {tp.partition: watermarks.high for tp, watermarks in found.items()}
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
-        """Read for the length of the block."""
-        reading = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            reading.cancel()
-            await asyncio.wait([reading])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         """Read until cancelled; after trouble, begin again with a new consumer."""
-        failures, loop = 0, asyncio.get_running_loop()
+        restarts = Restarts(self._backoff, asyncio.get_running_loop().time)
         while True:
             await self._has_arrival.wait()
             if not self._inboxes:  # it has left again
                 self._has_arrival.clear()
                 continue
-            started = loop.time()
+            restarts.begins()
             try:
                 await self._read()
             except Exception as error:  # operators wait, people are still told
-                failures = 1 if loop.time() - started > self._backoff.maximum else failures + 1
-                self._log.error("feedback_trouble", error=repr(error), failures=failures)
+                restarts.failed()
+                self._log.error("feedback_trouble", error=repr(error), failures=restarts.failures)
                 self._has_arrival.set()
-                await asyncio.sleep(self._backoff.wait(failures))
+                await asyncio.sleep(restarts.wait())
 
     async def _read(self) -> None:
         """Read for as long as there are tasks and the topic stays as it is."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.decisions import DecidedHere, Ended
 from consumer.events.event import FetchedRecord
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, Sender
@@ -21,7 +22,7 @@ from consumer.homes.home import Homes, Place, decode_homes, encode_homes
 from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import Evidence, Partitioner, Scheme
-from consumer.pipeline import Decision, Elsewhere, Pipeline
+from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
 from state.alert import Alert, restored
 from state.joined import joined
@@ -81,12 +82,12 @@ class Deeds(Protocol):
         """What was known of it here is over by what was handed over, and has left the store."""
         ...
 
-    def ending(self, decision: Decision) -> Iterator[None]:
+    def ending(self, ended: Ended) -> Iterator[None]:
         """End what a decision ends, in steps."""
         ...
 
-    def decided_beside(self, decision: Decision) -> None:
-        """A record that was forwarded has been decided."""
+    def decided_beside(self, decision: DecidedHere) -> Iterator[None]:
+        """A record that was forwarded has been decided: do what was decided, in steps."""
         ...
 
     def undecidable_beside(self, record: Record, error: Exception) -> None:
@@ -562,12 +563,8 @@ class Moving:
             self._log.error("decision_failed", offset=record.offset, of_partition=record.partition, exc_info=error)
             self._deeds.undecidable_beside(record, error)
             return
-        if decision is None:
-            return
-        if decision.ends is not None:
-            yield from self._deeds.ending(decision)
-        else:
-            self._deeds.decided_beside(decision)
+        if decision is not None:
+            yield from self._deeds.decided_beside(decision)
 
     def _end(self, end: End) -> Iterator[None]:
         subject = end.subject
@@ -575,7 +572,7 @@ class Moving:
             ends = self._store.keys_of_session(subject.removeprefix(session("")))
         else:
             ends = [subject]
-        yield from self._deeds.ending(Decision(ends=ends, end=end))
+        yield from self._deeds.ending(Ended(dedup_keys=ends, end=end))
 
     def _join(self, handed: Alert) -> None:
         written = self._pipeline.placed(restored(handed, self._clock.wall()))

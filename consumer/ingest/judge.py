@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consumer.config import UNKEYED
-from consumer.dlq.dead_letter import DeadLetter
+from consumer.dlq.dead_letter import DeadLetter, Stage
 from consumer.events.event import SecurityEvent
 from consumer.events.filter import SESSION_END
 from consumer.events.keys import LACKING, value_of
@@ -12,7 +12,7 @@ from consumer.events.schema import Poison, read_event, read_gate
 from state.violation import SEVERITY_BY_LABEL, Record
 
 NAME = "ingest"
-"""What stands in the place of a provider in the dead letters of the way in, and as their stage."""
+"""What stands in the place of a provider in the dead letters of the way in."""
 
 _NOWHERE = -1
 """Partition and offset of what was never a record."""
@@ -82,7 +82,7 @@ def letter_of(unfit: Unfit, topic: str, now: float) -> DeadLetter:
     return DeadLetter(
         record=Record(topic, _NOWHERE, _NOWHERE, int(now * 1000), None, unfit.value),
         provider=NAME,
-        stage=NAME,
+        stage=Stage.INGEST,
         event_id=poison.event_id,
         error_class=poison.error_class,
         error=f"{poison.path}: {poison.reason}" if poison.path else poison.reason,

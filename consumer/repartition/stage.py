@@ -47,9 +47,7 @@ class Repartition:
 
     def undecidable(self, record: FetchedRecord, error: Exception) -> DeadLetter:
         """The decision on a record that a fault of this program makes undecidable."""
-        dead_letter = self.pipeline.undecidable(record, error).dead_letter
-        assert dead_letter is not None
-        return dead_letter
+        return self.pipeline.undecidable(record, error).dead_letter
 
     def _key(self, event: SecurityEvent) -> str:
         """By session where the template has it, so that a session's end meets its alerts; else by dedup key.

@@ -15,8 +15,6 @@ from consumer.feedback.records import history_of
 from consumer.kafka.reading import Offsets, read
 from consumer.replay.replayed import decode_mark
 
-POISON_STAGE = "decode"
-
 CLASSES: Final = ("given_up", "internal_error", "overflow", "stale", "undecodable", *get_args(ErrorClass))
 """The error classes that a dead letter can have, but for those of what a provider has rejected (`is_class`)."""
 

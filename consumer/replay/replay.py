@@ -19,12 +19,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from consumer.dlq.dead_letter import Stage
 from consumer.feedback.records import replay_headers
 from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.kafka.group_offsets import coordinated, group_offsets
 from consumer.kafka.group_removal import delete_groups
 from consumer.kafka.reading import Offsets, bounds, hidden_ends
-from consumer.replay.letters import POISON_STAGE, Selection, StoredLetter, Tasks, has_task, stored_letters
+from consumer.replay.letters import Selection, StoredLetter, Tasks, has_task, stored_letters
 from consumer.replay.replayed import encode_mark, find_replays
 from providers.errors import UserError
 
@@ -122,7 +123,7 @@ class Plan:
             return Skipped.CUT
         if letter.record.offset < 0:
             return Skipped.NO_RECORD
-        if letter.stage == POISON_STAGE and not self.poison:
+        if letter.stage == Stage.DECODE and not self.poison:
             return Skipped.POISON
         if not has_task(letter, self.tasks):
             return Skipped.NO_TASK

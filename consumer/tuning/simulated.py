@@ -14,13 +14,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from heapq import heappop, heappush
+from typing import assert_never
 
 from msgspec import Struct
 
 from consumer.clock import Moment
+from consumer.decisions import (
+    BelongsElsewhere,
+    Counted,
+    DeadLettered,
+    Decision,
+    Emptied,
+    Ended,
+    Suppressed,
+    Triggered,
+)
 from consumer.events.event import FetchedRecord, SecurityEvent, violation_of
-from consumer.pipeline import Decision, Pipeline
-from state.alert import Alert, Due, Ending, Outcome, Owed, due, resolve_answered, trigger_accepted
+from consumer.pipeline import Pipeline
+from state.alert import Alert, Due, Ending, Owed, due, resolve_answered, trigger_accepted
 from state.endings import end_alert, is_to_be_forgotten, quiet_alerts
 from state.store import Store
 
@@ -157,18 +168,23 @@ class Simulated:
         outcomes = self.outcomes
         if decision.unexpected_key is not None and record.topic:  # an event alone has no record
             outcomes["unexpected_key"] += 1
-        if decision.alert is not None:
-            return self._tell(task, decision.alert, decision.event, at)
-        if decision.outcome is Outcome.SUPPRESSED:
-            outcomes["suppressed"] += 1
-            task.changes += 1
-        elif decision.ends is not None:
-            for dedup_key in decision.ends:
-                self._end(task, dedup_key, Ending.SESSION_END, at)
-        elif decision.dead_letter is not None:
-            outcomes[decision.dead_letter.stage] += 1
-        elif decision.tombstone:
-            outcomes["tombstone"] += 1
+        match decision:
+            case Triggered(alert=alert, event=event) | Counted(alert=alert, event=event):
+                return self._tell(task, alert, event, at)
+            case Suppressed():
+                outcomes["suppressed"] += 1
+                task.changes += 1
+            case Ended(dedup_keys=dedup_keys):
+                for dedup_key in dedup_keys:
+                    self._end(task, dedup_key, Ending.SESSION_END, at)
+            case DeadLettered(dead_letter=dead_letter):
+                outcomes[dead_letter.stage] += 1
+            case Emptied():
+                outcomes["tombstone"] += 1
+            case BelongsElsewhere():  # there is one task for all
+                raise AssertionError("homes never move here")
+            case _:
+                assert_never(decision)
         return None
 
     def _tell(self, task: _Task, alert: Alert, event: SecurityEvent | None, at: float) -> Said:

@@ -13,13 +13,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from providers.sandbox import Answer, Fault, Hang
-from tests.chaos.account import ENDING
 from tests.chaos.faults import MISSED_SECONDS, SILENT_SECONDS, SKEWED, Scene
 from tests.chaos.foreign import transaction
 from tests.chaos.growth import grow
 from tests.chaos.happened import Refusal, Window
 from tests.chaos.keying import dedup_key, session_of
 from tests.chaos.members import Odd
+from tests.chaos.problem import ENDING
 from tests.chaos.setting import QUIET_SECONDS, SHARED_KEY
 from tests.support.kafka import unique
 from tests.support.service import API_KEY

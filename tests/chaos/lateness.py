@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from providers.sandbox import Entry, Sandbox
-from tests.chaos.account import OPENING, Finding
+from tests.chaos.finding import Finding
 from tests.chaos.happened import Happened, Hidden, Window
 from tests.chaos.keying import dedup_key
+from tests.chaos.problem import OPENING
 from tests.chaos.reader import Event, Reader
 
 LATE_SECONDS = 5.0

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from consumer.feedback.records import Command, Feedback, Kind, decode_feedback, encode_command, history_of
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
-from consumer.partition.task import Task
+from consumer.partition.alerter import Alerter
 from consumer.replay.letters import Selection
 from consumer.replay.replay import Plan, Summary, replay
 from consumer.replay.replayed import decode_mark
@@ -254,20 +254,20 @@ async def go_back(world: World, member: Member) -> None:
     assert group is not None
     gone = TopicPartition(world.events, 1)
 
-    def task() -> Task:
-        found = group.tasks[gone]
-        assert isinstance(found, Task)
-        return found
+    def alerter() -> Alerter:
+        work = group.tasks[gone].work
+        assert isinstance(work, Alerter)
+        return work
 
-    feedback = task()._context.feedback
+    feedback = alerter()._context.feedback
     assert feedback is not None
-    feedback.detach(task()._inbox)
+    feedback.detach(alerter()._inbox)
     await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s0")
     await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s1")
     await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s0")
     await taken(world, 2, 0)
     await status_is(world, Status.OPEN, "forbidden_path:s1")
-    feedback.attach(task()._inbox)
+    feedback.attach(alerter()._inbox)
     await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s1")
     await command(world, Kind.RESOLVE, "forbidden_path:s1")
     await status_is(world, None, "forbidden_path:s1")

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
+from consumer.decisions import Occurred
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
@@ -28,8 +29,9 @@ from consumer.input.commit_metadata import BEGINNING_METADATA
 from consumer.input.progress import GroupPosition
 from consumer.kafka.partitioning import CERTAIN, Evidence, Partitioner
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.task import Task, TaskContext
-from consumer.pipeline import Decision, Pipeline
+from consumer.partition.alerter import Alerter, alerting_task
+from consumer.partition.task_context import TaskContext
+from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
@@ -210,7 +212,7 @@ class Member:
             progress=homes.progress,
             decided=homes.checkpoints,
             feedback_ends=self.reader.ends,
-            is_needed=lambda: self.task.wants_to_know_all,
+            is_needed=lambda: self.task.work.wants_to_know_all,
             clock=homes.clock,
             log=homes.log,
         )
@@ -240,8 +242,8 @@ class Member:
 
     async def _keep(self) -> None:
         while True:
-            self.task = task = Task(self.source, self._surroundings, self._homes.log)  # type: ignore[arg-type]
-            self._watch(task)
+            self.task = task = alerting_task(self.source, self._surroundings, self._homes.log)  # type: ignore[arg-type]
+            self._watch(task.work)
             try:
                 await task.run()
             except (KafkaError, TimeoutError) as error:
@@ -250,9 +252,9 @@ class Member:
                 self._homes.break_("a fault", repr(error))
                 return
 
-    def _watch(self, task: Task) -> None:
-        take = task._outbox.take
-        join, over = task._moving._join, task._over
+    def _watch(self, alerter: Alerter) -> None:
+        take = alerter._outbox.take
+        join, over = alerter._moving._join, alerter.deeds._over
 
         def watched(dedup_key: str, route: str) -> Dispatch | None:
             leaving = take(dedup_key, route)
@@ -262,16 +264,16 @@ class Member:
 
         def joining(handed: Alert) -> None:
             join(handed)
-            self._homes.moved(handed.dedup_key, self.number, task.store.get(handed.dedup_key))
+            self._homes.moved(handed.dedup_key, self.number, alerter.store.get(handed.dedup_key))
 
         def ending(alert: Alert, ended_by: Ending) -> bool:
             is_news = over(alert, ended_by)
             self._homes.ended(alert.dedup_key, self.number)
             return is_news
 
-        task._over = ending  # type: ignore[method-assign]
-        task._outbox.take = watched  # type: ignore[method-assign]
-        task._moving._join = joining  # type: ignore[method-assign]
+        alerter.deeds._over = ending  # type: ignore[method-assign]
+        alerter._outbox.take = watched  # type: ignore[method-assign]
+        alerter._moving._join = joining  # type: ignore[method-assign]
 
     def tick(self) -> None:
         """What a member does once in a second."""
@@ -334,7 +336,7 @@ class Homes:
             self._join()
         self.settle()
         for member in self.members:  # it has been running for a while, and has seen how the producers choose
-            member.task._moving._evidence = Evidence(Partitioner.MURMUR2, -CERTAIN if count > 1 else 0)
+            member.task.work._moving._evidence = Evidence(Partitioner.MURMUR2, -CERTAIN if count > 1 else 0)
         with self.loop.running():
             for _ in range(2):
                 self._everything()
@@ -431,7 +433,7 @@ class Homes:
     def _step_feed(self, number: int) -> None:
         member = self._member(number)
         member.reader.hand(1 + number // 6)
-        member.task.urge()
+        member.task.work.deeds.urge()
         self.loop.advance(INTERVAL)
 
     def _step_tick(self, number: int) -> None:
@@ -499,7 +501,7 @@ class Homes:
             self._decide(member, len(member.source.records))
             self.settle()
             member.reader.hand(1000)
-            member.task.urge()
+            member.task.work.deeds.urge()
             self.settle()
             self._step_commit(member.number)
             self.settle()
@@ -607,8 +609,8 @@ class Homes:
         alerts: dict[tuple[int, str], Alert] = {
             (member.number, key): alert
             for member in self.members
-            for key in list(member.task.store.keys())
-            if (alert := member.task.store.get(key)) is not None
+            for key in list(member.task.work.store.keys())
+            if (alert := member.task.work.store.get(key)) is not None
         }
         for (number, key), alert in alerts.items():
             before = self._statuses.get((number, key))
@@ -650,9 +652,9 @@ class Homes:
                 if self._is_at_rest():
                     break
         alerts = {
-            (member.number, key): member.task.store.get(key)
+            (member.number, key): member.task.work.store.get(key)
             for member in self.members
-            for key in list(member.task.store.keys())
+            for key in list(member.task.work.store.keys())
         }
         if alerts:
             self.break_("everything ends", str(alerts))
@@ -667,10 +669,10 @@ class Homes:
         return not self._wire and all(
             member.task.is_running
             and member.task.position == len(member.source.records)
-            and not len(member.task.store)
-            and not member.task.store.has_changes
-            and not member.task._inbox.moves
-            and not member.task._moving.has_moves
+            and not len(member.task.work.store)
+            and not member.task.work.store.has_changes
+            and not member.task.work._inbox.moves
+            and not member.task.work._moving.has_moves
             and member.kafka.waiting is None
             and member.reader.inbox is not None
             and member.reader.inbox.next_offset(0) == len(self.feedback)
@@ -696,7 +698,7 @@ class Homes:
         class WatchedPipeline(Pipeline):
             def _occurred(
                 self, event: SecurityEvent, record: Record, store: Store, *args: Any, **options: Any
-            ) -> Decision:
+            ) -> Occurred:
                 decision = Pipeline._occurred(self, event, record, store, *args, **options)
                 dedup_key = self.template.render(event)
                 homes.counted(member, record, dedup_key, decision.outcome, store.get(dedup_key))

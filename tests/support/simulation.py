@@ -31,7 +31,9 @@ from consumer.events.keys import KeyTemplate
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import FRESH_SECONDS
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.task import Task, TaskContext
+from consumer.partition.alerter import Alerter, alerting_task
+from consumer.partition.owned import OwnedPartition
+from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -208,7 +210,7 @@ class OnTheWire(Dispatched):
 class Memory:
     """What is known of one incarnation of the task: what it has decided, and what it owes or is about to bury."""
 
-    task: Task
+    task: OwnedPartition[Alerter]
     decided: int
     owed: set[int] = field(default_factory=set)
     waiting: set[int] = field(default_factory=set)
@@ -307,9 +309,9 @@ class Simulation:
     async def _keep(self) -> None:
         while True:
             log = _Log(self._break, self._left_behind.add)
-            task = Task(self._input, self._surroundings, log)  # type: ignore[arg-type]
+            task = alerting_task(self._input, self._surroundings, log)  # type: ignore[arg-type]
             self._memory = Memory(task, -1)
-            _watch(task._outbox)
+            _watch(task.work._outbox)
             try:
                 await task.run()
             except (KafkaError, TimeoutError) as error:
@@ -487,7 +489,7 @@ class Simulation:
 
     def _is_known(self, request: OnTheWire) -> bool:
         """Whether the alert has been where this request, of an owner with other keys, lands: else nobody can know."""
-        alert = self._memory.task.store.get(request.key)
+        alert = self._memory.task.work.store.get(request.key)
         if alert is None:
             return False
         left = (one.integration for one in (*alert.former, *alert.orphans))
@@ -599,7 +601,7 @@ class Simulation:
         if any(other.key == leaving.key for other in self._wire):
             self._break("two requests at a time about one alert", str(leaving))
         if leaving.is_trigger:
-            store = self._memory.task.store
+            store = self._memory.task.work.store
             if leaving.dispatch.token.repeat is False and store.state_holds_another(leaving.key):
                 self._unpromised.add(leaving.key)  # it has waited for too long
         elif due(leaving.dispatch.token) is Due.RESOLVE_FORMER and leaving.dispatch.token.has:
@@ -710,7 +712,7 @@ class Simulation:
     def _account(self) -> None:
         """An event that is not owed any more was suppressed, into what the provider has or into nothing."""
         memory = self._memory
-        store, position = memory.task.store, memory.task.position
+        store, position = memory.task.work.store, memory.task.position
         if memory.decided < 0:
             memory.decided = position
             memory.waiting = {offset for offset in self._waiting if offset < position}
@@ -743,7 +745,7 @@ class Simulation:
         return max((self._open[one, key] for one in places if (one, key) in self._open), default=None)
 
     def _is_owed(self, offset: int) -> bool:
-        alert = self._memory.task.store.get(self._key_of[offset])
+        alert = self._memory.task.work.store.get(self._key_of[offset])
         owed = alert.owed if alert is not None else None
         return owed is not None and owed.first_offset <= offset <= owed.last_offset
 
@@ -778,24 +780,24 @@ class Simulation:
             while self._adrift and self._adrift[0].deadline - self._loop.time() <= 1.0:  # type: ignore[operator]  # it has one
                 self.step("late", 0)
         else:
-            self._break("everything owed is delivered", f"{list(self._memory.task.store.owing())}")
+            self._break("everything owed is delivered", f"{list(self._memory.task.work.store.owing())}")
         self._check_rest()
         self._look()
 
     def _is_at_rest(self) -> bool:
         task = self._memory.task
-        store = task.store
+        store = task.work.store
         return (
             self._handing_over is None
             and task.is_running
             and task.position == len(self._input.records)
             and not (self._wire or self._adrift or store.has_changes or self._kafka.waiting is not None)
             and all(due(alert) is None for alert in self._alerts())
-            and not (task._dead_letters or task.is_refused)  # a checkpoint that has failed is to be written again
+            and not (task.waiting or task.is_refused)  # a checkpoint that has failed is to be written again
         )
 
     def _alerts(self) -> list[Alert]:
-        store = self._memory.task.store
+        store = self._memory.task.work.store
         keys = store.keys()
         return [alert for key in keys if (alert := store.get(key)) is not None]
 
@@ -834,7 +836,7 @@ class Simulation:
 
     def _left(self, key: str) -> set[str | None]:
         """The integrations that the alert is known to have left, where its incident will be resolved."""
-        alert = self._memory.task.store.get(key)
+        alert = self._memory.task.work.store.get(key)
         return {one.integration for one in alert.former} if alert is not None else set()
 
     @staticmethod

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from consumer.alerting.inbox import CAPACITY, TaskInbox
 from consumer.clock import Clock
+from consumer.decisions import SUPPRESSED, DeadLettered, Replayed
 from consumer.feedback.records import Command, Feedback, Kind, Replay
-from consumer.pipeline import Decision
 from state.alert import Alert, Ending, Occurrence, Policy, Status, occurred, over, resolve_answered, trigger_accepted
 from state.seen import Seen, seen_of
 from state.store import Store
@@ -36,22 +36,22 @@ class Log:
 class World:
     """An inbox, and all that it asks and tells."""
 
-    def __init__(self, replay: Callable[..., Decision | None] = lambda *_: None) -> None:
+    def __init__(self, replay: Callable[..., Replayed | None] = lambda *_: None) -> None:
         self.store = Store()
         self.log = Log()
         self.changed: list[Alert] = []
-        self.decided: list[Decision] = []
+        self.decided: list[Replayed] = []
         self.counted: list[tuple[str, str]] = []
         self.on_the_wire: set[str] = set()
         self.ended: list[str] = []
         self.soon: list[Callable[[], None]] = []
-        self.commanded: list[Command] = []
+        self.commands: list[Command] = []
         self.has_room = self.is_running = True
         pipeline: Any = SimpleNamespace(
             provider=SimpleNamespace(name="pagerduty"),
             input_topic="events",
             replay=replay,
-            undecidable=lambda record, error: Decision(dead_letter=SimpleNamespace(record=record)),  # type: ignore[arg-type]
+            undecidable=lambda record, error: DeadLettered(dead_letter=SimpleNamespace(record=record)),  # type: ignore[arg-type]
         )
         metrics: Any = SimpleNamespace(feedback=lambda kind, result: self.counted.append((kind, result)))
         log: Any = self.log
@@ -62,15 +62,36 @@ class World:
             clock=Clock(lambda: 100.0, lambda: 0.0),
             metrics=metrics,
             log=log,
-            is_running=lambda: self.is_running,
-            waits=self.on_the_wire.__contains__,
-            has_room=lambda replay: self.has_room,
-            changed=self.changed.append,
-            ended=self.ended.append,
-            decided=self.decided.append,
+            deeds=self,
             soon=self.soon.append,
-            commanded=self.commanded.append,
         )
+
+    # what a task does about feedback
+
+    elsewhere = None
+
+    def is_busy(self, dedup_key: str) -> bool:
+        return dedup_key in self.on_the_wire
+
+    def has_room_for(self, replay: Replay) -> bool:
+        return self.has_room
+
+    def commanded(self, command: Command) -> None:
+        self.commands.append(command)
+
+    def changed_by_feedback(self, alert: Alert) -> None:
+        self.changed.append(alert)
+
+    def ended_by_feedback(self, dedup_key: str) -> None:
+        self.ended.append(dedup_key)
+
+    def replayed(self, decision: Replayed) -> None:
+        self.decided.append(decision)
+
+    def urge(self) -> None:
+        pass
+
+    # what happens
 
     def has(self, dedup_key: str) -> None:
         """There is an open alert that the provider has."""
@@ -243,7 +264,7 @@ def test_the_end_that_is_remembered_for_what_is_on_its_way_is_that_of_what_is_me
     seen = seen_of(world.alert("a"))
     world.occurs("a", Severity.CRITICAL, now=2.0)
     world.hand(command("a", Kind.RESOLVE, "pagerduty", seen), command("not here", Kind.RESOLVE, "pagerduty", seen))
-    assert [one.dedup_key for one in world.commanded] == ["not here"], "what is ignored ends nothing that comes later"
+    assert [one.dedup_key for one in world.commands] == ["not here"], "what is ignored ends nothing that comes later"
 
 
 # in order
@@ -276,7 +297,7 @@ def test_what_it_has_had_is_skipped() -> None:
 
 
 def test_only_the_task_that_it_came_from_takes_a_replay() -> None:
-    world = World(lambda *_: Decision())
+    world = World(lambda *_: SUPPRESSED)
     world.hand(replay(partition=1), replay(provider="opsgenie"), replay(topic="other"), replay())
     assert len(world.decided) == 1
     assert world.inbox.positions == {0: 4}
@@ -294,16 +315,16 @@ def test_what_is_not_alertable_any_more_is_done() -> None:
 
 
 def test_a_fault_of_ours_is_a_dead_letter_and_does_not_stop_the_rest() -> None:
-    def fails(*_: object) -> Decision:
+    def fails(*_: object) -> Replayed:
         raise RuntimeError("a bug")
 
     world = World(fails)
     world.hand(replay(), replay())
-    assert [decision.dead_letter is not None for decision in world.decided] == [True, True]
+    assert [type(decision) for decision in world.decided] == [DeadLettered, DeadLettered]
 
 
 def test_a_task_that_owes_much_takes_no_replay_for_now() -> None:
-    world = World(lambda *_: Decision())
+    world = World(lambda *_: SUPPRESSED)
     world.has_room = False
     world.hand(*[replay()] * CAPACITY)
     assert (len(world.decided), world.inbox.is_full, world.inbox.positions) == (0, True, {})

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 import consumer.homes.moving
 from consumer.clock import Clock
+from consumer.decisions import DecidedHere, Ended
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
@@ -19,7 +20,7 @@ from consumer.homes.moving import LATE_SECONDS, TURN_SECONDS, Moving
 from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import CONVINCED, Partitioner, Scheme
-from consumer.pipeline import Decision, Pipeline
+from consumer.pipeline import Pipeline
 from state.alert import Alert, Former, Policy, Status, Told, due
 from state.records import CorruptState
 from state.store import Store
@@ -57,12 +58,13 @@ class Deeds:
     def gone(self, alert: Alert) -> None:
         self.said.append(f"gone {alert.dedup_key}")
 
-    def ending(self, decision: Decision) -> Iterator[None]:
-        self.said.append(f"ends {decision.ends}")
+    def ending(self, ended: Ended) -> Iterator[None]:
+        self.said.append(f"ends {ended.dedup_keys}")
         yield
 
-    def decided_beside(self, decision: Decision) -> None:
+    def decided_beside(self, decision: DecidedHere) -> Iterator[None]:
         self.said.append("decided")
+        yield
 
     def undecidable_beside(self, record: Record, error: Exception) -> None:
         self.said.append("undecidable")

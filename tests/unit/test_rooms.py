@@ -20,7 +20,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "partition",
         "alerting homes",
         "pipeline replay",
-        "feedback",
+        "feedback decisions",
         "dlq input",
         "kafka",
         "config",
