@@ -13,11 +13,13 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
-from consumer.feedback.records import Command, Feedback, Kind, Replay, unmeant
+from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay, unmeant
 from consumer.pipeline import Decision, Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
 from state.alert import Alert, Ending, acknowledge, over
+from state.provider_feedback import Applied, Ignored, TellAgain, happened, told_again
 from state.store import Store
+from state.violation import Record
 
 CAPACITY = 500
 """Records that wait before the reader is to hand no more."""
@@ -37,6 +39,10 @@ class TaskInbox:
     ``waits`` says of a dedup key that its request is on the wire, ``has_room`` of a replay that its route takes more to
     owe; ``changed`` is told of an alert that feedback has changed, ``ended`` of one that it has ended, ``decided`` of a
     replay that was decided like an event. ``soon`` is given what is to be called when others have had their turn.
+
+    Of what has happened at the provider, ``knows_all`` says whether an alert that is not here may still come: then that
+    waits. ``told_event`` gives the record of the event that an alert's provider was told last, None until it is read;
+    ``owes_again`` is told of an alert that owes it again, ``closed`` of one that the provider has ended.
     """
 
     def __init__(
@@ -58,6 +64,10 @@ class TaskInbox:
         elsewhere: Callable[[], Elsewhere | None] = lambda: None,
         commanded: Callable[[Command], None] = lambda command: None,
         arrived: Callable[[], None] = lambda: None,
+        knows_all: Callable[[], bool] = lambda: True,
+        told_event: Callable[[Alert], Record | None] = lambda alert: None,
+        owes_again: Callable[[Alert], None] = lambda alert: None,
+        closed: Callable[[str], None] = lambda dedup_key: None,
     ) -> None:
         self._pipeline = pipeline
         self._partition = partition
@@ -75,6 +85,10 @@ class TaskInbox:
         self._elsewhere = elsewhere
         self._commanded = commanded
         self._arrived = arrived
+        self._knows_all = knows_all
+        self._told_event = told_event
+        self._owes_again = owes_again
+        self._closed = closed
         self._orders: Lane[Feedback] = Lane()
         self.moves: Lane[Move] = Lane()
         self._is_working = False
@@ -136,7 +150,7 @@ class TaskInbox:
     def _is_ours(self, feedback: Feedback) -> bool:
         if feedback.provider != self._pipeline.provider.name:
             return False
-        if isinstance(feedback, Command):
+        if isinstance(feedback, Command | FromProvider):
             return True
         if feedback.record.partition != self._partition:
             return False
@@ -183,10 +197,14 @@ class TaskInbox:
             return True
         alert = self._store.get(feedback.dedup_key)
         if alert is None:
+            if isinstance(feedback, FromProvider):
+                return self._knows_all()
             self._commanded(feedback)
             return True  # another task's, or gone
         if self._waits(feedback.dedup_key):
             return False
+        if isinstance(feedback, FromProvider):
+            return self._came_back(feedback, alert)
         self._command(feedback, alert)
         return True
 
@@ -206,6 +224,34 @@ class TaskInbox:
         elif after is not alert:
             self._store.put(after)
             self._changed(after)
+
+    def _came_back(self, feedback: FromProvider, alert: Alert) -> bool:
+        """Something has happened to the alert at the provider; False if it has to wait."""
+        it, dedup_key = feedback.it, feedback.dedup_key
+        fields = {"feedback": it.what.value, "dedup_key": dedup_key, "by": feedback.by, "at": it.at}
+        match happened(alert, it, self._pipeline.timeout_seconds):
+            case Ignored(why):
+                self._metrics.feedback(it.what.value, "ignored")
+                self._log.info("provider_feedback_ignored", reason=why.value, status=alert.status.value, **fields)
+                return True
+            case TellAgain(is_repeat):
+                if (record := self._told_event(alert)) is None:
+                    return False
+                after: Alert | None = told_again(alert, it, record, is_repeat, self._clock.wall())
+            case Applied(after):
+                pass
+        status = "gone" if after is None else after.status.value
+        self._metrics.feedback(it.what.value, "applied")
+        self._log.info("provider_feedback_applied", status=status, **fields)
+        if after is None:
+            self._closed(dedup_key)
+            return True
+        self._store.put(after)
+        if after.owed is not None and after.owed is not alert.owed:
+            self._owes_again(after)
+        else:
+            self._changed(after)
+        return True
 
     def _replay(self, replay: Replay) -> None:
         record = replay.record

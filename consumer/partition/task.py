@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -19,7 +20,7 @@ from msgspec import structs
 from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.inbox import TaskInbox
-from consumer.alerting.outbox import LEAST_RUN_SECONDS, TaskOutbox
+from consumer.alerting.outbox import LEAST_RUN_SECONDS, LONGEST_WAIT_SECONDS, TaskOutbox
 from consumer.alerting.placing import Placing
 from consumer.clock import Clock, Moment
 from consumer.dlq.letterbox import Letterbox
@@ -38,11 +39,13 @@ from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Before, Progress
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
+from consumer.kafka.reading import read_record
 from consumer.kafka.record_clock import RecordClock
 from consumer.partition.checkpoint import Checkpoint, Sink, divided
 from consumer.partition.left_alone import LeftAlone
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
+from consumer.partition.recall import Recall
 from consumer.partition.restore import Restored, StateRefused, restore
 from consumer.partition.state_log import StateLog
 from consumer.pipeline import Decision, Pipeline, kept
@@ -174,6 +177,9 @@ class Task(OwnedPartition):
             settled=lambda: self._inbox.work(),
             voice=self._moving,
         )
+        self._recall = Recall(
+            partial(read_record, context.clients), context.pipeline.template, context.pipeline.input_topic, log
+        )
         self._inbox = TaskInbox(
             pipeline=context.pipeline,
             partition=source.partition.partition,
@@ -191,6 +197,10 @@ class Task(OwnedPartition):
             elsewhere=lambda: self._moving.elsewhere,
             commanded=self._commanded,
             arrived=self._urgent.set,
+            knows_all=self._knows_all,
+            told_event=self._told_event,
+            owes_again=self._owes_again,
+            closed=self._closed_at_provider,
         )
 
     @property
@@ -579,6 +589,28 @@ class Task(OwnedPartition):
         if alert is not None:
             self.gone(alert)
 
+    def _knows_all(self) -> bool:
+        """Whether no alert can come any more that somebody may have heard of at the provider: what an earlier owner had
+        decided is decided again, and what another home had is handed over, unless that takes too long."""
+        if not self.has_decided_what_was_inherited():
+            return False
+        since = self._moving.awaits_since
+        return since is None or self._context.clock.monotonic() - since > LONGEST_WAIT_SECONDS
+
+    def _told_event(self, alert: Alert) -> Record | None:
+        record = self._recall.record(alert)
+        if record is None:
+            self._urgent.set()
+        return record
+
+    def _owes_again(self, alert: Alert) -> None:
+        self._urgent.set()
+        self._outbox.owes(alert, is_new=True)
+
+    def _closed_at_provider(self, dedup_key: str) -> None:
+        self._outbox.closing(dedup_key)
+        self._ended_by_feedback(dedup_key)
+
     def gone(self, alert: Alert) -> None:
         """The alert is over, and has left the store, by what somebody else has said."""
         self._urgent.set()
@@ -628,6 +660,9 @@ class Task(OwnedPartition):
         """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
         it; hand over what has its home elsewhere."""
         turns, moving = self._context.turns, self._moving
+        if self._recall.is_wanted:
+            await self._recall.read()
+            self._inbox.work()
         if self._former is not None:
             await self._decide_former(self._former)
         await turns.through(moving.take(self._inbox.moves, self._record_clock.newest))
