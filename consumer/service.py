@@ -16,7 +16,7 @@ from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group.heartbeat import HeartbeatOwner
 from consumer.group.membership import MemberRunner
-from consumer.ingest.service import ended_with, ingesting, kafka_producers
+from consumer.ingest.service import ingesting, kafka_producers
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.foreign import foreign_topics
@@ -24,6 +24,7 @@ from consumer.kafka.rights import try_dead_letters
 from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topics import TopicReport, check_topics
 from consumer.pipeline import Pipeline
+from consumer.posts.receiver import ended_with
 from consumer.repartition.disagreement import Disagreement, disagreement
 from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.clock_steps import watch_clock
@@ -35,6 +36,7 @@ from consumer.telemetry.metrics import PREFIX, Metrics
 from consumer.telemetry.process_metrics import process_metrics
 from consumer.telemetry.server import create_app, serving
 from consumer.waiting import unless_set
+from consumer.webhooks.service import feedback_producers, taking_webhooks
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
 
@@ -91,6 +93,8 @@ async def run_service(
         way_in = await stack.enter_async_context(AsyncExitStack())
         if config.ingest.enabled:
             await way_in.enter_async_context(ingesting(config, kafka_producers(config, clients), registry, log))
+        if config.webhooks.enabled:
+            await way_in.enter_async_context(taking_webhooks(config, feedback_producers(clients), registry, log))
         log.info("service_started", port=port, pipelines=[pipeline.provider.name for pipeline in pipelines])
         try:
             async with asyncio.TaskGroup() as group:

@@ -178,7 +178,8 @@ def _has_occurred_since(alert: Alert, at: float) -> bool:
     seconds count for the occurrence. One decided before the answer was heard is of the incident that was accepted.
     """
     told = alert.told
-    assert told is not None and told.date is not None
+    assert told is not None  # else it was ignored
+    assert told.date is not None  # else it is told again
     since_accepted = alert.decided - told.at
     return since_accepted >= 0 and since_accepted > at - told.date - DATE_SECONDS
 

@@ -42,7 +42,6 @@ UNBUILT: Sequence[Unbuilt] = (
         within=_alerts_go_to_jira,
         together=" with an api_endpoint of Jira Service Management",
     ),
-    Unbuilt("webhooks.enabled", is_true),
 )
 
 

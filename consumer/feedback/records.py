@@ -196,7 +196,8 @@ def _seen_from_json(json: dict[str, Any]) -> Seen:
 
 
 def _kind(text: bytes) -> Kind | What:
-    for kind in (Kind.ACKNOWLEDGE, Kind.RESOLVE, *What):
+    kinds: tuple[Kind | What, ...] = (Kind.ACKNOWLEDGE, Kind.RESOLVE, *What)
+    for kind in kinds:
         if text == kind.value.encode():
             return kind
     raise MalformedFeedback(f"unknown {KIND}: {text[:40]!r}")

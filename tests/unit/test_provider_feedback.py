@@ -51,7 +51,8 @@ def then(what: What, at: float, *, incident: str | None = None, by_integration: 
 
 def applied(alert: Alert, it: Happened) -> Alert:
     found = happened(alert, it, TIMEOUT)
-    assert isinstance(found, Applied) and found.alert is not None
+    assert isinstance(found, Applied)
+    assert found.alert is not None
     return found.alert
 
 
@@ -111,7 +112,8 @@ def test_a_resolve_of_about_the_time_of_the_trigger_has_that_repeated_once(at: f
     alert, it = applied(told(), then(What.ACKNOWLEDGED, -1.0)), then(What.RESOLVED, at)
     assert happened(alert, it, TIMEOUT) == TellAgain(is_repeat=True)
     again = told_again(alert, it, RECORD, is_repeat=True, now=T0 + 40)
-    assert again.owed is not None and again.owed.repeat and again.owed.holds is None
+    assert again.owed is not None
+    assert (again.owed.repeat, again.owed.holds) == (True, None)
     assert (again.status, due(again), again.begun) == (Status.OPEN, Due.TRIGGER, alert.begun)
     assert happened(again, it, TIMEOUT) == Ignored(Why.OLDER)
     accepted = trigger_accepted(again, again.owed, "default", T0 + AHEAD + 41, T0 + 41)
@@ -148,7 +150,8 @@ def test_an_occurrence_after_it_is_told_in_a_new_life() -> None:
     assert again.begun != alert.begun
     assert again.occurrences == 2
     later, outcome = occurs(again, at=103.0)
-    assert outcome is Outcome.COUNTED and later.owed is not None
+    assert outcome is Outcome.COUNTED
+    assert later.owed is not None
     assert (again.owed.holds, later.owed.holds) == (None, 0)  # what was told is passed, what comes now is not
 
 
