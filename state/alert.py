@@ -144,14 +144,15 @@ def source(guard: str | None, tenant: str | None, topic: str, partition: int) ->
 class Told(Struct, frozen=True, gc=False):
     """What the provider was told last: the highest severity, when by our clock, and when by its own (if it said).
 
-    ``offset`` is that of the record of the event, in the partition that `Alert.source` names (None: by a release that
-    did not keep it).
+    ``offset`` is that of the record of the event, in the partition that `Alert.source` names; ``occurrences`` is how
+    many there had been when the answer was heard (None: by a release that did not keep it).
     """
 
     severity: Severity
     at: float
     date: float | None = None
     offset: int | None = None
+    occurrences: int | None = None
 
 
 class Former(Struct, frozen=True, gc=False):
@@ -430,7 +431,7 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
     return replace(
         alert,
         route=route,
-        told=Told(severity, now, date, sent.record.offset),
+        told=Told(severity, now, date, sent.record.offset, alert.occurrences),
         has=not resolving,
         unsettled=unsettled,
         owed=left,

@@ -57,7 +57,7 @@ class Why(Enum):
     OTHER_INCIDENT = "it is about an older incident"
     ECHO = "this service has resolved it"
     RESOLVING = "the alert is being resolved"
-    UNTOLD = "the provider has not accepted the alert yet"
+    UNTOLD = "the provider has not accepted this life of the alert yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def happened(alert: Alert, it: Happened, timeout_seconds: float) -> Ignored | Ap
         return Applied(_closed(alert, it))
     told = alert.told
     assert told is not None  # else it was ignored
-    if told.date is None or alert.unsettled or it.at <= told.date + timeout_seconds:
+    if told.date is None or alert.unsettled or it.at <= told.date + DATE_SECONDS + timeout_seconds:
         return TellAgain(is_repeat=True)
     if _has_occurred_since(alert, it.at):
         return TellAgain(is_repeat=False)
@@ -147,7 +147,7 @@ def _why_ignored(alert: Alert, it: Happened) -> Why | None:
         return Why.ECHO
     if alert.status is Status.RESOLVING:
         return Why.RESOLVING
-    if told is None:
+    if told is None or not alert.has:
         return Why.UNTOLD
     if told.date is not None and it.at < told.date - DATE_SECONDS:
         return Why.BEFORE
@@ -175,13 +175,17 @@ def _has_occurred_since(alert: Alert, at: float) -> bool:
     """Whether an occurrence was suppressed after the provider's time ``at``.
 
     Each clock is compared with itself: how long after the acceptance, by ours, and by the provider's, whose whole
-    seconds count for the occurrence. One decided before the answer was heard is of the incident that was accepted.
+    seconds count for the occurrence. Where ours was put back meanwhile, it may be so.
     """
     told = alert.told
     assert told is not None  # else it was ignored
     assert told.date is not None  # else it is told again
+    if told.occurrences is not None and alert.occurrences <= told.occurrences:
+        return False
     since_accepted = alert.decided - told.at
-    return since_accepted >= 0 and since_accepted > at - told.date - DATE_SECONDS
+    if since_accepted < 0:
+        return told.occurrences is not None
+    return since_accepted > at - told.date - DATE_SECONDS
 
 
 def _heard(alert: Alert, it: Happened) -> Heard:

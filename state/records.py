@@ -93,7 +93,8 @@ def encode_alert(alert: Alert) -> bytes:
     if alert.route is not None:
         value["route"] = alert.route
     if alert.told is not None:
-        value["told"] = (int(alert.told.severity), alert.told.at, alert.told.date, alert.told.offset)
+        told = alert.told
+        value["told"] = (int(told.severity), told.at, told.date, told.offset, told.occurrences)
     if alert.has:
         value["has"] = True
     if alert.unsettled:
@@ -302,7 +303,9 @@ def _former_from_json(json: list[Any]) -> Former:
 
 def _told_from_json(json: list[Any]) -> Told:
     offset = json[3] if len(json) > 3 else None  # an earlier release has said less
-    return Told(_SEVERITY[json[0]], _number(json[1]), _number_or_none(json[2]), _whole_or_none(offset))
+    occurrences = json[4] if len(json) > 4 else None
+    at, date = _number(json[1]), _number_or_none(json[2])
+    return Told(_SEVERITY[json[0]], at, date, _whole_or_none(offset), _whole_or_none(occurrences))
 
 
 def _heard_from_json(json: list[Any]) -> Heard:

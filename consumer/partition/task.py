@@ -45,7 +45,7 @@ from consumer.partition.checkpoint import Checkpoint, Sink, divided
 from consumer.partition.left_alone import LeftAlone
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
-from consumer.partition.recall import Recall
+from consumer.partition.recall import ReadRecord, Recall
 from consumer.partition.restore import Restored, StateRefused, restore
 from consumer.partition.state_log import StateLog
 from consumer.pipeline import Decision, Pipeline, kept
@@ -108,6 +108,8 @@ class TaskContext:
     former_stage: StageBefore | None = None
     """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""
+    read_record: ReadRecord | None = None
+    """How an event is read back; None: by a client."""
     turns: Turns = field(default_factory=Turns)
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
     """Which records of the state somebody has been told of already (`LeftAlone`)."""
@@ -177,9 +179,8 @@ class Task(OwnedPartition):
             settled=lambda: self._inbox.work(),
             voice=self._moving,
         )
-        self._recall = Recall(
-            partial(read_record, context.clients), context.pipeline.template, context.pipeline.input_topic, log
-        )
+        read_back = context.read_record or partial(read_record, context.clients)
+        self._recall = Recall(read_back, context.pipeline.template, context.pipeline.input_topic, log)
         self._inbox = TaskInbox(
             pipeline=context.pipeline,
             partition=source.partition.partition,

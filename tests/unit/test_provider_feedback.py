@@ -107,7 +107,7 @@ def test_what_is_from_before_the_last_accepted_trigger_is_ignored(what: What) ->
     assert not isinstance(happened(alert, then(what, 499.1), TIMEOUT), Ignored)
 
 
-@pytest.mark.parametrize("at", [-0.9, 0.0, TIMEOUT])
+@pytest.mark.parametrize("at", [-0.9, 0.0, TIMEOUT + 1.0])
 def test_a_resolve_of_about_the_time_of_the_trigger_has_that_repeated_once(at: float) -> None:
     alert, it = applied(told(), then(What.ACKNOWLEDGED, -1.0)), then(What.RESOLVED, at)
     assert happened(alert, it, TIMEOUT) == TellAgain(is_repeat=True)
@@ -130,7 +130,7 @@ def test_a_resolve_where_the_provider_has_not_said_the_time_of_the_trigger_has_t
 
 @pytest.mark.parametrize("by_integration", [False, True])
 def test_a_later_resolve_ends_the_alert(by_integration: bool) -> None:
-    it = then(What.RESOLVED, TIMEOUT + 0.1, by_integration=by_integration)
+    it = then(What.RESOLVED, TIMEOUT + 1.1, by_integration=by_integration)
     assert happened(told(), it, TIMEOUT) == Applied(None)
     assert happened(applied(told(), ACKNOWLEDGED), it, TIMEOUT) == Applied(None)
 
@@ -138,6 +138,12 @@ def test_a_later_resolve_ends_the_alert(by_integration: bool) -> None:
 def test_but_an_occurrence_before_it_is_of_the_incident_that_was_resolved() -> None:
     alert = occurs(told(), at=90.0)[0]
     assert happened(alert, then(What.RESOLVED, 91.1), TIMEOUT) == Applied(None)
+
+
+def test_an_occurrence_is_after_it_if_our_clock_was_put_back_meanwhile() -> None:
+    alert = replace(occurs(told(), at=90.0)[0], decided=T0 - 3600.0)
+    assert happened(alert, then(What.RESOLVED, 100.0), TIMEOUT) == TellAgain(is_repeat=False)
+    assert happened(replace(told(), decided=T0 - 3600.0), then(What.RESOLVED, 100.0), TIMEOUT) == Applied(None)
 
 
 def test_an_occurrence_after_it_is_told_in_a_new_life() -> None:
@@ -166,6 +172,13 @@ def test_of_an_alert_that_was_never_accepted_it_says_nothing() -> None:
     alert = occurs(None, at=0.0)[0]
     for what in (What.ACKNOWLEDGED, What.RESOLVED):
         assert happened(alert, then(what, 500.0), TIMEOUT) == Ignored(Why.UNTOLD)
+
+
+def test_nor_of_one_that_has_come_back_and_is_not_accepted_yet() -> None:
+    ended = over(told(), Ending.QUIET)
+    alert = occurs(ended, at=100.0)[0]
+    for what in (What.ACKNOWLEDGED, What.RESOLVED):
+        assert happened(alert, then(what, 50.0), TIMEOUT) == Ignored(Why.UNTOLD)
 
 
 def test_an_alert_that_is_being_resolved_is_left_alone() -> None:

@@ -90,7 +90,7 @@ class World:
         if what is Due.TRIGGER:
             self.land(self.lands_at)
             self.wire = alert.owed, alert, float(int(self.now + self.skew))
-            self.lands_at = self.now + (TIMEOUT - 1.5) * (number % 4) / 3
+            self.lands_at = self.now + TIMEOUT * (number % 4) / 3
             self.land(self.now)
         elif self.lands_at is None:
             self.wire = None, alert, 0.0

@@ -50,8 +50,9 @@ def test_what_pagerduty_says(event_type: str, what: What) -> None:
 
 
 def test_a_note_is_about_the_incident_inside_it() -> None:
-    note = {"type": "incident_note", "id": "N1", "incident": {"id": "PT4KHLK", "type": "incident_reference"}}
-    body = pagerduty("incident.annotated", **note)
+    incident = {"id": "PT4KHLK", "type": "incident_reference"}
+    body = pagerduty("incident.annotated", id="N1", incident=incident)
+    body["event"]["data"]["type"] = "incident_note"
     assert read_pagerduty(orjson.dumps(body)) == Said(None, Happened(What.ANNOTATED, AT, "PT4KHLK"), "Ann")
 
 
