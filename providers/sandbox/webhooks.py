@@ -75,13 +75,14 @@ class Mischief:
 
 @dataclass(slots=True, kw_only=True)
 class Webhook:
-    """One webhook: what it says, and how each attempt to send it was answered (None: not at all)."""
+    """One webhook: what it says, whether it is never sent, and how each attempt was answered (None: not at all)."""
 
     id: str
     provider: str
     what: str
     dedup_key: str
     body: bytes
+    is_lost: bool = False
     answers: list[int | None] = field(default_factory=list)
 
 
@@ -91,6 +92,8 @@ class _Queue:
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
         self.drops = 0
+        self.is_sending = False
+        self.worker: asyncio.Task[None] | None = None
         self.waiting: list[tuple[float, int, Webhook]] = []
         self.has_news = asyncio.Event()
 
@@ -108,7 +111,6 @@ class Webhooks:
         """Every webhook, in the order of what has happened."""
         self._chance = random.Random(seed)
         self._queues: list[_Queue] = []
-        self._workers: list[asyncio.Task[None]] = []
         self._session: aiohttp.ClientSession | None = None
         self._held: list[tuple[_Queue, Webhook]] | None = None
         self._number = 0
@@ -118,7 +120,19 @@ class Webhooks:
         queue = _Queue(subscription)
         self._queues.append(queue)
         if self._session is not None:
-            self._workers.append(asyncio.create_task(self._work(queue, self._session)))
+            queue.worker = asyncio.create_task(self._work(queue, self._session))
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Send it nothing more."""
+        for queue in [queue for queue in self._queues if queue.subscription is subscription]:
+            self._queues.remove(queue)
+            if queue.worker is not None:
+                queue.worker.cancel()
+
+    @property
+    def waiting(self) -> int:
+        """How many are still to be sent, or are on their way."""
+        return sum(len(queue.waiting) + queue.is_sending for queue in self._queues)
 
     def is_disabled(self, provider: str) -> bool:
         """Whether a subscription of this provider's webhooks is disabled."""
@@ -172,18 +186,21 @@ class Webhooks:
         """Send for the length of the block."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_SECONDS)) as session:
             self._session = session
-            self._workers = [asyncio.create_task(self._work(queue, session)) for queue in self._queues]
+            for queue in self._queues:
+                queue.worker = asyncio.create_task(self._work(queue, session))
             try:
                 yield
             finally:
                 self._session = None
-                for worker in self._workers:
+                workers = [queue.worker for queue in self._queues if queue.worker is not None]
+                for worker in workers:
                     worker.cancel()
-                await asyncio.gather(*self._workers, return_exceptions=True)
+                await asyncio.gather(*workers, return_exceptions=True)
 
     def _befall(self, queue: _Queue, webhook: Webhook) -> None:
         mischief, chance = self.mischief, self._chance
         if chance.random() < mischief.lost:
+            webhook.is_lost = True
             return
         for _ in range(2 if chance.random() < mischief.doubled else 1):
             self._enqueue(queue, webhook, chance.uniform(0.0, mischief.late))
@@ -197,6 +214,7 @@ class Webhooks:
         while True:
             webhook = await self._next(queue)
             await self._send(queue, webhook, session)
+            queue.is_sending = False
 
     async def _next(self, queue: _Queue) -> Webhook:
         loop = asyncio.get_running_loop()
@@ -204,6 +222,7 @@ class Webhooks:
             queue.has_news.clear()
             due = queue.waiting[0][0] if queue.waiting else None
             if due is not None and due <= loop.time():
+                queue.is_sending = True
                 return heappop(queue.waiting)[2]
             try:
                 async with asyncio.timeout_at(due):

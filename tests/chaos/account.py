@@ -27,6 +27,7 @@ UNDECIDED_SECONDS = 6.0
 LANDED_LATE = "a request that had timed out landed late"
 LANDED_UNSEEN = "a trigger of a member that died landed, and was rejected when repeated"
 SHARED_ID = "two members had one group_instance_id"
+UNHEARD = "a person closed it, and the webhook was lost"
 END_REJECTED = "the request that ends it is rejected for ever"
 
 OPENING = {"pagerduty": "trigger", "opsgenie": "create"}
@@ -121,6 +122,7 @@ def take_account(
                 shared=happened.shared,
                 refusal=happened.refusal(session_of(key, provider)),
                 rotations=[one for one in happened.rotations if one.provider == provider],
+                is_unheard=(provider, key) in happened.unheard,
             )
             account.findings += problem.findings()
     account.findings += _dead_letter_findings(reader)
@@ -159,6 +161,8 @@ class _Problem:
     shared: Sequence[tuple[float, float]]
     refusal: Refusal | None
     rotations: Sequence[Rotation]
+    is_unheard: bool = False
+    """Somebody has resolved an incident of it, and the webhook about that was lost."""
 
     @property
     def dead(self) -> int:
@@ -331,6 +335,8 @@ class _Problem:
                 ending = self._ending(last)
                 if ending is not None and last.resolved_at - ending.at > 2 * TIMEOUT_SECONDS:
                     cause = LANDED_LATE
+                if last.ended_by == "person" and self.is_unheard:
+                    cause = UNHEARD
             yield self._finding("open_sets", f"the state has it {known.status.value}, the provider has none", cause)
 
     def _landed_before_a_rejection(self) -> bool:

@@ -39,7 +39,7 @@ async def world_with_webhooks(
     secrets = {"pagerduty": {"secrets": [SECRET]}, "opsgenie": {"token": TOKEN}}
     world.document["webhooks"] = {"enabled": True, "host": "127.0.0.1", "port": 0, provider: secrets[provider]}
     async with running_member(world.config) as member:
-        log = configure_log("debug", "json", (), StreamLines(member.output))
+        log = configure_log("debug", "json", frozenset(), StreamLines(member.output))
         producers = feedback_producers(KafkaClients(world.config.kafka))
         async with taking_webhooks(world.config, producers, CollectorRegistry(), log) as port:
             url = f"http://127.0.0.1:{port}/v1/webhooks/{provider}"

@@ -627,7 +627,8 @@ class Simulation:
         inbox.hand(0, list(enumerate(self._feedback[begin:], begin)), len(self._feedback))
 
     async def _read_record(self, topic: str, partition: int, offset: int) -> Record | None:
-        return self._input.records[offset]
+        found: Record = self._input.records[offset]
+        return found
 
     def _pick(self, number: int, which: Callable[[OnTheWire], bool] = lambda request: True) -> OnTheWire | None:
         # By key, for what leaves at the same moment leaves in any order.
@@ -889,9 +890,9 @@ class Simulation:
         within_reach = {key for place, key in self._open if place in places}
         if only_here := alerts.keys() - within_reach - excused:
             self._break("what is open here is open at the provider", str(only_here))
-        for key, alert in alerts.items():
-            if alert.status is Status.ACKNOWLEDGED and not any(taken == key for _, taken in self._taken):
-                self._break("nobody counts as having taken what nobody has", key)
+        taken = {key for _, key in self._taken}
+        if untaken := {key for key, one in alerts.items() if one.status is Status.ACKNOWLEDGED} - taken:
+            self._break("nobody counts as having taken what nobody has", str(untaken))
         for place, key in self._open:
             alert = alerts.get(key)
             had = (alert.integration, *(one.integration for one in alert.former)) if alert is not None else ()

@@ -509,8 +509,8 @@ def test_what_is_not_built_is_refused_when_it_is_set(path: str) -> None:
 
 
 def test_what_is_not_built_can_be_off() -> None:
-    assert not parse("webhooks: {enabled: false}").webhooks.enabled
-    assert list(unbuilt_settings({"webhooks": None, "delivery": []})) == []
+    assert not parse(text_of(f"{PD}.change_events.enabled", False)).webhooks.enabled
+    assert list(unbuilt_settings({"exporters": None, "delivery": []})) == []
 
 
 JIRA = ("https://api.atlassian.com/jsm/ops/integration", "https://proxy.example/jsm/ops/x/", "https://a.atlassian.com")
