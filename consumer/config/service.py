@@ -100,11 +100,14 @@ class ClientCredentialsSettings(Settings):
 
 class PagerDutyWebhooks(Settings):
     """How PagerDuty's webhooks are known: by the signing ``secrets`` of the subscriptions (several, so that one can be
-    rotated), a ``header`` of one's own, a token of OAuth2 client credentials; all that are set must be right."""
+    rotated), a ``header`` of one's own, a token of OAuth2 client credentials; all that are set must be right.
+
+    ``enable_again``: a subscription that PagerDuty has disabled is enabled again, which needs its REST token."""
 
     secrets: tuple[ApiKey, ...] = ()
     header: SecretHeader | None = None
     oauth: ClientCredentialsSettings | None = None
+    enable_again: bool = False
 
     @property
     def is_set(self) -> bool:

@@ -42,6 +42,7 @@ UNBUILT: Sequence[Unbuilt] = (
         within=_alerts_go_to_jira,
         together=" with an api_endpoint of Jira Service Management",
     ),
+    Unbuilt("webhooks.pagerduty.enable_again", is_true),
 )
 
 

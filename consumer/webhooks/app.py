@@ -15,7 +15,7 @@ from consumer.posts.refusal import Refused, line
 from consumer.posts.room import Room
 from consumer.telemetry.server import verdict_of
 from consumer.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
-from consumer.webhooks.way import Sender, Way
+from consumer.webhooks.way import Way, WebhookSender
 
 PATH = "/v1/webhooks/"
 TOKEN_PATH = "/v1/webhooks/oauth/token"
@@ -24,7 +24,7 @@ _LARGEST_FORM = 4096
 
 def create_app(
     way: Way,
-    senders: Sequence[Sender],
+    senders: Sequence[WebhookSender],
     credentials: ClientCredentials | None,
     room: Room,
     connections: Connections,
@@ -33,7 +33,7 @@ def create_app(
     """``POST /v1/webhooks/<provider>`` of each sender; with ``credentials`` also ``POST /v1/webhooks/oauth/token``; and
     ``/healthz``, which says that it answers, and nothing else: anybody may be there."""
 
-    def handler(sender: Sender) -> web.RouteDef:
+    def handler(sender: WebhookSender) -> web.RouteDef:
         async def post(request: web.Request) -> web.StreamResponse:
             return await way.post(request, sender)
 

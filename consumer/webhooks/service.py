@@ -19,13 +19,18 @@ from consumer.posts.writer import Writer
 from consumer.webhooks.access import PagerDutyAccess, TokenAccess
 from consumer.webhooks.app import create_app
 from consumer.webhooks.metrics import WebhookMetrics
-from consumer.webhooks.way import ANSWER_SECONDS, LARGEST_BODY, Sender, Way
+from consumer.webhooks.way import ANSWER_SECONDS, LARGEST_BODY, Way, WebhookSender
+from providers.notify import Sender
 from providers.opsgenie.webhook import read as read_opsgenie
 from providers.pagerduty.webhook import read as read_pagerduty
+from providers.pagerduty.webhook_rest import WebhookRest
 from providers.webhook import DedupKeys
 
 MAX_CONNECTIONS = 200
 MAX_WAITING_BYTES = 16 * LARGEST_BODY
+
+LOOKUP_SECONDS = 3.0
+"""For each request to a provider's REST API: a webhook is answered within `ANSWER_SECONDS`."""
 
 PAGERDUTY, OPSGENIE, JSM = "pagerduty", "opsgenie", "jsm"
 
@@ -87,13 +92,24 @@ async def taking_webhooks(
         yield port
 
 
+def pagerduty_rest(config: Config, sender: Sender) -> WebhookRest | None:
+    """What asks PagerDuty by REST; None without its token."""
+    section = config.sections.get(PAGERDUTY)
+    token = getattr(section, "rest_token", None)
+    if section is None or token is None:
+        return None
+    default = "https://api.eu.pagerduty.com" if ".eu." in section.api_endpoint else "https://api.pagerduty.com"
+    base = getattr(section, "rest_endpoint", None) or default
+    return WebhookRest(sender, base, token, LOOKUP_SECONDS)
+
+
 def _senders(
     settings: WebhooksConfig, pagerduty: PagerDutyAccess | None, dedup_keys: Mapping[str, DedupKeys]
-) -> list[Sender]:
+) -> list[WebhookSender]:
     senders = []
     if pagerduty is not None:
-        senders.append(Sender(PAGERDUTY, pagerduty, read_pagerduty, dedup_keys.get(PAGERDUTY)))
+        senders.append(WebhookSender(PAGERDUTY, pagerduty, read_pagerduty, dedup_keys.get(PAGERDUTY)))
     for name, section in ((OPSGENIE, settings.opsgenie), (JSM, settings.jsm)):
         if section.token is not None:
-            senders.append(Sender(name, TokenAccess(section), read_opsgenie))
+            senders.append(WebhookSender(name, TokenAccess(section), read_opsgenie))
     return senders

@@ -39,7 +39,7 @@ _WEBHOOK = b"webhook"
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class WebhookSender:
     """A provider that sends webhooks: who it is, how it is known, what it says, and who tells the dedup keys of an
     incident that it names by its id only (None: nobody does)."""
 
@@ -73,7 +73,7 @@ class Way:
         self._answer_within = answer_within
         self._refused, self._unread, self._unmatched = Seldom(), Seldom(), Seldom()
 
-    async def post(self, request: web.Request, sender: Sender) -> web.Response:
+    async def post(self, request: web.Request, sender: WebhookSender) -> web.Response:
         """Answer one webhook. Raises `Refused`."""
         began, outcome = perf_counter(), "unknown"
         try:
@@ -85,14 +85,14 @@ class Way:
         finally:
             self._metrics.webhook(sender.provider, outcome, perf_counter() - began)
 
-    async def _within(self, request: web.Request, sender: Sender) -> str:
+    async def _within(self, request: web.Request, sender: WebhookSender) -> str:
         try:
             async with asyncio.timeout(self._answer_within):
                 return await self._post(request, sender)
         except TimeoutError:
             raise busy(f"Kafka has not taken this within {self._answer_within:g} s", closes=True) from None
 
-    async def _post(self, request: web.Request, sender: Sender) -> str:
+    async def _post(self, request: web.Request, sender: WebhookSender) -> str:
         if not sender.access.admits(request.headers, request.query, self._now()):
             raise self._not_theirs(request, sender)
         if self._writer.trouble() is not None:
@@ -113,7 +113,7 @@ class Way:
                 case Said() as said:
                     return await self._said(said, sender, request.headers)
 
-    async def _said(self, said: Said, sender: Sender, headers: Mapping[str, str]) -> str:
+    async def _said(self, said: Said, sender: WebhookSender, headers: Mapping[str, str]) -> str:
         keys = [key for key in await self._keys(said, sender) if 0 < len(key) <= LONGEST_KEY]
         if not keys:
             if (others := self._unmatched.now()) is not None:
@@ -127,7 +127,7 @@ class Way:
             raise busy("Kafka has not taken this")
         return "written" if waiting else "repeated"
 
-    async def _keys(self, said: Said, sender: Sender) -> Sequence[str]:
+    async def _keys(self, said: Said, sender: WebhookSender) -> Sequence[str]:
         if said.dedup_key is not None:
             return [said.dedup_key]
         if sender.dedup_keys is None or said.it.incident is None:
@@ -145,7 +145,7 @@ class Way:
         digest = digest_of(_WEBHOOK, b"\0".join((headers.get(WEBHOOK_ID, "").encode(), kind, key, value)))
         return await self._writer.write(self._topic, value, key, record_headers, digest)
 
-    def _not_theirs(self, request: web.Request, sender: Sender) -> Refused:
+    def _not_theirs(self, request: web.Request, sender: WebhookSender) -> Refused:
         if (others := self._refused.now()) is not None:
             self._log.warning("webhook_refused", provider=sender.provider, remote=request.remote, before=others)
         challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
