@@ -164,8 +164,10 @@ def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, ti
         seen = tuple(_seen_from_json(one) for one in facts.get("seen") or ())
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MalformedFeedback(f"unreadable command: {type(error).__name__}") from None
-    if not isinstance(by, str) or not isinstance(incident, str | None) or not isinstance(by_integration, bool):
-        raise MalformedFeedback("unreadable command: by, incident or by_integration is of another type")
+    if not isinstance(by, str):
+        raise MalformedFeedback("unreadable command: by is no text")
+    if not isinstance(incident, str | None) or not isinstance(by_integration, bool):
+        raise MalformedFeedback("unreadable feedback: incident is no text, or by_integration no flag")
     if isinstance(kind, What):
         happened = Happened(kind, at, None if incident is None else incident[:_MAX_NAME], by_integration)
         return FromProvider(provider, dedup_key, happened, by[:_MAX_NAME])

@@ -48,8 +48,8 @@ async def subscribed(provider: Any = "pagerduty", *answers: int) -> AsyncIterato
     receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
     try:
         async with running_sandbox() as sandbox:
-            secret = {"secret": SECRET} if provider == "pagerduty" else {"token": TOKEN}
-            sandbox.webhooks.subscribe(Subscription(provider=provider, url=receiver.url, **secret))
+            secret, token = (SECRET, None) if provider == "pagerduty" else (None, TOKEN)
+            sandbox.webhooks.subscribe(Subscription(provider=provider, url=receiver.url, secret=secret, token=token))
             yield sandbox, receiver
     finally:
         await runner.cleanup()
