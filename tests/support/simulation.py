@@ -41,7 +41,7 @@ from providers.notification import Notification, Resolve, Trigger
 from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from providers.retry import Backoff
-from state.alert import Alert, Due, Policy, Status, due
+from state.alert import ELSEWHERE, Alert, Due, Policy, Status, due
 from state.provider_feedback import Happened, What
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
@@ -772,6 +772,8 @@ class Simulation:
         self._dead_keys.add(key)
         if letter.error_class.startswith("rejected") and key not in self._own_fault:
             self._break("a revoked key costs no dead letter", f"{letter.error_class}: {covers}")
+        if letter.first_offset == ELSEWHERE:
+            return  # it was to be told again, and is dead-lettered as what it is: one that was told
         if letter.error_class == "given_up":
             owed_for = self._loop.time() - min(self._produced_at[offset] for offset in covers)
             if owed_for < GIVE_UP:
