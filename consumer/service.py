@@ -16,7 +16,7 @@ from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group.heartbeat import HeartbeatOwner
 from consumer.group.membership import MemberRunner
-from consumer.ingest.service import ended_with, ingesting, kafka_producers
+from consumer.ingest.service import ingesting, kafka_producers
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.foreign import foreign_topics
@@ -24,6 +24,7 @@ from consumer.kafka.rights import try_dead_letters
 from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topics import TopicReport, check_topics
 from consumer.pipeline import Pipeline
+from consumer.posts.receiver import ended_with
 from consumer.repartition.disagreement import Disagreement, disagreement
 from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.clock_steps import watch_clock
@@ -35,8 +36,12 @@ from consumer.telemetry.metrics import PREFIX, Metrics
 from consumer.telemetry.process_metrics import process_metrics
 from consumer.telemetry.server import create_app, serving
 from consumer.waiting import unless_set
+from consumer.webhooks.app import PATH
+from consumer.webhooks.service import PAGERDUTY, feedback_producers, pagerduty_rest, taking_webhooks
+from consumer.webhooks.subscriptions import SubscriptionWatch
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
+from providers.pagerduty.webhook_rest import WebhookRest
 
 _SETTLED_SECONDS = 5.0
 """After the session time-out, or that of a rebalance, by which a group is without members that have died."""
@@ -86,11 +91,20 @@ async def run_service(
         ]
         stages = [runner.stage for runner in pipeline_runners if runner.stage is not None]
         runners: list[MemberRunner[Any]] = [*pipeline_runners, *stages]
-        app = create_app(lambda: [runner.health() for runner in runners], registry)
+        rest = pagerduty_rest(config, sender) if config.webhooks.enabled else None
+        subscriptions = _watched(rest, config, log)
+        notes = (lambda: subscriptions.notes) if subscriptions is not None else tuple
+        app = create_app(lambda: [runner.health() for runner in runners], registry, notes)
         port = await stack.enter_async_context(serving(app, config.server.host, config.server.port))
         way_in = await stack.enter_async_context(AsyncExitStack())
         if config.ingest.enabled:
             await way_in.enter_async_context(ingesting(config, kafka_producers(config, clients), registry, log))
+        if config.webhooks.enabled:
+            await way_in.enter_async_context(
+                taking_webhooks(
+                    config, feedback_producers(clients), registry, log, {PAGERDUTY: rest} if rest is not None else {}
+                )
+            )
         log.info("service_started", port=port, pipelines=[pipeline.provider.name for pipeline in pipelines])
         try:
             async with asyncio.TaskGroup() as group:
@@ -98,6 +112,8 @@ async def run_service(
                 running.append(group.create_task(ended_with(stopping, way_in)))
                 beside = [lag.run(), search_everything_when_short(), watch_clock(clock, steps.inc, log)]
                 beside += _heartbeats(pipeline_runners, sender, metrics, log)
+                if subscriptions is not None:
+                    beside.append(subscriptions.run())
                 lasting = [group.create_task(work) for work in beside]
                 await asyncio.wait(running)
                 for task in lasting:
@@ -105,6 +121,13 @@ async def run_service(
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
     log.info("service_stopped")
+
+
+def _watched(rest: WebhookRest | None, config: Config, log: FilteringBoundLogger) -> SubscriptionWatch | None:
+    """What looks whether PagerDuty sends webhooks at all, where it can be asked."""
+    if rest is None:
+        return None
+    return SubscriptionWatch(rest, f"{PATH}{PAGERDUTY}", log, enable_again=config.webhooks.pagerduty.enable_again)
 
 
 def _stage_runner(

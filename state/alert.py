@@ -55,6 +55,8 @@ class Ending(Enum):
     """An event said that its session is over."""
     OPERATOR = "operator"
     """Somebody has said so here."""
+    PROVIDER = "provider"
+    """Somebody has said so at the provider."""
 
 
 class Outcome(Enum):
@@ -142,14 +144,15 @@ def source(guard: str | None, tenant: str | None, topic: str, partition: int) ->
 class Told(Struct, frozen=True, gc=False):
     """What the provider was told last: the highest severity, when by our clock, and when by its own (if it said).
 
-    ``offset`` is that of the record of the event, in the partition that `Alert.source` names (None: by a release that
-    did not keep it).
+    ``offset`` is that of the record of the event, in the partition that `Alert.source` names; ``occurrences`` is how
+    many there had been when the answer was heard (None: by a release that did not keep it).
     """
 
     severity: Severity
     at: float
     date: float | None = None
     offset: int | None = None
+    occurrences: int | None = None
 
 
 class Former(Struct, frozen=True, gc=False):
@@ -165,6 +168,22 @@ class Former(Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         return f"{self.route} ({self.integration or 'key unknown'})"
+
+
+class Heard(Struct, frozen=True, gc=False):
+    """What the provider has said of an alert (`state.provider_feedback`).
+
+    ``at`` is the provider's time of the last feedback applied: what is older is ignored (None: none was). ``incident``
+    is the provider's id of the incident that it was about, if it said. ``sent_resolve``: since the last accepted
+    trigger a resolve was sent about an incident that the alert has left, whose echo is to end nothing.
+    """
+
+    at: float | None = None
+    incident: str | None = None
+    sent_resolve: bool = False
+
+
+NOTHING_HEARD = Heard()
 
 
 class Alert(Struct, frozen=True, gc=False):
@@ -193,6 +212,8 @@ class Alert(Struct, frozen=True, gc=False):
 
     ``source`` is that of the event in ``told``; where that is None, of the one that was told, or was to be, before. It
     decides nothing: people ask for it. That of what is owed is in ``owed``.
+
+    ``heard`` is what has come back from the provider (None: nothing, or by a release that did not keep it).
     """
 
     dedup_key: str
@@ -218,6 +239,7 @@ class Alert(Struct, frozen=True, gc=False):
     ended_by: Ending | None = None
     source: Source | None = None
     begun: float | None = None
+    heard: Heard | None = None
 
 
 class Occurrence(Struct, frozen=True, gc=False):
@@ -323,6 +345,7 @@ def occurred(
         None,
         alert.source,
         begun,
+        alert.heard,
     ), outcome
 
 
@@ -371,13 +394,6 @@ def acknowledge(alert: Alert) -> Alert:
     return replace(alert, acknowledging=True, failed=0)
 
 
-def acknowledged_elsewhere(alert: Alert) -> Alert:
-    """Somebody has acknowledged the alert at the provider: nothing is to be sent."""
-    if alert.status is not Status.OPEN:
-        return alert
-    return replace(alert, status=Status.ACKNOWLEDGED, acknowledging=False)
-
-
 def due(alert: Alert) -> Due | None:
     """What the alert owes next. A resolve leaves only from a checkpoint that holds the alert exactly as it is.
 
@@ -407,7 +423,7 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
     What was counted in while the request was on the wire is suppressed into the alert that the provider now has,
     unless it is of higher severity than what was sent: then that is owed.
     """
-    resolving = alert.status is Status.RESOLVING
+    resolving, heard = alert.status is Status.RESOLVING, alert.heard
     severity = sent.severity if alert.told is None or not alert.has else max(alert.told.severity, sent.severity)
     unsettled, left = alert.unsettled, _never_sent(alert.owed, sent)
     if left is None and unsettled and not resolving:
@@ -415,12 +431,13 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
     return replace(
         alert,
         route=route,
-        told=Told(severity, now, date, sent.record.offset),
+        told=Told(severity, now, date, sent.record.offset, alert.occurrences),
         has=not resolving,
         unsettled=unsettled,
         owed=left,
         overflow=None,
         source=_source_of(sent),
+        heard=replace(heard, sent_resolve=False) if heard is not None and heard.sent_resolve else heard,
     )
 
 
@@ -528,7 +545,7 @@ def former_answered(alert: Alert, integration: str | None) -> Alert | None:
     former = tuple(one for one in alert.former if one.integration != integration)
     if not former and alert.status is Status.RESOLVING and alert.owed is None and alert.route is None:
         return None
-    return replace(alert, former=former, failed=0)
+    return replace(alert, former=former, failed=0, heard=_with_resolve_sent(alert))
 
 
 def former_attempted(alert: Alert) -> Alert:
@@ -536,7 +553,8 @@ def former_attempted(alert: Alert) -> Alert:
     their turn."""
     tried = former_due(alert)
     others = tuple(one for one in alert.former if one is not tried)
-    return replace(alert, former=others if tried is None else (*others, tried), failed=alert.failed + 1)
+    former = others if tried is None else (*others, tried)
+    return replace(alert, former=former, failed=alert.failed + 1, heard=_with_resolve_sent(alert))
 
 
 def departed(alert: Alert, left: Former | None) -> Alert:
@@ -607,6 +625,10 @@ def event_time(time: float, timestamp: int, now: float) -> float:
     if EARLIEST <= timestamp / 1000 < earliest:
         earliest = timestamp / 1000
     return earliest
+
+
+def _with_resolve_sent(alert: Alert) -> Heard:
+    return replace(alert.heard or NOTHING_HEARD, sent_resolve=True)
 
 
 def _may_be_resolved(alert: Alert) -> bool:

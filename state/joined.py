@@ -9,7 +9,7 @@ Pure functions, as those of `state.alert`.
 
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, Alert, Ending, Former, Owed, Status, Told, over
+from state.alert import ELSEWHERE, Alert, Ending, Former, Heard, Owed, Status, Told, over
 
 
 def handed_over(alert: Alert) -> Alert:
@@ -77,6 +77,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         ended_by=(own.ended_by or other.ended_by) if is_over else None,
         source=told_last.source,
         begun=(kept if is_over or kept in live else live[0]).begun,
+        heard=_heard(own.heard, other.heard),
     )
 
 
@@ -141,6 +142,14 @@ def _told(own: Told | None, last: Told | None) -> Told | None:
     if own is None or last is None:
         return own or last
     return replace(last, severity=max(own.severity, last.severity))
+
+
+def _heard(own: Heard | None, other: Heard | None) -> Heard | None:
+    """What the provider has said last of either."""
+    if own is None or other is None:
+        return own or other
+    last = other if (other.at or 0.0) > (own.at or 0.0) else own
+    return replace(last, sent_resolve=own.sent_resolve or other.sent_resolve)
 
 
 def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:

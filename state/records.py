@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from state.alert import SOURCES, Alert, Ending, Former, Owed, Source, Status, Told, source
+from state.alert import SOURCES, Alert, Ending, Former, Heard, Owed, Source, Status, Told, source
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.shared import shared
@@ -93,7 +93,8 @@ def encode_alert(alert: Alert) -> bytes:
     if alert.route is not None:
         value["route"] = alert.route
     if alert.told is not None:
-        value["told"] = (int(alert.told.severity), alert.told.at, alert.told.date, alert.told.offset)
+        told = alert.told
+        value["told"] = (int(told.severity), told.at, told.date, told.offset, told.occurrences)
     if alert.has:
         value["has"] = True
     if alert.unsettled:
@@ -118,6 +119,8 @@ def encode_alert(alert: Alert) -> bytes:
         value["source"] = (found.guard, found.tenant, found.topic, found.partition)
     if alert.begun is not None:
         value["begun"] = alert.begun
+    if (heard := alert.heard) is not None:
+        value["heard"] = (heard.at, heard.incident, heard.sent_resolve)
     return orjson.dumps(value)
 
 
@@ -130,6 +133,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
         session, told, owed, route, overflow = get("session"), get("told"), get("owed"), get("route"), get("overflow")
         integration, former, origin, begun = get("integration"), get("former"), get("source"), get("begun")
+        heard = get("heard")
         occurrences, first_seen, last_seen, decided = (
             json["occurrences"], json["first_seen"], json["last_seen"], json["decided"]
         )  # fmt: skip
@@ -170,6 +174,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             _ENDINGS.get(get("ended_by")),  # one that only a later release knows is not known
             None if origin is None else _known_source(*origin[:4]),  # a later release may say more
             decided if begun == decided else begun,  # of an alert that has occurred once: one number for both
+            None if heard is None else _heard_from_json(heard),
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
@@ -298,7 +303,14 @@ def _former_from_json(json: list[Any]) -> Former:
 
 def _told_from_json(json: list[Any]) -> Told:
     offset = json[3] if len(json) > 3 else None  # an earlier release has said less
-    return Told(_SEVERITY[json[0]], _number(json[1]), _number_or_none(json[2]), _whole_or_none(offset))
+    occurrences = json[4] if len(json) > 4 else None
+    at, date = _number(json[1]), _number_or_none(json[2])
+    return Told(_SEVERITY[json[0]], at, date, _whole_or_none(offset), _whole_or_none(occurrences))
+
+
+def _heard_from_json(json: list[Any]) -> Heard:
+    at, incident, sent_resolve = json[:3]  # a later release may say more
+    return Heard(_number_or_none(at), _text_or_none(incident), _flag(sent_resolve))
 
 
 @lru_cache(maxsize=SOURCES)  # as all alerts but a few have one of few

@@ -15,11 +15,13 @@ from consumer.clock import Clock
 from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Suppressed, Triggered
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
-from consumer.feedback.records import Command, Feedback, Kind, Replay, unmeant
+from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay, unmeant
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
 from state.alert import Alert, Ending, acknowledge, over
+from state.provider_feedback import Applied, Ignored, TellAgain, happened, told_again
 from state.store import Store
+from state.violation import Record
 
 CAPACITY = 500
 """Records that wait before the reader is to hand no more."""
@@ -70,6 +72,22 @@ class Deeds(Protocol):
 
     def urge(self) -> None:
         """A checkpoint is to be written soon: there are records about homes."""
+        ...
+
+    def knows_all(self) -> bool:
+        """Whether no alert can come any more of which somebody may have heard at the provider."""
+        ...
+
+    def told_event(self, alert: Alert) -> Record | None:
+        """The record of the event that the alert's provider was told last; None until it is read."""
+        ...
+
+    def owes_again(self, alert: Alert) -> None:
+        """The provider has ended the alert's incident, and the alert, which is in the store, owes its trigger again."""
+        ...
+
+    def closed_at_provider(self, dedup_key: str) -> None:
+        """The provider has ended the alert, which is to leave the store."""
         ...
 
 
@@ -160,7 +178,7 @@ class TaskInbox:
     def _is_ours(self, feedback: Feedback) -> bool:
         if feedback.provider != self._pipeline.provider.name:
             return False
-        if isinstance(feedback, Command):
+        if isinstance(feedback, Command | FromProvider):
             return True
         if feedback.record.partition != self._partition:
             return False
@@ -207,10 +225,14 @@ class TaskInbox:
             return True
         alert = self._store.get(feedback.dedup_key)
         if alert is None:
+            if isinstance(feedback, FromProvider):
+                return self._deeds.knows_all()
             self._deeds.commanded(feedback)
             return True  # another task's, or gone
         if self._deeds.is_busy(feedback.dedup_key):
             return False
+        if isinstance(feedback, FromProvider):
+            return self._came_back(feedback, alert)
         self._command(feedback, alert)
         return True
 
@@ -230,6 +252,34 @@ class TaskInbox:
         elif after is not alert:
             self._store.put(after)
             self._deeds.changed_by_feedback(after)
+
+    def _came_back(self, feedback: FromProvider, alert: Alert) -> bool:
+        """Something has happened to the alert at the provider; False if it has to wait."""
+        it, dedup_key = feedback.it, feedback.dedup_key
+        fields = {"feedback": it.what.value, "dedup_key": dedup_key, "by": feedback.by, "at": it.at}
+        match happened(alert, it, self._pipeline.timeout_seconds):
+            case Ignored(why):
+                self._metrics.feedback(it.what.value, "ignored")
+                self._log.info("provider_feedback_ignored", reason=why.value, status=alert.status.value, **fields)
+                return True
+            case TellAgain(is_repeat):
+                if (record := self._deeds.told_event(alert)) is None:
+                    return False
+                after: Alert | None = told_again(alert, it, record, is_repeat, self._clock.wall())
+            case Applied(after):
+                pass
+        status = "gone" if after is None else after.status.value
+        self._metrics.feedback(it.what.value, "applied")
+        self._log.info("provider_feedback_applied", status=status, **fields)
+        if after is None:
+            self._deeds.closed_at_provider(dedup_key)
+            return True
+        self._store.put(after)
+        if after.owed is not None and after.owed is not alert.owed:
+            self._deeds.owes_again(after)
+        else:
+            self._deeds.changed_by_feedback(after)
+        return True
 
     def _replay(self, replay: Replay) -> None:
         record = replay.record

@@ -272,6 +272,12 @@ class TaskOutbox:
             integrations = [str(one) for one in alert.orphans]
             self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
 
+    def closing(self, dedup_key: str) -> None:
+        """The alert ends by what somebody did at the provider: an earlier request of it may still land there."""
+        now = self._clock.monotonic()
+        if now < self._unsettled.get(dedup_key):
+            self._closing.set(dedup_key, now + self._pipeline.timeout_seconds)
+
     def tick(self) -> Iterator[None]:
         """What the passing of time brings, once a second; it is done by going through what is returned."""
         now = self._clock.monotonic()

@@ -1,8 +1,8 @@
 """The sections about the service itself: delivery, its servers, its log."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from consumer.config.durations import Duration, PositiveDuration
 from providers.settings import ApiKey, NonEmpty, Settings
@@ -84,14 +84,39 @@ class ServerConfig(Settings):
     port: Port = 8080
 
 
+class SecretHeader(Settings):
+    """A header that a subscription sends along."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+    value: ApiKey
+
+
+class ClientCredentialsSettings(Settings):
+    """What a subscription gets its token for, at this service."""
+
+    client_id: NonEmpty
+    client_secret: ApiKey
+
+
 class PagerDutyWebhooks(Settings):
-    """The signing secrets of the webhook subscriptions; several, so that one can be rotated."""
+    """How PagerDuty's webhooks are known: by the signing ``secrets`` of the subscriptions (several, so that one can be
+    rotated), a ``header`` of one's own, a token of OAuth2 client credentials; all that are set must be right.
+
+    ``enable_again``: a subscription that PagerDuty has disabled is enabled again, which needs its REST token."""
 
     secrets: tuple[ApiKey, ...] = ()
+    header: SecretHeader | None = None
+    oauth: ClientCredentialsSettings | None = None
+    enable_again: bool = False
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is anything by which they are known."""
+        return bool(self.secrets) or self.header is not None or self.oauth is not None
 
 
 class OpsGenieWebhooks(Settings):
-    """The token that OpsGenie, which does not sign, sends along."""
+    """The token that OpsGenie or Jira Service Management, which do not sign, send along."""
 
     token: ApiKey | None = None
 
@@ -104,6 +129,16 @@ class WebhooksConfig(Settings):
     port: Port = 8081
     pagerduty: PagerDutyWebhooks = PagerDutyWebhooks()
     opsgenie: OpsGenieWebhooks = OpsGenieWebhooks()
+    jsm: OpsGenieWebhooks = OpsGenieWebhooks()
+
+    @model_validator(mode="after")
+    def _somebody_may_send(self) -> Self:
+        if self.enabled and not self.pagerduty.is_set and self.opsgenie.token is None and self.jsm.token is None:
+            raise ValueError(
+                "pagerduty.secrets, opsgenie.token or jsm.token: one is required with enabled, "
+                "or nobody could tell a provider's webhooks from anybody's"
+            )
+        return self
 
 
 class LogConfig(Settings):

@@ -28,10 +28,7 @@ class Unbuilt:
     together: str = ""
 
 
-UNBUILT: Sequence[Unbuilt] = (
-    Unbuilt("exporters.alerting.pagerduty.change_events.enabled", is_true),
-    Unbuilt("webhooks.enabled", is_true),
-)
+UNBUILT: Sequence[Unbuilt] = (Unbuilt("exporters.alerting.pagerduty.change_events.enabled", is_true),)
 
 
 def unbuilt_settings(tree: Any, table: Sequence[Unbuilt] = UNBUILT) -> Iterator[tuple[Location, str]]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from rich.console import Console
 from consumer.config import Config, load_config
 from consumer.demo.afterwards import Kept, own_command, what_to_try, write_event
 from consumer.demo.agents import rulesets
+from consumer.demo.back import acknowledged_there
 from consumer.demo.broker import embedded_broker, free_port
 from consumer.demo.browser import open_page
 from consumer.demo.daemon import Daemon
@@ -138,6 +140,8 @@ async def run_demo(
         numbers = await _quiet(running, console)
         produced = running.traffic.produced
         found = checks(produced, running.sandbox.incidents(), numbers)
+        came_back = await acknowledged_there(running.sandbox, running.numbers, partial(_print, console))
+        found = {name: [*several, *came_back.get(name, ())] for name, several in found.items()}
         passed = print_summary(console, found, produced=len(produced), seconds=seconds)
         checked(passed)
         if options.keep and not stopping.is_set():
@@ -173,7 +177,9 @@ async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) 
     else:
         servers, run_id = options.bootstrap_servers, secrets.token_hex(4)
 
-    stage = Stage(servers, sandbox.url, free_port(), options.seconds, run_id, free_port())
+    stage = Stage(servers, sandbox.url, free_port(), options.seconds, run_id, free_port(), free_port())
+    for subscription in stage.subscriptions():
+        sandbox.webhooks.subscribe(subscription)
     file = folder / "clawdstrike-alerting.yaml"
     file.write_text(yaml.safe_dump(stage.config(), sort_keys=False))
     config = load_config(file)

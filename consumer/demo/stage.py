@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.demo.oracle import Produced, Rules
-from providers.sandbox import Incident
+from consumer.webhooks.app import PATH as WEBHOOKS_PATH
+from providers.sandbox import Incident, Subscription
 
 PARTITIONS = 4
 PIPELINES = ("pagerduty", "opsgenie")
@@ -34,6 +35,7 @@ class Stage:
     seconds: float
     run_id: str | None = None
     ingest_port: int = 0
+    webhooks_port: int = 0
 
     def config(self) -> dict[str, Any]:
         """The configuration of the service, as it would stand in a file.
@@ -75,7 +77,22 @@ class Stage:
             "delivery": {"rate_limit": {"requests_per_second": 0}},
             "server": {"host": "127.0.0.1", "port": self.port},
             "ingest": {"host": "127.0.0.1", "port": self.ingest_port, "tokens": [INGEST_TOKEN]},
+            "webhooks": {
+                "enabled": True,
+                "host": "127.0.0.1",
+                "port": self.webhooks_port,
+                "pagerduty": {"secrets": [WEBHOOK_SECRET]},
+                "opsgenie": {"token": WEBHOOK_TOKEN},
+            },
         }
+
+    def subscriptions(self) -> list[Subscription]:
+        """What the sandbox is to send when somebody does something there."""
+        url = f"http://127.0.0.1:{self.webhooks_port}{WEBHOOKS_PATH}"
+        return [
+            Subscription(provider="pagerduty", url=f"{url}pagerduty", secret=WEBHOOK_SECRET),
+            Subscription(provider="opsgenie", url=f"{url}opsgenie", token=WEBHOOK_TOKEN),
+        ]
 
     def _kafka(self) -> dict[str, Any]:
         kafka: dict[str, Any] = {
@@ -96,6 +113,9 @@ def pagerduty_key(route: str) -> str:
 
 
 INGEST_TOKEN = hashlib.sha256(b"demo ingest").hexdigest()
+
+WEBHOOK_SECRET = hashlib.sha256(b"demo webhooks of pagerduty").hexdigest()
+WEBHOOK_TOKEN = hashlib.sha256(b"demo webhooks of opsgenie").hexdigest()
 
 OPSGENIE_KEY = hashlib.sha256(b"demo opsgenie").hexdigest()[:36]
 

@@ -1,6 +1,8 @@
-"""Records of the feedback topic: what operators command, and dead letters to be decided again (design section 6).
+"""Records of the feedback topic: what operators command, what has happened at the provider (design section 20), and
+dead letters to be decided again (design section 6).
 
 The record key of a command is the alert's dedup key, the value is JSON that says when, by whom, and what was seen then.
+That of what has happened at the provider is alike: when by its clock, by whom, and to which incident.
 A replay is the dead letter byte for byte (key, value, all headers) with two headers behind them, so that nothing in it
 can pass for ours.
 Anybody who may write to the topic chooses its bytes: decoding gives a value or raises `MalformedFeedback`.
@@ -16,6 +18,7 @@ from msgspec.structs import replace
 
 from consumer.dlq.dead_letter import DeadLetter, Headers, decode
 from state.alert import EARLIEST, Alert
+from state.provider_feedback import Happened, What
 from state.seen import News, Seen, last_seen, news
 from state.violation import HEADER_OVERHEAD, Record, Severity
 
@@ -74,7 +77,17 @@ class Replay:
     replay_id: str
 
 
-Feedback = Command | Replay
+@dataclass(frozen=True, slots=True)
+class FromProvider:
+    """Something has happened to an alert's incident at the provider; ``by`` is who did it, for people."""
+
+    provider: str
+    dedup_key: str
+    it: Happened
+    by: str = ""
+
+
+Feedback = Command | FromProvider | Replay
 
 
 def unmeant(kind: Kind, at: float, seen: Collection[Seen], alert: Alert) -> News | None:
@@ -102,6 +115,21 @@ def encode_command(command: Command) -> tuple[bytes, bytes, list[tuple[str, byte
         (KIND, command.kind.value.encode()),
     ]
     return command.dedup_key.encode(), value, headers
+
+
+def encode_from_provider(found: FromProvider) -> tuple[bytes, bytes, list[tuple[str, bytes | None]]]:
+    """Key, value and headers of what has happened at the provider."""
+    it = found.it
+    facts: dict[str, Any] = {"v": _VERSION, "at": it.at, "by": found.by[:_MAX_NAME]}
+    if it.incident is not None:
+        facts["incident"] = it.incident
+    if it.by_integration:
+        facts["by_integration"] = True
+    headers: list[tuple[str, bytes | None]] = [
+        (PROVIDER, found.provider.encode()),
+        (KIND, it.what.value.encode()),
+    ]
+    return found.dedup_key.encode(), orjson.dumps(facts), headers
 
 
 def replay_headers(headers: Headers, replay_id: str) -> list[tuple[str, bytes | None]]:
@@ -132,11 +160,17 @@ def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, ti
         dedup_key, provider = key.decode(), named.decode()
         facts = orjson.loads(value or b"")
         at, by = float(facts["at"]), facts["by"]
+        incident, by_integration = facts.get("incident"), facts.get("by_integration", False)
         seen = tuple(_seen_from_json(one) for one in facts.get("seen") or ())
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MalformedFeedback(f"unreadable command: {type(error).__name__}") from None
     if not isinstance(by, str):
         raise MalformedFeedback("unreadable command: by is no text")
+    if not isinstance(incident, str | None) or not isinstance(by_integration, bool):
+        raise MalformedFeedback("unreadable feedback: incident is no text, or by_integration no flag")
+    if isinstance(kind, What):
+        happened = Happened(kind, at, None if incident is None else incident[:_MAX_NAME], by_integration)
+        return FromProvider(provider, dedup_key, happened, by[:_MAX_NAME])
     if timestamp >= EARLIEST * 1000:
         at = min(at, timestamp / 1000)  # a clock that is ahead must not let a command end what comes after it
     return Command(kind, provider, dedup_key, at, by[:_MAX_NAME], seen)
@@ -163,8 +197,9 @@ def _seen_from_json(json: dict[str, Any]) -> Seen:
     )
 
 
-def _kind(text: bytes) -> Kind:
-    for kind in (Kind.ACKNOWLEDGE, Kind.RESOLVE):
+def _kind(text: bytes) -> Kind | What:
+    kinds: tuple[Kind | What, ...] = (Kind.ACKNOWLEDGE, Kind.RESOLVE, *What)
+    for kind in kinds:
         if text == kind.value.encode():
             return kind
     raise MalformedFeedback(f"unknown {KIND}: {text[:40]!r}")

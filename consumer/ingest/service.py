@@ -1,7 +1,6 @@
 """The way in as a service of its own: from the wait for Kafka to the last answer."""
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -12,37 +11,31 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.config import Config
 from consumer.ingest.app import create_app
-from consumer.ingest.bearer import Bearer
-from consumer.ingest.connections import Connections, descriptors
 from consumer.ingest.judge import Judge
-from consumer.ingest.limits import Limits
 from consumer.ingest.metrics import IngestMetrics
-from consumer.ingest.producer import Producer, kafka_producer
-from consumer.ingest.room import Room
 from consumer.ingest.way import Way
-from consumer.ingest.writer import CLOSE_SECONDS, Writer
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES
 from consumer.kafka.topics import ask_max_bytes
 from consumer.kafka.topics_there import topics_there
+from consumer.posts.bearer import Bearer
+from consumer.posts.connections import Connections, most_connections
+from consumer.posts.limits import Limits
+from consumer.posts.producer import Producer, kafka_producer
+from consumer.posts.receiver import receiving
+from consumer.posts.room import Room
+from consumer.posts.writer import Writer
 from consumer.telemetry.garbage import search_everything_when_short
 from consumer.telemetry.lag import LoopLag
 from consumer.telemetry.log_metrics import DroppedLines
 from consumer.telemetry.process_metrics import process_metrics
-from consumer.telemetry.server import SHUTDOWN_SECONDS, serving
 from consumer.turns import Turns
 from consumer.waiting import unless_set
 
 _AROUND_BYTES = 1024
 """What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
-
-_ANSWERS, _FAREWELL = 0.7, 0.05
-"""Of the time for stopping: until posts are answered that Kafka has not taken, and twice, for the answers to be
-read. The rest is for what Kafka was handed over."""
-
-_LEAST_SECONDS = 0.05
 
 
 async def run_ingest(
@@ -81,7 +74,7 @@ def kafka_producers(config: Config, clients: KafkaClients) -> Make:
         limit = min(config.delivery.max_event_bytes, takes[0] - _AROUND_BYTES)
         limits.told(limit, takes[1], min(BATCH_BYTES, *takes) - _AROUND_BYTES)
         way.judge, way.dead_letter_limit = Judge(kafka.event_key, limits.event), limits.dead_letter
-        return kafka_producer(clients, limits, clock)
+        return kafka_producer(clients, topics.events, limits, clock)
 
     return make
 
@@ -93,8 +86,9 @@ async def ingesting(
     """Take events for the length of the block; yields the port. All of its end takes ``delivery.shutdown_grace`` at
     most: posts that are here are answered, and what was handed over goes out. Raises `ServerError`."""
     ingest, topics, grace = config.ingest, config.kafka.topics, config.delivery.shutdown_grace
+    log = log.bind(section="ingest")
     room, metrics = Room(ingest.max_waiting_bytes), IngestMetrics(registry)
-    connections = Connections(_open_files(ingest.max_connections, log))
+    connections = Connections(most_connections(ingest.max_connections, log))
 
     writer = Writer(lambda: make(way), room, log)
     way = Way(
@@ -112,53 +106,19 @@ async def ingesting(
     )
     metrics.watch(waiting=lambda: room.taken, oldest=lambda: writer.oldest, open=lambda: len(connections))
     app = create_app(way, writer, connections, metrics, registry, log)
-    writing = asyncio.create_task(writer.run())
-    loop = asyncio.get_running_loop()
-    end: float | None = None
-
-    async def stop() -> None:
-        nonlocal end
-        end = loop.time() + grace
-        writing.cancel()  # there is not going to be another producer
-        await way.stop(loop.time() + min(ingest.answer_within, grace * _ANSWERS))
-
-    try:
-        async with serving(
-            app,
-            ingest.host,
-            ingest.port,
-            section="ingest",
-            protocols=connections.protocols,
-            shutdown_seconds=max(_LEAST_SECONDS, min(SHUTDOWN_SECONDS, grace * _FAREWELL)),
-            before_end=stop,
-        ) as port:
-            log.info("ingest_started", port=port, topic=topics.events, max_connections=connections.most)
-            yield port
-    finally:
-        writing.cancel()
-        await asyncio.wait([writing])
-        left = CLOSE_SECONDS if end is None else end - loop.time()
-        await writer.close(max(_LEAST_SECONDS, min(CLOSE_SECONDS, left)))
-
-
-async def ended_with(stopping: asyncio.Event, stack: AsyncExitStack) -> None:
-    """Leave the blocks of a stack as soon as this is stopping, beside whatever else has to end."""
-    await stopping.wait()
-    await stack.aclose()
-
-
-def _open_files(most: int, log: FilteringBoundLogger) -> int:
-    """How many connections there can be; the limit of open files is raised as far as it may be."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    connections, soft = descriptors(most, limits)
-    try:
-        if soft != limits[0]:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
-    except (ValueError, OSError):  # the system has a limit beyond these
-        connections, soft = descriptors(most, (limits[0], limits[0]))
-    if connections < most:
-        log.warning("ingest_connections_limited", max_connections=connections, open_files=soft)
-    return connections
+    async with receiving(
+        app,
+        answering=way.answering,
+        connections=connections,
+        writer=writer,
+        host=ingest.host,
+        port=ingest.port,
+        section="ingest",
+        answer_within=ingest.answer_within,
+        grace=grace,
+    ) as port:
+        log.info("ingest_started", port=port, topic=topics.events, max_connections=connections.most)
+        yield port
 
 
 async def _await_topics(

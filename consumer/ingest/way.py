@@ -13,16 +13,17 @@ from typing import Any
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from consumer.ingest.bearer import Bearer
-from consumer.ingest.body import read_body
 from consumer.ingest.judge import Fit, Judge, Unfit, letter_of
 from consumer.ingest.metrics import IngestMetrics
-from consumer.ingest.refusal import Refused, busy, line, unauthorized
-from consumer.ingest.room import Lease, Room
-from consumer.ingest.seldom import Seldom
 from consumer.ingest.split import Unsplittable, Whole, split
-from consumer.ingest.writer import Outcome, Writer
-from consumer.ingest.written import digest_of
+from consumer.posts.answering import Answering
+from consumer.posts.bearer import Bearer
+from consumer.posts.body import read_body
+from consumer.posts.refusal import Refused, busy, line, unauthorized
+from consumer.posts.room import Lease, Room
+from consumer.posts.seldom import Seldom
+from consumer.posts.writer import Outcome, Writer
+from consumer.posts.written import digest_of
 from consumer.turns import Turns
 
 MOST_SHOWN = 10
@@ -73,33 +74,11 @@ class Way:
         self._log = log
         self._now = now
         self._refused, self._invalid = Seldom(), Seldom()
-        self._open: set[asyncio.Timeout] = set()
-        self._ends_at: float | None = None
-        self._one_ended = asyncio.Event()
+        self.answering = Answering()
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer one post. Raises `Refused`."""
-        if self._ends_at is not None:
-            raise _stopping()
-        try:
-            async with asyncio.timeout(None) as limit:
-                self._open.add(limit)
-                try:
-                    return await self._post(request)
-                finally:
-                    self._open.discard(limit)
-                    self._one_ended.set()
-        except TimeoutError:
-            raise _stopping() from None
-
-    async def stop(self, at: float) -> None:
-        """Take nothing more, and answer every post that is here by then at the latest: a time of the loop."""
-        self._ends_at = at
-        for limit in self._open:
-            limit.reschedule(at)
-        while self._open:
-            self._one_ended.clear()
-            await self._one_ended.wait()
+        return await self.answering.outcome_of(lambda: self._post(request))
 
     async def _post(self, request: web.Request) -> web.Response:
         if not self._bearer.allows(request.headers.get("Authorization")):
@@ -194,10 +173,6 @@ class Way:
     def _tell_refused(self, request: web.Request) -> None:
         if (others := self._refused.now()) is not None:
             self._log.warning("ingest_refused", remote=request.remote, error="no token of ours", before=others)
-
-
-def _stopping() -> Refused:
-    return busy("this process is being stopped", closes=True)
 
 
 async def _all(handed_over: "Sequence[asyncio.Future[Outcome] | None]") -> None:

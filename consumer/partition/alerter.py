@@ -231,6 +231,9 @@ class Alerter(Work):
         """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
         it; hand over what has its home elsewhere."""
         turns, moving = self._context.turns, self._moving
+        if self.deeds.recall.is_wanted:
+            await self.deeds.recall.read()
+            self._inbox.work()
         if self._former is not None:
             await self._decide_former(self._former)
         await turns.through(moving.take(self._inbox.moves, self._context.record_clock.newest))

@@ -3,10 +3,11 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, assert_never
 
 from consumer.alerting.inbox import TaskInbox
-from consumer.alerting.outbox import TaskOutbox
+from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
 from consumer.decisions import (
     BelongsElsewhere,
     Counted,
@@ -23,7 +24,9 @@ from consumer.decisions import (
 from consumer.dlq.dead_letter import Stage
 from consumer.feedback.records import Command, Kind, Replay
 from consumer.homes.moving import Moving
+from consumer.kafka.reading import read_record
 from consumer.partition.owned import OwnedPartition
+from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Elsewhere
 from state.alert import Alert, Ending
@@ -39,8 +42,8 @@ _OUTCOME_OF_STAGE = {Stage.DECODE: "poison", Stage.STALE: "stale", Stage.DECIDE:
 class TaskDeeds:
     """The deeds of one task: those that `consumer.homes.moving` and `consumer.alerting.inbox` ask for, and its own.
 
-    It does them by its ``outbox``, its ``inbox``, and what it knows of homes (``moving``). ``has_decided_all_before``
-    says whether no former input is left.
+    It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
+    (``recall``). ``has_decided_all_before`` says whether no former input is left.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class TaskDeeds:
             settled=lambda: self.inbox.work(),
             voice=self.moving,
         )
+        read_back = context.read_record or partial(read_record, context.clients)
+        self.recall = Recall(read_back, context.pipeline.template, context.pipeline.input_topic, log)
         self.inbox = TaskInbox(
             pipeline=context.pipeline,
             partition=source.partition.partition,
@@ -278,6 +283,31 @@ class TaskDeeds:
         self._store.drop(dedup_key)
         if alert is not None:
             self.gone(alert)
+
+    def knows_all(self) -> bool:
+        """Whether no alert can come any more that somebody may have heard of at the provider: what an earlier owner had
+        decided is decided again, and what another home had is handed over, unless that takes too long."""
+        if not self.has_decided_what_was_inherited():
+            return False
+        since = self.moving.awaits_since
+        return since is None or self._context.clock.monotonic() - since > LONGEST_WAIT_SECONDS
+
+    def told_event(self, alert: Alert) -> Record | None:
+        """The record of the event that the alert's provider was told last; None: the next checkpoint reads it."""
+        record = self.recall.record(alert)
+        if record is None:
+            self.urge()
+        return record
+
+    def owes_again(self, alert: Alert) -> None:
+        """The provider has ended the alert's incident, and the alert owes its trigger again."""
+        self.urge()
+        self.outbox.owes(alert, is_new=True)
+
+    def closed_at_provider(self, dedup_key: str) -> None:
+        """The provider has ended the alert, which leaves the store."""
+        self.outbox.closing(dedup_key)
+        self.ended_by_feedback(dedup_key)
 
     def gone(self, alert: Alert) -> None:
         """The alert is over, and has left the store, by what somebody else has said."""

@@ -9,6 +9,7 @@ from consumer.input.former_input import StageBefore
 from consumer.input.progress import Before
 from consumer.kafka.partitioning import Partitioner
 from consumer.partition.owned import OwnerContext
+from consumer.partition.recall import ReadRecord
 from consumer.pipeline import Pipeline
 from providers.delivery.delivery import Delivery
 
@@ -33,5 +34,7 @@ class TaskContext(OwnerContext):
     former_stage: StageBefore | None = None
     """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""
+    read_record: ReadRecord | None = None
+    """How an event is read back; None: by a client."""
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
     """Which records of the state somebody has been told of already (`LeftAlone`)."""

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from consumer.telemetry.state_metrics import PipelineState, StateCollector
 from consumer.telemetry.tally import Count, Tally
+from state.provider_feedback import What
 
 PREFIX = "clawdstrike_alerting"
 
@@ -22,7 +23,7 @@ STAGE_OUTCOMES = ("ignored", "forwarded", "poison", "tombstone")
 """What can become of an event in a repartition stage, which has no alerts."""
 
 ACTIONS = ("trigger", "acknowledge", "resolve")
-FEEDBACK = ("acknowledge", "resolve", "replay", "malformed")
+FEEDBACK = ("acknowledge", "resolve", "replay", "malformed", *(what.value for what in What))
 INPUT_CHANGES = ("truncated", "recreated")
 IGNORED_EFFECTS = ("repeat", "skip")
 STATE_CHANGES = ("gone", "went_back")
@@ -133,7 +134,7 @@ class Metrics:
         )
         self._feedback = Counter(
             f"{PREFIX}_feedback",
-            "Feedback of operators and replayed dead letters, by what became of it",
+            "Feedback of operators and providers, and replayed dead letters, by what became of it",
             ["pipeline", "kind", "result"],
             registry=registry,
         )

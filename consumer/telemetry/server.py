@@ -30,8 +30,11 @@ class ServerError(UserError):
     """The server cannot listen: one line for the user, which names the setting."""
 
 
-def create_app(health: Health, registry: CollectorRegistry) -> web.Application:
-    """The application; ``health`` is asked at each request for the state of every pipeline.
+def create_app(
+    health: Health, registry: CollectorRegistry, notes: Callable[[], Sequence[str]] = tuple
+) -> web.Application:
+    """The application; ``health`` is asked at each request for the state of every pipeline, ``notes`` for what somebody
+    should know besides.
 
     ``/healthz`` (to be started again?), ``/readyz`` (do pages get through?) and ``/readyz/traffic`` (the readiness
     probe of a pod) answer 200 or 503, with the reasons as JSON; ``/metrics`` in the format that is asked for.
@@ -40,7 +43,10 @@ def create_app(health: Health, registry: CollectorRegistry) -> web.Application:
     def verdict(ask: Callable[[Sequence[PipelineHealth]], list[str]]) -> Handler:
         async def answer(_: web.Request) -> web.Response:
             pipelines = health()
-            return verdict_of(ask(pipelines), {"pipelines": {one.name: _facts(one) for one in pipelines}})
+            facts: dict[str, Any] = {"pipelines": {one.name: _facts(one) for one in pipelines}}
+            if noted := notes():
+                facts["notes"] = noted
+            return verdict_of(ask(pipelines), facts)
 
         return answer
 

@@ -22,6 +22,7 @@ from providers.sandbox.faults import (
 from providers.sandbox.incidents import Incident
 from providers.sandbox.journal import Entry
 from providers.sandbox.sandbox import Sandbox, Settings
+from providers.sandbox.webhooks import Mischief, Subscription, Webhook
 
 __all__ = [
     "AddHeaders",
@@ -38,9 +39,12 @@ __all__ = [
     "Incident",
     "LandLate",
     "LoseAnswer",
+    "Mischief",
     "Moment",
     "Reply",
     "Sandbox",
     "Settings",
+    "Subscription",
+    "Webhook",
     "running_sandbox",
 ]

@@ -124,7 +124,8 @@ async def running_sandbox(
         await web.TCPSite(runner, host, port, ssl_context=ssl_context, backlog=1024).start()
         scheme = "http" if ssl_context is None else "https"
         sandbox.url = f"{scheme}://{host}:{runner.addresses[0][1]}"
-        yield sandbox
+        async with sandbox.webhooks.sending():
+            yield sandbox
     finally:
         await app.close()
         await runner.cleanup()

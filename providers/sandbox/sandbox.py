@@ -10,12 +10,13 @@ from providers.integration import CHECKED
 from providers.sandbox.board import Board
 from providers.sandbox.call import Api, Call, Moment, Received, Reply
 from providers.sandbox.faults import Faults
-from providers.sandbox.incidents import Incident, Incidents
+from providers.sandbox.incidents import Incident, Incidents, Step
 from providers.sandbox.journal import Entry, Journal
 from providers.sandbox.jsm import Jsm, PingMethod
 from providers.sandbox.keys import Keys
 from providers.sandbox.opsgenie import OpsGenie
 from providers.sandbox.pagerduty import PagerDuty
+from providers.sandbox.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,9 @@ class Sandbox:
         self.faults = Faults(lambda call: self._incidents.was_told(call.provider, call.event_id))
         self.journal = Journal(settings.keep_requests)
         self.board = Board()
+        self.webhooks = Webhooks()
         self._incidents = Incidents(
-            keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0, watch=self.board.watch
+            keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0, watch=self._watch
         )
         counting = {"count_refused": settings.count_refused}
         self.pagerduty = PagerDuty(Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting), self._incidents)
@@ -139,6 +141,14 @@ class Sandbox:
         self.changed()
         return closed
 
+    def acknowledge(self, provider: str, dedup_key: str) -> int:
+        """A person acknowledges what is open of a dedup key; returns how many that were."""
+        found = [one for one in self.open_incidents(provider) if one.dedup_key == dedup_key]
+        for one in found:
+            self._incidents.acknowledge(one, by="person", now=Moment.now())
+        self.changed()
+        return len(found)
+
     def acknowledged(self, provider: str) -> int:
         """How many open incidents somebody has taken."""
         return self._incidents.acknowledged(provider)
@@ -180,6 +190,7 @@ class Sandbox:
         self.journal.clear()
         self._incidents.clear()
         self.board.clear()
+        self.webhooks.clear()
         for api in self._apis.values():
             api.reset()
         self.changed()
@@ -226,6 +237,10 @@ class Sandbox:
         """Note the answer that is about to be sent."""
         self.journal.answered(entry, status, Moment.now())
         self.changed()
+
+    def _watch(self, incident: Incident, step: Step) -> None:
+        self.board.watch(incident, step)
+        self.webhooks.watch(incident, step)
 
     def _read(self, received: Received) -> Call:
         for api in self._apis.values():

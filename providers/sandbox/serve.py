@@ -5,10 +5,12 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Sequence
 
 from providers.errors import UserError
 from providers.sandbox.app import running_sandbox
 from providers.sandbox.sandbox import Settings
+from providers.sandbox.webhooks import Subscription
 
 DESCRIPTION = (
     "Behaves like the real APIs of PagerDuty, OpsGenie and Jira Service Management, and pages nobody. Its page shows "
@@ -37,6 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-ended", type=int, help="how many ended incidents are remembered; default: all")
     parser.add_argument("--light", action="store_true", help="for benchmarks: counts and incidents only")
     parser.add_argument("--jsm-key", action="append", default=[], help="a known API key there; default: all")
+    parser.add_argument("--webhooks", metavar="URL", help="send webhooks below this address, /pagerduty and /opsgenie")
+    parser.add_argument("--webhooks-secret", metavar="SECRET", help="sign PagerDuty's with it; OpsGenie's bearer token")
     parser.add_argument("--jsm-full", action="store_true", help="below the JSM base also what is not documented there")
     parser.add_argument("--processing", type=float, default=0.0, help="seconds until a request has a status")
 
@@ -57,16 +61,29 @@ def serve(options: argparse.Namespace) -> None:
         jsm_full=options.jsm_full,
         processing=options.processing,
     )
-    asyncio.run(_serve(settings, host=options.host, port=options.port))
+    subscriptions = _subscriptions(options.webhooks, options.webhooks_secret)
+    asyncio.run(_serve(settings, subscriptions, host=options.host, port=options.port))
 
 
-async def _serve(settings: Settings, *, host: str, port: int) -> None:
+def _subscriptions(base: str | None, secret: str | None) -> list[Subscription]:
+    if base is None:
+        return []
+    base = base.rstrip("/")
+    return [
+        Subscription(provider="pagerduty", url=f"{base}/pagerduty", secret=secret),
+        Subscription(provider="opsgenie", url=f"{base}/opsgenie", token=secret),
+    ]
+
+
+async def _serve(settings: Settings, subscriptions: Sequence[Subscription], *, host: str, port: int) -> None:
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end.set)
     try:
         async with running_sandbox(settings, host=host, port=port) as sandbox:
+            for subscription in subscriptions:
+                sandbox.webhooks.subscribe(subscription)
             print(_ready(sandbox.url, for_people=sys.stdout.isatty()), flush=True)
             await end.wait()
     except (OSError, OverflowError) as error:  # the latter of a port that cannot be

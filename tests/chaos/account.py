@@ -91,6 +91,7 @@ def take_account(
                 shared=happened.shared,
                 refusal=happened.refusal(session_of(key, provider)),
                 rotations=[one for one in happened.rotations if one.provider == provider],
+                is_unheard=(provider, key) in happened.unheard,
             )
             account.findings += problem.findings()
     account.findings += _dead_letter_findings(reader)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 LANDED_LATE = "a request that had timed out landed late"
+UNHEARD = "a person closed it, and the webhook was lost"
 LANDED_UNSEEN = "a trigger of a member that died landed, and was rejected when repeated"
 SHARED_ID = "two members had one group_instance_id"
 END_REJECTED = "the request that ends it is rejected for ever"

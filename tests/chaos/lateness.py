@@ -92,6 +92,7 @@ def pages(
             if entry.dedup_key in events and entry.fault is not None:
                 attempts[entry.dedup_key].append(entry)
         seen: set[str] = set()
+        closed: set[str] = set()  # by somebody at the provider: what follows tells again, when that is heard of
         for incident in sandbox.incidents(provider):
             key = incident.dedup_key
             if key not in events or happened.refusal(events[key][0].session) is not None:
@@ -101,7 +102,10 @@ def pages(
             by_id = {one.event_id: one for one in events[key]}
             first = events[key][0] if key not in seen else by_id.get(next(iter(incident.event_ids), ""))
             seen.add(key)
-            if first is None:
+            is_after_close = key in closed
+            if incident.ended_by == "person":
+                closed.add(key)
+            if first is None or is_after_close:
                 continue
             known = _visible(first.partition, acked.get(first.event_id, first.sent), happened.hidden)
             told = incident.opened_at

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from consumer.dlq.dead_letter import DeadLetter
 from providers.sandbox import Entry, Incident
 from state.alert import Alert
-from tests.chaos.finding import END_REJECTED, LANDED_LATE, LANDED_UNSEEN, SHARED_ID, Finding
+from tests.chaos.finding import END_REJECTED, LANDED_LATE, LANDED_UNSEEN, SHARED_ID, UNHEARD, Finding
 from tests.chaos.happened import REJECTING, Refusal, Rotation
 from tests.chaos.lives import lives
 from tests.chaos.reader import Event
@@ -37,6 +37,8 @@ class Problem:
     shared: Sequence[tuple[float, float]]
     refusal: Refusal | None
     rotations: Sequence[Rotation]
+    is_unheard: bool = False
+    """Somebody has resolved an incident of it, and the webhook about that was lost."""
 
     @property
     def dead(self) -> int:
@@ -209,6 +211,8 @@ class Problem:
                 ending = self._ending(last)
                 if ending is not None and last.resolved_at - ending.at > 2 * TIMEOUT_SECONDS:
                     cause = LANDED_LATE
+                if last.ended_by == "person" and self.is_unheard:
+                    cause = UNHEARD
             yield self._finding("open_sets", f"the state has it {known.status.value}, the provider has none", cause)
 
     def _landed_before_a_rejection(self) -> bool:

@@ -28,6 +28,7 @@ from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
+from consumer.feedback.records import FromProvider
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import FRESH_SECONDS
 from consumer.kafka.record_clock import RecordClock
@@ -42,7 +43,8 @@ from providers.notification import Notification, Resolve, Trigger
 from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from providers.retry import Backoff
-from state.alert import Alert, Due, Policy, Status, due
+from state.alert import ELSEWHERE, Alert, Due, Policy, Status, due
+from state.provider_feedback import Happened, What
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
 from tests.support.events import encode, event, session_end
@@ -67,6 +69,13 @@ WEIGHTS = {
     "commit": 10, "commit_fails": 3, "crash": 3, "hand_over": 1, "proof": 1, "revoke": 2, "clock": 1,
 }  # fmt: skip
 NUMBERS = 8
+
+PEOPLE_WEIGHTS = {
+    **{name: weight for name, weight in WEIGHTS.items() if name != "clock"},
+    **{"take": 3, "close": 5, "hear": 8, "twice": 2},
+}
+"""The same where people acknowledge and resolve at the provider, and that is heard of in any order. (Which of two
+moments was the first our wall clock says, as long as nobody puts it back.)"""
 
 ROUTED_WEIGHTS = {**WEIGHTS, "reconfigure": 4}
 """The same where a member may be started again with other keys and routes."""
@@ -143,7 +152,12 @@ def random_walk(
 
 
 def simulate(
-    walk: Iterable[Step], *, late: bool = False, tight: bool = False, routed: bool = False, shared: bool = False
+    walk: Iterable[Step],
+    *,
+    late: bool = False,
+    tight: bool = False,
+    routed: bool = False,
+    shared: bool = False,
 ) -> None:
     """Take the walk to its end and on to rest. Raises `BrokenPromise`."""
     simulation = Simulation(late=late, tight=tight, routed=routed, shared=shared)
@@ -263,6 +277,9 @@ class Simulation:
         self._open: dict[tuple[str, str], Severity] = {}  # by place and dedup key
         self._wire: list[OnTheWire] = []
         self._adrift: list[OnTheWire] = []  # cut off, and may still land
+        self._taken: set[tuple[str, str]] = set()  # what somebody has acknowledged, by place and dedup key
+        self._webhooks: list[FromProvider] = []  # that nobody has heard of yet
+        self._feedback: list[FromProvider] = []  # the feedback topic
         self._handing_over: asyncio.Task[None] | None = None
         self._start()
 
@@ -296,6 +313,7 @@ class Simulation:
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(self._clock),
             quiescent_seconds=PEACE,
+            read_record=self._read_record,
         )
         with self._loop.running():
             self._delivery.start()
@@ -437,7 +455,7 @@ class Simulation:
     def _accept(self, request: OnTheWire, number: int = 0) -> None:
         self._land(request)
         if request.landed:
-            self._answer(request, Accepted(self._true_time()))
+            self._answer(request, Accepted(float(int(self._true_time()))))
         else:  # the key is not one: the provider says so in words that are known, or others
             refusals = (Rejected(400, "no"), RouteRefused(400, "Invalid routing key"), Rejected(403, "who?"))
             self._answer(request, refusals[number % len(refusals)])
@@ -559,6 +577,61 @@ class Simulation:
             self._say(f"proof {'fresh' if self._proofs.is_fresh else 'stale'}")
             self._delivery.wake()
 
+    # what people do at the provider
+
+    def _step_take(self, number: int) -> None:
+        if (here := self._one_open(number)) is not None and here not in self._taken:
+            self._say(f"somebody takes {here}")
+            self._taken.add(here)
+            self._tell(here, What.ACKNOWLEDGED)
+
+    def _step_close(self, number: int) -> None:
+        if (here := self._one_open(number)) is not None:
+            self._say(f"somebody closes {here}")
+            self._close(here)
+            self._unpromised.add(here[1])
+            self._tell(here, What.RESOLVED)
+
+    def _one_open(self, number: int) -> tuple[str, str] | None:
+        found = sorted(self._open)
+        return found[number % len(found)] if found else None
+
+    def _tell(self, here: tuple[str, str], what: What) -> None:
+        self._loop.advance(0.001)  # no two things happen at one moment
+        self._webhooks.append(FromProvider("simulated", here[1], Happened(what, self._true_time())))
+
+    def _close(self, here: tuple[str, str]) -> None:
+        self._open.pop(here, None)
+        self._taken.discard(here)
+
+    def _step_hear(self, number: int) -> None:
+        if self._webhooks and self._memory.task.is_running:
+            self._hear(self._webhooks.pop(number % len(self._webhooks)))
+
+    def _step_twice(self, number: int) -> None:
+        if self._webhooks and self._memory.task.is_running:
+            self._hear(self._webhooks[number % len(self._webhooks)])
+
+    def _step_hear_all(self, number: int) -> None:
+        while self._webhooks:
+            self._hear(self._webhooks.pop(0))
+        self._hand_feedback()
+
+    def _hear(self, found: FromProvider) -> None:
+        self._say(f"hears: {found.it.what.value} {found.dedup_key}")
+        self._feedback.append(found)
+        self._hand_feedback()
+
+    def _hand_feedback(self) -> None:
+        """What a reader does: everything from where the task has come to."""
+        inbox = self._memory.task.work.deeds.inbox
+        begin = inbox.next_offset(0)
+        inbox.hand(0, list(enumerate(self._feedback[begin:], begin)), len(self._feedback))
+
+    async def _read_record(self, topic: str, partition: int, offset: int) -> Record | None:
+        found: Record = self._input.records[offset]
+        return found
+
     def _pick(self, number: int, which: Callable[[OnTheWire], bool] = lambda request: True) -> OnTheWire | None:
         # By key, for what leaves at the same moment leaves in any order.
         possible = sorted(filter(which, self._wire), key=lambda request: request.key)
@@ -635,7 +708,7 @@ class Simulation:
         key = request.key
         here, in_use = (request.place, key), set(map(self._place, self._keys.in_use))
         if not request.is_trigger:
-            self._open.pop(here, None)
+            self._close(here)
             return
         if here not in self._open and key not in self._unpromised:
             others = in_use if self._shared else in_use - self._left(key)
@@ -701,6 +774,8 @@ class Simulation:
         self._dead_keys.add(key)
         if letter.error_class.startswith("rejected") and key not in self._own_fault:
             self._break("a revoked key costs no dead letter", f"{letter.error_class}: {covers}")
+        if letter.first_offset == ELSEWHERE:
+            return  # it was to be told again, and is dead-lettered as what it is: one that was told
         if letter.error_class == "given_up":
             owed_for = self._loop.time() - min(self._produced_at[offset] for offset in covers)
             if owed_for < GIVE_UP:
@@ -771,6 +846,8 @@ class Simulation:
             if self._handing_over is None and not self._proofs.is_fresh:
                 self.step("proof", 0)
             self.step("decide", 2 * len(self._input.records))
+            if self._memory.task.is_running:
+                self.step("hear_all", 0)
             while self._wire:
                 self.step("answer", 0)
             self.step("commit", 0)
@@ -791,6 +868,8 @@ class Simulation:
             self._handing_over is None
             and task.is_running
             and task.position == len(self._input.records)
+            and not self._webhooks
+            and task.work.deeds.inbox.positions.get(0, 0) == len(self._feedback)
             and not (self._wire or self._adrift or store.has_changes or self._kafka.waiting is not None)
             and all(due(alert) is None for alert in self._alerts())
             and not (task.waiting or task.is_refused)  # a checkpoint that has failed is to be written again
@@ -815,6 +894,9 @@ class Simulation:
         within_reach = {key for place, key in self._open if place in places}
         if only_here := alerts.keys() - within_reach - excused:
             self._break("what is open here is open at the provider", str(only_here))
+        taken = {key for _, key in self._taken}
+        if untaken := {key for key, one in alerts.items() if one.status is Status.ACKNOWLEDGED} - taken:
+            self._break("nobody counts as having taken what nobody has", str(untaken))
         for place, key in self._open:
             alert = alerts.get(key)
             had = (alert.integration, *(one.integration for one in alert.former)) if alert is not None else ()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.simulation import (
     NUMBERS,
+    PEOPLE_WEIGHTS,
     ROUTED_WEIGHTS,
     WEIGHTS,
     BrokenPromise,
@@ -29,6 +30,7 @@ CHUNK = 100
 
 WALKS = st.lists(st.tuples(st.sampled_from(sorted(WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
 ROUTED_WALKS = st.lists(st.tuples(st.sampled_from(sorted(ROUTED_WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
+PEOPLES_WALKS = st.lists(st.tuples(st.sampled_from(sorted(PEOPLE_WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
 SEARCH = settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -79,6 +81,18 @@ def test_keys_are_rotated_and_routes_renamed_and_removed_without_a_second_incide
 def test_keys_of_an_account_that_shares_its_alerts_are_rotated_and_nothing_live_is_resolved(first: int) -> None:
     for seed in range(first, first + CHUNK):
         check(random_walk(("shared", seed), weights=ROUTED_WEIGHTS), late=bool(seed % 2), shared=True)
+
+
+@pytest.mark.parametrize("first", range(0, 300, CHUNK))
+def test_people_act_at_the_provider_and_both_sides_agree_in_the_end(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("people", seed), weights=PEOPLE_WEIGHTS), late=bool(seed % 2))
+
+
+@given(PEOPLES_WALKS)
+@SEARCH
+def test_no_walk_is_found_that_breaks_a_promise_by_what_people_do_at_the_provider(walk: list[Step]) -> None:
+    simulate(walk)
 
 
 @given(ROUTED_WALKS)

@@ -508,13 +508,13 @@ def test_a_certificate_needs_its_key() -> None:
 
 @pytest.mark.parametrize("path", [setting.path for setting in UNBUILT if not setting.together])
 def test_what_is_not_built_is_refused_when_it_is_set(path: str) -> None:
-    value: Any = True if path.endswith("enabled") else "a-topic" if "topics" in path else {}
+    value: Any = True if path.endswith(("enabled", "enable_again")) else "a-topic" if "topics" in path else {}
     assert problems(text_of(path, value)) == [f"{path}: not available in this version"]
 
 
 def test_what_is_not_built_can_be_off() -> None:
-    assert not parse("webhooks: {enabled: false}").webhooks.enabled
-    assert list(unbuilt_settings({"webhooks": None, "delivery": []})) == []
+    assert not parse(text_of(f"{PD}.change_events.enabled", False)).webhooks.enabled
+    assert list(unbuilt_settings({"exporters": None, "delivery": []})) == []
 
 
 JIRA = ("https://api.atlassian.com/jsm/ops/integration", "https://proxy.example/jsm/ops/x/", "https://a.atlassian.com")

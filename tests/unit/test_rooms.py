@@ -15,8 +15,8 @@ ORDER: tuple[frozenset[str], ...] = tuple(
     for level in (
         "cli",
         "status demo service",
-        "runner build ingest tuning",
-        "group repartition",
+        "runner build ingest webhooks tuning",
+        "group repartition posts",
         "partition",
         "alerting homes",
         "pipeline replay",

@@ -79,9 +79,9 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     assert (found.owed is None) is (alert.owed is None)
     back = decode_alert(found.dedup_key.encode(), release_0_1.encode_alert(found))
     known = replace(alert, failed=0, overflow=None, integration=None, former=(), key=None, ended_by=None, source=None)
-    known = replace(known, begun=None)
+    known = replace(known, begun=None, heard=None)
     if known.told is not None:
-        known = replace(known, told=replace(known.told, offset=None))
+        known = replace(known, told=replace(known.told, offset=None, occurrences=None))
     if known.owed is not None:
         owed = replace(known.owed, guard=None, tenant=None, last_status=None, last_error=None)
         known = replace(known, owed=owed)
@@ -184,6 +184,9 @@ UNREADABLE = {
     "failed so often": changed(failed=1.5),
     "begun at a text": changed(begun="1.0"),
     "begun at a flag": changed(begun=True),
+    "heard of at a text": changed(heard=["1.0", None, False]),
+    "heard of nothing": changed(heard=[]),
+    "told when there were a text": changed(told=[3, 1.0, None, 7, "2"]),
     "owes a text": changed(owed="a trigger"),
     "owes nothing at all": changed(owed={}),
     "owed since never": owing(since=None),

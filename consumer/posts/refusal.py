@@ -44,7 +44,7 @@ def busy(why: str, *, closes: bool = False) -> Refused:
 
 def too_large(limit: int) -> Refused:
     """The body is larger than this many bytes, before or after it is decompressed."""
-    return Refused(413, f"a body has at most {limit} bytes, also decompressed (ingest.max_body_bytes)", closes=True)
+    return Refused(413, f"a body has at most {limit} bytes, also decompressed", closes=True)
 
 
 def line(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:

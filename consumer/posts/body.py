@@ -5,9 +5,9 @@ from typing import Protocol
 
 from aiohttp import ClientError, web
 
-from consumer.ingest.inflate import Inflate, NotGzip
-from consumer.ingest.refusal import Refused, busy, too_large
-from consumer.ingest.room import Lease, NoRoom
+from consumer.posts.inflate import Inflate, NotGzip
+from consumer.posts.refusal import Refused, busy, too_large
+from consumer.posts.room import Lease, NoRoom
 
 BODY_SECONDS = 10.0
 """For a body to come in: whoever is slower holds memory for nothing."""

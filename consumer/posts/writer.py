@@ -16,9 +16,9 @@ from typing import Any
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.ingest.producer import Headers, Producer
-from consumer.ingest.room import Room
-from consumer.ingest.written import Written
+from consumer.posts.producer import Headers, Producer
+from consumer.posts.room import Room
+from consumer.posts.written import Written
 from providers.errors import text_of
 
 STALLED_SECONDS = 5.0
@@ -155,7 +155,7 @@ class Writer:
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:  # a fault of ours, which must not end the way in for good
                 self._error = f"internal error: {type(error).__name__}"
-                self._log.error("ingest_failed", exc_info=error)
+                self._log.error("receiver_failed", exc_info=error)
                 await asyncio.sleep(RETRY_SECONDS)
             finally:
                 if producer is not None:
@@ -168,9 +168,9 @@ class Writer:
             await asyncio.sleep(_LOOK_SECONDS)
             now = self.trouble()
             if now is not None and trouble is None:
-                self._log.warning("ingest_stopped_taking", error=now)
+                self._log.warning("receiver_stopped_taking", error=now)
             elif now is None and trouble is not None:
-                self._log.info("ingest_takes_again")
+                self._log.info("receiver_takes_again")
             trouble = now
 
     def _sent(self, write: _Write, sent: "asyncio.Future[Any]") -> None:
@@ -198,7 +198,7 @@ class Writer:
         if isinstance(error, KafkaTimeoutError) or producer is not self._producer:
             return
         self._error = text_of(error)
-        self._log.warning("ingest_producer_failed", error=self._error)
+        self._log.warning("receiver_producer_failed", error=self._error)
         self._producer, self._failed = None, producer
         self._is_wanted.set()
 

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
-from consumer.ingest.limits import Limits
 from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.kafka.newest import newest_time
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.record_clock import RecordClock
+from consumer.posts.limits import Limits
 
 Headers = Sequence[tuple[str, bytes | None]]
 Newest = Callable[[], Awaitable[float | None]]
@@ -103,12 +103,14 @@ class KafkaProducer:
         return len(known or await self._producer.partitions_for(topic))
 
 
-def kafka_producer(clients: KafkaClients, limits: Limits, clock: RecordClock) -> Producer:
-    """A producer for a cluster, not started. A batch is as ``limits`` say, unless a record alone is larger."""
+def kafka_producer(clients: KafkaClients, topic: str, limits: Limits, clock: RecordClock) -> Producer:
+    """A producer for a cluster, not started. A batch is as ``limits`` say, unless a record alone is larger.
+
+    ``topic`` is where the newest record says how late it is, should the host's clock be refused."""
     # While it is to be found out, murmur2 is believed in (`consumer.kafka.partitioning`).
     chosen = clients.config.partitioner
     partitioner = Partitioner.CRC32 if chosen == "crc32" else Partitioner.MURMUR2
-    producer, topic = clients.producer(batch_bytes=limits.batch), clients.config.topics.events
+    producer = clients.producer(batch_bytes=limits.batch)
 
     async def newest() -> float | None:
         partitions = sorted(await producer.partitions_for(topic))[:MOST_ASKED]

@@ -5,13 +5,15 @@ say: where there are too many, the one goes that has been silent for the longest
 """
 
 import asyncio
+import resource
 from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
 from aiohttp import web
+from structlog.typing import FilteringBoundLogger
 
-from consumer.ingest.refusal import Refused
+from consumer.posts.refusal import Refused
 
 SILENT_SECONDS = 30.0
 """A connection on which there is no request for so long is closed: before the first, within its head, and after it."""
@@ -132,3 +134,17 @@ def descriptors(most: int, limits: tuple[int, int]) -> tuple[int, int]:
         return most, soft
     soft = max(soft, 2 * most) if hard == -1 else hard
     return min(most, max(1, soft // 2)), soft
+
+
+def most_connections(most: int, log: FilteringBoundLogger) -> int:
+    """How many connections there can be; the limit of open files is raised as far as it may be."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections, soft = descriptors(most, limits)
+    try:
+        if soft != limits[0]:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
+    except (ValueError, OSError):  # the system has a limit beyond these
+        connections, soft = descriptors(most, (limits[0], limits[0]))
+    if connections < most:
+        log.warning("receiver_connections_limited", max_connections=connections, open_files=soft)
+    return connections
