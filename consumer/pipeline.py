@@ -35,6 +35,7 @@ class Decision(Struct, frozen=True, gc=False):
     ``alert`` owes something because of it, as it is now in the store; ``event`` is the event if its record is what is
     owed. ``ends`` are the dedup keys of alerts whose threat is over, by the ``end`` that the event tells of: there can
     be very many, so the caller ends them. ``unexpected_key`` says what is wrong with the key of its record.
+    ``change`` is an allowed event that is told as a change, whatever else it came to.
     ``forward`` is the record that another task is to decide, which has its home by ``home_key``.
     """
 
@@ -48,6 +49,7 @@ class Decision(Struct, frozen=True, gc=False):
     unexpected_key: UnexpectedKey | None = None
     forward: Record | None = None
     home_key: bytes | None = None
+    change: SecurityEvent | None = None
 
 
 class Elsewhere(Protocol):
@@ -112,18 +114,33 @@ class Pipeline:
         if event is None:
             return None
         if isinstance(event, SecurityEvent):
-            if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, record.key)):
-                return Decision(forward=kept(record), home_key=home_key)
-            if event.alertable:
-                decision = self._alert(event, record, store, now, newest, elsewhere)
-            else:
-                decision = self._end(event, record, store, now)
-            if self.record_key is not None and (unexpected := self.record_key.check(event, record.key)) is not None:
-                return replace(decision, unexpected_key=unexpected)
-            return decision
+            if not event.concerns_alerts:
+                return Decision(change=event) if self.record_key is not None else None
+            decision = self._decided(event, record, store, now, newest, elsewhere)
+            # Where a stage stands before this, that has told it.
+            return replace(decision, change=event) if event.is_change and self.record_key is not None else decision
         if event is TOMBSTONE:
             return _TOMBSTONE
         return Decision(dead_letter=self.poison(event, record))
+
+    def _decided(
+        self,
+        event: SecurityEvent,
+        record: FetchedRecord,
+        store: Store,
+        now: Moment,
+        newest: float | None,
+        elsewhere: Elsewhere | None,
+    ) -> Decision:
+        if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, record.key)):
+            return Decision(forward=kept(record), home_key=home_key)
+        if event.alertable:
+            decision = self._alert(event, record, store, now, newest, elsewhere)
+        else:
+            decision = self._end(event, record, store, now)
+        if self.record_key is not None and (unexpected := self.record_key.check(event, record.key)) is not None:
+            return replace(decision, unexpected_key=unexpected)
+        return decision
 
     def forwarded(
         self,
@@ -143,6 +160,8 @@ class Pipeline:
         if isinstance(event, Poison):
             return Decision(dead_letter=self.poison(event, record))
         assert isinstance(event, SecurityEvent)
+        if not event.concerns_alerts:
+            return None
         if not event.alertable:
             return None if is_replay else self._end(event, record, store, now)
         if is_replay:
@@ -160,7 +179,9 @@ class Pipeline:
     def home_key_of_record(self, record: Record) -> bytes | None:
         """By what the event in a record has its home; None if it holds none that concerns anybody."""
         event = self.decoder.decode(record)
-        return self.home_key(event, record.key) if isinstance(event, SecurityEvent) else None
+        if not isinstance(event, SecurityEvent) or not event.concerns_alerts:
+            return None
+        return self.home_key(event, record.key)
 
     def home_key_of(self, alert: Alert) -> bytes | None:
         """By what an alert has its home; None if that is not known."""

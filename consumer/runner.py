@@ -1,7 +1,7 @@
 """One pipeline in this process, and the stage that may be before it: their clients and members of their groups."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -34,11 +34,13 @@ from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
 from consumer.turns import Turns
+from providers.changes import Changes, TellsChanges
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.http import HttpSender
 from providers.provider import Provider
 from providers.rate import Rate
+from state.violation import Violation
 
 PARTITIONERS = {"auto": None, "murmur2": Partitioner.MURMUR2, "crc32": Partitioner.CRC32}
 """What ``kafka.partitioner`` can be."""
@@ -71,6 +73,9 @@ class PipelineRunner(MemberRunner[Task]):
         self._key_watch = KeyWatch(config.kafka.event_key, self._metrics, self._log)
         breaker = config.delivery.circuit_breaker
         # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
+        self._changes = self._changes_of(pipeline.provider, config, sender)
+        if stage is not None and self._changes is not None:
+            stage.tell_change = self._changes.offer
         self._delivery = Delivery(
             provider=pipeline.provider,
             sender=sender,
@@ -89,7 +94,7 @@ class PipelineRunner(MemberRunner[Task]):
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
         self._delivery.start()
         try:
-            async with _running(self._turns):
+            async with _running(self._turns), _running(self._changes):
                 await super().run(stopping)
         finally:
             await self._delivery.close()
@@ -137,6 +142,7 @@ class PipelineRunner(MemberRunner[Task]):
             former_stage=self._former_stage(admin) if self.stage is None else None,
             feedback_topic=config.kafka.topics.feedback,
             turns=self._turns,
+            tell_change=None if self._changes is None else self._changes.offer,
         )
 
         def make_task(source: PartitionInput) -> Task:
@@ -157,6 +163,21 @@ class PipelineRunner(MemberRunner[Task]):
         )
         async with feedback.reading(), _running(stage_progress), _running(whole):
             await member.run(stopping, config.delivery.shutdown_grace)
+
+    def _changes_of(self, provider: Provider, config: Config, sender: HttpSender) -> Changes | None:
+        """What tells its change events, if it is told any."""
+        if not isinstance(provider, TellsChanges) or not provider.changes:
+            return None
+        return Changes(
+            provider,
+            provider,
+            sender=sender,
+            timeout=config.delivery.timeout_seconds,
+            has_room=lambda route: self._delivery.take_spare(route),
+            counted=self._metrics.change_event,
+            log=self._log,
+            clock=self._clock.monotonic,
+        )
 
     def _former_stage(self, admin: AIOKafkaAdminClient) -> FormerStage:
         kafka, name = self._config.kafka, self.name
@@ -244,6 +265,8 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         self._stage = stage
         self._partitions = partitions
         self._metrics = metrics.pipeline(self.name, (), self._state, STAGE_OUTCOMES)
+        self.tell_change: Callable[[Violation, int], None] = _tells_nothing
+        """Takes an allowed event that is told as a change: what the pipeline behind it has for that."""
 
     async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
         config, stage = self._config, self._stage
@@ -269,6 +292,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             record_clock=self._record_clock,
             stamps=Stamps(self._clock),
             turns=self._turns,
+            tell_change=self.tell_change,
         )
 
         def make_task(source: PartitionInput) -> Forwarder:
@@ -313,8 +337,12 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         return PipelineState(partitions=tuple(partitions), ignored=self._stage.pipeline.decoder.ignored)
 
 
+def _tells_nothing(change: Violation, size: int) -> None:
+    pass
+
+
 @asynccontextmanager
-async def _running(work: StageProgress | WholeInput | Turns | None) -> AsyncIterator[None]:
+async def _running(work: StageProgress | WholeInput | Turns | Changes | None) -> AsyncIterator[None]:
     if work is None:
         yield
         return

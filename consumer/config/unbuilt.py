@@ -35,7 +35,6 @@ class Unbuilt:
 
 
 UNBUILT: Sequence[Unbuilt] = (
-    Unbuilt("exporters.alerting.pagerduty.change_events.enabled", is_true),
     Unbuilt(
         "exporters.alerting.opsgenie.heartbeat.enabled",
         is_true,

@@ -6,7 +6,7 @@ what has become of both is committed by checkpoints.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -23,7 +23,7 @@ from consumer.alerting.outbox import LEAST_RUN_SECONDS, TaskOutbox
 from consumer.alerting.placing import Placing
 from consumer.clock import Clock, Moment
 from consumer.dlq.letterbox import Letterbox
-from consumer.events.event import FetchedRecord
+from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.feedback.records import Command, Kind
@@ -55,7 +55,7 @@ from state.partition_records import Reunited, Unreadable, counts_key, counts_of_
 from state.records import BESIDE_PREFIX, CorruptState, Position
 from state.remembered_ends import End
 from state.store import Cut, Store
-from state.violation import Record
+from state.violation import Record, Violation
 
 ENDED_AT_A_TIME = 10_000
 """Alerts that quiet and forgetting end for each checkpoint, so that none takes too long (design section 16)."""
@@ -102,6 +102,8 @@ class TaskContext:
     """None: nobody asks how many partitions there are, and homes never move."""
     partitioner: Partitioner | None = None
     """How producers choose a partition; None: that is found out."""
+    tell_change: Callable[[Violation, int], None] | None = None
+    """Takes an allowed event that is told as a change, with the bytes of its record; None: none is."""
     former_stage: StageBefore | None = None
     """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""
@@ -412,6 +414,8 @@ class Task(OwnedPartition):
             except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
                 self._log.error("decision_failed", offset=record.offset, exc_info=error)
                 decision = self._context.pipeline.undecidable(record, error)
+            if decision is not None and decision.change is not None:
+                decision = self._tell_change(decision, decision.change, record)
             if decision is not None:
                 concerned += 1
                 if decision.unexpected_key is not None and self._context.key_watch is not None:
@@ -436,6 +440,12 @@ class Task(OwnedPartition):
             self._passed(records[-1].offset + 1)
             self._context.metrics.events("ignored", len(records) - concerned)
         self._tell_outcomes()
+
+    def _tell_change(self, decision: Decision, change: SecurityEvent, record: FetchedRecord) -> Decision | None:
+        """Offer an allowed event as a change; what else it came to, None if nothing."""
+        if self._context.tell_change is not None:
+            self._context.tell_change(change.violation(), len(record.value or b""))
+        return decision if change.concerns_alerts else None
 
     def _tell_outcomes(self) -> None:
         outcomes, self._outcomes = self._outcomes, Counter()

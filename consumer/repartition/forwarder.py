@@ -32,11 +32,11 @@ from consumer.partition.owned import MAX_WAITING_BYTES, OwnedPartition
 from consumer.partition.ownership import Proofs
 from consumer.partition.restore import restore
 from consumer.repartition.counterpart import Counterpart
-from consumer.repartition.stage import Forward, Repartition
+from consumer.repartition.stage import Change, Forward, Repartition
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
 from state.records import CHECKPOINT_KEY, Position, encode_position
-from state.violation import size_of
+from state.violation import Violation, size_of
 
 AHEAD_SECONDS = 1800.0
 """A topic refuses timestamps of more than an hour ahead of its broker's clock, unless it is told otherwise."""
@@ -84,6 +84,8 @@ class StageContext:
     record_clock: RecordClock
     stamps: Stamps
     turns: Turns
+    tell_change: Callable[[Violation, int], None]
+    """Takes an allowed event that is told as a change, with the bytes of its record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,12 @@ class Forwarder(OwnedPartition):
                 decision = stage.undecidable(record, error)
             if decision is None:
                 counts["ignored"] += 1
+            elif isinstance(decision, Change):
+                counts["ignored"] += 1
+                self._context.tell_change(decision.event.violation(), len(record.value or b""))
             elif isinstance(decision, Forward):
+                if decision.change is not None:
+                    self._context.tell_change(decision.change.violation(), len(record.value or b""))
                 self._forwards.append((partition_of(decision.key, partitions), record))
                 self._forward_bytes += size_of(record.key, record.value, record.headers)
             elif decision is TOMBSTONE:

@@ -62,6 +62,12 @@ class Metrics:
             ["pipeline", "route", "result"],
             registry=registry,
         )
+        self._change_events = Counter(
+            f"{PREFIX}_change_events",
+            "Change events by what became of them",
+            ["pipeline", "result"],
+            registry=registry,
+        )
         self._notification_seconds = Histogram(
             f"{PREFIX}_notification_seconds",
             "From the first request of a notification to its answer",
@@ -210,6 +216,10 @@ class PipelineMetrics:
     def route_check(self, route: str, result: str) -> None:
         """The key of a route was checked: ``accepted``, ``refused`` or ``unavailable``."""
         self._metrics._route_checks.labels(self._name, route, result).inc()
+
+    def change_event(self, result: str) -> None:
+        """A change event was ``accepted``, ``rejected`` or ``dropped``, or ``failed``: nobody knows."""
+        self._metrics._change_events.labels(self._name, result).inc()
 
     def accepted(self, seconds: float) -> None:
         """A trigger was accepted that long after its record was produced."""

@@ -239,7 +239,7 @@ def _shrunk(body: dict[str, Any]) -> dict[str, Any]:
         return body
     payload: dict[str, Any] = body["payload"]
     details: dict[str, Any] = payload.pop("custom_details", {})
-    cut = []
+    cut: list[str] = []
     for dispensable in ("images", "links", "client_url"):
         if dispensable in body and len(orjson.dumps(body)) > REQUEST_LIMIT // 2:
             del body[dispensable]

@@ -37,7 +37,8 @@ def is_global(key: SecretStr) -> bool:
 
 
 RoutingKey = Annotated[ApiKey, AfterValidator(_check_routing_key)]
-"""An integration key, of a service or a global one. One of another length can never work, so it is refused before the first page needs it."""
+"""An integration key, of a service or a global one. One of another length can never work, so it is refused before the
+first page needs it."""
 
 
 def _check_image_source(src: str) -> str:
@@ -136,9 +137,9 @@ class PagerDutySettings(ProviderSettings):
 
     @model_validator(mode="after")
     def _some_route_takes_change_events(self) -> Self:
-        if self.change_events.enabled and is_global(self.routing_key):
+        if self.change_events.enabled and all(map(is_global, self.route_keys().values())):
             raise ValueError(
-                "change_events.enabled: routing_key is a global integration key, through which no change event goes"
+                "change_events.enabled: every key is a global integration key, through which no change event goes"
             )
         return self
 

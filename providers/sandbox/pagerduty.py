@@ -67,6 +67,9 @@ class PagerDuty:
             return call
         call.body = body
         call.key = text(body.get("routing_key"))
+        payload = body.get("payload")
+        if isinstance(payload, dict):
+            call.event_id = event_id_in(payload.get("custom_details"))
         if change:
             call.action = "change"
             return call
@@ -74,9 +77,6 @@ class PagerDuty:
         if action in ("trigger", "acknowledge", "resolve"):
             call.action = action
         call.dedup_key = text(body.get("dedup_key"))
-        payload = body.get("payload")
-        if isinstance(payload, dict):
-            call.event_id = event_id_in(payload.get("custom_details"))
         return call
 
     def answer(self, call: Call, now: Moment) -> Reply:
