@@ -58,7 +58,7 @@ class World:
     async def settled(self, **counts: int) -> None:
         """Wait until so many have come to this."""
         wanted = Counter(counts)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.counts != wanted:
                 await self.counted.wait()
                 self.counted.clear()
@@ -85,7 +85,7 @@ async def made(*, is_running: bool = True) -> AsyncIterator[World]:
             provider,
             provider,
             sender=HttpSender(session),
-            timeout=0.5,
+            timeout=20.0,
             has_room=lambda route: world.has_room,
             counted=lambda result: world.count(result),
             log=structlog.wrap_logger(structlog.PrintLogger(), processors=[log]),
