@@ -38,6 +38,7 @@ from providers.changes import Changes, TellsChanges
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.http import HttpSender
+from providers.inspection import RouteInspection, inspector_of
 from providers.provider import Provider
 from providers.rate import Rate
 from state.violation import Violation
@@ -73,6 +74,10 @@ class PipelineRunner(MemberRunner[Task]):
         self._key_watch = KeyWatch(config.kafka.event_key, self._metrics, self._log)
         breaker = config.delivery.circuit_breaker
         # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
+        self._inspection = self._inspection_of(pipeline.provider, config, sender)
+        observer = DeliveryObserver(self._metrics, self._log)
+        if self._inspection is not None:
+            observer = DeliveryObserver(self._metrics, self._log, self._inspection.accepted)
         self._changes = self._changes_of(pipeline.provider, config, sender)
         if stage is not None and self._changes is not None:
             stage.tell_change = self._changes.offer
@@ -83,7 +88,7 @@ class PipelineRunner(MemberRunner[Task]):
             may_send=lambda: self._proofs is not None and self._proofs.is_fresh,
             backoff=self._backoff,
             max_in_flight=config.delivery.max_in_flight,
-            observer=DeliveryObserver(self._metrics, self._log),
+            observer=observer,
             breaker=BreakerSettings(breaker.failure_threshold, breaker.recovery_seconds),
             limits=route_limits(config, pipeline.provider),
             max_owed_bytes=config.delivery.max_owed_bytes,
@@ -94,7 +99,7 @@ class PipelineRunner(MemberRunner[Task]):
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
         self._delivery.start()
         try:
-            async with _running(self._turns), _running(self._changes):
+            async with _running(self._turns), _running(self._changes), _running(self._inspection):
                 await super().run(stopping)
         finally:
             await self._delivery.close()
@@ -179,6 +184,23 @@ class PipelineRunner(MemberRunner[Task]):
             clock=self._clock.monotonic,
         )
 
+    def _inspection_of(self, provider: Provider, config: Config, sender: HttpSender) -> RouteInspection | None:
+        """What looks whether anybody is paged, where that can be asked."""
+        inspector = inspector_of(provider)
+        if inspector is None:
+            return None
+        return RouteInspection(
+            provider,
+            inspector,
+            intervals={route: limits.check_interval for route, limits in route_limits(config, provider).items()},
+            sender=sender,
+            timeout=config.delivery.timeout_seconds,
+            counted=self._metrics.inspection,
+            log=self._log,
+            wall=self._clock.wall,
+            clock=self._clock.monotonic,
+        )
+
     def _former_stage(self, admin: AIOKafkaAdminClient) -> FormerStage:
         kafka, name = self._config.kafka, self.name
         stage = Counterpart(
@@ -210,7 +232,10 @@ class PipelineRunner(MemberRunner[Task]):
         retired = self.pipeline.provider.retired_routes  # nobody is paged through them
         troubles = self._delivery.troubles(self._clock.wall())
         routes = tuple(trouble for trouble in troubles if trouble.route not in retired)
-        return replace(health, routes=routes, notes=health.notes if note is None else (*health.notes, note))
+        notes = (*health.notes, *(() if note is None else (note,)))
+        if self._inspection is not None:
+            notes += self._inspection.notes
+        return replace(health, routes=routes, notes=notes)
 
     def _state(self) -> PipelineState:
         member, delivery, now = self._member, self._delivery, self._clock.wall()
@@ -342,7 +367,7 @@ def _tells_nothing(change: Violation, size: int) -> None:
 
 
 @asynccontextmanager
-async def _running(work: StageProgress | WholeInput | Turns | Changes | None) -> AsyncIterator[None]:
+async def _running(work: StageProgress | WholeInput | Turns | Changes | RouteInspection | None) -> AsyncIterator[None]:
     if work is None:
         yield
         return

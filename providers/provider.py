@@ -2,25 +2,30 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from providers.answer import Answer
 from providers.notification import Notification
 from providers.rate import Rate
 from state.violation import Violation
 
+MAX_ANSWER: Final = 64 * 1024
+"""Bytes of an answer's body that are read, unless its request says another number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One idempotent HTTP request. ``body`` is JSON or None; secrets stand in ``headers`` or ``body`` only,
     which therefore do not show in its repr. ``url`` is already percent-encoded. ``is_action`` says that it acts on an
-    alert which it names: a 404 means then that there is no such alert."""
+    alert which it names: a 404 means then that there is no such alert. So many bytes of the answer are read as
+    ``largest_answer``."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     is_action: bool = False
+    largest_answer: int = MAX_ANSWER
 
 
 @dataclass(frozen=True, slots=True)

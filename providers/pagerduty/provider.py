@@ -9,9 +9,11 @@ from typing import Final
 
 from providers.answer import Answer, RouteRefused
 from providers.classification import Reasons, accepted, classify_status, error_list, json_object
+from providers.inspection import Inspector
 from providers.integration import digest, random_name, retired_route
 from providers.notification import Notification, Resolve
 from providers.pagerduty.payload import Payloads
+from providers.pagerduty.rest import RestInspector, rest_base
 from providers.pagerduty.settings import PagerDutySettings, is_global
 from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
@@ -45,6 +47,10 @@ class PagerDuty:
         self._payloads = Payloads(settings)
         changes = settings.change_events
         self.changes: Collection[str] = frozenset(changes.categories if changes.enabled else ())
+        self.inspector: Inspector | None = None
+        if settings.rest_token is not None:
+            rest = settings.rest_endpoint or rest_base(settings.api_endpoint)
+            self.inspector = RestInspector(rest, settings.rest_token, in_use)
         self._takes_no_changes = {route for route, key in settings.route_keys().items() if is_global(key)}
         self._reasons = Reasons(self._keys.values())
         self._now = now

@@ -118,6 +118,8 @@ class PagerDutySettings(ProviderSettings):
     routing_key: RoutingKey
     retired_routing_keys: tuple[RoutingKey, ...] = ()
     api_endpoint: Endpoint = "https://events.pagerduty.com"
+    rest_token: ApiKey | None = None
+    rest_endpoint: Endpoint | None = None
     severity_mapping: SeverityMapping = Field(default={}, validate_default=True)
     routing: PagerDutyRouting = PagerDutyRouting()
     payload: dict[PayloadField, TextTemplate] = {}

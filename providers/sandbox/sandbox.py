@@ -22,6 +22,7 @@ class Settings:
     """How a sandbox behaves.
 
     ``pagerduty_keys``, ``opsgenie_keys``: the keys that are known (None: all of the right form).
+    ``pagerduty_rest_tokens``: the tokens of PagerDuty's REST API that are known (None: all).
     ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: any).
     ``count_refused``: calls that were answered 429 count in that minute too.
     ``heartbeats``: the names of the heartbeats that exist.
@@ -34,6 +35,7 @@ class Settings:
 
     pagerduty_keys: frozenset[str] | None = None
     opsgenie_keys: frozenset[str] | None = None
+    pagerduty_rest_tokens: frozenset[str] | None = None
     pagerduty_rate: int | None = None
     opsgenie_rate: int | None = None
     count_refused: bool = False
@@ -62,7 +64,11 @@ class Sandbox:
             keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0, watch=self.board.watch
         )
         counting = {"count_refused": settings.count_refused}
-        self.pagerduty = PagerDuty(Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting), self._incidents)
+        self.pagerduty = PagerDuty(
+            Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting),
+            self._incidents,
+            settings.pagerduty_rest_tokens,
+        )
         self.opsgenie = OpsGenie(
             Keys(settings.opsgenie_keys, settings.opsgenie_rate, **counting),
             self._incidents,

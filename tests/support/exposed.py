@@ -40,6 +40,7 @@ def text(accept: str = "") -> str:
         pipeline.events("triggered", 3)
         pipeline.notification("default", "trigger", "accepted", 0.2)
         pipeline.change_event("accepted")
+        pipeline.inspection("default", "paged")
         pipeline.accepted(0.3)
         pipeline.dead_letter("decode", "bad_json")
         pipeline.checkpoint(0.01)

@@ -304,7 +304,7 @@ def test_a_global_integration_key_pages_and_takes_no_change_events() -> None:
     assert provider.change(violation(guard="secret_leak", allowed=True)) is None
     assert body_of(provider, trigger(violation(guard="secret_leak")), "by_guard:secret_leak")["routing_key"] == "R" * 32
     assert provider.change(violation(allowed=True)) is not None
-    with pytest.raises(ValidationError, match="global integration key"):
+    with pytest.raises(ValidationError, match="every key is a global integration key"):
         pagerduty(routing_key="R" * 32, change_events={"enabled": True})
 
 
