@@ -7,6 +7,7 @@ from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.pipeline import Pipeline
 from consumer.repartition.stage import Repartition
+from providers.changes import changes_of
 from providers.table import build
 from state.alert import Policy
 
@@ -35,7 +36,9 @@ def _build(config: Config, name: str, section: ProviderSection) -> Pipeline:
         input_topic=config.kafka.keyed_topic(name) if is_keyed else config.kafka.topics.events,
         state_topic=config.kafka.state_topic(name),
         dlq_topic=config.kafka.topics.dlq,
-        decoder=Decoder(config.exporters.alerting.filter, _ends(section, template), delivery.max_event_bytes),
+        decoder=Decoder(
+            config.exporters.alerting.filter, _ends(section, template), delivery.max_event_bytes, changes_of(provider)
+        ),
         template=template,
         policy=Policy(
             section.deduplication.window_seconds,

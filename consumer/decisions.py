@@ -17,9 +17,11 @@ from state.violation import Record
 
 
 class _Decided(Struct, frozen=True, gc=False):
-    """``unexpected_key`` says what is wrong with the key of the record (None: nothing, or nobody asks)."""
+    """``unexpected_key`` says what is wrong with the key of the record (None: nothing, or nobody asks). ``change`` is
+    the event, if it is allowed and told as a change, whatever else it came to."""
 
     unexpected_key: UnexpectedKey | None = None
+    change: SecurityEvent | None = None
 
 
 class Triggered(_Decided, frozen=True, gc=False, kw_only=True):
@@ -77,6 +79,10 @@ class Emptied(_Decided, frozen=True, gc=False, kw_only=True):
     """The record has no value."""
 
 
+class Changed(_Decided, frozen=True, gc=False, kw_only=True):
+    """The event is told as a change, and concerns no alert."""
+
+
 SUPPRESSED: Final = Suppressed()
 EMPTIED: Final = Emptied()
 
@@ -89,5 +95,5 @@ DecidedHere = Occurred | Ended | DeadLettered
 Replayed = Occurred | DeadLettered | BelongsElsewhere
 """What a dead letter comes to that is decided again."""
 
-Decision = Occurred | Ended | DeadLettered | BelongsElsewhere | Emptied
+Decision = Occurred | Ended | DeadLettered | BelongsElsewhere | Emptied | Changed
 """What a record of the input comes to."""

@@ -15,6 +15,7 @@ from consumer.decisions import (
     EMPTIED,
     SUPPRESSED,
     BelongsElsewhere,
+    Changed,
     Counted,
     DeadLettered,
     DecidedHere,
@@ -98,19 +99,34 @@ class Pipeline:
         if event is None:
             return None
         if isinstance(event, SecurityEvent):
-            if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, record.key)):
-                return BelongsElsewhere(record=kept(record), home_key=home_key)
-            decision: Occurred | DeadLettered | Ended
-            if event.alertable:
-                decision = self._alert(event, record, store, now, newest, elsewhere)
-            else:
-                decision = self._end(event, record, store, now)
-            if self.record_key is not None and (unexpected := self.record_key.check(event, record.key)) is not None:
-                return replace(decision, unexpected_key=unexpected)
-            return decision
+            if not event.concerns_alerts:
+                return Changed(change=event) if self.record_key is not None else None
+            decision = self._decided(event, record, store, now, newest, elsewhere)
+            # Where a stage stands before this, that has told it.
+            return replace(decision, change=event) if event.is_change and self.record_key is not None else decision
         if event is TOMBSTONE:
             return EMPTIED
         return DeadLettered(dead_letter=self.poison(event, record))
+
+    def _decided(
+        self,
+        event: SecurityEvent,
+        record: FetchedRecord,
+        store: Store,
+        now: Moment,
+        newest: float | None,
+        elsewhere: Elsewhere | None,
+    ) -> Occurred | DeadLettered | Ended | BelongsElsewhere:
+        if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, record.key)):
+            return BelongsElsewhere(record=kept(record), home_key=home_key)
+        decision: Occurred | DeadLettered | Ended
+        if event.alertable:
+            decision = self._alert(event, record, store, now, newest, elsewhere)
+        else:
+            decision = self._end(event, record, store, now)
+        if self.record_key is not None and (unexpected := self.record_key.check(event, record.key)) is not None:
+            return replace(decision, unexpected_key=unexpected)
+        return decision
 
     def forwarded(
         self,
@@ -130,6 +146,8 @@ class Pipeline:
         if isinstance(event, Poison):
             return DeadLettered(dead_letter=self.poison(event, record))
         assert isinstance(event, SecurityEvent)
+        if not event.concerns_alerts:
+            return None
         if not event.alertable:
             return None if is_replay else self._end(event, record, store, now)
         if is_replay:
@@ -147,7 +165,9 @@ class Pipeline:
     def home_key_of_record(self, record: Record) -> bytes | None:
         """By what the event in a record has its home; None if it holds none that concerns anybody."""
         event = self.decoder.decode(record)
-        return self.home_key(event, record.key) if isinstance(event, SecurityEvent) else None
+        if not isinstance(event, SecurityEvent) or not event.concerns_alerts:
+            return None
+        return self.home_key(event, record.key)
 
     def home_key_of(self, alert: Alert) -> bytes | None:
         """By what an alert has its home; None if that is not known."""

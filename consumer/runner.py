@@ -1,7 +1,8 @@
 """One pipeline in this process, and the stage that may be before it: their clients and members of their groups."""
 
 import asyncio
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -36,11 +37,15 @@ from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
 from consumer.waiting import meanwhile
+from providers.changes import Changes, TellsChanges
+from providers.contained import uncontained
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.http import HttpSender
+from providers.inspection import RouteInspection, inspector_of
 from providers.provider import Provider
 from providers.rate import Rate
+from state.violation import Violation
 
 PARTITIONERS = {"auto": None, "murmur2": Partitioner.MURMUR2, "crc32": Partitioner.CRC32}
 """What ``kafka.partitioner`` can be."""
@@ -73,6 +78,13 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         self._key_watch = KeyWatch(config.kafka.event_key, self._metrics, self._log)
         breaker = config.delivery.circuit_breaker
         # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
+        self._inspection = self._inspection_of(pipeline.provider, config, sender)
+        observer = DeliveryObserver(self._metrics, self._log)
+        if self._inspection is not None:
+            observer = DeliveryObserver(self._metrics, self._log, self._inspection.accepted)
+        self._changes = self._changes_of(pipeline.provider, config, sender)
+        if stage is not None and self._changes is not None:
+            stage.tell_change = self._changes.offer
         self._delivery = Delivery(
             provider=pipeline.provider,
             sender=sender,
@@ -80,7 +92,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             may_send=lambda: self._proofs is not None and self._proofs.is_fresh,
             backoff=self._backoff,
             max_in_flight=config.delivery.max_in_flight,
-            observer=DeliveryObserver(self._metrics, self._log),
+            observer=observer,
             breaker=BreakerSettings(breaker.failure_threshold, breaker.recovery_seconds),
             limits=route_limits(config, pipeline.provider),
             max_owed_bytes=config.delivery.max_owed_bytes,
@@ -91,7 +103,10 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
         self._delivery.start()
         try:
-            async with meanwhile(self._turns.run()):
+            async with AsyncExitStack() as beside:
+                for work in (self._turns, self._changes, self._inspection):
+                    if work is not None:
+                        await beside.enter_async_context(meanwhile(work.run()))
                 await super().run(stopping)
         finally:
             await self._delivery.close()
@@ -139,6 +154,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             former_stage=self._former_stage(admin) if self.stage is None else None,
             feedback_topic=config.kafka.topics.feedback,
             turns=self._turns,
+            tell_change=None if self._changes is None else self._changes.offer,
         )
 
         def make_task(source: PartitionInput) -> OwnedPartition[Alerter]:
@@ -162,6 +178,39 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         follows = nullcontext() if stage_progress is None else meanwhile(stage_progress.run())
         async with meanwhile(feedback.run()), follows, meanwhile(whole.run()):
             await member.run(stopping, config.delivery.shutdown_grace)
+
+    def _changes_of(self, provider: Provider, config: Config, sender: HttpSender) -> Changes | None:
+        """What tells its change events, if it is told any."""
+        tells = uncontained(provider)
+        if not isinstance(tells, TellsChanges) or not tells.changes:
+            return None
+        return Changes(
+            provider,
+            tells,
+            sender=sender,
+            timeout=config.delivery.timeout_seconds,
+            has_room=lambda route: self._delivery.take_spare(route),
+            counted=self._metrics.change_event,
+            log=self._log,
+            clock=self._clock.monotonic,
+        )
+
+    def _inspection_of(self, provider: Provider, config: Config, sender: HttpSender) -> RouteInspection | None:
+        """What looks whether anybody is paged, where that can be asked."""
+        inspector = inspector_of(provider)
+        if inspector is None:
+            return None
+        return RouteInspection(
+            provider,
+            inspector,
+            intervals={route: limits.check_interval for route, limits in route_limits(config, provider).items()},
+            sender=sender,
+            timeout=config.delivery.timeout_seconds,
+            counted=self._metrics.inspection,
+            log=self._log,
+            wall=self._clock.wall,
+            clock=self._clock.monotonic,
+        )
 
     def _former_stage(self, admin: AIOKafkaAdminClient) -> FormerStage:
         kafka, name = self._config.kafka, self.name
@@ -194,7 +243,10 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         retired = self.pipeline.provider.retired_routes  # nobody is paged through them
         troubles = self._delivery.troubles(self._clock.wall())
         routes = tuple(trouble for trouble in troubles if trouble.route not in retired)
-        return replace(health, routes=routes, notes=health.notes if note is None else (*health.notes, note))
+        notes = (*health.notes, *(() if note is None else (note,)))
+        if self._inspection is not None:
+            notes += self._inspection.notes
+        return replace(health, routes=routes, notes=notes)
 
     def _state(self) -> PipelineState:
         member, delivery, now = self._member, self._delivery, self._clock.wall()
@@ -249,6 +301,8 @@ class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
         self._stage = stage
         self._partitions = partitions
         self._metrics = metrics.pipeline(self.name, (), self._state, STAGE_OUTCOMES)
+        self.tell_change: Callable[[Violation, int], None] = _tells_nothing
+        """Takes an allowed event that is told as a change: what the pipeline behind it has for that."""
 
     async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
         config, stage = self._config, self._stage
@@ -274,6 +328,7 @@ class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
             record_clock=self._record_clock,
             stamps=Stamps(self._clock),
             turns=self._turns,
+            tell_change=self.tell_change,
         )
 
         def make_task(source: PartitionInput) -> OwnedPartition[Forwarder]:
@@ -318,6 +373,10 @@ class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
                 )
             )
         return PipelineState(partitions=tuple(partitions), ignored=self._stage.pipeline.decoder.ignored)
+
+
+def _tells_nothing(change: Violation, size: int) -> None:
+    pass
 
 
 def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:

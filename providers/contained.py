@@ -52,7 +52,7 @@ class Contained:
     """
 
     def __init__(self, name: str, provider: Provider) -> None:
-        self._provider = provider
+        self.provider = provider
         with containing("it does not keep the protocol of a provider"):
             self.name = _is(str, provider.name, "name")
             if self.name != name:
@@ -84,7 +84,7 @@ class Contained:
         page that comes elsewhere is better than none."""
         try:
             with containing("route_of"):
-                route = self._provider.route_of(violation)
+                route = self.provider.route_of(violation)
                 return route if route in self._known else self.routes[0]
         except ProviderFault:
             return self.routes[0]
@@ -100,7 +100,7 @@ class Contained:
             ProviderFault: there are none, by a fault of the provider.
         """
         with containing("the request cannot be made"):
-            return tuple(_is(Request, it, "a request") for it in self._provider.requests(route, notification))
+            return tuple(_is(Request, it, "a request") for it in self.provider.requests(route, notification))
 
     def check(self, route: str) -> Request | None:
         """The check of a route's key, if there is one.
@@ -109,19 +109,27 @@ class Contained:
             ProviderFault: there is none, by a fault of the provider.
         """
         with containing("the check cannot be made"):
-            request = self._provider.check(route)
+            request = self.provider.check(route)
             return None if request is None else _is(Request, request, "the check")
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         """What an HTTP answer means. If that cannot be said, the request may have been taken or not."""
         try:
             with containing("the answer cannot be read"):
-                answer = self._provider.classify(status, headers, body)
+                answer = self.provider.classify(status, headers, body)
                 if not isinstance(answer, Answer):
                     raise ProviderFault(f"what an answer means: must not be of the type {type(answer).__name__}")
                 return answer
         except ProviderFault as fault:
             return Unavailable(status, str(fault), unknown=True)
+
+
+def uncontained(provider: Provider) -> object:
+    """The provider itself, to be asked whether it keeps another protocol besides.
+
+    What is called of it can raise anything: whoever calls it contains that.
+    """
+    return provider.provider if isinstance(provider, Contained) else provider
 
 
 def _is(kind: type[T], value: Any, what: str) -> T:

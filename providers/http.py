@@ -22,9 +22,6 @@ from providers.http_head import KeepingHandler, KeptResponse, UnreadableHead
 from providers.notify import Classify
 from providers.provider import Request
 
-MAX_ANSWER: Final = 64 * 1024
-"""Bytes of an answer's body that are read; the rest is left, with its connection."""
-
 MAX_FIELD: Final = 64 * 1024
 """Bytes of one header field, or of the status line, that are read as they should be; proxies add long ones."""
 
@@ -128,10 +125,10 @@ class HttpSender:
                 timeout=_client_timeout(timeout),
                 proxy=proxy,
             ) as response:
-                await _read(response, content)
+                await _read(response, content, request.largest_answer)
         except UnreadableHead as error:
             head = error.head
-            return classify(head.status, head.headers, head.body[:MAX_ANSWER])
+            return classify(head.status, head.headers, head.body[: request.largest_answer])
         except Exception as error:  # what it is cannot be listed, and none may end the delivery of all other alerts
             if response is None:
                 return _no_answer(error, host, timeout)
@@ -155,12 +152,13 @@ def _client_timeout(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds / 2))
 
 
-async def _read(response: aiohttp.ClientResponse, content: bytearray) -> None:
-    """Read the body into ``content``, which has what came even if it breaks off."""
+async def _read(response: aiohttp.ClientResponse, content: bytearray, limit: int) -> None:
+    """Read the body into ``content``, which has what came even if it breaks off; what is beyond ``limit`` bytes is
+    left, with its connection."""
     while chunk := await response.content.readany():
         content += chunk
-        if len(content) >= MAX_ANSWER:
-            del content[MAX_ANSWER:]
+        if len(content) >= limit:
+            del content[limit:]
             response.close()
             return
 

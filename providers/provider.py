@@ -31,6 +31,8 @@ Classify = Callable[[int, Mapping[str, str], bytes], Answer]
 """Status, headers and body of an answer to what it means, as `Provider.classify`."""
 ENTRY_POINTS: Final = "clawdstrike_alerting.providers"
 """The group of entry points by which a distribution brings providers; each is a `Kind`."""
+MAX_ANSWER: Final = 64 * 1024
+"""Bytes of an answer's body that are read, unless its request says another number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Request:
 
     ``read`` says what its answer means, where that is not as `Provider.classify` says. ``verify`` is how it is asked
     what has become of it (None: accepted is done). ``followed_by`` makes the requests that come next, out of the
-    receipt of its acceptance.
+    receipt of its acceptance. So many bytes of the answer are read as ``largest_answer``.
     """
 
     method: str
@@ -52,6 +54,7 @@ class Request:
     read: Classify | None = field(default=None, repr=False, compare=False)
     verify: "Verify | None" = field(default=None, repr=False, compare=False)
     followed_by: Callable[[str], Sequence["Request"]] | None = field(default=None, repr=False, compare=False)
+    largest_answer: int = MAX_ANSWER
 
 
 @dataclass(frozen=True, slots=True)

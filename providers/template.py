@@ -94,9 +94,9 @@ class Template:
         self._head = one_line(head)
         self._pieces = [(_getter(name), one_line(literal)) for name, literal in zip(rest[::2], rest[1::2], strict=True)]
 
-    def text(self, violation: Violation) -> str:
-        """The template as text for people: one line."""
-        return self._head + self._render(self._pieces, violation, str)
+    def text(self, violation: Violation, value_limit: int = VALUE_LIMIT) -> str:
+        """The template as text for people: one line, each value in at most ``value_limit`` characters."""
+        return self._head + self._render(self._pieces, violation, str, value_limit)
 
     @property
     def begins_with_value(self) -> bool:
@@ -113,10 +113,16 @@ class Template:
         (get, literal), *pieces = self._pieces
         return https_address(f"{get(violation) or LACKING}{literal}{self._render(pieces, violation, _encoded)}")
 
-    def _render(self, pieces: Sequence[tuple[_Getter, str]], violation: Violation, form: Callable[[str], str]) -> str:
+    def _render(
+        self,
+        pieces: Sequence[tuple[_Getter, str]],
+        violation: Violation,
+        form: Callable[[str], str],
+        value_limit: int = VALUE_LIMIT,
+    ) -> str:
         parts: list[str] = []
         for get, literal in pieces:
-            parts.append(form(shorten(one_line(get(violation) or LACKING), VALUE_LIMIT)))
+            parts.append(form(shorten(one_line(get(violation) or LACKING), value_limit)))
             parts.append(literal)
         return "".join(parts)
 

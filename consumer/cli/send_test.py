@@ -13,6 +13,7 @@ from consumer.cli.provider import add_provider, not_configured
 from consumer.config import load_config
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.http import HttpSender, create_session
+from providers.inspection import InspectionError, Inspector, NotThere, There, inspector_of, look_for
 from providers.notification import Notification, Resolve, Story, Trigger
 from providers.notify import deliver
 from providers.provider import Provider
@@ -38,12 +39,18 @@ def add_parser(subparsers: Any) -> None:
     add_config(parser)
     add_provider(parser, required=True)
     parser.add_argument("--route", default="default", help="as check-config names them, e.g. by_guard:secret_leak")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="look whether an incident is there, and what stands in the way if not; needs pagerduty.rest_token",
+    )
     parser.add_argument("--resolve", action="store_true", help="end the test's incident or alert instead")
     parser.set_defaults(func=main)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0 if the provider accepted it, 1 if not, 2 for the configuration.
+    """Exit code 0 if the provider accepted it, and with ``--verify`` if people can see it; 1 if not, 2 for the
+    configuration.
 
     A provider that is configured can be tested even while alerting is not enabled.
     """
@@ -55,10 +62,40 @@ def main(args: argparse.Namespace) -> int:
     if not provider.knows(args.route):
         routes = ", ".join(filter(provider.knows, provider.routes))
         raise UsageError(f"--route: {args.provider} has no route {args.route!r}, only {routes}")
+    inspector = inspector_of(provider) if args.verify else None
+    if args.verify and args.resolve:
+        raise UsageError("--verify: looks for what was opened, and --resolve ends it: give one of them")
+    if args.verify and inspector is None:
+        raise UsageError(
+            f"--verify: nothing is configured by which {args.provider} can be asked (pagerduty.rest_token)"
+        )
     notification = Resolve(DEDUP_KEY) if args.resolve else trigger(config.exporters.alerting.min_severity, time.time())
-    answer = asyncio.run(_send(provider, args.route, notification, config.delivery.timeout_seconds))
+    since, timeout = time.time(), config.delivery.timeout_seconds
+    answer = asyncio.run(_send(provider, args.route, notification, timeout))
     print(_told(answer, args), file=sys.stdout if isinstance(answer, Accepted) else sys.stderr)
-    return 0 if isinstance(answer, Accepted) else 1
+    if not isinstance(answer, Accepted):
+        return 1
+    return 0 if inspector is None else _verify(inspector, args, since, timeout)
+
+
+def _verify(inspector: Inspector, args: argparse.Namespace, since: float, timeout: float) -> int:
+    what = f"{args.provider}, route {args.route}"
+    try:
+        found = asyncio.run(_look(inspector, args.route, since, timeout))
+    except InspectionError as error:
+        print(f"{what}: whether anybody is paged cannot be seen: {error}", file=sys.stderr)
+        return 1
+    if isinstance(found, There):
+        print(f"{what}: {found.what}")
+        return 0
+    why = [obstacle.text for obstacle in found.obstacles] or ["the REST API shows nothing that stands in the way"]
+    print(f"{what}: accepted, but there is no incident: {'; '.join(why)}", file=sys.stderr)
+    return 1
+
+
+async def _look(inspector: Inspector, route: str, since: float, timeout: float) -> There | NotThere:
+    async with create_session(max_in_flight=1) as session:
+        return await look_for(inspector, HttpSender(session), route, DEDUP_KEY, since, timeout)
 
 
 def trigger(severity: Severity, now: float) -> Trigger:

@@ -5,12 +5,21 @@ event that by these neither may alert nor ends an alert is done. Only the others
 are parsed and validated in full. What fails is poison: a value that says what is wrong and where, never an exception.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import Final, Protocol
 
 from consumer.events.filter import IGNORED, End, EndRules, Filter
-from consumer.events.schema import Event, Poison, read_event, read_gate, unknown_severity
+from consumer.events.schema import (
+    CategoryGate,
+    Event,
+    Gate,
+    Poison,
+    read_category_gate,
+    read_event,
+    read_gate,
+    unknown_severity,
+)
 from consumer.events.wrapping import unwrapped
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation, size_of
 
@@ -28,17 +37,26 @@ TOMBSTONE: Final = Tombstone.TOMBSTONE
 
 
 class SecurityEvent:
-    """A validated event that is alertable, or ends alerts, or both.
+    """A validated event that is alertable, or ends alerts, or both; or one that was allowed and is told as a change.
 
     ``time`` is the event's own timestamp in seconds since the epoch. What the event lacks is None. Treat it as frozen;
     it is a plain class because it is made for every alertable event, and a frozen dataclass takes four times as long.
     """
 
     __slots__ = (
-        "_event", "_violation", "alertable", "allowed", "ends", "event_type", "guard", "session_id", "severity", "time",
+        "_event", "_violation", "alertable", "allowed", "ends", "event_type", "guard", "is_change", "session_id",
+        "severity", "time",
     )  # fmt: skip
 
-    def __init__(self, event: Event, time: float, severity: Severity, alertable: bool, ends: End | None) -> None:
+    def __init__(
+        self,
+        event: Event,
+        time: float,
+        severity: Severity,
+        alertable: bool,
+        ends: End | None,
+        is_change: bool = False,
+    ) -> None:
         decision = event.decision
         self._event = event
         self._violation: Violation | None = None
@@ -50,9 +68,15 @@ class SecurityEvent:
         self.time = time
         self.alertable = alertable
         self.ends = ends
+        self.is_change = is_change
 
     def __repr__(self) -> str:
         return f"SecurityEvent(event_id={self.event_id!r}, alertable={self.alertable}, ends={self.ends})"
+
+    @property
+    def concerns_alerts(self) -> bool:
+        """Whether it may alert, or ends an alert; else it is a change, and nothing but that."""
+        return self.alertable or self.ends is not None
 
     @property
     def event_id(self) -> str:
@@ -131,14 +155,19 @@ class FetchedRecord(InputRecord, Protocol):
 
 
 class Decoder:
-    """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together."""
+    """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together; allowed events of
+    the categories ``changes`` are told as changes."""
 
-    def __init__(self, filter: Filter, ends: EndRules | None, max_event_bytes: int) -> None:
+    def __init__(
+        self, filter: Filter, ends: EndRules | None, max_event_bytes: int, changes: Collection[str] = ()
+    ) -> None:
         self._reason = filter.reason
         self.ignored = dict.fromkeys(IGNORED, 0)
         """How many events concerned nobody, by reason."""
         self._end_of: Callable[[str, str, bool], End | None] | None = ends.end_of if ends else None
         self._max_event_bytes = max_event_bytes
+        self._changes = frozenset(changes)
+        self._read_gate: Callable[[bytes], Gate | Poison] = read_category_gate if changes else read_gate
 
     def decode(self, record: InputRecord) -> SecurityEvent | Poison | Tombstone | None:
         """What the record says; None if it concerns nobody (by far the most). Raises nothing, whatever the bytes."""
@@ -153,7 +182,7 @@ class Decoder:
             if isinstance(inner, Poison):
                 return inner
             value = inner
-        gate = read_gate(value)
+        gate = self._read_gate(value)
         if isinstance(gate, Poison):
             return gate
         event_type, decision = gate.event_type, gate.decision
@@ -167,14 +196,31 @@ class Decoder:
         ends = end_of(event_type, decision.guard, decision.allowed) if end_of is not None else None
         if reason is not None and ends is None:
             self.ignored[reason] += 1
-            return None
+            return self._change(gate, value) if self._changes and decision.allowed else None
 
         found = read_event(value)
         if isinstance(found, Poison):
             return found
         event, time = found
         # Of a valid event the severity is a known one.
-        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends)
+        is_change = decision.allowed and self._is_change(gate)
+        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends, is_change)
+
+    def _is_change(self, gate: Gate) -> bool:
+        return (
+            isinstance(gate, CategoryGate)
+            and isinstance(gate.event_category, str)
+            and (gate.event_category in self._changes)
+        )
+
+    def _change(self, gate: Gate, value: bytes) -> SecurityEvent | None:
+        """An allowed event that is told as a change; None if it is none, or not valid in full, which makes no poison
+        of what concerns no alert."""
+        found = read_event(value) if self._is_change(gate) else None
+        if found is None or isinstance(found, Poison):
+            return None
+        event, time = found
+        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], False, None, is_change=True)
 
 
 def violation_of(record: Record) -> Violation:

@@ -31,6 +31,12 @@ class Gate(Struct, gc=False):
     decision: GateDecision
 
 
+class CategoryGate(Gate, gc=False):
+    """What the gate reads where allowed events of some categories are told, too. Any value is taken for a category."""
+
+    event_category: Any = None
+
+
 class Agent(Struct, gc=False, kw_only=True):
     """Who has tried the action."""
 
@@ -106,6 +112,7 @@ class Event(Struct, gc=False, kw_only=True):
 
 
 _GATE: Final = Decoder(Gate)
+_CATEGORY_GATE: Final = Decoder(CategoryGate)
 _EVENT: Final = Decoder(Event)
 _T = TypeVar("_T")
 UNREADABLE: Final = (MsgspecError, UnicodeDecodeError, RecursionError)
@@ -164,6 +171,14 @@ def read_gate(value: bytes) -> Gate | Poison:
         return _GATE.decode(value)
     except UNREADABLE:
         return parsed(value, Gate)
+
+
+def read_category_gate(value: bytes) -> CategoryGate | Poison:
+    """As `read_gate`, with the category."""
+    try:
+        return _CATEGORY_GATE.decode(value)
+    except UNREADABLE:
+        return parsed(value, CategoryGate)
 
 
 def unknown_severity(value: bytes) -> Poison:

@@ -18,7 +18,8 @@ from structlog.typing import FilteringBoundLogger
 from consumer.alerting.placing import Placing
 from consumer.alerting.quiet import Quiet
 from consumer.clock import Moment
-from consumer.events.event import FetchedRecord
+from consumer.decisions import Changed
+from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.input.former_input import FormerInput
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
@@ -176,7 +177,9 @@ class Alerter(Work):
             except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
                 self.task.log.error("decision_failed", offset=record.offset, exc_info=error)
                 decision = self._context.pipeline.undecidable(record, error)
-            if decision is not None:
+            if decision is not None and decision.change is not None:
+                self._tell_change(decision.change, record)
+            if decision is not None and not isinstance(decision, Changed):
                 concerned += 1
                 if decision.unexpected_key is not None and self._context.key_watch is not None:
                     partition = self.task.source.partition.partition
@@ -199,6 +202,10 @@ class Alerter(Work):
             self.task.passed(records[-1].offset + 1)
             self._context.metrics.events("ignored", len(records) - concerned)
         self.deeds.tell_outcomes()
+
+    def _tell_change(self, change: SecurityEvent, record: FetchedRecord) -> None:
+        if self._context.tell_change is not None:
+            self._context.tell_change(change.violation(), len(record.value or b""))
 
     @property
     def wants_to_know_all(self) -> bool:

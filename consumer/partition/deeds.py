@@ -10,6 +10,7 @@ from consumer.alerting.inbox import TaskInbox
 from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
 from consumer.decisions import (
     BelongsElsewhere,
+    Changed,
     Counted,
     DeadLettered,
     DecidedHere,
@@ -148,6 +149,8 @@ class TaskDeeds:
                 self._task.waiting.grow(record.size, "forwarded records wait")
             case Emptied():
                 counts["tombstone"] += 1
+            case Changed():
+                pass  # it concerns no alert
             case _:
                 assert_never(decision)
         return None

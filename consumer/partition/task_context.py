@@ -1,5 +1,6 @@
 """What the tasks of one member of a pipeline share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consumer.events.record_key import KeyWatch
@@ -12,6 +13,7 @@ from consumer.partition.owned import OwnerContext
 from consumer.partition.recall import ReadRecord
 from consumer.pipeline import Pipeline
 from providers.delivery.delivery import Delivery
+from state.violation import Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,8 @@ class TaskContext(OwnerContext):
     """None: nobody asks how many partitions there are, and homes never move."""
     partitioner: Partitioner | None = None
     """How producers choose a partition; None: that is found out."""
+    tell_change: Callable[[Violation, int], None] | None = None
+    """Takes an allowed event that is told as a change, with the bytes of its record; None: none is."""
     former_stage: StageBefore | None = None
     """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""

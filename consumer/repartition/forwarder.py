@@ -32,9 +32,9 @@ from consumer.partition.restore import accept, restore
 from consumer.partition.waiting_records import MAX_WAITING_BYTES
 from consumer.partition.work import Work
 from consumer.repartition.counterpart import Counterpart
-from consumer.repartition.stage import Forward, Repartition
+from consumer.repartition.stage import Change, Forward, Repartition
 from state.records import CHECKPOINT_KEY, Position, encode_position
-from state.violation import size_of
+from state.violation import Violation, size_of
 
 AHEAD_SECONDS = 1800.0
 """A topic refuses timestamps of more than an hour ahead of its broker's clock, unless it is told otherwise."""
@@ -74,6 +74,8 @@ class StageContext(OwnerContext):
     partitions: Callable[[], Awaitable[int]]
     behind: Counterpart
     stamps: Stamps
+    tell_change: Callable[[Violation, int], None]
+    """Takes an allowed event that is told as a change, with the bytes of its record."""
 
 
 def forwarding_task(
@@ -183,7 +185,12 @@ class Forwarder(Work):
             match decision:
                 case None:
                     counts["ignored"] += 1
-                case Forward(key=key):
+                case Change(event=event):
+                    counts["ignored"] += 1
+                    self._context.tell_change(event.violation(), len(record.value or b""))
+                case Forward(key=key, change=change):
+                    if change is not None:
+                        self._context.tell_change(change.violation(), len(record.value or b""))
                     self._forwards.append((partition_of(key, partitions), record))
                     self._forward_bytes += size_of(record.key, record.value, record.headers)
                 case Tombstone.TOMBSTONE:

@@ -14,9 +14,18 @@ from consumer.pipeline import Pipeline
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The record is forwarded to where the events of this key meet."""
+    """The record is forwarded to where the events of this key meet. ``change`` is its event, if it is told as a change
+    besides."""
 
     key: bytes
+    change: SecurityEvent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The event is told as a change, and concerns no alert."""
+
+    event: SecurityEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,7 @@ class Repartition:
         """The stage's name in health, metrics and logs."""
         return f"{self.pipeline.provider.name}-repartition"
 
-    def decide(self, record: FetchedRecord) -> Forward | DeadLetter | Tombstone | None:
+    def decide(self, record: FetchedRecord) -> Forward | Change | DeadLetter | Tombstone | None:
         """Decide one record; None if it concerns nobody, which is what most do.
 
         What may alert and what may end an alert is forwarded. Poison has no key: it is dead-lettered here.
@@ -42,7 +51,9 @@ class Repartition:
         if event is None or event is TOMBSTONE:
             return event
         if isinstance(event, SecurityEvent):
-            return Forward(self._key(event).encode())
+            if not event.concerns_alerts:
+                return Change(event)
+            return Forward(self._key(event).encode(), event if event.is_change else None)
         return self.pipeline.poison(event, record)
 
     def undecidable(self, record: FetchedRecord, error: Exception) -> DeadLetter:

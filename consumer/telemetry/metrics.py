@@ -69,6 +69,18 @@ class Metrics:
             ["pipeline", "route", "result"],
             registry=registry,
         )
+        self._change_events = Counter(
+            f"{PREFIX}_change_events",
+            "Change events by what became of them",
+            ["pipeline", "result"],
+            registry=registry,
+        )
+        self._inspections = Counter(
+            f"{PREFIX}_route_inspections",
+            "Looks whether anybody is paged through a route, by what was found",
+            ["pipeline", "route", "result"],
+            registry=registry,
+        )
         self._notification_seconds = Histogram(
             f"{PREFIX}_notification_seconds",
             "From the first request of a notification to its answer",
@@ -224,6 +236,15 @@ class PipelineMetrics:
     def route_check(self, route: str, result: str) -> None:
         """The key of a route was checked: ``accepted``, ``refused`` or ``unavailable``."""
         self._metrics._route_checks.labels(self._name, route, result).inc()
+
+    def inspection(self, route: str, result: str) -> None:
+        """It was looked whether anybody is paged: ``paged``, ``obstructed``, ``missing`` (an alert that was accepted is
+        not there), or ``unknown``."""
+        self._metrics._inspections.labels(self._name, route, result).inc()
+
+    def change_event(self, result: str) -> None:
+        """A change event was ``accepted``, ``rejected`` or ``dropped``, or ``failed``: nobody knows."""
+        self._metrics._change_events.labels(self._name, result).inc()
 
     def accepted(self, seconds: float) -> None:
         """A trigger was accepted that long after its record was produced."""

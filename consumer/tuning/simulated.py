@@ -21,6 +21,7 @@ from msgspec import Struct
 from consumer.clock import Moment
 from consumer.decisions import (
     BelongsElsewhere,
+    Changed,
     Counted,
     DeadLettered,
     Decision,
@@ -181,6 +182,8 @@ class Simulated:
                 outcomes[dead_letter.stage] += 1
             case Emptied():
                 outcomes["tombstone"] += 1
+            case Changed():
+                pass  # nobody is paged
             case BelongsElsewhere():  # there is one task for all
                 raise AssertionError("homes never move here")
             case _:

@@ -192,6 +192,13 @@ class Delivery:
         """Whether one more trigger of that many bytes may be owed through this route."""
         return self._route(route).has_room() and self._owed.bytes + size <= self._max_owed_bytes
 
+    def take_spare(self, route: str) -> bool:
+        """Take a token of a route's key for what is about no alert and can wait: only where no alert has to wait for
+        it, and the route works. Whether there was one."""
+        integration = self._route(route)
+        is_free = self._may_send() and not self.is_down(route) and not (integration.is_held_up or integration.awaiting)
+        return is_free and integration.limiter.take_spare(self._clock())
+
     # what tasks tell
 
     def start(self) -> None:

@@ -114,6 +114,16 @@ class KeyLimiter:
         # Without a share the size is 0, and nothing fits.
         return self._paced + 1 <= self._paced_size + _ROUNDING and self._burst + 1 <= self._burst_size + _ROUNDING
 
+    def take_spare(self, now: float) -> bool:
+        """Take a token for what can wait for ever: only where nothing else waits, no 429 is remembered (its end is seen
+        by a whole burst), and half of a burst is left for what is urgent. Whether one was taken."""
+        if self._waiting or self.is_throttled(now) or not self.has_token(now):
+            return False
+        if self._burst + 1 > max(1.0, self._burst_size / 2) + _ROUNDING:
+            return False
+        self._burst += 1  # it is no part of a share of a burst: `_paced` is for what all members send at once
+        return True
+
     def take(self, now: float) -> None:
         """A request leaves. One that did not wait for `has_token` is a debt, which the next ones wait for."""
         self._advance(now)

@@ -25,6 +25,7 @@ class Settings:
 
     ``pagerduty_keys``, ``opsgenie_keys``, ``jsm_keys``: the keys that are known (None: all of the right form).
     ``jsm_users``: who may call the cloud API, as ``email:token`` (None: all).
+    ``pagerduty_rest_tokens``: the tokens of PagerDuty's REST API that are known (None: all).
     ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: any).
     ``count_refused``: calls that were answered 429 count in that minute too.
     ``heartbeats``: the names of the heartbeats that exist.
@@ -41,6 +42,7 @@ class Settings:
     opsgenie_keys: frozenset[str] | None = None
     jsm_keys: frozenset[str] | None = None
     jsm_users: frozenset[str] | None = None
+    pagerduty_rest_tokens: frozenset[str] | None = None
     pagerduty_rate: int | None = None
     opsgenie_rate: int | None = None
     count_refused: bool = False
@@ -72,7 +74,11 @@ class Sandbox:
             keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0, watch=self._watch
         )
         counting = {"count_refused": settings.count_refused}
-        self.pagerduty = PagerDuty(Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting), self._incidents)
+        self.pagerduty = PagerDuty(
+            Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting),
+            self._incidents,
+            settings.pagerduty_rest_tokens,
+        )
         self.opsgenie = OpsGenie(
             Keys(settings.opsgenie_keys, settings.opsgenie_rate, **counting),
             self._incidents,

@@ -3,15 +3,18 @@
 import argparse
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from consumer.cli import send_test
 from consumer.cli.main import main
+from providers.inspection import look_for
 from providers.sandbox import Answer, FailLater, Fault, Sandbox, Settings, running_sandbox
 
 DEFAULT, DLP, API = "a" * 32, "b" * 32, "opsgenie-key"
+TOKEN = "y_NbAkKc66ryYTWUXYEu"
 
 
 @pytest.fixture
@@ -123,3 +126,66 @@ def test_the_parser_needs_a_provider() -> None:
     send_test.add_parser(parser.add_subparsers())
     with pytest.raises(SystemExit):
         parser.parse_args(["send-test", "--config", "x"])
+
+
+@pytest.fixture
+def verifying(sandbox: Sandbox, tmp_path: Path) -> str:
+    path = tmp_path / "verifying.yaml"
+    path.write_text(
+        f"""
+exporters:
+  alerting:
+    pagerduty:
+      routing_key: {DEFAULT}
+      api_endpoint: {sandbox.url}
+      rest_endpoint: {sandbox.url}
+      rest_token: {TOKEN}
+    opsgenie: {{api_key: {API}, api_endpoint: "{sandbox.url}"}}
+"""
+    )
+    return str(path)
+
+
+async def test_verified_is_an_incident_that_people_can_see(
+    verifying: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await _send(verifying, "--provider", "pagerduty", "--verify") == 0
+    (incident,) = sandbox.open_incidents()
+    accepted, seen = capsys.readouterr().out.splitlines()
+    assert "accepted as" in accepted
+    assert seen == (
+        "pagerduty, route default: incident 1 on service Service 1 is triggered: "
+        f"https://sandbox.pagerduty.example/incidents/{incident.id}"
+    )
+
+
+async def test_accepted_and_not_there_is_1_with_what_stands_in_the_way(
+    verifying: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_test, "look_for", partial(look_for, patience=0.0))
+    sandbox.pagerduty.services.of(DEFAULT).status = "disabled"
+    assert await _send(verifying, "--provider", "pagerduty", "--verify") == 1
+    out, err = capsys.readouterr()
+    assert "accepted as" in out
+    assert err == "pagerduty, route default: accepted, but there is no incident: service Service 1 is disabled\n"
+
+
+async def test_what_cannot_be_asked_is_1_and_shows_no_token(
+    verifying: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add(Fault(Answer(status=401), action="look"))
+    assert await _send(verifying, "--provider", "pagerduty", "--verify") == 1
+    err = capsys.readouterr().err
+    assert err == "pagerduty, route default: whether anybody is paged cannot be seen: GET /services: HTTP 401\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--provider", "opsgenie"), "nothing is configured"), (("--provider", "pagerduty", "--resolve"), "give one of")],
+)
+async def test_what_cannot_be_verified_is_2_and_sends_nothing(
+    arguments: tuple[str, ...], said: str, verifying: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await _send(verifying, *arguments, "--verify") == 2
+    assert said in capsys.readouterr().err
+    assert sandbox.requests() == []

@@ -40,6 +40,8 @@ def text(accept: str = "") -> str:
         pipeline = metrics.pipeline(name, ["default"], _always(state))
         pipeline.events("triggered", 3)
         pipeline.notification("default", "trigger", "accepted", 0.2)
+        pipeline.change_event("accepted")
+        pipeline.inspection("default", "paged")
         pipeline.accepted(0.3)
         pipeline.unverified("default")
         pipeline.dead_letter("decode", "bad_json")
