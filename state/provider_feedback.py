@@ -149,7 +149,9 @@ def _why_ignored(alert: Alert, it: Happened) -> Why | None:
         return Why.RESOLVING
     if told is None or not alert.has:
         return Why.UNTOLD
-    if told.date is not None and it.at < told.date - DATE_SECONDS:
+    # Of what is surely earlier nothing is taken; a resolve is doubted, and not ignored, for some time before that.
+    doubted = DATE_SECONDS if it.what is What.RESOLVED else 0.0
+    if told.date is not None and it.at < told.date - doubted:
         return Why.BEFORE
     if _is_of_other_incident(heard, it, told.date):
         return Why.OTHER_INCIDENT

@@ -158,9 +158,10 @@ def simulate(
     tight: bool = False,
     routed: bool = False,
     shared: bool = False,
+    people: bool = False,
 ) -> None:
     """Take the walk to its end and on to rest. Raises `BrokenPromise`."""
-    simulation = Simulation(late=late, tight=tight, routed=routed, shared=shared)
+    simulation = Simulation(late=late, tight=tight, routed=routed, shared=shared, people=people)
     try:
         for name, number in walk:
             simulation.step(name, number)
@@ -237,7 +238,15 @@ _LEAVING: ContextVar[Dispatch] = ContextVar("leaving")
 class Simulation:
     """One partition of one pipeline, its provider, its Kafka, and what has happened to every event."""
 
-    def __init__(self, *, late: bool = False, tight: bool = False, routed: bool = False, shared: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        late: bool = False,
+        tight: bool = False,
+        routed: bool = False,
+        shared: bool = False,
+        people: bool = False,
+    ) -> None:
         self.trace: list[str] = []
         self._late = late
         self._configurations = SHARED_CONFIGURATIONS if shared else CONFIGURATIONS if routed else (ONE_KEY,)
@@ -280,6 +289,8 @@ class Simulation:
         self._taken: set[tuple[str, str]] = set()  # what somebody has acknowledged, by place and dedup key
         self._webhooks: list[FromProvider] = []  # that nobody has heard of yet
         self._feedback: list[FromProvider] = []  # the feedback topic
+        self._has_people = people
+        self._happenings = 0
         self._handing_over: asyncio.Task[None] | None = None
         self._start()
 
@@ -596,9 +607,12 @@ class Simulation:
         found = sorted(self._open)
         return found[number % len(found)] if found else None
 
-    def _tell(self, here: tuple[str, str], what: What) -> None:
-        self._loop.advance(0.001)  # no two things happen at one moment
-        self._webhooks.append(FromProvider("simulated", here[1], Happened(what, self._true_time())))
+    def _tell(self, here: tuple[str, str], what: What, *, by_integration: bool = False) -> None:
+        """It will be heard of, where people are there; no two things happen at one moment."""
+        if self._has_people:
+            self._happenings += 1
+            at = self._true_time() + self._happenings * 1e-6
+            self._webhooks.append(FromProvider("simulated", here[1], Happened(what, at, None, by_integration)))
 
     def _close(self, here: tuple[str, str]) -> None:
         self._open.pop(here, None)
@@ -708,6 +722,8 @@ class Simulation:
         key = request.key
         here, in_use = (request.place, key), set(map(self._place, self._keys.in_use))
         if not request.is_trigger:
+            if here in self._open:
+                self._tell(here, What.RESOLVED, by_integration=True)
             self._close(here)
             return
         if here not in self._open and key not in self._unpromised:

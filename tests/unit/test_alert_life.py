@@ -86,13 +86,13 @@ def test_keys_of_an_account_that_shares_its_alerts_are_rotated_and_nothing_live_
 @pytest.mark.parametrize("first", range(0, 300, CHUNK))
 def test_people_act_at_the_provider_and_both_sides_agree_in_the_end(first: int) -> None:
     for seed in range(first, first + CHUNK):
-        check(random_walk(("people", seed), weights=PEOPLE_WEIGHTS), late=bool(seed % 2))
+        check(random_walk(("people", seed), weights=PEOPLE_WEIGHTS), late=bool(seed % 2), people=True)
 
 
 @given(PEOPLES_WALKS)
 @SEARCH
 def test_no_walk_is_found_that_breaks_a_promise_by_what_people_do_at_the_provider(walk: list[Step]) -> None:
-    simulate(walk)
+    simulate(walk, people=True)
 
 
 @given(ROUTED_WALKS)

@@ -104,12 +104,14 @@ def test_what_happened_at_the_same_moment_is_applied_in_the_order_in_which_it_co
 def test_what_is_from_before_the_last_accepted_trigger_is_ignored(what: What) -> None:
     alert = told(at=500.0, alert=told())
     assert happened(alert, then(what, 498.9), TIMEOUT) == Ignored(Why.BEFORE)
-    assert not isinstance(happened(alert, then(what, 499.1), TIMEOUT), Ignored)
+    assert not isinstance(happened(alert, then(what, 500.0), TIMEOUT), Ignored)
+    # The clocks of one provider may differ: a resolve is doubted, what somebody has taken is not believed.
+    assert isinstance(happened(alert, then(what, 499.1), TIMEOUT), Ignored) is (what is not What.RESOLVED)
 
 
 @pytest.mark.parametrize("at", [-0.9, 0.0, TIMEOUT + 1.0])
 def test_a_resolve_of_about_the_time_of_the_trigger_has_that_repeated_once(at: float) -> None:
-    alert, it = applied(told(), then(What.ACKNOWLEDGED, -1.0)), then(What.RESOLVED, at)
+    alert, it = told(), then(What.RESOLVED, at)
     assert happened(alert, it, TIMEOUT) == TellAgain(is_repeat=True)
     again = told_again(alert, it, RECORD, is_repeat=True, now=T0 + 40)
     assert again.owed is not None
