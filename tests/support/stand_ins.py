@@ -202,8 +202,8 @@ class SplunkOnCall(StandIn):
     origin = "https://alert.victorops.com"
     keys = {
         "SPLUNK_API_KEY": "558e7ebc-1f12-api-key",
-        "SPLUNK_ROUTING_KEY": "security-team",
-        "SPLUNK_ONCALL_ROUTING_KEY": "security-oncall",
+        "SPLUNK_ROUTING_KEY": "splunk-routing-0001",
+        "SPLUNK_ONCALL_ROUTING_KEY": "splunk-routing-0002",
     }
 
     def take(self, request: web.Request, body: dict[str, Any]) -> web.Response:
