@@ -166,7 +166,7 @@ class Alerter(Work):
 
     async def decide(self, records: Sequence[FetchedRecord]) -> None:
         """Decide these records in order, and apply each decision at once."""
-        decide, store, moving = self._context.pipeline.decide, self.store, self._moving
+        decide, store, moving, apply = self._context.pipeline.decide, self.store, self._moving, self.deeds.apply
         now, newest, elsewhere = self._context.clock.moment(), self._context.record_clock.newest(), moving.elsewhere
         moving.sample(records[0])
         turn = perf_counter()
@@ -184,7 +184,7 @@ class Alerter(Work):
                 if decision.unexpected_key is not None and self._context.key_watch is not None:
                     partition = self.task.source.partition.partition
                     self._context.key_watch.saw(partition, record.offset, decision.unexpected_key)
-                if (steps := self.deeds.apply(decision)) is not None:
+                if (steps := apply(decision)) is not None:
                     self.task.passed(record.offset)  # a checkpoint may come in between
                     await self._context.turns.through(steps)
                     if not self.is_running:  # the next owner decides it again, and does what is left of it

@@ -1,6 +1,6 @@
 """Homes that move, simulated: several whole tasks, each a member of its own, on one simulated Kafka in virtual time.
 
-A *walk* is a list of steps, each a name and a number, as in ``simulation.py``. A topic of one or two partitions grows;
+A *walk* is a list of steps, each a name and a number, as in ``walks.py``. A topic of one or two partitions grows;
 producers learn of it early or late, or choose another partition than the tasks believe; tasks die, read the feedback
 topic slowly, and commit slowly; brokers know of fewer partitions than there are. After every step nothing may be broken
 of what was promised (design section 17); in the end everything is told, and resolved once.
@@ -41,12 +41,16 @@ from state.alert import Alert, Ending, Policy, Status
 from state.records import CHECKPOINT_KEY, decode_position
 from state.store import Store
 from state.violation import Record
-from tests.support import simulation
+from tests.support import walks
 from tests.support.events import encode, event
 from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs, Sent
-from tests.support.simulation import ONE_KEY, BrokenPromise, Dispatched, _Log, _Nothing, _Provider
+from tests.support.simulated_provider import ONE_KEY, SimulatedProvider
+from tests.support.simulation import BrokenPromise
+from tests.support.unheard import FaultLog, Unheard
+from tests.support.walks import Step
+from tests.support.wire import Dispatched
 
 TIMEOUT, WINDOW, QUIET, PEACE = 4.0, 10.0, 20.0, 3.0
 EPOCH = 1_800_000_000.0
@@ -57,8 +61,6 @@ SLACK = 9.0
 TOPIC, FEEDBACK = "events", "feedback"
 MOST = 3
 SESSIONS = ("s1", "s2", "s3")
-
-Step = tuple[str, int]
 
 WEIGHTS = {
     "event": 12, "late": 5, "end": 4, "late_end": 2, "grow": 2, "decide": 14, "feed": 10, "tick": 12, "commit": 16,
@@ -71,7 +73,7 @@ _LEAVING: ContextVar["tuple[int, Dispatch]"] = ContextVar("leaving homes")
 
 def random_walk(seed: object, length: int = 70, weights: Mapping[str, int] = WEIGHTS) -> list[Step]:
     """A walk, the same for the same seed."""
-    return simulation.random_walk(seed, length, weights, NUMBERS)
+    return walks.random_walk(seed, length, weights, NUMBERS)
 
 
 def simulate(walk: Iterable[Step], **options: Any) -> "Homes":
@@ -222,7 +224,7 @@ class Member:
             delivery=self.delivery,
             proofs=self._proofs,  # type: ignore[arg-type]
             restores=asyncio.Semaphore(4),
-            metrics=_Nothing(),  # type: ignore[arg-type]
+            metrics=Unheard(),  # type: ignore[arg-type]
             clock=homes.clock,
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(homes.clock),
@@ -314,8 +316,8 @@ class Homes:
         self.broken: str | None = None
         self.loop = VirtualLoop()
         self.clock = Clock(wall=self.wall, monotonic=self.loop.time)
-        self.log: Any = _Log(self.break_, lambda key: None)
-        self.provider = _Provider(ONE_KEY)
+        self.log: Any = FaultLog(self.break_, lambda key: None)
+        self.provider = SimulatedProvider(ONE_KEY)
         self.believed = believed
         self.count = self._first = count
         self.feedback: list[Any] = []

@@ -13,8 +13,7 @@ when the provider takes it, which may be before that, never, or, with ``late``, 
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,116 +38,39 @@ from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
-from providers.notification import Notification, Resolve, Trigger
-from providers.provider import HeartbeatCalls, Request
-from providers.rate import Rate
+from providers.notification import Trigger
+from providers.provider import Request
 from providers.retry import Backoff
 from state.alert import ELSEWHERE, Alert, Due, Policy, Status, due
 from state.provider_feedback import Happened, What
 from state.records import CHECKPOINT_KEY, decode_alert
-from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
+from state.violation import SEVERITY_BY_LABEL, Record, Severity
 from tests.support.events import encode, event, session_end
 from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs
+from tests.support.simulated_provider import (
+    ACCOUNT,
+    CONFIGURATIONS,
+    ONE_KEY,
+    SHARED_CONFIGURATIONS,
+    SimulatedProvider,
+)
+from tests.support.unheard import FaultLog, Unheard
+from tests.support.walks import SAYS, SKEWS, WAITS, Step
+from tests.support.wire import OnTheWire
 
 TIMEOUT, WINDOW, QUIET, RENOTIFY, GIVE_UP, PEACE = 4.0, 10.0, 20.0, 60.0, 45.0, 3.0
 EPOCH = 1_800_000_000.0
 INTERVAL = 0.1
-
-SAYS = (("s1", "high"), ("s1", "high"), ("s1", "critical"), ("s2", "high"), ("s1", "high"), ("s2", "critical"))
-"""Session, and so dedup key, and severity of the events that may occur."""
-
-WAITS = (0.1, 0.3, 1.0, 2.0, 3.9, 6.0, 12.0, 25.0)
-
-Step = tuple[str, int]
-
-WEIGHTS = {
-    "event": 10, "end": 4, "flap": 5, "decide": 10, "tick": 8, "wait": 4, "calm": 2, "resolve": 4,
-    "land": 6, "answer": 10, "reject": 3, "outage": 2, "throttle": 1, "refuse": 1, "break": 3, "late": 4,
-    "commit": 10, "commit_fails": 3, "crash": 3, "hand_over": 1, "proof": 1, "revoke": 2, "clock": 1,
-}  # fmt: skip
-NUMBERS = 8
-
-PEOPLE_WEIGHTS = {
-    **{name: weight for name, weight in WEIGHTS.items() if name != "clock"},
-    **{"take": 3, "close": 5, "hear": 8, "twice": 2},
-}
-"""The same where people acknowledge and resolve at the provider, and that is heard of in any order. (Which of two
-moments was the first our wall clock says, as long as nobody puts it back.)"""
-
-ROUTED_WEIGHTS = {**WEIGHTS, "reconfigure": 4}
-"""The same where a member may be started again with other keys and routes."""
-
-SKEWS = (0.0, 2700.0, -2700.0, 31_536_000.0, -31_536_000.0, 40.0, -40.0, 0.0)
-"""By how many seconds the wall clock of the member may be wrong."""
-
 CHECK = 40.0
 
 REST = 900
 """Seconds until all is told: an alert that fails while others are accepted waits for ten minutes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """A configuration: the key of each route, of which the last one is for critical events, and retired keys."""
-
-    of_route: Mapping[str, str]
-    retired: Sequence[str] = ()
-
-    @property
-    def in_use(self) -> frozenset[str]:
-        """The keys that triggers go through."""
-        return frozenset(self.of_route.values())
-
-    @property
-    def within_reach(self) -> frozenset[str]:
-        """The keys that anything goes through."""
-        return self.in_use | set(self.retired)
-
-
-ONE_KEY = Keys({"default": "key"})
-
-CONFIGURATIONS = (
-    Keys({"default": "A", "critical": "B"}),
-    Keys({"default": "A", "urgent": "B"}),
-    Keys({"default": "A", "critical": "C"}, retired=("B",)),
-    Keys({"default": "D", "critical": "B"}, retired=("A",)),
-    Keys({"default": "A"}, retired=("B",)),
-    Keys({"default": "A"}),
-    Keys({"default": "D", "critical": "C"}),
-    Keys({"default": "B", "critical": "A"}),
-)
-"""What a routed simulation begins with, and what it may become: a route renamed, keys rotated, routes removed, with the
-old keys listed as retired or not, and two routes whose keys are exchanged."""
-
-
-SHARED_CONFIGURATIONS = (
-    Keys({"default": "A"}),
-    Keys({"default": "B"}, retired=("A",)),
-    Keys({"default": "C"}, retired=("B", "A")),
-    Keys({"default": "A"}, retired=("B",)),
-    Keys({"default": "B"}),
-    Keys({"default": "C"}),
-    Keys({"default": "B"}, retired=("C",)),
-    Keys({"default": "C"}, retired=("A",)),
-)
-"""The same where all keys are of an account that shares its alerts."""
-
-ACCOUNT = "account"
-
-
 class BrokenPromise(AssertionError):
     """What was promised, and the walk that broke it."""
-
-
-def random_walk(
-    seed: object, length: int = 60, weights: Mapping[str, int] = WEIGHTS, numbers: int = NUMBERS
-) -> list[Step]:
-    """A walk, the same for the same seed."""
-    chance = random.Random(repr(seed))
-    names = chance.choices(list(weights), list(weights.values()), k=length)
-    return [(name, chance.randrange(numbers)) for name in names]
 
 
 def simulate(
@@ -168,57 +90,6 @@ def simulate(
         simulation.rest()
     finally:
         simulation.close()
-
-
-def shortest(walk: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> list[Step]:
-    """The walk without every step that it fails without."""
-    kept, size = list(walk), len(walk) // 2
-    while size:
-        index = 0
-        while index < len(kept):
-            shorter = kept[:index] + kept[index + size :]
-            if fails(shorter):
-                kept = shorter
-            else:
-                index += size
-        size //= 2
-    return kept
-
-
-class Dispatched:
-    """What is known of a request by what was dispatched with it."""
-
-    __slots__ = ()
-    dispatch: Dispatch
-
-    @property
-    def key(self) -> str:
-        return self.dispatch.dedup_key
-
-    @property
-    def is_trigger(self) -> bool:
-        return isinstance(self.dispatch.notification, Trigger)
-
-    @property
-    def what(self) -> str:
-        """What it does to the incident."""
-        return "trigger" if self.is_trigger else "resolve"
-
-
-@dataclass(eq=False, slots=True)
-class OnTheWire(Dispatched):
-    """A request that has left; ``covers`` are the events a trigger tells. ``place`` is where it lands."""
-
-    dispatch: Dispatch
-    place: str
-    keys: Keys
-    covers: frozenset[int]
-    answer: "asyncio.Future[Answer]"
-    landed: bool = False
-    deadline: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.key} at {self.place} {sorted(self.covers) or ''}".rstrip()
 
 
 @dataclass(slots=True)
@@ -258,7 +129,7 @@ class Simulation:
         self._loop = VirtualLoop()
         self._skew = 0.0
         self._clock = Clock(wall=lambda: self._true_time() + self._skew, monotonic=self._loop.time)
-        self._provider = _Provider(self._keys, shares_alerts=shared)
+        self._provider = SimulatedProvider(self._keys, shares_alerts=shared)
         self._pipeline = self._make_pipeline()
         self._kafka = Kafka(self._pipeline.state_topic, self._clock.wall)
         self._input = Input(self._pipeline.input_topic, START_METADATA)
@@ -319,7 +190,7 @@ class Simulation:
             delivery=self._delivery,
             proofs=self._proofs,  # type: ignore[arg-type]
             restores=asyncio.Semaphore(4),
-            metrics=_Nothing(),  # type: ignore[arg-type]
+            metrics=Unheard(),  # type: ignore[arg-type]
             clock=self._clock,
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(self._clock),
@@ -337,7 +208,7 @@ class Simulation:
 
     async def _keep(self) -> None:
         while True:
-            log = _Log(self._break, self._left_behind.add)
+            log = FaultLog(self._break, self._left_behind.add)
             task = alerting_task(self._input, self._surroundings, log)  # type: ignore[arg-type]
             self._memory = Memory(task, -1)
             _watch(task.work._outbox)
@@ -559,7 +430,7 @@ class Simulation:
         self._keys, self._has_changed = keys, True
         if not self._shared:
             self._forget_what_nobody_knows()
-        self._provider = _Provider(keys, shares_alerts=self._shared)
+        self._provider = SimulatedProvider(keys, shares_alerts=self._shared)
         self._pipeline = self._make_pipeline()
         self._start()
 
@@ -1024,67 +895,3 @@ def _timeless(alert: Alert) -> Alert:
         orphans=(),
         owed=structs.replace(owed, since=0.0) if owed is not None else None,
     )
-
-
-class _Provider:
-    """One request for every notification."""
-
-    name = "simulated"
-    heartbeat: HeartbeatCalls | None = None
-    key_limit = 255
-    documented_rate = Rate(1.5, 30)
-
-    def __init__(self, keys: Keys, *, shares_alerts: bool = False) -> None:
-        self.shares_alerts = shares_alerts
-        retired = {f"retired:{key}": key for key in keys.retired}
-        self._keys = {**keys.of_route, **retired}
-        self._critical = list(keys.of_route)[-1]
-        self.routes: Sequence[str] = tuple(self._keys)
-        self.retired_routes: Sequence[str] = tuple(retired)
-
-    def route_of(self, violation: Violation) -> str:
-        return self._critical if violation.severity is Severity.CRITICAL else "default"
-
-    def integration_of(self, route: str) -> str:
-        return self._keys.get(route, self._keys["default"])
-
-    def knows(self, route: str) -> bool:
-        return route in self._keys
-
-    def requests(self, route: str, notification: Notification) -> Sequence[Request]:
-        assert isinstance(notification, Trigger | Resolve)
-        return (Request("POST", "https://simulated"),)
-
-    def check(self, route: str) -> Request:
-        return Request("POST", "https://simulated/check")
-
-    def classify(self, status: int, headers: object, body: bytes) -> Answer:
-        raise NotImplementedError
-
-
-class _Log:
-    """A log in which only faults of the program are of interest, and what is out of reach."""
-
-    def __init__(self, fault: Callable[[str, str], None], left_behind: Callable[[str], None]) -> None:
-        self._fault = fault
-        self._left_behind = left_behind
-
-    def error(self, name: str, *, exc_info: Exception | None = None, **fields: Any) -> None:
-        if exc_info is not None:
-            self._fault("a fault", f"{name}: {exc_info!r}")
-
-    def warning(self, name: str, **fields: Any) -> None:
-        if name == "orphan_left_behind":
-            self._left_behind(fields["dedup_key"])
-
-    def info(self, name: str, **fields: Any) -> None:
-        pass
-
-    debug = info
-
-
-class _Nothing:
-    """Metrics that nobody reads."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **fields: None

@@ -29,7 +29,20 @@ from state import alert as rules
 from state.alert import Alert, Due, Ending, Former, Occurrence, Outcome, Owed, Policy, Status
 from state.records import encode_alert
 from state.store import Changed, Cut, Store
-from tests.support.simulation import ROUTED_WEIGHTS, WEIGHTS, BrokenPromise, Step, random_walk, simulate
+from tests.support.simulation import BrokenPromise, simulate
+from tests.support.walks import (
+    COMMIT,
+    CRITICAL,
+    HIGH,
+    ROUTED_WEIGHTS,
+    TICK,
+    WEIGHTS,
+    Step,
+    decide,
+    end,
+    event,
+    random_walk,
+)
 
 WALKS = 2000
 """How many walks a mutant may survive before it counts as not found."""
@@ -372,44 +385,44 @@ def due_and_its_former(due: Callable[[Alert], Due | None]) -> Callable[[pytest.M
 
 
 BACK_AND_REJECTED: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1),
-    ("event", 0), ("decide", 0), ("answer", 0), ("reject", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), ("resolve", 1),
+    event("s1", HIGH), decide(1), ("answer", 0), ("reject", 0),
 )  # fmt: skip
 """What was resolved comes back, and that trigger is rejected."""
 
-COMMITTED: tuple[Step, ...] = (("commit", 0), ("commit", 0))
+COMMITTED: tuple[Step, ...] = (COMMIT, COMMIT)
 
 ANOTHER_LIFE: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0),
-    ("event", 2), ("decide", 0), ("land", 0), ("crash", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), ("resolve", 1), ("answer", 0),
+    event("s1", CRITICAL), decide(1), ("land", 0), ("crash", 0),
 )  # fmt: skip
 """What was resolved comes back with another severity, is told at once, and the owner dies before its checkpoint."""
 
 THERE_AND_BACK: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 6),
-    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0), *COMMITTED, ("reconfigure", 0),
-    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), *COMMITTED, ("reconfigure", 6),
+    event("s1", HIGH), decide(1), *COMMITTED, ("answer", 0), *COMMITTED, ("reconfigure", 0),
+    event("s1", HIGH), decide(1), *COMMITTED, ("answer", 0),
 )  # fmt: skip
 """The key of an alert is gone, it is told by another, and the old configuration comes back."""
 
 REJECTED_ELSEWHERE: tuple[Step, ...] = (
-    ("event", 2), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 4),
-    ("event", 2), ("decide", 0), *COMMITTED, ("reject", 0),
+    event("s1", CRITICAL), decide(1), ("answer", 0), *COMMITTED, ("reconfigure", 4),
+    event("s1", CRITICAL), decide(1), *COMMITTED, ("reject", 0),
 )  # fmt: skip
 """What a retired key has opened is told by another key, and that trigger is rejected."""
 
 UNSETTLED_AND_ROTATED: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), ("end", 1), ("decide", 0), ("calm", 0), ("break", 0),
-    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, *COMMITTED,
-    ("reconfigure", 1), ("commit", 0), ("answer", 0), ("late", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), end("s1"), decide(1), ("calm", 0), ("break", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), *COMMITTED, *COMMITTED,
+    ("reconfigure", 1), COMMIT, ("answer", 0), ("late", 0),
 )  # fmt: skip
 """The answer to a resolve is lost, an event opens the alert again, and its key is retired; then the resolve lands."""
 
 CLOSED_BY_BOTH: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 1), *COMMITTED,
-    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0), *COMMITTED,
-    ("end", 1), ("decide", 0), ("tick", 0), *COMMITTED, ("tick", 0), ("answer", 0), *COMMITTED, ("tick", 0),
-    ("event", 0), ("decide", 0), ("break", 0), *COMMITTED, ("answer", 0), ("late", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), *COMMITTED, ("reconfigure", 1), *COMMITTED,
+    event("s1", HIGH), decide(1), *COMMITTED, ("answer", 0), *COMMITTED,
+    end("s1"), decide(1), TICK, *COMMITTED, TICK, ("answer", 0), *COMMITTED, TICK,
+    event("s1", HIGH), decide(1), ("break", 0), *COMMITTED, ("answer", 0), ("late", 0),
 )  # fmt: skip
 """A problem is over, today's key has closed its alert, and an event comes while the close by the retired one is on the
 wire, which lands late."""

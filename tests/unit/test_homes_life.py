@@ -13,8 +13,9 @@ from consumer.kafka.partitioning import Partitioner
 from consumer.partition.deeds import TaskDeeds
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY
-from tests.support.homes_simulation import Homes, Step, random_walk, simulate
+from tests.support.homes_simulation import Homes, random_walk, simulate
 from tests.support.simulation import BrokenPromise
+from tests.support.walks import Step
 
 WALKS = 40
 """Some thousands have been walked once."""

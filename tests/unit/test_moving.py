@@ -25,7 +25,8 @@ from state.alert import Alert, Former, Policy, Status, Told, due
 from state.records import CorruptState
 from state.store import Store
 from state.violation import Record, Severity
-from tests.support.simulation import ONE_KEY, _Nothing, _Provider
+from tests.support.simulated_provider import ONE_KEY, SimulatedProvider
+from tests.support.unheard import Unheard
 
 NOW = 1_800_000_000.0
 CRC32_ONLY = [
@@ -102,7 +103,7 @@ class World:
             progress=self.progress,
             deeds=self.deeds,
             clock=clock,
-            metrics=_Nothing(),  # type: ignore[arg-type]
+            metrics=Unheard(),  # type: ignore[arg-type]
             log=log,
             whole=self.whole,
             partitioner=partitioner,
@@ -134,7 +135,7 @@ class World:
 
 def _pipeline() -> Pipeline:
     return Pipeline(
-        provider=_Provider(ONE_KEY),
+        provider=SimulatedProvider(ONE_KEY),
         group_id="group",
         input_topic="events",
         state_topic="state",

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.notification import Trigger
-from tests.support.simulation import EPOCH, QUIET, RENOTIFY, SAYS, TIMEOUT, OnTheWire, Simulation
+from tests.support.simulation import EPOCH, QUIET, RENOTIFY, TIMEOUT, Simulation
+from tests.support.walks import SAYS
+from tests.support.wire import OnTheWire
 
 Heard = tuple[str, float]
 """What the provider was told, and when."""
