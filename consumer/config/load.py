@@ -13,7 +13,6 @@ from consumer.config.interpolation import Interpolation, ReadFile
 from consumer.config.known_keys import advice
 from consumer.config.models import Config
 from consumer.config.problem import ConfigError, Location, Problem, dotted
-from consumer.config.unbuilt import unbuilt_settings
 
 _MESSAGES = {
     "extra_forbidden": "unknown key",
@@ -96,7 +95,6 @@ def parse_config(text: str, environ: Mapping[str, str], read_file: ReadFile) -> 
     resolved = interpolation.resolve(tree) if daemon is None else daemon.tree
     place = daemon.origin if daemon is not None else _as_it_is
     mistakes = [*interpolation.problems, *(daemon.mistakes if daemon is not None else ())]
-    mistakes += ((place(location), message) for location, message in unbuilt_settings(resolved))
     config: Config | None = None
     try:
         config = Config.model_validate(resolved)

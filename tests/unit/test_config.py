@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from consumer.cli import check_config as command
 from consumer.cli.main import main
 from consumer.config import Config, ConfigError, load_config, needs_repartition, parse_config, secrets_of, short_secrets
-from consumer.config.unbuilt import UNBUILT, unbuilt_settings
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
 from consumer.runner import route_limits
@@ -562,17 +561,6 @@ def test_a_certificate_needs_its_key() -> None:
     assert problems(text_of(path, {"protocol": "SSL", "key_file": "/k"})) == [f"{path}.key_file: needs cert_file"]
     sasl = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "u", "password": "p", "ca_file": "/ca"}
     assert secrets_of(parse(text_of(path, sasl))) == {"p"}
-
-
-@pytest.mark.parametrize("path", [setting.path for setting in UNBUILT if not setting.together])
-def test_what_is_not_built_is_refused_when_it_is_set(path: str) -> None:
-    value: Any = True if path.endswith(("enabled", "enable_again")) else "a-topic" if "topics" in path else {}
-    assert problems(text_of(path, value)) == [f"{path}: not available in this version"]
-
-
-def test_what_is_not_built_can_be_off() -> None:
-    assert not parse(text_of(f"{PD}.change_events.enabled", False)).webhooks.enabled
-    assert list(unbuilt_settings({"exporters": None, "delivery": []})) == []
 
 
 JIRA = ("https://api.atlassian.com/jsm/ops/integration", "https://proxy.example/jsm/ops/x/", "https://a.atlassian.com")

@@ -114,6 +114,7 @@ def test_everything_in_our_examples_has_an_effect(file: Path) -> None:
     keys = ("PAGERDUTY_ROUTING_KEY", "PAGERDUTY_DEFAULT_KEY", "PAGERDUTY_DLP_KEY", "PAGERDUTY_NETWORK_KEY")
     environ = dict.fromkeys((*keys, "PAGERDUTY_ACME_KEY"), "a" * 32)
     environ |= {"OPSGENIE_API_KEY": "0f1e2d3c-key", "JSM_API_KEY": "0f1e2d3c-jsm", "JSM_TOKEN": "a-token"}
+    environ |= {"PAGERDUTY_REST_TOKEN": "a-rest-token", "PAGERDUTY_ONCALL_KEY": "b" * 32}
     assert without_effect(load_config(file, {**environ, **EXAMPLE_SECRETS})) == []
 
 
