@@ -1,4 +1,4 @@
-"""How one notification is said: its requests one after another, until one is not accepted."""
+"""Sends one notification: its requests one after another, until one is not accepted."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -11,14 +11,14 @@ from providers.provider import Provider, Request
 NO_SUCH_ALERT: Final = 404
 
 Classify = Callable[[int, Mapping[str, str], bytes], Answer]
-"""Status, headers and body of an answer to what it means, as `Provider.classify`."""
+"""Gives the meaning of an answer by its status, headers and body; see `Provider.classify`."""
 
 
 class Sender(Protocol):
-    """What makes requests; `providers.http.HttpSender`, or a test's stand-in."""
+    """Makes requests: `providers.http.HttpSender`, or a test's stand-in."""
 
     async def send(self, request: Request, classify: Classify, timeout: float) -> Answer:
-        """Make one request and say what its answer means. Raises nothing but CancelledError."""
+        """Make one request and return the meaning of its answer. Raises nothing but CancelledError."""
         ...
 
 
@@ -32,13 +32,13 @@ async def deliver(
     answered: Callable[[Answer], None] = lambda answer: None,
     follow_up_rejected: Callable[[Rejected], None] = lambda answer: None,
 ) -> Answer | None:
-    """Say the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
+    """Send the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
 
-    The answer is that of the last request, or of the first that was not accepted; ``answered`` is told of each. A
-    rejected follow-up (``priority``, ``notes``) is told to ``follow_up_rejected``, and the notification is accepted:
-    the statement itself was. Tried again, it begins with its first request: all of them are idempotent, or at worst
-    counted once more. ``permit`` is awaited immediately before each request (rate, ownership); where it says no,
-    nothing more leaves, and there is no answer.
+    Returns the answer to the last request, or to the first one that was not accepted; ``answered`` is called with each
+    answer. If a follow-up (``priority``, ``notes``) is rejected, ``follow_up_rejected`` is called and the notification
+    counts as accepted, because its first request was. A notification that is tried again begins with its first request:
+    all requests are idempotent, or at worst counted once more. ``permit`` is awaited immediately before each request
+    (rate, ownership). If it returns False, nothing more leaves, and the result is None.
     """
     said: Answer | None = None
     for request in provider.requests(route, notification):
@@ -56,7 +56,7 @@ async def deliver(
 
 
 async def ask(sender: Sender, provider: Provider, request: Request, timeout: float) -> Answer:
-    """Make one request of a provider; ``timeout`` is in seconds."""
+    """Make one request to a provider; ``timeout`` is in seconds. A 404 to an action is `Rejected` with ``is_plain``."""
     answer = await sender.send(request, provider.classify, timeout)
     if request.is_action and isinstance(answer, Rejected) and answer.status == NO_SUCH_ALERT:
         return replace(answer, is_plain=True)

@@ -1,4 +1,4 @@
-"""The protocol of a provider: pure payloads and pure classification; sending is `providers.http`'s."""
+"""The protocol of a provider: pure payloads and pure classification. `providers.http` does the sending."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from state.violation import Violation
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One idempotent HTTP request. ``body`` is JSON or None; secrets stand in ``headers`` or ``body`` only,
-    which therefore do not show in its repr. ``url`` is already percent-encoded. ``is_action`` says that it acts on an
-    alert which it names: a 404 means then that there is no such alert."""
+    """One idempotent HTTP request. ``body`` is JSON or None. Secrets stand in ``headers`` or ``body`` only, so the repr
+    does not show these. ``url`` is already percent-encoded. ``is_action``: the request acts on an alert that it names,
+    so a 404 means that there is no such alert."""
 
     method: str
     url: str
@@ -25,11 +25,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatCalls:
-    """How a provider is told that all is well, and calls somebody when it is not told any more.
+    """The requests of a provider's heartbeat: it calls somebody when the pings stop.
 
-    It is to be told within every ``interval`` seconds. ``ping`` tells it, and is accepted by ``ping_status``, also
-    where there is no heartbeat of that ``name``; ``exists`` asks for it. ``read`` gives the reason of an answer by its
-    status and body, without secrets.
+    The provider expects a ping within every ``interval`` seconds. It answers ``ping`` with ``ping_status``, also if it
+    has no heartbeat of this ``name``. ``exists`` asks whether there is one, and is answered with ``exists_status`` if
+    so. ``read`` returns the reason of an answer by its status and body, without secrets.
     """
 
     name: str
@@ -42,32 +42,33 @@ class HeartbeatCalls:
 
 
 class Provider(Protocol):
-    """One provider's form of a notification and the meaning of its answers. No I/O."""
+    """Turns notifications into one provider's requests, and its answers into their meaning. No I/O."""
 
     name: str
-    """As in `providers.table`: the name of the pipeline, in topics, groups, metrics and logs."""
+    """The name in `providers.table`, which is also the pipeline's, in topics, groups, metrics and logs."""
 
     heartbeat: HeartbeatCalls | None
-    """None: none is configured, or this provider has no such thing."""
+    """None if no heartbeat is configured, or if the provider has no heartbeats."""
 
     routes: Sequence[str]
     """The names of all routes, ``default`` first, those of retired keys last."""
 
     retired_routes: Sequence[str]
-    """Those of keys that are retired: only acknowledges and resolves go through them (design section 18)."""
+    """The routes of retired keys: only acknowledges and resolves go through them (design section 18)."""
 
     key_limit: int
     """How many characters a dedup key may have."""
 
     documented_rate: Rate
-    """What the provider takes through one integration key."""
+    """The rate that the provider documents for one integration key."""
 
     shares_alerts: bool
-    """Whether the integrations of one account share their alerts: of one dedup key there is one open alert in the
-    account, and every key of it acts on that."""
+    """Whether the integrations of one account share their alerts: an account has one open alert of a dedup key, and
+    every key of the account acts on it."""
 
     def integration_of(self, route: str) -> str:
-        """What the routes with the same key and address have in common: a digest, which tells nothing of the key."""
+        """The digest of the route's integration, which gives no clue to the key. Routes with the same key and host have
+        the same digest."""
         ...
 
     def knows(self, route: str) -> bool:
@@ -75,21 +76,21 @@ class Provider(Protocol):
         ...
 
     def route_of(self, violation: Violation) -> str:
-        """The route that a first trigger of this violation goes through."""
+        """The route that the first trigger of an alert takes if this violation opens it."""
         ...
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         """The requests of one notification, in order.
 
-        The first one makes the statement; those that follow it up (a priority, a note) may be rejected.
+        The first request makes the statement. The follow-ups (a priority, a note) may be rejected without harm.
         """
         ...
 
     def check(self, route: str) -> Request:
-        """A request that shows whether the key of a route works, and notifies nobody (design section 13, "The route
-        check"): it ends an alert that cannot exist, by 128 random bits made for this request."""
+        """A request that shows whether the key of a route works and notifies nobody (design section 13, "The route
+        check"): it resolves an alert that cannot exist, as its name has 128 random bits made for this request."""
         ...
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-        """What an HTTP answer means. The status decides; an unreadable body changes nothing."""
+        """The meaning of an HTTP answer. The status decides; an unreadable body changes nothing."""
         ...

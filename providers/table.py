@@ -1,4 +1,4 @@
-"""The providers that there are. A new one is a folder, and its line here."""
+"""The table of all providers. A new provider is a folder, and its line here."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from providers.settings import ProviderSettings
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A provider, as it is configured and made: ``build`` takes settings of the type ``settings``."""
+    """How a provider is configured and made: ``build`` takes settings of the type ``settings``."""
 
     settings: type[ProviderSettings]
     build: Callable[[Any], Provider]
@@ -24,4 +24,5 @@ PROVIDERS: Final[Mapping[str, Kind]] = {
     PagerDuty.name: Kind(PagerDutySettings, PagerDuty),
     OpsGenie.name: Kind(OpsGenieSettings, OpsGenie),
 }
-"""By the name of the section under ``exporters.alerting``, which topics, groups, metrics and logs have as well."""
+"""The providers by the name of their section under ``exporters.alerting``; topics, groups, metrics and logs have the
+same name."""
