@@ -12,7 +12,7 @@ from providers.sandbox.incidents import Incidents
 from providers.sandbox.keys import Keys
 
 ACTIONS = ("trigger", "acknowledge", "resolve", "change", "unknown")
-"""What a call can be; ``unknown`` is one that could not be read."""
+"""The actions of a call; ``unknown`` is one that could not be read."""
 
 KEY_LENGTH = 32
 DEDUP_KEY_LIMIT = 255
@@ -22,7 +22,7 @@ SEVERITIES = ("critical", "error", "warning", "info")
 
 _ENQUEUE = "/v2/enqueue"
 _CHANGE = "/v2/change/enqueue"
-# Lenient behind the seconds: any fraction, an offset with or without a colon, and the `+00:00Z` of the official client.
+# Lenient after the seconds: any fraction, an offset with or without a colon, and the `+00:00Z` of the official client.
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?Z?)?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 
@@ -37,7 +37,7 @@ UNKNOWN_KEY = Reply(400, b"Invalid routing key", "text/plain")
 
 
 class PagerDuty:
-    """The life of incidents by (routing key, dedup key). Keys of 32 characters are known unless `keys` says no."""
+    """The incidents by (routing key, dedup key). `keys` decides which keys of 32 characters are known."""
 
     name = "pagerduty"
 
@@ -46,7 +46,7 @@ class PagerDuty:
         self._incidents = incidents
 
     def read(self, received: Received) -> Call | None:
-        """The call that a request to ``/v2/enqueue`` or ``/v2/change/enqueue``, below any prefix, is."""
+        """The request as a call, if it is to ``/v2/enqueue`` or ``/v2/change/enqueue`` below any prefix; else None."""
         path = received.path
         change = path.endswith(_CHANGE)
         if not change and not path.endswith(_ENQUEUE):
@@ -80,7 +80,7 @@ class PagerDuty:
         return call
 
     def answer(self, call: Call, now: Moment) -> Reply:
-        """The documented answer; an accepted event has taken effect."""
+        """The documented answer. An accepted event has taken effect."""
         if call.refusal is not None:
             return call.refusal
         key = call.key
@@ -101,7 +101,7 @@ class PagerDuty:
         return Reply.json(202, {"status": "success", "message": "Event processed", "dedup_key": dedup_key})
 
     def reset(self) -> None:
-        """No key is revoked, no call was counted."""
+        """Forget all revocations and calls."""
         self.keys.reset()
 
     def _apply(self, call: Call, key: str, dedup_key: str, now: Moment) -> None:

@@ -1,4 +1,4 @@
-"""The sandbox without its sockets: two providers, what they received, what they would have woken people up for."""
+"""The sandbox without its sockets: two providers, the requests they received, and the incidents these opened."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -22,14 +22,15 @@ class Settings:
     """How a sandbox behaves.
 
     ``pagerduty_keys``, ``opsgenie_keys``: the keys that are known (None: all of the right form).
-    ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: any).
-    ``count_refused``: calls that were answered 429 count in that minute too.
+    ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: no
+    limit).
+    ``count_refused``: calls that were answered 429 count in that minute, too.
     ``heartbeats``: the names of the heartbeats that exist.
     ``latency``: seconds between a request's effect and its answer.
     ``keep_requests``, ``keep_ended``: how many requests and ended incidents are remembered (None: all).
     ``keep_requests=0`` is the light mode for benchmarks: no journal and no bodies, only counts and incidents.
-    ``jsm_full``: below Jira Service Management's base also what is not documented there.
-    ``integrations``: the names of PagerDuty's integrations by their keys, for people who look at it.
+    ``jsm_full``: below Jira Service Management's base undocumented requests work, too.
+    ``integrations``: the names of PagerDuty's integrations by their keys, for the page.
     """
 
     pagerduty_keys: frozenset[str] | None = None
@@ -48,7 +49,7 @@ class Settings:
 class Sandbox:
     """The two providers and everything that is known about their traffic.
 
-    ``url`` is where it is served (empty until it is). Times are the provider's: its own clock.
+    ``url`` is where the sandbox is served (empty before). Times are by the sandbox's clock, which is the providers'.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -86,9 +87,9 @@ class Sandbox:
         after: int = 0,
         checks: bool = False,
     ) -> list[Entry]:
-        """The requests received, in order, that fit all that is given; ``after`` is the number of an entry.
+        """The received requests that fit all given criteria, in order; ``after`` is the number of an entry.
 
-        The service's checks of its keys, which are about no alert, are among them only if ``checks`` says so.
+        The service's checks of its keys, which are about no alert, are left out unless ``checks`` is True.
         """
         entries = self.journal.entries(
             provider, key=key, dedup_key=dedup_key, action=action, status=status, after=after
@@ -96,7 +97,7 @@ class Sandbox:
         return [entry for entry in entries if checks or not (entry.dedup_key or "").startswith(CHECKED)]
 
     def busiest_minute(self, provider: str, key: str) -> int:
-        """How many requests came with a key in the rolling minute that had the most, refused ones included."""
+        """The most requests with a key in any rolling minute, including refused ones."""
         return self.journal.busiest_minute(provider, key)
 
     def incidents(self, provider: str | None = None, *, dedup_key: str | None = None) -> list[Incident]:
@@ -104,29 +105,29 @@ class Sandbox:
         return [one for one in self._incidents.list(provider) if dedup_key in (None, one.dedup_key)]
 
     def open_incidents(self, provider: str | None = None) -> list[Incident]:
-        """Those that have not ended."""
+        """The incidents that have not ended."""
         return [one for one in self._incidents.list(provider) if one.open]
 
     def extra_incidents(self, provider: str | None = None) -> list[Incident]:
-        """Those that should not have been opened (`Incident.extra` says why)."""
+        """The incidents that should not have been opened (`Incident.extra` says why)."""
         return [one for one in self._incidents.list(provider) if one.extra is not None]
 
     def counts(self) -> dict[str, Any]:
-        """How much was received, answered and opened; goes on where the lists are bounded."""
+        """How many requests and incidents there were, also those that the bounded lists no longer have."""
         return {"requests": self.journal.counts(), "incidents": self._incidents.counts()}
 
     def close(self, provider: str, dedup_key: str, *, key: str | None = None) -> int:
-        """A person closes an incident (under one secret key, or all); returns how many were open."""
+        """A person closes the incidents of a dedup key (under one secret key, or all). Returns how many were open."""
         closed = self._incidents.end_by_person(provider, dedup_key, key=key, now=Moment.now())
         self.changed()
         return closed
 
     def acknowledged(self, provider: str) -> int:
-        """How many open incidents somebody has taken."""
+        """How many open incidents are acknowledged."""
         return self._incidents.acknowledged(provider)
 
     def acknowledge_one(self, id: str) -> bool:
-        """A person acknowledges an incident of the board; whether it was open."""
+        """A person acknowledges an incident of the board. Returns whether it was open."""
         card = self.board.card(id)
         if card is None or not card.incident.open:
             return False
@@ -135,7 +136,7 @@ class Sandbox:
         return True
 
     def resolve_one(self, id: str) -> bool:
-        """A person resolves an incident of the board; whether it was open."""
+        """A person resolves an incident of the board. Returns whether it was open."""
         card = self.board.card(id)
         if card is None or not card.incident.open:
             return False
@@ -167,7 +168,8 @@ class Sandbox:
         self.changed()
 
     async def wait_for(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
-        """Return once the predicate holds; it is evaluated now and whenever a request arrives, lands or is answered.
+        """Return once the predicate holds. It is evaluated now and at every change: a request arrives, takes effect or
+        is answered, or a person does something.
 
         Raises TimeoutError, with the counts, after ``timeout`` seconds, and whatever the predicate raises.
         """
@@ -186,7 +188,7 @@ class Sandbox:
     # The steps of a request
 
     def receive(self, received: Received) -> tuple[Call, Entry]:
-        """A request has arrived: find out whose it is, and note it."""
+        """Take a request that has arrived: find out which provider it is for, and add it to the journal."""
         call = self._read(received)
         entry = self.journal.record(call, Moment.now())
         if self.settings.keep_requests != 0:
@@ -217,7 +219,7 @@ class Sandbox:
         return Call(method=received.method, path=received.address, provider=None, action="unknown")
 
     def changed(self) -> None:
-        """Tell all who wait and look that something is no longer as it was."""
+        """Wake all who wait for a change (`wait_for`, `looking`)."""
         for looker in self._lookers:
             looker.set()
         for predicate, future in self._waiting:

@@ -1,4 +1,4 @@
-"""The sandbox in a process of its own, until SIGTERM or SIGINT: its options, and what it prints when it is ready."""
+"""Serves the sandbox in a process of its own until SIGTERM or SIGINT: its options, and what it prints when ready."""
 
 import argparse
 import asyncio
@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Serve until a signal says to end. Raises `ServeError`."""
+    """Serve until a signal says to end. Raises `ServeError` if it cannot listen."""
     settings = Settings(
         pagerduty_keys=_keys(options.pagerduty_key),
         opsgenie_keys=_keys(options.opsgenie_key),
@@ -64,7 +64,7 @@ async def _serve(settings: Settings, *, host: str, port: int) -> None:
         async with running_sandbox(settings, host=host, port=port) as sandbox:
             print(_ready(sandbox.url, for_people=sys.stdout.isatty()), flush=True)
             await end.wait()
-    except (OSError, OverflowError) as error:  # the latter of a port that cannot be
+    except (OSError, OverflowError) as error:  # OverflowError: an impossible port number
         raise ServeError(f"cannot listen on {host}:{port}: {error}") from error
 
 
