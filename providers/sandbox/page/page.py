@@ -122,7 +122,7 @@ class Page:
         return _text(404, "There is no such thing here.\n")
 
     def state(self, *, since: int = 0, era: int | None = None) -> dict[str, Any]:
-        """The state that the stream sends. ``since`` and ``era`` are the board's revision and era that were sent last."""
+        """The state that the stream sends. ``since`` and ``era`` are the board's revision and era that it sent last."""
         sandbox = self._sandbox
         counts: dict[str, dict[str, int]] = sandbox.counts()["incidents"]
         now = asyncio.get_running_loop().time()
