@@ -1,7 +1,7 @@
 """A task of the repartition stage: everything for one partition of the engine's events (design section 7).
 
-It is owned and proved like a task of a pipeline. Its position is a record of a compacted topic, in one transaction with
-what it forwards: so a record is forwarded exactly once, wherever it is ended.
+The task is owned and proved like a task of a pipeline. Its position is a record of a compacted topic, in one
+transaction with the records that it forwards. So each record is forwarded exactly once, wherever the task is killed.
 """
 
 import asyncio
@@ -39,16 +39,17 @@ from state.records import CHECKPOINT_KEY, Position, encode_position
 from state.violation import size_of
 
 AHEAD_SECONDS = 1800.0
-"""A topic refuses timestamps of more than an hour ahead of its broker's clock, unless it is told otherwise."""
+"""A record whose timestamp is further ahead of this host's clock than so many seconds is forwarded with the present
+time. (By default a topic refuses timestamps more than an hour ahead of its broker's clock.)"""
 
 RESTAMP_SECONDS = 600.0
-"""For so long after a refused timestamp all forwarded records have that of their forwarding."""
+"""For so many seconds after a refused timestamp, all records are forwarded with the present time."""
 
 
 class Stamps:
-    """Whether forwarded records keep their timestamps: a topic can take those of another only within bounds.
+    """Whether forwarded records keep their timestamps: a topic may refuse timestamps outside its bounds.
 
-    They lose nothing by it that counts: the time of an event is that of the event itself, or an earlier one.
+    A record with a new timestamp loses nothing that matters, as the event has a time of its own.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -57,11 +58,11 @@ class Stamps:
 
     @property
     def are_renewed(self) -> bool:
-        """Whether records are stamped anew."""
+        """Whether records are forwarded with the present time."""
         return self._clock.monotonic() < self._renewed_until
 
     def refused(self) -> bool:
-        """One was refused. Returns whether the next ones will be others."""
+        """A timestamp was refused. Returns whether this changes the timestamps of the next records."""
         was_renewed = self.are_renewed
         self._renewed_until = self._clock.monotonic() + RESTAMP_SECONDS
         return not was_renewed
@@ -69,8 +70,9 @@ class Stamps:
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
-    """What the forwarders of one member share. ``partitions`` asks how many the pipeline's input has: topics grow.
-    ``behind`` are the pipeline's tasks, which may have read the events themselves until now."""
+    """What the forwarders of one member share. ``partitions`` asks how many partitions the pipeline's input has, as
+    topics grow. ``behind`` are the pipeline's tasks, which may have read the events themselves before there was a
+    stage."""
 
     stage: Repartition
     partitions: Callable[[], Awaitable[int]]
@@ -88,7 +90,7 @@ class StageContext:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """What a forwarder had decided at one moment; committed once, then thrown away."""
+    """What one checkpoint of a forwarder commits."""
 
     forwards: Sequence[tuple[int, FetchedRecord]]
     dead_letters: Sequence[DeadLetter]
@@ -120,7 +122,7 @@ class Forwarder(OwnedPartition):
     # own, restore
 
     def _owns(self, producer: AIOKafkaProducer) -> None:
-        pass  # each transaction asks for it
+        pass  # each transaction uses the producer of the time
 
     async def _restore(self, committed: OffsetAndMetadata) -> None:
         topic, partition = self._context.stage.positions_topic, self.source.partition.partition
@@ -147,7 +149,7 @@ class Forwarder(OwnedPartition):
         for record in records:
             try:
                 decision = stage.decide(record)
-            except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
+            except Exception as error:  # a bug must neither stop the partition nor lose the event
                 self._log.error("decision_failed", offset=record.offset, exc_info=error)
                 decision = stage.undecidable(record, error)
             if decision is None:
@@ -169,7 +171,7 @@ class Forwarder(OwnedPartition):
             self._hold_back("waiting")
 
     def tick(self) -> Iterator[None]:
-        """Nothing: here nothing comes of time."""
+        """Nothing to do: the stage has no work that depends on time."""
         return iter(())
 
     # checkpoints
@@ -199,7 +201,7 @@ class Forwarder(OwnedPartition):
         )
 
     def _cut(self, place: Position) -> _Cut:
-        """All of this at one moment, without an await between."""
+        """Take everything at one moment: there must be no await in here."""
         cut = _Cut(self._forwards, self._dead_letters, place)
         self._forwards, self._dead_letters, self._forward_bytes = [], [], 0
         self._let_go("waiting")
@@ -211,7 +213,7 @@ class Forwarder(OwnedPartition):
         return await commit_transaction(producer, lambda: self._send(cut, producer))
 
     async def _send(self, cut: _Cut, producer: AIOKafkaProducer) -> RecordMetadata:
-        # First what can be refused: then nothing else has been sent for nothing.
+        # Dead letters first, as the topic may refuse them: then nothing else was sent in vain.
         await self._context.letterbox.post(producer, cut.dead_letters)
         sends = await send_batched(producer, self._records(cut), self._context.turns)
         try:
@@ -236,7 +238,8 @@ class Forwarder(OwnedPartition):
         )
 
     def _timestamp(self, record: FetchedRecord) -> int | None:
-        """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""
+        """The record's own timestamp, or the present time if the broker would refuse that. (None: the producer's
+        present time.) An event time in the future counts as now anyway."""
         ahead = record.timestamp > (self._clock.wall() + AHEAD_SECONDS) * 1000
         return self._context.record_clock.now() if ahead or self._context.stamps.are_renewed else record.timestamp
 
