@@ -1,4 +1,4 @@
-"""The way in as a service of its own: from the wait for Kafka to the last answer."""
+"""Ingest as a service: from the wait for Kafka to the last answer."""
 
 import asyncio
 import resource
@@ -36,11 +36,11 @@ from consumer.turns import Turns
 from consumer.waiting import unless_set
 
 _AROUND_BYTES = 1024
-"""What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
+"""How many bytes of a topic's limit are left for a batch's overhead around its records."""
 
 _ANSWERS, _FAREWELL = 0.7, 0.05
-"""Of the time for stopping: until posts are answered that Kafka has not taken, and twice, for the answers to be
-read. The rest is for what Kafka was handed over."""
+"""Parts of the time for stopping. After ``_ANSWERS`` of it, posts that Kafka has not taken are answered 503; twice
+``_FAREWELL`` is for senders to read the answers. The rest is for records that were handed to the producer."""
 
 _LEAST_SECONDS = 0.05
 
@@ -48,9 +48,10 @@ _LEAST_SECONDS = 0.05
 async def run_ingest(
     config: Config, stopping: asyncio.Event, log: FilteringBoundLogger, *, dropped_lines: DroppedLines = dict
 ) -> None:
-    """Take events until ``stopping`` is set, then answer what was taken, and end.
+    """Take events until ``stopping`` is set, then answer the posts that were taken, and return.
 
-    Raises `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be; `ServerError`.
+    Raises `UnusableFiles` if a certificate file cannot be used, `StartupError` if Kafka or its topics are not as they
+    must be, and `ServerError` if the address cannot be listened on.
     """
     clients = KafkaClients(config.kafka, log=log)
     if not await _await_topics(config, clients, stopping, log):
@@ -67,7 +68,7 @@ async def run_ingest(
 
 
 Make = Callable[[Way], Awaitable[Producer]]
-"""Makes a producer, not started, and tells the way in what its topics take at this moment."""
+"""Makes a producer, not started, and gives the `Way` the limits that the topics have at this moment."""
 
 
 def kafka_producers(config: Config, clients: KafkaClients) -> Make:
@@ -90,8 +91,11 @@ def kafka_producers(config: Config, clients: KafkaClients) -> Make:
 async def ingesting(
     config: Config, make: Make, registry: CollectorRegistry, log: FilteringBoundLogger
 ) -> AsyncIterator[int]:
-    """Take events for the length of the block; yields the port. All of its end takes ``delivery.shutdown_grace`` at
-    most: posts that are here are answered, and what was handed over goes out. Raises `ServerError`."""
+    """Take events for the length of the block; yields the port. At the end of the block, posts that are here are
+    answered and records that were handed over are sent; all that takes at most ``delivery.shutdown_grace``.
+
+    Raises `ServerError` if the address cannot be listened on.
+    """
     ingest, topics, grace = config.ingest, config.kafka.topics, config.delivery.shutdown_grace
     room, metrics = Room(ingest.max_waiting_bytes), IngestMetrics(registry)
     connections = Connections(_open_files(ingest.max_connections, log))
@@ -119,7 +123,7 @@ async def ingesting(
     async def stop() -> None:
         nonlocal end
         end = loop.time() + grace
-        writing.cancel()  # there is not going to be another producer
+        writing.cancel()  # no further producer is made
         await way.stop(loop.time() + min(ingest.answer_within, grace * _ANSWERS))
 
     try:
@@ -142,19 +146,19 @@ async def ingesting(
 
 
 async def ended_with(stopping: asyncio.Event, stack: AsyncExitStack) -> None:
-    """Leave the blocks of a stack as soon as this is stopping, beside whatever else has to end."""
+    """Leave the blocks of a stack as soon as ``stopping`` is set; to be run beside whatever else has to end."""
     await stopping.wait()
     await stack.aclose()
 
 
 def _open_files(most: int, log: FilteringBoundLogger) -> int:
-    """How many connections there can be; the limit of open files is raised as far as it may be."""
+    """How many connections there can be, at most ``most``. Raises the limit of open files as far as possible."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections, soft = descriptors(most, limits)
     try:
         if soft != limits[0]:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
-    except (ValueError, OSError):  # the system has a limit beyond these
+    except (ValueError, OSError):  # the system has a further, lower limit
         connections, soft = descriptors(most, (limits[0], limits[0]))
     if connections < most:
         log.warning("ingest_connections_limited", max_connections=connections, open_files=soft)
@@ -164,9 +168,9 @@ def _open_files(most: int, log: FilteringBoundLogger) -> int:
 async def _await_topics(
     config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger
 ) -> bool:
-    """Wait until Kafka answers, and has the topics; false if this is to end before.
+    """Wait until Kafka answers. Returns False if ``stopping`` is set before.
 
-    Raises `StartupError`.
+    Raises `StartupError` if a topic does not exist.
     """
 
     async def look(admin: AIOKafkaAdminClient) -> Sequence[str]:
