@@ -29,7 +29,7 @@ MAX_RETRY_AFTER: Final = 3600.0
 """Seconds. A longer ``Retry-After`` is cut to this."""
 
 REASON_LIMIT: Final = 500
-"""Characters of a provider's text that are kept as the reason of an answer."""
+"""How many characters of a provider's text are kept as the reason of an answer."""
 
 _SECONDS = re.compile(r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*", re.ASCII)
 

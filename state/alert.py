@@ -28,10 +28,10 @@ ELSEWHERE = -1
 such an event counts as inherited, as it should: an earlier owner of the key's home may have sent it."""
 
 LONGEST_NAME = 128
-"""Characters of a guard's or a tenant's name that an alert keeps. Events are hostile, and name what they like."""
+"""How many characters of a guard's or a tenant's name an alert keeps. Events are hostile and can have any name."""
 
 LONGEST_ERROR = 160
-"""Characters of the text of a failed attempt that an alert keeps."""
+"""How many characters of the text of a failed attempt an alert keeps."""
 
 SOURCES = 8192
 """How many `Source` values are cached (`source`). Alerts whose sources are equal share one of them."""

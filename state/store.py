@@ -161,7 +161,7 @@ class Store:
         keys = self._sessions.get(session_id) or ()
         return [keys] if isinstance(keys, str) else list(keys)
 
-    # what is owed
+    # owed triggers
 
     def owing(self) -> Iterator[str]:
         """The dedup keys of all alerts that owe a trigger, longest owed first.

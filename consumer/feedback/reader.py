@@ -175,7 +175,7 @@ class FeedbackReader:
             await self._hand_over(consumer, partitions)
             known = consumer.partitions_for_topic(self._topic)
             if known is not None and len(known) != len(partitions):
-                self._has_arrival.set()  # begin again with all of them
+                self._has_arrival.set()  # begin again with all partitions
                 return
 
     def _leave_full_ones_behind(self) -> None:

@@ -65,7 +65,7 @@ class Homes:
         """Whether the task has handed over all that has its home elsewhere, and forwards what still comes for it."""
         return self.moved == self.scheme
 
-    # what has to be waited for
+    # waiting for other tasks
 
     def awaited(self, key: bytes | None) -> frozenset[int]:
         """The earlier homes of a key that may still send for it. The key's first trigger waits for their marks."""

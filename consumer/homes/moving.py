@@ -196,7 +196,7 @@ class Moving:
         elif turn := homes.scheme.turn:
             self._no_turn_before = self._clock.monotonic() + TURN_SECONDS * 2.0 ** min(_MOST_DOUBLINGS, turn - 1)
         seen = homes.with_seen(Scheme(partitions, homes.scheme.turn)).with_seen(self._assumed(homes.scheme))
-        if not homes.are_ever_moved and partitions < homes.scheme.partitions:  # the topic was made anew
+        if not homes.are_ever_moved and partitions < homes.scheme.partitions:  # the topic was created anew
             seen = replace(homes, scheme=Scheme(partitions, homes.scheme.turn), earlier=None)
         self._set(seen, began=True)
 
@@ -238,7 +238,7 @@ class Moving:
         """Whether the task has to move, so that checkpoints have to follow soon."""
         return self._homes.are_ever_moved and not self._homes.has_moved
 
-    # what is asked for each event (`consumer.pipeline.Elsewhere`)
+    # asked for each event (`consumer.pipeline.Elsewhere`)
 
     @property
     def elsewhere(self) -> Elsewhere | None:
@@ -264,7 +264,7 @@ class Moving:
         home = self._homes.home_of(key)
         return home if home < self._there else self._partition
 
-    # what is asked for each alert (`consumer.alerting.outbox.Voice`)
+    # asked for each alert (`consumer.alerting.outbox.Voice`)
 
     @property
     def is_settled(self) -> bool:

@@ -132,7 +132,7 @@ class Whereabouts:
             return found
         return replace(found, anchors=(before, *below(found.anchors, before.offset)))
 
-    # what has been decided
+    # deciding
 
     def in_hand(self, records: Sequence[AnchorRecord]) -> None:
         """These records are decided next, in their order."""

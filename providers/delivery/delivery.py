@@ -139,7 +139,7 @@ class Delivery:
         self._unpaid_bytes = 0
         self._is_closed = False
 
-    # what is seen from outside
+    # queries
 
     @property
     def in_flight(self) -> int:
@@ -193,7 +193,7 @@ class Delivery:
         """Whether one more trigger of that many bytes may be owed through this route."""
         return self._route(route).has_room() and self._owed.bytes + size <= self._max_owed_bytes
 
-    # what tasks tell
+    # calls from tasks and their member
 
     def start(self) -> None:
         """Check the keys of all routes, now and whenever they have been idle for long."""
@@ -268,7 +268,7 @@ class Delivery:
         if tasks:
             await asyncio.wait(tasks)
 
-    # what waits
+    # queueing
 
     def _route(self, name: str) -> Integration:
         # An alert may remember a route that the configuration no longer has: the provider falls back to its default.
@@ -332,7 +332,7 @@ class Delivery:
                 return True
         return False
 
-    # what leaves
+    # sending
 
     def _pump(self, integration: Integration) -> None:
         """Send everything through this integration that may leave now and has a place."""
@@ -517,7 +517,7 @@ class Delivery:
         else:
             self._ask_again((entry.outbox, entry.dedup_key), integration)  # withheld: it goes back to its place
 
-    # what comes of it
+    # outcomes
 
     def _settle(
         self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Answer, sent_at: float
@@ -621,7 +621,7 @@ class Delivery:
             self._stay_owed(suspect)
 
     def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
-        """The key works: the notification itself is rejected."""
+        """The key works, so the notification itself is at fault."""
         answer, entry = suspect.answer, suspect.entry
         if isinstance(answer, Rejected) and not _may_be_taken_later(answer):
             self._reject(entry, suspect.dispatch, answer)

@@ -179,7 +179,7 @@ class Integration:
         for queue in self._queues.values():
             yield from queue.waiting()
 
-    # what waits
+    # queueing
 
     def queue(self, outbox: Outbox) -> Queue:
         """The queue of this task; made if there is none yet."""
@@ -275,7 +275,7 @@ class Integration:
         self._resolving[outbox] = queue
         return True
 
-    # what leaves
+    # sending
 
     def unpark(self, now: float) -> bool:
         """Line up the notifications whose moment has come. Returns whether there are more of them."""
@@ -416,7 +416,7 @@ class Integration:
         has_fresh = any(queue.has_fresh for queue in self._queues.values())
         return max(probes.due(has_fresh=has_fresh) for probes in probing)
 
-    # what answers say
+    # answers
 
     def accepted(self, entry: Entry, sent_at: float, now: float) -> list[Suspect]:
         """The provider accepted a notification that had left at ``sent_at``. Returns the suspects that had been
@@ -576,7 +576,7 @@ class Integration:
     def _answered_by(self, sent_at: float) -> list[Suspect]:
         return [suspect for suspect in self.suspects.values() if suspect.answered_at <= sent_at]
 
-    # room
+    # room for owed triggers
 
     def has_come(self) -> bool:
         """One more trigger has come to be owed. Returns whether one has to go for it.

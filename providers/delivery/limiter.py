@@ -107,7 +107,7 @@ class KeyLimiter:
         self._set_rise()
 
     def set_waiting(self, waiting: bool, now: float) -> None:
-        """Whether something waits that would leave now but for this limiter: only that makes the rate rise."""
+        """Set whether a request waits that only this limiter holds back: only then the rate rises."""
         if waiting is not self._waiting:
             self._advance(now)
             self._waiting = waiting

@@ -98,7 +98,7 @@ class Queue:
         """The entry of this alert, if it waits."""
         return self._entries.get(dedup_key)
 
-    # what waits
+    # waiting notifications
 
     def put(self, dedup_key: str, pending: Pending, *, is_behind: bool, now: float) -> Entry:
         """Let the alert wait for its turn with this notification, instead of the one that it waited with before."""
@@ -205,7 +205,7 @@ class Queue:
         else:
             self._fresh[pending.lane, pending.severity].set(dedup_key, (pending.since, next(self._serial)))
 
-    # what is owed
+    # owed triggers
 
     def owe(self, dedup_key: str, pending: Pending | None) -> None:
         """Count the trigger that the alert owes; None, or no trigger, if it owes none."""

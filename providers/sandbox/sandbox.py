@@ -74,7 +74,7 @@ class Sandbox:
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._lookers: set[asyncio.Event] = set()
 
-    # What others ask
+    # Queries, and acts of a person
 
     def requests(
         self,
