@@ -1,4 +1,4 @@
-"""How one notification is said: its requests one after another, until one is not accepted."""
+"""Sends one notification: its requests one after another, until one is not accepted."""
 
 import asyncio
 from collections import deque
@@ -29,7 +29,7 @@ async def deliver(
     follow_up_rejected: Callable[[Rejected], None] = lambda answer: None,
     verifier: Verifier | None = None,
 ) -> Answer | None:
-    """Say the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
+    """Send the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
 
     What has become of the first one, which makes the statement, is asked where the provider can say it and ``verifier``
     wants it, within that request's ``timeout``: so there is one answer, and a request that was accepted and then failed

@@ -71,7 +71,7 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatCalls:
-    """How a provider is told that all is well, and calls somebody when it is not told any more.
+    """The requests of a provider's heartbeat: it calls somebody when the pings stop.
 
     It is to be told within every ``interval`` seconds. ``ping`` tells it, and is accepted by ``ping_status``, also
     where there is no heartbeat of that ``name``; ``exists`` asks for it (None: nothing can be asked). ``read`` gives
@@ -90,32 +90,33 @@ class HeartbeatCalls:
 
 
 class Provider(Protocol):
-    """One provider's form of a notification and the meaning of its answers. No I/O."""
+    """Turns notifications into one provider's requests, and its answers into their meaning. No I/O."""
 
     name: str
-    """As in `providers.table`: the name of the pipeline, in topics, groups, metrics and logs."""
+    """The name in `providers.table`, which is also the pipeline's, in topics, groups, metrics and logs."""
 
     heartbeat: HeartbeatCalls | None
-    """None: none is configured, or this provider has no such thing."""
+    """None if no heartbeat is configured, or if the provider has no heartbeats."""
 
     routes: Sequence[str]
     """The names of all routes, ``default`` first, those of retired keys last."""
 
     retired_routes: Sequence[str]
-    """Those of keys that are retired: only acknowledges and resolves go through them (design section 18)."""
+    """The routes of retired keys: only acknowledges and resolves go through them (design section 18)."""
 
     key_limit: int
     """How many characters a dedup key may have."""
 
     documented_rate: Rate
-    """What the provider takes through one integration key."""
+    """The rate that the provider documents for one integration key."""
 
     shares_alerts: bool
-    """Whether the integrations of one account share their alerts: of one dedup key there is one open alert in the
-    account, and every key of it acts on that."""
+    """Whether the integrations of one account share their alerts: an account has one open alert of a dedup key, and
+    every key of the account acts on it."""
 
     def integration_of(self, route: str) -> str:
-        """What the routes with the same key and address have in common: a digest, which tells nothing of the key."""
+        """The digest of the route's integration, which gives no clue to the key. Routes with the same key and host have
+        the same digest."""
         ...
 
     def knows(self, route: str) -> bool:
@@ -123,13 +124,13 @@ class Provider(Protocol):
         ...
 
     def route_of(self, violation: Violation) -> str:
-        """The route that a first trigger of this violation goes through."""
+        """The route that the first trigger of an alert takes if this violation opens it."""
         ...
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         """The requests of one notification, in order; none where the provider is not told such a thing.
 
-        The first one makes the statement; those that follow it up (a priority, a note) may be rejected.
+        The first request makes the statement. The follow-ups (a priority, a note) may be rejected without harm.
         """
         ...
 
@@ -140,7 +141,7 @@ class Provider(Protocol):
         ...
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-        """What an HTTP answer means. The status decides; an unreadable body changes nothing."""
+        """The meaning of an HTTP answer. The status decides; an unreadable body changes nothing."""
         ...
 
 

@@ -34,7 +34,8 @@ INSTALLED: Final[Installed] = installed({*BUILT_IN, DESCRIBED})
 """Those of others."""
 
 PROVIDERS: Final[Mapping[str, Kind]] = {**BUILT_IN, **INSTALLED.kinds}
-"""By the name of the section under ``exporters.alerting``, which topics, groups, metrics and logs have as well."""
+"""The providers by the name of their section under ``exporters.alerting``; topics, groups, metrics and logs have the
+same name."""
 
 
 class UnusableProvider(Mistake):

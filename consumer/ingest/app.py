@@ -1,4 +1,4 @@
-"""The HTTP application of the way in: posts, and what is asked of the process. Every answer is one line."""
+"""The HTTP application of ingest: posts of events, health and metrics. Every answer to a sender is one line."""
 
 from time import perf_counter
 
@@ -25,8 +25,9 @@ def create_app(
     registry: CollectorRegistry,
     log: FilteringBoundLogger,
 ) -> web.Application:
-    """``POST /v1/events``; ``/healthz`` (the loop turns: it answers), ``/readyz`` (events are taken),
-    ``/readyz/traffic`` (it has started: what is wrong with Kafka is wrong for every process), ``/metrics``."""
+    """The application with ``POST /v1/events``, ``/healthz`` (200 whenever it answers), ``/readyz`` (events are taken),
+    ``/readyz/traffic`` (it has started; trouble with Kafka concerns every process, so it does not count here) and
+    ``/metrics``."""
 
     async def post(request: web.Request) -> web.StreamResponse:
         began, status = perf_counter(), 500

@@ -1,4 +1,4 @@
-"""The way in as a service of its own: from the wait for Kafka to the last answer."""
+"""Ingest as a service: from the wait for Kafka to the last answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -35,15 +35,16 @@ from consumer.turns import Turns
 from consumer.waiting import unless_set
 
 _AROUND_BYTES = 1024
-"""What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
+"""How many bytes of a topic's limit are left for a batch's overhead around its records."""
 
 
 async def run_ingest(
     config: Config, stopping: asyncio.Event, log: FilteringBoundLogger, *, dropped_lines: DroppedLines = dict
 ) -> None:
-    """Take events until ``stopping`` is set, then answer what was taken, and end.
+    """Take events until ``stopping`` is set, then answer the posts that were taken, and return.
 
-    Raises `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be; `ServerError`.
+    Raises `UnusableFiles` if a certificate file cannot be used, `StartupError` if Kafka or its topics are not as they
+    must be, and `ServerError` if the address cannot be listened on.
     """
     clients = KafkaClients(config.kafka, log=log)
     if not await _await_topics(config, clients, stopping, log):
@@ -60,7 +61,7 @@ async def run_ingest(
 
 
 Make = Callable[[Way], Awaitable[Producer]]
-"""Makes a producer, not started, and tells the way in what its topics take at this moment."""
+"""Makes a producer, not started, and gives the `Way` the limits that the topics have at this moment."""
 
 
 def kafka_producers(config: Config, clients: KafkaClients) -> Make:
@@ -83,8 +84,11 @@ def kafka_producers(config: Config, clients: KafkaClients) -> Make:
 async def ingesting(
     config: Config, make: Make, registry: CollectorRegistry, log: FilteringBoundLogger
 ) -> AsyncIterator[int]:
-    """Take events for the length of the block; yields the port. All of its end takes ``delivery.shutdown_grace`` at
-    most: posts that are here are answered, and what was handed over goes out. Raises `ServerError`."""
+    """Take events for the length of the block; yields the port. At the end of the block, posts that are here are
+    answered and records that were handed over are sent; all that takes at most ``delivery.shutdown_grace``.
+
+    Raises `ServerError` if the address cannot be listened on.
+    """
     ingest, topics, grace = config.ingest, config.kafka.topics, config.delivery.shutdown_grace
     log = log.bind(section="ingest")
     room, metrics = Room(ingest.max_waiting_bytes), IngestMetrics(registry)
@@ -124,9 +128,9 @@ async def ingesting(
 async def _await_topics(
     config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger
 ) -> bool:
-    """Wait until Kafka answers, and has the topics; false if this is to end before.
+    """Wait until Kafka answers. Returns False if ``stopping`` is set before.
 
-    Raises `StartupError`.
+    Raises `StartupError` if a topic does not exist.
     """
 
     async def look(admin: AIOKafkaAdminClient) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Who may send: whoever has one of the tokens (RFC 6750, in the header only). Pure."""
+"""Who may send events: whoever has one of the bearer tokens (RFC 6750, in the header only). Pure."""
 
 import hashlib
 import hmac
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 _SCHEME = "bearer "
 _LONGEST = 4096
-"""Characters of a header that can be one of ours: a longer one is not looked at."""
+"""The most characters of a header that is looked at: no token of ours is longer."""
 
 
 class Bearer:
-    """Knows the digests of the tokens, not the tokens. How long an answer takes tells nothing about any of them."""
+    """Keeps the digests of the tokens, not the tokens. The time that a check takes gives no clue to any token."""
 
     def __init__(self, tokens: Iterable[str]) -> None:
         self._digests = [_digest(token) for token in tokens]
@@ -21,7 +21,7 @@ class Bearer:
             return False
         is_bearer = authorization[: len(_SCHEME)].lower() == _SCHEME
         given = _digest(authorization[len(_SCHEME) :].strip())
-        # All of them, whichever it is.
+        # Compare with all of them, so that the time does not tell which one fits.
         fits = [hmac.compare_digest(given, digest) for digest in self._digests]
         return is_bearer and any(fits)
 

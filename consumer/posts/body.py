@@ -1,4 +1,4 @@
-"""Reads the body of a request: no more of it than may be, and no longer than it may take."""
+"""Reads the body of a request, with a limit of bytes and of time."""
 
 import asyncio
 from typing import Protocol
@@ -10,11 +10,11 @@ from consumer.posts.refusal import Refused, busy, too_large
 from consumer.posts.room import Lease, NoRoom
 
 BODY_SECONDS = 10.0
-"""For a body to come in: whoever is slower holds memory for nothing."""
+"""The longest time for a body to come in: a slower sender would hold memory for nothing."""
 
 
 class Body(Protocol):
-    """What is read of a request: aiohttp's."""
+    """The part of aiohttp's request that is read here."""
 
     @property
     def content_length(self) -> int | None: ...
@@ -26,18 +26,20 @@ class Content(Protocol):
     """A stream of bytes."""
 
     async def readany(self) -> bytes:
-        """The next bytes as they come; none at the end."""
+        """The next bytes as they come; empty at the end."""
         ...
 
     def is_eof(self) -> bool:
-        """Whether all of them have come."""
+        """Whether all bytes have come."""
         ...
 
 
 async def read_body(request: Body, encoding: str, lease: Lease, limit: int) -> bytes:
     """The body, decompressed if ``encoding`` (a ``Content-Encoding``) says so, of at most ``limit`` bytes.
 
-    The lease grows with it. Raises `Refused`: 400, 408, 413, 415, 503.
+    The lease grows with each piece of the body.
+
+    Raises `Refused`: 400, 408, 413, 415, 503.
     """
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise Refused(415, "the Content-Encoding must be gzip, or none", closes=True)
@@ -45,7 +47,7 @@ async def read_body(request: Body, encoding: str, lease: Lease, limit: int) -> b
         raise too_large(limit)
     content, is_gzip = request.content, encoding.endswith("gzip")
     try:
-        if content.is_eof():  # as most are, which are small: nothing is to be waited for
+        if content.is_eof():  # most bodies, which are small: nothing to wait for
             return await _read(content, is_gzip, lease, limit)
         async with asyncio.timeout(BODY_SECONDS):
             return await _read(content, is_gzip, lease, limit)

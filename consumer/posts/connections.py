@@ -1,7 +1,9 @@
-"""The connections of senders: how many there are, which of them has to go, and what is said to what is no request.
+"""The connections of senders: how many there may be, which one is closed for another, and the answer to bytes that are
+no request.
 
-A connection says nothing for a while and is closed. A thousand that say nothing keep nobody out who has something to
-say: where there are too many, the one goes that has been silent for the longest. One with a request is left alone.
+A connection without a request is closed after a while. A thousand silent connections keep no sender out: where there
+are too many, the one is closed that has been silent for the longest. A connection with a request stays, unless all have
+one: then the new connection is closed.
 """
 
 import asyncio
@@ -16,55 +18,58 @@ from structlog.typing import FilteringBoundLogger
 from consumer.posts.refusal import Refused
 
 SILENT_SECONDS = 30.0
-"""A connection on which there is no request for so long is closed: before the first, within its head, and after it."""
+"""A connection without a complete request head for so many seconds is closed: before the first request, within its
+head, and between two."""
 
 LINGER_SECONDS = 2.0
-"""For so long is read, and thrown away, what comes behind an answer: else the sender may not see the answer."""
+"""For so many seconds after an answer, further bytes of the request are read and thrown away: else the sender may not
+see the answer."""
 
 READ_BYTES = 16 * 1024
-"""Of one connection that are read ahead."""
+"""How many bytes of one connection are read ahead."""
 
 AT_ONCE_BYTES = 32 * 1024
-"""Of one connection that are read in one step: asyncio would take 256 KiB, which can be chunks of a byte each."""
+"""How many bytes of one connection are read in one step: asyncio would read 256 KiB, which can be chunks of one byte
+each."""
 
 
 class Connections:
-    """All connections of the way in, at most ``most``."""
+    """All connections of senders, at most ``most``."""
 
     def __init__(self, most: int, clock: Callable[[], float] = monotonic) -> None:
         self.most = most
         self._clock = clock
-        self._silent: dict[Connection, float] = {}  # which has been silent for the longest comes first
+        self._silent: dict[Connection, float] = {}  # the one that has been silent for the longest first
         self._busy: set[Connection] = set()
 
     def __len__(self) -> int:
         return len(self._silent) + len(self._busy)
 
     def opened(self, connection: "Connection") -> None:
-        """There is one more."""
+        """Count a new connection; if there are too many, close the longest silent one, or else this one."""
         if len(self) >= self.most:
             (next(iter(self._silent)) if self._silent else connection).evict()
         if not connection.is_closing:
             self._silent[connection] = self._clock()
 
     def closed(self, connection: "Connection") -> None:
-        """It is not there any more."""
+        """The connection is closed."""
         self._silent.pop(connection, None)
         self._busy.discard(connection)
 
     def began(self, connection: "Connection") -> None:
-        """There is a request on it."""
+        """A request has begun on the connection."""
         if self._silent.pop(connection, None) is not None:
             self._busy.add(connection)
 
     def ended(self, connection: "Connection") -> None:
-        """The request was answered."""
+        """The request on the connection was answered."""
         if connection in self._busy:
             self._busy.remove(connection)
             self._silent[connection] = self._clock()
 
     def protocols(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
-        """What speaks with each connection, for `consumer.telemetry.server.serving`."""
+        """Makes the protocol of each connection, for `consumer.telemetry.server.serving`."""
         loop = asyncio.get_running_loop()
         return lambda: Connection(self, server, loop)
 
@@ -74,7 +79,8 @@ class Connections:
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's, with what it leaves to others: it is counted, and what is no request gets one line and no log."""
+    """aiohttp's protocol of one connection, which is also counted. Bytes that are no request get an answer of one line,
+    and are not logged."""
 
     __slots__ = ("_connections",)
 
@@ -86,29 +92,29 @@ class Connection(web.RequestHandler):
             keepalive_timeout=SILENT_SECONDS,
             lingering_time=LINGER_SECONDS,
             read_bufsize=READ_BYTES,
-            access_log=None,  # type: ignore[arg-type] # which is how to have none
-            auto_decompress=False,  # how large it becomes is ours to see
+            access_log=None,  # type: ignore[arg-type] # None means no access log
+            auto_decompress=False,  # `consumer.ingest.inflate` does that, and bounds the size
         )
 
     @property
     def is_closing(self) -> bool:
-        """Whether it is on its way out."""
+        """Whether the connection is closed or being closed."""
         return self.transport is None or self.transport.is_closing()
 
     def evict(self) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
         self._connections.closed(self)
         if self.transport is not None:
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio's."""
-        transport.max_size = AT_ONCE_BYTES  # type: ignore[attr-defined] # asyncio's, for what it asks of the system
+        """Called by asyncio: the connection is open."""
+        transport.max_size = AT_ONCE_BYTES  # type: ignore[attr-defined] # how much asyncio reads at a time
         super().connection_made(transport)
         self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """asyncio's."""
+        """Called by asyncio: the connection is closed."""
         self._connections.closed(self)
         super().connection_lost(exc)
 
@@ -119,15 +125,16 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what could not be read as a request. aiohttp would repeat it, and what it says can be a token."""
+        """Answer bytes that could not be read as a request. aiohttp's own answer would repeat them, and they may hold a
+        token."""
         return Refused(status, "this is no HTTP request that can be read", closes=True).response()
 
 
 def descriptors(most: int, limits: tuple[int, int]) -> tuple[int, int]:
-    """How many connections there can be where ``limits`` are the soft and the hard limit of open files (-1: none), and
-    what the soft one is to be. Pure.
+    """How many connections there can be, at most ``most``, and the new soft limit of open files. Pure.
 
-    All that there is: in one process with `run`, half of it is for tasks, of which each has connections to Kafka.
+    ``limits`` are the present soft and hard limit (-1: no limit). The soft limit is raised as far as possible. Half of
+    it is left for the tasks, which may run in the same process: each has connections to Kafka.
     """
     soft, hard = limits
     if soft == -1:

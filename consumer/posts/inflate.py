@@ -1,22 +1,23 @@
-"""A gzip body, as far as it may be: what it would become beyond that is never made. Pure."""
+"""Decompresses a gzip body in pieces, so that a caller can stop at its limit. Pure."""
 
 import zlib
 from collections.abc import Iterator
 
 _GZIP = 16 + zlib.MAX_WBITS
 _PIECE = 64 * 1024
-"""Bytes that are made at a time."""
+"""How many bytes are decompressed at a time."""
 
 MOST_MEMBERS = 16
-"""Of one body. A sender makes one. What is behind each of them is copied, and a megabyte can be 50,000 empty ones."""
+"""The most gzip members of one body; senders make one. The bytes after each member are copied, and a megabyte can hold
+50,000 empty members."""
 
 
 class NotGzip(Exception):
-    """It is no gzip, or not all of it."""
+    """The bytes are not gzip, or end too early."""
 
 
 class Inflate:
-    """Decompresses one body. Several members one after another are one (RFC 1952)."""
+    """Decompresses one body. Several members one after another make one body (RFC 1952)."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP)
@@ -24,11 +25,11 @@ class Inflate:
         self._members = 1
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """What becomes of the next bytes, in pieces of 64 KiB at most; nothing is made that is not asked for.
+        """Decompress the next bytes, in pieces of at most 64 KiB, each when it is asked for.
 
-        A member that ends is a piece as well, be it an empty one, so that no step is long.
+        The end of a member also ends a piece, even an empty one, so that no step is long.
 
-        Raises `NotGzip`.
+        Raises `NotGzip` if the bytes are not gzip, or have more than `MOST_MEMBERS` members.
         """
         while chunk:
             if self._member.eof:
@@ -46,6 +47,6 @@ class Inflate:
             chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def end(self) -> None:
-        """There are no further bytes. Raises `NotGzip` if there should be."""
+        """There are no further bytes. Raises `NotGzip` if the gzip data is not complete."""
         if not self._has_begun or not self._member.eof:
             raise NotGzip("the body is gzip that ends too early")

@@ -1,12 +1,13 @@
-"""How large what is written may be: as the topics tell, and as Kafka's refusals teach where they do not. Pure."""
+"""How large written records and batches may be: as the topics say, and as Kafka's refusals show. Pure."""
 
 LEAST_BYTES = 1024
 
 
 class Limits:
-    """In bytes. ``event`` is value and key of an event, ``dead_letter`` a batch of one, ``batch`` a batch of several.
+    """Limits in bytes. ``event`` is for value and key of an event, ``dead_letter`` for a batch with one dead letter
+    (None: not known), ``batch`` for a batch of several records.
 
-    What a refusal has taught is kept while the process runs.
+    A limit that a refusal has lowered stays lowered while the process runs.
     """
 
     def __init__(self, events_topic: str, event: int, batch: int) -> None:
@@ -17,16 +18,16 @@ class Limits:
         self._learned_event, self._learned_dead_letter, self._learned_batch = event, 1 << 31, batch
 
     def told(self, event: int, dead_letter: int, batch: int) -> None:
-        """What the topics say now."""
+        """Set the limits that the topics have now."""
         self.event = min(event, self._learned_event)
         self.dead_letter = min(dead_letter, self._learned_dead_letter)
         self.batch = max(LEAST_BYTES, min(batch, self._learned_batch))
 
     def refused(self, topic: str, size: int) -> None:
-        """Kafka has found a batch too large in which there was a record with so many bytes of value and key.
+        """Kafka has refused a batch as too large; ``size`` is value and key of a record in it, in bytes.
 
-        What is larger than a batch was alone in it, so this is known of the record. Else the batch may have been the
-        matter: smaller ones will show.
+        A record larger than ``batch`` was alone in its batch, so the record is too large. Else the batch may have been:
+        try smaller ones first.
         """
         if size <= self.batch and self.batch > LEAST_BYTES:
             self._learned_batch = max(LEAST_BYTES, self.batch // 2)

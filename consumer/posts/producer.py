@@ -1,4 +1,4 @@
-"""The producer of the way in, as far as it is used: what a test puts another in the place of."""
+"""The producer of ingest: the protocol that the writer needs, which tests can replace, and aiokafka's."""
 
 import asyncio
 import time
@@ -17,36 +17,39 @@ from consumer.posts.limits import Limits
 
 Headers = Sequence[tuple[str, bytes | None]]
 Newest = Callable[[], Awaitable[float | None]]
-"""When the newest record of the topic was written, as far as that is found."""
+"""Returns the time of the topic's newest record in seconds since the epoch; None if none is found."""
 
 MOST_ASKED = 16
-"""Partitions, for the time of their newest record."""
+"""How many partitions are asked for the time of their newest record."""
 
 
 class Producer(Protocol):
-    """Writes records, each exactly once however often it has to try, and acknowledged by all replicas in sync."""
+    """Writes records, each exactly once however often it retries, and acknowledged by all in-sync replicas."""
 
     async def start(self) -> None:
         """Connect. Raises KafkaError or OSError."""
         ...
 
     async def send(self, topic: str, value: bytes, key: bytes | None, headers: Headers) -> "asyncio.Future[Any]":
-        """Hand a record over, in the order of the calls; the future is done when Kafka has it, or will not.
+        """Hand a record over, in the order of the calls. The future is done when Kafka has the record or refuses it.
 
-        It waits while a batch for the partition is full. Cancelled then, nothing is written. Raises KafkaError.
+        This waits while the batch for the partition is full; if it is cancelled then, nothing is written.
+
+        Raises KafkaError.
         """
         ...
 
     async def close(self, seconds: float) -> None:
-        """Let what was handed over go out, within so many seconds, and close, whatever has become of it."""
+        """Wait up to ``seconds`` for records that were handed over, then close in any case."""
         ...
 
 
 class KafkaProducer:
-    """aiokafka's, idempotent, with the partitioner that the other producers have.
+    """aiokafka's idempotent producer, with the partitioner of the other producers.
 
-    What Kafka refuses for its time or its size is refused again, however often it is sent, so that is learned: the next
-    producer writes otherwise. (There must be another one: aiokafka counts a refused batch, and the broker does not.)
+    A record that Kafka refuses for its timestamp or its size is refused however often it is sent. So the reason is kept
+    (`Limits`, `RecordClock`), and the next producer writes differently. (There must be a new producer: aiokafka counts
+    a refused batch in its sequence numbers, and the broker does not.)
     """
 
     def __init__(
@@ -60,13 +63,16 @@ class KafkaProducer:
         self._has_learned = False
 
     async def start(self) -> None:
-        """Connect. If the host's clock was refused, find out how late it is in the topic."""
+        """Connect. If the host's clock was refused, look up the time of the topic's newest record.
+
+        Raises KafkaError or OSError.
+        """
         await start_producer(self._producer)
         if self._clock.is_refused and self._clock.newest() is None and (newest := await self._newest()) is not None:
             self._clock.saw(int(newest * 1000))
 
     async def send(self, topic: str, value: bytes, key: bytes | None, headers: Headers) -> "asyncio.Future[Any]":
-        """Hand a record over. One without a key goes anywhere."""
+        """Hand a record over, as `Producer.send`. A record without a key goes to any partition. Raises KafkaError."""
         partition = None if key is None else self._partitioner.partition_of(key, await self._partitions(topic))
         size = len(value) + len(key or b"")
         try:
@@ -80,7 +86,7 @@ class KafkaProducer:
         return sent
 
     async def close(self, seconds: float) -> None:
-        """Close."""
+        """Close, as `Producer.close`."""
         await close_producer(self._producer, seconds)
 
     def _sent(self, topic: str, size: int, sent: "asyncio.Future[Any]") -> None:
@@ -88,7 +94,7 @@ class KafkaProducer:
             self._learn(topic, size, error)
 
     def _learn(self, topic: str, size: int, error: BaseException) -> None:
-        """Once: each record of a batch is refused with it."""
+        """Keep the reason of a refusal, once: all records of a refused batch get the same error."""
         if self._has_learned:
             return
         if isinstance(error, InvalidTimestampError):

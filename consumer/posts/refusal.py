@@ -1,4 +1,4 @@
-"""Why a request is not taken: a status, one sentence, and what the sender should do."""
+"""Refusals of requests: a status, one sentence, and what the sender should do."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,13 +7,13 @@ import orjson
 from aiohttp import web
 
 RETRY_SECONDS: Final = 5
-"""After which a sender should try again. (Senders have waits of their own; few read this.)"""
+"""After so many seconds a sender should try again. (Most senders use their own waits instead.)"""
 
 
 class Refused(Exception):
-    """The request ends here. Its text is for the sender, and has nothing of what others have sent, or of a token.
+    """The request is refused. The text is for the sender; it has nothing of other senders' data, or of a token.
 
-    ``closes``: what may still come on this connection is not read.
+    ``closes``: the connection is closed, and further bytes on it are not read.
     """
 
     def __init__(self, status: int, text: str, *, closes: bool = False, headers: Mapping[str, str] | None = None):
@@ -23,7 +23,7 @@ class Refused(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> web.Response:
-        """The answer."""
+        """The HTTP response."""
         response = line(self.status, {"error": str(self)}, self.headers)
         if self.closes:
             response.force_close()
@@ -31,14 +31,14 @@ class Refused(Exception):
 
 
 def unauthorized() -> Refused:
-    """Without one of the tokens."""
+    """The request has none of our tokens."""
     return Refused(
         401, "a bearer token is required, and this is none of ours", closes=True, headers={"WWW-Authenticate": "Bearer"}
     )
 
 
 def busy(why: str, *, closes: bool = False) -> Refused:
-    """Nothing is wrong with the request; it is to be sent again."""
+    """The request cannot be served now, for the reason ``why``, and should be sent again."""
     return Refused(503, why, closes=closes, headers={"Retry-After": str(RETRY_SECONDS)})
 
 

@@ -1,15 +1,16 @@
-"""How many bytes are here at a time: what was received and is not in Kafka. Pure."""
+"""Counts the bytes that were received and are not in Kafka yet, and bounds them. Pure."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class NoRoom(Exception):
-    """More is waiting than may wait."""
+    """More bytes would wait than may wait."""
 
 
 class Room:
-    """So many bytes, at most. What Kafka is given is counted until Kafka has it, also if nobody waits any more."""
+    """Room for ``size`` bytes. Bytes that were handed to the producer count until Kafka has them, also if their sender
+    no longer waits."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -17,20 +18,20 @@ class Room:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more is to be received."""
+        """Whether nothing more may be received."""
         return self.taken >= self.size
 
     def take(self, size: int) -> None:
-        """For what has been received already, and goes on from one place to another: it is there anyhow."""
+        """Count bytes that are in memory already, even beyond ``size``."""
         self.taken += size
 
     def give(self, size: int) -> None:
-        """So many bytes are not here any more."""
+        """Count so many bytes less."""
         self.taken -= size
 
     @contextmanager
     def lease(self) -> Iterator["Lease"]:
-        """Room for one request, as it comes in; given back with the block."""
+        """Room for one request, which grows as its body comes in; given back at the end of the block."""
         lease = Lease(self)
         try:
             yield lease
@@ -39,20 +40,20 @@ class Room:
 
 
 class Lease:
-    """What one request takes up."""
+    """The bytes that one request takes up."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._size = 0
 
     def grow(self, size: int) -> None:
-        """So many bytes more have come. Raises `NoRoom`, and takes nothing then."""
+        """Count so many bytes more. Raises `NoRoom`, without counting them, if they are too many."""
         if self._room.taken + size > self._room.size:
             raise NoRoom
         self._room.take(size)
         self._size += size
 
     def end(self) -> None:
-        """All of it is gone, or counted elsewhere."""
+        """Give all bytes back: they are gone, or counted elsewhere."""
         self._room.give(self._size)
         self._size = 0

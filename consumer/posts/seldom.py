@@ -1,4 +1,4 @@
-"""What happens often is said now and then, with how often it was not. Pure but for the clock."""
+"""Limits how often a frequent event is logged, and counts the times that it was not. Pure but for the clock."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -7,7 +7,7 @@ SECONDS = 10.0
 
 
 class Seldom:
-    """Decides whether something is said now. ``clock`` is monotonic, in seconds."""
+    """Lets something be logged at most once in ``seconds``. ``clock`` is monotonic, in seconds."""
 
     def __init__(self, seconds: float = SECONDS, clock: Callable[[], float] = monotonic) -> None:
         self._seconds = seconds
@@ -16,7 +16,7 @@ class Seldom:
         self._unsaid = 0
 
     def now(self) -> int | None:
-        """It has happened: None if that is not to be said, else how often it has happened unsaid before."""
+        """The event has happened. None if it is not to be logged now, else how often it happened unlogged before."""
         now = self._clock()
         if self._said is not None and now - self._said < self._seconds:
             self._unsaid += 1

@@ -1,8 +1,8 @@
-"""Writes to Kafka, each thing once, and says of each whether Kafka has it.
+"""Writes records to Kafka, each once, and reports of each whether Kafka has it.
 
-There is one producer at a time. After an error of it there is another one: what it had in hand may have come about or
-not, so its senders are to send again. While Kafka is away a producer goes on trying, without an end; a sender that
-sends the same again meanwhile waits for the same write.
+There is one producer at a time. After an error it is replaced. The records that it had in hand may be in Kafka or not,
+so their senders are told to send again. While Kafka cannot be reached, a producer goes on trying without an end; a
+sender that sends the same event again meanwhile waits for the same write.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from consumer.posts.written import Written
 from providers.errors import text_of
 
 STALLED_SECONDS = 5.0
-"""For so long may Kafka not take something before nothing more is received."""
+"""If a record has waited for Kafka for so many seconds, nothing more is received."""
 
 OVERHEAD_BYTES = 512
-"""Around a record that waits to be written: what it takes up besides key and value."""
+"""How many bytes a waiting record takes up besides its key and value."""
 
 CLOSE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
@@ -36,8 +36,9 @@ class Outcome(Enum):
     """What has become of a write."""
 
     WRITTEN = "written"
+    """The record is in Kafka."""
     UNKNOWN = "unknown"
-    """It is not in Kafka, or nobody knows: to be sent again."""
+    """The record is not in Kafka, or nobody knows: the sender should send it again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -50,7 +51,8 @@ class _Write:
 
 
 class Writer:
-    """``make`` gives a producer, not started. What waits takes up ``room``. ``clock`` is monotonic, in seconds."""
+    """Writes through one producer at a time. ``make`` makes a producer, not started. Records that wait take up
+    ``room``. ``clock`` is monotonic, in seconds."""
 
     def __init__(
         self,
@@ -75,10 +77,11 @@ class Writer:
     async def write(
         self, topic: str, value: bytes, key: bytes | None, headers: Headers, digest: bytes | None
     ) -> "asyncio.Future[Outcome] | None":
-        """Hand a record over, in the order of the calls. None if what has this ``digest`` has been written of late.
+        """Hand a record over, in the order of the calls. Returns None if a record with this ``digest`` was written
+        lately; a ``digest`` of None is not compared.
 
-        The future belongs to several: it is not to be cancelled. Where Kafka takes nothing this waits; cancelled then,
-        nothing is written.
+        Several callers can wait for the returned future, so it must not be cancelled. While Kafka accepts nothing, this
+        call waits; if it is cancelled then, nothing is written.
         """
         now = self._clock()
         if digest is not None:
@@ -110,12 +113,12 @@ class Writer:
 
     @property
     def oldest(self) -> float:
-        """For how many seconds what was handed over first has been waiting; 0 if nothing waits."""
+        """For how many seconds the oldest record has been waiting for Kafka; 0 if none waits."""
         write = next(iter(self._pending), None)
         return 0.0 if write is None else self._clock() - write.since
 
     def trouble(self) -> str | None:
-        """Why nothing more is to be received, for people; None if nothing is in the way."""
+        """Why nothing more is received, as a text for people; None if events are taken."""
         if self._producer is None:
             return f"Kafka cannot be written to: {self._error}"
         if (oldest := self.oldest) > STALLED_SECONDS:
@@ -123,7 +126,7 @@ class Writer:
         return None
 
     async def run(self) -> None:
-        """See to it that there is a producer, until cancelled."""
+        """Make the first producer, and another one after each failure, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tell())
             while True:
@@ -132,7 +135,8 @@ class Writer:
                 await self._replace()
 
     async def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Let what waits go out, for a while: nobody waits for it any more, and who sent it was told to send again."""
+        """Wait up to ``seconds`` for records that were handed over. Their senders no longer wait: they were told to
+        send again."""
         producer, self._producer, self._error = self._producer, None, "it is being stopped"
         there = [one for one in (producer, self._failed) if one is not None]
         await asyncio.gather(*(one.close(seconds) for one in there))
@@ -153,7 +157,7 @@ class Writer:
             except (KafkaError, OSError, TimeoutError) as error:
                 self._error = text_of(error)
                 await asyncio.sleep(RETRY_SECONDS)
-            except Exception as error:  # a fault of ours, which must not end the way in for good
+            except Exception as error:  # a bug, which must not stop ingest for good
                 self._error = f"internal error: {type(error).__name__}"
                 self._log.error("receiver_failed", exc_info=error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -194,7 +198,7 @@ class Writer:
                 self._written.add(write.digest, self._clock())
 
     def _note(self, producer: Producer, error: BaseException) -> None:
-        """A producer has failed; but for its batches being full, it is of no use any more."""
+        """A producer has failed and has to be replaced, unless only its batches were full (KafkaTimeoutError)."""
         if isinstance(error, KafkaTimeoutError) or producer is not self._producer:
             return
         self._error = text_of(error)
@@ -203,6 +207,6 @@ class Writer:
         self._is_wanted.set()
 
     def _drop(self, producer: Producer) -> None:
-        """Nobody will say any more what has become of these."""
+        """End the writes of a closed producer: nobody will report any more what has become of them."""
         for write in [write for write in self._pending if write.producer is producer]:
             self._end(write, Outcome.UNKNOWN)

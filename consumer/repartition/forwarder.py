@@ -1,7 +1,7 @@
 """A task of the repartition stage: everything for one partition of the engine's events (design section 7).
 
-It is owned and proved like a task of a pipeline. Its position is a record of a compacted topic, in one transaction with
-what it forwards: so a record is forwarded exactly once, wherever it is ended.
+The task is owned and proved like a task of a pipeline. Its position is a record of a compacted topic, in one
+transaction with the records that it forwards. So each record is forwarded exactly once, wherever the task is killed.
 """
 
 import asyncio
@@ -37,16 +37,17 @@ from state.records import CHECKPOINT_KEY, Position, encode_position
 from state.violation import Violation, size_of
 
 AHEAD_SECONDS = 1800.0
-"""A topic refuses timestamps of more than an hour ahead of its broker's clock, unless it is told otherwise."""
+"""A record whose timestamp is further ahead of this host's clock than so many seconds is forwarded with the present
+time. (By default a topic refuses timestamps more than an hour ahead of its broker's clock.)"""
 
 RESTAMP_SECONDS = 600.0
-"""For so long after a refused timestamp all forwarded records have that of their forwarding."""
+"""For so many seconds after a refused timestamp, all records are forwarded with the present time."""
 
 
 class Stamps:
-    """Whether forwarded records keep their timestamps: a topic can take those of another only within bounds.
+    """Whether forwarded records keep their timestamps: a topic may refuse timestamps outside its bounds.
 
-    They lose nothing by it that counts: the time of an event is that of the event itself, or an earlier one.
+    A record with a new timestamp loses nothing that matters, as the event has a time of its own.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -55,11 +56,11 @@ class Stamps:
 
     @property
     def are_renewed(self) -> bool:
-        """Whether records are stamped anew."""
+        """Whether records are forwarded with the present time."""
         return self._clock.monotonic() < self._renewed_until
 
     def refused(self) -> bool:
-        """One was refused. Returns whether the next ones will be others."""
+        """A timestamp was refused. Returns whether this changes the timestamps of the next records."""
         was_renewed = self.are_renewed
         self._renewed_until = self._clock.monotonic() + RESTAMP_SECONDS
         return not was_renewed
@@ -67,8 +68,9 @@ class Stamps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContext(OwnerContext):
-    """What the forwarders of one member share. ``partitions`` asks how many the pipeline's input has: topics grow.
-    ``behind`` are the pipeline's tasks, which may have read the events themselves until now."""
+    """What the forwarders of one member share. ``partitions`` asks how many partitions the pipeline's input has, as
+    topics grow. ``behind`` are the pipeline's tasks, which may have read the events themselves before there was a
+    stage."""
 
     stage: Repartition
     partitions: Callable[[], Awaitable[int]]
@@ -117,7 +119,7 @@ class ForwarderCut:
         self.context.metrics.events("forwarded", len(self.forwards))
 
     async def _send(self, producer: AIOKafkaProducer) -> RecordMetadata:
-        # First what can be refused: then nothing else has been sent for nothing.
+        # Dead letters first, as the topic may refuse them: then nothing else was sent in vain.
         await self.context.letterbox.post(producer, self.dead_letters)
         sends = await send_batched(producer, self._records(), self.context.turns)
         try:
@@ -136,7 +138,8 @@ class ForwarderCut:
         yield Outgoing(stage.positions_topic, place.partition, CHECKPOINT_KEY, encode_position(place), timestamp=now)
 
     def _timestamp(self, record: FetchedRecord) -> int | None:
-        """The record's own; now (None) if the broker would refuse it. What lies ahead counts as now anyway."""
+        """The record's own timestamp, or the present time if the broker would refuse that. (None: the producer's
+        present time.) An event time in the future counts as now anyway."""
         ahead = record.timestamp > (self.context.clock.wall() + AHEAD_SECONDS) * 1000
         return self.context.record_clock.now() if ahead or self.context.stamps.are_renewed else record.timestamp
 
@@ -179,7 +182,7 @@ class Forwarder(Work):
         for record in records:
             try:
                 decision = stage.decide(record)
-            except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
+            except Exception as error:  # a bug must neither stop the partition nor lose the event
                 self.task.log.error("decision_failed", offset=record.offset, exc_info=error)
                 decision = stage.undecidable(record, error)
             match decision:

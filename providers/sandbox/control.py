@@ -1,4 +1,4 @@
-"""The sandbox for other processes: ``/_sandbox/…`` over HTTP, what `Sandbox` is in Python."""
+"""The sandbox's control interface for other processes: ``/_sandbox/…`` over HTTP, like `Sandbox` in Python."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal

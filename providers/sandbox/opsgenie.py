@@ -22,7 +22,7 @@ ACTIONS = (
 
 COUNT_LIMIT = 100
 STATUSES_KEPT = 10_000
-"""So many request statuses are remembered, the latest."""
+"""How many request statuses are remembered: the latest."""
 
 ACCOUNT = ""
 _BY_METHOD = {
@@ -39,7 +39,7 @@ _SHOWN = ("description", "actions", "details", "entity", "source")
 
 
 class OpsGenie:
-    """The life of alerts by alias, in one account that all keys belong to. Every key is known unless `keys` says no.
+    """The alerts by alias, in one account that all keys belong to. `keys` decides which keys are known.
 
     ``heartbeats`` are the names that exist; ``pings`` counts the pings of any name. ``processing`` seconds after a
     request was accepted its status can be asked for.
@@ -57,14 +57,14 @@ class OpsGenie:
         self.reset()
 
     def reset(self) -> None:
-        """No key is revoked, no call was counted, no request is remembered."""
+        """Forget all revocations, calls, pings and request statuses."""
         self.keys.reset()
         self.heartbeats = set(self._configured_heartbeats)
         self.pings: Counter[str] = Counter()
         self._statuses: dict[str, dict[str, Any]] = {}
 
     def read(self, received: Received) -> Call | None:
-        """The call that a request to ``/v2/alerts…`` or ``/v2/heartbeats…``, below any prefix, is."""
+        """The request as a call, if it is to ``/v2/alerts…`` or ``/v2/heartbeats…`` below any prefix; else None."""
         return self._read_v2(received)
 
     def _read_v2(self, received: Received) -> Call | None:
@@ -104,7 +104,7 @@ class OpsGenie:
         return failure(404, "No such path") if target is None else failure(405, "Method Not Allowed")
 
     def answer(self, call: Call, now: Moment) -> Reply:
-        """The documented answer; what was accepted has taken effect, as far as it could."""
+        """The documented answer. An accepted call has taken effect, as far as it could."""
         if call.key is not None and self.keys.is_malformed(call.key):
             return failure(422, "Key format is not valid!")
         if call.key is None or not self.keys.knows(call.key):
@@ -137,7 +137,7 @@ class OpsGenie:
         return _accepted("Request will be processed", request_id)
 
     def _read_body(self, call: Call, received: Received) -> None:
-        """The body of a call, which may be absent where nothing in it is required."""
+        """Read the body of a call. It may be absent; then it counts as an empty object."""
         if received.body is None:
             call.refusal = failure(413, "Request body is too large")
             return
@@ -156,7 +156,7 @@ class OpsGenie:
             call.refusal = failure(400, "Json is not valid")
 
     def _find(self, call: Call) -> Incident | None:
-        """The alert that a call is about: the open one of an alias, or any by its id."""
+        """The alert that a call is about: the open alert of an alias, or any alert by its id."""
         target = call.target or ""
         if call.target_type == "alias":
             return self._incidents.find_open(self.name, ACCOUNT, target)
@@ -190,7 +190,7 @@ class OpsGenie:
         return incident
 
     def _act(self, call: Call, now: Moment) -> tuple[Incident | None, str | None]:
-        """Apply an action; the second value is why it failed."""
+        """Apply an action. The second value is why it failed, None if it did not."""
         incident = self._find(call)
         if incident is None:
             return None, _MISSING
@@ -200,7 +200,7 @@ class OpsGenie:
         note = body.get("note")
         if note and call.action == "note":
             self._incidents.note(incident, note, now=now)
-        elif note:  # what the step itself says in the timeline
+        elif note:  # the step of the action shows the note in the timeline
             incident.notes.append(note)
         match call.action:
             case "close":
@@ -258,7 +258,8 @@ class OpsGenie:
 
 
 def _action(method: str, segments: list[str]) -> tuple[str | None, str | None]:
-    """What is asked for, and of what: its name, decoded. No action where the method does not fit the path."""
+    """The action of a request, and the decoded name that it is about. The action is None if the path does not exist or
+    the method does not fit it."""
     match segments:
         case ["alerts"]:
             return ("create" if method == "POST" else None), ""
@@ -293,7 +294,7 @@ def alert_json(incident: Incident) -> dict[str, Any]:
 
 
 def _by_id(responder: dict[str, str]) -> dict[str, str]:
-    """A recipient as an alert shows it: by id, which is made up where it was given by name."""
+    """A recipient as an alert shows it: by id, which is made up if the recipient was given by name."""
     name = responder.get("name") or responder.get("username") or ""
     return {"type": responder["type"], "id": responder.get("id") or str(uuid.uuid5(uuid.NAMESPACE_URL, name))}
 
@@ -312,12 +313,12 @@ def failure(status: int, message: str, errors: dict[str, str] | None = None) -> 
 
 
 def unknown_key() -> Reply:
-    """To a key that no integration has."""
+    """The answer to a key that no integration has."""
     return failure(401, "Could not authenticate")
 
 
 def throttled() -> Reply:
-    """To a key that calls too often."""
+    """The answer to a key that calls too often."""
     reply = failure(429, "You are making too many requests!")
     limits = {"X-RateLimit-State": "THROTTLED", "X-RateLimit-Reason": "INTEGRATION", "X-RateLimit-Period-In-Sec": "60"}
     return Reply(429, reply.body, headers=limits)

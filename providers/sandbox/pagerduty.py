@@ -23,7 +23,7 @@ SEVERITIES = ("critical", "error", "warning", "info")
 
 _ENQUEUE = "/v2/enqueue"
 _CHANGE = "/v2/change/enqueue"
-# Lenient behind the seconds: any fraction, an offset with or without a colon, and the `+00:00Z` of the official client.
+# Lenient after the seconds: any fraction, an offset with or without a colon, and the `+00:00Z` of the official client.
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?Z?)?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 
@@ -87,7 +87,7 @@ class PagerDuty:
         return call
 
     def answer(self, call: Call, now: Moment) -> Reply:
-        """The documented answer; an accepted event has taken effect."""
+        """The documented answer. An accepted event has taken effect."""
         if call.refusal is not None:
             return call.refusal
         if call.action == "look":

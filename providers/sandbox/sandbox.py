@@ -26,8 +26,9 @@ class Settings:
     ``pagerduty_keys``, ``opsgenie_keys``, ``jsm_keys``: the keys that are known (None: all of the right form).
     ``jsm_users``: who may call the cloud API, as ``email:token`` (None: all).
     ``pagerduty_rest_tokens``: the tokens of PagerDuty's REST API that are known (None: all).
-    ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: any).
-    ``count_refused``: calls that were answered 429 count in that minute too.
+    ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: no
+    limit).
+    ``count_refused``: calls that were answered 429 count in that minute, too.
     ``heartbeats``: the names of the heartbeats that exist.
     ``latency``: seconds between a request's effect and its answer.
     ``keep_requests``, ``keep_ended``: how many requests and ended incidents are remembered (None: all).
@@ -59,7 +60,7 @@ class Settings:
 class Sandbox:
     """The providers and everything that is known about their traffic.
 
-    ``url`` is where it is served (empty until it is). Times are the provider's: its own clock.
+    ``url`` is where the sandbox is served (empty before). Times are by the sandbox's clock, which is the providers'.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -99,7 +100,7 @@ class Sandbox:
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._lookers: set[asyncio.Event] = set()
 
-    # What others ask
+    # Queries, and acts of a person
 
     def requests(
         self,
@@ -112,9 +113,9 @@ class Sandbox:
         after: int = 0,
         checks: bool = False,
     ) -> list[Entry]:
-        """The requests received, in order, that fit all that is given; ``after`` is the number of an entry.
+        """The received requests that fit all given criteria, in order; ``after`` is the number of an entry.
 
-        The service's checks of its keys, which are about no alert, are among them only if ``checks`` says so.
+        The service's checks of its keys, which are about no alert, are left out unless ``checks`` is True.
         """
         entries = self.journal.entries(
             provider, key=key, dedup_key=dedup_key, action=action, status=status, after=after
@@ -122,7 +123,7 @@ class Sandbox:
         return [entry for entry in entries if checks or not (entry.dedup_key or "").startswith(CHECKED)]
 
     def busiest_minute(self, provider: str, key: str) -> int:
-        """How many requests came with a key in the rolling minute that had the most, refused ones included."""
+        """The most requests with a key in any rolling minute, including refused ones."""
         return self.journal.busiest_minute(provider, key)
 
     def incidents(self, provider: str | None = None, *, dedup_key: str | None = None) -> list[Incident]:
@@ -130,19 +131,19 @@ class Sandbox:
         return [one for one in self._incidents.list(provider) if dedup_key in (None, one.dedup_key)]
 
     def open_incidents(self, provider: str | None = None) -> list[Incident]:
-        """Those that have not ended."""
+        """The incidents that have not ended."""
         return [one for one in self._incidents.list(provider) if one.open]
 
     def extra_incidents(self, provider: str | None = None) -> list[Incident]:
-        """Those that should not have been opened (`Incident.extra` says why)."""
+        """The incidents that should not have been opened (`Incident.extra` says why)."""
         return [one for one in self._incidents.list(provider) if one.extra is not None]
 
     def counts(self) -> dict[str, Any]:
-        """How much was received, answered and opened; goes on where the lists are bounded."""
+        """How many requests and incidents there were, also those that the bounded lists no longer have."""
         return {"requests": self.journal.counts(), "incidents": self._incidents.counts()}
 
     def close(self, provider: str, dedup_key: str, *, key: str | None = None) -> int:
-        """A person closes an incident (under one secret key, or all); returns how many were open."""
+        """A person closes the incidents of a dedup key (under one secret key, or all). Returns how many were open."""
         closed = self._incidents.end_by_person(provider, dedup_key, key=key, now=Moment.now())
         self.changed()
         return closed
@@ -156,11 +157,11 @@ class Sandbox:
         return len(found)
 
     def acknowledged(self, provider: str) -> int:
-        """How many open incidents somebody has taken."""
+        """How many open incidents are acknowledged."""
         return self._incidents.acknowledged(provider)
 
     def acknowledge_one(self, id: str) -> bool:
-        """A person acknowledges an incident of the board; whether it was open."""
+        """A person acknowledges an incident of the board. Returns whether it was open."""
         card = self.board.card(id)
         if card is None or not card.incident.open:
             return False
@@ -169,7 +170,7 @@ class Sandbox:
         return True
 
     def resolve_one(self, id: str) -> bool:
-        """A person resolves an incident of the board; whether it was open."""
+        """A person resolves an incident of the board. Returns whether it was open."""
         card = self.board.card(id)
         if card is None or not card.incident.open:
             return False
@@ -202,7 +203,8 @@ class Sandbox:
         self.changed()
 
     async def wait_for(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
-        """Return once the predicate holds; it is evaluated now and whenever a request arrives, lands or is answered.
+        """Return once the predicate holds. It is evaluated now and at every change: a request arrives, takes effect or
+        is answered, or a person does something.
 
         Raises TimeoutError, with the counts, after ``timeout`` seconds, and whatever the predicate raises.
         """
@@ -221,7 +223,7 @@ class Sandbox:
     # The steps of a request
 
     def receive(self, received: Received) -> tuple[Call, Entry]:
-        """A request has arrived: find out whose it is, and note it."""
+        """Take a request that has arrived: find out which provider it is for, and add it to the journal."""
         call = self._read(received)
         entry = self.journal.record(call, Moment.now())
         if self.settings.keep_requests != 0:
@@ -256,7 +258,7 @@ class Sandbox:
         return Call(method=received.method, path=received.address, provider=None, action="unknown")
 
     def changed(self) -> None:
-        """Tell all who wait and look that something is no longer as it was."""
+        """Wake all who wait for a change (`wait_for`, `looking`)."""
         for looker in self._lookers:
             looker.set()
         for predicate, future in self._waiting:

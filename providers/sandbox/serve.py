@@ -1,4 +1,4 @@
-"""The sandbox in a process of its own, until SIGTERM or SIGINT: its options, and what it prints when it is ready."""
+"""Serves the sandbox in a process of its own until SIGTERM or SIGINT: its options, and what it prints when ready."""
 
 import argparse
 import asyncio
@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Serve until a signal says to end. Raises `ServeError`."""
+    """Serve until a signal says to end. Raises `ServeError` if it cannot listen."""
     settings = Settings(
         pagerduty_keys=_keys(options.pagerduty_key),
         opsgenie_keys=_keys(options.opsgenie_key),
@@ -86,7 +86,7 @@ async def _serve(settings: Settings, subscriptions: Sequence[Subscription], *, h
                 sandbox.webhooks.subscribe(subscription)
             print(_ready(sandbox.url, for_people=sys.stdout.isatty()), flush=True)
             await end.wait()
-    except (OSError, OverflowError) as error:  # the latter of a port that cannot be
+    except (OSError, OverflowError) as error:  # OverflowError: an impossible port number
         raise ServeError(f"cannot listen on {host}:{port}: {error}") from error
 
 
