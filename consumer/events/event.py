@@ -1,8 +1,9 @@
-"""From a record to an event (design section 4).
+"""Decodes a record into an event (design section 4).
 
-Most events concern nobody, so decoding has two steps. The *gate* reads four fields, and nothing else of the JSON; an
-event that by these neither may alert nor ends an alert is done. Only the others, and those that the gate cannot read,
-are parsed and validated in full. What fails is poison: a value that says what is wrong and where, never an exception.
+Most events concern nobody, so decoding has two steps. The *gate* reads four fields of the JSON, and nothing else. If
+these fields show that an event neither may alert nor ends an alert, the event is done. Only the other events, and those
+that the gate cannot read, are parsed and validated in full. A record that fails is poison: the result is then a value
+that says what is wrong and where; no exception is raised.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,14 +25,15 @@ class Tombstone(Enum):
 
 
 TOMBSTONE: Final = Tombstone.TOMBSTONE
-"""What a record without a value decodes to: skipped and counted."""
+"""The result of decoding a record without a value, which is skipped and counted."""
 
 
 class SecurityEvent:
     """A validated event that is alertable, or ends alerts, or both.
 
-    ``time`` is the event's own timestamp in seconds since the epoch. What the event lacks is None. Treat it as frozen;
-    it is a plain class because it is made for every alertable event, and a frozen dataclass takes four times as long.
+    ``time`` is the event's own timestamp in seconds since the epoch. A field that the event lacks is None. Treat it as
+    frozen: it is a plain class only because one is made for every alertable event, and making a frozen dataclass takes
+    four times as long.
     """
 
     __slots__ = (
@@ -81,12 +83,12 @@ class SecurityEvent:
 
     @property
     def resource_type(self) -> str:
-        """What kind of thing the action was about."""
+        """The type of the resource that the action was about."""
         return self._event.resource.type
 
     @property
     def resource_name(self) -> str:
-        """What the action was about."""
+        """The name of the resource that the action was about."""
         return self._event.resource.name
 
     @property
@@ -100,14 +102,14 @@ class SecurityEvent:
         return self._event.labels or {}
 
     def violation(self) -> Violation:
-        """The facts that a notification is made of; put together when they are first asked for, as most never are."""
+        """The facts that a notification is made of. Built at the first call, since most events never need them."""
         if self._violation is None:
             self._violation = _violation(self._event)
         return self._violation
 
 
 class InputRecord(Protocol):
-    """What decoding reads of a record: aiokafka's ``ConsumerRecord`` or our ``Record``."""
+    """The parts of a record that decoding reads: of aiokafka's ``ConsumerRecord`` or our ``Record``."""
 
     @property
     def key(self) -> bytes | None: ...
@@ -131,7 +133,7 @@ class FetchedRecord(InputRecord, Protocol):
 
 
 class Decoder:
-    """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together."""
+    """Decodes records for one pipeline. ``max_event_bytes`` is the limit for key, value and headers together."""
 
     def __init__(self, filter: Filter, ends: EndRules | None, max_event_bytes: int) -> None:
         self._reason = filter.reason
@@ -141,14 +143,16 @@ class Decoder:
         self._max_event_bytes = max_event_bytes
 
     def decode(self, record: InputRecord) -> SecurityEvent | Poison | Tombstone | None:
-        """What the record says; None if it concerns nobody (by far the most). Raises nothing, whatever the bytes."""
+        """The event in the record; None if it concerns nobody, as by far the most do. Raises nothing, whatever the
+        bytes.
+        """
         value = record.value
         if value is None:
             return TOMBSTONE
         size = size_of(record.key, value, record.headers) if record.headers else len(value) + len(record.key or b"")
         if size > self._max_event_bytes:
             return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
-        if record.headers or value.startswith(b"\0"):  # most are what they seem
+        if record.headers or value.startswith(b"\0"):  # most records have neither, and cannot be wrapped
             inner = unwrapped(value, record.headers)
             if isinstance(inner, Poison):
                 return inner
@@ -173,7 +177,7 @@ class Decoder:
         if isinstance(found, Poison):
             return found
         event, time = found
-        # Of a valid event the severity is a known one.
+        # The severity of a valid event is always a known one.
         return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends)
 
 
