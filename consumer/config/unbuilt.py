@@ -1,6 +1,6 @@
-"""Settings whose part is not built yet. They are refused when they are set, never accepted and ignored.
+"""Settings of features that are not built yet. They are refused when they are set, never accepted and ignored.
 
-Whoever builds such a part takes its line out of the table.
+Whoever builds such a feature removes its line from the table.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +23,10 @@ def _alerts_go_to_jira(tree: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
-    """One setting, for which values it needs what is not built, and with which other settings (``within``: their tree).
+    """One setting. ``refused`` says which of its values are refused, and ``within`` with which other settings (it gets
+    the whole tree).
 
-    ``together`` says in the message what these other settings are.
+    ``together`` names these other settings in the message.
     """
 
     path: str
@@ -47,8 +48,8 @@ UNBUILT: Sequence[Unbuilt] = (
 
 
 def unbuilt_settings(tree: Any, table: Sequence[Unbuilt] = UNBUILT) -> Iterator[tuple[Location, str]]:
-    """What of ``table`` is set in the tree, by location. Asked of the tree, because a model with other mistakes
-    does not come into being, and all of them are told at once."""
+    """The settings of ``table`` that the tree sets, with their places and messages. The tree is checked, not the model:
+    with other mistakes there is no model, and all mistakes are reported at once."""
     for setting in table:
         location = tuple(setting.path.split("."))
         if setting.refused(at(tree, location)) and setting.within(tree):
