@@ -1,4 +1,4 @@
-"""``alerts list|show|ack|resolve``: the alerts as their state topics hold them, and commands about them."""
+"""``alerts list|show|ack|resolve``: the alerts in the state topics, and commands about them."""
 
 import argparse
 import time
@@ -49,7 +49,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0; 1 if there is no such alert or Kafka is out of reach; 2 for the configuration."""
+    """Exit code 0; 1 if there is no such alert, a command is not done, or Kafka is out of reach; 2 for the
+    configuration.
+    """
 
     def topics(config: Config) -> Sequence[str]:
         states = [config.kafka.state_topic(provider) for provider in _providers(args, config)]
@@ -123,7 +125,7 @@ def _list(args: argparse.Namespace, found: list[Found]) -> int:
 
 
 def _summary(args: argparse.Namespace, meant: Sequence[Found]) -> int:
-    """How many alerts there are of each kind, and no single one."""
+    """Print how many alerts there are of each kind, instead of the alerts."""
     counts = Counter((one.provider, one.alert.highest, one.alert.status) for one in meant)
     rows = [
         {"provider": provider, "severity": severity.label, "status": status.value, "alerts": count}
@@ -158,13 +160,14 @@ async def _show_with_event(
 
 
 def _newest_first(named: Sequence[Found]) -> list[Found]:
-    """The alerts of a dedup key, of which records can have come in several partitions, the one that something was heard
-    of last before the others."""
+    """The alerts of a dedup key (there can be one in each of several partitions), the one first that was decided
+    last."""
     return sorted(named, key=lambda one: (-one.alert.decided, one.partition))
 
 
 def _outlook(pipeline: Pipeline, written: Alert, config: Config) -> Outlook | None:
-    """How what the alert owes goes on by the configuration of today; None if it owes nothing that can be sent."""
+    """How the owed trigger will be sent with the present configuration; None if the alert owes none that can be
+    sent."""
     alert, owed, retry = pipeline.placed(written), written.owed, config.delivery.retry
     if owed is None:
         return None

@@ -1,4 +1,4 @@
-"""The alerts that were found in the state topics: which of them are meant, and a table of them."""
+"""The alerts that were found in the state topics: filters that select some of them, and a table of them."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -20,18 +20,18 @@ _COLUMNS = ("STATUS", "SEVERITY", "SEEN", "SINCE", "LAST", "OWES", "ORPHANED AT"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An alert and whose it is: the task of that partition has it."""
+    """An alert, and the partition whose task has it."""
 
     provider: str
     partition: int
     alert: Alert
     orphans: Sequence[Former] = ()
-    """Where it has, or may have, an incident whose key is not configured."""
+    """The integrations at which it has, or may have, an incident, but whose key is not configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """All alerts of these providers, as the state topics were read from ``at`` on (seconds since the epoch)."""
+    """All alerts of these providers. The state topics were read from the time ``at`` on (seconds since the epoch)."""
 
     providers: Sequence[str]
     found: Sequence[Found]
@@ -42,7 +42,7 @@ class Looked:
 
 
 def add_filters(parser: Any) -> None:
-    """``--status``, ``--severity``, ``--guard``, ``--tenant`` and ``--orphaned``, as `chosen` takes them."""
+    """Add ``--status``, ``--severity``, ``--guard``, ``--tenant`` and ``--orphaned``, which `chosen` reads."""
     parser.add_argument(
         "--status",
         action="append",
@@ -76,7 +76,7 @@ def has_filter(args: argparse.Namespace) -> bool:
 
 
 def chosen(args: argparse.Namespace, found: Iterable[Found]) -> list[Found]:
-    """Those that all of the given filters let through, the worst first."""
+    """The alerts that pass all of the given filters, the worst first."""
     meant = [
         one
         for one in found
@@ -90,7 +90,7 @@ def chosen(args: argparse.Namespace, found: Iterable[Found]) -> list[Found]:
 
 
 def _named(found: Sequence[Found], guards: Sequence[str] | None, tenants: Sequence[str] | None) -> list[Found]:
-    """Those of one of these guards, and of one of these tenants (None: of any)."""
+    """The alerts with one of these guards and one of these tenants (None: with any)."""
     wanted_guards, wanted_tenants = ([kept_name(name) for name in names or ()] for names in (guards, tenants))
     named, unknown = [], 0
     for one in found:
@@ -125,8 +125,8 @@ def of_keys(keys: Sequence[str], looked: Looked) -> tuple[dict[str, list[Found]]
 
 
 def not_there(dedup_keys: Sequence[str], looked: Looked) -> list[str]:
-    """Of each of these keys a sentence that there is no alert with it where it was looked, and, of the first of them,
-    which keys there are like it."""
+    """A sentence for each of these keys: no alert has it at the providers that were read. The first few sentences name
+    the nearest keys."""
     near = nearest(dedup_keys, [one.alert.dedup_key for one in looked.found])
     hints = [f"; the nearest: {', '.join(found)}" if found else "" for found in near]
     return [
@@ -139,7 +139,7 @@ def not_there(dedup_keys: Sequence[str], looked: Looked) -> list[str]:
 
 
 def show_alerts(found: Iterable[Found], now: float, *, is_orphaned_at_shown: bool) -> None:
-    """A table of the alerts on stdout, each on one line."""
+    """Print a table of the alerts on stdout, each on one line."""
     show_table(_COLUMNS, (_row(one, now, is_orphaned_at_shown=is_orphaned_at_shown) for one in found))
 
 

@@ -19,7 +19,7 @@ from consumer.config import (
 from consumer.events.keys import KeyTemplate
 
 Line = tuple[str, str]
-"""What is told, and what is so; the first is empty where the one above goes on."""
+"""The label of a line and its text; the label is empty where the line before goes on."""
 
 _WIDTH = 17
 
@@ -40,11 +40,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Check ``args.config``: 0 if it is valid, 2 with its problems on stderr, a line each, if not.
+    """Check ``args.config``. Exit code 0 if it is valid; 2 if not, with a line for each problem on stderr.
 
-    What has no effect beside the rest of it is a warning on stderr.
-
-    With ``args.state`` 1 if Kafka is out of reach, or has no such state.
+    Settings that have no effect because of others are warnings on stderr. With ``args.state`` the exit code is 1 if
+    Kafka is out of reach, or has no such state topics.
     """
     if args.json and not args.state:
         complain(["--json: only with --state"])
@@ -61,13 +60,13 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _tell_standings(file: Path, *, as_json: bool) -> int:
-    from consumer.cli.standings import tell_standings  # Kafka's client, which a look at a file does not need
+    from consumer.cli.standings import tell_standings  # imports Kafka's client, which is not needed without --state
 
     return tell_standings(file, as_json=as_json)
 
 
 def check_config(config: Config, out: Callable[[str], None]) -> int:
-    """Tell ``out``, line by line, what ``config`` would run: names only, never a key. Returns the exit code, 0."""
+    """Pass to ``out``, line by line, what ``config`` would run: names only, never a key. Returns the exit code, 0."""
     if not config.pipelines:
         reason = "no provider is configured" if config.exporters.alerting.enabled else "alerting is not enabled"
         out(f"valid, but {reason}: `run` would say so and exit")

@@ -1,4 +1,4 @@
-"""``clawdstrike-alerting demo``: everything on this machine, with a summary that is checked."""
+"""``clawdstrike-alerting demo``: the whole service on this machine, with a summary that is checked."""
 
 import argparse
 import asyncio
@@ -59,20 +59,20 @@ def main(args: argparse.Namespace) -> int:
 
 
 class _Run:
-    """A demo that is being run, and what the user's signals mean to it."""
+    """A running demo, and its reaction to the user's signals."""
 
     def __init__(self) -> None:
         self.interrupts = Interrupts()
         self._passed: bool | None = None
 
     async def demo(self, options: Options) -> bool:
-        """Run it; true if the check passed."""
+        """Run the demo. Returns whether the check passed."""
         stopping = asyncio.Event()
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
         def leave() -> None:
-            if self._passed is None:  # behind the check it is leaving already, and how the check ended stands
+            if self._passed is None:  # after the check the demo is ending anyway, and the result of the check counts
                 task.cancel()
 
         self.interrupts.tell(

@@ -1,4 +1,4 @@
-"""``dlq list|show|replay``: the dead letters, and another try for them."""
+"""``dlq list|show|replay``: the dead letters, and their replay."""
 
 import argparse
 import re
@@ -146,7 +146,7 @@ def _rate(text: str) -> float:
 
 
 def _check_filters(args: argparse.Namespace, config: Config) -> None:
-    """Raises `UsageError` for filters that nothing can pass."""
+    """Raises `UsageError` for filters that no dead letter can pass."""
     if args.action == "replay" and args.provider is not None and args.provider not in config.pipelines:
         raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
     if args.error_class is not None and not is_class(args.error_class):
@@ -245,10 +245,11 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
 
 
 def keeping_of(args: argparse.Namespace, group_id: str) -> tuple[str, Keeping]:
-    """The group of a replay with these arguments, and whether it keeps there how far it has come.
+    """The consumer group of a replay with these arguments, and whether the replay commits its progress there.
 
-    The marks say what was sent, as far as they are heeded: a position would pass over what was not. A group that is
-    named is somebody's own.
+    Normally the marks say which letters were sent, and a committed offset would pass over letters that were skipped.
+    With ``--again`` marks do not count, so the group keeps the progress until the replay is done. A group that the user
+    has named keeps it for ever.
     """
     if args.group is not None:
         return args.group, Keeping.FOR_EVER
@@ -335,7 +336,7 @@ def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    """A bar on stderr, if that is a terminal."""
+    """Show a progress bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

@@ -1,6 +1,6 @@
 """``clawdstrike-alerting``: the command line.
 
-Of the commands' modules only that of the chosen one is imported, so that ``--help`` and mistakes are answered at once.
+Only the module of the chosen command is imported, so that ``--help`` and mistakes are answered at once.
 """
 
 import argparse
@@ -20,7 +20,7 @@ PROGRAM = "clawdstrike-alerting"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command. Its module has ``add_parser(subparsers)`` and ``main(args) -> int``, and says the same ``help``."""
+    """A command. Its module has ``add_parser(subparsers)``, with the same ``help``, and ``main(args) -> int``."""
 
     name: str
     module: str
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None, *, loaded: Callable[[], object] = la
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     except OutputFailed:
-        pass  # who reads it, such as `head`, has had enough of it, or can see that it is not whole
+        pass  # the reader, such as `head`, has read enough, or sees that the output is not complete
     return 1
 
 
@@ -66,7 +66,7 @@ def _run(arguments: Sequence[str], loaded: Callable[[], object]) -> int:
     try:
         args = _parser(arguments).parse_args(arguments)
         require_config(args)
-    except SystemExit as end:  # argparse has said what there was to say
+    except SystemExit as end:  # argparse has printed its message
         return end.code if isinstance(end.code, int) else 0
     loaded()
     code: int = args.func(args)

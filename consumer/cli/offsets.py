@@ -1,4 +1,4 @@
-"""``offsets rewind|skip --to …``: decide records again, or pass over some, on purpose."""
+"""``offsets rewind|skip --to …``: move a group on purpose, to decide records again or to skip some."""
 
 import argparse
 import time
@@ -105,7 +105,7 @@ def _partition(text: str) -> int:
 
 
 def _groups(args: argparse.Namespace, config: Config) -> list[tuple[str, str, str]]:
-    """Group, its input topic, and the topic of its checkpoints."""
+    """The groups to move, each with its input topic and the topic of its checkpoints."""
     if args.provider is not None and args.provider not in config.pipelines:
         raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
     found = []

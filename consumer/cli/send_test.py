@@ -1,4 +1,4 @@
-"""``send-test --config FILE --provider P``: one real test notification, or the end of it."""
+"""``send-test --config FILE --provider P``: sends one real test notification, or resolves it."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ from providers.table import PROVIDERS
 from state.violation import Severity, Violation
 
 DEDUP_KEY: Final = "clawdstrike-alerting:test"
-"""Of the test; sent again it is the same incident."""
+"""The dedup key of the test notification; it is fixed, so that a second test updates the same incident."""
 
 _REASON: Final = "TEST notification of clawdstrike-alerting: nothing has happened, nothing is to be done"
 
@@ -41,9 +41,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0 if the provider accepted it, 1 if not, 2 for the configuration.
+    """Exit code 0 if the provider accepted the notification, 1 if not, 2 for the configuration.
 
-    A provider that is configured can be tested even while alerting is not enabled.
+    A configured provider can be tested also while alerting is not enabled.
     """
     config = load_config(args.config)
     section = config.exporters.alerting.sections.get(args.provider)
@@ -80,7 +80,7 @@ def trigger(severity: Severity, now: float) -> Trigger:
 async def _send(provider: Provider, route: str, notification: Notification, timeout: float) -> Answer:
     async with create_session(max_in_flight=1) as session:
         answer = await deliver(HttpSender(session), provider, route, notification, timeout)
-    assert answer is not None  # nothing withholds it
+    assert answer is not None  # nothing here withholds the notification
     return answer
 
 

@@ -1,4 +1,5 @@
-"""``status --config FILE``: one look at everything: who runs, what is not decided, and who has not been told."""
+"""``status --config FILE``: one look at the service: who runs, which events wait, and which alerts nobody was told
+of."""
 
 import argparse
 import time

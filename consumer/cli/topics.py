@@ -1,4 +1,4 @@
-"""``topics create|check|grow --config FILE``: the topics of the service."""
+"""``topics create|check|grow --config FILE``: creates, checks and extends the topics of the service."""
 
 import argparse
 import asyncio
@@ -91,9 +91,9 @@ async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, 
 
 
 def other_than_asked(topic: str, partitions: int | None, asked: int | None) -> str | None:
-    """A sentence that the events topic has another number of partitions than was asked for; None if it has not.
+    """A warning if the events topic has another number of partitions than was asked for; else None.
 
-    ``partitions`` is None where the topic is not there, ``asked`` where nothing was.
+    ``partitions`` is None if the topic does not exist, ``asked`` if no number was asked for.
     """
     if asked is None or partitions is None or partitions == asked:
         return None

@@ -1,4 +1,5 @@
-"""``topics grow --partitions N``: more partitions for the events, and first for what has to have as many."""
+"""``topics grow --partitions N``: adds partitions to the events topic, and first to the topics that must have as
+many."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from providers.errors import UserError
 
 
 def add_grow(actions: Any, partitions: Any) -> argparse.ArgumentParser:
-    """Add the action to those of ``topics``; ``partitions`` is the type of a number of them."""
+    """Add the action to those of ``topics``; ``partitions`` is the argparse type for a number of partitions."""
     parser: argparse.ArgumentParser = actions.add_parser(
         "grow",
         help="give the events topic more partitions, and those that need as many",
@@ -34,7 +35,7 @@ def add_grow(actions: Any, partitions: Any) -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0, also if nothing is left to do; 1 if it failed or the answer was no; 2 for the arguments."""
+    """Exit code 0, also if there is nothing to do; 1 if it failed or the answer was no; 2 for the arguments."""
 
     def topics(config: Config) -> Sequence[str]:
         require_somebody(args)
