@@ -1,4 +1,4 @@
-"""One pipeline in this process, and the stage that may be before it: their clients and members of their groups."""
+"""Runs one pipeline in this process, and the stage that may be before it: their clients and their group members."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,11 +41,11 @@ from providers.provider import Provider
 from providers.rate import Rate
 
 PARTITIONERS = {"auto": None, "murmur2": Partitioner.MURMUR2, "crc32": Partitioner.CRC32}
-"""What ``kafka.partitioner`` can be."""
+"""The values of ``kafka.partitioner``; ``auto`` means that the partitioner is found out."""
 
 
 class PipelineRunner(MemberRunner[Task]):
-    """Keeps one pipeline running. ``stage`` is what stands before it, if its events have to be repartitioned."""
+    """Keeps one pipeline running. ``stage`` runs the stage before it, if its events have to be repartitioned."""
 
     def __init__(
         self,
@@ -70,7 +70,8 @@ class PipelineRunner(MemberRunner[Task]):
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         self._key_watch = KeyWatch(config.kafka.event_key, self._metrics, self._log)
         breaker = config.delivery.circuit_breaker
-        # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
+        # Delivery outlives the members of this process: requests of earlier members count for the rates, and a refused
+        # key stays refused.
         self._delivery = Delivery(
             provider=pipeline.provider,
             sender=sender,
@@ -86,7 +87,7 @@ class PipelineRunner(MemberRunner[Task]):
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
+        """Run until ``stopping`` is set. Raises `InstanceIdTaken` if another process keeps the group instance id."""
         self._delivery.start()
         try:
             async with _running(self._turns):
@@ -114,7 +115,7 @@ class PipelineRunner(MemberRunner[Task]):
             decided=partial(decided_positions, self._clients, pipeline.state_topic, pipeline.input_topic),
             feedback_ends=feedback.high_watermarks,
             is_needed=lambda: any(task.wants_to_know_all for task in self.tasks.values()),
-            grown=consumer._client.force_metadata_update,  # so that the group shares out the new ones at once
+            grown=consumer._client.force_metadata_update,  # so that the group assigns the new partitions at once
             clock=clock,
             log=self._log,
         )
@@ -146,7 +147,7 @@ class PipelineRunner(MemberRunner[Task]):
             topic=pipeline.input_topic,
             group_id=pipeline.group_id,
             follower=pipeline.state_topic,
-            # All that the stage has ever forwarded is for us: where to begin was asked when it began.
+            # All that the stage has forwarded is for this pipeline; ``start_from`` was applied when the stage began.
             start_from=config.kafka.start_from if self.stage is None else "earliest",
             consumer=consumer,
             admin=admin,
@@ -184,7 +185,7 @@ class PipelineRunner(MemberRunner[Task]):
     # what is seen from outside
 
     def health(self) -> PipelineHealth:
-        """How the pipeline is at this moment."""
+        """The health of the pipeline now."""
         health, note = super().health(), self._key_watch.note
         retired = self.pipeline.provider.retired_routes  # nobody is paged through them
         troubles = self._delivery.troubles(self._clock.wall())
@@ -226,7 +227,7 @@ class PipelineRunner(MemberRunner[Task]):
 
 class RepartitionRunner(MemberRunner[Forwarder]):
     """Keeps the repartition stage before one pipeline running. ``partitions`` is how many the pipeline's input has now;
-    it is asked again for each task that is built."""
+    for each task that is built the broker is asked again."""
 
     def __init__(
         self,
@@ -257,7 +258,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
                 admin,
                 topic=stage.pipeline.state_topic,
                 group_id=stage.pipeline.group_id,
-                is_gone=False,  # it goes on behind the stage
+                is_gone=False,  # the pipeline goes on, behind the stage
                 log=self._log,
             ),
             clients=self._clients,
@@ -290,7 +291,8 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         await member.run(stopping, config.delivery.shutdown_grace)
 
     async def _count(self, admin: AIOKafkaAdminClient) -> int:
-        """How many partitions the pipeline's input has. A broker may not have heard yet of those that were added."""
+        """How many partitions the pipeline's input has: the highest number that was ever seen, since a broker may not
+        know yet of partitions that were added."""
         topic = self._stage.pipeline.input_topic
         self._partitions = max(self._partitions, len((await partitions_of(admin, [topic]))[topic]))
         return self._partitions
@@ -327,8 +329,8 @@ async def _running(work: StageProgress | WholeInput | Turns | None) -> AsyncIter
 
 
 def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:
-    """What the configuration says of each route: its own settings or those of another with the same key, else those of
-    ``delivery``, else the provider's."""
+    """The limits of each route by the configuration. A setting comes from the route itself or another route with the
+    same key, else from ``delivery``, else from the provider."""
     delivery = config.delivery
     own: dict[str, RouteSettings] = {}
     for route, given in config.sections[provider.name].routes.items():
