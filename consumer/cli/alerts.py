@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
     show = actions.add_parser("show", help="all that is known of one alert")
     for action in (listing, show):
         action.add_argument("--provider", choices=tuple(PROVIDERS))
-        action.add_argument("--json", action="store_true", help="for programs")
+        action.add_argument("--json", action="store_true", help="print JSON, for programs")
     show.add_argument("dedup_key", metavar="DEDUP_KEY", type=text)
     for action in (listing, show):
         add_config(action)

@@ -47,13 +47,13 @@ def add_filters(parser: Any) -> None:
         "--status",
         action="append",
         choices=[status.value for status in Status],
-        help="only those; can be given several times",
+        help="only alerts with this status; can be given several times",
     )
     parser.add_argument(
         "--severity",
         action="append",
         choices=[severity.label for severity in Severity],
-        help="only those; can be given several times",
+        help="only alerts with this severity; can be given several times",
     )
     for name in ("guard", "tenant"):
         parser.add_argument(
@@ -61,12 +61,12 @@ def add_filters(parser: Any) -> None:
             metavar="NAME",
             action="append",
             type=text,
-            help=f"only those whose event that was told last, or is owed, has this {name}; can be given several times",
+            help=f"only alerts whose owed event, or last told event, has this {name}; can be given several times",
         )
     parser.add_argument(
         "--orphaned",
         action="store_true",
-        help="only those with an incident that nothing can reach, since its key is not configured any more",
+        help="only alerts with an incident that cannot be reached, since its key is not configured any more",
     )
 
 

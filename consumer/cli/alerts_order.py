@@ -49,17 +49,21 @@ def add_actions(actions: Any) -> None:
     for action in (acknowledge, resolve):
         add_config(action, among=_file_among_keys)
         action.add_argument(
-            "dedup_keys", metavar="DEDUP_KEY", type=text, nargs="*", help="of the alerts; nothing is done if one is not"
+            "dedup_keys",
+            metavar="DEDUP_KEY",
+            type=text,
+            nargs="*",
+            help="of the alerts; nothing is done if one does not exist",
         )
-        action.add_argument("--provider", choices=tuple(PROVIDERS), help="only the alerts there")
-        action.add_argument("--by", metavar="NAME", type=text, help="who does it, for the log (default: you)")
+        action.add_argument("--provider", choices=tuple(PROVIDERS), help="only the alerts of this provider")
+        action.add_argument("--by", metavar="NAME", type=text, help="who gives the command, for the log (default: you)")
         action.add_argument(
             "--wait",
             metavar="SECONDS",
             type=_seconds,
-            help="wait so long (30, 90s, 5m) until it is done, and fail if it is not",
+            help="wait at most this long (30, 90s, 5m) until all is done, and fail if it is not",
         )
-        filters = action.add_argument_group("instead of keys", "which alerts are meant; it is shown, and asked")
+        filters = action.add_argument_group("instead of keys", "all alerts that pass; you see them, and are asked")
         add_filters(filters)
         add_arguments(action)
 

@@ -12,7 +12,7 @@ def add_arguments(parser: Any) -> None:
     """Add ``--yes``, ``--dry-run`` and ``--json``, which every command has that asks."""
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
-    parser.add_argument("--json", action="store_true", help="for programs; needs --yes or --dry-run")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs; needs --yes or --dry-run")
 
 
 def require_somebody(args: argparse.Namespace) -> None:

@@ -33,9 +33,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--state",
         action="store_true",
-        help="say also what it would mean for the alerts that are open now, which is read from Kafka",
+        help="also say what it would mean for the open alerts, which are read from Kafka",
     )
-    parser.add_argument("--json", action="store_true", help="with --state: only that, for programs")
+    parser.add_argument("--json", action="store_true", help="with --state: print only its result, as JSON for programs")
     parser.set_defaults(func=main)
 
 

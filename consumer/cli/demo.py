@@ -19,7 +19,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "demo",
-        help="everything on this machine, with a summary that is checked",
+        help="run everything on this machine, and check the result",
         description=(
             "Starts an embedded Kafka broker, a sandbox of the providers and the real service, lets scripted agents "
             "work under the real policy engine, and checks that the sandbox received exactly what the events "
@@ -30,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--seconds", type=_seconds, default=60.0, metavar="N", help="length of the traffic (default 60)"
     )
     parser.add_argument("--keep", action="store_true", help="leave everything running after the summary, until Ctrl-C")
-    parser.add_argument("--open", action="store_true", help="open the page of what people would see in a browser")
+    parser.add_argument("--open", action="store_true", help="open the sandbox's page in a browser")
     parser.add_argument(
         "--bootstrap-servers",
         type=_servers,

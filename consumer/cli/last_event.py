@@ -72,21 +72,19 @@ async def last_event(alert: Alert, template: KeyTemplate, read: ReadRecord) -> L
     except (KafkaError, OSError, TimeoutError) as error:
         return LastEvent(place, None, f"not read: {text_of(error, 'no answer')}")
     if record is None:
-        return LastEvent(place, None, "not there any more: its topic keeps no record for ever")
+        return LastEvent(place, None, "not there any more: its topic no longer has the record")
     try:
         violation = violation_of(record)
     except ValueError:
         violation = None
     if violation is None or template.render(violation) != alert.dedup_key:
-        return LastEvent(
-            place, None, "another event stands there: the topic was made anew, or the key template changed"
-        )
+        return LastEvent(place, None, "another event is there: the topic was made anew, or the key template changed")
     return LastEvent(place, violation)
 
 
 def _why_nowhere(alert: Alert) -> str:
     if alert.told is not None:
-        return "not known: an earlier release has told it"
+        return "not known: an earlier release, which kept no place, has told it"
     if alert.overflow is not None:
         return "dead-lettered, as its route owed too much: see `dlq list`"
     return "not known: it was dead-lettered (`dlq list`), or told through an integration that the alert has left"

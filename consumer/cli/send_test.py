@@ -31,12 +31,12 @@ def add_parser(subparsers: Any) -> None:
         "send-test",
         help="send one real test notification",
         description="Sends one real test notification, which notifies people as a real one would: with the severity "
-        "of min_severity, in an incident or alert of its own. --resolve ends that.",
+        "of min_severity, in an incident or alert of its own. --resolve resolves that.",
     )
     add_config(parser)
     parser.add_argument("--provider", required=True, choices=tuple(PROVIDERS))
     parser.add_argument("--route", default="default", help="as check-config names them, e.g. by_guard:secret_leak")
-    parser.add_argument("--resolve", action="store_true", help="end the test's incident or alert instead")
+    parser.add_argument("--resolve", action="store_true", help="resolve the test's incident or alert instead")
     parser.set_defaults(func=main)
 
 
@@ -90,7 +90,7 @@ def _told(answer: Answer, args: argparse.Namespace) -> str:
         case Accepted() if args.resolve:
             return f"{what}: accepted; {DEDUP_KEY} is resolved"
         case Accepted():
-            return f"{what}: accepted as {DEDUP_KEY}; the same command with --resolve ends it"
+            return f"{what}: accepted as {DEDUP_KEY}; the same command with --resolve resolves it"
         case Rejected(status=status, reason=reason):
             return f"{what}: rejected, HTTP {status}: {reason}"
         case RouteRefused(status=status, reason=reason):

@@ -39,8 +39,8 @@ def add_parser(subparsers: Any) -> None:
         "--partitions",
         metavar="N",
         type=_count,
-        help=f"of the events topic, if it does not exist yet (default {DEFAULT_PARTITIONS}); "
-        "the state topics get as many as that has",
+        help=f"partitions of the events topic, if it does not exist yet (default {DEFAULT_PARTITIONS}); "
+        "the state topics get as many",
     )
     create.add_argument(
         "--replication-factor",
@@ -99,7 +99,7 @@ def other_than_asked(topic: str, partitions: int | None, asked: int | None) -> s
         return None
     what = f"warning: topic {topic} exists with {counted(partitions, 'partition')}, and {asked:,} were asked for"
     if partitions > asked:
-        return f"{what}: Kafka takes none away"
+        return f"{what}: Kafka cannot remove any"
     return f"{what}: `topics grow --partitions {asked}` adds them"
 
 

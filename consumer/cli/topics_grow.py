@@ -23,11 +23,15 @@ def add_grow(actions: Any, partitions: Any) -> argparse.ArgumentParser:
         "grow",
         help="give the events topic more partitions, and those that need as many",
         description="Gives the topics of state and the keyed topics more partitions, then the events topic. The "
-        "service goes on meanwhile. What a run that was ended has left undone, the same command does. Kafka takes no "
-        "partition away again.",
+        "service goes on meanwhile. If the command is interrupted, run it again: it does the rest. Kafka cannot remove "
+        "a partition again.",
     )
     parser.add_argument(
-        "--partitions", metavar="N", type=partitions, required=True, help="how many the events topic is to have"
+        "--partitions",
+        metavar="N",
+        type=partitions,
+        required=True,
+        help="the number of partitions that the events topic gets",
     )
     add_arguments(parser)
     parser.set_defaults(func=main)
@@ -79,7 +83,7 @@ def _sentence(refusal: GrowthRefused, config: Config) -> str:
 
 def _show(planned: Sequence[Growth]) -> None:
     show_table(("TOPIC", "FROM", "TO"), [(growth.topic, growth.now, growth.then) for growth in planned])
-    print("in this order; partitions cannot be taken away again")
+    print("in this order; partitions cannot be removed again")
 
 
 def _tell(growth: Growth) -> None:

@@ -65,7 +65,7 @@ def growths(specs: Sequence[TopicSpec], counts: Mapping[str, int], partitions: i
     if partitions < (fewest := least(specs, counts)):
         topic = next(name for name in _of_one_number(specs) if counts[name] == fewest)
         raise FewerThanNow(
-            f"topic {topic} has {fewest} partitions, and none can be taken away: {fewest} or more are possible"
+            f"topic {topic} has {fewest} partitions, and none can be removed: {fewest} or more are possible"
         )
     then: dict[str, int] = {}
     for spec in specs:
