@@ -1,4 +1,4 @@
-"""From the configuration to pipelines: the one place where settings become parts."""
+"""Builds the pipelines from the configuration. This is the only place where settings become parts."""
 
 from consumer.config import Config, ProviderSection, needs_repartition
 from consumer.events.event import Decoder
@@ -18,7 +18,7 @@ def build_pipelines(config: Config) -> list[Pipeline]:
 
 
 def build_repartition(config: Config, pipeline: Pipeline) -> Repartition | None:
-    """The stage that a pipeline needs before itself; None where the events of a key meet without one."""
+    """The repartition stage before a pipeline; None if all events of a dedup key meet in one partition without it."""
     kafka, name = config.kafka, pipeline.provider.name
     if not needs_repartition(pipeline.template, kafka.event_key):
         return None

@@ -1,4 +1,4 @@
-"""One pipeline in this process, and the stage that may be before it: their clients and members of their groups."""
+"""Runs one pipeline in this process, and the stage that may be before it: their clients and their group members."""
 
 import asyncio
 from collections.abc import Callable
@@ -48,11 +48,11 @@ from providers.rate import Rate
 from state.violation import Violation
 
 PARTITIONERS = {"auto": None, "murmur2": Partitioner.MURMUR2, "crc32": Partitioner.CRC32}
-"""What ``kafka.partitioner`` can be."""
+"""The values of ``kafka.partitioner``; ``auto`` means that the partitioner is found out."""
 
 
 class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
-    """Keeps one pipeline running. ``stage`` is what stands before it, if its events have to be repartitioned."""
+    """Keeps one pipeline running. ``stage`` runs the stage before it, if its events have to be repartitioned."""
 
     def __init__(
         self,
@@ -77,7 +77,8 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         self._key_watch = KeyWatch(config.kafka.event_key, self._metrics, self._log)
         breaker = config.delivery.circuit_breaker
-        # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
+        # Delivery outlives the members of this process: requests of earlier members count for the rates, and a refused
+        # key stays refused.
         self._inspection = self._inspection_of(pipeline.provider, config, sender)
         observer = DeliveryObserver(self._metrics, self._log)
         if self._inspection is not None:
@@ -100,7 +101,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
+        """Run until ``stopping`` is set. Raises `InstanceIdTaken` if another process keeps the group instance id."""
         self._delivery.start()
         try:
             async with AsyncExitStack() as beside:
@@ -131,7 +132,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             decided=partial(decided_positions, self._clients, pipeline.state_topic, pipeline.input_topic),
             feedback_ends=feedback.high_watermarks,
             is_needed=lambda: any(task.work.wants_to_know_all for task in self.tasks.values()),
-            grown=consumer._client.force_metadata_update,  # so that the group shares out the new ones at once
+            grown=consumer._client.force_metadata_update,  # so that the group assigns the new partitions at once
             clock=clock,
             log=self._log,
         )
@@ -238,7 +239,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
     # what is seen from outside
 
     def health(self) -> PipelineHealth:
-        """How the pipeline is at this moment."""
+        """The health of the pipeline now."""
         health, note = super().health(), self._key_watch.note
         retired = self.pipeline.provider.retired_routes  # nobody is paged through them
         troubles = self._delivery.troubles(self._clock.wall())
@@ -283,7 +284,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
 
 class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
     """Keeps the repartition stage before one pipeline running. ``partitions`` is how many the pipeline's input has now;
-    it is asked again for each task that is built."""
+    for each task that is built the broker is asked again."""
 
     def __init__(
         self,
@@ -316,7 +317,7 @@ class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
                 admin,
                 topic=stage.pipeline.state_topic,
                 group_id=stage.pipeline.group_id,
-                is_gone=False,  # it goes on behind the stage
+                is_gone=False,  # the pipeline goes on, behind the stage
                 log=self._log,
             ),
             clients=self._clients,
@@ -352,7 +353,8 @@ class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
         await member.run(stopping, config.delivery.shutdown_grace)
 
     async def _count(self, admin: AIOKafkaAdminClient) -> int:
-        """How many partitions the pipeline's input has. A broker may not have heard yet of those that were added."""
+        """How many partitions the pipeline's input has: the highest number that was ever seen, since a broker may not
+        know yet of partitions that were added."""
         topic = self._stage.pipeline.input_topic
         self._partitions = max(self._partitions, len((await partitions_of(admin, [topic]))[topic]))
         return self._partitions
@@ -380,8 +382,8 @@ def _tells_nothing(change: Violation, size: int) -> None:
 
 
 def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:
-    """What the configuration says of each route: its own settings or those of another with the same key, else those of
-    ``delivery``, else the provider's."""
+    """The limits of each route by the configuration. A setting comes from the route itself or another route with the
+    same key, else from ``delivery``, else from the provider."""
     delivery = config.delivery
     own: dict[str, RouteSettings] = {}
     for route, given in config.sections[provider.name].routes.items():

@@ -44,7 +44,7 @@ from providers.http import HttpSender, create_session
 from providers.pagerduty.webhook_rest import WebhookRest
 
 _SETTLED_SECONDS = 5.0
-"""After the session time-out, or that of a rebalance, by which a group is without members that have died."""
+"""How much longer than the session time-out and the rebalance time-out a group may need to drop dead members."""
 
 
 async def run_service(
@@ -56,10 +56,11 @@ async def run_service(
     quiescent_seconds: float = QUIESCENT_SECONDS,
     dropped_lines: DroppedLines = dict,
 ) -> None:
-    """Run until ``stopping`` is set, then drain and leave. ``dropped_lines`` counts what of the log was not written.
+    """Run until ``stopping`` is set, then drain and leave. ``dropped_lines`` gives the number of log lines that were
+    dropped.
 
-    Raises `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be;
-    `ServerError` if the port is taken; `InstanceIdTaken`.
+    Raises `UnusableFiles` if certificate files cannot be used, `StartupError` if Kafka or its topics are not as they
+    must be, `ServerError` if the port is taken, and `InstanceIdTaken` if another process keeps the group instance id.
     """
     clock = clock or Clock.system()
     pipelines = build_pipelines(config)
@@ -139,7 +140,7 @@ def _stage_runner(
     clock: Clock,
     log: FilteringBoundLogger,
 ) -> RepartitionRunner | None:
-    """The stage before a pipeline, where it needs one."""
+    """Runs the stage before a pipeline; None if it needs none."""
     stage = build_repartition(config, pipeline)
     if stage is None:
         return None
@@ -158,7 +159,7 @@ def _stage_runner(
 def _heartbeats(
     runners: list[PipelineRunner], sender: HttpSender, metrics: Metrics, log: FilteringBoundLogger
 ) -> Iterator[Coroutine[Any, Any, None]]:
-    """The heartbeat of each pipeline whose provider has one."""
+    """The coroutine of the heartbeat of each pipeline whose provider has one."""
     for runner in runners:
         calls = runner.pipeline.provider.heartbeat
         if calls is None:
@@ -183,10 +184,10 @@ def _heartbeats(
 async def _await_topics(
     config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger
 ) -> TopicReport | None:
-    """The topics as they are, once Kafka answers; None if the service is to stop before that.
+    """The topics as they are, once Kafka answers; None if ``stopping`` is set before that.
 
-    Raises `StartupError` if it cannot be waited for, if they are not as they must be, without the right to write dead
-    letters, or while members run that read other topics.
+    Raises `StartupError` if Kafka does not answer in time, if the topics are not as they must be, if the right to write
+    dead letters is missing, or if running members do not agree with this one about the stages.
     """
 
     async def look(admin: AIOKafkaAdminClient) -> tuple[TopicReport, Disagreement]:
@@ -217,8 +218,12 @@ async def _await_topics(
 async def _await_agreement(
     found: Disagreement, config: Config, clients: KafkaClients, log: FilteringBoundLogger
 ) -> Sequence[str]:
-    """In what members that run disagree with this one, of which this was ``found``. One that has died is in its group
-    until its session ends, and a group in a rebalance says nothing, so both are waited for."""
+    """Wait until running members no longer disagree with this one, as they were ``found`` to. Returns a sentence for
+    each disagreement that is left.
+
+    A dead member stays in its group until its session ends, and a group that rebalances gives no members, so both are
+    given time.
+    """
     loop, told = asyncio.get_running_loop(), False
     until = loop.time() + max(config.kafka.session_timeout, config.kafka.rebalance_timeout) + _SETTLED_SECONDS
     while (found.lines or found.unknown) and loop.time() < until:

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event, at most so long. Returns whether it is set."""
+    """Wait for the event, at most ``seconds``. Returns whether it is set."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -19,8 +19,11 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def unless_set(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of the work; None if the event is set before: then the work was cancelled, and has come to its end
-    (cut off at the end of the loop, it would leave clients open). Raises what the work raises."""
+    """The result of the work; None if the event is set before.
+
+    In that case the work is cancelled, and this waits until it has ended: work that is cut off at the end of the event
+    loop would leave clients open. Raises what the work raises.
+    """
     working, asked = asyncio.create_task(work), asyncio.create_task(event.wait())
     try:
         await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)

@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
     show = actions.add_parser("show", help="all that is known of one alert")
     for action in (listing, show):
         add_provider(action)
-        action.add_argument("--json", action="store_true", help="for programs")
+        action.add_argument("--json", action="store_true", help="print JSON, for programs")
     show.add_argument("dedup_key", metavar="DEDUP_KEY", type=text)
     for action in (listing, show, add_compare(actions)):
         add_config(action)
@@ -128,7 +128,7 @@ def _list(args: argparse.Namespace, found: list[Found]) -> int:
 
 
 def _summary(args: argparse.Namespace, meant: Sequence[Found]) -> int:
-    """How many alerts there are of each kind, and no single one."""
+    """Print how many alerts there are of each kind, instead of the alerts."""
     counts = Counter((one.provider, one.alert.highest, one.alert.status) for one in meant)
     rows = [
         {"provider": provider, "severity": severity.label, "status": status.value, "alerts": count}
@@ -163,13 +163,14 @@ async def _show_with_event(
 
 
 def _newest_first(named: Sequence[Found]) -> list[Found]:
-    """The alerts of a dedup key, of which records can have come in several partitions, the one that something was heard
-    of last before the others."""
+    """The alerts of a dedup key (there can be one in each of several partitions), the one first that was decided
+    last."""
     return sorted(named, key=lambda one: (-one.alert.decided, one.partition))
 
 
 def _outlook(pipeline: Pipeline, written: Alert, config: Config) -> Outlook | None:
-    """How what the alert owes goes on by the configuration of today; None if it owes nothing that can be sent."""
+    """How the owed trigger will be sent with the present configuration; None if the alert owes none that can be
+    sent."""
     alert, owed, retry = pipeline.placed(written), written.owed, config.delivery.retry
     if owed is None:
         return None

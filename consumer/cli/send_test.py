@@ -1,4 +1,4 @@
-"""``send-test --config FILE --provider P``: one real test notification, or the end of it."""
+"""``send-test --config FILE --provider P``: sends one real test notification, or resolves it."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ from providers.verification import AlwaysVerified
 from state.violation import Severity, Violation
 
 DEDUP_KEY: Final = "clawdstrike-alerting:test"
-"""Of the test; sent again it is the same incident."""
+"""The dedup key of the test notification; it is fixed, so that a second test updates the same incident."""
 
 _REASON: Final = "TEST notification of clawdstrike-alerting: nothing has happened, nothing is to be done"
 
@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
         "send-test",
         help="send one real test notification",
         description="Sends one real test notification, which notifies people as a real one would: with the severity "
-        "of min_severity, in an incident or alert of its own. --resolve ends that.",
+        "of min_severity, in an incident or alert of its own. --resolve resolves that.",
     )
     add_config(parser)
     add_provider(parser, required=True)
@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="look whether an incident is there, and what stands in the way if not; needs pagerduty.rest_token",
     )
-    parser.add_argument("--resolve", action="store_true", help="end the test's incident or alert instead")
+    parser.add_argument("--resolve", action="store_true", help="resolve the test's incident or alert instead")
     parser.set_defaults(func=main)
 
 
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     """Exit code 0 if the provider accepted it, and with ``--verify`` if people can see it; 1 if not, 2 for the
     configuration.
 
-    A provider that is configured can be tested even while alerting is not enabled.
+    A configured provider can be tested also while alerting is not enabled.
     """
     config = load_config(args.config)
     section = config.exporters.alerting.sections.get(args.provider)

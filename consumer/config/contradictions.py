@@ -1,6 +1,6 @@
-"""Filters that contradict each other: what can never alert, though it is named as if it could.
+"""Finds filters that contradict each other: guards or event types that are included but can never alert.
 
-Where nothing at all can alert that is a mistake; else it is worth a warning.
+If no event at all can alert, the configuration is wrong; otherwise a warning is enough.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,7 +16,7 @@ _ALERTING = "exporters.alerting"
 
 
 def why_nothing_alerts(alerting: "AlertingConfig") -> str | None:
-    """Why these filters let no event alert, whatever it is; None if they let some."""
+    """Why no event can pass these filters; None if some events can."""
     for what, include, exclude in _lists(alerting):
         if include and set(include) <= set(exclude):
             return f"nothing can ever alert: each of include_{what} is in exclude_{what}, too"
@@ -24,8 +24,8 @@ def why_nothing_alerts(alerting: "AlertingConfig") -> str | None:
 
 
 def without_effect(config: "Config") -> Sequence[str]:
-    """What of a configuration has no meaning here, or no effect beside the rest of it: a sentence for each, which names
-    the setting."""
+    """A sentence for each setting that has no meaning here, or no effect because of other settings. It names the
+    setting."""
     return [*config.notes, *INSTALLED.refused, *_never_alerts(config.exporters.alerting), *_never_taken(config)]
 
 

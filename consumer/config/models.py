@@ -1,7 +1,7 @@
 """The whole configuration (design section 11), and the ``exporters.alerting`` section.
 
-A provider's own settings are declared beside the provider; here they get what the pipeline needs: which events are the
-same problem, and when a problem is over.
+A provider's own settings are declared beside the provider. This module adds the settings of the pipeline: which events
+are the same problem, and when a problem is over.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -65,7 +65,7 @@ class Deduplication(Settings):
 
 
 class EventRule(Settings):
-    """An event that ends alerts: what is given must be equal, what is None is not asked."""
+    """An event that ends alerts: the fields that are given must be equal; a field that is None is ignored."""
 
     event_type: NonEmpty | None = None
     guard: NonEmpty | None = None
@@ -79,7 +79,7 @@ class EventRule(Settings):
 
 
 class AutoResolve(Settings):
-    """When a problem is over: quiet for ``after_minutes``, the session's end, or an event that says so.
+    """When a problem is over: no event for ``after_minutes``, the session's end, or an event of ``on_events``.
 
     ``enabled: false`` switches off all three.
     """
@@ -91,7 +91,10 @@ class AutoResolve(Settings):
 
 
 def _check_routes(settings: Mapping[str, RouteSettings], keys: Mapping[str, str]) -> None:
-    """Raises ValueError for settings of a route that is not there, and for two rates of one of ``keys`` (by route)."""
+    """Check the settings of routes; ``keys`` has the key of each route.
+
+    Raises ValueError for settings of a route that does not exist, and for two rates of one key.
+    """
     for route in settings:
         if route not in keys:
             raise ValueError(f"routes: there is no route {route}, only {', '.join(keys)}")
@@ -137,7 +140,7 @@ def _contained(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
 
 
 def _section_of(settings: type[PipelineSettings]) -> type[ProviderSection]:
-    """The section of a provider with these settings."""
+    """The type of the section of a provider that has these settings."""
     name = settings.__name__.removesuffix("Settings")
     KeyTemplate.parse(settings.default_key_template)
     deduplication = create_model(
@@ -146,7 +149,7 @@ def _section_of(settings: type[PipelineSettings]) -> type[ProviderSection]:
         __doc__=Deduplication.__doc__,
         key_template=(KeyTemplateText, settings.default_key_template),
     )
-    bases: Any = (settings, ProviderSection)  # whose defaults the former's go before
+    bases: Any = (settings, ProviderSection)  # the defaults of the first win
     section = create_model(
         f"{name}Section",
         __base__=bases,
@@ -157,8 +160,8 @@ def _section_of(settings: type[PipelineSettings]) -> type[ProviderSection]:
 
 
 class AlertingConfig(Settings):
-    """``exporters.alerting``: which events are alertable, and who is told. Exclude lists beat include lists;
-    an empty include list is all."""
+    """``exporters.alerting``: which events are alertable, and who is notified. Exclude lists beat include lists;
+    an empty include list means all."""
 
     enabled: bool = True
     min_severity: MinSeverity = Severity.HIGH
@@ -221,7 +224,7 @@ else:
 
 
 class Exporters(Settings):
-    """``exporters``: of the engine's exporters, alerting is the one that is ours."""
+    """``exporters``: of the engine's exporters, only ``alerting`` concerns this service."""
 
     alerting: WithProviders = WithProviders()
 
@@ -249,11 +252,11 @@ class Config(Settings):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What of its file has no meaning here: a sentence for each setting, which names it."""
+        """A sentence for each setting of the file that has no meaning here; it names the setting."""
         return self._notes
 
     def take_notes(self, notes: Iterable[str]) -> None:
-        """Say so of these."""
+        """Set `notes`."""
         self._notes = tuple(notes)
 
     @property
@@ -269,12 +272,12 @@ class Config(Settings):
 
 
 def secrets_of(config: BaseModel) -> frozenset[str]:
-    """Every secret value in the configuration, or in a part of it: what must not be seen anywhere."""
+    """Every secret value in the configuration, or in a part of it. None of them may be shown anywhere."""
     return frozenset(secret for _, secret in _secrets_in(config, ()) if secret)
 
 
 def short_secrets(config: BaseModel) -> Sequence[str]:
-    """The paths of secrets that are too short to be taken out of the log wherever they stand (`providers.masking`)."""
+    """The paths of secrets that are too short to be masked wherever they occur in the log (`providers.masking`)."""
     return [".".join(path) for path, secret in _secrets_in(config, ()) if 0 < len(secret) < SHORTEST]
 
 

@@ -1,8 +1,9 @@
-"""From a record to an event (design section 4).
+"""Decodes a record into an event (design section 4).
 
-Most events concern nobody, so decoding has two steps. The *gate* reads four fields, and nothing else of the JSON; an
-event that by these neither may alert nor ends an alert is done. Only the others, and those that the gate cannot read,
-are parsed and validated in full. What fails is poison: a value that says what is wrong and where, never an exception.
+Most events concern nobody, so decoding has two steps. The *gate* reads four fields of the JSON, and nothing else. If
+these fields show that an event neither may alert nor ends an alert, the event is done. Only the other events, and those
+that the gate cannot read, are parsed and validated in full. A record that fails is poison: the result is then a value
+that says what is wrong and where; no exception is raised.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,14 +34,15 @@ class Tombstone(Enum):
 
 
 TOMBSTONE: Final = Tombstone.TOMBSTONE
-"""What a record without a value decodes to: skipped and counted."""
+"""The result of decoding a record without a value, which is skipped and counted."""
 
 
 class SecurityEvent:
     """A validated event that is alertable, or ends alerts, or both; or one that was allowed and is told as a change.
 
-    ``time`` is the event's own timestamp in seconds since the epoch. What the event lacks is None. Treat it as frozen;
-    it is a plain class because it is made for every alertable event, and a frozen dataclass takes four times as long.
+    ``time`` is the event's own timestamp in seconds since the epoch. A field that the event lacks is None. Treat it as
+    frozen: it is a plain class only because one is made for every alertable event, and making a frozen dataclass takes
+    four times as long.
     """
 
     __slots__ = (
@@ -105,12 +107,12 @@ class SecurityEvent:
 
     @property
     def resource_type(self) -> str:
-        """What kind of thing the action was about."""
+        """The type of the resource that the action was about."""
         return self._event.resource.type
 
     @property
     def resource_name(self) -> str:
-        """What the action was about."""
+        """The name of the resource that the action was about."""
         return self._event.resource.name
 
     @property
@@ -124,14 +126,14 @@ class SecurityEvent:
         return self._event.labels or {}
 
     def violation(self) -> Violation:
-        """The facts that a notification is made of; put together when they are first asked for, as most never are."""
+        """The facts that a notification is made of. Built at the first call, since most events never need them."""
         if self._violation is None:
             self._violation = _violation(self._event)
         return self._violation
 
 
 class InputRecord(Protocol):
-    """What decoding reads of a record: aiokafka's ``ConsumerRecord`` or our ``Record``."""
+    """The parts of a record that decoding reads: of aiokafka's ``ConsumerRecord`` or our ``Record``."""
 
     @property
     def key(self) -> bytes | None: ...
@@ -170,14 +172,16 @@ class Decoder:
         self._read_gate: Callable[[bytes], Gate | Poison] = read_category_gate if changes else read_gate
 
     def decode(self, record: InputRecord) -> SecurityEvent | Poison | Tombstone | None:
-        """What the record says; None if it concerns nobody (by far the most). Raises nothing, whatever the bytes."""
+        """The event in the record; None if it concerns nobody, as by far the most do. Raises nothing, whatever the
+        bytes.
+        """
         value = record.value
         if value is None:
             return TOMBSTONE
         size = size_of(record.key, value, record.headers) if record.headers else len(value) + len(record.key or b"")
         if size > self._max_event_bytes:
             return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
-        if record.headers or value.startswith(b"\0"):  # most are what they seem
+        if record.headers or value.startswith(b"\0"):  # most records have neither, and cannot be wrapped
             inner = unwrapped(value, record.headers)
             if isinstance(inner, Poison):
                 return inner
@@ -202,7 +206,7 @@ class Decoder:
         if isinstance(found, Poison):
             return found
         event, time = found
-        # Of a valid event the severity is a known one.
+        # The severity of a valid event is always a known one.
         is_change = decision.allowed and self._is_change(gate)
         return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends, is_change)
 

@@ -53,7 +53,7 @@ async def test_one_incident_that_says_it_is_a_test_and_its_end(
 ) -> None:
     assert await _send(config, "--provider", provider) == 0
     assert capsys.readouterr().out == (
-        f"{provider}, route default: accepted as {send_test.DEDUP_KEY}; the same command with --resolve ends it\n"
+        f"{provider}, route default: accepted as {send_test.DEDUP_KEY}; the same command with --resolve resolves it\n"
     )
     (incident,) = sandbox.open_incidents()
     assert (incident.provider, incident.dedup_key) == (provider, "clawdstrike-alerting:test")
