@@ -439,7 +439,7 @@ def test_the_environment_names_the_proxy(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("statuses", "urls", "expected"),
     [
-        ([202, 202, 202], ["alerts", "priority", "notes"], Accepted()),
+        ([202, 202, 202, 202], ["alerts", "priority", "tags", "notes"], Accepted()),
         ([202, 503], ["alerts", "priority"], Unavailable(503, "HTTP 503")),
         ([422], ["alerts"], Rejected(422, "HTTP 422")),
     ],
