@@ -111,7 +111,8 @@ def test_what_has_no_effect_beside_the_rest_is_a_warning(tmp_path: Path, capsys:
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.name)
 def test_everything_in_our_examples_has_an_effect(file: Path) -> None:
     keys = ("PAGERDUTY_ROUTING_KEY", "PAGERDUTY_DEFAULT_KEY", "PAGERDUTY_DLP_KEY", "PAGERDUTY_NETWORK_KEY")
-    environ = dict.fromkeys((*keys, "PAGERDUTY_ACME_KEY"), "a" * 32) | {"OPSGENIE_API_KEY": "0f1e2d3c-key"}
+    more = ("PAGERDUTY_ACME_KEY", "PAGERDUTY_ONCALL_KEY", "PAGERDUTY_REST_TOKEN")
+    environ = dict.fromkeys((*keys, *more), "a" * 32) | {"OPSGENIE_API_KEY": "0f1e2d3c-key"}
     assert without_effect(load_config(file, environ)) == []
 
 
