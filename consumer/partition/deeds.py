@@ -172,7 +172,7 @@ class TaskDeeds:
         Within one partition, what comes later is later. Where homes have moved it may not be: then an end ends nothing
         that has occurred after it.
         """
-        return self.moving.elsewhere is None or alert.last_seen <= end.at
+        return self.moving.elsewhere is None or alert.last_seen < end.at
 
     def end_quiet(self, alert: Alert) -> None:
         """The alert is over, for nothing has occurred for long enough."""
