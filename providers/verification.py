@@ -17,7 +17,10 @@ FIRST_WAIT: Final = 0.5
 """Seconds between the first two questions; between two of them twice as long as before that."""
 
 LONGEST_WAIT: Final = 2.0
-"""Seconds. A task that closes waits for a question's turn, so it must not be long."""
+"""Seconds between two questions. A task that closes waits for it, and for the answer to one, so they are short."""
+
+ANSWER_SECONDS: Final = 5.0
+"""How long the answer to one question is waited for."""
 
 
 class Verifier(Protocol):
@@ -86,7 +89,7 @@ async def _verdict(
     while (left := until - clock()) > 0 and await verifier.may_ask(left) and (left := until - clock()) > 0:
         if not verifier.wants(verify):
             return None
-        answer = await sender.send(question, _read_of(question), left)
+        answer = await sender.send(question, _read_of(question), min(left, ANSWER_SECONDS))
         verifier.heard(answer)
         match answer:
             case Accepted(unverified=unverified):
