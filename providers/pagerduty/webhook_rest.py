@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from providers.answer import Accepted, Answer, Rejected
 from providers.classification import Reasons, accepted, classify_status, json_object
 from providers.notify import Sender
+from providers.pagerduty.rest import LARGEST_ANSWER
 from providers.provider import Request
 from providers.webhook import LookupFailed
 
@@ -93,7 +94,9 @@ class WebhookRest:
             return classify_status(status, headers, self._reasons.read(status, body), 0.0)
 
         url = f"{self._base}{path}{'?' if query else ''}{urlencode(query or {})}"
-        answer = await self._sender.send(Request(method, url, headers=self._headers), classify, self._timeout)
+        answer = await self._sender.send(
+            Request(method, url, headers=self._headers, largest_answer=LARGEST_ANSWER), classify, self._timeout
+        )
         if isinstance(answer, Rejected) and answer.status == _NO_SUCH_THING and method == "GET":
             return {}
         if not isinstance(answer, Accepted):
