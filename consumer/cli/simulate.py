@@ -190,7 +190,7 @@ def _only(comparison: Comparison) -> Any:
 def _comparisons(args: argparse.Namespace, config: Config) -> dict[str, Comparison]:
     new = _versions(config)
     old = {} if args.against is None else _versions(load_config(args.against))
-    names = [name for name in PROVIDERS if name in new or name in old]
+    names = list(dict.fromkeys((*new, *old)))
     if args.provider is not None:
         if args.provider not in names:
             raise UsageError(f"exporters.alerting.{args.provider}: is not configured")

@@ -109,7 +109,8 @@ class ConfiguredProvider:
         one."""
         match notification:
             case Trigger():
-                call = self._update if notification.again else self._trigger
+                # What the provider may not have any more cannot be updated there.
+                call = self._update if notification.again and not notification.reopens else self._trigger
             case Acknowledge():
                 call = self._acknowledge
             case Resolve():

@@ -63,7 +63,7 @@ class WebhookRest:
             url = method.get("url") if isinstance(method, dict) else None
             if not isinstance(method, dict) or not isinstance(url, str) or not isinstance(id, str):
                 continue
-            if urlsplit(url).path.endswith(path):
+            if _path_of(url).endswith(path):
                 is_disabled = method.get("temporarily_disabled") is True or one.get("active") is False
                 found.append(Subscription(id, url, is_disabled))
         return found
@@ -105,3 +105,11 @@ class WebhookRest:
         if found is None:
             raise LookupFailed(f"{method} {path}: the answer cannot be read")
         return found
+
+
+def _path_of(url: str) -> str:
+    """The path of an address that somebody has given PagerDuty; empty if it is no address."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
