@@ -167,8 +167,10 @@ def test_a_provider_that_the_configuration_describes_is_simulated(
     described = {"address": "https://pager.example/", "trigger": call, "resolve": call}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"exporters": {"alerting": {"http": {"pager": described}}}}))
-    assert main(["simulate", "--config", str(path), "--input", day(tmp_path, A_DAY), "--fail-on", "pages>0"]) == 1
-    assert "pager" in capsys.readouterr().out
+    arguments = ["simulate", "--config", str(path), "--input", day(tmp_path, A_DAY), "--fail-on", "pages>0"]
+    for named in ([], ["--provider", "pager"]):
+        assert main([*arguments, *named]) == 1
+        assert "pager" in capsys.readouterr().out
 
 
 def test_a_bound_fails_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
