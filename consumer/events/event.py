@@ -166,7 +166,8 @@ class Decoder:
         self._reason = filter.reason
         self.ignored = dict.fromkeys(IGNORED, 0)
         """How many events concerned nobody, by reason."""
-        self._end_of: Callable[[str, str, bool], End | None] | None = ends.end_of if ends else None
+        ends = ends or EndRules()
+        self._end_of, self._ending = ends.end_of, ends.event_types
         self._max_event_bytes = max_event_bytes
         self._changes = frozenset(changes)
         self._read_gate: Callable[[bytes], Gate | Poison] = read_category_gate if changes else read_gate
@@ -175,14 +176,14 @@ class Decoder:
         """The event in the record; None if it concerns nobody, as by far the most do. Raises nothing, whatever the
         bytes.
         """
-        value = record.value
+        value, headers = record.value, record.headers
         if value is None:
             return TOMBSTONE
-        size = size_of(record.key, value, record.headers) if record.headers else len(value) + len(record.key or b"")
+        size = size_of(record.key, value, headers) if headers else len(value) + len(record.key or b"")
         if size > self._max_event_bytes:
             return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
-        if record.headers or value.startswith(b"\0"):  # most records have neither, and cannot be wrapped
-            inner = unwrapped(value, record.headers)
+        if headers or value[:1] == b"\0":  # most records have neither, and cannot be wrapped
+            inner = unwrapped(value, headers)
             if isinstance(inner, Poison):
                 return inner
             value = inner
@@ -190,24 +191,26 @@ class Decoder:
         if isinstance(gate, Poison):
             return gate
         event_type, decision = gate.event_type, gate.decision
-        severity = SEVERITY_BY_LABEL.get(decision.severity)
+        allowed = decision.allowed
         reason: str | None = "allowed"
-        if not decision.allowed:
+        if not allowed:
+            severity = SEVERITY_BY_LABEL.get(decision.severity)
             if severity is None:
                 return unknown_severity(value)
             reason = self._reason(severity, decision.guard, event_type)
-        end_of = self._end_of
-        ends = end_of(event_type, decision.guard, decision.allowed) if end_of is not None else None
+        ends = None
+        if self._ending is None or event_type in self._ending:
+            ends = self._end_of(event_type, decision.guard, allowed)
         if reason is not None and ends is None:
             self.ignored[reason] += 1
-            return self._change(gate, value) if self._changes and decision.allowed else None
+            return self._change(gate, value) if self._changes and allowed else None
 
         found = read_event(value)
         if isinstance(found, Poison):
             return found
         event, time = found
         # The severity of a valid event is always a known one.
-        is_change = decision.allowed and self._is_change(gate)
+        is_change = allowed and self._is_change(gate)
         return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends, is_change)
 
     def _is_change(self, gate: Gate) -> bool:

@@ -91,6 +91,15 @@ class EndRules:
         """Whether any event can end an alert."""
         return self.on_session_end or bool(self.on_events)
 
+    @property
+    def event_types(self) -> frozenset[str] | None:
+        """The only event types with which an event can end something; None if one with any type can."""
+        of_rules = [rule.event_type for rule in self.on_events]
+        given = [event_type for event_type in of_rules if event_type is not None]
+        if len(given) < len(of_rules):
+            return None
+        return frozenset([*given, SESSION_END] if self.on_session_end else given)
+
     def end_of(self, event_type: str, guard: str, allowed: bool) -> End | None:
         """What an event with these gate fields ends, whether the action was allowed or denied; None if nothing.
 

@@ -1,6 +1,8 @@
 """Which events concern a pipeline (design sections 4 and 8)."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consumer.events.filter import End, EndRule, EndRules, Filter
 from state.violation import Severity
@@ -77,3 +79,27 @@ def test_end_rules_know_whether_there_are_any() -> None:
     assert not EndRules()
     assert EndRules(on_session_end=True)
     assert EndRules(on_events=[EndRule(guard="posture")])
+
+
+_TYPES = st.sampled_from(["session_end", "session_start", "policy_allow", "guard_warn"])
+_RULES = st.builds(
+    EndRule,
+    event_type=st.none() | _TYPES,
+    guard=st.none() | st.sampled_from(["posture", "engine"]),
+    allowed=st.booleans(),
+)
+
+
+@given(on_session_end=st.booleans(), on_events=st.lists(_RULES, max_size=3), event_type=_TYPES)
+def test_an_event_type_that_no_rule_names_ends_nothing(
+    on_session_end: bool, on_events: list[EndRule], event_type: str
+) -> None:
+    rules = EndRules(on_session_end, on_events)
+    can_end = any(
+        rules.end_of(event_type, guard, allowed) is not None
+        for guard in ("posture", "engine", "another")
+        for allowed in (True, False)
+    )
+    assert (rules.event_types is None or event_type in rules.event_types) or not can_end
+    if rules.event_types is not None and event_type in rules.event_types:
+        assert can_end, "an event type is asked about without need"
