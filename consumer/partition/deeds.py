@@ -30,7 +30,7 @@ from consumer.partition.owned import OwnedPartition
 from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Elsewhere
-from state.alert import Alert, Ending
+from state.alert import Alert, Ending, Status
 from state.endings import end_alert
 from state.remembered_ends import End
 from state.store import Store
@@ -277,8 +277,11 @@ class TaskDeeds:
             self.moving.ended(End(command.dedup_key, at))
 
     def changed_by_feedback(self, alert: Alert) -> None:
-        """An operator has acknowledged the alert, or said that it is over: what is owed of that may leave."""
+        """An operator has acknowledged the alert, or somebody has said that it is over: what is owed of that may
+        leave. What is over at the provider was told just now, perhaps, and may land yet: its resolve goes behind it."""
         self.urge()
+        if alert.status is Status.RESOLVING and alert.ended_by is Ending.PROVIDER:
+            self.outbox.may_land_yet(alert.dedup_key)
         self.outbox.owes(alert)
 
     def ended_by_feedback(self, dedup_key: str) -> None:
