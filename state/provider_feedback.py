@@ -40,8 +40,8 @@ _CHANGES = frozenset({What.ACKNOWLEDGED, What.UNACKNOWLEDGED, What.RESOLVED, Wha
 class Happened(Struct, frozen=True, gc=False):
     """One thing that has happened at the provider, ``at`` a time by its clock, in seconds since the epoch.
 
-    ``incident`` is the provider's id of the incident, and ``opened`` is when that was opened, by the same clock; each is
-    None if the provider did not say. ``by_integration``: a program did it through the provider's API for events, as
+    ``incident`` is the provider's id of the incident, and ``opened`` is when that was opened, by the same clock; each
+    is None if the provider did not say. ``by_integration``: a program did it through the provider's API for events, as
     this service does, and no person.
     """
 

@@ -59,7 +59,15 @@ OWED = st.builds(
     last_status=st.none() | st.integers(100, 599),
     last_error=st.none() | TEXT,
 )
-TOLD = st.builds(Told, SEVERITIES, TIMES, st.none() | TIMES, st.none() | OFFSETS, st.none() | st.integers(0, 10**9), st.none() | TIMES)
+TOLD = st.builds(
+    Told,
+    SEVERITIES,
+    TIMES,
+    st.none() | TIMES,
+    st.none() | OFFSETS,
+    st.none() | st.integers(0, 10**9),
+    st.none() | TIMES,
+)
 ALERTS = st.builds(
     Alert,
     dedup_key=TEXT.filter(bool),
