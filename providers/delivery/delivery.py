@@ -20,6 +20,7 @@ from weakref import WeakSet
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.breaker import Breaker, BreakerSettings
+from providers.delivery.follow_ups import FollowUps
 from providers.delivery.integration import Alert, Integration, Owed, Suspect
 from providers.delivery.limiter import KeyLimiter
 from providers.delivery.outage import Condition, Failure, RouteTrouble
@@ -27,6 +28,7 @@ from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.places import Place, Places
 from providers.delivery.queue import Entry
 from providers.delivery.verifying import MORE_TO_SAY, Verifying
+from providers.notification import Resolve
 from providers.notify import NO_SUCH_ALERT, Sender, check, deliver
 from providers.provider import Provider
 from providers.rate import Rate
@@ -130,6 +132,9 @@ class Delivery:
         self._where: dict[Outbox, Pieces[str, Integration]] = {}
         self._on_the_wire: dict[Alert, asyncio.Task[Answer | None]] = {}
         self._verifying: dict[Alert, Verifying] = {}
+        self._follow_ups = FollowUps(
+            sender, provider, timeout, backoff, self._may_follow_up, observer.follow_up_rejected
+        )
         self._places = Places(max_in_flight, len(self._integrations), self._place_is_free)
         self._checks: set[asyncio.Task[None]] = set()
         self._timers: dict[Integration, asyncio.TimerHandle] = {}
@@ -251,6 +256,7 @@ class Delivery:
         where = self._where.pop(outbox, None)
         queues = [queue for integration in self._integrations if (queue := integration.forget(outbox)) is not None]
         self._free(chain(where.taken() if where is not None else (), *(queue.emptied() for queue in queues)))
+        self._follow_ups.forget(outbox)
         mine = [task for (owner, _), task in self._on_the_wire.items() if owner is outbox]
         if mine and grace > 0:
             await asyncio.wait(mine, timeout=grace)
@@ -276,6 +282,7 @@ class Delivery:
         tasks = [*self._on_the_wire.values(), *self._checks]
         for task in tasks:
             task.cancel()
+        await self._follow_ups.close()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -413,6 +420,8 @@ class Delivery:
             dispatch = entry.outbox.take(entry.dedup_key, entry.pending.route)
         if dispatch is None:
             return
+        if isinstance(dispatch.notification, Resolve):
+            self._follow_ups.drop(alert)
         integration.started(entry, self._clock())
         place = self._places.take(integration, entry)
         task = asyncio.create_task(self._deliver(integration, entry.outbox, dispatch, place))
@@ -469,7 +478,12 @@ class Delivery:
             partial(self._heard, integration),
             partial(self._observer.follow_up_rejected, dispatch),
             Verifying(integration.questions, begin_to_ask, end_to_ask, take_token, heard),
+            partial(self._follow_ups.take, (outbox, dispatch.dedup_key), dispatch),
         )
+
+    def _may_follow_up(self, alert: Alert) -> bool:
+        """Whether follow-ups of the alert at an API beside may be made now."""
+        return self._may_send() and alert not in self._on_the_wire
 
     def _heard(self, integration: Integration, answer: Answer) -> None:
         """Tell the limiter of an answer other than 429; a request without an answer does not count."""
