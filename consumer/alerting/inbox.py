@@ -32,6 +32,9 @@ MOVES_CAPACITY = 5_000
 _AT_A_TIME = 25
 """Records that are taken before others have their turn."""
 
+_LOOKED_AT = CAPACITY
+"""Records behind one that waits for its event that are looked at for others that will."""
+
 
 class Deeds(Protocol):
     """What a task does about feedback, and what it is asked before."""
@@ -80,6 +83,10 @@ class Deeds(Protocol):
 
     def told_event(self, alert: Alert) -> Record | None:
         """The record of the event that the alert's provider was told last; None until it is read."""
+        ...
+
+    def will_ask_for_told_event(self, alert: Alert) -> None:
+        """That record is asked for soon, perhaps: it can be read together with others."""
         ...
 
     def owes_again(self, alert: Alert) -> None:
@@ -264,6 +271,7 @@ class TaskInbox:
                 return True
             case TellAgain(is_repeat):
                 if (record := self._deeds.told_event(alert)) is None:
+                    self._look_ahead()
                     return False
                 after: Alert | None = told_again(alert, it, record, is_repeat, self._clock.wall())
             case Applied(after):
@@ -280,6 +288,15 @@ class TaskInbox:
         else:
             self._deeds.changed_by_feedback(after)
         return True
+
+    def _look_ahead(self) -> None:
+        """Have read at once what is needed soon: somebody may have resolved very many at the provider."""
+        for feedback in self._orders.behind(_LOOKED_AT):
+            alert = self._store.get(feedback.dedup_key) if isinstance(feedback, FromProvider) else None
+            if alert is None or not isinstance(feedback, FromProvider):
+                continue
+            if isinstance(happened(alert, feedback.it, self._pipeline.timeout_seconds), TellAgain):
+                self._deeds.will_ask_for_told_event(alert)
 
     def _replay(self, replay: Replay) -> None:
         record = replay.record

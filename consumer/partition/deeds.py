@@ -25,7 +25,7 @@ from consumer.decisions import (
 from consumer.dlq.dead_letter import Stage
 from consumer.feedback.records import Command, Kind, Replay
 from consumer.homes.moving import Moving
-from consumer.kafka.reading import read_record
+from consumer.kafka.reading import read_records
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
@@ -89,7 +89,7 @@ class TaskDeeds:
             settled=lambda: self.inbox.work(),
             voice=self.moving,
         )
-        read_back = context.read_record or partial(read_record, context.clients)
+        read_back = context.read_records or partial(read_records, context.clients)
         self.recall = Recall(read_back, context.pipeline.template, context.pipeline.input_topic, log)
         self.inbox = TaskInbox(
             pipeline=context.pipeline,
@@ -309,6 +309,10 @@ class TaskDeeds:
         if record is None:
             self.urge()
         return record
+
+    def will_ask_for_told_event(self, alert: Alert) -> None:
+        """It is read together with one that is asked for."""
+        self.recall.want(alert)
 
     def owes_again(self, alert: Alert) -> None:
         """The provider has ended the alert's incident, and the alert owes its trigger again."""

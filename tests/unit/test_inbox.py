@@ -49,6 +49,7 @@ class World:
         self.commands: list[Command] = []
         self.closed: list[str] = []
         self.again: list[Alert] = []
+        self.asked_soon: list[str] = []
         self.event_there: Record | None = None
         self.has_room = self.is_running = self.all_known = True
         pipeline: Any = SimpleNamespace(
@@ -101,6 +102,9 @@ class World:
 
     def told_event(self, alert: Alert) -> Record | None:
         return self.event_there
+
+    def will_ask_for_told_event(self, alert: Alert) -> None:
+        self.asked_soon.append(alert.dedup_key)
 
     def owes_again(self, alert: Alert) -> None:
         self.again.append(alert)
@@ -469,3 +473,15 @@ def test_the_event_that_is_told_again_is_waited_for() -> None:
     assert (again.owed.record, again.owed.repeat) == (record, True)
     assert world.alert("a") is again
     assert world.inbox.positions == {0: 1}
+
+
+def test_with_an_event_that_is_told_again_those_that_are_needed_soon_are_asked_for() -> None:
+    world = World()
+    for dedup_key in "abcde":
+        told_at(world, dedup_key)
+    world.hand(
+        *(from_provider(What.RESOLVED, "a", at=5.0), from_provider(What.RESOLVED, "unknown", at=5.0), command("b")),
+        *(from_provider(What.RESOLVED, "c", at=5.0), from_provider(What.ACKNOWLEDGED, "d", at=5.0)),
+        *(from_provider(What.RESOLVED, "e", at=500.0), from_provider(What.RESOLVED, "b", at=5.0)),
+    )
+    assert world.asked_soon == ["c", "b"]
