@@ -241,6 +241,7 @@ class TaskDeeds:
             self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
         self.urge()
         self.outbox.taken_over(alert)
+        self.inbox.taken_over(alert.dedup_key)
 
     def is_busy(self, dedup_key: str) -> bool:
         """Whether a request about the alert is on the wire."""
