@@ -39,6 +39,7 @@ from consumer.waiting import unless_set
 from consumer.webhooks.app import PATH
 from consumer.webhooks.service import PAGERDUTY, feedback_producers, pagerduty_rest, taking_webhooks
 from consumer.webhooks.subscriptions import SubscriptionWatch
+from providers.delivery.places import QUESTIONS
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
 from providers.pagerduty.webhook_rest import WebhookRest
@@ -73,7 +74,8 @@ async def run_service(
     steps = Counter(f"{PREFIX}_clock_steps", "Steps of the host's clock by more than 30 s", registry=registry)
     metrics = Metrics(registry)
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(create_session(config.delivery.max_in_flight * len(pipelines)))
+        requests = (config.delivery.max_in_flight + QUESTIONS) * len(pipelines)
+        session = await stack.enter_async_context(create_session(requests))
         sender = HttpSender(session)
         pipeline_runners = [
             PipelineRunner(

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Final
 
-from providers.answer import Accepted, Answer, Rejected, Unavailable
+from providers.answer import Accepted, Answer, Rejected, Throttled, Unavailable
 from providers.contained import ProviderFault, containing
 from providers.notification import Notification
 from providers.provider import Classify, Provider, Request
 from providers.sender import Sender
 from providers.verification import Verifier, verdict
 
-__all__ = ["NO_SUCH_ALERT", "Classify", "Sender", "ask", "check", "deliver"]
+__all__ = ["NO_SUCH_ALERT", "Classify", "Sender", "ask", "check", "deliver", "failure_of", "followers_of"]
 
 NO_SUCH_ALERT: Final = 404
 
@@ -28,6 +29,7 @@ async def deliver(
     answered: Callable[[Answer], None] = lambda answer: None,
     follow_up_rejected: Callable[[Rejected], None] = lambda answer: None,
     verifier: Verifier | None = None,
+    beside: Callable[[Sequence[Request]], None] | None = None,
 ) -> Answer | None:
     """Send the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
 
@@ -37,8 +39,10 @@ async def deliver(
 
     The answer is that of the last request, or of the first that was not accepted; ``answered`` is told of each. A
     rejected follow-up (``priority``, ``notes``) is told to ``follow_up_rejected``, and the notification is accepted:
-    the statement itself was. Tried again, it begins with its first request: all of them are idempotent, or at worst
-    counted once more. ``permit`` is awaited immediately before each request (rate, ownership); where it says no,
+    the statement itself was. Those at an API beside the integration's (`Request.is_beside`) are given to ``beside``,
+    to be made by itself; without that they are made here, and one that fails counts as rejected. Tried again, the
+    notification begins with its first request: all of them are idempotent, or at worst counted once more. ``permit`` is
+    awaited immediately before each request (rate, ownership); where it says no,
     nothing more leaves, and there is no answer. A provider that cannot make the requests is out of order: that is an
     outage of it.
     """
@@ -50,6 +54,9 @@ async def deliver(
     except ProviderFault as fault:
         return Unavailable(None, str(fault))
     while requests:
+        if beside is not None and said is not None and requests[0].is_beside:
+            beside([requests.popleft() for _ in takewhile(lambda each: each.is_beside, tuple(requests))])
+            continue
         request = requests.popleft()
         if permit is not None and not await permit():
             return None
@@ -58,15 +65,16 @@ async def deliver(
         answered(answer)
         if isinstance(answer, Accepted) and said is None and verifier is not None:
             answer = await verdict(sender, request, answer, until, verifier)
-        if isinstance(answer, Rejected) and said is not None:
+        if isinstance(answer, Accepted):
+            try:
+                requests.extendleft(reversed(followers_of(request, answer)))
+            except ProviderFault as fault:
+                answer = Unavailable(None, str(fault))
+        if said is not None and request.is_beside and (failure := failure_of(answer)) is not None:
+            follow_up_rejected(Rejected(failure.status or 0, failure.reason))
+        elif isinstance(answer, Rejected) and said is not None:
             follow_up_rejected(answer)
         elif isinstance(answer, Accepted):
-            if request.followed_by is not None and answer.receipt is not None:
-                try:
-                    with containing("the request that follows cannot be made"):
-                        requests.extendleft(reversed(request.followed_by(answer.receipt)))
-                except ProviderFault as fault:
-                    return Unavailable(None, str(fault))
             said = Accepted(answer.date, unverified=answer.unverified if said is None else said.unverified)
         else:
             return answer
@@ -94,3 +102,18 @@ async def check(sender: Sender, provider: Provider, route: str, timeout: float) 
     if request is None:
         return Unavailable(None, "its key cannot be checked")
     return await ask(sender, provider, request, timeout)
+
+
+def failure_of(answer: Answer) -> Unavailable | None:
+    """The answer, if the request is to be made again."""
+    if isinstance(answer, Throttled):
+        return Unavailable(429, answer.reason, answer.retry_after)
+    return answer if isinstance(answer, Unavailable) else None
+
+
+def followers_of(request: Request, answer: Accepted) -> Sequence[Request]:
+    """The requests that an accepted one is followed by. Raises `ProviderFault`."""
+    if request.followed_by is None or answer.receipt is None:
+        return ()
+    with containing("the request that follows cannot be made"):
+        return request.followed_by(answer.receipt)

@@ -43,7 +43,8 @@ class Request:
 
     ``read`` says what its answer means, where that is not as `Provider.classify` says. ``verify`` is how it is asked
     what has become of it (None: accepted is done). ``followed_by`` makes the requests that come next, out of the
-    receipt of its acceptance. So many bytes of the answer are read as ``largest_answer``.
+    receipt of its acceptance. ``is_beside``: it goes to another API than the integration's, of which its answer says
+    nothing. So many bytes of the answer are read as ``largest_answer``.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Request:
     verify: "Verify | None" = field(default=None, repr=False, compare=False)
     followed_by: Callable[[str], Sequence["Request"]] | None = field(default=None, repr=False, compare=False)
     largest_answer: int = MAX_ANSWER
+    is_beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

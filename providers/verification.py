@@ -6,6 +6,7 @@ nobody can say; `Rejected`, `RouteRefused`: it has failed, and whose fault that 
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -24,11 +25,20 @@ ANSWER_SECONDS: Final = 5.0
 """How long the answer to one question is waited for."""
 
 
+Enough = Callable[[str | None], None]
+"""Ends the questions about a request, at once: it is believed (None), or not known for this reason. To be called once,
+between `Verifier.began` and `Verifier.ended`."""
+
+
 class Verifier(Protocol):
     """Decides what is asked, and when a question may leave."""
 
     def wants(self, verify: Verify) -> bool:
-        """Whether it is to be known, or still is."""
+        """Whether it is to be known."""
+        ...
+
+    def began(self, verify: Verify, enough: Enough) -> str | None:
+        """Questions are about to be asked; why there can be none, else None. ``enough`` ends them."""
         ...
 
     async def may_ask(self, seconds: float) -> bool:
@@ -40,7 +50,7 @@ class Verifier(Protocol):
         ...
 
     def ended(self, answer: Answer | None) -> None:
-        """What is made of the request; None where it is not wanted any more, or was cut off."""
+        """What is made of the request, after it `began`; None where there was `Enough`, or it was cut off."""
         ...
 
 
@@ -50,6 +60,10 @@ class AlwaysVerified:
     def wants(self, verify: Verify) -> bool:
         """Always."""
         return True
+
+    def began(self, verify: Verify, enough: Enough) -> str | None:
+        """At once."""
+        return None
 
     async def may_ask(self, seconds: float) -> bool:
         """Always, at once."""
@@ -70,18 +84,28 @@ async def verdict(sender: Sender, request: Request, accepted: Accepted, until: f
     verify = request.verify
     if verify is None or not verifier.wants(verify):
         return accepted
-    answer = None
+    clock, not_known = asyncio.get_running_loop().time, None
     try:
-        answer = await _verdict(sender, verify, accepted, until, verifier)
-    finally:
-        verifier.ended(answer)
-    return accepted if answer is None else answer
+        async with asyncio.timeout(None) as questions:
+
+            def enough(reason: str | None) -> None:
+                nonlocal not_known
+                not_known = reason
+                questions.reschedule(clock())
+
+            if (why := verifier.began(verify, enough)) is not None:
+                return replace(accepted, unverified=why)
+            answer: Answer | None = None
+            try:
+                answer = await _verdict(sender, verify, accepted, until, verifier)
+            finally:
+                verifier.ended(answer)
+            return answer
+    except TimeoutError:
+        return replace(accepted, unverified=not_known)
 
 
-async def _verdict(
-    sender: Sender, verify: Verify, accepted: Accepted, until: float, verifier: Verifier
-) -> Answer | None:
-    """None: it is not wanted any more, since what this integration accepts is known to come about."""
+async def _verdict(sender: Sender, verify: Verify, accepted: Accepted, until: float, verifier: Verifier) -> Answer:
     if accepted.receipt is None:
         return replace(accepted, unverified="the answer does not say by what its status can be asked for")
     clock, wait = asyncio.get_running_loop().time, FIRST_WAIT
@@ -93,8 +117,6 @@ async def _verdict(
         return replace(accepted, unverified=str(fault))
     reason = "there was no time to ask"
     while (left := until - clock()) > 0 and await verifier.may_ask(left) and (left := until - clock()) > 0:
-        if not verifier.wants(verify):
-            return None
         try:
             answer = await sender.send(question, read, min(left, ANSWER_SECONDS))
         except Exception as error:  # what is made of the answer is not what it has to be
@@ -111,8 +133,6 @@ async def _verdict(
             break
         await asyncio.sleep(pause)
         wait = min(2 * wait, LONGEST_WAIT)
-        if not verifier.wants(verify):
-            return None
     return replace(accepted, unverified=reason)
 
 

@@ -149,6 +149,9 @@ class Told(Struct, frozen=True, gc=False):
 
     ``offset`` is that of the record of the event, in the partition that `Alert.source` names; ``occurrences`` is how
     many there had been when the answer was heard (None: by a release that did not keep it).
+
+    ``left`` is a time by the provider's clock. An incident that was opened before it may be one that the alert has left
+    at another integration (None: the alert has left none).
     """
 
     severity: Severity
@@ -156,6 +159,7 @@ class Told(Struct, frozen=True, gc=False):
     date: float | None = None
     offset: int | None = None
     occurrences: int | None = None
+    left: float | None = None
 
 
 class Former(Struct, frozen=True, gc=False):
@@ -179,12 +183,15 @@ class Heard(Struct, frozen=True, gc=False):
 
     ``at`` is the provider's time of the last feedback applied: what is older is ignored (None: none was). ``incident``
     is the provider's id of the incident that it was about, if it said. ``sent_resolve``: since the last accepted
-    trigger a resolve was sent about an incident that the alert has left, whose echo is to end nothing.
+    trigger a resolve was sent about an incident that the alert has left, whose echo is to end nothing. ``repeated`` is
+    how many occurrences there had been when a resolve was doubted, and the trigger came to be repeated because of that
+    (None: none was). While there are no more of them, the next resolve of that kind is believed.
     """
 
     at: float | None = None
     incident: str | None = None
     sent_resolve: bool = False
+    repeated: int | None = None
 
 
 NOTHING_HEARD = Heard()
@@ -439,7 +446,7 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
     return replace(
         alert,
         route=route,
-        told=Told(severity, now, date, sent.record.offset, alert.occurrences),
+        told=Told(severity, now, date, sent.record.offset, alert.occurrences, _left(alert, date)),
         has=not resolving,
         unsettled=unsettled,
         owed=left,
@@ -447,6 +454,14 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
         source=_source_of(sent),
         heard=replace(heard, sent_resolve=False) if heard is not None and heard.sent_resolve else heard,
     )
+
+
+def _left(alert: Alert, date: float | None) -> float | None:
+    """`Told.left` of the alert, one of whose triggers was accepted at ``date``: that of the first trigger that its
+    integration has accepted, where the alert has left an incident at another."""
+    if alert.told is not None:
+        return alert.told.left
+    return date if any(not one.until_over for one in (*alert.former, *alert.orphans)) else None
 
 
 def owes(alert: Alert, sent: Owed) -> bool:

@@ -11,6 +11,9 @@ from msgspec.structs import replace
 
 from state.alert import ELSEWHERE, Alert, Ending, Former, Heard, Owed, Status, Told, over
 
+OPENED_SECONDS = 60.0
+"""For so long after its acceptance a trigger may open its incident, with room to spare: a request lands sooner."""
+
 
 def handed_over(alert: Alert) -> Alert:
     """The alert as its new home takes it: the trigger that it owes holds back no offset of the home's log."""
@@ -65,7 +68,11 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         last_seen=max(own.last_seen, other.last_seen),
         decided=max(own.decided, other.decided),
         highest=max(own.highest, other.highest),
-        told=_told((left if told_last is kept else kept).told, told_last.told) if is_one_incident else kept.told,
+        told=(
+            _told((left if told_last is kept else kept).told, told_last.told)
+            if is_one_incident
+            else _told_beside(kept.told, left.told)
+        ),
         has=not is_over and any(alert.has for alert in live if alert in incidents),
         unsettled=own.unsettled or other.unsettled or may_be_resolved or is_repeat_due,
         owed=owed,
@@ -146,15 +153,27 @@ def _told(own: Told | None, last: Told | None) -> Told | None:
     """What the provider was told of both alerts; ``last`` is what it was told last."""
     if own is None or last is None:
         return own or last
-    return replace(last, severity=max(own.severity, last.severity))
+    left = max(own.left or 0.0, last.left or 0.0) or None
+    return replace(last, severity=max(own.severity, last.severity), left=left)
+
+
+def _told_beside(kept: Told | None, left: Told | None) -> Told | None:
+    """What the provider was told of the incident that is kept. Which of the two is the older one is open, so each may
+    be the one that was left."""
+    if kept is None or left is None:
+        return kept
+    dates = [date + OPENED_SECONDS for date in (kept.date, left.date) if date is not None]
+    return replace(kept, left=max((*dates, kept.left or 0.0)) or None)
 
 
 def _heard(own: Heard | None, other: Heard | None) -> Heard | None:
-    """What the provider has said last of either."""
+    """What the provider has said last of either. None of both was repeated for nothing: two alerts have more
+    occurrences than one."""
     if own is None or other is None:
-        return own or other
+        found = own or other
+        return None if found is None else replace(found, repeated=None)
     last = other if (other.at or 0.0) > (own.at or 0.0) else own
-    return replace(last, sent_resolve=own.sent_resolve or other.sent_resolve)
+    return replace(last, sent_resolve=own.sent_resolve or other.sent_resolve, repeated=None)
 
 
 def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:

@@ -3,6 +3,8 @@
 Pure functions, as those of `state.alert`. What comes back comes late, repeated, out of order, or not at all. So it is
 placed by the provider's own times: that of what has happened, and the ``Date`` of the last trigger that it accepted.
 Where these leave the order open, the trigger is repeated, for a page too many is better than one that does not come.
+But once only, as long as nothing occurs: else a program that resolves every incident at once would have each page
+repeated without end.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from math import inf, nextafter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, NOTHING_HEARD, Alert, Ending, Heard, Owed, Status
+from state.alert import ELSEWHERE, NOTHING_HEARD, Alert, Ending, Heard, Owed, Status, Told
 from state.violation import Record
 
 DATE_SECONDS = 1.0
@@ -38,14 +40,16 @@ _CHANGES = frozenset({What.ACKNOWLEDGED, What.UNACKNOWLEDGED, What.RESOLVED, Wha
 class Happened(Struct, frozen=True, gc=False):
     """One thing that has happened at the provider, ``at`` a time by its clock, in seconds since the epoch.
 
-    ``incident`` is the provider's id of the incident, None if it did not say. ``by_integration``: a program did it
-    through the provider's API for events, as this service does, and no person.
+    ``incident`` is the provider's id of the incident, and ``opened`` is when that was opened, by the same clock; each
+    is None if the provider did not say. ``by_integration``: a program did it through the provider's API for events, as
+    this service does, and no person.
     """
 
     what: What
     at: float
     incident: str | None = None
     by_integration: bool = False
+    opened: float | None = None
 
 
 class Why(Enum):
@@ -95,8 +99,13 @@ def happened(alert: Alert, it: Happened, timeout_seconds: float) -> Ignored | Ap
         return Applied(_closed(alert, it))
     told = alert.told
     assert told is not None  # else it was ignored
-    if told.date is None or alert.unsettled or it.at <= told.date + DATE_SECONDS + timeout_seconds:
+    if told.date is None or alert.unsettled or _may_be_of_left(told, it):
         return TellAgain(is_repeat=True)
+    if it.at <= told.date + DATE_SECONDS + timeout_seconds:
+        if (alert.heard or NOTHING_HEARD).repeated != alert.occurrences:
+            return TellAgain(is_repeat=True)
+        # What was repeated is over as well, and nothing has occurred since. It may land yet: so a resolve follows.
+        return Applied(replace(_closed(alert, it), status=Status.RESOLVING, ended_by=Ending.PROVIDER))
     if _has_occurred_since(alert, it.at):
         return TellAgain(is_repeat=False)
     if alert.former:  # there are incidents elsewhere, which are over with it
@@ -131,10 +140,12 @@ def told_again(alert: Alert, it: Happened, record: Record, is_repeat: bool, now:
         guard=None if source is None else source.guard,
         tenant=None if source is None else source.tenant,
     )
+    closed = _closed(alert, it)
+    heard = replace(closed.heard or NOTHING_HEARD, repeated=alert.occurrences if is_repeat else None)
     if is_repeat:
-        return replace(_closed(alert, it), owed=owed, has=alert.has)
+        return replace(closed, owed=owed, has=alert.has, heard=heard)
     begun = now if now != alert.begun else nextafter(now, inf)
-    return replace(_closed(alert, it), owed=owed, begun=begun)
+    return replace(closed, owed=owed, begun=begun, heard=heard)
 
 
 def _why_ignored(alert: Alert, it: Happened) -> Why | None:
@@ -155,6 +166,9 @@ def _why_ignored(alert: Alert, it: Happened) -> Why | None:
         return Why.BEFORE
     if _is_of_other_incident(heard, it, told.date):
         return Why.OTHER_INCIDENT
+    # Whoever has taken another incident may not have seen this one. (A resolve is doubted.)
+    if it.what is What.ACKNOWLEDGED and _may_be_of_left(told, it):
+        return Why.OTHER_INCIDENT
     return None
 
 
@@ -163,6 +177,12 @@ def _has_sent_resolve(alert: Alert) -> bool:
     has left."""
     is_under_way = any(not one.until_over for one in alert.former)
     return is_under_way or (alert.heard is not None and alert.heard.sent_resolve)
+
+
+def _may_be_of_left(told: Told, it: Happened) -> bool:
+    """Whether it may be about an incident that the alert has left at another integration: one that was opened before
+    the first trigger was accepted here, or of which the provider does not say when it was opened."""
+    return told.left is not None and (it.opened is None or it.opened < told.left - DATE_SECONDS)
 
 
 def _is_of_other_incident(heard: Heard, it: Happened, date: float | None) -> bool:
@@ -196,6 +216,7 @@ def _heard(alert: Alert, it: Happened) -> Heard:
 
 
 def _closed(alert: Alert, it: Happened) -> Alert:
-    """The alert without its incident. A repetition of what has closed that is older from now on."""
-    heard = replace(_heard(alert, it), at=nextafter(it.at, inf))
+    """The alert without its incident. A repetition of what has closed that is older from now on, and the next incident
+    has another id."""
+    heard = replace(_heard(alert, it), at=nextafter(it.at, inf), incident=None)
     return replace(alert, status=Status.OPEN, acknowledging=False, has=False, failed=0, heard=heard)

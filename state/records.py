@@ -96,7 +96,7 @@ def encode_alert(alert: Alert) -> bytes:
         value["route"] = alert.route
     if alert.told is not None:
         told = alert.told
-        value["told"] = (int(told.severity), told.at, told.date, told.offset, told.occurrences)
+        value["told"] = (int(told.severity), told.at, told.date, told.offset, told.occurrences, told.left)
     if alert.has:
         value["has"] = True
     if alert.unsettled:
@@ -122,7 +122,7 @@ def encode_alert(alert: Alert) -> bytes:
     if alert.begun is not None:
         value["begun"] = alert.begun
     if (heard := alert.heard) is not None:
-        value["heard"] = (heard.at, heard.incident, heard.sent_resolve)
+        value["heard"] = (heard.at, heard.incident, heard.sent_resolve, heard.repeated)
     return orjson.dumps(value)
 
 
@@ -309,13 +309,17 @@ def _former_from_json(json: list[Any]) -> Former:
 def _told_from_json(json: list[Any]) -> Told:
     offset = json[3] if len(json) > 3 else None  # an earlier release wrote less
     occurrences = json[4] if len(json) > 4 else None
+    left = json[5] if len(json) > 5 else None
     at, date = _number(json[1]), _number_or_none(json[2])
-    return Told(_SEVERITY[json[0]], at, date, _whole_or_none(offset), _whole_or_none(occurrences))
+    return Told(
+        _SEVERITY[json[0]], at, date, _whole_or_none(offset), _whole_or_none(occurrences), _number_or_none(left)
+    )
 
 
 def _heard_from_json(json: list[Any]) -> Heard:
     at, incident, sent_resolve = json[:3]  # a later release may say more
-    return Heard(_number_or_none(at), _text_or_none(incident), _flag(sent_resolve))
+    repeated = json[3] if len(json) > 3 else None  # an earlier release wrote less
+    return Heard(_number_or_none(at), _text_or_none(incident), _flag(sent_resolve), _whole_or_none(repeated))
 
 
 @lru_cache(maxsize=SOURCES)  # nearly all alerts have one of a few sources

@@ -6,6 +6,7 @@ about homes have a lane of their own, which the task takes from (`consumer.homes
 long.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, assert_never
 
@@ -29,8 +30,17 @@ CAPACITY = 500
 MOVES_CAPACITY = 5_000
 """The same of those about homes, which the tasks of a member share in memory."""
 
+LATELY_SECONDS = 300.0
+"""For so long it is remembered what was heard of an alert that may be handed over yet."""
+
+_MOST_LATELY = 1_000
+"""So much of that is remembered: all tasks hear of all alerts."""
+
 _AT_A_TIME = 25
 """Records that are taken before others have their turn."""
+
+_LOOKED_AT = CAPACITY
+"""Records behind one that waits for its event that are looked at for others that will."""
 
 
 class Deeds(Protocol):
@@ -82,6 +92,10 @@ class Deeds(Protocol):
         """The record of the event that the alert's provider was told last; None until it is read."""
         ...
 
+    def will_ask_for_told_event(self, alert: Alert) -> None:
+        """That record is asked for soon, perhaps: it can be read together with others."""
+        ...
+
     def owes_again(self, alert: Alert) -> None:
         """The provider has ended the alert's incident, and the alert, which is in the store, owes its trigger again."""
         ...
@@ -119,6 +133,8 @@ class TaskInbox:
         self._soon = soon
         self._orders: Lane[Feedback] = Lane()
         self.moves: Lane[Move] = Lane()
+        self._lately: deque[tuple[float, Command | FromProvider]] = deque(maxlen=_MOST_LATELY)
+        self._once_more: deque[Command | FromProvider] = deque()
         self._is_working = False
 
     # what the reader hands over
@@ -201,20 +217,45 @@ class TaskInbox:
             return
         self._is_working = True
         try:
+            while self._once_more and self._deeds.is_running:
+                if not self._try_to_take(self._once_more[0]):
+                    return
+                self._once_more.popleft()
             for _ in range(_AT_A_TIME):
                 if (head := self._orders.head) is None or not self._deeds.is_running:
                     return
                 _, offset, feedback = head
-                try:
-                    if not self._take(feedback):
-                        return
-                except Exception as error:  # a fault of ours, of this record only
-                    self._log.error("feedback_failed", feedback_offset=offset, exc_info=error)
+                if not self._try_to_take(feedback, offset):
+                    return
                 self._orders.took()
+                self._remember(feedback)
         finally:
             self._is_working = False
         if self._orders:
             self._soon(self.work)
+
+    def _try_to_take(self, feedback: Feedback, offset: int | None = None) -> bool:
+        """Take one record; False if it has to wait. ``offset`` is where it stands, for the log."""
+        try:
+            return self._take(feedback)
+        except Exception as error:  # a fault of ours, of this record only
+            self._log.error("feedback_failed", feedback_offset=offset, exc_info=error)
+            return True
+
+    def taken_over(self, dedup_key: str) -> None:
+        """Another task has handed the alert over, which is in the store. What was heard of it while it was on its way
+        neither found it there nor here: it is taken once more. (What had found it is older than itself by now, or
+        changes nothing.)"""
+        since = self._clock.monotonic() - LATELY_SECONDS
+        lately = [feedback for at, feedback in self._lately if at >= since and feedback.dedup_key == dedup_key]
+        if lately:
+            self._once_more.extend(lately)
+            self._soon(self.work)
+
+    def _remember(self, feedback: Feedback) -> None:
+        """What may have to be taken once more. (That an operator has resolved it, the task remembers itself.)"""
+        if isinstance(feedback, FromProvider) or (isinstance(feedback, Command) and feedback.kind is Kind.ACKNOWLEDGE):
+            self._lately.append((self._clock.monotonic(), feedback))
 
     def _take(self, feedback: Feedback) -> bool:
         """Take one record; False if it has to wait."""
@@ -264,6 +305,7 @@ class TaskInbox:
                 return True
             case TellAgain(is_repeat):
                 if (record := self._deeds.told_event(alert)) is None:
+                    self._look_ahead()
                     return False
                 after: Alert | None = told_again(alert, it, record, is_repeat, self._clock.wall())
             case Applied(after):
@@ -280,6 +322,15 @@ class TaskInbox:
         else:
             self._deeds.changed_by_feedback(after)
         return True
+
+    def _look_ahead(self) -> None:
+        """Have read at once what is needed soon: somebody may have resolved very many at the provider."""
+        for feedback in self._orders.behind(_LOOKED_AT):
+            alert = self._store.get(feedback.dedup_key) if isinstance(feedback, FromProvider) else None
+            if alert is None or not isinstance(feedback, FromProvider):
+                continue
+            if isinstance(happened(alert, feedback.it, self._pipeline.timeout_seconds), TellAgain):
+                self._deeds.will_ask_for_told_event(alert)
 
     def _replay(self, replay: Replay) -> None:
         record = replay.record

@@ -278,6 +278,10 @@ class TaskOutbox:
         if now < self._unsettled.get(dedup_key):
             self._closing.set(dedup_key, now + self._pipeline.timeout_seconds)
 
+    def may_land_yet(self, dedup_key: str) -> None:
+        """What was sent of the alert may land for a while yet: no resolve leaves before."""
+        self._unsettled.set(dedup_key, self._clock.monotonic() + self._pipeline.timeout_seconds)
+
     def tick(self) -> Iterator[None]:
         """What the passing of time brings, once a second; it is done by going through what is returned."""
         now = self._clock.monotonic()

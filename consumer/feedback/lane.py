@@ -1,7 +1,8 @@
 """Records of the feedback topic that a task takes strictly in order, and how far it has taken them."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -41,6 +42,10 @@ class Lane(Generic[T]):
     def head(self) -> tuple[int, int, T] | None:
         """The record that is to be taken next, with its partition and offset; None if none waits."""
         return self._waiting[0] if self._waiting else None
+
+    def behind(self, most: int) -> Iterator[T]:
+        """The records behind the head, so many at most."""
+        return (record for _, _, record in islice(self._waiting, 1, 1 + most))
 
     def took(self) -> None:
         """The `head` is taken."""

@@ -2,7 +2,7 @@
 dead letters to be decided again (design section 6).
 
 The record key of a command is the alert's dedup key, the value is JSON that says when, by whom, and what was seen then.
-That of what has happened at the provider is alike: when by its clock, by whom, and to which incident.
+That of what has happened at the provider is alike: when by its clock, by whom, and to which incident (opened when?).
 A replay is the dead letter byte for byte (key, value, all headers) with two headers behind them, so that nothing in it
 can pass for ours.
 Anybody who may write to the topic chooses its bytes: decoding gives a value or raises `MalformedFeedback`.
@@ -126,6 +126,8 @@ def encode_from_provider(found: FromProvider) -> tuple[bytes, bytes, list[tuple[
         facts["incident"] = it.incident
     if it.by_integration:
         facts["by_integration"] = True
+    if it.opened is not None:
+        facts["opened"] = it.opened
     headers: list[tuple[str, bytes | None]] = [
         (PROVIDER, found.provider.encode()),
         (KIND, it.what.value.encode()),
@@ -162,6 +164,8 @@ def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, ti
         facts = orjson.loads(value or b"")
         at, by = float(facts["at"]), facts["by"]
         incident, by_integration = facts.get("incident"), facts.get("by_integration", False)
+        opened = facts.get("opened")
+        opened = None if opened is None else float(opened)
         seen = tuple(_seen_from_json(one) for one in facts.get("seen") or ())
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MalformedFeedback(f"unreadable command: {type(error).__name__}") from None
@@ -170,7 +174,7 @@ def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, ti
     if not isinstance(incident, str | None) or not isinstance(by_integration, bool):
         raise MalformedFeedback("unreadable feedback: incident is no text, or by_integration no flag")
     if isinstance(kind, What):
-        happened = Happened(kind, at, None if incident is None else incident[:_MAX_NAME], by_integration)
+        happened = Happened(kind, at, None if incident is None else incident[:_MAX_NAME], by_integration, opened)
         return FromProvider(provider, dedup_key, happened, by[:_MAX_NAME])
     if timestamp >= EARLIEST * 1000:
         at = min(at, timestamp / 1000)  # with a clock ahead, a command must not end what comes after it

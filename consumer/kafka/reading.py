@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,6 +19,8 @@ from state.violation import Record
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 Offsets = Mapping[TopicPartition, int]
+Place = tuple[str, int, int]
+"""Topic, partition and offset of a record."""
 
 POLL_MS = 500
 
@@ -88,28 +91,46 @@ async def read_record(clients: KafkaClients, topic: str, partition: int, offset:
 
     Raises KafkaError and OSError; TimeoutError after `RECORD_SECONDS`.
     """
-    wanted = TopicPartition(topic, partition)
-    async with asyncio.timeout(RECORD_SECONDS):
-        if wanted not in await _partitions_there(clients, topic):
-            return None
-        async with started(clients.reader(fetch_bytes=RECORD_BYTES)) as reader:
-            begins, ends = await bounds(reader, [wanted])
-            if not begins[wanted] <= offset < ends[wanted]:
-                return None
-            async for records in read(reader, {wanted: offset}, {wanted: offset + 1}):
-                for found in records:
-                    return Record(
-                        topic, partition, found.offset, found.timestamp, found.key, found.value, tuple(found.headers)
-                    )
+    async with (
+        asyncio.timeout(RECORD_SECONDS),
+        aclosing(read_records(clients, [(topic, partition, offset)])) as records,
+    ):
+        async for record in records:
+            return record
     return None
 
 
-async def _partitions_there(clients: KafkaClients, topic: str) -> Sequence[TopicPartition]:
+async def read_records(clients: KafkaClients, places: Collection[Place]) -> AsyncGenerator[Record, None]:
+    """The committed records at these places, in no order; none of those that are not there (any more).
+
+    Raises KafkaError and OSError. The caller limits the time.
+    """
+    there = await _partitions_there(clients, {topic for topic, _, _ in places})
+    wanted: dict[TopicPartition, set[int]] = {}
+    for topic, partition, offset in places:
+        if TopicPartition(topic, partition) in there:
+            wanted.setdefault(TopicPartition(topic, partition), set()).add(offset)
+    if not wanted:
+        return
+    async with started(clients.reader(fetch_bytes=RECORD_BYTES)) as reader:
+        begins, ends = await bounds(reader, list(wanted))
+        for one, offsets in wanted.items():
+            for offset in sorted(offsets):
+                if begins[one] <= offset < ends[one]:
+                    async for records in read(reader, {one: offset}, {one: offset + 1}):
+                        for found in records:
+                            yield Record(
+                                one.topic, one.partition, found.offset, found.timestamp, found.key, found.value,
+                                tuple(found.headers),
+                            )  # fmt: skip
+
+
+async def _partitions_there(clients: KafkaClients, topics: Collection[str]) -> Collection[TopicPartition]:
     admin = clients.admin()
     try:
         await start_client(admin.start())
-        described = (await topics_there(admin)).get(topic, ())
-        return [TopicPartition(topic, one["partition"]) for one in described]
+        there = await topics_there(admin)
+        return {TopicPartition(topic, one["partition"]) for topic in topics for one in there.get(topic, ())}
     finally:
         await close_admin(admin)
 

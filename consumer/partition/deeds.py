@@ -25,12 +25,12 @@ from consumer.decisions import (
 from consumer.dlq.dead_letter import Stage
 from consumer.feedback.records import Command, Kind, Replay
 from consumer.homes.moving import Moving
-from consumer.kafka.reading import read_record
+from consumer.kafka.reading import read_records
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Elsewhere
-from state.alert import Alert, Ending
+from state.alert import Alert, Ending, Status
 from state.endings import end_alert
 from state.remembered_ends import End
 from state.store import Store
@@ -89,7 +89,7 @@ class TaskDeeds:
             settled=lambda: self.inbox.work(),
             voice=self.moving,
         )
-        read_back = context.read_record or partial(read_record, context.clients)
+        read_back = context.read_records or partial(read_records, context.clients)
         self.recall = Recall(read_back, context.pipeline.template, context.pipeline.input_topic, log)
         self.inbox = TaskInbox(
             pipeline=context.pipeline,
@@ -241,6 +241,7 @@ class TaskDeeds:
             self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
         self.urge()
         self.outbox.taken_over(alert)
+        self.inbox.taken_over(alert.dedup_key)
 
     def is_busy(self, dedup_key: str) -> bool:
         """Whether a request about the alert is on the wire."""
@@ -277,8 +278,11 @@ class TaskDeeds:
             self.moving.ended(End(command.dedup_key, at))
 
     def changed_by_feedback(self, alert: Alert) -> None:
-        """An operator has acknowledged the alert, or said that it is over: what is owed of that may leave."""
+        """An operator has acknowledged the alert, or somebody has said that it is over: what is owed of that may
+        leave. What is over at the provider was told just now, perhaps, and may land yet: its resolve goes behind it."""
         self.urge()
+        if alert.status is Status.RESOLVING and alert.ended_by is Ending.PROVIDER:
+            self.outbox.may_land_yet(alert.dedup_key)
         self.outbox.owes(alert)
 
     def ended_by_feedback(self, dedup_key: str) -> None:
@@ -306,6 +310,10 @@ class TaskDeeds:
         if record is None:
             self.urge()
         return record
+
+    def will_ask_for_told_event(self, alert: Alert) -> None:
+        """It is read together with one that is asked for."""
+        self.recall.want(alert)
 
     def owes_again(self, alert: Alert) -> None:
         """The provider has ended the alert's incident, and the alert owes its trigger again."""

@@ -10,7 +10,7 @@ from consumer.input.former_input import StageBefore
 from consumer.input.progress import Before
 from consumer.kafka.partitioning import Partitioner
 from consumer.partition.owned import OwnerContext
-from consumer.partition.recall import ReadRecord
+from consumer.partition.recall import ReadRecords
 from consumer.pipeline import Pipeline
 from providers.delivery.delivery import Delivery
 from state.violation import Violation
@@ -38,7 +38,7 @@ class TaskContext(OwnerContext):
     former_stage: StageBefore | None = None
     """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""
-    read_record: ReadRecord | None = None
-    """How an event is read back; None: by a client."""
+    read_records: ReadRecords | None = None
+    """How events are read back; None: by a client."""
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
     """Which records of the state somebody has been told of already (`LeftAlone`)."""

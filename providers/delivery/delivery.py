@@ -20,12 +20,15 @@ from weakref import WeakSet
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.breaker import Breaker, BreakerSettings
+from providers.delivery.follow_ups import FollowUps
 from providers.delivery.integration import Alert, Integration, Owed, Suspect
 from providers.delivery.limiter import KeyLimiter
 from providers.delivery.outage import Condition, Failure, RouteTrouble
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
+from providers.delivery.places import Place, Places
 from providers.delivery.queue import Entry
-from providers.delivery.verifying import Verifying
+from providers.delivery.verifying import MORE_TO_SAY, Verifying
+from providers.notification import Resolve
 from providers.notify import NO_SUCH_ALERT, Sender, check, deliver
 from providers.provider import Provider
 from providers.rate import Rate
@@ -101,7 +104,6 @@ class Delivery:
         self._backoff = backoff
         self._observer = observer
         self._clock = clock
-        self._max_in_flight = max_in_flight
         self._max_owed_bytes = max_owed_bytes
         settings, given, now = breaker or BreakerSettings(), limits or {}, clock()
         routes: dict[str, list[str]] = {}
@@ -129,12 +131,16 @@ class Delivery:
         self._default = self._integrations[0]
         self._where: dict[Outbox, Pieces[str, Integration]] = {}
         self._on_the_wire: dict[Alert, asyncio.Task[Answer | None]] = {}
+        self._verifying: dict[Alert, Verifying] = {}
+        self._follow_ups = FollowUps(
+            sender, provider, timeout, backoff, self._may_follow_up, observer.follow_up_rejected
+        )
+        self._places = Places(max_in_flight, len(self._integrations), self._place_is_free)
         self._checks: set[asyncio.Task[None]] = set()
         self._timers: dict[Integration, asyncio.TimerHandle] = {}
         self._crowded: OrderedDict[Integration, None] = OrderedDict()
         self._to_pump: OrderedDict[Integration, None] = OrderedDict()
         self._is_pumping = False
-        self._in_flight = 0
         self._looks = 0  # how many of the crowded have yet to be offered a place that became free
         self._withdrawn: WeakSet[Outbox] = WeakSet()
         self._unpaid_bytes = 0
@@ -144,8 +150,8 @@ class Delivery:
 
     @property
     def in_flight(self) -> int:
-        """Notifications on the wire."""
-        return self._in_flight
+        """Notifications on the wire, or asked about."""
+        return len(self._on_the_wire)
 
     @property
     def refused_routes(self) -> Sequence[str]:
@@ -210,8 +216,10 @@ class Delivery:
     def changed(self, outbox: Outbox, dedup_key: str, *, is_new: bool = False) -> None:
         """The pending notification of the alert may have changed; ``is_new``: a trigger has come to be owed."""
         alert = (outbox, dedup_key)
-        if alert in self._on_the_wire:
-            return  # the outbox is asked when the answer has come
+        if alert in self._on_the_wire:  # the outbox is asked when the answer has come
+            if (verifying := self._verifying.get(alert)) is not None:
+                verifying.enough(MORE_TO_SAY)
+            return
         triggers, size = self._owed.triggers, self._owed.bytes
         integration = self._ask(alert)
         if integration is None:
@@ -248,6 +256,7 @@ class Delivery:
         where = self._where.pop(outbox, None)
         queues = [queue for integration in self._integrations if (queue := integration.forget(outbox)) is not None]
         self._free(chain(where.taken() if where is not None else (), *(queue.emptied() for queue in queues)))
+        self._follow_ups.forget(outbox)
         mine = [task for (owner, _), task in self._on_the_wire.items() if owner is outbox]
         if mine and grace > 0:
             await asyncio.wait(mine, timeout=grace)
@@ -273,6 +282,7 @@ class Delivery:
         tasks = [*self._on_the_wire.values(), *self._checks]
         for task in tasks:
             task.cancel()
+        await self._follow_ups.close()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -354,7 +364,7 @@ class Delivery:
             if not self._may_send():
                 integration.withhold(now)
                 break
-            if not self._has_place(integration):
+            if not self._places.has_one_for(integration):
                 self._crowded[integration] = None
                 return  # the next free place is offered to it
             entry = integration.take(now)
@@ -389,7 +399,7 @@ class Delivery:
         other callbacks in between."""
         self._is_pumping = False
         for _ in range(_AT_A_TIME):
-            if self._looks and self._crowded and self._in_flight < self._max_in_flight:
+            if self._looks and self._crowded and self._places.is_any_free:
                 self._looks -= 1
                 integration, _ = self._crowded.popitem(last=False)
             elif self._to_pump:
@@ -403,12 +413,6 @@ class Delivery:
                 raise
         self._pump_in_turn()
 
-    def _has_place(self, integration: Integration) -> bool:
-        """Whether one more request of this integration may be on the wire. An integration takes at most as many places
-        as it leaves free, so that a key whose requests hang cannot take all places from the others."""
-        free = self._max_in_flight - self._in_flight
-        return free > 0 and (len(self._integrations) == 1 or integration.in_flight < max(1, free))
-
     def _start(self, integration: Integration, entry: Entry) -> None:
         alert = (entry.outbox, entry.dedup_key)
         dispatch: Dispatch | None = None
@@ -416,14 +420,18 @@ class Delivery:
             dispatch = entry.outbox.take(entry.dedup_key, entry.pending.route)
         if dispatch is None:
             return
+        if isinstance(dispatch.notification, Resolve):
+            self._follow_ups.drop(alert)
         integration.started(entry, self._clock())
-        self._in_flight += 1
-        task = asyncio.create_task(self._deliver(integration, entry.outbox, dispatch))
+        place = self._places.take(integration, entry)
+        task = asyncio.create_task(self._deliver(integration, entry.outbox, dispatch, place))
         self._on_the_wire[alert] = task
         # A callback instead of a ``finally``: a task that is cancelled before its first step never runs its coroutine.
-        task.add_done_callback(partial(self._delivered, integration, entry, dispatch, self._clock()))
+        task.add_done_callback(partial(self._delivered, integration, entry, dispatch, place, self._clock()))
 
-    async def _deliver(self, integration: Integration, outbox: Outbox, dispatch: Dispatch) -> Answer | None:
+    async def _deliver(
+        self, integration: Integration, outbox: Outbox, dispatch: Dispatch, place: Place
+    ) -> Answer | None:
         is_first = True
 
         def may_leave() -> bool:
@@ -431,8 +439,10 @@ class Delivery:
 
         async def permit() -> bool:
             nonlocal is_first
-            if not is_first and not await self._take_token(integration, may_leave, self._timeout):
-                return False
+            if not is_first:
+                await place.take_again()
+                if not await self._take_token(integration, may_leave, self._timeout):
+                    return False
             is_first = False  # the first request took its token when it was chosen
             return self._may_send()
 
@@ -446,6 +456,18 @@ class Delivery:
                 return await self._take_token(integration, may_ask, seconds)
             return await self._take_spare_token(integration, may_ask)
 
+        def begin_to_ask(verifying: Verifying) -> bool:
+            if not self._places.ask():
+                return False
+            self._verifying[outbox, dispatch.dedup_key] = verifying
+            place.leave()
+            return True
+
+        def end_to_ask() -> None:
+            del self._verifying[outbox, dispatch.dedup_key]
+            self._places.asked()
+
+        heard = partial(self._heard_of_status, integration)
         return await deliver(
             self._sender,
             self._provider,
@@ -455,8 +477,13 @@ class Delivery:
             permit,
             partial(self._heard, integration),
             partial(self._observer.follow_up_rejected, dispatch),
-            Verifying(integration, take_token, partial(self._heard_of_status, integration)),
+            Verifying(integration.questions, begin_to_ask, end_to_ask, take_token, heard),
+            partial(self._follow_ups.take, (outbox, dispatch.dedup_key), dispatch),
         )
+
+    def _may_follow_up(self, alert: Alert) -> bool:
+        """Whether follow-ups of the alert at an API beside may be made now."""
+        return self._may_send() and alert not in self._on_the_wire
 
     def _heard(self, integration: Integration, answer: Answer) -> None:
         """Tell the limiter of an answer other than 429; a request without an answer does not count."""
@@ -476,7 +503,7 @@ class Delivery:
         limiter = integration.limiter
         while may_leave():
             now = self._clock()
-            if not integration.is_held_up and limiter.has_token(now):
+            if not (integration.is_held_up or integration.awaiting) and limiter.has_token(now):
                 limiter.take(now)
                 return True
             await asyncio.sleep(_LOOK_SECONDS)
@@ -514,17 +541,17 @@ class Delivery:
         integration: Integration,
         entry: Entry,
         dispatch: Dispatch,
+        place: Place,
         sent_at: float,
         task: "asyncio.Task[Answer | None]",
     ) -> None:
-        integration.finished(entry)
-        self._in_flight -= 1
         alert = (entry.outbox, entry.dedup_key)
         del self._on_the_wire[alert]
+        place.leave()
         with self._apart(alert):
             if not task.cancelled():
                 self._conclude(integration, entry, dispatch, sent_at, task)
-        self._place_is_free(integration)
+        self._pump_soon([integration])
 
     @contextmanager
     def _apart(self, alert: Alert) -> Iterator[None]:

@@ -18,6 +18,7 @@ from providers.delivery.limiter import KeyLimiter
 from providers.delivery.outage import Failure, Outage, Outages
 from providers.delivery.outbox import Dispatch, Lane, Outbox, Pending
 from providers.delivery.queue import Entry, Queue, Retry
+from providers.delivery.verifying import Questions
 from state.violation import Severity
 
 CHECK_SECONDS: Final = 10.0
@@ -145,10 +146,7 @@ class Integration:
     """When the provider last said something of the key: it accepted a notification, or answered a check."""
     owed: int = 0
     owed_bytes: int = 0
-    is_proved: bool = False
-    """Whether what it accepts is believed to come about: once it was asked (`providers.delivery.verifying`)."""
-    is_asking: bool = False
-    """Whether the questions about one notification go before what has not begun."""
+    questions: Questions = field(default_factory=Questions)
     _queues: dict[Outbox, Queue] = field(default_factory=dict)
     _resolving: OrderedDict[Outbox, Queue] = field(default_factory=OrderedDict)
     _forgiven: dict[Alert, int] = field(default_factory=dict)

@@ -41,7 +41,9 @@ class Cloud:
     def find(self, alias: str, then: Callable[[str], Sequence[Request]]) -> Request:
         """Look up the id of the open alert with this alias; ``then`` makes the requests about it."""
         url = f"{self._base}/alerts/alias?{urlencode({'alias': alias}, quote_via=quote, safe='')}"
-        return Request("GET", url, self._headers, is_action=True, read=self._read_alert, followed_by=then)
+        return Request(
+            "GET", url, self._headers, is_action=True, read=self._read_alert, followed_by=then, is_beside=True
+        )
 
     def priority(self, id: str, priority: str) -> Request:
         """Show another priority: ``P1`` … ``P5``."""
@@ -78,7 +80,8 @@ class Cloud:
         )
 
     def _act(self, method: str, path: str, body: Mapping[str, Any]) -> Request:
-        return Request(method, f"{self._base}/{path}", self._headers, body, is_action=True, read=self._read_done)
+        url = f"{self._base}/{path}"
+        return Request(method, url, self._headers, body, is_action=True, read=self._read_done, is_beside=True)
 
     # what answers mean
 

@@ -38,15 +38,16 @@ def read(body: bytes) -> Said | Nothing | Malformed:
         id, alias = alert["alertId"], alert.get("alias")
         if not isinstance(id, str) or not isinstance(alias, str | None):
             raise TypeError
-        at = _seconds(alert["updatedAt"])
+        at, opened = _seconds(alert["updatedAt"]), alert.get("createdAt")
+        opened = None if opened is None else _seconds(opened)
         kind, by = source.get("type"), alert.get("username") or source.get("name")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         return Malformed(f"no action on an alert: {type(error).__name__}")
     by_integration = isinstance(kind, str) and kind.lower() in _PROGRAMS
-    return Said(alias or None, Happened(what, at, id, by_integration), by if isinstance(by, str) else "")
+    return Said(alias or None, Happened(what, at, id, by_integration, opened), by if isinstance(by, str) else "")
 
 
-def _seconds(updated_at: Any) -> float:
-    if not isinstance(updated_at, int) or isinstance(updated_at, bool) or updated_at <= 0:
+def _seconds(time: Any) -> float:
+    if not isinstance(time, int) or isinstance(time, bool) or time <= 0:
         raise ValueError("no time")
-    return updated_at / (_NANOSECONDS if updated_at >= _LEAST_NANOSECONDS else 1000)
+    return time / (_NANOSECONDS if time >= _LEAST_NANOSECONDS else 1000)

@@ -74,10 +74,11 @@ def read(body: bytes) -> Said | Nothing | Malformed:
         by_integration, by = agent.get("type") == _INTEGRATION, _text(agent.get("summary"))
         if not isinstance(id, str) or not isinstance(dedup_key, str | None):
             raise TypeError
-        at = _seconds(event["occurred_at"])
+        at, opened = _seconds(event["occurred_at"]), incident.get("created_at")
+        opened = None if opened is None else _seconds(opened)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         return Malformed(f"no event of Webhooks v3: {type(error).__name__}")
-    return Said(dedup_key or None, Happened(what, at, id, by_integration=by_integration), by)
+    return Said(dedup_key or None, Happened(what, at, id, by_integration, opened), by)
 
 
 def _seconds(time: Any) -> float:

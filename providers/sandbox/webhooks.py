@@ -270,6 +270,7 @@ def _pagerduty(incident: Incident, step: Step, name: str, *, names_key: bool) ->
         "number": incident.number,
         "status": {"open": "triggered", "ended": "resolved"}.get(incident.status, incident.status),
         "incident_key": incident.dedup_key if names_key else None,
+        "created_at": _iso(incident.opened_at),
         "title": incident.title,
         "assignees": [],
         "priority": None,

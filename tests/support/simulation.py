@@ -13,7 +13,7 @@ when the provider takes it, which may be before that, never, or, with ``late``, 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -195,7 +195,7 @@ class Simulation:
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(self._clock),
             quiescent_seconds=PEACE,
-            read_record=self._read_record,
+            read_records=self._read_records,
         )
         with self._loop.running():
             self._delivery.start()
@@ -513,9 +513,9 @@ class Simulation:
         begin = inbox.next_offset(0)
         inbox.hand(0, list(enumerate(self._feedback[begin:], begin)), len(self._feedback))
 
-    async def _read_record(self, topic: str, partition: int, offset: int) -> Record | None:
-        found: Record = self._input.records[offset]
-        return found
+    async def _read_records(self, places: Collection[tuple[str, int, int]]) -> AsyncGenerator[Record, None]:
+        for _, _, offset in places:
+            yield self._input.records[offset]
 
     def _pick(self, number: int, which: Callable[[OnTheWire], bool] = lambda request: True) -> OnTheWire | None:
         # By key, for what leaves at the same moment leaves in any order.

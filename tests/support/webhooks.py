@@ -38,7 +38,10 @@ def pagerduty(
     **data: Any,
 ) -> dict[str, Any]:
     """A webhook of PagerDuty's, in the documented form."""
-    incident = {"id": id, "type": "incident", "number": 1234, "incident_key": key, "assignees": [], "priority": None}
+    incident = {
+        "id": id, "type": "incident", "number": 1234, "incident_key": key, "created_at": "2027-01-15T08:00:00Z",
+        "assignees": [], "priority": None,
+    }  # fmt: skip
     return {
         "event": {
             "id": "5ac64822-4adc-4fda-ade0-410becf0de4f",

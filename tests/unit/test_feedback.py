@@ -108,12 +108,20 @@ def test_a_command_comes_back_as_it_was(
     st.floats(0, 4e9),
     st.none() | TEXT.map(lambda text: text[:200]),
     st.booleans(),
+    st.none() | st.floats(0, 4e9),
     TEXT.map(lambda text: text[:200]),
 )
 def test_what_has_happened_at_a_provider_comes_back_as_it_was_and_its_time_is_the_provider_s(
-    provider: str, dedup_key: str, what: What, at: float, incident: str | None, by_integration: bool, by: str
+    provider: str,
+    dedup_key: str,
+    what: What,
+    at: float,
+    incident: str | None,
+    by_integration: bool,
+    opened: float | None,
+    by: str,
 ) -> None:
-    found = FromProvider(provider, dedup_key, Happened(what, at, incident, by_integration), by)
+    found = FromProvider(provider, dedup_key, Happened(what, at, incident, by_integration, opened), by)
     assert decode_feedback(*encode_from_provider(found), 1_420_070_400_001) == found
 
 

@@ -8,11 +8,22 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from consumer.alerting.inbox import CAPACITY, TaskInbox
+from consumer.alerting.inbox import CAPACITY, LATELY_SECONDS, TaskInbox
 from consumer.clock import Clock
 from consumer.decisions import SUPPRESSED, DeadLettered, Replayed
 from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay
-from state.alert import Alert, Ending, Occurrence, Policy, Status, occurred, over, resolve_answered, trigger_accepted
+from state.alert import (
+    Alert,
+    Ending,
+    Heard,
+    Occurrence,
+    Policy,
+    Status,
+    occurred,
+    over,
+    resolve_answered,
+    trigger_accepted,
+)
 from state.provider_feedback import Happened, What
 from state.seen import Seen, seen_of
 from state.store import Store
@@ -49,6 +60,8 @@ class World:
         self.commands: list[Command] = []
         self.closed: list[str] = []
         self.again: list[Alert] = []
+        self.asked_soon: list[str] = []
+        self.now = 0.0
         self.event_there: Record | None = None
         self.has_room = self.is_running = self.all_known = True
         pipeline: Any = SimpleNamespace(
@@ -64,7 +77,7 @@ class World:
             pipeline=pipeline,
             partition=2,
             store=self.store,
-            clock=Clock(lambda: 100.0, lambda: 0.0),
+            clock=Clock(lambda: 100.0, lambda: self.now),
             metrics=metrics,
             log=log,
             deeds=self,
@@ -101,6 +114,9 @@ class World:
 
     def told_event(self, alert: Alert) -> Record | None:
         return self.event_there
+
+    def will_ask_for_told_event(self, alert: Alert) -> None:
+        self.asked_soon.append(alert.dedup_key)
 
     def owes_again(self, alert: Alert) -> None:
         self.again.append(alert)
@@ -469,3 +485,82 @@ def test_the_event_that_is_told_again_is_waited_for() -> None:
     assert (again.owed.record, again.owed.repeat) == (record, True)
     assert world.alert("a") is again
     assert world.inbox.positions == {0: 1}
+
+
+def test_with_an_event_that_is_told_again_those_that_are_needed_soon_are_asked_for() -> None:
+    world = World()
+    for dedup_key in "abcde":
+        told_at(world, dedup_key)
+    world.hand(
+        *(from_provider(What.RESOLVED, "a", at=5.0), from_provider(What.RESOLVED, "unknown", at=5.0), command("b")),
+        *(from_provider(What.RESOLVED, "c", at=5.0), from_provider(What.ACKNOWLEDGED, "d", at=5.0)),
+        *(from_provider(What.RESOLVED, "e", at=500.0), from_provider(What.RESOLVED, "b", at=5.0)),
+    )
+    assert world.asked_soon == ["c", "b"]
+
+
+# what is heard of an alert while another task hands it over
+
+
+def settle(world: World) -> None:
+    while world.soon:
+        world.soon.pop(0)()
+
+
+@pytest.mark.parametrize("feedback", [from_provider(What.ACKNOWLEDGED), command("a", Kind.ACKNOWLEDGE)])
+@pytest.mark.parametrize("has_own", [False, True])
+def test_what_was_heard_of_an_alert_on_its_way_is_taken_once_more(
+    feedback: Command | FromProvider, has_own: bool
+) -> None:
+    world = World()
+    if has_own:  # it has occurred here meanwhile, and nobody was told of that
+        record = Record("events", 2, 1, 100, None, b"")
+        own, _ = occurred(None, "a", None, Occurrence(Severity.HIGH, EPOCH + 1000, record), EPOCH + 1000, POLICY)
+        world.store.put(own)
+    world.hand(feedback)
+    assert world.inbox.positions == {0: 1}
+    told_at(world)
+    assert not is_taken(world.alert("a"))
+    world.inbox.taken_over("a")
+    settle(world)
+    assert is_taken(world.alert("a"))
+
+
+def is_taken(alert: Alert) -> bool:
+    return alert.status is Status.ACKNOWLEDGED or alert.acknowledging
+
+
+def test_once_more_it_waits_for_what_is_on_the_wire_before_what_comes_behind_it() -> None:
+    world = World()
+    world.hand(from_provider(What.ACKNOWLEDGED))
+    told_at(world)
+    world.on_the_wire.add("a")
+    world.inbox.taken_over("a")
+    world.hand(from_provider(What.UNACKNOWLEDGED, at=501.0), at=1)
+    settle(world)
+    assert (world.inbox.positions, world.changed) == ({0: 1}, [])
+    world.on_the_wire.clear()
+    world.inbox.work()
+    assert [alert.status for alert in world.changed] == [Status.ACKNOWLEDGED, Status.OPEN]
+
+
+def test_what_was_heard_long_ago_or_of_others_is_not() -> None:
+    world = World()
+    world.hand(from_provider(What.ACKNOWLEDGED), from_provider(What.ACKNOWLEDGED, "b"))
+    told_at(world, "a")
+    told_at(world, "b")
+    world.now += LATELY_SECONDS + 1
+    world.inbox.taken_over("a")
+    settle(world)
+    assert [world.status(key) for key in "ab"] == [Status.OPEN, Status.OPEN]
+
+
+def test_what_has_found_it_before_it_left_changes_nothing_once_more() -> None:
+    world = World()
+    world.hand(from_provider(What.ACKNOWLEDGED), from_provider(What.UNACKNOWLEDGED, at=501.0))
+    told_at(world)
+    alert = world.alert("a")
+    world.store.put(replace(alert, heard=Heard(EPOCH + 501.0)))
+    world.inbox.taken_over("a")
+    settle(world)
+    assert world.status("a") is Status.OPEN

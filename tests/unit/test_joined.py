@@ -12,6 +12,7 @@ from state.alert import (
     Alert,
     Due,
     Former,
+    Heard,
     Occurrence,
     Owed,
     Policy,
@@ -23,7 +24,7 @@ from state.alert import (
     source,
     trigger_accepted,
 )
-from state.joined import handed_over, joined
+from state.joined import OPENED_SECONDS, handed_over, joined
 from state.violation import Record, Severity
 
 NOW = 1_800_000_000.0
@@ -286,3 +287,32 @@ def test_the_key_of_the_later_record_counts() -> None:
 
     assert found is not None
     assert found.key == b"b"
+
+
+def test_an_incident_that_is_left_may_be_older_or_younger_than_the_kept_one() -> None:
+    for kept_at, left_at in ((0.0, 10.0), (10.0, 0.0)):
+        kept = told(route="default", told=Told(Severity.HIGH, NOW, NOW + kept_at))
+        left = told(
+            route="by_severity:critical", told=Told(Severity.HIGH, NOW, NOW + left_at), first_seen=NOW + 1,
+        )  # fmt: skip
+        for own, handed in ((kept, left), (left, kept)):
+            found = joined(own, handed)
+            assert found is not None
+            assert found.told == Told(Severity.HIGH, NOW, NOW + kept_at, left=NOW + 10.0 + OPENED_SECONDS)
+
+
+def test_what_was_left_before_stays_left_where_both_have_one_incident() -> None:
+    left = told(told=Told(Severity.HIGH, NOW, NOW, left=NOW - 7.0))
+    for own, handed in ((left, told()), (told(), left)):
+        found = joined(own, handed)
+        assert found is not None
+        assert found.told is not None
+        assert found.told.left == NOW - 7.0
+
+
+@pytest.mark.parametrize("other", [None, Heard(NOW + 1.0, repeated=4)])
+def test_nothing_was_repeated_of_two_for_nothing(other: Heard | None) -> None:
+    found = joined(told(heard=Heard(NOW, repeated=4)), told(heard=other))
+    assert found is not None
+    assert found.heard is not None
+    assert found.heard.repeated is None

@@ -326,3 +326,22 @@ async def test_a_heartbeat_that_is_not_the_teams_is_known(name: str, answer: Say
         assert isinstance(said, Accepted)
     else:
         assert said == Rejected(404, "the team has no heartbeat nobody")
+
+
+async def test_a_cloud_api_that_is_down_makes_no_failure_of_an_alert_that_was_accepted(sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault(Says(status=503), provider="jsm", action="find"))
+    answers, rejected = await say(sandbox, at(sandbox), RAISED)
+    assert [type(answer) for answer in answers] == [Accepted]
+    assert [answer.status for answer in rejected] == [503]
+    assert sandbox.incidents("jsm")[0].notes != [], "the note goes through the integration"
+
+
+async def test_what_goes_through_the_cloud_api_is_given_to_who_makes_it_by_itself(sandbox: Sandbox) -> None:
+    given = list[Any]()
+    async with create_session(1) as session:
+        answer = await deliver(
+            HttpSender(session), at(sandbox), "default", RAISED, timeout=5.0, beside=given.append,
+        )  # fmt: skip
+    assert isinstance(answer, Accepted)
+    assert [[request.method for request in requests] for requests in given] == [["GET"]]
+    assert [entry.action for entry in sandbox.requests("jsm")] == ["create", "note"]

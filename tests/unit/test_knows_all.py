@@ -5,6 +5,8 @@ from typing import Any
 
 from consumer.alerting.outbox import LONGEST_WAIT_SECONDS
 from consumer.partition.deeds import TaskDeeds
+from state.alert import Alert, Status
+from state.violation import Severity
 
 
 class Ignorant:
@@ -49,3 +51,14 @@ def test_another_home_is_waited_for_as_long_and_then_anew() -> None:
     assert task.knows_all()
     task.decided, task.moving.awaits_since = False, None
     assert not task.knows_all()
+
+
+def test_what_is_handed_over_is_told_to_delivery_and_then_to_what_was_heard_of_it() -> None:
+    heard: list[str] = []
+    task: Any = SimpleNamespace(
+        urge=lambda: None,
+        outbox=SimpleNamespace(taken_over=lambda alert: heard.append("outbox")),
+        inbox=SimpleNamespace(taken_over=heard.append),
+    )
+    TaskDeeds.taken_over(task, Alert("a", Status.OPEN, None, 1, 1.0, 1.0, 1.0, Severity.HIGH, route="default"), None)
+    assert heard == ["outbox", "a"]

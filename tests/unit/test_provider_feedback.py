@@ -1,5 +1,7 @@
 """The table of design section 20, row by row."""
 
+from collections.abc import Mapping
+
 import pytest
 from msgspec.structs import replace
 
@@ -13,6 +15,7 @@ from state.alert import (
     Policy,
     Status,
     acknowledge,
+    departed,
     due,
     former_answered,
     former_attempted,
@@ -44,9 +47,12 @@ def told(*, at: float = 0.0, alert: Alert | None = None) -> Alert:
     return trigger_accepted(owing, owing.owed, "default", float(int(T0 + AHEAD + at)), T0 + at)
 
 
-def then(what: What, at: float, *, incident: str | None = None, by_integration: bool = False) -> Happened:
-    """Something that happens at the provider so many seconds after the beginning."""
-    return Happened(what, T0 + AHEAD + at, incident, by_integration)
+def then(
+    what: What, at: float, *, incident: str | None = None, by_integration: bool = False, opened: float | None = None
+) -> Happened:
+    """Something that happens at the provider so many seconds after the beginning, to an incident that was ``opened`` so
+    many seconds after it."""
+    return Happened(what, T0 + AHEAD + at, incident, by_integration, None if opened is None else T0 + AHEAD + opened)
 
 
 def applied(alert: Alert, it: Happened) -> Alert:
@@ -121,6 +127,37 @@ def test_a_resolve_of_about_the_time_of_the_trigger_has_that_repeated_once(at: f
     accepted = trigger_accepted(again, again.owed, "default", T0 + AHEAD + 41, T0 + 41)
     assert due(accepted) is None
     assert happened(accepted, it, TIMEOUT) == Ignored(Why.OLDER)
+
+
+def resolved_at_once(alert: Alert, at: float) -> Alert:
+    """The alert was told ``at`` so many seconds, is resolved at the provider 5 s later, and told once more."""
+    it = then(What.RESOLVED, at + 5.0, opened=at)
+    assert happened(alert, it, TIMEOUT) == TellAgain(is_repeat=True)
+    again = told_again(alert, it, RECORD, is_repeat=True, now=T0 + at + 6.0)
+    assert again.owed is not None
+    return trigger_accepted(again, again.owed, "default", T0 + AHEAD + at + 7.0, T0 + at + 7.0)
+
+
+def test_a_program_that_resolves_each_incident_at_once_is_believed_after_one_repetition() -> None:
+    alert = resolved_at_once(told(), 0.0)
+    after = applied(alert, then(What.RESOLVED, 12.0, opened=7.0))
+    assert (after.status, after.ended_by, after.has, due(after)) == (
+        Status.RESOLVING, Ending.PROVIDER, False, Due.RESOLVE,
+    )  # fmt: skip
+    assert occurs(after, at=13.0)[1] is Outcome.TRIGGERED
+
+
+def test_but_what_occurs_meanwhile_is_not_over_by_that() -> None:
+    alert = occurs(resolved_at_once(told(), 0.0), at=11.0)[0]
+    assert happened(alert, then(What.RESOLVED, 12.0, opened=7.0), TIMEOUT) == TellAgain(is_repeat=True)
+
+
+def test_a_new_life_has_a_repetition_of_its_own() -> None:
+    alert, it = occurs(resolved_at_once(told(), 0.0), at=91.0)[0], then(What.RESOLVED, 90.0)
+    assert happened(alert, it, TIMEOUT) == TellAgain(is_repeat=False)
+    again = told_again(alert, it, RECORD, is_repeat=False, now=T0 + 92.0)
+    assert again.owed is not None
+    resolved_at_once(trigger_accepted(again, again.owed, "default", T0 + AHEAD + 93.0, T0 + 93.0), 93.0)
 
 
 def test_a_resolve_where_the_provider_has_not_said_the_time_of_the_trigger_has_that_repeated() -> None:
@@ -233,3 +270,48 @@ def test_a_resolve_of_an_older_incident_ends_nothing_where_the_ids_say_so() -> N
 def test_an_id_that_was_heard_before_the_last_trigger_may_be_the_older_one() -> None:
     alert = told(at=500.0, alert=applied(told(), then(What.UNACKNOWLEDGED, 40.0, incident="old")))
     assert happened(alert, then(What.RESOLVED, 600.0, incident="new"), TIMEOUT) == Applied(None)
+
+
+MOVED = [{"former": (FORMER,)}, {"orphans": (FORMER,)}]
+"""The alert has another integration than before: the key of the old one is retired, or gone."""
+
+
+def moved(incidents: Mapping[str, tuple[Former, ...]]) -> Alert:
+    """An alert that was told elsewhere before, and is told here after 100 s."""
+    alert = told(at=100.0, alert=replace(departed(told(), None), **incidents))
+    return former_answered(alert, "digest") if alert.former else alert  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("incidents", MOVED)
+@pytest.mark.parametrize("opened", [0.5, None])
+def test_a_person_who_closes_an_incident_that_the_alert_has_left_does_not_end_it(
+    incidents: Mapping[str, tuple[Former, ...]], opened: float | None
+) -> None:
+    alert, it = moved(incidents), then(What.RESOLVED, 500.0, incident="old", opened=opened)
+    assert happened(alert, it, TIMEOUT) == TellAgain(is_repeat=True)
+    again = told_again(alert, it, RECORD, is_repeat=True, now=T0 + 501.0)
+    assert again.owed is not None
+    alert = trigger_accepted(again, again.owed, "default", T0 + AHEAD + 502.0, T0 + 502.0)
+    # There may be several of them.
+    assert happened(alert, then(What.RESOLVED, 505.0, opened=opened), TIMEOUT) == TellAgain(is_repeat=True)
+    assert happened(alert, then(What.RESOLVED, 900.0, opened=opened), TIMEOUT) == TellAgain(is_repeat=True)
+    found = happened(alert, then(What.RESOLVED, 900.0, incident="new", opened=100.0), TIMEOUT)
+    assert found == Applied(None)
+
+
+@pytest.mark.parametrize("incidents", MOVED)
+def test_whoever_has_taken_that_has_not_taken_what_is_told_here(incidents: Mapping[str, tuple[Former, ...]]) -> None:
+    alert = moved(incidents)
+    for opened in (0.5, None):
+        it = then(What.ACKNOWLEDGED, 500.0, opened=opened)
+        assert happened(alert, it, TIMEOUT) == Ignored(Why.OTHER_INCIDENT)
+    taken = applied(alert, then(What.ACKNOWLEDGED, 500.0, opened=100.9))
+    assert taken.status is Status.ACKNOWLEDGED
+    assert applied(taken, then(What.UNACKNOWLEDGED, 501.0, opened=0.5)).status is Status.OPEN
+
+
+def test_integrations_of_one_account_have_one_incident_whenever_it_was_opened() -> None:
+    incidents = (replace(FORMER, until_over=True),)
+    alert = told(at=100.0, alert=replace(departed(told(), None), former=incidents))
+    found = happened(alert, then(What.RESOLVED, 500.0, opened=0.5), TIMEOUT)
+    assert isinstance(found, Applied)

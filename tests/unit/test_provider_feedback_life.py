@@ -18,10 +18,12 @@ from msgspec.structs import replace
 from state.alert import (
     Alert,
     Due,
+    Former,
     Occurrence,
     Owed,
     Policy,
     Status,
+    departed,
     due,
     occurred,
     over,
@@ -50,10 +52,14 @@ class BrokenPromise(AssertionError):
 
 @dataclass
 class World:
-    """``skew``: by how much the provider's clock is ahead. Rules can be left out, to see that they are missed."""
+    """``skew``: by how much the provider's clock is ahead. Rules can be left out, to see that they are missed.
+
+    ``has_moved``: the alert has left an integration whose key is gone, where its incident is still open.
+    """
 
     skew: float
     decide: Callable[[Alert, Happened, float], object] = happened
+    has_moved: bool = False
     now: float = T0 + 0.05
     alert: Alert | None = None
     incident: str | None = None
@@ -64,6 +70,20 @@ class World:
     queue: list[Happened] = field(default_factory=list)
     has_lost: bool = False
     has_untold: bool = False
+    old_opened_at: float = 0.0
+    opened_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.has_moved:
+            self._tell_here()
+            self.old_opened_at, self.now, self.incident = self.opened_at, self.now + TIMEOUT, None
+            assert self.alert is not None
+            self.alert = replace(departed(self.alert, None), orphans=(Former("digest", "old"),))
+            self._tell_here()
+
+    def _tell_here(self) -> None:
+        for name in ("event", "send", "answer"):
+            self.step(name, 0)
 
     def step(self, name: str, number: int) -> None:
         getattr(self, name)(number)
@@ -118,14 +138,26 @@ class World:
             self.lands_at = None
             if self.incident is None:
                 self.opened += 1
-                self.incident, self.is_taken = str(self.opened), False
+                self.incident, self.is_taken, self.opened_at = str(self.opened), False, self.now + self.skew
             self.has_untold = False
 
     # the provider's side
 
     def tell(self, what: What, *, by_integration: bool = False) -> None:
-        self.queue.append(Happened(what, self.now + self.skew, self.incident, by_integration))
+        self.queue.append(Happened(what, self.now + self.skew, self.incident, by_integration, self.opened_at))
         self.now += 0.01  # two things are never at the same moment
+
+    def old_acknowledge(self, number: int) -> None:
+        self.tell_of_old(What.ACKNOWLEDGED)
+
+    def old_resolve(self, number: int) -> None:
+        self.tell_of_old(What.RESOLVED)
+
+    def tell_of_old(self, what: What) -> None:
+        """Of the incident that the alert has left, while it is the same alert: the next one knows nothing of it."""
+        if self.alert is not None and self.alert.orphans:
+            self.queue.append(Happened(what, self.now + self.skew, "old", False, self.old_opened_at))
+            self.now += 0.01
 
     def acknowledge(self, number: int) -> None:
         if self.incident is not None and not self.is_taken:
@@ -198,18 +230,46 @@ class World:
             raise BrokenPromise("nobody has taken it")
 
 
-def walk(steps: list[Step], skew: float = 0.3, decide: Callable[[Alert, Happened, float], object] = happened) -> None:
-    world = World(skew, decide)
+Decide = Callable[[Alert, Happened, float], object]
+
+
+def walk(
+    steps: list[Step], skew: float = 0.3, decide: Decide = happened, *, has_moved: bool = False, is_bot: bool = False
+) -> None:
+    """``is_bot``: in the end a program resolves each incident as soon as it is opened."""
+    world = World(skew, decide, has_moved)
     for name, number in steps:
         world.step(name, number)
     world.rest()
+    if is_bot:
+        resolves_at_once(world)
+
+
+def resolves_at_once(world: World) -> None:
+    """Two pages are the most that may come of that: each is resolved, one of them is a repetition."""
+    opened = world.opened
+    for _ in range(6):
+        world.resolve(0)
+        world.rest()
+    if world.incident is not None or world.opened > opened + 2:
+        raise BrokenPromise(f"{world.opened - opened} pages, although nothing has occurred")
 
 
 @given(WALKS, st.sampled_from([0.0, 0.3, 7200.4, -7200.7]))
 @settings(max_examples=1500)
 @pytest.mark.slow
 def test_no_walk_breaks_a_promise(steps: list[Step], skew: float) -> None:
-    walk(steps, skew)
+    walk(steps, skew, is_bot=True)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from((*STEPS, "old_acknowledge", "old_resolve")), st.integers(0, 7)), max_size=40),
+    st.sampled_from([0.0, 0.3, 7200.4, -7200.7]),
+)
+@settings(max_examples=1500)
+@pytest.mark.slow
+def test_nor_one_of_an_alert_that_has_left_an_incident(steps: list[Step], skew: float) -> None:
+    walk(steps, skew, has_moved=True)
 
 
 OPEN: list[Step] = [("event", 0), ("send", 0), ("answer", 0)]
@@ -241,3 +301,27 @@ def test_a_walk_that_needs_a_rule(steps: list[Step], without: str) -> None:
 
     with pytest.raises(BrokenPromise):
         walk(steps, decide=careless)
+
+
+def test_a_program_that_resolves_at_once_is_believed_in_the_end() -> None:
+    walk(OPEN, is_bot=True)
+
+    def never_believes(alert: Alert, it: Happened, timeout: float) -> object:
+        heard = alert.heard
+        return happened(replace(alert, heard=heard and replace(heard, repeated=None)), it, timeout)
+
+    with pytest.raises(BrokenPromise, match="6 pages"):
+        walk(OPEN, decide=never_believes, is_bot=True)
+
+
+@pytest.mark.parametrize("what", ["old_resolve", "old_acknowledge"])
+def test_a_walk_that_needs_to_know_what_was_left(what: str) -> None:
+    steps = [*OPEN, ("wait", 6), (what, 0), ("hear", 0)]
+    walk(steps, has_moved=True)
+
+    def knows_one_incident(alert: Alert, it: Happened, timeout: float) -> object:
+        told = alert.told
+        return happened(replace(alert, told=told and replace(told, left=None)), it, timeout)
+
+    with pytest.raises(BrokenPromise):
+        walk(steps, decide=knows_one_incident, has_moved=True)

@@ -1,5 +1,7 @@
 """The event that an alert's provider was told last, read back, or stood in for."""
 
+from collections.abc import AsyncGenerator, Collection
+from functools import cache
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from msgspec.structs import replace
 
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
-from consumer.partition.recall import Recall, stand_in
+from consumer.partition.recall import AT_A_TIME, BYTES_AT_A_TIME, Recall, stand_in
 from state.alert import ELSEWHERE, Alert, Occurrence, Policy, occurred, trigger_accepted
 from state.violation import Record, Severity
 from tests.support.events import encode, event
@@ -35,12 +37,13 @@ def told() -> Alert:
 
 
 def recall(answer: Record | Exception | None, log: Log, asked: list[tuple[str, int, int]] | None = None) -> Recall:
-    async def read(topic: str, partition: int, offset: int) -> Record | None:
+    async def read(places: Collection[tuple[str, int, int]]) -> AsyncGenerator[Record, None]:
         if asked is not None:
-            asked.append((topic, partition, offset))
+            asked.extend(places)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        if answer is not None:
+            yield answer
 
     return Recall(read, KeyTemplate.parse("{guard}:{session_id}"), "events", log)  # type: ignore[arg-type]
 
@@ -58,6 +61,90 @@ async def test_it_is_read_from_where_it_stands_once() -> None:
     assert log.names == []
     await found.read()  # nothing is wanted
     assert asked == [("events", 3, 17)]
+
+
+def several(number: int) -> list[Alert]:
+    """Alerts that were told of the events at offsets 0, 1, …"""
+    alerts = []
+    for offset in range(number):
+        alert = told()
+        assert alert.told is not None
+        key = f"forbidden_path:s-{offset}"
+        alerts.append(replace(alert, dedup_key=key, told=replace(alert.told, offset=offset)))
+    return alerts
+
+
+@cache
+def record_at(offset: int) -> Record:
+    return replace(RECORD, offset=offset, value=encode(event(session=f"s-{offset}", at=T0)))
+
+
+async def test_no_more_is_read_than_has_room() -> None:
+    async def reads(places: Collection[tuple[str, int, int]]) -> AsyncGenerator[Record, None]:
+        for offset in (0, 1, 2):
+            record = record_at(offset)
+            assert record.value is not None
+            yield replace(record, value=record.value + b" " * (BYTES_AT_A_TIME // 2))
+
+    log = Log()
+    found = Recall(reads, KeyTemplate.parse("{guard}:{session_id}"), "events", log)  # type: ignore[arg-type]
+    alerts = several(3)
+    for alert in alerts:
+        found.want(alert)
+    await found.read()
+    assert [found.record(alert) is not None for alert in alerts] == [True, True, False]
+    assert log.names == []
+
+
+async def test_what_is_asked_for_soon_is_read_together() -> None:
+    read: list[int] = []
+
+    async def reads(places: Collection[tuple[str, int, int]]) -> AsyncGenerator[Record, None]:
+        read.append(len(places))
+        for _, _, offset in sorted(places, reverse=True):
+            yield record_at(offset)
+
+    found = Recall(reads, KeyTemplate.parse("{guard}:{session_id}"), "events", Log())  # type: ignore[arg-type]
+    alerts = several(AT_A_TIME + 10)
+    assert found.record(alerts[0]) is None
+    for alert in alerts[1:]:
+        found.want(alert)
+    await found.read()
+    assert read == [AT_A_TIME]
+    for offset, alert in enumerate(alerts[:AT_A_TIME]):
+        found.want(alert)
+        assert not found.is_wanted, "it is there"
+        assert found.record(alert) == record_at(offset)
+    assert found.record(alerts[AT_A_TIME]) is None
+
+
+async def test_of_those_that_are_not_read_in_time_the_one_that_was_asked_for_is_stood_in_for() -> None:
+    async def reads(places: Collection[tuple[str, int, int]]) -> AsyncGenerator[Record, None]:
+        yield record_at(2)
+        raise KafkaConnectionError
+
+    log = Log()
+    found = Recall(reads, KeyTemplate.parse("{guard}:{session_id}"), "events", log)  # type: ignore[arg-type]
+    alerts = several(4)
+    found.want(alerts[3])
+    assert found.record(alerts[0]) is None
+    for alert in alerts:
+        found.want(alert)
+    await found.read()
+    assert log.names == ["told_event_unread", "told_event_not_found"]
+    stands_in, read = found.record(alerts[0]), found.record(alerts[2])
+    assert stands_in is not None
+    assert (stands_in.offset, read) == (ELSEWHERE, record_at(2))
+    assert [found.record(alerts[1]), found.record(alerts[3])] == [None, None]
+    assert found.is_wanted
+
+
+async def test_what_was_told_since_is_another_event() -> None:
+    found, alert = recall(RECORD, Log()), told()
+    found.want(alert)
+    await found.read()
+    assert alert.told is not None
+    assert found.record(replace(alert, told=replace(alert.told, offset=18))) is None
 
 
 async def test_what_was_read_for_one_is_none_of_another_s() -> None:

@@ -59,7 +59,15 @@ OWED = st.builds(
     last_status=st.none() | st.integers(100, 599),
     last_error=st.none() | TEXT,
 )
-TOLD = st.builds(Told, SEVERITIES, TIMES, st.none() | TIMES, st.none() | OFFSETS, st.none() | st.integers(0, 10**9))
+TOLD = st.builds(
+    Told,
+    SEVERITIES,
+    TIMES,
+    st.none() | TIMES,
+    st.none() | OFFSETS,
+    st.none() | st.integers(0, 10**9),
+    st.none() | TIMES,
+)
 ALERTS = st.builds(
     Alert,
     dedup_key=TEXT.filter(bool),
@@ -82,7 +90,7 @@ ALERTS = st.builds(
     ended_by=st.none() | st.sampled_from(Ending),
     source=st.none() | st.builds(source, st.none() | TEXT, st.none() | TEXT, TEXT, st.integers(0, 10_000)),
     begun=st.none() | TIMES,
-    heard=st.none() | st.builds(Heard, st.none() | TIMES, st.none() | TEXT, st.booleans()),
+    heard=st.none() | st.builds(Heard, st.none() | TIMES, st.none() | TEXT, st.booleans(), st.none() | OFFSETS),
 )
 
 

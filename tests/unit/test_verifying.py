@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import RouteLimits
+from providers.delivery.places import QUESTIONS
+from providers.delivery.verifying import MORE_TO_SAY, NO_PLACE
 from providers.notification import Notification
 from providers.provider import Request, Verify
 from providers.rate import Rate
 from state.violation import Severity
-from tests.unit.test_delivery import Provider, Setting
+from tests.unit.test_delivery import Outbox, Provider, Setting
 
 ACCEPTED = Accepted(receipt="r")
 NOT_YET = Unavailable(404, "not processed yet")
@@ -30,8 +32,11 @@ class AcceptsFirst(Provider):
         return [Request("POST", url, verify=verify), *follow_ups]
 
 
-def setting(*, always: bool = False, follow_ups: int = 0, limits: RouteLimits | None = None) -> Setting:
-    return Setting(provider=AcceptsFirst(always=always, follow_ups=follow_ups), limits=limits)
+def setting(
+    *, always: bool = False, follow_ups: int = 0, limits: RouteLimits | None = None, max_in_flight: int = 100
+) -> Setting:
+    provider = AcceptsFirst(always=always, follow_ups=follow_ups)
+    return Setting(provider=provider, limits=limits, max_in_flight=max_in_flight)
 
 
 def told(one: Setting) -> list[tuple[str, Answer]]:
@@ -57,8 +62,8 @@ def test_once_something_has_come_about_the_rest_is_believed() -> None:
         one.answer(name, ACCEPTED)
     assert one.taken() == ["a", "b", "a?r", "b?r"], "until then, each is asked"
     one.answer("a?r")
-    one.answer("b?r", NOT_YET)
-    one.loop.advance(0.5)
+    assert told(one) == [("a", Accepted()), ("b", Accepted())], "also what is being asked about, at once"
+    assert one.waiting == {}
     one.outbox.owe("c")
     one.answer("c", ACCEPTED)
     assert one.taken() == ["c"]
@@ -230,3 +235,91 @@ def test_what_is_cut_off_in_between_is_owed_and_repeated() -> None:
     assert closed.done()
     assert told(one) == []
     assert "a" in one.outbox.owed
+
+
+# a question never holds a page back
+
+
+def test_a_question_that_hangs_holds_no_place() -> None:
+    one = setting(always=True, max_in_flight=2)
+    for number in range(20):
+        one.outbox.owe(f"{number}")
+        one.answer(f"{number}", ACCEPTED)
+    assert told(one) == []
+    assert len(one.waiting) == 20, "all are asked about"
+    one.outbox.owe("critical")
+    assert "critical" in one.waiting
+
+
+def test_more_than_can_be_asked_about_at_once_is_accepted_and_not_known() -> None:
+    one = setting(always=True, max_in_flight=2)
+    for number in range(QUESTIONS + 1):
+        one.outbox.owe(f"{number}")
+        one.answer(f"{number}", ACCEPTED)
+    assert told(one) == [(f"{QUESTIONS}", Accepted(unverified=NO_PLACE))]
+    one.answer("0?r")
+    one.outbox.owe("next")
+    one.answer("next", ACCEPTED)
+    assert "next?r" in one.waiting, "there is a place again"
+
+
+def test_what_waits_for_a_token_to_ask_goes_on_when_another_has_shown_it() -> None:
+    one = setting(limits=RouteLimits(rate=Rate(0.01, 3)))
+    for name in ("a", "b"):
+        one.outbox.owe(name)
+        one.answer(name, ACCEPTED)
+    assert [*one.waiting] == ["a?r"], "there is no token for the other question"
+    one.answer("a?r")
+    assert told(one) == [("a", Accepted()), ("b", Accepted())]
+
+
+def test_an_alert_that_has_more_to_say_does_not_wait_for_a_question_about_it() -> None:
+    one = setting(always=True)
+    one.outbox.owe("a")
+    one.answer("a", ACCEPTED)
+    assert "a?r" in one.waiting
+    one.outbox.owe("a", Severity.CRITICAL, since=1.0, is_new=True)
+    assert told(one) == [("a", Accepted(unverified=MORE_TO_SAY))]
+    assert [*one.waiting] == ["a"]
+    one.outbox.changed("a")
+    assert [*one.waiting] == ["a"], "its request itself is waited for"
+    one.answer("a", ACCEPTED)
+    assert [*one.waiting] == ["a?r"]
+
+
+def test_what_follows_waits_for_a_place_again() -> None:
+    one = setting(always=True, follow_ups=1, max_in_flight=1)
+    one.outbox.owe("a")
+    one.answer("a", ACCEPTED)
+    one.outbox.owe("b")
+    assert [*one.waiting] == ["a?r", "b"]
+    one.answer("a?r")
+    assert [*one.waiting] == ["b"]
+    one.answer("b", ACCEPTED)
+    assert [*one.waiting] == ["b?r", "a/0"]
+    one.outbox.owe("c")
+    assert "c" not in one.waiting
+    one.answer("a/0", ACCEPTED)
+    assert told(one) == [("a", Accepted())]
+    assert [*one.waiting] == ["b?r", "c"]
+
+
+def test_what_is_cut_off_while_it_waits_for_a_place_takes_none() -> None:
+    one = setting(always=True, follow_ups=1, max_in_flight=1)
+    for name in ("a", "b"):
+        one.outbox.owe(name)
+        one.answer(name, ACCEPTED)
+    one.outbox.owe("c")
+    one.answer("a?r")
+    one.answer("b?r")
+    assert [*one.waiting] == ["c"]
+    other = Outbox(one)
+    with one.loop.running():
+        withdrawn = one.loop.create_task(one.delivery.withdraw(one.outbox, 0.0))
+    one.loop.settle()
+    assert withdrawn.done()
+    other.owe("d")
+    assert [*one.waiting] == ["d"]
+    one.answer("d", Unavailable(503, "no"))
+    one.loop.advance(10.0)
+    assert [*one.waiting] == ["d"], "a place is free, once"

@@ -18,7 +18,7 @@ from consumer.kafka.foreign import foreign_group
 from consumer.partition.left_alone import TOLD_OF_EACH, LeftAlone
 from consumer.partition.restore import StateRefused
 from providers.answer import Accepted, Unavailable
-from state.alert import Alert, Due, Former, Owed, Status, Told, due, source
+from state.alert import Alert, Due, Former, Heard, Owed, Status, Told, due, source
 from state.joined import reunited
 from state.partition_records import Unreadable
 from state.records import (
@@ -81,7 +81,7 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     known = replace(alert, failed=0, overflow=None, integration=None, former=(), key=None, ended_by=None, source=None)
     known = replace(known, begun=None, heard=None)
     if known.told is not None:
-        known = replace(known, told=replace(known.told, offset=None, occurrences=None))
+        known = replace(known, told=replace(known.told, offset=None, occurrences=None, left=None))
     if known.owed is not None:
         owed = replace(known.owed, guard=None, tenant=None, last_status=None, last_error=None)
         known = replace(known, owed=owed)
@@ -121,9 +121,21 @@ def test_what_this_release_writes_is_read_by_the_last_one_with_nothing_lost_that
 
 
 def test_what_later_releases_say_more_of_a_source_is_passed_over() -> None:
-    later = {"source": ["guard", None, "events", 3, "more"], "told": [3, 1.0, None, 7, None, "more"]}
+    later = {
+        "source": ["guard", None, "events", 3, "more"],
+        "told": [3, 1.0, None, 7, None, None, "more"],
+        "heard": [1.0, None, False, None, "more"],
+    }
     alert = decode_alert(KEY.encode(), changed(ALERT, **later))
-    assert alert == replace(ALERT, told=Told(Severity.HIGH, 1.0, None, 7), source=source("guard", None, "events", 3))
+    told, heard = Told(Severity.HIGH, 1.0, None, 7), Heard(1.0)
+    assert alert == replace(ALERT, told=told, heard=heard, source=source("guard", None, "events", 3))
+
+
+def test_what_was_told_and_heard_before_it_said_so_much_is_read() -> None:
+    earlier = {"told": [3, 1.0, None, 7, 2], "heard": [1.0, "P1", True]}
+    alert = decode_alert(KEY.encode(), changed(ALERT, **earlier))
+    told, heard = Told(Severity.HIGH, 1.0, None, 7, 2), Heard(1.0, "P1", sent_resolve=True)
+    assert alert == replace(ALERT, told=told, heard=heard)
 
 
 def test_the_last_release_reads_a_checkpoint_that_names_its_group() -> None:
@@ -186,7 +198,9 @@ UNREADABLE = {
     "begun at a flag": changed(begun=True),
     "heard of at a text": changed(heard=["1.0", None, False]),
     "heard of nothing": changed(heard=[]),
+    "repeated when there were a text": changed(heard=[1.0, None, False, "2"]),
     "told when there were a text": changed(told=[3, 1.0, None, 7, "2"]),
+    "left at a text": changed(told=[3, 1.0, None, 7, 2, "1.0"]),
     "owes a text": changed(owed="a trigger"),
     "owes nothing at all": changed(owed={}),
     "owed since never": owing(since=None),

@@ -28,6 +28,7 @@ from tests.support.waiting import wait_until
 from tests.support.webhooks import BEARER, OTHER_SECRET, SECRET, TOKEN, opsgenie, pagerduty, running_webhooks
 
 AT = 1_800_000_010.25
+OPENED = 1_800_000_000.0
 
 
 # what they say
@@ -46,6 +47,8 @@ AT = 1_800_000_010.25
 )
 def test_what_pagerduty_says(event_type: str, what: What) -> None:
     found = read_pagerduty(orjson.dumps(pagerduty(event_type)))
+    assert found == Said("forbidden_path:s1", Happened(what, AT, "PT4KHLK", opened=OPENED), "Ann")
+    found = read_pagerduty(orjson.dumps(pagerduty(event_type, created_at=None)))
     assert found == Said("forbidden_path:s1", Happened(what, AT, "PT4KHLK"), "Ann")
 
 
@@ -94,8 +97,10 @@ def test_who_has_resolved_it_at_pagerduty() -> None:
     ],
 )
 def test_what_opsgenie_says(action: str, what: What) -> None:
-    expected = Said("clawdstrike-g-s1", Happened(what, AT, "a-1"), "ann@example.com")
+    expected = Said("clawdstrike-g-s1", Happened(what, AT, "a-1", opened=OPENED), "ann@example.com")
     assert read_opsgenie(orjson.dumps(opsgenie(action))) == expected
+    unknown = Said("clawdstrike-g-s1", Happened(what, AT, "a-1"), "ann@example.com")
+    assert read_opsgenie(orjson.dumps(opsgenie(action, createdAt=None))) == unknown
     assert read_opsgenie(orjson.dumps(opsgenie(action, updatedAt=1_800_000_010_250))) == expected
 
 
@@ -112,6 +117,8 @@ MALFORMED: Sequence[Any] = [
     pagerduty(at="2027-01-15T08:00:10"),
     pagerduty(key=3),  # type: ignore[arg-type]
     pagerduty(id=[]),  # type: ignore[arg-type]
+    pagerduty(created_at="yesterday"),
+    pagerduty(created_at=3),
     {"event": {**pagerduty()["event"], "data": None}},
 ]
 
@@ -196,7 +203,7 @@ def test_somebody_must_be_able_to_say_who_he_is() -> None:
 async def test_a_webhook_is_answered_when_kafka_has_it(secret: str) -> None:
     async with running_webhooks() as webhooks:
         assert await webhooks.pagerduty(secret=secret) == (200, {"outcome": "written"})
-        it = Happened(What.ACKNOWLEDGED, AT, "PT4KHLK")
+        it = Happened(What.ACKNOWLEDGED, AT, "PT4KHLK", opened=OPENED)
         assert webhooks.feedback == [FromProvider("pagerduty", "forbidden_path:s1", it, "Ann")]
         assert webhooks.kafka.records[0].key == b"forbidden_path:s1"
         assert webhooks.count("pagerduty", "written") == 1

@@ -1,0 +1,187 @@
+"""Follow-ups at an API beside the integration's (`Request.is_beside`), by rules of their own (design section 9).
+
+The notification that they follow was accepted without them, holds no place for them, and is not repeated for them. As
+all go to one API, they wait in one queue: some are made at once while it works, one at a time, less and less often,
+while it does not. They are kept in memory only.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from providers.answer import Accepted, Rejected, Unavailable
+from providers.contained import ProviderFault
+from providers.delivery.outbox import Dispatch, Outbox
+from providers.notify import ask, failure_of, followers_of
+from providers.provider import Provider, Request
+from providers.retry import Backoff
+from providers.sender import Sender
+
+GIVE_UP_SECONDS: Final = 3600.0
+"""For so long a follow-up is tried."""
+
+MOST: Final = 1000
+"""So many wait at most; the oldest makes room."""
+
+AT_ONCE: Final = 8
+"""Of so many alerts at once, while the API works."""
+
+LONGEST_WAIT_SECONDS: Final = 60.0
+"""The longest time between two attempts, unless the API asks for more."""
+
+_LOOK_SECONDS: Final = 1.0
+
+Alert = tuple[Outbox, str]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    dispatch: Dispatch
+    requests: deque[Request]
+    since: float
+
+
+class FollowUps:
+    """The follow-ups of one pipeline, the last ones of each alert.
+
+    ``may_leave`` says of an alert whether anything about it may leave now; ``rejected`` is told of what was rejected,
+    or is given up.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        provider: Provider,
+        timeout: float,
+        backoff: Backoff,
+        may_leave: Callable[[Alert], bool],
+        rejected: Callable[[Dispatch, Rejected], None],
+    ) -> None:
+        self._sender = sender
+        self._provider = provider
+        self._timeout = timeout
+        self._backoff = backoff
+        self._may_leave = may_leave
+        self._rejected = rejected
+        self._waiting: OrderedDict[Alert, _Waiting] = OrderedDict()
+        self._making: dict[Alert, asyncio.Task[None] | None] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+        self._failures = 0  # in a row
+        self._not_before = 0.0
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        """How many alerts have follow-ups that are not made yet."""
+        return len(self._waiting)
+
+    def take(self, alert: Alert, dispatch: Dispatch, requests: Sequence[Request]) -> None:
+        """Make these requests, one after another, in place of earlier ones of the alert."""
+        self._waiting.pop(alert, None)
+        self._waiting[alert] = _Waiting(dispatch, deque(requests), self._now())
+        if len(self._waiting) > MOST:
+            self._give_up(next(iter(self._waiting)), Unavailable(None, "too many follow-ups wait"))
+        self._begin()
+
+    def drop(self, alert: Alert) -> None:
+        """Those of the alert are void: it is over."""
+        self._waiting.pop(alert, None)
+
+    def forget(self, outbox: Outbox) -> None:
+        """Those of this task's alerts are given up: another task owns the partition."""
+        for alert in [alert for alert in self._waiting if alert[0] is outbox]:
+            self._give_up(alert, Unavailable(None, "its partition is another task's"))
+        for worker in [worker for alert, worker in self._making.items() if alert[0] is outbox]:
+            assert worker is not None
+            worker.cancel()
+
+    async def close(self) -> None:
+        """Make none any more."""
+        self._is_closed = True
+        workers = [*self._workers]
+        for worker in workers:
+            worker.cancel()
+        if workers:
+            await asyncio.wait(workers)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _begin(self) -> None:
+        """Have as many workers as there is work for."""
+        wanted = min(len(self._waiting), 1 if self._failures else AT_ONCE)
+        while len(self._workers) < wanted and not self._is_closed:
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._worked)
+
+    async def _work(self) -> None:
+        while len(self._workers) <= (1 if self._failures else AT_ONCE):
+            if (wait := self._not_before - self._now()) > 0:
+                await asyncio.sleep(wait)
+            if not await self._make_next():
+                if self._making.keys() >= self._waiting.keys():
+                    return
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _make_next(self) -> bool:
+        """Make those of one alert that wait; whether there were any that may leave."""
+        left = (alert for alert in self._waiting if alert not in self._making)
+        alert = next(filter(self._may_leave, left), None)
+        if alert is None:
+            return False
+        one = self._waiting[alert]
+        self._making[alert] = asyncio.current_task()
+        try:
+            failure = await self._make(one)
+        finally:
+            del self._making[alert]
+        self._made(alert, one, failure)
+        return True
+
+    def _made(self, alert: Alert, one: _Waiting, failure: Unavailable | None) -> None:
+        now = self._now()
+        if failure is None:
+            self._failures = 0
+            self._begin()
+        else:
+            self._failures += 1
+            wait = self._backoff.wait(self._failures, LONGEST_WAIT_SECONDS)
+            self._not_before = now + max(wait, failure.retry_after or 0.0)
+        if self._waiting.get(alert) is not one:
+            return  # others have taken its place, or it is void
+        if failure is None:
+            del self._waiting[alert]
+        elif now - one.since >= GIVE_UP_SECONDS:
+            self._give_up(alert, failure)
+        else:
+            self._waiting.move_to_end(alert)  # it may be its own fault
+
+    async def _make(self, one: _Waiting) -> Unavailable | None:
+        """Make its requests; the answer of the one that has failed, with which the next attempt begins."""
+        while one.requests:
+            answer = await ask(self._sender, self._provider, one.requests[0], self._timeout)
+            if (failure := failure_of(answer)) is not None:
+                return failure
+            request = one.requests.popleft()
+            if isinstance(answer, Accepted):
+                try:
+                    one.requests.extendleft(reversed(followers_of(request, answer)))
+                except ProviderFault as fault:
+                    answer = Rejected(0, str(fault))
+            if isinstance(answer, Rejected):
+                self._rejected(one.dispatch, answer)
+        return None
+
+    def _give_up(self, alert: Alert, answer: Unavailable) -> None:
+        one = self._waiting.pop(alert)
+        self._rejected(one.dispatch, Rejected(answer.status or 0, f"given up: {answer.reason}"))
+
+    def _worked(self, worker: "asyncio.Task[None]") -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            context = {"message": "a fault of delivery about follow-ups", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+        elif self._waiting:
+            self._begin()

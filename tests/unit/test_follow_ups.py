@@ -1,0 +1,160 @@
+"""Follow-ups at an API beside the integration's: the alert is accepted whatever becomes of them (design section 9)."""
+
+import weakref
+from collections.abc import Sequence
+
+from providers.answer import Accepted, Answer, Rejected, Unavailable
+from providers.delivery.follow_ups import AT_ONCE, GIVE_UP_SECONDS, MOST
+from providers.notification import Notification
+from providers.provider import Request
+from tests.unit.test_delivery import Outbox, Provider, Setting
+
+DOWN = Unavailable(503, "HTTP 503")
+
+
+class HasAnotherApi(Provider):
+    """After each statement the alert is looked up beside, as ``<alert>/find``, and then gets a priority and a tag; a
+    note goes through the integration."""
+
+    def __init__(self) -> None:
+        super().__init__(("default",), 1, {})
+
+    def requests(self, route: str, notification: Notification) -> Sequence[Request]:
+        url = f"{route}/{notification.dedup_key}"
+
+        def act(id: str) -> Sequence[Request]:
+            return [Request("POST", f"{url}/{id}/{what}", is_beside=True) for what in ("priority", "tags")]
+
+        find = Request("GET", f"{url}/find", followed_by=act, is_beside=True)
+        return [Request("POST", url), find, Request("POST", f"{url}/note")]
+
+
+def setting(*, max_in_flight: int = 100) -> Setting:
+    return Setting(provider=HasAnotherApi(), max_in_flight=max_in_flight)
+
+
+def accepted(one: Setting, *names: str) -> Setting:
+    """These alerts are accepted, and their notes too."""
+    for name in names:
+        one.outbox.owe(name)
+        one.answer(name)
+        one.answer(f"{name}/note")
+    return one
+
+
+def told(one: Setting) -> list[tuple[str, Answer]]:
+    return [*one.outbox.answers]
+
+
+def test_a_notification_does_not_wait_for_it() -> None:
+    one = setting(max_in_flight=1)
+    one.outbox.owe("a")
+    one.answer("a")
+    assert {*one.waiting} == {"a/note"}, "nothing beside while its alert is on the wire"
+    one.answer("a/note")
+    assert told(one) == [("a", Accepted())]
+    one.loop.advance(1.0)
+    assert {*one.waiting} == {"a/find"}
+    one.outbox.owe("b")
+    assert {*one.waiting} == {"a/find", "b"}, "it holds no place"
+    one.answer("a/find", Accepted(receipt="7"))
+    one.answer("a/7/priority")
+    one.answer("a/7/tags")
+    assert one.follow_ups == []
+
+
+def test_what_fails_there_is_tried_again_and_only_that() -> None:
+    one = accepted(setting(), "a")
+    one.loop.advance(1.0)
+    one.answer("a/find", Accepted(receipt="7"))
+    one.answer("a/7/priority", DOWN)
+    assert one.waiting == {}
+    one.loop.advance(2.0)
+    assert [*one.waiting] == ["a/7/priority"]
+    one.answer("a/7/priority", Unavailable(429, "slower", 20.0))
+    one.loop.advance(19.0)
+    assert one.waiting == {}, "as long as it has asked for"
+    one.loop.advance(2.0)
+    one.answer("a/7/priority", Rejected(400, "no"))
+    one.answer("a/7/tags")
+    assert one.follow_ups == [("a", Rejected(400, "no"))]
+    assert told(one) == [("a", Accepted())], "the alert is accepted, once"
+    assert "a" not in one.taken()[1:]
+
+
+def test_while_it_is_down_one_shows_when_it_works_again() -> None:
+    names = [f"{number}" for number in range(20)]
+    one = accepted(setting(), *names)
+    one.loop.advance(1.0)
+    assert len(one.waiting) == AT_ONCE
+    for name in [*one.waiting]:
+        one.answer(name, DOWN)
+    for _ in range(5):
+        while not one.waiting:
+            one.loop.advance(1.0)
+        (name,) = one.waiting
+        one.answer(name, DOWN)
+    while not one.waiting:
+        one.loop.advance(1.0)
+    (name,) = one.waiting
+    one.answer(name)
+    assert len(one.waiting) == AT_ONCE, "the others at once"
+    while one.waiting:
+        one.answer(next(iter(one.waiting)))
+    assert len(told(one)) == 20
+
+
+def test_it_is_given_up_in_the_end_and_said() -> None:
+    one = accepted(setting(), "a")
+    begin = one.loop.time()
+    while one.follow_ups == []:
+        one.loop.advance(1.0)
+        if one.waiting:
+            one.answer("a/find", DOWN)
+    assert one.follow_ups == [("a", Rejected(503, "given up: HTTP 503"))]
+    assert GIVE_UP_SECONDS <= one.loop.time() - begin <= GIVE_UP_SECONDS + 100.0
+
+
+def test_what_is_over_or_told_anew_needs_none_of_before() -> None:
+    one = accepted(setting(), "a")
+    one.loop.advance(1.0)
+    one.answer("a/find", DOWN)
+    accepted(one, "a")
+    one.loop.advance(10.0)
+    one.answer("a/find", Accepted())
+    one.loop.advance(100.0)
+    assert one.waiting == {}
+    assert one.taken().count("a/find") == 2, "one that failed, and one of the newer ones"
+
+
+def test_too_many_make_room_and_say_so() -> None:
+    one = accepted(setting(), "first")
+    one.loop.advance(1.0)
+    one.answer("first/find", Unavailable(503, "HTTP 503", 1000.0))
+    accepted(one, *(f"{number}" for number in range(MOST)))
+    assert one.follow_ups == [("first", Rejected(0, "given up: too many follow-ups wait"))]
+
+
+def test_a_task_that_is_gone_makes_none_and_is_let_go() -> None:
+    one = accepted(setting(), "a", "b")
+    gone = weakref.ref(one.outbox)
+    with one.loop.running():
+        withdrawn = one.loop.create_task(one.delivery.withdraw(one.outbox, 0.0))
+    one.loop.settle()
+    assert withdrawn.done()
+    assert {name for name, _ in one.follow_ups} == {"a", "b"}
+    one.loop.advance(10.0)
+    one.outbox = Outbox(one)
+    assert one.waiting == {}
+    del withdrawn
+    assert gone() is None
+
+
+def test_a_delivery_that_is_closed_makes_none() -> None:
+    one = accepted(setting(), "a")
+    one.loop.advance(1.0)
+    with one.loop.running():
+        closed = one.loop.create_task(one.delivery.close())
+    one.loop.settle()
+    assert closed.done()
+    assert one.waiting == {}
