@@ -97,6 +97,7 @@ async def ingesting(
     writer = Writer(lambda: make(way), room, log)
     way = Way(
         bearer=Bearer(token.get_secret_value() for token in ingest.tokens),
+        connections=connections,
         room=room,
         judge=Judge(config.kafka.event_key, config.delivery.max_event_bytes),
         writer=writer,
