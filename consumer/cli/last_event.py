@@ -57,8 +57,9 @@ def names_of(alert: Alert) -> tuple[str, str | None] | None:
 
 
 async def last_event(alert: Alert, template: KeyTemplate, severities: Severities, read: ReadRecord) -> LastEvent:
-    """The event, from the alert or from the event's topic; ``severities`` is what its words count as. Raises nothing, since an alert is shown also without its
-    event.
+    """The event, from the alert or from the event's topic; ``severities`` is what its words count as.
+
+    Raises nothing, since an alert is shown also without its event.
     """
     place = place_of(alert)
     if alert.owed is not None:

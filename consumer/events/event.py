@@ -21,8 +21,8 @@ from consumer.events.schema import (
     read_gate,
     unknown_severity,
 )
-from consumer.events.wrapping import unwrapped
 from consumer.events.severities import AS_SAID, Severities
+from consumer.events.wrapping import unwrapped
 from state.violation import Record, Severity, Violation, size_of
 
 __all__ = ["TOMBSTONE", "Decoder", "InputRecord", "Poison", "SecurityEvent", "Tombstone", "violation_of"]

@@ -8,8 +8,8 @@ from consumer.dlq.dead_letter import DeadLetter, Stage
 from consumer.events.event import SecurityEvent
 from consumer.events.filter import SESSION_END
 from consumer.events.keys import LACKING, value_of
-from consumer.events.severities import AS_SAID, Severities
 from consumer.events.schema import Poison, read_event, read_gate
+from consumer.events.severities import AS_SAID, Severities
 from state.violation import Record
 
 NAME = "ingest"

@@ -21,7 +21,7 @@ from consumer.posts.bearer import Bearer
 from consumer.posts.body import is_compressed, read_body
 from consumer.posts.connections import Connections
 from consumer.posts.refusal import Refused, busy, line, unauthorized
-from consumer.posts.room import Lease, Room
+from consumer.posts.room import Lease, NoRoom, Room
 from consumer.posts.seldom import Seldom
 from consumer.posts.writer import Outcome, Writer
 from consumer.posts.written import digest_of
@@ -97,7 +97,10 @@ class Way:
         if compressed is None:
             raise Refused(415, "the Content-Encoding must be gzip, deflate, or none", closes=True)
         with self._room.lease() as lease:
-            body = await read_body(request, lease, self._limit, compressed=compressed)
+            try:
+                body = await read_body(request, lease, self._limit, compressed=compressed)
+            except NoRoom:
+                raise busy("too much is waiting for Kafka (ingest.max_waiting_bytes)") from None
             found = split(body, request.headers.get("Content-Type", ""))
             if len(body) > _FEW_BYTES:
                 await asyncio.sleep(0)  # to split it, and to check it, each may take as long as one step

@@ -7,8 +7,7 @@ from aiohttp import ClientError, hdrs, web
 from multidict import MultiMapping
 
 from consumer.posts.inflate import Inflate, NotCompressed
-from consumer.posts.refusal import Refused, busy, too_large
-from consumer.posts.room import NoRoom
+from consumer.posts.refusal import Refused, too_large
 
 BODY_SECONDS = 10.0
 """The longest time for a body to come in: a slower sender would hold memory for nothing."""
@@ -60,7 +59,7 @@ async def read_body(request: Body, lease: Growing, limit: int, *, compressed: bo
 
     The lease grows with each piece of the body.
 
-    Raises `Refused`: 400, 408, 413, 503.
+    Raises `NoRoom` if the lease does, and `Refused`: 400, 408, 413.
     """
     if request.content_length is not None and request.content_length > limit:
         raise too_large(limit)
@@ -74,8 +73,6 @@ async def read_body(request: Body, lease: Growing, limit: int, *, compressed: bo
         raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", closes=True) from None
     except NotCompressed as error:
         raise Refused(400, str(error), closes=True) from None
-    except NoRoom:
-        raise busy("too much is being received, or waits for Kafka", closes=True) from None
     except (ClientError, web.PayloadAccessError, web.RequestPayloadError, ConnectionError):
         raise Refused(400, "the body could not be read to its end", closes=True) from None
 

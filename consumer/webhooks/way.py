@@ -94,6 +94,8 @@ class Way:
         try:
             async with asyncio.timeout(self._answer_within):
                 return await self._post(request, sender)
+        except NoRoom:
+            raise busy("too much is being received, or waits for Kafka", closes=True) from None
         except TimeoutError:
             raise busy(f"Kafka has not taken this within {self._answer_within:g} s", closes=True) from None
 
@@ -113,7 +115,7 @@ class Way:
                 with self._connections.unproved_body(connection) as unproved:
                     body = await self._theirs(request, sender, unproved)
                 self._connections.proved(connection)
-                _grow(lease, len(body))
+                lease.grow(len(body))
             return await self._read(body, request, sender)
 
     async def _theirs(self, request: web.Request, sender: WebhookSender, lease: Growing) -> bytes:
@@ -126,8 +128,6 @@ class Way:
         if is_compressed(request.headers):
             try:
                 body = await decompressed(raw, lease, LARGEST_BODY)
-            except NoRoom:
-                raise busy("too much is being received") from None
             except (NotCompressed, Refused):
                 body = raw
         if any(sender.access.allows(text, request.headers) for text in (raw, body)):
@@ -188,10 +188,3 @@ class Way:
             self._log.warning("webhook_refused", provider=sender.provider, remote=request.remote, before=others)
         challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         return Refused(401, "this is none of the provider's webhooks", closes=True, headers=challenge)
-
-
-def _grow(lease: Growing, size: int) -> None:
-    try:
-        lease.grow(size)
-    except NoRoom:
-        raise busy("too much is waiting for Kafka") from None
