@@ -78,6 +78,14 @@ class DeliveryConfig(Settings):
     shutdown_grace: Duration = 25.0
 
 
+class TlsConfig(Settings):
+    """The certificate (PEM, with what leads to its authority) that a receiver presents, and its key, not encrypted.
+    Files that are replaced are used for every new connection, once they fit together."""
+
+    cert_file: NonEmpty
+    key_file: NonEmpty
+
+
 class ServerConfig(Settings):
     """Where health and metrics are served."""
 
@@ -131,6 +139,7 @@ class WebhooksConfig(Settings):
     host: NonEmpty = "0.0.0.0"
     port: Port = 8081
     public_address: Endpoint | None = None
+    tls: TlsConfig | None = None
     pagerduty: PagerDutyWebhooks = PagerDutyWebhooks()
     opsgenie: OpsGenieWebhooks = OpsGenieWebhooks()
     jsm: OpsGenieWebhooks = OpsGenieWebhooks()

@@ -125,8 +125,10 @@ async def ingesting(
         host=ingest.host,
         port=ingest.port,
         section="ingest",
+        tls=ingest.tls,
         answer_within=ingest.answer_within,
         grace=grace,
+        log=log,
     ) as port:
         log.info("ingest_started", port=port, topic=topics.events, max_connections=connections.most)
         yield port

@@ -11,7 +11,7 @@ import asyncio
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Protocol, cast
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
@@ -36,6 +36,19 @@ AT_ONCE_BYTES = 32 * 1024
 each."""
 
 
+class Counted(Protocol):
+    """A connection that is counted: whose it is, and that it can be closed for another."""
+
+    @property
+    def peer(self) -> str: ...
+    @property
+    def is_closing(self) -> bool: ...
+
+    def evict(self) -> None:
+        """Close the connection at once."""
+        ...
+
+
 class Connections:
     """All connections of senders, at most ``most``; and of bodies whose sender has not proved yet who he is, at most
     ``unproved_bytes``."""
@@ -43,25 +56,30 @@ class Connections:
     def __init__(self, most: int, unproved_bytes: int = 0) -> None:
         self.most = most
         self._unproved_bytes = unproved_bytes
-        self._unproved: Shares[Connection] = Shares()
-        self._bodies: Shares[Connection] = Shares()
-        self._proved: set[Connection] = set()
+        self._unproved: Shares[Counted] = Shares()
+        self._bodies: Shares[Counted] = Shares()
+        self._proved: set[Counted] = set()
 
     def __len__(self) -> int:
         return len(self._unproved) + len(self._proved)
 
-    def opened(self, connection: "Connection") -> None:
+    def opened(self, connection: Counted) -> None:
         """Count a new connection; if there are too many, close one that has proved nothing: this one, if all have."""
         if len(self) >= self.most:
             (self._unproved.first_to_give() or connection).evict()
         if not connection.is_closing:
             self._unproved.add(connection, connection.peer)
 
-    def closed(self, connection: "Connection") -> None:
+    def closed(self, connection: Counted) -> None:
         """The connection is closed."""
         self._unproved.remove(connection)
         self._bodies.remove(connection)
         self._proved.discard(connection)
+
+    def close(self) -> None:
+        """Close all connections that are left: nobody answers any more."""
+        for connection in (*self._unproved, *self._proved):
+            connection.evict()
 
     def proved(self, connection: "Connection") -> None:
         """The request on the connection is a sender's: it stays until that is answered."""
@@ -151,8 +169,7 @@ class Connection(web.RequestHandler):
         """Called by asyncio: the connection is open."""
         transport.max_size = AT_ONCE_BYTES  # type: ignore[attr-defined] # how much asyncio reads at a time
         super().connection_made(transport)
-        name = transport.get_extra_info("peername")
-        self.peer = peer_of(name[0]) if isinstance(name, tuple) else ""
+        self.peer = peer_of_transport(transport)
         self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -170,6 +187,12 @@ class Connection(web.RequestHandler):
         """Answer bytes that could not be read as a request. aiohttp's own answer would repeat them, and they may hold a
         token."""
         return Refused(status, "this is no HTTP request that can be read", closes=True).response()
+
+
+def peer_of_transport(transport: asyncio.BaseTransport) -> str:
+    """Whom the other end of a connection belongs to; empty if that is not known."""
+    name = transport.get_extra_info("peername")
+    return peer_of(name[0]) if isinstance(name, tuple) else ""
 
 
 def descriptors(most: int, limits: tuple[int, int]) -> tuple[int, int]:

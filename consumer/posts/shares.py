@@ -1,7 +1,7 @@
 """What several peers have of something that is short, and who gives first: so that one who takes all of it keeps
 nobody else out. Pure."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
@@ -31,6 +31,9 @@ class Shares(Generic[T]):
 
     def __contains__(self, item: T) -> bool:
         return item in self._peers
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._peers))
 
     def add(self, item: T, peer: str, size: int = 1) -> None:
         """An item of this peer, or so much more of one that is there."""

@@ -91,8 +91,10 @@ async def taking_webhooks(
         host=settings.host,
         port=settings.port,
         section="webhooks",
+        tls=settings.tls,
         answer_within=answer_within,
         grace=config.delivery.shutdown_grace,
+        log=log,
     ) as port:
         log.info("webhooks_started", port=port, providers=[sender.provider for sender in senders])
         yield port
