@@ -96,9 +96,9 @@ class CertificateFiles:
 class RenewingContext(ssl.SSLContext):
     """A context that looks, before every new connection, whether its files have changed (see `CertificateFiles`).
 
-    aiokafka takes one context for all connections of a client, and a server has one; asyncio calls `wrap_bio` for each connection. The
-    call is passed on to a context made from the newest files. While these do not fit together, for example when a new
-    key is written and its certificate is not yet, the context before stays in use.
+    aiokafka takes one context for all connections of a client, and a server has one; asyncio calls `wrap_bio` for each
+    connection. The call is passed on to a context made from the newest files. While these do not fit together, for
+    example when a new key is written and its certificate is not yet, the context before stays in use.
     """
 
     _files: CertificateFiles

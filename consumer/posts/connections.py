@@ -9,7 +9,7 @@ until that is answered; if all are, the new connection is closed.
 
 import asyncio
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, cast
 
@@ -36,7 +36,7 @@ AT_ONCE_BYTES = 32 * 1024
 each."""
 
 
-class Counted(Protocol):
+class Counted(Hashable, Protocol):
     """A connection that is counted: whose it is, and that it can be closed for another."""
 
     @property

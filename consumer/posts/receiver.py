@@ -12,7 +12,7 @@ from consumer.posts.answering import Answering
 from consumer.posts.connections import Connections
 from consumer.posts.tls import over_tls, server_context
 from consumer.posts.writer import CLOSE_SECONDS, Writer
-from consumer.telemetry.server import SHUTDOWN_SECONDS, serving
+from consumer.telemetry.server import SHUTDOWN_SECONDS, Protocols, serving
 
 _ANSWERS, _FAREWELL = 0.7, 0.05
 """Of the time for stopping: until posts are answered that Kafka has not taken, and twice, for the answers to be
@@ -43,7 +43,7 @@ async def receiving(
 
     Raises `ServerError`, and `UnusableFiles`.
     """
-    protocols = connections.protocols
+    protocols: Protocols = connections.protocols
     if tls is not None:
         protocols = over_tls(connections, server_context(tls, section, log))
     writing = asyncio.create_task(writer.run())

@@ -43,6 +43,15 @@ def files(tmp_path: Path) -> Files:
     return made
 
 
+async def ended(reader: asyncio.StreamReader) -> bool:
+    """Whether the other side has closed the connection, in whichever way."""
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read() == b""
+    except ConnectionError:
+        return True
+
+
 @asynccontextmanager
 async def running(files: Files, **settings: Any) -> AsyncIterator[Ingest]:
     async with running_ingest(trust=files.trust, tls=files.settings, **settings) as ingest:
@@ -122,10 +131,7 @@ async def test_a_handshake_has_its_time(files: Files, monkeypatch: pytest.Monkey
     monkeypatch.setattr(tls_module, "HANDSHAKE_SECONDS", 0.2)
     async with running(files) as ingest:
         reader, writer = await asyncio.open_connection("127.0.0.1", ingest.port)
-        async with asyncio.timeout(5):
-            with pytest.raises(ConnectionError):
-                if await reader.read() == b"":
-                    raise ConnectionError
+        assert await ended(reader)
         writer.close()
 
 
@@ -148,10 +154,7 @@ async def test_it_ends_with_handshakes_under_way(files: Files) -> None:
     async with running(files) as ingest:
         reader, writer = await asyncio.open_connection("127.0.0.1", ingest.port)
         await wait_until(lambda: ingest.metric("connections") >= 2, "it is there")
-    async with asyncio.timeout(2):
-        with pytest.raises(ConnectionError):
-            if await reader.read() == b"":
-                raise ConnectionError
+    assert await ended(reader)
     writer.close()
 
 
