@@ -39,7 +39,7 @@ async def world_with_webhooks(
 ) -> AsyncIterator[tuple[World, Member, "Seen"]]:
     """A member, a receiver, and a sandbox that sends to it."""
     section: dict[str, Any] = {"cloud": {**CLOUD, "api_endpoint": sandbox.url}} if provider == "jsm" else {}
-    known = {"delivery": {"timeout_seconds": TIMEOUT}, provider: section}
+    known: dict[str, Any] = {"delivery": {"timeout_seconds": TIMEOUT}, provider: section}
     world = await make_world(broker.bootstrap_servers, sandbox.url, **known)
     access = {"secrets": [SECRET]} if provider == "pagerduty" else {"token": TOKEN}
     world.document["webhooks"] = {"enabled": True, "host": "127.0.0.1", "port": 0, provider: access}

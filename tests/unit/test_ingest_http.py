@@ -394,6 +394,23 @@ async def test_silent_connections_are_closed_and_keep_nobody_out(monkeypatch: py
             writer.close()
 
 
+async def test_a_thousand_that_say_nothing_keep_nobody_out_and_leave_nothing() -> None:
+    async with running_ingest() as ingest:
+        silent = []
+        for host in ("127.0.0.1", "127.0.0.2"):
+            for _ in range(600):
+                silent.append(await asyncio.open_connection("127.0.0.1", ingest.port, local_addr=(host, 0)))
+                if len(silent) % 3 == 0:
+                    silent[-1][1].write(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n")
+        await wait_until(lambda: ingest.metric("connections") <= 1000, "no more than so many")
+        for _ in range(20):
+            assert (await ingest.post(event()))[0] == 200
+        for _, writer in silent:
+            writer.transport.abort()
+        await wait_until(lambda: ingest.metric("connections") <= 1, "they are gone")
+        assert ingest.metric("waiting_bytes") == 0
+
+
 async def ended(reader: asyncio.StreamReader) -> bool:
     """Whether the other side has closed the connection, in whichever way."""
     try:

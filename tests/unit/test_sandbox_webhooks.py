@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from consumer.feedback.records import FromProvider
 from consumer.webhooks.subscriptions import SubscriptionWatch, goes_to
 from providers.http import HttpSender, create_session
 from providers.opsgenie.webhook import read as read_opsgenie
@@ -24,6 +25,8 @@ from providers.sandbox import webhooks as module
 from providers.webhook import LookupFailed, Said
 from state.provider_feedback import What
 from tests.support.waiting import wait_until
+from tests.support.webhooks import SECRET as RECEIVERS_SECRET
+from tests.support.webhooks import running_webhooks
 
 KEY, SECRET, TOKEN = "d" * 32, "whsec", "t0ken"
 
@@ -205,3 +208,19 @@ async def test_a_subscription_that_was_disabled_is_enabled_again_by_the_service(
         await wait_until(lambda: len(receiver.got) == 4, "it is sent again")
         with pytest.raises(LookupFailed, match="PNONE/enable: "):
             await rest.enable(PagerDutySubscription("PNONE", "", True))
+
+
+async def test_a_webhook_without_a_key_is_matched_by_what_the_rest_api_says() -> None:
+    async with running_sandbox() as sandbox, create_session(2) as session:
+        rest = WebhookRest(HttpSender(session), sandbox.url, SecretStr("a-token"), 5.0)
+        async with running_webhooks(dedup_keys=rest) as webhooks:
+            url = f"http://127.0.0.1:{webhooks.port}/v1/webhooks/pagerduty"
+            sandbox.webhooks.subscribe(
+                Subscription(provider="pagerduty", url=url, secret=RECEIVERS_SECRET, names_keys=False)
+            )
+            await trigger(sandbox)
+            sandbox.acknowledge("pagerduty", "k1")
+            await wait_until(lambda: webhooks.count("pagerduty", "written") == 1, "it is matched")
+            (feedback,) = webhooks.feedback
+            assert isinstance(feedback, FromProvider)
+            assert (feedback.dedup_key, feedback.it.what) == ("k1", What.ACKNOWLEDGED)
