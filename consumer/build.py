@@ -5,6 +5,7 @@ from consumer.events.event import Decoder
 from consumer.events.filter import EndRule, EndRules
 from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
+from consumer.events.severities import Severities
 from consumer.pipeline import Pipeline
 from consumer.repartition.stage import Repartition
 from providers.changes import changes_of
@@ -29,7 +30,7 @@ def _build(config: Config, name: str, section: ProviderSection) -> Pipeline:
     provider = build(name, section)
     template = KeyTemplate.parse(section.deduplication.key_template, provider.key_limit)
     is_keyed = needs_repartition(template, config.kafka.event_key)
-    delivery, resolve = config.delivery, section.auto_resolve
+    alerting, delivery, resolve = config.exporters.alerting, config.delivery, section.auto_resolve
     return Pipeline(
         provider=provider,
         group_id=config.kafka.group(name),
@@ -37,7 +38,11 @@ def _build(config: Config, name: str, section: ProviderSection) -> Pipeline:
         state_topic=config.kafka.state_topic(name),
         dlq_topic=config.kafka.topics.dlq,
         decoder=Decoder(
-            config.exporters.alerting.filter, _ends(section, template), delivery.max_event_bytes, changes_of(provider)
+            alerting.filter,
+            _ends(section, template),
+            delivery.max_event_bytes,
+            changes_of(provider),
+            Severities(alerting.treat_denied_info_as),
         ),
         template=template,
         policy=Policy(

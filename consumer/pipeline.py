@@ -26,7 +26,7 @@ from consumer.decisions import (
     Triggered,
 )
 from consumer.dlq.dead_letter import DeadLetter, Stage
-from consumer.events.event import TOMBSTONE, Decoder, FetchedRecord, Poison, SecurityEvent, violation_of
+from consumer.events.event import TOMBSTONE, Decoder, FetchedRecord, Poison, SecurityEvent
 from consumer.events.filter import End as Ends
 from consumer.events.keys import LACKING, KeyTemplate, home_key_of
 from consumer.events.record_key import RecordKey
@@ -41,15 +41,19 @@ from state.violation import Record
 LONGEST_SESSION_ID = 128
 
 
-class Elsewhere(Protocol):
+class RecentEnds(Protocol):
+    """What a task knows of ends: `consumer.homes.moving`."""
+
+    def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
+        """The event time of an end that was told of before what it ends, if there was one."""
+        ...
+
+
+class Elsewhere(RecentEnds, Protocol):
     """What a task knows of other tasks that have spoken, or are to speak, for its keys: `consumer.homes.moving`."""
 
     def forwards(self, key: bytes | None) -> bool:
         """Whether another task is to decide the records of this key."""
-        ...
-
-    def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
-        """The event time of an end that was told of before what it ends, if there was one."""
         ...
 
 
@@ -89,11 +93,13 @@ class Pipeline:
         now: Moment,
         newest: float | None = None,
         elsewhere: Elsewhere | None = None,
+        ends: RecentEnds | None = None,
     ) -> Decision | None:
         """Decide one record to the end; None if it concerns nobody, which is what most do.
 
         ``newest`` is when the newest record was written, carried on to this moment; None if that is not known.
-        ``elsewhere`` is None where homes have never moved.
+        ``elsewhere`` is None where homes have never moved. ``ends`` knows of ends that came before what they end; None
+        where nothing does.
         """
         event = self.decoder.decode(record)
         if event is None:
@@ -101,7 +107,7 @@ class Pipeline:
         if isinstance(event, SecurityEvent):
             if not event.concerns_alerts:
                 return Changed(change=event) if self.record_key is not None else None
-            decision = self._decided(event, record, store, now, newest, elsewhere)
+            decision = self._decided(event, record, store, now, newest, elsewhere, ends)
             # Where a stage stands before this, that has told it.
             return replace(decision, change=event) if event.is_change and self.record_key is not None else decision
         if event is TOMBSTONE:
@@ -116,12 +122,13 @@ class Pipeline:
         now: Moment,
         newest: float | None,
         elsewhere: Elsewhere | None,
+        ends: RecentEnds | None,
     ) -> Occurred | DeadLettered | Ended | BelongsElsewhere:
         if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, record.key)):
             return BelongsElsewhere(record=kept(record), home_key=home_key)
         decision: Occurred | DeadLettered | Ended
         if event.alertable:
-            decision = self._alert(event, record, store, now, newest, elsewhere)
+            decision = self._alert(event, record, store, now, newest, ends)
         else:
             decision = self._end(event, record, store, now)
         if self.record_key is not None and (unexpected := self.record_key.check(event, record.key)) is not None:
@@ -184,7 +191,7 @@ class Pipeline:
         store: Store,
         now: Moment,
         newest: float | None,
-        elsewhere: Elsewhere | None,
+        ends: RecentEnds | None,
         *,
         is_elsewhere: bool = False,
     ) -> Occurred | DeadLettered:
@@ -193,7 +200,7 @@ class Pipeline:
             age = least - event_time(event.time, record.timestamp, least)
             if age > self.max_event_age:
                 return DeadLettered(dead_letter=self._stale(event, record, age))
-        return self._occurred(event, kept(record), store, now, elsewhere, is_elsewhere=is_elsewhere)
+        return self._occurred(event, kept(record), store, now, ends, is_elsewhere=is_elsewhere)
 
     def replay(self, replay: Replay, store: Store, now: Moment, elsewhere: Elsewhere | None = None) -> Replayed | None:
         """Decide a dead letter again, like an event of now; None if it is not alertable any more.
@@ -215,7 +222,7 @@ class Pipeline:
         record: Record,
         store: Store,
         now: Moment,
-        elsewhere: Elsewhere | None,
+        ends: RecentEnds | None,
         *,
         is_replay: bool = False,
         is_elsewhere: bool = False,
@@ -231,8 +238,8 @@ class Pipeline:
         if integration is None:
             integration = self._integration_of(before, event)
         alert, outcome = occurred(before, dedup_key, session_id, occurrence, now.wall, self.policy, integration)
-        if elsewhere is not None:
-            ended_at = elsewhere.ended_at(dedup_key, session_id)
+        if ends is not None:
+            ended_at = ends.ended_at(dedup_key, session_id)
             if ended_at is not None and alert.status is not Status.RESOLVING and alert.last_seen < ended_at:
                 alert = over(alert, Ending.SESSION_END) or alert  # it is told, and then it is over
         store.hear(alert, now.monotonic)
@@ -274,7 +281,7 @@ class Pipeline:
         if alert.route is not None:
             return replace(alert, integration=provider.integration_of(alert.route))
         try:
-            violation = violation_of(owed.record)
+            violation = self.decoder.violation_of(owed.record)
         except ValueError:
             return alert  # it cannot be sent: it will be dead-lettered
         return replace(alert, integration=provider.integration_of(provider.route_of(violation)))

@@ -38,7 +38,7 @@ from consumer.telemetry.server import create_app, serving
 from consumer.waiting import unless_set
 from consumer.webhooks.app import PATH
 from consumer.webhooks.service import PAGERDUTY, feedback_producers, pagerduty_rest, taking_webhooks
-from consumer.webhooks.subscriptions import SubscriptionWatch
+from consumer.webhooks.subscriptions import SubscriptionWatch, goes_to
 from providers.delivery.places import QUESTIONS
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
@@ -131,7 +131,9 @@ def _watched(rest: WebhookRest | None, config: Config, log: FilteringBoundLogger
     """What looks whether PagerDuty sends webhooks at all, where it can be asked."""
     if rest is None:
         return None
-    return SubscriptionWatch(rest, f"{PATH}{PAGERDUTY}", log, enable_again=config.webhooks.pagerduty.enable_again)
+    webhooks = config.webhooks
+    is_ours = goes_to(f"{PATH}{PAGERDUTY}", webhooks.public_address)
+    return SubscriptionWatch(rest, is_ours, log, enable_again=webhooks.pagerduty.enable_again)
 
 
 def _stage_runner(

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from providers.answer import Answer, Unavailable
 from providers.notification import Notification
-from providers.provider import HeartbeatCalls, Provider, Request
+from providers.provider import Classify, HeartbeatCalls, Provider, Request
 from providers.rate import Rate
 from state.violation import Violation
 
@@ -39,6 +39,22 @@ def containing(what: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit, asyncio.CancelledError) as error:
         raise ProviderFault(f"{what}: {type(error).__name__}") from None  # no traceback shows what it quotes
+
+
+def contained_reading(classify: Classify) -> Classify:
+    """What an HTTP answer means, as ``classify`` says; if it cannot, the request may have been taken or not."""
+
+    def contained(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+        try:
+            with containing("the answer cannot be read"):
+                answer: object = classify(status, headers, body)
+                if not isinstance(answer, Answer):
+                    raise ProviderFault(f"what an answer means: must not be of the type {type(answer).__name__}")
+                return answer
+        except ProviderFault as fault:
+            return Unavailable(status, str(fault), unknown=True)
+
+    return contained
 
 
 class Contained:
@@ -114,14 +130,7 @@ class Contained:
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         """What an HTTP answer means. If that cannot be said, the request may have been taken or not."""
-        try:
-            with containing("the answer cannot be read"):
-                answer = self.provider.classify(status, headers, body)
-                if not isinstance(answer, Answer):
-                    raise ProviderFault(f"what an answer means: must not be of the type {type(answer).__name__}")
-                return answer
-        except ProviderFault as fault:
-            return Unavailable(status, str(fault), unknown=True)
+        return contained_reading(self.provider.classify)(status, headers, body)
 
 
 def uncontained(provider: Provider) -> object:

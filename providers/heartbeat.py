@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.classification import THROTTLED, accepted, classify_status
+from providers.contained import contained_reading
 from providers.notify import NO_SUCH_ALERT, Sender
 from providers.provider import HeartbeatCalls, Request
 
@@ -104,7 +105,8 @@ class Heartbeat:
             self._on_ping("failed")
 
     async def _ask(self, request: Request, success: int) -> Answer:
-        return await self._sender.send(request, request.read or self._classifier(success), self._timeout)
+        read = self._classifier(success) if request.read is None else contained_reading(request.read)
+        return await self._sender.send(request, read, self._timeout)
 
     def _why_not(self) -> str | None:
         try:

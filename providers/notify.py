@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Final
 
 from providers.answer import Accepted, Answer, Rejected, Throttled, Unavailable
-from providers.contained import ProviderFault, containing
+from providers.contained import ProviderFault, contained_reading, containing
 from providers.notification import Notification
 from providers.provider import Classify, Provider, Request
 from providers.sender import Sender
@@ -84,7 +84,8 @@ async def deliver(
 async def ask(sender: Sender, provider: Provider, request: Request, timeout: float) -> Answer:
     """Make one request of a provider; ``timeout`` is in seconds. A request that cannot be sent is an outage."""
     try:
-        answer = await sender.send(request, request.read or provider.classify, timeout)
+        read = provider.classify if request.read is None else contained_reading(request.read)
+        answer = await sender.send(request, read, timeout)
     except Exception as error:  # the request, or what is made of its answer, is not what it has to be
         return Unavailable(None, f"the request failed: {type(error).__name__}", unknown=True)
     if request.is_action and isinstance(answer, Rejected) and answer.status == NO_SUCH_ALERT:

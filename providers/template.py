@@ -36,6 +36,8 @@ _SAME_NAME = (
     "environment",
     "resource_type",
     "ruleset",
+    "runtime_agent_id",
+    "runtime_agent_kind",
     "event_id",
     "reason",
     "timestamp",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused
-from providers.contained import ProviderFault, containing
+from providers.contained import ProviderFault, contained_reading, containing
 from providers.provider import Classify, Request, Verify
 from providers.sender import Sender
 
@@ -138,4 +138,4 @@ async def _verdict(sender: Sender, verify: Verify, accepted: Accepted, until: fl
 
 def _read_of(question: Request) -> Classify:
     assert question.read is not None  # a question says itself what its answers mean
-    return question.read
+    return contained_reading(question.read)

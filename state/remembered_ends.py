@@ -1,8 +1,8 @@
-"""Ends of threats that came before the task had an alert they end (design section 17, rule 7).
+"""Ends of threats that came before the task had an alert they end (design sections 17, rule 7, and 19).
 
 While a key's home moves, the end of a problem can reach the new home before the problem itself, which comes by another
-partition. So a task remembers ends for a while. An alert that is handed over, forwarded or opened later, and whose last
-occurrence is not after the end, is over.
+partition; and of events that are posted over HTTP one can overtake another. So a task remembers ends for a while. An
+alert that is handed over, forwarded or opened later, and whose last occurrence is not after the end, is over.
 Pure: times are event times, in seconds since the epoch; the caller says when ends are forgotten.
 """
 
@@ -11,6 +11,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+REMEMBERED_SECONDS = 900.0
+"""For so many seconds, by event time, an end is remembered."""
 
 MOST = 10_000
 """How many ends are remembered. Beyond that, the one that was remembered longest ago is forgotten first."""

@@ -26,6 +26,13 @@ class Severity(IntEnum):
 
 SEVERITY_BY_LABEL: Mapping[str, Severity] = {severity.label: severity for severity in Severity}
 
+SEVERITY_BY_WORD: Mapping[str, Severity] = {
+    **SEVERITY_BY_LABEL,
+    "error": Severity.HIGH,
+    "warning": Severity.MEDIUM,
+}
+"""By what stands in an event: a label, or one of the engine's own words (design section 19)."""
+
 
 HEADER_OVERHEAD = 24
 """Bytes that a header counts besides its name and value: many empty headers take space in a state record, too."""
@@ -65,7 +72,8 @@ class Record(Struct, frozen=True, gc=False):
 class Violation(Struct, frozen=True, gc=False):
     """The facts of one event that notifications are made of. A fact that the event lacks is None.
 
-    ``timestamp`` is the event's own text (RFC 3339), as the engine wrote it.
+    ``timestamp`` is the event's own text (RFC 3339), as the engine wrote it. ``runtime_agent_id`` and
+    ``runtime_agent_kind`` name the agent that really acted, where another one has let it.
     """
 
     event_id: str
@@ -88,4 +96,6 @@ class Violation(Struct, frozen=True, gc=False):
     resource_path: str | None = None
     resource_host: str | None = None
     resource_port: int | None = None
+    runtime_agent_id: str | None = None
+    runtime_agent_kind: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
-from consumer.events.event import SecurityEvent, violation_of
+from consumer.events.event import SecurityEvent
 from consumer.feedback.records import Replay
 from consumer.input.progress import Progress
 from consumer.pipeline import Pipeline
@@ -474,7 +474,7 @@ class TaskOutbox:
         if position < self._inherited_end:
             return False
         try:
-            route = self._pipeline.provider.route_of(violation_of(replay.original))
+            route = self._pipeline.provider.route_of(self._pipeline.decoder.violation_of(replay.original))
         except ValueError:
             return True  # it will not be owed
         return self._delivery.has_room(route, replay.record.size)
@@ -486,7 +486,7 @@ class TaskOutbox:
         known = self._violations.get(dedup_key)
         if known is not None and known[0] is owed.record:
             return known[1]
-        violation = violation_of(owed.record)
+        violation = self._pipeline.decoder.violation_of(owed.record)
         self._violations[dedup_key] = (owed.record, violation)
         return violation
 

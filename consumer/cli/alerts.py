@@ -18,7 +18,6 @@ from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
-from consumer.events.event import violation_of
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import Offsets, read_alerts, read_record
 from consumer.pipeline import Pipeline
@@ -158,7 +157,7 @@ async def _show_with_event(
     named = _newest_first(by_key[args.dedup_key])
     newest = named[0]
     pipeline, alert = pipelines[newest.provider], newest.alert
-    event = await last_event(alert, pipeline.template, partial(read_record, clients))
+    event = await last_event(alert, pipeline.template, pipeline.decoder.severities, partial(read_record, clients))
     return _show(args, named, event, _outlook(pipeline, alert, config))
 
 
@@ -175,7 +174,7 @@ def _outlook(pipeline: Pipeline, written: Alert, config: Config) -> Outlook | No
     if owed is None:
         return None
     try:
-        name = alert.route or pipeline.provider.route_of(violation_of(owed.record))
+        name = alert.route or pipeline.provider.route_of(pipeline.decoder.violation_of(owed.record))
     except ValueError:
         return None
     backoff = Backoff(retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, lambda: 1)

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
+from consumer.events.severities import Severities
 from providers.errors import text_of
 from providers.notification import Origin
 from state.alert import Alert
@@ -55,14 +56,15 @@ def names_of(alert: Alert) -> tuple[str, str | None] | None:
     return violation.guard, violation.tenant_id
 
 
-async def last_event(alert: Alert, template: KeyTemplate, read: ReadRecord) -> LastEvent:
-    """The event, from the alert or from the event's topic. Raises nothing, since an alert is shown also without its
-    event.
+async def last_event(alert: Alert, template: KeyTemplate, severities: Severities, read: ReadRecord) -> LastEvent:
+    """The event, from the alert or from the event's topic; ``severities`` is what its words count as.
+
+    Raises nothing, since an alert is shown also without its event.
     """
     place = place_of(alert)
     if alert.owed is not None:
         try:
-            return LastEvent(place, violation_of(alert.owed.record))
+            return LastEvent(place, violation_of(alert.owed.record, severities))
         except ValueError as error:
             return LastEvent(place, None, str(error))
     if place is None:
@@ -74,7 +76,7 @@ async def last_event(alert: Alert, template: KeyTemplate, read: ReadRecord) -> L
     if record is None:
         return LastEvent(place, None, "not there any more: its topic no longer has the record")
     try:
-        violation = violation_of(record)
+        violation = violation_of(record, severities)
     except ValueError:
         violation = None
     if violation is None or template.render(violation) != alert.dedup_key:

@@ -84,6 +84,8 @@ def _show_tables(found: Mapping[str, Any]) -> None:
             ("pages", "updates", "events", "noisiest keys"),
             [[row["pages"], row["updates"], row["events"], row["dedup_key"]] for row in noisiest],
         )
+        if found["noisiest_may_lack"]:
+            print(f"(very many keys: each may have up to {found['noisiest_may_lack']:,} more)")
 
 
 def _show_differences(what: str, differences: Mapping[str, Any]) -> None:

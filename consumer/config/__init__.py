@@ -22,6 +22,7 @@ from consumer.config.service import (
     PagerDutyWebhooks,
     RetryConfig,
     ServerConfig,
+    TlsConfig,
     WebhooksConfig,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "RetryConfig",
     "SecurityConfig",
     "ServerConfig",
+    "TlsConfig",
     "TopicsConfig",
     "WebhooksConfig",
     "load_config",

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from consumer.config.durations import PositiveDuration
-from consumer.config.service import Port
+from consumer.config.service import Port, TlsConfig
 from providers.settings import ApiKey, NonEmpty, Settings
 
 LARGEST_BODY = 1 << 20
@@ -36,6 +36,7 @@ class IngestConfig(Settings):
     enabled: bool = False
     host: NonEmpty = "127.0.0.1"
     port: Port = 8082
+    tls: TlsConfig | None = None
     tokens: tuple[Token, ...] = ()
     max_body_bytes: int = Field(default=LARGEST_BODY, ge=1024, le=LARGEST_BODY)
     max_waiting_bytes: int = Field(default=8 << 20, ge=LARGEST_BODY, le=1 << 30)

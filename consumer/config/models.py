@@ -161,10 +161,12 @@ def _section_of(settings: type[PipelineSettings]) -> type[ProviderSection]:
 
 class AlertingConfig(Settings):
     """``exporters.alerting``: which events are alertable, and who is notified. Exclude lists beat include lists;
-    an empty include list means all."""
+    an empty include list means all. ``treat_denied_info_as``: the severity of denials whose own is ``info``, which the
+    engine says where its audit had none (None: as it says)."""
 
     enabled: bool = True
     min_severity: MinSeverity = Severity.HIGH
+    treat_denied_info_as: MinSeverity | None = None
     include_guards: tuple[NonEmpty, ...] = ()
     exclude_guards: tuple[NonEmpty, ...] = ()
     include_event_types: tuple[NonEmpty, ...] = ()

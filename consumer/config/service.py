@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from consumer.config.durations import Duration, PositiveDuration
-from providers.settings import ApiKey, NonEmpty, Settings
+from providers.settings import ApiKey, Endpoint, NonEmpty, Settings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 lets the system choose a free one."""
@@ -78,6 +78,14 @@ class DeliveryConfig(Settings):
     shutdown_grace: Duration = 25.0
 
 
+class TlsConfig(Settings):
+    """The certificate (PEM, with what leads to its authority) that a receiver presents, and its key, not encrypted.
+    Files that are replaced are used for every new connection, once they fit together."""
+
+    cert_file: NonEmpty
+    key_file: NonEmpty
+
+
 class ServerConfig(Settings):
     """Where health and metrics are served."""
 
@@ -123,11 +131,15 @@ class OpsGenieWebhooks(Settings):
 
 
 class WebhooksConfig(Settings):
-    """The receiver of the providers' webhooks, which say what happens there."""
+    """The receiver of the providers' webhooks, which say what happens there.
+
+    ``public_address`` is by what providers reach it, without ``/v1/webhooks/…``; None: it does not know."""
 
     enabled: bool = False
     host: NonEmpty = "0.0.0.0"
     port: Port = 8081
+    public_address: Endpoint | None = None
+    tls: TlsConfig | None = None
     pagerduty: PagerDutyWebhooks = PagerDutyWebhooks()
     opsgenie: OpsGenieWebhooks = OpsGenieWebhooks()
     jsm: OpsGenieWebhooks = OpsGenieWebhooks()
@@ -138,6 +150,15 @@ class WebhooksConfig(Settings):
             raise ValueError(
                 "pagerduty.secrets, opsgenie.token or jsm.token: one is required with enabled, "
                 "or nobody could tell a provider's webhooks from anybody's"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _enables_its_own_only(self) -> Self:
+        if self.pagerduty.enable_again and self.public_address is None:
+            raise ValueError(
+                "public_address: is required with pagerduty.enable_again, "
+                "or a subscription that goes to somebody else could be enabled"
             )
         return self
 

@@ -21,8 +21,9 @@ from consumer.events.schema import (
     read_gate,
     unknown_severity,
 )
+from consumer.events.severities import AS_SAID, Severities
 from consumer.events.wrapping import unwrapped
-from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation, size_of
+from state.violation import Record, Severity, Violation, size_of
 
 __all__ = ["TOMBSTONE", "Decoder", "InputRecord", "Poison", "SecurityEvent", "Tombstone", "violation_of"]
 
@@ -116,6 +117,16 @@ class SecurityEvent:
         return self._event.resource.name
 
     @property
+    def runtime_agent_id(self) -> str | None:
+        """The agent that really acted, where another one has let it."""
+        return self._event.told("runtime_agent_id")
+
+    @property
+    def runtime_agent_kind(self) -> str | None:
+        """Of what kind that agent is."""
+        return self._event.told("runtime_agent_kind")
+
+    @property
     def ruleset(self) -> str | None:
         """The engine's rule set that decided."""
         return self._event.decision.ruleset
@@ -128,7 +139,7 @@ class SecurityEvent:
     def violation(self) -> Violation:
         """The facts that a notification is made of. Built at the first call, since most events never need them."""
         if self._violation is None:
-            self._violation = _violation(self._event)
+            self._violation = _violation(self._event, self.severity)
         return self._violation
 
 
@@ -161,8 +172,15 @@ class Decoder:
     the categories ``changes`` are told as changes."""
 
     def __init__(
-        self, filter: Filter, ends: EndRules | None, max_event_bytes: int, changes: Collection[str] = ()
+        self,
+        filter: Filter,
+        ends: EndRules | None,
+        max_event_bytes: int,
+        changes: Collection[str] = (),
+        severities: Severities = AS_SAID,
     ) -> None:
+        self.severities = severities
+        self._severity_of_denial = severities.of_denials.get
         self._reason = filter.reason
         self.ignored = dict.fromkeys(IGNORED, 0)
         """How many events concerned nobody, by reason."""
@@ -194,7 +212,7 @@ class Decoder:
         allowed = decision.allowed
         reason: str | None = "allowed"
         if not allowed:
-            severity = SEVERITY_BY_LABEL.get(decision.severity)
+            severity = self._severity_of_denial(decision.severity)
             if severity is None:
                 return unknown_severity(value)
             reason = self._reason(severity, decision.guard, event_type)
@@ -209,9 +227,16 @@ class Decoder:
         if isinstance(found, Poison):
             return found
         event, time = found
-        # The severity of a valid event is always a known one.
         is_change = allowed and self._is_change(gate)
-        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends, is_change)
+        # The severity of a valid event is always a known one.
+        return SecurityEvent(event, time, self.severities.of(event.decision), reason is None, ends, is_change)
+
+    def violation_of(self, record: Record) -> Violation:
+        """The violation in a record that was decoded before (restored from the state).
+
+        Raises ValueError, with the path and the reason, if the record holds no valid event.
+        """
+        return violation_of(record, self.severities)
 
     def _is_change(self, gate: Gate) -> bool:
         return (
@@ -227,11 +252,11 @@ class Decoder:
         if found is None or isinstance(found, Poison):
             return None
         event, time = found
-        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], False, None, is_change=True)
+        return SecurityEvent(event, time, self.severities.of(event.decision), False, None, is_change=True)
 
 
-def violation_of(record: Record) -> Violation:
-    """The violation in a record that was decoded before (restored from the state).
+def violation_of(record: Record, severities: Severities = AS_SAID) -> Violation:
+    """The violation in a record; a pipeline's own is `Decoder.violation_of`.
 
     Raises ValueError, with the path and the reason, if the record holds no valid event.
     """
@@ -241,17 +266,17 @@ def violation_of(record: Record) -> Violation:
     found = value if isinstance(value, Poison) else read_event(value)
     if isinstance(found, Poison):
         raise ValueError(f"no event: {found.path or 'the whole'}: {found.reason}")
-    return _violation(found[0])
+    return _violation(found[0], severities.of(found[0].decision))
 
 
-def _violation(event: Event) -> Violation:
+def _violation(event: Event, severity: Severity) -> Violation:
     decision, session, resource = event.decision, event.session, event.resource
     return Violation(
         event_id=event.event_id,
         event_type=event.event_type,
         timestamp=event.timestamp,
         guard=decision.guard,
-        severity=SEVERITY_BY_LABEL[decision.severity],
+        severity=severity,
         reason=decision.reason,
         allowed=decision.allowed,
         agent_id=event.agent.id,
@@ -267,5 +292,7 @@ def _violation(event: Event) -> Violation:
         resource_path=resource.path,
         resource_host=resource.host,
         resource_port=resource.port,
+        runtime_agent_id=event.told("runtime_agent_id"),
+        runtime_agent_kind=event.told("runtime_agent_kind"),
         labels=event.labels or {},
     )

@@ -44,6 +44,8 @@ KEY_FIELDS: Final = (
     "environment",
     "resource_type",
     "ruleset",
+    "runtime_agent_id",
+    "runtime_agent_kind",
 )
 """The placeholders of a key template, besides ``label.NAME``."""
 

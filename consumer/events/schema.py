@@ -75,7 +75,7 @@ class Decision(Struct, gc=False, kw_only=True):
 
     allowed: bool
     guard: str
-    severity: Literal["info", "low", "medium", "high", "critical"]
+    severity: Literal["info", "low", "medium", "high", "critical", "error", "warning"]
     reason: str
     policy_hash: str | None = None
     ruleset: str | None = None
@@ -109,6 +109,11 @@ class Event(Struct, gc=False, kw_only=True):
     resource: Resource
     metadata: dict[str, Any] | None = None
     labels: dict[str, str] | None = None
+
+    def told(self, name: str) -> str | None:
+        """What the metadata say under this name, if that is a text."""
+        value = None if self.metadata is None else self.metadata.get(name)
+        return value if isinstance(value, str) else None
 
 
 _GATE: Final = Decoder(Gate)

@@ -28,7 +28,7 @@ from consumer.telemetry.metrics import PipelineMetrics
 from state.alert import Alert, restored
 from state.joined import joined
 from state.records import CorruptState
-from state.remembered_ends import End, RememberedEnds, session
+from state.remembered_ends import REMEMBERED_SECONDS, End, RememberedEnds, session
 from state.store import Store
 from state.violation import Record
 
@@ -49,10 +49,6 @@ NOTICE_SECONDS: Final = 300.0
 SUSPECTS_SECONDS: Final = 60.0
 """For so many seconds it is remembered that the home of an alert was in doubt. By then its trigger was sent, or its
 home is in doubt again."""
-
-ENDS_SECONDS: Final = 900.0
-"""For so many seconds, by event time, an end is remembered; four times as long while other tasks may still hand over or
-forward what occurred before it."""
 
 FORGETTING_SECONDS: Final = 60.0
 """Seconds between two searches for ends to forget."""
@@ -238,7 +234,7 @@ class Moving:
         """Whether the task has to move, so that checkpoints have to follow soon."""
         return self._homes.are_ever_moved and not self._homes.has_moved
 
-    # asked for each event (`consumer.pipeline.Elsewhere`)
+    # asked for each event (`consumer.pipeline.Elsewhere`, `consumer.pipeline.Ends`)
 
     @property
     def elsewhere(self) -> Elsewhere | None:
@@ -250,15 +246,17 @@ class Moving:
         return self._forwards and self._home_of(key) != self._partition
 
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
-        """The event time of a remembered end of this dedup key or session; None if there is none."""
+        """The event time of a remembered end of this session, or, where homes have moved, of this dedup key; None if
+        there is none. (Within one partition only what is posted can be overtaken. The end of a session is told by the
+        clock by which its events are; that of a key may be told by another.)"""
         if not len(self._ends):
             return None
-        return self._ends.latest(dedup_key, None if session_id is None else session(session_id))
+        of_session = None if session_id is None else session(session_id)
+        return self._ends.latest(dedup_key if self._homes.are_ever_moved else None, of_session)
 
     def ended(self, end: End) -> None:
-        """Remember an end that was decided: events from before it may still come by another partition."""
-        if self._whole is not None:
-            self._ends.remember(end)
+        """Remember an end that was decided: events from before it may still come."""
+        self._ends.remember(end)
 
     def _home_of(self, key: bytes | None) -> int:
         home = self._homes.home_of(key)
@@ -364,7 +362,8 @@ class Moving:
         now = self._clock.monotonic()
         if len(self._ends) and now >= self._forgets_at:
             self._forgets_at = now + FORGETTING_SECONDS
-            kept = ENDS_SECONDS if self._is_settled else 4 * ENDS_SECONDS
+            # Longer while other tasks may still hand over or forward what occurred before an end.
+            kept = REMEMBERED_SECONDS if self._is_settled else 4 * REMEMBERED_SECONDS
             yield from self._ends.forget_before(self._clock.wall() - kept)
 
     def _doubt_no_more(self) -> Iterator[None]:

@@ -9,7 +9,8 @@ from consumer.events.event import SecurityEvent
 from consumer.events.filter import SESSION_END
 from consumer.events.keys import LACKING, value_of
 from consumer.events.schema import Poison, read_event, read_gate
-from state.violation import SEVERITY_BY_LABEL, Record
+from consumer.events.severities import AS_SAID, Severities
+from state.violation import Record
 
 NAME = "ingest"
 """What stands in the place of a provider in the dead letters of the way in."""
@@ -38,7 +39,8 @@ class Unfit:
 class Judge:
     """Checks events, and gives them a record key. ``event_key`` is a placeholder of the key templates, or ``none``."""
 
-    def __init__(self, event_key: str, max_event_bytes: int) -> None:
+    def __init__(self, event_key: str, max_event_bytes: int, severities: Severities = AS_SAID) -> None:
+        self._severities = severities
         self._key_of: Callable[[SecurityEvent], str | None] | None = None
         if event_key != UNKEYED:
             self._key_of = value_of(event_key)
@@ -57,7 +59,7 @@ class Judge:
             fits = self._is_harmless(value)
             return self._measured(Fit(None, None, value)) if fits else Unfit(found, value)
         event, time = found
-        facts = SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], False, None)
+        facts = SecurityEvent(event, time, self._severities.of(event.decision), False, None)
         return self._measured(Fit(event.event_id, self._key(facts), value))
 
     def _key(self, facts: SecurityEvent) -> bytes | None:

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.config import Config
+from consumer.events.severities import Severities
 from consumer.ingest.app import create_app
 from consumer.ingest.judge import Judge
 from consumer.ingest.metrics import IngestMetrics
@@ -66,7 +67,7 @@ Make = Callable[[Way], Awaitable[Producer]]
 
 def kafka_producers(config: Config, clients: KafkaClients) -> Make:
     """Makes producers for the topics of a configuration."""
-    topics, kafka = config.kafka.topics, config.kafka
+    topics = config.kafka.topics
     limits = Limits(topics.events, config.delivery.max_event_bytes, BATCH_BYTES)
     clock = RecordClock(Clock.system())
 
@@ -74,10 +75,15 @@ def kafka_producers(config: Config, clients: KafkaClients) -> Make:
         takes = [await ask_max_bytes(clients, name) or KAFKA_MAX_MESSAGE_BYTES for name in (topics.events, topics.dlq)]
         limit = min(config.delivery.max_event_bytes, takes[0] - _AROUND_BYTES)
         limits.told(limit, takes[1], min(BATCH_BYTES, *takes) - _AROUND_BYTES)
-        way.judge, way.dead_letter_limit = Judge(kafka.event_key, limits.event), limits.dead_letter
+        way.judge, way.dead_letter_limit = judge_of(config, limits.event), limits.dead_letter
         return kafka_producer(clients, topics.events, limits, clock)
 
     return make
+
+
+def judge_of(config: Config, max_event_bytes: int) -> Judge:
+    """What checks events, and keys them as the pipelines of this configuration expect it."""
+    return Judge(config.kafka.event_key, max_event_bytes, Severities(config.exporters.alerting.treat_denied_info_as))
 
 
 @asynccontextmanager
@@ -97,8 +103,9 @@ async def ingesting(
     writer = Writer(lambda: make(way), room, log)
     way = Way(
         bearer=Bearer(token.get_secret_value() for token in ingest.tokens),
+        connections=connections,
         room=room,
-        judge=Judge(config.kafka.event_key, config.delivery.max_event_bytes),
+        judge=judge_of(config, config.delivery.max_event_bytes),
         writer=writer,
         events_topic=topics.events,
         dead_letter_topic=topics.dlq,
@@ -118,8 +125,10 @@ async def ingesting(
         host=ingest.host,
         port=ingest.port,
         section="ingest",
+        tls=ingest.tls,
         answer_within=ingest.answer_within,
         grace=grace,
+        log=log,
     ) as port:
         log.info("ingest_started", port=port, topic=topics.events, max_connections=connections.most)
         yield port

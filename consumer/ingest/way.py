@@ -18,9 +18,10 @@ from consumer.ingest.metrics import IngestMetrics
 from consumer.ingest.split import Unsplittable, Whole, split
 from consumer.posts.answering import Answering
 from consumer.posts.bearer import Bearer
-from consumer.posts.body import read_body
+from consumer.posts.body import is_compressed, read_body
+from consumer.posts.connections import Connections
 from consumer.posts.refusal import Refused, busy, line, unauthorized
-from consumer.posts.room import Lease, Room
+from consumer.posts.room import Lease, NoRoom, Room
 from consumer.posts.seldom import Seldom
 from consumer.posts.writer import Outcome, Writer
 from consumer.posts.written import digest_of
@@ -48,6 +49,7 @@ class Way:
         self,
         *,
         bearer: Bearer,
+        connections: Connections,
         room: Room,
         judge: Judge,
         writer: Writer,
@@ -64,6 +66,7 @@ class Way:
         self.dead_letter_limit: int | None = None
         """The largest batch that the dead-letter topic accepts, in bytes; None if that is not known."""
         self._bearer = bearer
+        self._connections = connections
         self._room = room
         self._writer = writer
         self._events_topic = events_topic
@@ -85,12 +88,19 @@ class Way:
         if not self._bearer.allows(request.headers.get("Authorization")):
             self._tell_refused(request)
             raise unauthorized()
+        self._connections.proved(self._connections.of(request))
         if self._writer.trouble() is not None:
             raise busy("Kafka takes no events now")
         if self._room.is_full:
             raise busy("too much is waiting for Kafka (ingest.max_waiting_bytes)")
+        compressed = is_compressed(request.headers)
+        if compressed is None:
+            raise Refused(415, "the Content-Encoding must be gzip, deflate, or none", closes=True)
         with self._room.lease() as lease:
-            body = await read_body(request, request.headers.get("Content-Encoding", "").lower(), lease, self._limit)
+            try:
+                body = await read_body(request, lease, self._limit, compressed=compressed)
+            except NoRoom:
+                raise busy("too much is waiting for Kafka (ingest.max_waiting_bytes)") from None
             found = split(body, request.headers.get("Content-Type", ""))
             if len(body) > _FEW_BYTES:
                 await asyncio.sleep(0)  # to split it, and to check it, each may take as long as one step

@@ -173,7 +173,7 @@ class Alerter(Work):
         concerned = 0
         for number, record in enumerate(records, 1):
             try:
-                decision = decide(record, store, now, newest, elsewhere)
+                decision = decide(record, store, now, newest, elsewhere, moving)
             except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
                 self.task.log.error("decision_failed", offset=record.offset, exc_info=error)
                 decision = self._context.pipeline.undecidable(record, error)

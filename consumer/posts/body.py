@@ -1,16 +1,19 @@
-"""Reads the body of a request, with a limit of bytes and of time."""
+"""Reads the body of a request, with a limit of bytes and of time, and decompresses it."""
 
 import asyncio
 from typing import Protocol
 
-from aiohttp import ClientError, web
+from aiohttp import ClientError, hdrs, web
+from multidict import MultiMapping
 
-from consumer.posts.inflate import Inflate, NotGzip
-from consumer.posts.refusal import Refused, busy, too_large
-from consumer.posts.room import Lease, NoRoom
+from consumer.posts.inflate import Inflate, NotCompressed
+from consumer.posts.refusal import Refused, too_large
 
 BODY_SECONDS = 10.0
 """The longest time for a body to come in: a slower sender would hold memory for nothing."""
+
+_COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate"})
+_NONE = frozenset({"", "identity"})
 
 
 class Body(Protocol):
@@ -34,37 +37,72 @@ class Content(Protocol):
         ...
 
 
-async def read_body(request: Body, encoding: str, lease: Lease, limit: int) -> bytes:
-    """The body, decompressed if ``encoding`` (a ``Content-Encoding``) says so, of at most ``limit`` bytes.
+class Growing(Protocol):
+    """What counts the bytes of a body as they come in: `consumer.posts.room.Lease`, or
+    `consumer.posts.connections.UnprovedBody`."""
+
+    def grow(self, size: int) -> None:
+        """Count so many bytes more. Raises `NoRoom` if they are too many."""
+        ...
+
+
+def is_compressed(headers: "MultiMapping[str]") -> bool | None:
+    """Whether the ``Content-Encoding`` (RFC 9110, section 8.4: a list, in any case) says that the body is compressed
+    once, in a way that is known here; None if it says anything else."""
+    listed = ",".join(headers.getall(hdrs.CONTENT_ENCODING, ())).lower().split(",")
+    codings = [coding for coding in map(str.strip, listed) if coding not in _NONE]
+    return None if len(codings) > 1 or not _COMPRESSIONS.issuperset(codings) else bool(codings)
+
+
+async def read_body(request: Body, lease: Growing, limit: int, *, compressed: bool = False) -> bytes:
+    """The body, decompressed if it is ``compressed``, of at most ``limit`` bytes before and after.
 
     The lease grows with each piece of the body.
 
-    Raises `Refused`: 400, 408, 413, 415, 503.
+    Raises `NoRoom` if the lease does, and `Refused`: 400, 408, 413.
     """
-    if encoding not in ("", "identity", "gzip", "x-gzip"):
-        raise Refused(415, "the Content-Encoding must be gzip, or none", closes=True)
     if request.content_length is not None and request.content_length > limit:
         raise too_large(limit)
-    content, is_gzip = request.content, encoding.endswith("gzip")
+    content = request.content
     try:
         if content.is_eof():  # most bodies, which are small: nothing to wait for
-            return await _read(content, is_gzip, lease, limit)
+            return await _read(content, compressed, lease, limit)
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read(content, is_gzip, lease, limit)
+            return await _read(content, compressed, lease, limit)
     except TimeoutError:
         raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", closes=True) from None
-    except NotGzip as error:
+    except NotCompressed as error:
         raise Refused(400, str(error), closes=True) from None
-    except NoRoom:
-        raise busy("too much is waiting for Kafka (ingest.max_waiting_bytes)") from None
     except (ClientError, web.PayloadAccessError, web.RequestPayloadError, ConnectionError):
         raise Refused(400, "the body could not be read to its end", closes=True) from None
 
 
-async def _read(content: Content, is_gzip: bool, lease: Lease, limit: int) -> bytes:
+async def decompressed(body: bytes, lease: Growing, limit: int) -> bytes:
+    """A body that was read as it came, decompressed.
+
+    Raises `NotCompressed`, `NoRoom`, and `Refused` if it has more than ``limit`` bytes.
+    """
+    return await _read(_Read(body), True, lease, limit)
+
+
+class _Read:
+    """Bytes that have come."""
+
+    def __init__(self, body: bytes) -> None:
+        self._left = body
+
+    async def readany(self) -> bytes:
+        left, self._left = self._left, b""
+        return left
+
+    def is_eof(self) -> bool:
+        return True
+
+
+async def _read(content: Content, compressed: bool, lease: Growing, limit: int) -> bytes:
     received, size = 0, 0
     pieces: list[bytes] = []
-    inflate = Inflate() if is_gzip else None
+    inflate = Inflate() if compressed else None
     while chunk := await content.readany():
         received += len(chunk)
         if received > limit:

@@ -1,21 +1,24 @@
 """The connections of senders: how many there may be, which one is closed for another, and the answer to bytes that are
 no request.
 
-A connection without a request is closed after a while. A thousand silent connections keep no sender out: where there
-are too many, the one is closed that has been silent for the longest. A connection with a request stays, unless all have
-one: then the new connection is closed.
+A connection without a request is closed after a while. Who knows no secret keeps nobody out who knows one: a connection
+whose sender has not proved who he is gives way to a new one, and the bytes of its body to those of another. Of all such
+the oldest of the peer is closed who has the most of them. A connection whose request is known to be a sender's stays
+until that is answered; if all are, the new connection is closed.
 """
 
 import asyncio
 import resource
-from collections.abc import Callable
-from time import monotonic
-from typing import cast
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, cast
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from consumer.posts.refusal import Refused
+from consumer.posts.room import NoRoom
+from consumer.posts.shares import Shares, peer_of
 
 SILENT_SECONDS = 30.0
 """A connection without a complete request head for so many seconds is closed: before the first request, within its
@@ -33,40 +36,81 @@ AT_ONCE_BYTES = 32 * 1024
 each."""
 
 
-class Connections:
-    """All connections of senders, at most ``most``."""
+class Counted(Hashable, Protocol):
+    """A connection that is counted: whose it is, and that it can be closed for another."""
 
-    def __init__(self, most: int, clock: Callable[[], float] = monotonic) -> None:
+    @property
+    def peer(self) -> str: ...
+    @property
+    def is_closing(self) -> bool: ...
+
+    def evict(self) -> None:
+        """Close the connection at once."""
+        ...
+
+
+class Connections:
+    """All connections of senders, at most ``most``; and of bodies whose sender has not proved yet who he is, at most
+    ``unproved_bytes``."""
+
+    def __init__(self, most: int, unproved_bytes: int = 0) -> None:
         self.most = most
-        self._clock = clock
-        self._silent: dict[Connection, float] = {}  # the one that has been silent for the longest first
-        self._busy: set[Connection] = set()
+        self._unproved_bytes = unproved_bytes
+        self._unproved: Shares[Counted] = Shares()
+        self._bodies: Shares[Counted] = Shares()
+        self._proved: set[Counted] = set()
 
     def __len__(self) -> int:
-        return len(self._silent) + len(self._busy)
+        return len(self._unproved) + len(self._proved)
 
-    def opened(self, connection: "Connection") -> None:
-        """Count a new connection; if there are too many, close the longest silent one, or else this one."""
+    def opened(self, connection: Counted) -> None:
+        """Count a new connection; if there are too many, close one that has proved nothing: this one, if all have."""
         if len(self) >= self.most:
-            (next(iter(self._silent)) if self._silent else connection).evict()
+            (self._unproved.first_to_give() or connection).evict()
         if not connection.is_closing:
-            self._silent[connection] = self._clock()
+            self._unproved.add(connection, connection.peer)
 
-    def closed(self, connection: "Connection") -> None:
+    def closed(self, connection: Counted) -> None:
         """The connection is closed."""
-        self._silent.pop(connection, None)
-        self._busy.discard(connection)
+        self._unproved.remove(connection)
+        self._bodies.remove(connection)
+        self._proved.discard(connection)
 
-    def began(self, connection: "Connection") -> None:
-        """A request has begun on the connection."""
-        if self._silent.pop(connection, None) is not None:
-            self._busy.add(connection)
+    def close(self) -> None:
+        """Close all connections that are left: nobody answers any more."""
+        for connection in (*self._unproved, *self._proved):
+            connection.evict()
+
+    def proved(self, connection: "Connection") -> None:
+        """The request on the connection is a sender's: it stays until that is answered."""
+        if connection in self._unproved:
+            self._unproved.remove(connection)
+            self._proved.add(connection)
 
     def ended(self, connection: "Connection") -> None:
         """The request on the connection was answered."""
-        if connection in self._busy:
-            self._busy.remove(connection)
-            self._silent[connection] = self._clock()
+        if connection in self._proved:
+            self._proved.remove(connection)
+            self._unproved.add(connection, connection.peer)
+
+    @contextmanager
+    def unproved_body(self, connection: "Connection") -> Iterator["UnprovedBody"]:
+        """Room for the body of a request whose sender is known by it only, until the end of the block."""
+        try:
+            yield UnprovedBody(self, connection)
+        finally:
+            self._bodies.remove(connection)
+
+    def body_grew(self, connection: "Connection", size: int) -> None:
+        """Count so many bytes more, and close for them whoever has the most. Raises `NoRoom` if that is this one."""
+        if connection.is_closing:
+            raise NoRoom
+        self._bodies.add(connection, connection.peer, size)
+        while self._bodies.total > self._unproved_bytes:
+            first = self._bodies.first_to_give()
+            if first is None or first is connection:
+                raise NoRoom
+            first.evict()
 
     def protocols(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
         """Makes the protocol of each connection, for `consumer.telemetry.server.serving`."""
@@ -78,14 +122,28 @@ class Connections:
         return cast(Connection, request.protocol)
 
 
+class UnprovedBody:
+    """The bytes of one body whose sender is not known yet (`consumer.posts.body.Growing`)."""
+
+    def __init__(self, connections: Connections, connection: "Connection") -> None:
+        self._connections = connections
+        self._connection = connection
+
+    def grow(self, size: int) -> None:
+        """Count so many bytes more. Raises `NoRoom` if they are too many."""
+        self._connections.body_grew(self._connection, size)
+
+
 class Connection(web.RequestHandler):
     """aiohttp's protocol of one connection, which is also counted. Bytes that are no request get an answer of one line,
     and are not logged."""
 
-    __slots__ = ("_connections",)
+    __slots__ = ("_connections", "peer")
 
     def __init__(self, connections: Connections, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         self._connections = connections
+        self.peer = ""
+        """Whom its other end belongs to."""
         super().__init__(
             server,
             loop=loop,
@@ -111,6 +169,7 @@ class Connection(web.RequestHandler):
         """Called by asyncio: the connection is open."""
         transport.max_size = AT_ONCE_BYTES  # type: ignore[attr-defined] # how much asyncio reads at a time
         super().connection_made(transport)
+        self.peer = peer_of_transport(transport)
         self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -128,6 +187,12 @@ class Connection(web.RequestHandler):
         """Answer bytes that could not be read as a request. aiohttp's own answer would repeat them, and they may hold a
         token."""
         return Refused(status, "this is no HTTP request that can be read", closes=True).response()
+
+
+def peer_of_transport(transport: asyncio.BaseTransport) -> str:
+    """Whom the other end of a connection belongs to; empty if that is not known."""
+    name = transport.get_extra_info("peername")
+    return peer_of(name[0]) if isinstance(name, tuple) else ""
 
 
 def descriptors(most: int, limits: tuple[int, int]) -> tuple[int, int]:

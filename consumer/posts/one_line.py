@@ -14,7 +14,6 @@ def one_line(connections: Connections, log: FilteringBoundLogger, elsewhere: str
     @web.middleware
     async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = connections.of(request)
-        connections.began(connection)
         try:
             return await handler(request)
         except Refused as refused:

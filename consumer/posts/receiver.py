@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
+from structlog.typing import FilteringBoundLogger
 
+from consumer.config import TlsConfig
 from consumer.posts.answering import Answering
 from consumer.posts.connections import Connections
+from consumer.posts.tls import over_tls, server_context
 from consumer.posts.writer import CLOSE_SECONDS, Writer
-from consumer.telemetry.server import SHUTDOWN_SECONDS, serving
+from consumer.telemetry.server import SHUTDOWN_SECONDS, Protocols, serving
 
 _ANSWERS, _FAREWELL = 0.7, 0.05
 """Of the time for stopping: until posts are answered that Kafka has not taken, and twice, for the answers to be
@@ -28,15 +31,21 @@ async def receiving(
     host: str,
     port: int,
     section: str,
+    tls: TlsConfig | None,
     answer_within: float,
     grace: float,
+    log: FilteringBoundLogger,
 ) -> AsyncIterator[int]:
-    """Receive for the length of the block; yields the port. ``section`` of the configuration says host and port.
+    """Receive for the length of the block; yields the port. ``section`` of the configuration says host, port and
+    ``tls``.
 
     All of its end takes ``grace`` seconds at most: posts that are here are answered, and what was handed over goes out.
 
-    Raises `ServerError`.
+    Raises `ServerError`, and `UnusableFiles`.
     """
+    protocols: Protocols = connections.protocols
+    if tls is not None:
+        protocols = over_tls(connections, server_context(tls, section, log))
     writing = asyncio.create_task(writer.run())
     loop = asyncio.get_running_loop()
     end: float | None = None
@@ -53,12 +62,13 @@ async def receiving(
             host,
             port,
             section=section,
-            protocols=connections.protocols,
+            protocols=protocols,
             shutdown_seconds=max(_LEAST_SECONDS, min(SHUTDOWN_SECONDS, grace * _FAREWELL)),
             before_end=stop,
         ) as bound:
             yield bound
     finally:
+        connections.close()
         writing.cancel()
         await asyncio.wait([writing])
         left = CLOSE_SECONDS if end is None else end - loop.time()

@@ -12,7 +12,6 @@ from consumer.tuning.explain import Configured, gate_of, kept_by_filter
 from consumer.tuning.simulated import Said
 from consumer.tuning.tally import Side
 from providers.story import utc
-from state.violation import SEVERITY_BY_LABEL
 
 EXAMPLES: Final = 20
 """That are kept of the pages that are gone, and of those that are new."""
@@ -91,7 +90,7 @@ def _instead(version: Version | None, said: Said | None, record: FetchedRecord) 
     gate = gate_of(record)
     if gate is None:
         return "dead letter", "it is a dead letter"
-    severity = SEVERITY_BY_LABEL.get(gate.decision.severity)
+    severity = configured.pipeline.decoder.severities.of_denials.get(gate.decision.severity)
     if severity is None or not configured.alerting.filter.passes(
         gate.decision.allowed, severity, gate.decision.guard, gate.event_type
     ):

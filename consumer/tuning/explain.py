@@ -13,6 +13,7 @@ from consumer.events.event import TOMBSTONE, FetchedRecord, Poison, SecurityEven
 from consumer.events.filter import End, Filter
 from consumer.events.keys import LACKING, value_of
 from consumer.events.schema import Gate, read_gate
+from consumer.events.severities import Severities
 from consumer.events.wrapping import unwrapped
 from consumer.pipeline import Pipeline
 from consumer.tuning.simulated import Said, Saying, Simulated
@@ -20,7 +21,7 @@ from providers.masking import REDACTED, Mask
 from providers.notification import Trigger
 from providers.story import utc
 from state.alert import Alert, event_time
-from state.violation import SEVERITY_BY_LABEL
+from state.violation import Severity
 from state.why import Why, why
 
 _ALERTING = "exporters.alerting"
@@ -210,14 +211,15 @@ def kept_by_filter(alerting: AlertingConfig, gate: Gate) -> tuple[str, str, str]
     decision, asked = gate.decision, alerting.filter
     if decision.allowed:
         return "decision.allowed", "the action was allowed", "a denial: only denials alert, and no setting changes that"
-    severity = SEVERITY_BY_LABEL[decision.severity]
+    severity = Severities(alerting.treat_denied_info_as).of(decision)
     reason = asked.reason(severity, decision.guard, gate.event_type)
     if reason == "severity":
         least = asked.min_severity.label
+        raised = ", or treat_denied_info_as" if decision.severity == Severity.INFO.label else ""
         return (
             f"{_ALERTING}.min_severity",
             f"its severity, {severity.label}, is below {least}",
-            f"min_severity: {severity.label} (or lower), or an event of severity {least} or above",
+            f"min_severity: {severity.label} (or lower), or an event of severity {least} or above{raised}",
         )
     name, value = ("guard", decision.guard) if reason == "guard" else ("event type", gate.event_type)
     return _kept_by_list(asked, name, value)

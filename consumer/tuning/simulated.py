@@ -30,16 +30,20 @@ from consumer.decisions import (
     Suppressed,
     Triggered,
 )
-from consumer.events.event import FetchedRecord, SecurityEvent, violation_of
+from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.pipeline import Pipeline
 from state.alert import Alert, Due, Ending, Owed, due, resolve_answered, trigger_accepted
 from state.endings import end_alert, is_to_be_forgotten, quiet_alerts
+from state.remembered_ends import REMEMBERED_SECONDS, RememberedEnds, session
 from state.store import Store
 
 TICK_SECONDS = 1.0
 """Between two looks at what the passing of time brings, as a task has them."""
 
 _A_RESOLVE = 0.0
+
+_FORGETTING_SECONDS = 60.0
+"""Between two searches for ends to forget, as a task has them."""
 
 _CHANGES = 4096
 """After so many the store forgets what a checkpoint would have written."""
@@ -82,9 +86,15 @@ class _Task:
     repeated, which is known by since when it is owed (0: a resolve). ``passed`` is up to when time has passed."""
 
     store: Store = field(default_factory=Store)
+    ends: RememberedEnds = field(default_factory=RememberedEnds)
     due: list[tuple[float, str, float]] = field(default_factory=list)
     passed: float = 0.0
     changes: int = 0
+    forgets_at: float = 0.0
+
+    def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
+        """As `consumer.homes.moving.Moving.ended_at`, where homes have never moved."""
+        return None if session_id is None else self.ends.latest(session(session_id))
 
 
 class Simulated:
@@ -117,7 +127,7 @@ class Simulated:
             now = self._now = Moment(at, at)
         decision: Decision | None
         try:
-            decision = self.pipeline.decide(record, task.store, now)
+            decision = self.pipeline.decide(record, task.store, now, ends=task)
         except Exception as error:  # as in the task: a fault of ours loses no event
             decision = self.pipeline.undecidable(record, error)
         return None if decision is None else self._became(decision, record, task, at)
@@ -175,7 +185,8 @@ class Simulated:
             case Suppressed():
                 outcomes["suppressed"] += 1
                 task.changes += 1
-            case Ended(dedup_keys=dedup_keys):
+            case Ended(dedup_keys=dedup_keys, end=end):
+                task.ends.remember(end)
                 for dedup_key in dedup_keys:
                     self._end(task, dedup_key, Ending.SESSION_END, at)
             case DeadLettered(dead_letter=dead_letter):
@@ -194,7 +205,7 @@ class Simulated:
         """The provider accepts the trigger that the alert owes."""
         owed, told, pipeline = alert.owed, alert.told, self.pipeline
         assert owed is not None
-        violation = violation_of(owed.record) if event is None else event.violation()
+        violation = pipeline.decoder.violation_of(owed.record) if event is None else event.violation()
         route = pipeline.route(alert, alert.route or pipeline.provider.route_of(violation))
         what = Saying.PAGE
         if told is not None:
@@ -202,6 +213,8 @@ class Simulated:
         after = trigger_accepted(alert, owed, route, None, at)
         task.store.put(after)
         task.changes += 1
+        if due(after) is Due.RESOLVE:  # it was over before it came
+            heappush(task.due, (at + pipeline.commit_interval, alert.dedup_key, _A_RESOLVE))
         if after.owed is not None:  # to be said once more: a resolve may have been under way
             heappush(task.due, (at + pipeline.timeout_seconds, alert.dedup_key, after.owed.since))
         said = Said(what, at, route, alert, owed, event)
@@ -222,6 +235,10 @@ class Simulated:
             if is_to_be_forgotten(alert, now - store.heard(alert.dedup_key), policy):
                 store.drop(alert.dedup_key)
                 self.outcomes["forgotten"] += 1
+        if len(task.ends) and now >= task.forgets_at:
+            task.forgets_at = now + _FORGETTING_SECONDS
+            for _ in task.ends.forget_before(now - REMEMBERED_SECONDS):
+                pass
         if task.changes >= _CHANGES:
             task.changes = 0
             store.cut()

@@ -1,11 +1,11 @@
 """What a simulation comes to, in numbers."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from consumer.tuning.rows import Rows
 from consumer.tuning.simulated import Said, Saying, Simulated
 from state.alert import Alert
 
@@ -13,7 +13,7 @@ DIMENSIONS: Final = ("guard", "tenant", "severity", "route", "hour")
 """By what notifications are counted."""
 
 _PAGE, _UPDATE, _RESOLVE, _EVENTS = range(4)
-"""Where the counts of a value stand."""
+"""Where the counts of a value stand. Values are known by what is said of them, keys by pages and updates."""
 
 
 @dataclass(slots=True)
@@ -24,8 +24,8 @@ class Tally:
     pages: int = 0
     updates: Counter[str] = field(default_factory=Counter)
     resolves: Counter[str] = field(default_factory=Counter)
-    by: dict[str, dict[str, list[int]]] = field(default_factory=lambda: {name: {} for name in DIMENSIONS})
-    by_key: dict[str, list[int]] = field(default_factory=dict)
+    by: dict[str, Rows] = field(default_factory=lambda: {name: Rows(_EVENTS, _EVENTS) for name in DIMENSIONS})
+    by_key: Rows = field(default_factory=lambda: Rows(_EVENTS + 1, _RESOLVE))
 
     def said(self, said: Said) -> None:
         """The provider is told this."""
@@ -48,13 +48,13 @@ class Tally:
             what = _UPDATE
         values = (guard, tenant, severity.label, said.route, _hour(said.at))
         for name, value in zip(DIMENSIONS, values, strict=True):
-            self.by[name].setdefault(value or "none", [0, 0, 0])[what] += 1
+            self.by[name].add(value or "none", what)
         if what != _RESOLVE:
-            self.by_key.setdefault(alert.dedup_key, [0, 0, 0, 0])[what] += 1
+            self.by_key.add(alert.dedup_key, what)
 
     def lived(self, alert: Alert) -> None:
         """The alert is over, or the simulation is: so many events were counted into it."""
-        self.by_key.setdefault(alert.dedup_key, [0, 0, 0, 0])[_EVENTS] += alert.occurrences
+        self.by_key.add(alert.dedup_key, _EVENTS, alert.occurrences)
 
     def noisiest(self, at_most: int) -> list[dict[str, Any]]:
         """The keys that the provider was told of most often, with the events that they had."""
@@ -107,6 +107,7 @@ class Side:
             "unexpected_keys": outcomes["unexpected_key"],
             "by": {name: _rows(name, values) for name, values in tally.by.items()},
             "noisiest": tally.noisiest(keys),
+            "noisiest_may_lack": tally.by_key.lacking,
         }
 
 
@@ -120,11 +121,13 @@ def side_of(simulated_pipeline: Any) -> Side:
     return Side(Simulated(simulated_pipeline, tally.said), tally)
 
 
-def _rows(name: str, values: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
-    """The most pages first; hours in their order."""
+def _rows(name: str, values: Rows) -> list[dict[str, Any]]:
+    """The most pages first; hours in their order; last, as ``others``, those that are beyond any number."""
     ranked = sorted(values.items(), key=lambda item: item[0] if name == "hour" else "")
     if name != "hour":
         ranked.sort(key=lambda item: (-item[1][_PAGE], -item[1][_UPDATE], item[0]))
+    if any(values.others):
+        ranked.append(("others", values.others))
     return [
         {name: value, "pages": counts[_PAGE], "updates": counts[_UPDATE], "resolves": counts[_RESOLVE]}
         for value, counts in ranked

@@ -15,7 +15,9 @@ TOKEN_PARAMETER = "token"
 
 
 class Access(Protocol):
-    """Who may send."""
+    """Who may send. ``proves_by_head``: who sends has proved who he is as soon as the head is admitted."""
+
+    proves_by_head: bool
 
     def admits(self, headers: Mapping[str, str], query: Mapping[str, str], now: float) -> bool:
         """Whether the head of a request says nothing against it; ``now`` is in seconds since the epoch."""
@@ -36,6 +38,7 @@ class PagerDutyAccess:
         self.credentials = (
             None if oauth is None else ClientCredentials(oauth.client_id, oauth.client_secret.get_secret_value())
         )
+        self.proves_by_head = header is not None or oauth is not None
 
     def admits(self, headers: Mapping[str, str], query: Mapping[str, str], now: float) -> bool:
         """Whether header and token are right, and there is a signature."""
@@ -55,6 +58,8 @@ class PagerDutyAccess:
 
 class TokenAccess:
     """A token, as ``Authorization: Bearer`` or in the address."""
+
+    proves_by_head = True
 
     def __init__(self, settings: OpsGenieWebhooks) -> None:
         assert settings.token is not None

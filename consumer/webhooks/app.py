@@ -11,8 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from consumer.posts.body import read_body
 from consumer.posts.connections import Connections
 from consumer.posts.one_line import one_line
-from consumer.posts.refusal import Refused, line
-from consumer.posts.room import Room
+from consumer.posts.refusal import Refused, busy, line
+from consumer.posts.room import NoRoom
 from consumer.telemetry.server import verdict_of
 from consumer.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
 from consumer.webhooks.way import Way, WebhookSender
@@ -26,7 +26,6 @@ def create_app(
     way: Way,
     senders: Sequence[WebhookSender],
     credentials: ClientCredentials | None,
-    room: Room,
     connections: Connections,
     log: FilteringBoundLogger,
 ) -> web.Application:
@@ -44,8 +43,11 @@ def create_app(
 
     async def token(request: web.Request) -> web.Response:
         assert credentials is not None
-        with room.lease() as lease:
-            form = await read_body(request, request.headers.get("Content-Encoding", "").lower(), lease, _LARGEST_FORM)
+        try:
+            with connections.unproved_body(connections.of(request)) as unproved:
+                form = await read_body(request, unproved, _LARGEST_FORM)
+        except NoRoom:
+            raise busy("too much is being received", closes=True) from None
         try:
             given = dict(parse_qsl(form.decode(errors="replace"), max_num_fields=20))
         except ValueError:

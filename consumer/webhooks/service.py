@@ -30,6 +30,8 @@ from providers.webhook import DedupKeys
 
 MAX_CONNECTIONS = 200
 MAX_WAITING_BYTES = 16 * LARGEST_BODY
+MAX_UNPROVED_BYTES = 16 * LARGEST_BODY
+"""Of webhooks whose signature cannot be checked yet, as they have not come in."""
 
 LOOKUP_SECONDS = 3.0
 """For each request to a provider's REST API: a webhook is answered within `ANSWER_SECONDS`."""
@@ -64,12 +66,14 @@ async def taking_webhooks(
     """Take webhooks for the length of the block; yields the port. ``dedup_keys`` look up, by provider, those of an
     incident that a webhook names by its id only. ``answer_within`` is in seconds. Raises `ServerError`."""
     settings, log = config.webhooks, log.bind(section="webhooks")
-    room, connections = Room(MAX_WAITING_BYTES), Connections(most_connections(MAX_CONNECTIONS, log))
+    room = Room(MAX_WAITING_BYTES)
+    connections = Connections(most_connections(MAX_CONNECTIONS, log), MAX_UNPROVED_BYTES)
     access = PagerDutyAccess(settings.pagerduty) if settings.pagerduty.is_set else None
     senders = _senders(settings, access, dedup_keys or {})
     metrics = WebhookMetrics(registry, [sender.provider for sender in senders])
     writer = Writer(make, room, log)
     way = Way(
+        connections=connections,
         room=room,
         writer=writer,
         topic=config.kafka.topics.feedback,
@@ -80,15 +84,17 @@ async def taking_webhooks(
     metrics.watch(oldest=lambda: writer.oldest, open=lambda: len(connections))
     credentials = None if access is None else access.credentials
     async with receiving(
-        create_app(way, senders, credentials, room, connections, log),
+        create_app(way, senders, credentials, connections, log),
         answering=way.answering,
         connections=connections,
         writer=writer,
         host=settings.host,
         port=settings.port,
         section="webhooks",
+        tls=settings.tls,
         answer_within=answer_within,
         grace=config.delivery.shutdown_grace,
+        log=log,
     ) as port:
         log.info("webhooks_started", port=port, providers=[sender.provider for sender in senders])
         yield port

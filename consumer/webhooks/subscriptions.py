@@ -1,8 +1,12 @@
-"""Whether the provider sends webhooks at all: a subscription that it has disabled is noticed, and enabled again."""
+"""Whether the provider sends webhooks at all: a subscription that it has disabled is noticed, and enabled again.
+
+One that somebody has switched off is noticed only: that was on purpose.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
 
@@ -11,12 +15,14 @@ from providers.webhook import LookupFailed
 
 EVERY_SECONDS = 3600.0
 
+_PORTS = {"https": 443, "http": 80}
+
 
 class Subscriptions(Protocol):
     """Asks the provider: `providers.pagerduty.webhook_rest.WebhookRest`. Both raise `LookupFailed`."""
 
-    async def subscriptions(self, path: str) -> Sequence[Subscription]:
-        """Those whose webhooks go to an address with this path."""
+    async def subscriptions(self) -> Sequence[Subscription]:
+        """All of the account."""
         ...
 
     async def enable(self, subscription: Subscription) -> None:
@@ -24,22 +30,53 @@ class Subscriptions(Protocol):
         ...
 
 
+def goes_to(path: str, public_address: str | None) -> Callable[[str], bool]:
+    """Tells of an address whether it is this receiver's: that of this ``path`` below ``public_address``, compared as a
+    whole (but for a query, which may hold a token).
+
+    Where the receiver does not know how it is reached, an address that ends with ``path`` may be its own.
+    """
+    if public_address is None:
+        return lambda url: ((found := _parts(url)) is not None) and found[-1].endswith(path)
+    ours = _parts(public_address.rstrip("/") + path)
+    return lambda url: _parts(url) == ours
+
+
+def _parts(url: str) -> tuple[str, str, int | None, str] | None:
+    """What an address is compared by; None if it is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme), parts.path
+    except ValueError:
+        return None
+
+
 class SubscriptionWatch:
-    """Looks each hour, and at start. ``path`` is that of the receiver; ``enable_again``: enable what is disabled."""
+    """Looks each hour, and at start. ``is_ours`` tells of an address whether it is the receiver's; ``enable_again``:
+    enable what PagerDuty has disabled of these."""
 
     def __init__(
-        self, subscriptions: Subscriptions, path: str, log: FilteringBoundLogger, *, enable_again: bool
+        self,
+        subscriptions: Subscriptions,
+        is_ours: Callable[[str], bool],
+        log: FilteringBoundLogger,
+        *,
+        enable_again: bool,
     ) -> None:
         self._subscriptions = subscriptions
-        self._path = path
+        self._is_ours = is_ours
         self._log = log
         self._enable_again = enable_again
         self._disabled: Sequence[Subscription] = ()
+        self._off: Sequence[Subscription] = ()
 
     @property
     def notes(self) -> Sequence[str]:
-        """What somebody should know, a sentence for each subscription that is disabled."""
-        return [f"PagerDuty has disabled webhook subscription {one.id}" for one in self._disabled]
+        """What somebody should know, a sentence for each subscription that is sent nothing."""
+        return [
+            *(f"PagerDuty has disabled webhook subscription {one.id}" for one in self._disabled),
+            *(f"PagerDuty webhook subscription {one.id} is switched off" for one in self._off),
+        ]
 
     async def run(self, every: float = EVERY_SECONDS) -> None:
         """Until cancelled. Raises nothing else."""
@@ -50,13 +87,16 @@ class SubscriptionWatch:
     async def look(self) -> None:
         """Look once."""
         try:
-            found = await self._subscriptions.subscriptions(self._path)
+            found = [one for one in await self._subscriptions.subscriptions() if self._is_ours(one.url)]
         except LookupFailed as error:
             self._log.warning("webhook_subscriptions_unknown", error=str(error))
             return
-        disabled = [one for one in found if one.is_disabled]
         if not found:
-            self._log.warning("webhook_subscription_missing", path=self._path)
+            self._log.warning("webhook_subscription_missing")
+        self._off = [one for one in found if one.is_off]
+        disabled = [one for one in found if one.is_disabled and not one.is_off]
+        for one in self._off:
+            self._log.warning("webhook_subscription_off", subscription=one.id)
         for one in disabled:
             self._log.warning("webhook_subscription_disabled", subscription=one.id)
         self._disabled = [one for one in disabled if not (self._enable_again and await self._enable(one))]

@@ -15,14 +15,17 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.feedback.records import FromProvider, encode_from_provider
 from consumer.posts.answering import Answering
-from consumer.posts.body import read_body
+from consumer.posts.body import Growing, decompressed, is_compressed, read_body
+from consumer.posts.connections import Connections
+from consumer.posts.inflate import NotCompressed
 from consumer.posts.refusal import Refused, busy, line
-from consumer.posts.room import Room
+from consumer.posts.room import NoRoom, Room
 from consumer.posts.seldom import Seldom
 from consumer.posts.writer import Outcome, Writer
 from consumer.posts.written import digest_of
 from consumer.webhooks.access import Access
 from consumer.webhooks.metrics import WebhookMetrics
+from providers.contained import ProviderFault, containing
 from providers.pagerduty.webhook import WEBHOOK_ID
 from providers.webhook import DedupKeys, LookupFailed, Malformed, Nothing, ReadWebhook, Said
 
@@ -55,6 +58,7 @@ class Way:
     def __init__(
         self,
         *,
+        connections: Connections,
         room: Room,
         writer: Writer,
         topic: str,
@@ -64,6 +68,7 @@ class Way:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.answering = Answering()
+        self._connections = connections
         self._room = room
         self._writer = writer
         self._topic = topic
@@ -89,6 +94,8 @@ class Way:
         try:
             async with asyncio.timeout(self._answer_within):
                 return await self._post(request, sender)
+        except NoRoom:
+            raise busy("too much is being received, or waits for Kafka", closes=True) from None
         except TimeoutError:
             raise busy(f"Kafka has not taken this within {self._answer_within:g} s", closes=True) from None
 
@@ -99,19 +106,50 @@ class Way:
             raise busy("Kafka takes nothing now")
         if self._room.is_full:
             raise busy("too much is waiting for Kafka")
+        connection = self._connections.of(request)
         with self._room.lease() as lease:
-            body = await read_body(request, request.headers.get("Content-Encoding", "").lower(), lease, LARGEST_BODY)
-            if not sender.access.allows(body, request.headers):
-                raise self._not_theirs(request, sender)
-            match sender.read(body):
-                case Nothing(kind):
-                    return kind
-                case Malformed(reason):
-                    if (others := self._unread.now()) is not None:
-                        self._log.warning("webhook_malformed", provider=sender.provider, error=reason, before=others)
-                    return "malformed"
-                case Said() as said:
-                    return await self._said(said, sender, request.headers)
+            if sender.access.proves_by_head:
+                self._connections.proved(connection)
+                body = await self._theirs(request, sender, lease)
+            else:
+                with self._connections.unproved_body(connection) as unproved:
+                    body = await self._theirs(request, sender, unproved)
+                self._connections.proved(connection)
+                lease.grow(len(body))
+            return await self._read(body, request, sender)
+
+    async def _theirs(self, request: web.Request, sender: WebhookSender, lease: Growing) -> bytes:
+        """The body, decompressed, if it is the provider's: as it came, or as it is then. Raises `Refused`.
+
+        A ``Content-Encoding`` that is not known, or not true, is no reason to refuse what the provider has sent: the
+        body is taken as it came, and shows whether it can be read.
+        """
+        raw = body = await read_body(request, lease, LARGEST_BODY)
+        if is_compressed(request.headers):
+            try:
+                body = await decompressed(raw, lease, LARGEST_BODY)
+            except (NotCompressed, Refused):
+                body = raw
+        if any(sender.access.allows(text, request.headers) for text in (raw, body)):
+            return body
+        raise self._not_theirs(request, sender)
+
+    async def _read(self, body: bytes, request: web.Request, sender: WebhookSender) -> str:
+        try:
+            with containing("it cannot be read"):
+                found: object = sender.read(body)
+        except ProviderFault as fault:  # a fault of ours: sent again it would hold up all that comes behind it
+            found = Malformed(str(fault))
+        match found:
+            case Nothing(kind):
+                return kind
+            case Said() as said:
+                return await self._said(said, sender, request.headers)
+            case _:
+                reason = found.reason if isinstance(found, Malformed) else "nothing was found in it"
+                if (others := self._unread.now()) is not None:
+                    self._log.warning("webhook_malformed", provider=sender.provider, error=reason, before=others)
+                return "malformed"
 
     async def _said(self, said: Said, sender: WebhookSender, headers: Mapping[str, str]) -> str:
         keys = [key for key in await self._keys(said, sender) if 0 < len(key) <= LONGEST_KEY]

@@ -186,10 +186,17 @@ def _details(trigger: Trigger) -> dict[str, str]:
         "resource_name": violation.resource_name,
         "resource_path": violation.resource_path or "",
         "allowed": "true" if violation.allowed else "false",
+        **_runtime_agent(violation),
         **{name: str(fact) for name, fact in (story.facts(trigger.story) | story.origin(trigger)).items()},
     }
     room = DETAILS_LIMIT - sum(units(name) for name in texts)
     return dict(zip(texts, fit([one_line(text) for text in texts.values()], room), strict=True))
+
+
+def _runtime_agent(violation: Violation) -> dict[str, str]:
+    """Who really acted, where another agent has let him."""
+    texts = {"runtime_agent_id": violation.runtime_agent_id, "runtime_agent_kind": violation.runtime_agent_kind}
+    return {name: text for name, text in texts.items() if text}
 
 
 def _distinct(recipients: Iterable[dict[str, str]]) -> list[dict[str, str]]:

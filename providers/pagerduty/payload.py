@@ -213,6 +213,8 @@ def _facts(violation: Violation) -> dict[str, Any]:
         "resource_host": violation.resource_host,
         "policy_hash": violation.policy_hash,
         "ruleset": violation.ruleset,
+        "runtime_agent_id": violation.runtime_agent_id,
+        "runtime_agent_kind": violation.runtime_agent_kind,
     }
     details: dict[str, Any] = {name: one_line(text) for name, text in texts.items() if text is not None}
     details["allowed"] = violation.allowed

@@ -7,7 +7,7 @@ Source: https://developer.pagerduty.com/api-reference: "List alerts for an incid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
@@ -26,11 +26,13 @@ _NO_SUCH_THING: Final = 404
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A webhook subscription. ``is_disabled``: PagerDuty sends it nothing, for a while or until it is enabled."""
+    """A webhook subscription. ``is_disabled``: PagerDuty sends it nothing for a while, as its webhooks were refused;
+    ``is_off``: nor will it after that, since somebody has switched it off."""
 
     id: str
     url: str
     is_disabled: bool
+    is_off: bool = False
 
 
 class WebhookRest:
@@ -48,17 +50,15 @@ class WebhookRest:
         ]
         return list(dict.fromkeys(key for key in keys if isinstance(key, str) and key))
 
-    async def subscriptions(self, path: str) -> Sequence[Subscription]:
-        """The subscriptions whose webhooks go to an address with this path. Raises `LookupFailed`."""
+    async def subscriptions(self) -> Sequence[Subscription]:
+        """All webhook subscriptions of the account. Raises `LookupFailed`."""
         found = []
         async for one in self._all("/webhook_subscriptions", "webhook_subscriptions"):
             method, id = one.get("delivery_method"), one.get("id")
             url = method.get("url") if isinstance(method, dict) else None
-            if not isinstance(method, dict) or not isinstance(url, str) or not isinstance(id, str):
-                continue
-            if _path_of(url).endswith(path):
-                is_disabled = method.get("temporarily_disabled") is True or one.get("active") is False
-                found.append(Subscription(id, url, is_disabled))
+            if isinstance(method, dict) and isinstance(url, str) and isinstance(id, str):
+                is_disabled = method.get("temporarily_disabled") is True
+                found.append(Subscription(id, url, is_disabled, is_off=one.get("active") is False))
         return found
 
     async def enable(self, subscription: Subscription) -> None:
@@ -78,11 +78,3 @@ class WebhookRest:
                 yield entry
         except RestError as error:
             raise LookupFailed(str(error)) from None
-
-
-def _path_of(url: str) -> str:
-    """The path of an address that somebody has given PagerDuty; empty if it is no address."""
-    try:
-        return urlsplit(url).path
-    except ValueError:
-        return ""

@@ -11,6 +11,7 @@ from providers.sandbox.call import Call, Moment, Received, Reply, event_id_in, o
 from providers.sandbox.incidents import Incidents
 from providers.sandbox.keys import Keys
 from providers.sandbox.pagerduty_rest import Rest
+from providers.sandbox.webhooks import Webhooks
 
 ACTIONS = ("trigger", "acknowledge", "resolve", "change", "look", "unknown")
 """What a call can be; ``look`` is one of the REST API, ``unknown`` one that could not be read."""
@@ -46,10 +47,12 @@ class PagerDuty:
 
     name = "pagerduty"
 
-    def __init__(self, keys: Keys, incidents: Incidents, rest_tokens: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, keys: Keys, incidents: Incidents, webhooks: Webhooks, rest_tokens: frozenset[str] | None = None
+    ) -> None:
         self.keys = keys
         self._incidents = incidents
-        self._rest = Rest(incidents, rest_tokens)
+        self._rest = Rest(incidents, webhooks, rest_tokens)
         self.services = self._rest.services
 
     def read(self, received: Received) -> Call | None:

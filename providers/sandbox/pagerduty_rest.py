@@ -1,8 +1,10 @@
-"""PagerDuty's REST API v2, as far as it is asked whether somebody is paged, and the services behind integration keys.
+"""PagerDuty's REST API v2, as far as it is asked whether somebody is paged and whether webhooks are sent, and the
+services behind integration keys.
 
 https://developer.pagerduty.com/api-reference: List incidents, List alerts for an incident, List services, Get a
 service, List maintenance windows, List Event Orchestrations, Get the Service Orchestration for a service and its active
-status; errors as https://developer.pagerduty.com/docs/errors has them.
+status, List webhook subscriptions, Enable a webhook subscription; errors as https://developer.pagerduty.com/docs/errors
+has them.
 """
 
 import re
@@ -14,11 +16,13 @@ from urllib.parse import parse_qs, unquote
 
 from providers.sandbox.call import Call, Moment, Received, Reply
 from providers.sandbox.incidents import Incident, Incidents
+from providers.sandbox.webhooks import Webhooks
 
 ServiceStatus = Literal["active", "disabled"]
 
 _PATH = re.compile(
     r"/(?P<what>incidents/(?P<incident>[^/]+)/alerts|incidents|services/(?P<service>[^/]+)|services|maintenance_windows"
+    r"|webhook_subscriptions/(?P<subscription>[^/]+)/enable|webhook_subscriptions"
     r"|event_orchestrations/services/(?P<of_service>[^/]+)(?P<active>/active)?|event_orchestrations)\Z"
 )
 _MOST = 100
@@ -80,10 +84,11 @@ class Services:
 
 
 class Rest:
-    """Answers look-ups. ``tokens`` are the known ones (None: every one)."""
+    """Answers look-ups, and enables webhook subscriptions. ``tokens`` are the known ones (None: every one)."""
 
-    def __init__(self, incidents: Incidents, tokens: frozenset[str] | None = None) -> None:
+    def __init__(self, incidents: Incidents, webhooks: Webhooks, tokens: frozenset[str] | None = None) -> None:
         self.services = Services()
+        self._webhooks = webhooks
         self._incidents = incidents
         self._tokens = tokens
 
@@ -98,7 +103,7 @@ class Rest:
         known = scheme == "Token" and token.startswith("token=")
         if not known or (self._tokens is not None and token.removeprefix("token=") not in self._tokens):
             call.refusal = _UNAUTHORIZED
-        elif received.method != "GET":
+        elif received.method != ("GET" if found["subscription"] is None else "POST"):
             call.refusal = _error(405, 2015, "Invalid operation")
         return call
 
@@ -107,6 +112,8 @@ class Rest:
         found = _PATH.search(call.path.partition("?")[0])
         assert found is not None
         query = parse_qs(call.path.partition("?")[2])
+        if found["subscription"] is not None:
+            return self._enable(unquote(found["subscription"]))
         if found["incident"] is not None:
             return self._alerts(unquote(found["incident"]), query)
         if (id := found["service"] or found["of_service"]) is not None:
@@ -123,6 +130,8 @@ class Rest:
                 return self._list_incidents(query)
             case "services":
                 return _page("services", [_service(one, query, now.wall) for one in self.services.all()], query)
+            case "webhook_subscriptions":
+                return _page("webhook_subscriptions", self._subscriptions(), query)
             case "maintenance_windows":
                 return self._windows(query, now.wall)
             case _:
@@ -150,6 +159,15 @@ class Rest:
         alert = {"id": f"{one.id}-A", "type": "alert", "status": status, "alert_key": one.dedup_key}
         return _page("alerts", [alert], query)
 
+    def _subscriptions(self) -> Sequence[dict[str, Any]]:
+        return [_subscription(*one) for one in self._webhooks.subscriptions("pagerduty")]
+
+    def _enable(self, id: str) -> Reply:
+        if not self._webhooks.enable_one(id):
+            return _error(404, 2100, "Not Found")
+        (one,) = [one for one in self._subscriptions() if one["id"] == id]
+        return Reply.json(200, {"webhook_subscription": one})
+
     def _windows(self, query: dict[str, list[str]], now: float) -> Reply:
         asked = query.get("service_ids[]")
         windows = [
@@ -171,6 +189,19 @@ def _page(name: str, entries: Sequence[Any], query: dict[str, list[str]]) -> Rep
     shown = entries[offset : offset + limit]
     more = offset + limit < len(entries)
     return Reply.json(200, {name: shown, "limit": limit, "offset": offset, "more": more, "total": None})
+
+
+def _subscription(id: str, url: str, is_disabled: bool, is_off: bool) -> dict[str, Any]:
+    delivery = {"id": f"{id}-D", "type": "http_delivery_method", "url": url, "temporarily_disabled": is_disabled}
+    return {
+        "id": id,
+        "type": "webhook_subscription",
+        "active": not is_off,
+        "delivery_method": {**delivery, "secret": None, "custom_headers": []},
+        "description": "",
+        "events": ["incident.acknowledged", "incident.unacknowledged", "incident.resolved"],
+        "filter": {"type": "account_reference"},
+    }
 
 
 def _service(service: Service, query: dict[str, list[str]], now: float) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Sandbox:
         self.pagerduty = PagerDuty(
             Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting),
             self._incidents,
+            self.webhooks,
             settings.pagerduty_rest_tokens,
         )
         self.opsgenie = OpsGenie(

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import random
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ import orjson
 
 from providers.sandbox.incidents import Happening, Incident, Step
 
-ProviderName = Literal["pagerduty", "opsgenie"]
+ProviderName = Literal["pagerduty", "opsgenie", "jsm"]
 
 TIMEOUT_SECONDS = 5.0
 """For an answer, as PagerDuty waits for one."""
@@ -89,8 +89,10 @@ class Webhook:
 class _Queue:
     """What a subscription is still to get, by when it is due."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: Subscription, id: str) -> None:
         self.subscription = subscription
+        self.id = id
+        self.is_off = False
         self.drops = 0
         self.is_sending = False
         self.worker: asyncio.Task[None] | None = None
@@ -114,10 +116,12 @@ class Webhooks:
         self._session: aiohttp.ClientSession | None = None
         self._held: list[tuple[_Queue, Webhook]] | None = None
         self._number = 0
+        self._subscribed = 0
 
     def subscribe(self, subscription: Subscription) -> None:
         """Send it everything from now on."""
-        queue = _Queue(subscription)
+        self._subscribed += 1
+        queue = _Queue(subscription, f"PWHS{self._subscribed:03}")
         self._queues.append(queue)
         if self._session is not None:
             queue.worker = asyncio.create_task(self._work(queue, self._session))
@@ -144,6 +148,24 @@ class Webhooks:
             if queue.subscription.provider == provider:
                 queue.drops = 0
 
+    def subscriptions(self, provider: str) -> Sequence[tuple[str, str, bool, bool]]:
+        """Of each of this provider's: its id, where it goes, whether it is disabled, and whether it is switched off."""
+        ours = [queue for queue in self._queues if queue.subscription.provider == provider]
+        return [(queue.id, queue.subscription.url, queue.is_disabled, queue.is_off) for queue in ours]
+
+    def enable_one(self, id: str) -> bool:
+        """Enable a subscription again; whether there is one."""
+        found = [queue for queue in self._queues if queue.id == id]
+        for queue in found:
+            queue.drops = 0
+        return bool(found)
+
+    def switch(self, provider: str, *, on: bool) -> None:
+        """A person switches this provider's subscriptions on or off."""
+        for queue in self._queues:
+            if queue.subscription.provider == provider:
+                queue.is_off = not on
+
     def hold(self) -> None:
         """Send nothing more, until `release`."""
         self._held = []
@@ -167,7 +189,9 @@ class Webhooks:
         for queue in self._queues:
             subscription = queue.subscription
             names = PAGERDUTY if subscription.provider == "pagerduty" else OPSGENIE
-            if subscription.provider != incident.provider or step.what not in names or queue.is_disabled:
+            if subscription.provider != incident.provider or step.what not in names:
+                continue
+            if queue.is_disabled or queue.is_off:
                 continue
             make = _pagerduty if subscription.provider == "pagerduty" else _opsgenie
             body = orjson.dumps(make(incident, step, names[step.what], names_key=subscription.names_keys))

@@ -23,10 +23,14 @@ SECRET, TOKEN = "whsec-0123456789", "t0ken-0123456789"
 TIMEOUT = 0.5
 """``delivery.timeout_seconds``: for so long is it open whether a resolve came before or after a trigger."""
 
-CYCLES: Mapping[str, tuple[dict[str, Any], str]] = {
-    "pagerduty": ({"pagerduty": {}}, "forbidden_path:sess-1"),
-    "opsgenie": ({"opsgenie": {}}, "clawdstrike-forbidden_path-sess-1"),
+CLOUD = {"cloud_id": "11-aa", "email": "bot@example.com", "token": "an-api-token"}
+
+CYCLES: Mapping[str, str] = {
+    "pagerduty": "forbidden_path:sess-1",
+    "opsgenie": "clawdstrike-forbidden_path-sess-1",
+    "jsm": "clawdstrike-forbidden_path-sess-1",
 }
+"""The dedup key of the first problem at each provider; Jira Service Management with its cloud API."""
 
 
 @asynccontextmanager
@@ -34,10 +38,11 @@ async def world_with_webhooks(
     broker: Broker, sandbox: Sandbox, provider: str
 ) -> AsyncIterator[tuple[World, Member, "Seen"]]:
     """A member, a receiver, and a sandbox that sends to it."""
-    sections, dedup_key = CYCLES[provider]
-    world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"timeout_seconds": TIMEOUT}, **sections)
-    secrets = {"pagerduty": {"secrets": [SECRET]}, "opsgenie": {"token": TOKEN}}
-    world.document["webhooks"] = {"enabled": True, "host": "127.0.0.1", "port": 0, provider: secrets[provider]}
+    section: dict[str, Any] = {"cloud": {**CLOUD, "api_endpoint": sandbox.url}} if provider == "jsm" else {}
+    known: dict[str, Any] = {"delivery": {"timeout_seconds": TIMEOUT}, provider: section}
+    world = await make_world(broker.bootstrap_servers, sandbox.url, **known)
+    access = {"secrets": [SECRET]} if provider == "pagerduty" else {"token": TOKEN}
+    world.document["webhooks"] = {"enabled": True, "host": "127.0.0.1", "port": 0, provider: access}
     async with running_member(world.config) as member:
         log = configure_log("debug", "json", frozenset(), StreamLines(member.output))
         producers = feedback_producers(KafkaClients(world.config.kafka))
@@ -45,7 +50,7 @@ async def world_with_webhooks(
             url = f"http://127.0.0.1:{port}/v1/webhooks/{provider}"
             signing = {"secret": SECRET} if provider == "pagerduty" else {"token": TOKEN}
             sandbox.webhooks.subscribe(Subscription(provider=provider, url=url, **signing))  # type: ignore[arg-type]
-            yield world, member, Seen(sandbox, member, provider, dedup_key)
+            yield world, member, Seen(sandbox, member, provider, CYCLES[provider])
 
 
 class Seen:

@@ -82,6 +82,7 @@ def chart_schema() -> dict[str, Any]:
                 httpsTo=_list_of(_MAP),
                 ingressFrom=_list_of(_MAP),
                 webhooksFrom=_list_of(_MAP),
+                ingestFrom=_list_of(_MAP),
                 extraEgress=_list_of(_MAP),
             ),
             serviceMonitor=_object(
@@ -111,6 +112,10 @@ def _needed_of_config() -> dict[str, Any]:
         "properties": {
             "kafka": {"required": ["bootstrap_servers"]},
             "server": {"properties": {"host": host, "port": _PORT}, "required": ["host", "port"]},
+            "ingest": {
+                "if": {"properties": {"enabled": {"const": True}}, "required": ["enabled"]},
+                "then": {"properties": {"host": host, "port": _PORT}, "required": ["host"]},
+            },
         },
         "required": ["kafka", "server"],
     }

@@ -49,10 +49,16 @@ def event(
     }
 
 
-def session_end(session: str = "sess-1") -> dict[str, Any]:
-    """The end of a session."""
+def session_end(session: str = "sess-1", *, at: float | None = None) -> dict[str, Any]:
+    """The end of a session; by default now."""
     return event(
-        session=session, allowed=True, event_type="session_end", guard="engine", severity="info", reason="Allowed"
+        session=session,
+        allowed=True,
+        event_type="session_end",
+        guard="engine",
+        severity="info",
+        reason="Allowed",
+        at=at,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
@@ -106,10 +107,15 @@ class Ingest:
     kafka: FakeKafka
     registry: CollectorRegistry
     written: StringIO
+    scheme: str = "http"
+
+    @property
+    def base(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1/events"
+        return f"{self.base}/v1/events"
 
     async def post(
         self,
@@ -124,7 +130,7 @@ class Ingest:
         if token is not None:
             given.setdefault("Authorization", f"Bearer {token}")
         data = orjson.dumps(body) if isinstance(body, dict | list) else body
-        url = f"http://127.0.0.1:{self.port}{path}"
+        url = f"{self.base}{path}"
         async with self.http.post(url, data=data, headers=given) as response:
             text = await response.read()
             assert text.count(b"\n") == 1, text
@@ -153,26 +159,30 @@ async def running_ingest(
     document: Mapping[str, Any] | None = None,
     *,
     stopping: asyncio.Event | None = None,
+    trust: ssl.SSLContext | None = None,
     **ingest: Any,
 ) -> AsyncIterator[Ingest]:
-    """The way in for the length of the block, or until ``stopping`` is set; its log has no token and no traceback."""
+    """The way in for the length of the block, or until ``stopping`` is set; its log has no token and no traceback.
+    ``trust`` is for one that speaks TLS."""
     kafka, written, registry = kafka or FakeKafka(), StringIO(), CollectorRegistry()
     config = ingest_config(document, **ingest)
     with log_as_before():
         log = configure_log("debug", "json", secrets_of(config), StreamLines(written))
         async with (
             aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(30), connector=aiohttp.TCPConnector(limit=0), auto_decompress=True
+                timeout=aiohttp.ClientTimeout(30),
+                connector=aiohttp.TCPConnector(limit=0, ssl=trust or True),
+                auto_decompress=True,
             ) as http,
             contextlib.AsyncExitStack() as until,
         ):
             port = await until.enter_async_context(ingesting(config, kafka.make, registry, log))
             if stopping is not None:
                 ending = asyncio.create_task(ended_with(stopping, until))
-            running = Ingest(port, http, kafka, registry, written)
+            running = Ingest(port, http, kafka, registry, written, "http" if trust is None else "https")
             async with asyncio.timeout(5):
                 while True:
-                    async with http.get(f"http://127.0.0.1:{port}/readyz") as response:
+                    async with http.get(f"{running.base}/readyz") as response:
                         if response.status == 200 or kafka.error is not None:
                             break
                     await asyncio.sleep(0.01)

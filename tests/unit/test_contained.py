@@ -5,15 +5,18 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.contained import Contained, ProviderFault
+from providers.heartbeat import Heartbeat
 from providers.notification import Notification, Resolve
 from providers.notify import Classify, check, deliver
-from providers.provider import HeartbeatCalls, Provider, Request
+from providers.provider import HeartbeatCalls, Provider, Request, Verify
 from providers.rate import Rate
+from providers.verification import AlwaysVerified
 from state.violation import Violation
 from tests.support.shout.provider import Shout
 from tests.support.shout.settings import ShoutSettings
@@ -90,6 +93,45 @@ async def test_a_payload_that_cannot_be_made_is_an_outage(error: BaseException) 
 async def test_an_answer_that_cannot_be_read_is_an_outage_and_may_have_been_taken(error: BaseException) -> None:
     answer = await told(contained(classify=raises(error)))
     assert answer == Unavailable(200, f"the answer cannot be read: {type(error).__name__}", unknown=True)
+
+
+@pytest.mark.parametrize("meant", [*map(raises, FAULTS), lambda *_: None], ids=str)
+async def test_a_request_that_cannot_read_its_own_answer_is_an_outage(meant: Callable[..., Any]) -> None:
+    request = Request("POST", "https://shout.example", read=meant)
+    answer = await told(contained(requests=lambda *_: [request]))
+    assert isinstance(answer, Unavailable)
+    assert (answer.status, answer.unknown) == (200, True)
+    assert SECRET not in answer.reason
+
+
+@pytest.mark.parametrize("meant", [*map(raises, FAULTS), lambda *_: None], ids=str)
+async def test_a_question_that_cannot_read_its_answer_leaves_it_unverified(meant: Callable[..., Any]) -> None:
+    verify = Verify(lambda receipt: Request("GET", "https://shout.example", read=meant), always=True)
+    request = Request("POST", "https://shout.example", read=lambda *_: Accepted(receipt="r"), verify=verify)
+    provider = contained(requests=lambda *_: [request])
+    answer = await deliver(Sender(), provider, "default", trigger(), 0.2, verifier=AlwaysVerified())
+    assert isinstance(answer, Accepted)
+    assert answer.unverified is not None
+    assert SECRET not in answer.unverified
+
+
+@pytest.mark.parametrize("meant", [*map(raises, FAULTS), lambda *_: None], ids=str)
+async def test_a_ping_that_cannot_read_its_answer_has_failed(meant: Callable[..., Any]) -> None:
+    ping = Request("GET", "https://shout.example/ping", read=meant)
+    calls = HeartbeatCalls("beat", 60.0, ping, 200, None, 0, lambda status, body: "")
+    said: list[str] = []
+    rounds = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        rounds.set()
+        await asyncio.Event().wait()
+
+    beat = Heartbeat(calls, sender=Sender(), healthy=lambda: None, log=Mock(), on_ping=said.append, sleep=sleep)
+    beating = asyncio.create_task(beat.run())
+    async with asyncio.timeout(5):
+        await rounds.wait()
+    beating.cancel()
+    assert said == ["failed"]
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=repr)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from consumer.build import build_pipelines
 from consumer.clock import Moment
@@ -14,7 +15,7 @@ from consumer.pipeline import Pipeline, kept
 from state.alert import trigger_accepted
 from state.remembered_ends import End, session
 from state.store import Store
-from state.violation import Record
+from state.violation import Record, Severity
 from tests.support.events import encode, event, session_end
 
 NOW = 1_800_000_000.0
@@ -125,3 +126,26 @@ def test_what_another_task_is_to_decide_belongs_elsewhere(pipeline: Pipeline, st
 
 def test_a_record_without_a_value_is_emptied(pipeline: Pipeline, store: Store) -> None:
     assert decide(pipeline, store, record(None)) is EMPTIED
+
+
+def test_a_denied_info_counts_as_configured_wherever_its_severity_counts(store: Store) -> None:
+    text = f"""
+    exporters:
+      alerting:
+        treat_denied_info_as: critical
+        pagerduty:
+          routing_key: {"k" * 32}
+          routing: {{by_severity: {{critical: {"c" * 32}}}}}
+          deduplication: {{key_template: "{{guard}}:{{session_id}}:{{severity}}"}}
+    """
+    (pipeline,) = build_pipelines(parse_config(text, {}, lambda path: path))
+    provider, routed = pipeline.provider, pipeline.provider.integration_of("by_severity:critical")
+    assert routed != provider.integration_of("default")
+    triggered = decide(pipeline, store, record(denied("info")))
+    assert isinstance(triggered, Triggered)
+    alert = triggered.alert
+    assert alert.owed is not None
+    assert (alert.dedup_key, alert.owed.severity, alert.integration) == (f"{KEY}:critical", Severity.CRITICAL, routed)
+    # What an earlier release has written down without its integration goes where it would go now.
+    written = replace(alert, integration=None, route=None)
+    assert pipeline.placed(written).integration == routed

@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from consumer.events.event import TOMBSTONE, Decoder, Poison, SecurityEvent, violation_of
 from consumer.events.filter import End, EndRule, EndRules, Filter
+from consumer.events.keys import KeyTemplate
 from consumer.events.schema import epoch_seconds, read_gate
+from consumer.events.severities import Severities
 from state.violation import Record, Severity, Violation
 
 MAX_EVENT_BYTES = 262_144
@@ -625,3 +627,72 @@ def test_without_changes_nothing_more_of_an_event_is_read() -> None:
         DECODER.decode(Record("t", 0, 0, 0, b"k", orjson.dumps(allowed(None))[:-1] + b',"event_category":1e400}'))
         is None
     )
+
+
+# what newer engines say (design section 19)
+
+
+def said(**changed: Any) -> Record:
+    """The whole event, with other values in its decision, and ``metadata`` of its own."""
+    metadata = changed.pop("metadata", FULL["metadata"])
+    return record({**FULL, "decision": {**FULL["decision"], **changed}, "metadata": metadata})
+
+
+@pytest.mark.parametrize(
+    ("word", "severity"), [("error", Severity.HIGH), ("warning", Severity.MEDIUM), ("critical", Severity.CRITICAL)]
+)
+def test_the_engines_own_severities(word: str, severity: Severity) -> None:
+    decoder = Decoder(Filter(Severity.MEDIUM), None, MAX_EVENT_BYTES)
+    found = decoder.decode(said(severity=word))
+    assert isinstance(found, SecurityEvent)
+    assert (found.severity, found.violation().severity, found.alertable) == (severity, severity, True)
+    assert decoder.violation_of(said(severity=word)).severity is severity
+    alertable = severity >= Severity.HIGH
+    assert (DECODER.decode(said(severity=word)) is not None) is alertable
+
+
+@pytest.mark.parametrize("treated", [None, Severity.HIGH, Severity.CRITICAL])
+def test_a_denial_that_says_info_counts_as_is_configured(treated: Severity | None) -> None:
+    decoder = Decoder(Filter(Severity.HIGH), ENDS, MAX_EVENT_BYTES, severities=Severities(treated))
+    found = decoder.decode(said(severity="info"))
+    if treated is None:
+        assert found is None
+        assert decoder.ignored["severity"] == 1
+    else:
+        assert isinstance(found, SecurityEvent)
+        assert found.severity is found.violation().severity is treated
+        assert decoder.violation_of(said(severity="info")).severity is treated
+    assert decoder.decode(said(severity="info", allowed=True)) is None
+    assert decoder.decode(said(severity="low")) is None
+    assert decoder.violation_of(said(severity="info", allowed=True)).severity is Severity.INFO
+
+
+@pytest.mark.parametrize("guard", ["input_injection_capability", "remote_desktop_side_channel"])
+def test_guards_are_any_text(guard: str) -> None:
+    found = DECODER.decode(said(guard=guard))
+    assert isinstance(found, SecurityEvent)
+    assert (found.guard, found.alertable) == (guard, True)
+
+
+def test_sanitised_output_is_allowed_and_concerns_nobody() -> None:
+    assert DECODER.decode(said(allowed=True, severity="warning", metadata={"action": "sanitized"})) is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "agent"),
+    [
+        ({"runtime_agent_id": "sub-1", "runtime_agent_kind": "browser"}, ("sub-1", "browser")),
+        ({"runtime_agent_id": 7, "runtime_agent_kind": ["x"]}, (None, None)),
+        ({}, (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_the_agent_that_really_acted(metadata: Any, agent: tuple[str | None, str | None]) -> None:
+    found = DECODER.decode(said(metadata=metadata))
+    assert isinstance(found, SecurityEvent)
+    violation = found.violation()
+    assert (found.runtime_agent_id, found.runtime_agent_kind) == agent
+    assert (violation.runtime_agent_id, violation.runtime_agent_kind) == agent
+    template = KeyTemplate.parse("{guard}:{runtime_agent_id}:{runtime_agent_kind}")
+    expected = ":".join(("forbidden_path", agent[0] or "default", agent[1] or "default"))
+    assert template.render(found) == template.render(violation) == expected

@@ -86,6 +86,14 @@ def test_a_new_problem_pages() -> None:
     [
         ({}, {"allowed": True}, "decision.allowed", "a denial"),
         ({}, {"severity": "medium"}, "alerting.min_severity", "min_severity: medium (or lower)"),
+        ({}, {"severity": "warning"}, "alerting.min_severity", "min_severity: medium (or lower)"),
+        ({}, {"severity": "info"}, "alerting.min_severity", "or treat_denied_info_as"),
+        (
+            {"treat_denied_info_as": "low"},
+            {"severity": "info"},
+            "alerting.min_severity",
+            "min_severity: low (or lower)",
+        ),
         ({"exclude_guards": ["forbidden_path"]}, {}, "alerting.exclude_guards", "without forbidden_path"),
         ({"include_guards": ["secret_leak"]}, {}, "alerting.include_guards", "with forbidden_path"),
         ({"exclude_event_types": ["guard_block"]}, {}, "alerting.exclude_event_types", "without guard_block"),

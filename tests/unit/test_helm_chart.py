@@ -461,3 +461,53 @@ def test_webhooks_have_a_port_a_service_and_a_way_in() -> None:
     ingress = the("NetworkPolicy", values)["spec"]["ingress"]
     assert ingress[1] == {"ports": [{"port": 8181, "protocol": "TCP"}], "from": [{"podSelector": {}}]}
     assert not [one for one in render(PAGERDUTY) if one["metadata"]["name"].endswith("-webhooks")]
+
+
+BOOK = (ROOT / "deploy" / "README.md").read_text()
+
+
+def ingest_of_the_book() -> Values:
+    """The values by which the book says that events are taken in the cluster."""
+    found = re.search(r"\*\*Events over HTTP\.\*\*.*?```yaml\n(.*?)```", BOOK, re.DOTALL)
+    assert found is not None
+    values = yaml.safe_load(found[1])
+    return merged(PAGERDUTY, **values)
+
+
+def test_ingest_has_a_port_a_service_a_way_in_a_token_and_certificates() -> None:
+    values = ingest_of_the_book()
+    assert {"name": "ingest", "containerPort": 8082} in container(values)["ports"]
+    (service,) = [one for one in render(values) if one["metadata"]["name"].endswith("-ingest")]
+    assert service["spec"]["ports"] == [{"name": "ingest", "port": 8082, "targetPort": "ingest"}]
+    assert service["spec"]["selector"] == the("StatefulSet", values)["spec"]["selector"]["matchLabels"]
+    rules = the("NetworkPolicy", values)["spec"]["ingress"]
+    who = values["networkPolicy"]["ingestFrom"]
+    assert rules[1] == {"ports": [{"port": 8082, "protocol": "TCP"}], "from": who}
+    taken = {one["name"]: one["valueFrom"].get("secretKeyRef") for one in container(values)["env"]}
+    assert taken["CLAWDSTRIKE_INGEST_TOKEN"] == {"name": "clawdstrike-alerting", "key": "ingest-token"}
+    read = config(values).ingest
+    assert (read.enabled, read.host, len(read.tokens)) == (True, "0.0.0.0", 1)
+    assert read.tls is not None
+    mounts = [one["mountPath"] for one in container(values)["volumeMounts"]]
+    assert {str(Path(file).parent) for file in (read.tls.cert_file, read.tls.key_file)} <= set(mounts)
+
+
+def test_without_ingest_there_is_none_of_it() -> None:
+    for values in (PAGERDUTY, with_config(ingest={"enabled": False, "host": "127.0.0.1"})):
+        assert not [one for one in render(values) if one["metadata"]["name"].endswith("-ingest")]
+        assert "ingest" not in {one["name"] for one in container(values)["ports"]}
+        assert len(the("NetworkPolicy", values)["spec"]["ingress"]) == 1
+
+
+@pytest.mark.parametrize(
+    "ingest",
+    [
+        {"enabled": True, "tokens": ["${CLAWDSTRIKE_INGEST_TOKEN}"]},
+        {"enabled": True, "tokens": ["${CLAWDSTRIKE_INGEST_TOKEN}"], "host": "127.0.0.1"},
+        {"enabled": True, "tokens": ["a-token-in-clear-0123456789"], "host": "0.0.0.0"},
+    ],
+    ids=["no host", "loopback", "a token in clear"],
+)
+def test_an_ingest_that_nobody_could_reach_or_a_token_in_clear_is_refused(ingest: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        render(with_config(ingest=ingest))

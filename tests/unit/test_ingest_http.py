@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import gzip
+import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import ANY
@@ -21,6 +23,8 @@ from aiokafka.errors import (
 
 from consumer import ingest as package
 from consumer.dlq.dead_letter import decode
+from consumer.events.event import Decoder, SecurityEvent
+from consumer.events.filter import Filter
 from consumer.events.wrapping import STRUCTURED
 from consumer.ingest.judge import Fit, Judge, Unfit
 from consumer.ingest.service import kafka_producers
@@ -32,6 +36,7 @@ from consumer.posts import producer as producer_module
 from consumer.posts import writer as writer_module
 from consumer.posts.connections import Connection
 from consumer.telemetry.server import ServerError
+from state.violation import Record
 from tests.support.events import encode, event
 from tests.support.ingest import TOKEN, FakeKafka, FakeProducer, Ingest, ingest_config, running_ingest
 from tests.support.waiting import wait_until
@@ -233,9 +238,9 @@ async def test_while_a_write_is_under_way_the_same_event_waits_for_that() -> Non
         (b"hello", {}, 400, "not JSON: "),
         (b'{"a": NaN}', {}, 400, "not JSON: "),
         (b"[{}, {]", {}, 400, "not JSON: "),
-        (b"not gzip", {"Content-Encoding": "gzip"}, 400, "the body is not gzip, as Content-Encoding says"),
-        (gzip.compress(b"{}")[:-4], {"Content-Encoding": "gzip"}, 400, "the body is gzip that ends too early"),
-        (b"{}", {"Content-Encoding": "br"}, 415, "the Content-Encoding must be gzip, or none"),
+        (b"not gzip", {"Content-Encoding": "gzip"}, 400, "the body is not compressed as Content-Encoding says"),
+        (gzip.compress(b"{}")[:-4], {"Content-Encoding": "gzip"}, 400, "the compressed body ends too early"),
+        (b"{}", {"Content-Encoding": "br"}, 415, "the Content-Encoding must be gzip, deflate, or none"),
         (b"{}", {"Content-Type": "application/cloudevents+avro"}, 415, "CloudEvents are taken as JSON"),
         (bytes(10 << 20), {}, 413, "a body has at most 1048576 bytes"),
         (gzip.compress(bytes(64 << 20)), {"Content-Encoding": "gzip"}, 413, "a body has at most 1048576 bytes"),
@@ -387,6 +392,23 @@ async def test_silent_connections_are_closed_and_keep_nobody_out(monkeypatch: py
         assert all([await ended(reader) for reader, _ in silent])
         for _, writer in silent:
             writer.close()
+
+
+async def test_a_thousand_that_say_nothing_keep_nobody_out_and_leave_nothing() -> None:
+    async with running_ingest() as ingest:
+        silent = []
+        for host in ("127.0.0.1", "127.0.0.2"):
+            for _ in range(600):
+                silent.append(await asyncio.open_connection("127.0.0.1", ingest.port, local_addr=(host, 0)))
+                if len(silent) % 3 == 0:
+                    silent[-1][1].write(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n")
+        await wait_until(lambda: ingest.metric("connections") <= 1000, "no more than so many")
+        for _ in range(20):
+            assert (await ingest.post(event()))[0] == 200
+        for _, writer in silent:
+            writer.transport.abort()
+        await wait_until(lambda: ingest.metric("connections") <= 1, "they are gone")
+        assert ingest.metric("waiting_bytes") == 0
 
 
 async def ended(reader: asyncio.StreamReader) -> bool:
@@ -687,6 +709,50 @@ async def test_an_address_that_is_taken_is_named() -> None:
         with pytest.raises(ServerError, match=r"^ingest\.host, ingest\.port: cannot listen on 127\.0\.0\.1:"):
             async with running_ingest(port=ingest.port):
                 pass
+
+
+BOOK = Path(__file__).parents[2] / "deploy" / "README.md"
+
+
+def snippet() -> str:
+    """What the book says an engine is connected by from Python."""
+    found = re.search(r"### From Python\n.*?```python\n(.*?)```", BOOK.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+async def test_the_books_snippet_connects_the_engines_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka = FakeKafka()
+    async with running_ingest(kafka) as ingest:
+        monkeypatch.setenv("CLAWDSTRIKE_INGEST_URL", ingest.url)
+        monkeypatch.setenv("CLAWDSTRIKE_INGEST_TOKEN", TOKEN)
+        await asyncio.to_thread(exec, snippet(), {"__name__": "snippet"})
+        (record,) = kafka.records
+        assert (record.topic, record.key) == ("clawdstrike.events", b"sess-1")
+        found = Decoder(Filter(), None, 1 << 20).decode(Record("t", 0, 0, 0, record.key, record.value))
+        assert isinstance(found, SecurityEvent)
+        assert (found.alertable, found.guard, found.tenant_id) == (True, "forbidden_path", "acme-corp")
+
+
+async def test_the_books_snippet_sends_again_what_kafka_has_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka, pauses = FakeKafka(), list[float]()
+    async with running_ingest(kafka, answer_within="100ms") as ingest:
+        monkeypatch.setenv("CLAWDSTRIKE_INGEST_URL", ingest.url)
+        monkeypatch.setenv("CLAWDSTRIKE_INGEST_TOKEN", TOKEN)
+        loop = asyncio.get_running_loop()
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            asyncio.run_coroutine_threadsafe(back(), loop).result()
+
+        async def back() -> None:
+            kafka.come_back()
+
+        kafka.is_away = True
+        text = snippet().replace("time.sleep(pause)", "sleep(pause)")
+        await asyncio.to_thread(exec, text, {"__name__": "snippet", "sleep": sleep})
+        assert pauses == [0.5]
+        assert len(kafka.records) == 1
 
 
 def test_the_package_says_what_it_is() -> None:

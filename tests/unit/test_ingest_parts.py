@@ -19,7 +19,7 @@ from consumer.ingest.judge import NAME, Fit, Judge, Unfit, letter_of
 from consumer.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
 from consumer.posts.bearer import Bearer
 from consumer.posts.connections import descriptors
-from consumer.posts.inflate import Inflate, NotGzip
+from consumer.posts.inflate import Inflate, NotCompressed
 from consumer.posts.limits import Limits
 from consumer.posts.room import NoRoom, Room
 from consumer.posts.seldom import Seldom
@@ -117,17 +117,17 @@ def test_what_is_no_gzip_is_told_and_nothing_else_is_raised(body: bytes) -> None
     try:
         pieces = [*inflate.feed(body)]
         inflate.end()
-    except NotGzip:
+    except NotCompressed:
         return
     assert b"".join(pieces) == gzip.decompress(body)
 
 
 def test_gzip_that_ends_early_is_told() -> None:
     inflate = Inflate()
-    with pytest.raises(NotGzip, match="ends too early"):
+    with pytest.raises(NotCompressed, match="ends too early"):
         inflate.end()
     assert b"".join(inflate.feed(gzip.compress(b"x" * 1000)[:-3])) == b"x" * 1000
-    with pytest.raises(NotGzip, match="ends too early"):
+    with pytest.raises(NotCompressed, match="ends too early"):
         inflate.end()
 
 
@@ -150,7 +150,7 @@ def test_each_member_of_gzip_is_a_step_and_there_are_not_many() -> None:
     inflate = Inflate()
     assert list(inflate.feed(packed)) == [b""] * 16, "something else can be done after each of them"
     inflate.end()
-    with pytest.raises(NotGzip, match="more than 16 members"):
+    with pytest.raises(NotCompressed, match="more than 16 members"):
         list(inflate.feed(gzip.compress(b"x")))
     assert list(Inflate().feed(packed[:5])) == [], "nothing has come to its end"
 

@@ -22,6 +22,8 @@ EVENT = {
     "event_type": "secret_detected",
     "severity": Severity.CRITICAL,
     "agent_id": "agent-7",
+    "runtime_agent_id": "sub-1",
+    "runtime_agent_kind": "browser",
     "user_id": "alice",
     "environment": "production",
     "resource_type": "file",

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from consumer.cli.last_event import LastEvent, last_event, names_of, place_of
 from consumer.events.keys import KeyTemplate
+from consumer.events.severities import AS_SAID
 from providers.notification import Origin
 from state.alert import Alert, Owed, Status, Told, source
 from state.violation import Record, Severity
@@ -34,7 +35,7 @@ def gives(record: Record | None = None, error: Exception | None = None) -> Read:
 
 
 def asked(alert: Alert, read: Read) -> LastEvent:
-    return asyncio.run(last_event(alert, TEMPLATE, read))
+    return asyncio.run(last_event(alert, TEMPLATE, AS_SAID, read))
 
 
 def test_what_was_told_is_read_where_it_stands() -> None:

@@ -463,3 +463,10 @@ def test_any_alias_stays_within_its_segment(alias: str) -> None:
     assert segment.isascii()
     assert not set(segment) & set("/?# ")
     assert segment.strip(".")
+
+
+def test_the_agent_that_really_acted_is_told_where_it_is_known() -> None:
+    acted = violation(runtime_agent_id="sub-1", runtime_agent_kind="browser")
+    details = body_of(opsgenie().requests("default", trigger(acted))[0])["details"]
+    assert (details["runtime_agent_id"], details["runtime_agent_kind"]) == ("sub-1", "browser")
+    assert "runtime_agent_id" not in body_of(opsgenie().requests("default", trigger())[0])["details"]

@@ -687,3 +687,19 @@ def test_a_violation_with_lone_surrogates_still_pages(of: Violation) -> None:
 def test_any_answer_has_a_meaning(status: int, body: bytes, headers: dict[str, str]) -> None:
     answer = pagerduty().classify(status, headers, body)
     assert isinstance(answer, Accepted) == (status == 202)
+
+
+def test_the_agent_that_really_acted_is_told_where_it_is_known() -> None:
+    provider = pagerduty(payload={"summary": "{guard} by {runtime_agent_kind}"})
+    acted = violation(runtime_agent_id="sub-1", runtime_agent_kind="browser")
+    (request,) = provider.requests("default", trigger(acted))
+    assert request.body is not None
+    payload = request.body["payload"]
+    assert payload["summary"] == "forbidden_path by browser"
+    assert (payload["custom_details"]["runtime_agent_id"], payload["custom_details"]["runtime_agent_kind"]) == (
+        "sub-1",
+        "browser",
+    )
+    (plain,) = provider.requests("default", trigger())
+    assert plain.body is not None
+    assert "runtime_agent_id" not in plain.body["payload"]["custom_details"]

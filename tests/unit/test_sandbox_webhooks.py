@@ -4,20 +4,29 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import orjson
 import pytest
 from aiohttp import web
+from pydantic import SecretStr
 
+from consumer.feedback.records import FromProvider
+from consumer.webhooks.subscriptions import SubscriptionWatch, goes_to
+from providers.http import HttpSender, create_session
 from providers.opsgenie.webhook import read as read_opsgenie
 from providers.pagerduty.webhook import SIGNATURE, WEBHOOK_ID, is_signed
 from providers.pagerduty.webhook import read as read_pagerduty
+from providers.pagerduty.webhook_rest import Subscription as PagerDutySubscription
+from providers.pagerduty.webhook_rest import WebhookRest
 from providers.sandbox import Mischief, Sandbox, Subscription, running_sandbox
 from providers.sandbox import webhooks as module
-from providers.webhook import Said
+from providers.webhook import LookupFailed, Said
 from state.provider_feedback import What
 from tests.support.waiting import wait_until
+from tests.support.webhooks import SECRET as RECEIVERS_SECRET
+from tests.support.webhooks import running_webhooks
 
 KEY, SECRET, TOKEN = "d" * 32, "whsec", "t0ken"
 
@@ -170,3 +179,48 @@ async def test_another_process_may_subscribe_and_acknowledge() -> None:
         await wait_until(lambda: len(receiver.got) == 4, "each has come to both")
         keys = [orjson.loads(body)["event"]["data"]["incident_key"] for _, body in receiver.got]
         assert sorted(map(str, keys)) == ["None", "None", "k1", "k1"]
+
+
+async def test_a_subscription_that_was_disabled_is_enabled_again_by_the_service() -> None:
+    async with subscribed("pagerduty", 401, 401, 401) as (sandbox, receiver), create_session(2) as session:
+        rest = WebhookRest(HttpSender(session), sandbox.url, SecretStr("a-token"), 5.0)
+        address = receiver.url.rstrip("/")
+        looks = SubscriptionWatch(rest, goes_to("/", address), Mock(), enable_again=True)
+        others = SubscriptionWatch(rest, goes_to("/", f"{address}/other"), Mock(), enable_again=True)
+        await looks.look()
+        assert looks.notes == []
+
+        await trigger(sandbox)
+        sandbox.acknowledge("pagerduty", "k1")
+        sandbox.close("pagerduty", "k1")
+        await wait_until(lambda: sandbox.webhooks.is_disabled("pagerduty"), "three were refused")
+        sandbox.webhooks.switch("pagerduty", on=False)
+        await looks.look()
+        assert looks.notes == ["PagerDuty webhook subscription PWHS001 is switched off"]
+        sandbox.webhooks.switch("pagerduty", on=True)
+        await others.look()
+        assert sandbox.webhooks.is_disabled("pagerduty"), "another receiver leaves it alone"
+        await looks.look()
+        assert not sandbox.webhooks.is_disabled("pagerduty")
+        assert looks.notes == []
+
+        await trigger(sandbox, "k2")
+        await wait_until(lambda: len(receiver.got) == 4, "it is sent again")
+        with pytest.raises(LookupFailed, match="PNONE/enable: "):
+            await rest.enable(PagerDutySubscription("PNONE", "", True))
+
+
+async def test_a_webhook_without_a_key_is_matched_by_what_the_rest_api_says() -> None:
+    async with running_sandbox() as sandbox, create_session(2) as session:
+        rest = WebhookRest(HttpSender(session), sandbox.url, SecretStr("a-token"), 5.0)
+        async with running_webhooks(dedup_keys=rest) as webhooks:
+            url = f"http://127.0.0.1:{webhooks.port}/v1/webhooks/pagerduty"
+            sandbox.webhooks.subscribe(
+                Subscription(provider="pagerduty", url=url, secret=RECEIVERS_SECRET, names_keys=False)
+            )
+            await trigger(sandbox)
+            sandbox.acknowledge("pagerduty", "k1")
+            await wait_until(lambda: webhooks.count("pagerduty", "written") == 1, "it is matched")
+            (feedback,) = webhooks.feedback
+            assert isinstance(feedback, FromProvider)
+            assert (feedback.dedup_key, feedback.it.what) == ("k1", What.ACKNOWLEDGED)

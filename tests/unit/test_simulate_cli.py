@@ -1,7 +1,9 @@
 """``simulate``: its numbers, its comparison, its bounds, and what it says of what it cannot read."""
 
+import gc
 import gzip
 import json
+import tracemalloc
 from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
@@ -15,7 +17,9 @@ from consumer.cli.main import main
 from consumer.cli.progress import progress
 from consumer.config import parse_config
 from consumer.tuning.files import Export, records_in
+from consumer.tuning.rows import Rows
 from consumer.tuning.simulated import Simulated
+from consumer.tuning.tally import side_of
 from state.violation import Record
 from tests.support.events import encode, event, session_end
 
@@ -270,3 +274,26 @@ def test_a_broken_line_is_told_with_its_number(tmp_path: Path, capsys: pytest.Ca
     broken.write_bytes(encode(event()) + b"\nnothing\n")
     assert main(["simulate", config(tmp_path), "--input", str(broken)]) == 1
     assert capsys.readouterr().err.startswith(f"{broken}: line 2: not JSON: ")
+
+
+def test_what_is_over_is_forgotten_however_many_keys_there_are() -> None:
+    text = yaml.safe_dump({"exporters": {"alerting": {"pagerduty": {"routing_key": KEY}}}})
+    (pipeline,) = build_pipelines(parse_config(text, {}, lambda path: ""))
+    side = side_of(pipeline)
+    side.tally.by_key = Rows(4, 2, most=500)
+    value = encode({**event(severity="high", session="sess-@"), "timestamp": event(at=AT)["timestamp"]})
+    sizes = []
+    tracemalloc.start()
+    try:
+        for number in range(6_000):
+            session = value.replace(b"sess-@", b"sess-%d" % number)
+            at = AT + number * 30.0
+            side.simulated.decide(Record("clawdstrike.events", 0, number, int(at * 1000), None, session), at)
+            if number % 2_000 == 1_999:
+                gc.collect()
+                sizes.append(tracemalloc.get_traced_memory()[0])
+                assert sum(1 for _ in side.simulated.open_alerts()) < 200
+    finally:
+        tracemalloc.stop()
+    assert side.tally.pages == 6_000
+    assert sizes[2] - sizes[1] < 100_000, sizes

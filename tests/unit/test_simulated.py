@@ -1,12 +1,16 @@
 """What is simulated is what is told: the real task, outbox and delivery beside `Simulated`, on random traffic."""
 
 from collections import defaultdict
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.notification import Trigger
+from state.violation import Severity
+from tests.support.events import event, session_end
 from tests.support.simulation import EPOCH, QUIET, RENOTIFY, TIMEOUT, Simulation
 from tests.support.walks import SAYS
 from tests.support.wire import OnTheWire
@@ -47,6 +51,19 @@ class Watched(Simulation):
         while self.now < until:
             self.step("tick", 0)
             self.settle()
+
+    def say(self, fields: dict[str, Any], *, is_over: bool = False) -> None:
+        """An event is in the topic now, and is decided; ``is_over``: what it is about is over."""
+        key = f"forbidden_path:{fields['session']['id']}"
+        with self._loop.running():
+            if fields["event_type"] != "session_end":
+                offset = len(self._input.records)
+                self._key_of[offset], self._severity_of[offset] = key, Severity.CRITICAL
+            self._produce(fields)
+            if is_over:
+                self._last_end[key] = self._loop.time()
+        self.step("decide", 4)
+        self.settle()
 
     def traffic(self, steps: list[tuple[int, int]]) -> None:
         last: dict[str, float] = {}
@@ -110,5 +127,43 @@ def test_what_is_simulated_is_what_the_service_tells(steps: list[tuple[int, int]
             assert [what for what, _ in ours] == [what for what, _ in real], (key, real, ours, service.trace)
             for (what, here), (_, there) in zip(ours, real, strict=True):
                 assert abs(here - there) <= UNSURE, (key, what, here - EPOCH, there - EPOCH)
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize("told_before", [False, True])
+@pytest.mark.parametrize(("age", "is_over"), [(2.0, True), (600.0, True), (-1.0, False)])
+def test_what_a_post_tells_that_the_end_of_its_session_has_overtaken_is_told_and_over(
+    age: float, is_over: bool, told_before: bool
+) -> None:
+    key, service = "forbidden_path:s1", Watched()
+    try:
+        if told_before:
+            service.say(event(session="s1", at=service.now))
+            service.pass_time(5)
+        service.say(session_end("s1", at=service.now), is_over=True)
+        service.pass_time(3)
+        service.say(event(session="s1", at=service.now - 3 - age), is_over=is_over)
+        service.pass_time(3)
+        before = ["page critical", "resolve"] if told_before else []
+        expected = [*before, "page critical", *(["resolve"] if is_over else [])]
+        assert [what for what, _ in service.heard[key]] == expected
+        assert [what for what, _ in service.simulated()[key]] == expected
+    finally:
+        service.close()
+
+
+def test_the_end_of_one_session_ends_no_other_and_is_not_remembered_for_ever() -> None:
+    service = Watched()
+    try:
+        service.say(session_end("s1", at=service.now))
+        service.say(event(session="s2", at=service.now - 1))
+        service.pass_time(3)
+        assert [what for what, _ in service.heard["forbidden_path:s2"]] == ["page critical"]
+        ended_at = service.now - 3
+        service.pass_time(1000)
+        service.say(event(session="s1", at=ended_at - 1))
+        service.pass_time(3)
+        assert [what for what, _ in service.heard["forbidden_path:s1"]] == ["page critical"]
     finally:
         service.close()

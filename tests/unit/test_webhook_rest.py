@@ -8,7 +8,8 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from consumer.webhooks.subscriptions import SubscriptionWatch
+from consumer.config import ConfigError, parse_config
+from consumer.webhooks.subscriptions import SubscriptionWatch, goes_to
 from providers.http import HttpSender, create_session
 from providers.pagerduty.webhook_rest import Subscription, WebhookRest
 from providers.webhook import LookupFailed
@@ -97,7 +98,8 @@ class Log:
 
 
 def watch(found: WebhookRest, log: Log, *, enable_again: bool) -> SubscriptionWatch:
-    return SubscriptionWatch(found, PATH, log, enable_again=enable_again)  # type: ignore[arg-type]
+    is_ours = goes_to(PATH, "https://pages.example")
+    return SubscriptionWatch(found, is_ours, log, enable_again=enable_again)  # type: ignore[arg-type]
 
 
 async def test_a_disabled_subscription_is_told_of_until_somebody_enables_it() -> None:
@@ -112,9 +114,45 @@ async def test_a_disabled_subscription_is_told_of_until_somebody_enables_it() ->
         await found.enable(Subscription("S1", "", True))
         await looks.look()
         assert looks.notes == []
-        api.subscriptions[1]["active"] = False
+
+
+async def test_one_that_somebody_has_switched_off_is_told_of_and_stays_off() -> None:
+    async with rest() as (api, found):
+        both = {**subscription("S2", temporarily_disabled=True), "active": False}
+        api.subscriptions = [{**subscription("S1"), "active": False}, both]
+        log = Log()
+        looks = watch(found, log, enable_again=True)
         await looks.look()
-        assert looks.notes == ["PagerDuty has disabled webhook subscription S1"]
+        assert looks.notes == [f"PagerDuty webhook subscription {id} is switched off" for id in ("S1", "S2")]
+        assert log.names == ["webhook_subscription_off"] * 2
+        assert all(asked.startswith("GET ") for asked in api.asked)
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        (f"https://pages.example{PATH}", True),
+        (f"https://PAGES.example:443{PATH}?token=t", True),
+        (f"https://pages.example:8443{PATH}", False),
+        (f"http://pages.example{PATH}", False),
+        (f"https://other.example{PATH}", False),
+        (f"https://pages.example/staging{PATH}", False),
+        (f"https://pages.example:99999{PATH}", False),
+    ],
+)
+async def test_what_goes_to_somebody_else_is_not_enabled(url: str, ours: bool) -> None:
+    async with rest() as (api, found):
+        api.subscriptions = [subscription("S1", url, temporarily_disabled=True)]
+        await watch(found, Log(), enable_again=True).look()
+        assert ("POST /webhook_subscriptions/S1/enable" in api.asked) is ours
+
+
+def test_a_receiver_that_does_not_know_its_address_goes_by_the_path_and_enables_nothing() -> None:
+    assert goes_to(PATH, None)(f"https://anywhere.example/prefix{PATH}")
+    assert not goes_to(PATH, None)("https://anywhere.example/")
+    assert not goes_to(PATH, None)("https://[bad/x")
+    with pytest.raises(ConfigError, match=r"public_address: is required with pagerduty\.enable_again"):
+        parse_config("webhooks: {pagerduty: {enable_again: true}}", {}, lambda path: "")
 
 
 @pytest.mark.parametrize("url", ["https://[bad/x", "https://ex\u2100mple/", "", "\x00"])
@@ -134,7 +172,7 @@ async def test_it_is_enabled_again_if_so_wanted() -> None:
         await looks.look()
         assert looks.notes == []
         assert log.names == ["webhook_subscription_disabled", "webhook_subscription_enabled"]
-        assert not (await found.subscriptions(PATH))[0].is_disabled
+        assert not (await found.subscriptions())[0].is_disabled
 
 
 async def test_what_is_not_known_changes_nothing() -> None:

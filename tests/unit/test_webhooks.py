@@ -1,8 +1,12 @@
 """The way back over loopback, with a producer of the test's own: what is answered, and what Kafka is given."""
 
 import asyncio
+import contextlib
+import gzip
+import zlib
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -395,6 +399,117 @@ async def test_two_hundred_that_say_nothing_keep_no_webhook_out() -> None:
         finally:
             for _, writer in silent:
                 writer.close()
+
+
+@asynccontextmanager
+async def strangers(port: int, number: int, sent: int, *, host: str = "127.0.0.1") -> AsyncIterator[None]:
+    """Connections that make up a signature, and send so many bytes of a body that never ends."""
+    writers = []
+    try:
+        for _ in range(number):
+            _, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(host, 0))
+            head = f"POST /v1/webhooks/pagerduty HTTP/1.1\r\nHost: x\r\n{SIGNATURE}: v1=0\r\n"
+            writer.write(f"{head}Content-Length: {LARGEST_BODY}\r\n\r\n".encode() + b" " * sent)
+            writers.append(writer)
+        for writer in writers:
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+        yield
+    finally:
+        for writer in writers:
+            writer.transport.abort()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+@pytest.mark.parametrize(("number", "sent"), [(17, LARGEST_BODY - 1), (40, LARGEST_BODY - 1), (220, 1), (220, 30_000)])
+async def test_who_knows_no_secret_keeps_nobody_out_who_does(number: int, sent: int, host: str) -> None:
+    async with running_webhooks() as webhooks, strangers(webhooks.port, number, sent, host=host):
+        async with asyncio.timeout(2):
+            for n in range(3):
+                assert (await webhooks.pagerduty(pagerduty(key=f"k-{n}", title="x" * 50_000), id=f"w-{n}"))[0] == 200
+
+
+async def test_strangers_who_ask_for_a_token_keep_nobody_out() -> None:
+    section = {"secrets": [SECRET], "oauth": {"client_id": "pd", "client_secret": "s3cret-0123456789"}}
+    async with running_webhooks(pagerduty=section) as webhooks:
+        writers = []
+        for _ in range(220):
+            _, writer = await asyncio.open_connection("127.0.0.1", webhooks.port)
+            writer.write(b"POST /v1/webhooks/oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n")
+            writers.append(writer)
+        async with asyncio.timeout(2):
+            assert (await webhooks.post("opsgenie", opsgenie(), BEARER))[0] == 200
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def test_one_who_has_proved_who_he_is_gives_way_to_nobody() -> None:
+    kafka = FakeKafka()
+    async with running_webhooks(kafka) as webhooks:
+        kafka.is_away = True
+        posting = asyncio.create_task(webhooks.pagerduty())
+        await wait_until(lambda: any(one._waiting for one in kafka.producers), "it waits for Kafka")
+        async with strangers(webhooks.port, 220, 20_000):
+            kafka.come_back()
+            assert (await posting)[0] == 200
+
+
+BODY = orjson.dumps(pagerduty())
+
+
+@pytest.mark.parametrize("signed_as_it_came", [True, False])
+@pytest.mark.parametrize(
+    ("encoding", "encode"),
+    [
+        ("gzip", gzip.compress),
+        ("GZIP", gzip.compress),
+        (" x-gzip ", gzip.compress),
+        ("identity, gzip", gzip.compress),
+        ("gzip,identity,", gzip.compress),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+        ("Identity", bytes),
+        ("", bytes),
+        ("utf-8", bytes),
+        ("br", bytes),
+        ("gzip", bytes),
+        ("gzip, br", bytes),
+    ],
+)
+async def test_a_webhook_is_taken_in_every_encoding_that_can_be_read(
+    encoding: str, encode: Callable[[bytes], bytes], signed_as_it_came: bool
+) -> None:
+    sent = encode(BODY)
+    signature = sign(sent if signed_as_it_came else BODY, SECRET)
+    async with running_webhooks() as webhooks:
+        headers = {SIGNATURE: signature, "Content-Encoding": encoding}
+        status, said, _ = await webhooks.post("pagerduty", sent, headers)
+        assert (status, said) == (200, {"outcome": "written"})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sent"),
+    [("br", b"\x1b\x03"), ("gzip, gzip", gzip.compress(gzip.compress(BODY))), ("gzip", gzip.compress(bytes(1 << 20)))],
+)
+async def test_one_whose_encoding_cannot_be_read_is_theirs_all_the_same(encoding: str, sent: bytes) -> None:
+    async with running_webhooks() as webhooks:
+        headers = {SIGNATURE: sign(sent, SECRET), "Content-Encoding": encoding}
+        assert (await webhooks.post("pagerduty", sent, headers))[:2] == (200, {"outcome": "malformed"})
+        assert (await webhooks.post("pagerduty", sent, {**headers, SIGNATURE: "v1=0"}))[0] == 401
+
+
+@pytest.mark.parametrize("fault", [ValueError(SECRET), asyncio.CancelledError(), SystemExit(3), None])
+async def test_one_that_we_fail_to_read_holds_up_none_behind_it(
+    fault: BaseException | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(body: bytes) -> Any:
+        if fault is not None:
+            raise fault
+
+    monkeypatch.setattr("consumer.webhooks.service.read_pagerduty", read)
+    async with running_webhooks() as webhooks:
+        assert await webhooks.pagerduty() == (200, {"outcome": "malformed"})
+        assert webhooks.count("pagerduty", "malformed") == 1
 
 
 def test_the_time_of_the_examples() -> None:
