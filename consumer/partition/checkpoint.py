@@ -42,8 +42,8 @@ class Sink:
 class Checkpoint:
     """The changes of a task up to one moment, to be committed as one transaction.
 
-    ``beside`` are the dedup keys whose own records this release cannot read: the alerts of these keys are written under
-    another record key. ``moves`` are handed over to other tasks, in their order (`consumer.homes.moving`).
+    ``beside`` are the dedup keys whose own records cannot be read: their alerts are written beside those. ``moves`` are
+    for other tasks, in their order (`consumer.homes.moving`).
     """
 
     cut: Cut
@@ -62,7 +62,7 @@ class Checkpoint:
         return await commit_transaction(sink.producer, lambda: self._send(sink))
 
     async def _send(self, sink: Sink) -> RecordMetadata:
-        # Dead letters are sent first: they are refused most often, and then nothing else was sent in vain.
+        # Dead letters go first: Kafka may refuse them for their size, and then nothing else was sent in vain.
         await sink.letterbox.post(sink.producer, self.dead_letters)
         feedback = len(await sink.producer.partitions_for(sink.feedback_topic)) if self.moves else 1
         sends = await send_batched(sink.producer, self._records(sink, sink.partition % feedback), sink.turns)

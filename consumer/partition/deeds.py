@@ -44,9 +44,8 @@ _OUTCOME_OF_STAGE = {Stage.DECODE: "poison", Stage.STALE: "stale", Stage.DECIDE:
 class TaskDeeds:
     """Carries out the decisions of one task. `consumer.homes.moving` and `consumer.alerting.inbox` call it, too.
 
-    It owns the task's ``outbox`` (what the provider is owed), ``inbox`` (feedback), ``moving`` (alerts that belong to
-    another partition now) and ``recall`` (events that are read once more). ``has_decided_all_before`` says whether no
-    input of a former stage is left.
+    It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
+    (``recall``). ``has_decided_all_before`` says whether no former input is left.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class TaskDeeds:
         self._has_decided_all_before = has_decided_all_before
         self._ignorant_since: float | None = None  # when `knows_all` began to be false; None while it is true
         self._counts: Counter[str] = Counter()  # since the last checkpoint
-        self._outcomes: Counter[str] = Counter()  # of events, not counted in the metrics yet
+        self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
         self.moving = Moving(
             partition=source.partition.partition,
             pipeline=context.pipeline,
@@ -140,7 +139,7 @@ class TaskDeeds:
                 self.outbox.owes(alert, event=event, is_new=True)
             case Counted(alert=alert, event=event):
                 counts["counted"] += 1
-                if event is not None:  # else the alert owes the same notification as before
+                if event is not None:  # else what is owed says the same as before
                     self.outbox.owes(alert, event=event)
             case Ended():
                 return self.ending(decision)
@@ -179,7 +178,7 @@ class TaskDeeds:
         return self.moving.elsewhere is None or alert.last_seen < end.at
 
     def end_quiet(self, alert: Alert) -> None:
-        """End an alert because no event has come for long enough."""
+        """The alert is over, for nothing has occurred for long enough."""
         if self._over(alert, Ending.QUIET):
             self._outcomes["quiet"] += 1
 
@@ -190,7 +189,7 @@ class TaskDeeds:
         self.outbox.ended(alert)
 
     def _over(self, alert: Alert, ended_by: Ending) -> bool:
-        """End the alert, and have delivery ask what it owes. Returns whether it was not ended before."""
+        """The threat is over. Whether that is news."""
         after = end_alert(self._store, alert, ended_by)
         if after is alert:
             return False
@@ -219,12 +218,12 @@ class TaskDeeds:
         match decision:
             case Triggered(alert=alert, event=event):
                 if alert.occurrences == 1:
-                    self._store.write_first(alert.dedup_key)  # a next owner may decide an earlier event
+                    self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it
                 self.outbox.owes(alert, event=event, is_new=True)
             case Counted(alert=alert, event=event):
                 self.outbox.owes(alert, event=event)
             case Suppressed():
-                pass  # the store has counted it
+                pass  # it is in the store
             case DeadLettered(dead_letter=dead_letter):
                 self._task.waiting.take(dead_letter)
             case _:
@@ -235,14 +234,14 @@ class TaskDeeds:
         self._task.waiting.take(self._context.pipeline.undecidable(record, error).dead_letter)
 
     def handed_over(self, alert: Alert) -> None:
-        """Stop sending for an alert that was handed over to another task, and has left the store."""
+        """The alert is another task's, and has left the store."""
         self._context.delivery.changed(self.outbox, alert.dedup_key)
 
     def taken_over(self, alert: Alert, before: Alert | None) -> None:
         """Begin to send for an alert that another task has handed over, and that is in the store; ``before`` is what
         this task had of it."""
         if alert.route is None and alert.owed is not None:
-            self._store.write_first(alert.dedup_key)  # a next owner may decide an event before this comes
+            self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
         self.urge()
         self.outbox.taken_over(alert)
 
@@ -283,7 +282,7 @@ class TaskDeeds:
             self.moving.ended(End(command.dedup_key, at))
 
     def changed_by_feedback(self, alert: Alert) -> None:
-        """Ask for a checkpoint, and have delivery ask what the alert owes, after an acknowledge or a resolve."""
+        """An operator has acknowledged the alert, or said that it is over: what is owed of that may leave."""
         self.urge()
         self.outbox.owes(alert)
 
@@ -325,7 +324,7 @@ class TaskDeeds:
         self.ended_by_feedback(dedup_key)
 
     def gone(self, alert: Alert) -> None:
-        """Stop sending for an alert that was ended by somebody else, and has left the store."""
+        """The alert is over, and has left the store, by what somebody else has said."""
         self.urge()
         self.outbox.ended(alert)
         self._context.delivery.changed(self.outbox, alert.dedup_key)

@@ -1,4 +1,4 @@
-"""The records of a task that wait in memory for its next checkpoint: dead letters, and records that are forwarded."""
+"""What of a task waits in memory for its next checkpoint: dead letters, and records that are forwarded."""
 
 from collections.abc import Callable
 
@@ -9,15 +9,14 @@ from consumer.partition.pauses import Pause, Pauses
 from consumer.telemetry.metrics import PipelineMetrics
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""When more bytes than this wait for a checkpoint, the partition is paused."""
+"""Of dead letters, and of what is forwarded, that wait for a checkpoint, before the partition is paused."""
 
 WAITING_RECORD_BYTES = 1024
 """Bytes that each of them takes in memory besides its record, which may be empty."""
 
 
 class WaitingRecords:
-    """Holds the dead letters, and counts the bytes of dead letters and forwarded records. ``urge`` asks for a
-    checkpoint soon."""
+    """The dead letters themselves, and how many bytes of both there are. ``urge`` asks for a checkpoint soon."""
 
     def __init__(
         self, pauses: Pauses, urge: Callable[[], None], metrics: PipelineMetrics, log: FilteringBoundLogger
@@ -54,8 +53,7 @@ class WaitingRecords:
         self._urge()
 
     def grow(self, size: int, reason: str) -> None:
-        """Count a record of this size that waits; if that makes too many bytes, pause the partition and log the
-        ``reason``."""
+        """A record of so many bytes more waits: if that is too much, the partition is paused."""
         self._bytes += size + WAITING_RECORD_BYTES
         if self._bytes > MAX_WAITING_BYTES:
             if not self.are_too_many:
