@@ -1,15 +1,17 @@
 """What a task owes the provider: which notification of an alert may be sent now, and what the answer makes of the alert
 (design sections 6, 8 and 13)."""
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, takewhile
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
+from consumer.alerting.moments import Moments
+from consumer.alerting.voice import TheOnlyVoice, Voice
 from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import SecurityEvent, violation_of
@@ -44,7 +46,6 @@ from state.alert import (
     trigger_attempted,
     trigger_refused,
 )
-from state.pieces import Pieces
 from state.store import Store
 from state.violation import Record, Violation
 
@@ -58,44 +59,6 @@ LEAST_RUN_SECONDS: Final = 600.0
 _GIVEN_UP_AT_A_TIME: Final = 500
 _LOOKED_AT: Final = 20_000
 """At most so many overdue triggers are looked at each second for those that may be given up."""
-
-
-class Voice(Protocol):
-    """Which task may send for a key, after keys have moved to other partitions: `consumer.homes.moving` knows."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether every alert has arrived that other tasks have to hand over to this one."""
-        ...
-
-    def is_elsewhere(self, alert: Alert) -> bool:
-        """Whether another task owns this alert now: then this one sends nothing."""
-        ...
-
-    def awaits(self, alert: Alert) -> bool:
-        """Whether another task may still own this alert: then its first trigger waits, and so does a repeated one."""
-        ...
-
-    @property
-    def awaits_since(self) -> float | None:
-        """Since when this task waits for others, by the monotonic clock, whichever alert it is; None: since each alert
-        came."""
-        ...
-
-
-class TheOnlyVoice:
-    """The answers while no key has ever moved to another partition."""
-
-    is_settled = True
-    awaits_since = None
-
-    def is_elsewhere(self, alert: Alert) -> bool:
-        """No: this task owns it."""
-        return False
-
-    def awaits(self, alert: Alert) -> bool:
-        """No: no other task may own it."""
-        return False
 
 
 class TaskOutbox:
@@ -138,9 +101,9 @@ class TaskOutbox:
         self._settled = settled
         self._inherited_end = 0
         self._inherited_until = 0.0
-        self._unsettled = _Moments()  # until when an earlier request of the alert may still take effect
-        self._closing = _Moments()  # the same of alerts that are gone: their resolve may still take effect
-        self._repeats = _Moments()  # when a trigger is to be sent once more
+        self._unsettled = Moments()  # until when an earlier request of the alert may still take effect
+        self._closing = Moments()  # the same of alerts that are gone: their resolve may still take effect
+        self._repeats = Moments()  # when a trigger is to be sent once more
         self._give_up_at: OrderedDict[str, float] = OrderedDict()
         self._tried: set[str] = set()
         self._gated: set[str] = set()
@@ -659,29 +622,3 @@ class TaskOutbox:
         self._repeats.drop(dedup_key)
         self._waits_until.pop(dedup_key, None)
         self._awaiting.pop(dedup_key, None)
-
-
-class _Moments:
-    """A moment of the monotonic clock for some dedup keys; 0 for all others. Later moments are set later."""
-
-    def __init__(self) -> None:
-        self._moments: Pieces[str, float] = Pieces()
-        self._order: deque[tuple[float, str]] = deque()  # has outdated entries, which are skipped
-
-    def get(self, dedup_key: str) -> float:
-        return self._moments.get(dedup_key) or 0.0
-
-    def set(self, dedup_key: str, moment: float) -> None:
-        self._moments[dedup_key] = moment
-        self._order.append((moment, dedup_key))
-
-    def drop(self, dedup_key: str) -> None:
-        self._moments.pop(dedup_key)
-
-    def forgotten_before(self, now: float) -> Iterator[None]:
-        """Forget the moments before ``now``, one with each step: there can be a million."""
-        while self._order and self._order[0][0] <= now:
-            moment, dedup_key = self._order.popleft()
-            if self._moments.get(dedup_key) == moment:
-                self._moments.pop(dedup_key)
-            yield
