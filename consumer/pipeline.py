@@ -42,15 +42,14 @@ LONGEST_SESSION_ID = 128
 
 
 class Elsewhere(Protocol):
-    """What a task knows of the tasks of other partitions, after keys have moved between partitions
-    (`consumer.homes.moving`)."""
+    """What a task knows of other tasks that have spoken, or are to speak, for its keys: `consumer.homes.moving`."""
 
     def forwards(self, key: bytes | None) -> bool:
         """Whether records of this key are forwarded, as another task decides them."""
         ...
 
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
-        """The event time of an end that arrived before the alert that it ends; None if there was none."""
+        """The event time of an end that was told of before what it ends, if there was one."""
         ...
 
 
@@ -93,8 +92,8 @@ class Pipeline:
     ) -> Decision | None:
         """Decide one record; None if it neither alerts nor ends an alert, as most do.
 
-        ``newest`` is when the newest record was written, plus the time since then; None if that is not known.
-        ``elsewhere`` is None while no key has ever moved to another partition.
+        ``newest`` is when the newest record was written, carried on to this moment; None if that is not known.
+        ``elsewhere`` is None where homes have never moved.
         """
         event = self.decoder.decode(record)
         if event is None:
@@ -103,7 +102,7 @@ class Pipeline:
             if not event.concerns_alerts:
                 return Changed(change=event) if self.record_key is not None else None
             decision = self._decided(event, record, store, now, newest, elsewhere)
-            # With a repartition stage, the stage sends the change event.
+            # Where a stage stands before this, that has told it.
             return replace(decision, change=event) if event.is_change and self.record_key is not None else decision
         if event is TOMBSTONE:
             return EMPTIED
@@ -236,7 +235,7 @@ class Pipeline:
         if elsewhere is not None:
             ended_at = elsewhere.ended_at(dedup_key, session_id)
             if ended_at is not None and alert.status is not Status.RESOLVING and alert.last_seen < ended_at:
-                alert = over(alert, Ending.SESSION_END) or alert  # its trigger is sent, then its resolve
+                alert = over(alert, Ending.SESSION_END) or alert  # it is told, and then it is over
         store.hear(alert, now.monotonic)
         if outcome is Outcome.SUPPRESSED:
             return SUPPRESSED

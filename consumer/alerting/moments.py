@@ -18,7 +18,7 @@ class Moments:
         return self._moments.get(dedup_key) or 0.0
 
     def set(self, dedup_key: str, moment: float) -> None:
-        """Set the moment of this key, which is no earlier than any that was set before."""
+        """Set the moment of this key. Moments are forgotten in the order in which they are set."""
         self._moments[dedup_key] = moment
         self._order.append((moment, dedup_key))
 

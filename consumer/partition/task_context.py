@@ -42,6 +42,6 @@ class TaskContext(OwnerContext):
     for."""
     feedback_topic: str = ""
     read_record: ReadRecord | None = None
-    """Reads one event from its topic; None: a client of its own does."""
+    """How an event is read back; None: by a client."""
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
     """The unreadable records of the state that were logged before (`LeftAlone`)."""
