@@ -287,7 +287,7 @@ class TaskDeeds:
         self.outbox.owes(alert)
 
     def ended_by_feedback(self, dedup_key: str) -> None:
-        """Drop an alert that was resolved, and of which the provider was never told."""
+        """Drop an alert that ended by feedback, and stop sending for it."""
         alert = self._store.get(dedup_key)
         self._store.drop(dedup_key)
         if alert is not None:
