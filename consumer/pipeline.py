@@ -1,7 +1,7 @@
 """The way of an event through one pipeline: decode, filter, key, transition, store (design section 3).
 
-A `Pipeline` is everything that the events of one provider have in common, whatever their partition. It decides; a
-task does what was decided.
+A `Pipeline` holds what the events of one provider have in common, whatever their partition. It decides what becomes of
+an event; a task carries that out (`consumer.partition.deeds`).
 """
 
 from dataclasses import dataclass, field
@@ -53,17 +53,17 @@ class Elsewhere(RecentEnds, Protocol):
     """What a task knows of other tasks that have spoken, or are to speak, for its keys: `consumer.homes.moving`."""
 
     def forwards(self, key: bytes | None) -> bool:
-        """Whether another task is to decide the records of this key."""
+        """Whether records of this key are forwarded, as another task decides them."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Everything for one provider that no partition owns.
+    """The configuration and the decisions of one provider's pipeline, which all partitions share.
 
-    ``max_event_age`` is in seconds, None for any age. An event is as old as it is by the host's time or by that of the
-    newest record, whichever makes it younger: one clock that is ahead must not keep anything from being told.
-    ``record_key`` is what the records of the input are keyed by; None where a stage has put them to their partitions.
+    ``max_event_age`` is in seconds; None is any age. An event's age is the smaller of two: that by the host's clock and
+    that by the newest record, so that one clock that is ahead dead-letters nothing. ``record_key`` is what the records
+    of the input are keyed by; None where a repartition stage has put them into their partitions.
     """
 
     provider: Provider
@@ -81,7 +81,7 @@ class Pipeline:
     max_owed: int
     record_key: RecordKey | None = None
     integrations: Integrations = field(init=False)
-    """Those of the provider."""
+    """The integrations (keys at a host) that the provider's routes lead to."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "integrations", Integrations.of(self.provider))
@@ -95,7 +95,7 @@ class Pipeline:
         elsewhere: Elsewhere | None = None,
         ends: RecentEnds | None = None,
     ) -> Decision | None:
-        """Decide one record to the end; None if it concerns nobody, which is what most do.
+        """Decide one record; None if it neither alerts nor ends an alert, as most do.
 
         ``newest`` is when the newest record was written, carried on to this moment; None if that is not known.
         ``elsewhere`` is None where homes have never moved. ``ends`` knows of ends that came before what they end; None
@@ -145,8 +145,8 @@ class Pipeline:
         *,
         is_replay: bool = False,
     ) -> DecidedHere | None:
-        """Decide a record that another task has forwarded, like an event of this partition; None if it concerns
-        nobody here. ``is_replay``: it is a dead letter that is decided again, whatever its age."""
+        """Decide a record that another task has forwarded, like one of this partition; None if it neither alerts nor
+        ends an alert. ``is_replay``: it is a replayed dead letter, which is decided whatever its age."""
         event = self.decoder.decode(record)
         if event is None or event is TOMBSTONE:
             return None
@@ -162,7 +162,8 @@ class Pipeline:
         return self._alert(event, record, store, now, newest, elsewhere, is_elsewhere=True)
 
     def home_key(self, event: SecurityEvent, key: bytes | None) -> bytes | None:
-        """By what an event has its home, whose record has this key: by that, or by what the stage before goes by."""
+        """The bytes that decide which partition an event belongs to: the key of its record or, behind a repartition
+        stage, what the stage keys records by."""
         if self.record_key is not None:
             return key
         if "session_id" in self.template.fields:
@@ -170,14 +171,14 @@ class Pipeline:
         return self.template.render(event).encode()
 
     def home_key_of_record(self, record: Record) -> bytes | None:
-        """By what the event in a record has its home; None if it holds none that concerns anybody."""
+        """`home_key` of the event in a record; None if it holds no event that alerts or ends an alert."""
         event = self.decoder.decode(record)
         if not isinstance(event, SecurityEvent) or not event.concerns_alerts:
             return None
         return self.home_key(event, record.key)
 
     def home_key_of(self, alert: Alert) -> bytes | None:
-        """By what an alert has its home; None if that is not known."""
+        """The bytes that decide which partition an alert belongs to; None if they are not known."""
         if self.record_key is not None:
             return home_key_of(alert)
         if "session_id" in self.template.fields:
@@ -203,9 +204,9 @@ class Pipeline:
         return self._occurred(event, kept(record), store, now, ends, is_elsewhere=is_elsewhere)
 
     def replay(self, replay: Replay, store: Store, now: Moment, elsewhere: Elsewhere | None = None) -> Replayed | None:
-        """Decide a dead letter again, like an event of now; None if it is not alertable any more.
+        """Decide a dead letter again, as if its event came now; None if it does not alert any more.
 
-        Only what alerts is replayed: the end of an alert says something about its own time, not about now.
+        Events that only end alerts are not replayed: an end says something about its own time, not about now.
         """
         event = self.decoder.decode(replay.original)
         if isinstance(event, Poison):
@@ -250,17 +251,18 @@ class Pipeline:
         return decided(alert=alert, event=event if is_owed else None)
 
     def _integration_of(self, before: Alert | None, event: SecurityEvent) -> str:
-        """The integration of an alert that has none: of its route, where only the name was kept, else of its first
-        event. That is decided with the event, not when it is told: a next owner that decides it again finds the same,
-        whatever has been counted in meanwhile."""
+        """The integration for an alert that has none: that of its route, where an earlier release has kept only the
+        name of a route, else that of the route of its first event. It is decided with the event, not when the trigger
+        is sent: after a crash the next owner decides the same, whatever was counted in meanwhile."""
         provider = self.provider
         if before is not None and before.route is not None:
             return provider.integration_of(before.route)
         return provider.integration_of(provider.route_of(event.violation()))
 
     def route(self, alert: Alert, name: str | None) -> str:
-        """A route to the alert's integration, if it can, by the ``name`` that it had, or has by what it owes. To
-        acknowledge an alert that has left its own, the last one."""
+        """A route to the alert's integration: the one of this ``name`` if it leads there. For an alert whose
+        integration is not configured: the route of this name if there is one, else a route to the last integration that
+        it had, else the default route."""
         integrations, integration = self.integrations, alert.integration
         if integration is None and name is not None and name in integrations.of_route:
             return name
@@ -269,9 +271,9 @@ class Pipeline:
         return integrations.route(integration, name) or self.provider.routes[0]
 
     def placed(self, written: Alert) -> Alert:
-        """An alert that was written down, with the integration that it has by the configuration of today.
+        """A restored alert with its integration by the configuration of today.
 
-        What it owes goes through the route of the record that is owed, if it has no integration any more: each owner
+        If it has none any more, what it owes goes through the route of the owed record: every owner of the partition
         finds the same.
         """
         alert, provider = self.integrations.placed(written), self.provider
@@ -283,7 +285,7 @@ class Pipeline:
         try:
             violation = self.decoder.violation_of(owed.record)
         except ValueError:
-            return alert  # it cannot be sent: it will be dead-lettered
+            return alert  # it cannot be sent, and will be dead-lettered
         return replace(alert, integration=provider.integration_of(provider.route_of(violation)))
 
     def _end(self, event: SecurityEvent, record: FetchedRecord, store: Store, now: Moment) -> Ended:
@@ -307,7 +309,8 @@ class Pipeline:
         return self._undecided(kept(record), Stage.STALE, "stale", text, event.event_id, retryable=True)
 
     def undecidable(self, record: FetchedRecord, error: Exception) -> DeadLettered:
-        """The decision on a record that a fault of this program makes undecidable: a dead letter, to be replayed."""
+        """The decision on a record with which a fault of this program has raised ``error``: a dead letter that can be
+        replayed."""
         text = f"internal error: {type(error).__name__}"
         return DeadLettered(
             dead_letter=self._undecided(kept(record), Stage.DECIDE, "internal_error", text, None, retryable=True)
@@ -354,7 +357,8 @@ class Pipeline:
 
 
 def _session(event: SecurityEvent) -> str:
-    """The session's id as alerts remember it: of one that is no id of the engine's, a digest, which is short."""
+    """The session id as alerts keep it: one that is longer than `LONGEST_SESSION_ID`, as no id of the engine is,
+    becomes a digest."""
     session_id = event.session_id
     if len(session_id) <= LONGEST_SESSION_ID:
         return session_id
@@ -362,7 +366,7 @@ def _session(event: SecurityEvent) -> str:
 
 
 def kept(record: FetchedRecord) -> Record:
-    """The record as it is kept, without what a client adds."""
+    """The fetched record as a plain `Record`, without what the Kafka client adds."""
     return Record(
         record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
     )

@@ -28,11 +28,12 @@ from consumer.posts.receiver import ended_with
 from consumer.repartition.disagreement import Disagreement, disagreement
 from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.clock_steps import watch_clock
+from consumer.telemetry.families import PREFIX
 from consumer.telemetry.garbage import search_everything_when_short
 from consumer.telemetry.health import heartbeat_reason
 from consumer.telemetry.lag import LoopLag
 from consumer.telemetry.log_metrics import DroppedLines
-from consumer.telemetry.metrics import PREFIX, Metrics
+from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.process_metrics import process_metrics
 from consumer.telemetry.server import create_app, serving
 from consumer.waiting import unless_set

@@ -1,9 +1,9 @@
-"""A task's side of feedback: what it has been handed of the feedback topic, and what follows (design section 6).
+"""The feedback of a task: commands of operators, webhooks of providers, replayed dead letters and moved alerts, which
+the member's reader hands to it from the feedback topic (design section 6).
 
-Records are taken strictly in order. How far they have been taken is in the task's checkpoint, together with what
-followed, so each has its effect once: what was not taken when the task ended is read again by its next owner. Records
-about homes have a lane of their own, which the task takes from (`consumer.homes.moving`): a replay can wait for very
-long.
+Records are taken strictly in order. The task's checkpoint holds how far they were taken together with what they
+changed, so each takes effect once: the next owner of the partition reads again what was not taken. Records about moved
+alerts wait in a lane of their own (`consumer.homes.moving` takes them), because a replay can wait for very long.
 """
 
 from collections import deque
@@ -25,10 +25,10 @@ from state.store import Store
 from state.violation import Record
 
 CAPACITY = 500
-"""Records that wait before the reader is to hand no more."""
+"""The reader hands over no more records while so many wait."""
 
 MOVES_CAPACITY = 5_000
-"""The same of those about homes, which the tasks of a member share in memory."""
+"""The same for records about moved alerts, which the tasks of a member share in memory."""
 
 LATELY_SECONDS = 300.0
 """For so long it is remembered what was heard of an alert that may be handed over yet."""
@@ -37,23 +37,23 @@ _MOST_LATELY = 1_000
 """So much of that is remembered: all tasks hear of all alerts."""
 
 _AT_A_TIME = 25
-"""Records that are taken before others have their turn."""
+"""Records that are taken before the event loop may run something else."""
 
 _LOOKED_AT = CAPACITY
 """Records behind one that waits for its event that are looked at for others that will."""
 
 
 class Deeds(Protocol):
-    """What a task does about feedback, and what it is asked before."""
+    """What a task answers and does about feedback."""
 
     @property
     def is_running(self) -> bool:
-        """Whether the task decides: one that closes takes nothing more."""
+        """Whether the task decides: a task that is closing takes no more feedback."""
         ...
 
     @property
     def elsewhere(self) -> Elsewhere | None:
-        """What it knows of other tasks; None while homes have never moved."""
+        """What is known of the tasks of other partitions; None while no key has ever moved to another partition."""
         ...
 
     def is_busy(self, dedup_key: str) -> bool:
@@ -61,35 +61,36 @@ class Deeds(Protocol):
         ...
 
     def has_room_for(self, replay: Replay) -> bool:
-        """Whether the replay's route takes more to owe."""
+        """Whether the route of the replayed event has room for one more owed trigger."""
         ...
 
     def commanded(self, command: Command) -> None:
-        """A command is about the alert as it is here, or its alert is not here (yet)."""
+        """A command was read: it applies to an alert of this task, or the alert is not here (yet)."""
         ...
 
     def changed_by_feedback(self, alert: Alert) -> None:
-        """Feedback has changed the alert, which is in the store."""
+        """Have sent what the alert owes after feedback has changed it in the store."""
         ...
 
     def ended_by_feedback(self, dedup_key: str) -> None:
-        """Feedback has ended the alert, which is to leave the store."""
+        """Drop the alert, which feedback has ended."""
         ...
 
     def replayed(self, decision: Replayed) -> None:
-        """A dead letter was decided again, like an event."""
+        """Carry out the decision on a replayed dead letter."""
         ...
 
     def urge(self) -> None:
-        """A checkpoint is to be written soon: there are records about homes."""
+        """Ask for a checkpoint soon: there are records about moved alerts."""
         ...
 
     def knows_all(self) -> bool:
-        """Whether no alert can come any more of which somebody may have heard at the provider."""
+        """Whether no alert can appear any more of which the provider may have been told."""
         ...
 
     def told_event(self, alert: Alert) -> Record | None:
-        """The record of the event that the alert's provider was told last; None until it is read."""
+        """The record of the event that the provider was told last about the alert; None until it is read from its
+        topic."""
         ...
 
     def will_ask_for_told_event(self, alert: Alert) -> None:
@@ -97,18 +98,19 @@ class Deeds(Protocol):
         ...
 
     def owes_again(self, alert: Alert) -> None:
-        """The provider has ended the alert's incident, and the alert, which is in the store, owes its trigger again."""
+        """Have the trigger of the alert in the store sent again: its incident was ended at the provider, and the
+        problem goes on."""
         ...
 
     def closed_at_provider(self, dedup_key: str) -> None:
-        """The provider has ended the alert, which is to leave the store."""
+        """Drop the alert: its incident was ended at the provider."""
         ...
 
 
 class TaskInbox:
-    """The feedback of one task. ``moves`` are the records about homes that it has been handed.
+    """The feedback of one task. ``moves`` are the records about moved alerts that it was handed.
 
-    ``soon`` is given what is to be called when others have had their turn.
+    ``soon`` is called with a function that is to run after other tasks had their turn.
     """
 
     def __init__(
@@ -140,35 +142,33 @@ class TaskInbox:
     # what the reader hands over
 
     def start(self, positions: Mapping[int, int], moves: Mapping[int, int] | None = None) -> None:
-        """The positions as the checkpoint holds them, by partition; one that is missing is the beginning. ``moves`` are
-        those of records about homes, if they are others."""
+        """Begin at these positions of the checkpoint, by partition of the feedback topic (0 where there is none).
+        ``moves`` are the positions of records about moved alerts, if these differ."""
         self._orders.start(positions)
         self.moves.start(positions if moves is None else moves)
 
     def next_offset(self, partition: int) -> int:
-        """From which offset on it has not been handed everything of this partition."""
+        """The first offset of the partition that the task was not handed yet, of either kind of records."""
         return min(self._orders.next_offset(partition), self.moves.next_offset(partition))
 
     def reset(self, partition: int, offset: int) -> None:
-        """The partition is another one than it was: this is where it begins."""
+        """Begin this partition at this offset: it was created anew, or has lost records."""
         self._orders.reset(partition, offset)
         self.moves.reset(partition, offset)
 
     @property
     def is_full(self) -> bool:
-        """Whether it is to be handed nothing more for now."""
+        """Whether the reader is to hand over nothing more for now."""
         return self._deeds.is_running and (len(self._orders) >= CAPACITY or len(self.moves) >= MOVES_CAPACITY)
 
     @property
     def has_room_again(self) -> bool:
-        """Whether one that was full may be handed more."""
+        """Whether the reader may go on after `is_full`."""
         return len(self._orders) <= CAPACITY // 2 and len(self.moves) <= MOVES_CAPACITY // 2
 
     def hand(self, partition: int, feedback: Iterable[tuple[int, Feedback | Move | None]], position: int) -> None:
-        """Records of a partition with their offsets, in order (None: not readable); the reader is at ``position`` now.
-
-        Those that it has had already are skipped, and those that are not for it.
-        """
+        """Take in records of a partition with their offsets, in order (None: the record is not readable); the reader is
+        at ``position`` now. Records that were handed before, and records for other tasks, are skipped."""
         orders: list[tuple[int, Feedback]] = []
         moves: list[tuple[int, Move]] = []
         begin = self._orders.next_offset(partition)
@@ -208,12 +208,13 @@ class TaskInbox:
 
     @property
     def positions(self) -> Mapping[int, int]:
-        """How far commands and replays have been taken, by partition: what a checkpoint holds."""
+        """The next offset of each partition, of commands, webhooks and replays: what a checkpoint holds."""
         return self._orders.positions
 
     def work(self) -> None:
-        """Take what can be taken now. Nothing that happens here stops the task."""
-        if self._is_working:  # called back by what it has set off
+        """Take the records that can be taken now. An error in one of them is logged, and stops neither the task nor the
+        others."""
+        if self._is_working:  # what a record sets off may call this again
             return
         self._is_working = True
         try:
@@ -238,7 +239,7 @@ class TaskInbox:
         """Take one record; False if it has to wait. ``offset`` is where it stands, for the log."""
         try:
             return self._take(feedback)
-        except Exception as error:  # a fault of ours, of this record only
+        except Exception as error:  # a fault of this program with this record
             self._log.error("feedback_failed", feedback_offset=offset, exc_info=error)
             return True
 
@@ -258,7 +259,7 @@ class TaskInbox:
             self._lately.append((self._clock.monotonic(), feedback))
 
     def _take(self, feedback: Feedback) -> bool:
-        """Take one record; False if it has to wait."""
+        """Take one record; False if it, and all behind it, have to wait."""
         if isinstance(feedback, Replay):
             if not self._deeds.has_room_for(feedback):
                 return False
@@ -269,7 +270,7 @@ class TaskInbox:
             if isinstance(feedback, FromProvider):
                 return self._deeds.knows_all()
             self._deeds.commanded(feedback)
-            return True  # another task's, or gone
+            return True  # the alert is another task's, or gone
         if self._deeds.is_busy(feedback.dedup_key):
             return False
         if isinstance(feedback, FromProvider):
@@ -295,7 +296,7 @@ class TaskInbox:
             self._deeds.changed_by_feedback(after)
 
     def _came_back(self, feedback: FromProvider, alert: Alert) -> bool:
-        """Something has happened to the alert at the provider; False if it has to wait."""
+        """Apply what a person did to the alert's incident at the provider; False if that has to wait."""
         it, dedup_key = feedback.it, feedback.dedup_key
         fields = {"feedback": it.what.value, "dedup_key": dedup_key, "by": feedback.by, "at": it.at}
         match happened(alert, it, self._pipeline.timeout_seconds):
@@ -337,7 +338,7 @@ class TaskInbox:
         decision: Replayed | None
         try:
             decision = self._pipeline.replay(replay, self._store, self._clock.moment(), self._deeds.elsewhere)
-        except Exception as error:  # as with an event: neither stop nor lose it
+        except Exception as error:  # a fault of this program must neither stop the task nor lose the event
             self._log.error("decision_failed", offset=record.offset, replay=replay.replay_id, exc_info=error)
             decision = self._pipeline.undecidable(record, error)
         fields = {"replay": replay.replay_id, "offset": record.offset}

@@ -1,6 +1,7 @@
-"""What delivery does, as log lines and metrics.
+"""Log lines and metrics about delivery.
 
-An outage is told when it begins and when it is over; single attempts that fail are counted, and logged at ``debug``.
+The beginning and the end of an outage are logged as warnings; single attempts that fail are counted, and logged at
+``debug``.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,8 +25,8 @@ _RESULT: Mapping[type[Answer], str] = {
 
 
 class DeliveryObserver:
-    """Logs and counts every answer of one pipeline's provider. ``triggered`` is told the route and the dedup key of
-    each trigger that was accepted."""
+    """Logs and counts every answer of one pipeline's provider. ``triggered`` is called with the route and the dedup key
+    of each trigger that was accepted."""
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class DeliveryObserver:
         self._triggered = triggered
 
     def answered(self, dispatch: Dispatch, answer: Answer, seconds: float, attempt: int) -> None:
-        """A notification was answered after ``seconds``, at its attempt of this number."""
+        """A notification was answered after ``seconds``; it was its attempt number ``attempt``."""
         action = action_of(dispatch.notification)
         fields = _of(dispatch)
         fields["attempt"], fields["seconds"] = attempt, round(seconds, 4)
@@ -56,7 +57,8 @@ class DeliveryObserver:
         self._metrics.notification(dispatch.route, action, _RESULT[type(answer)], seconds)
 
     def _verified(self, dispatch: Dispatch, answer: Accepted) -> None:
-        """What cannot be verified is counted, and said of a route once until something was not said to be so."""
+        """Count an acceptance that could not be verified. It is a warning only once for each route, until one is
+        verified again."""
         route = dispatch.route
         if answer.unverified is None:
             self._unverified.discard(route)
@@ -69,11 +71,11 @@ class DeliveryObserver:
         self._metrics.unverified(route)
 
     def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
-        """The provider takes this notification at no time: it is given up."""
+        """The provider rejects this notification for good: it is not sent again."""
         self._log.error("notification_rejected", status=answer.status, error=answer.reason, **_of(dispatch))
 
     def fails_alone(self, dispatch: Dispatch, answer: Unavailable, attempt: int) -> None:
-        """Its route accepts others, and not this notification, which is tried again."""
+        """The route accepts other notifications, but not this one, which is tried again."""
         self._log.warning(
             "notification_fails", status=answer.status, error=answer.reason, attempt=attempt, **_of(dispatch)
         )
@@ -84,7 +86,7 @@ class DeliveryObserver:
         self._metrics.follow_up_rejected(dispatch.route)
 
     def checked(self, route: str, answer: Answer) -> None:
-        """The key of the route was checked. What follows from the answer is told of the route."""
+        """The key of a route was checked. If the route's condition changes by that, another line says so."""
         match answer:
             case Accepted():
                 result, error = "accepted", None
@@ -96,7 +98,7 @@ class DeliveryObserver:
         self._metrics.route_check(route, result)
 
     def failing(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
-        """From now on nothing is taken through these routes, which share a key."""
+        """An outage begins: the provider accepts nothing through these routes, which share a key."""
         self._log.warning(
             "route_fails", routes=list(routes), status=failure.status, error=failure.reason, waiting=waiting
         )
@@ -108,13 +110,13 @@ class DeliveryObserver:
         )
 
     def works(self, routes: tuple[str, ...], seconds: float, failures: int, waiting: int) -> None:
-        """The provider takes these routes again."""
+        """The provider accepts notifications through these routes again."""
         self._log.info(
             "route_works", routes=list(routes), seconds=round(seconds, 1), failed_attempts=failures, waiting=waiting
         )
 
     def given_up(self, routes: tuple[str, ...], seconds: float) -> None:
-        """What was told of these routes concerns nobody here any more."""
+        """The trouble of these routes is over for this member: it sends nothing through them any more."""
         self._log.info("route_unused", routes=list(routes), seconds=round(seconds, 1))
 
     def throttled(self, routes: tuple[str, ...], answer: Throttled, waiting: int) -> None:
@@ -128,7 +130,7 @@ class DeliveryObserver:
         )
 
     def unthrottled(self, routes: tuple[str, ...], seconds: float) -> None:
-        """The rate of these routes is as it should be again."""
+        """The provider does not limit the rate of these routes any more."""
         self._log.info("route_not_throttled", routes=list(routes), seconds=round(seconds, 1))
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
@@ -137,7 +139,7 @@ class DeliveryObserver:
 
 
 def _of(dispatch: Dispatch) -> dict[str, object]:
-    """What every line about a notification says of it."""
+    """The fields of every log line about a notification."""
     fields: dict[str, object] = {
         "dedup_key": dispatch.dedup_key,
         "route": dispatch.route,

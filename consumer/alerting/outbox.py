@@ -1,14 +1,17 @@
-"""What a task owes the provider: what may leave now, and what follows from answers (design sections 6, 8 and 13)."""
+"""What a task owes the provider: which notification of an alert may be sent now, and what the answer makes of the alert
+(design sections 6, 8 and 13)."""
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, takewhile
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
+from consumer.alerting.moments import Moments
+from consumer.alerting.voice import TheOnlyVoice, Voice
 from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import SecurityEvent
@@ -43,64 +46,27 @@ from state.alert import (
     trigger_attempted,
     trigger_refused,
 )
-from state.pieces import Pieces
 from state.store import Store
 from state.violation import Record, Violation
 
 LONGEST_WAIT_SECONDS: Final = 60.0
-"""For a checkpoint that lets a new life of a key be told, or for the mark of its old home. Then it is told all the
-same: a page that does not come is worse than one that is told twice."""
+"""Seconds for which a first trigger waits at most for a checkpoint, or for the task that had the key before. Then it is
+sent all the same: a page that does not come is worse than one that comes twice."""
 
 LEAST_RUN_SECONDS: Final = 600.0
-"""A task that has taken over gives up, and forgets, nothing before it has run for so long (design section 14)."""
+"""Seconds for which a task that has taken over gives up no trigger, and forgets no alert (design section 14)."""
 
 _GIVEN_UP_AT_A_TIME: Final = 500
 _LOOKED_AT: Final = 20_000
-"""Overdue triggers that are looked at in a second for those that may be given up."""
-
-
-class Voice(Protocol):
-    """Whether the task speaks for a key, and whether others may: `consumer.homes.moving`."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether all has been heard that other tasks have to say about keys of this one."""
-        ...
-
-    def is_elsewhere(self, alert: Alert) -> bool:
-        """Whether another task speaks for this alert: then nothing is sent."""
-        ...
-
-    def awaits(self, alert: Alert) -> bool:
-        """Whether another task may still speak for this alert: its first trigger waits, and one that is repeated."""
-        ...
-
-    @property
-    def awaits_since(self) -> float | None:
-        """Since when others are waited for, by the monotonic clock, whichever alert it is; None: since each came."""
-        ...
-
-
-class TheOnlyVoice:
-    """Homes have never moved."""
-
-    is_settled = True
-    awaits_since = None
-
-    def is_elsewhere(self, alert: Alert) -> bool:
-        """Nobody else speaks for it."""
-        return False
-
-    def awaits(self, alert: Alert) -> bool:
-        """Nobody else does."""
-        return False
+"""At most so many overdue triggers are looked at each second for those that may be given up."""
 
 
 class TaskOutbox:
-    """One task's side of delivery (`providers.delivery.outbox.Outbox`).
+    """The notifications that one task owes; delivery asks it what to send (`providers.delivery.outbox.Outbox`).
 
-    It keeps the moments before which something must not leave because an earlier request may still land (design section
-    6.7). These are by the monotonic clock and die with the task; a restored task waits anew.
+    It keeps for some alerts a moment before which nothing may be sent, because an earlier request may still take effect
+    at the provider (design section 6.7). These moments are of the monotonic clock and end with the task; a restored
+    task waits anew.
     """
 
     def __init__(
@@ -135,21 +101,21 @@ class TaskOutbox:
         self._settled = settled
         self._inherited_end = 0
         self._inherited_until = 0.0
-        self._unsettled = _Moments()  # until when an earlier request of the alert may still land
-        self._closing = _Moments()  # the same of alerts that are gone: a resolve of theirs may still land
-        self._repeats = _Moments()  # when a trigger is to be said once more
+        self._unsettled = Moments()  # until when an earlier request of the alert may still take effect
+        self._closing = Moments()  # the same of alerts that are gone: their resolve may still take effect
+        self._repeats = Moments()  # when a trigger is to be sent once more
         self._give_up_at: OrderedDict[str, float] = OrderedDict()
         self._tried: set[str] = set()
         self._gated: set[str] = set()
-        self._waits_until: dict[str, float] = {}  # first triggers of keys of which the state holds another life
-        self._awaiting: dict[str, float] = {}  # what waits for the mark of a key's old home; a repeat for ever
+        self._waits_until: dict[str, float] = {}  # first triggers of keys of which the state holds an earlier alert
+        self._awaiting: dict[str, float] = {}  # alerts that wait for the key's former task; a repeat without end
         self._are_marks_news = False
         self._are_homes_others = False
         self._violations: dict[str, tuple[Record, Violation]] = {}
         self._reasons: dict[str, str] = {}  # why what is owed was not accepted when it was last tried
 
     def emptied(self) -> Iterator[None]:
-        """Forget everything bit by bit, once the task is over."""
+        """Free everything in small steps, once the task is over."""
         for kept in (self._violations, self._give_up_at, self._reasons, self._waits_until, self._awaiting):
             while kept:
                 kept.popitem()
@@ -158,12 +124,12 @@ class TaskOutbox:
             yield from moments.forgotten_before(inf)
 
     def restored(self, dedup_keys: Iterable[str], end: int, written_at: float | None) -> Iterator[None]:
-        """The store has been restored: what these alerts owe is offered, and earlier requests may still land.
+        """Offer to delivery what the restored alerts owe, step by step: one alert each time the returned iterator goes
+        on.
 
-        It is offered by going through what is returned, which yields after each alert.
-
-        Of alerts that the state did not hold as well: what an earlier owner had decided lies below ``end``, the end of
-        the input at the take-over. ``written_at`` is when the last checkpoint was written, by the clock of its owner.
+        Requests of an earlier owner may still take effect, also for events that it had decided after its last
+        checkpoint: they are below ``end``, the end of the input at the take-over. ``written_at`` is when the last
+        checkpoint was written, by the clock of its owner.
         """
         now, wall = self._clock.monotonic(), self._clock.wall()
         settled = self._inherited_until = now + self._pipeline.timeout_seconds
@@ -188,17 +154,20 @@ class TaskOutbox:
             yield
 
     def _left(self, age: float) -> float:
-        """For how many seconds a restored trigger is owed at least, if it was that old when it was last written down.
+        """For how many seconds a restored trigger is still owed at least; ``age`` is how old it was at the last
+        checkpoint.
 
-        Not before this task has run for a while: no clock of an earlier owner, nor this one's, is trusted to say it.
+        It is not given up before this task has run for a while, since neither the clock of an earlier owner nor this
+        host's is trusted to say how old it is now.
         """
         give_up = self._pipeline.give_up_seconds
         least = max(LEAST_RUN_SECONDS, self._pipeline.policy.quiet_seconds or 0.0)
         return min(give_up, max(least, give_up - age))
 
     def owes(self, alert: Alert, *, event: SecurityEvent | None = None, is_new: bool = False) -> None:
-        """What the alert owes may have changed. ``is_new``: a trigger has come to be owed, which may leave at once
-        whatever failed before. ``event`` is the one in the record that is owed now, if that is news."""
+        """Have delivery ask what the alert owes, which may have changed. ``is_new``: it owes a trigger that it did not
+        owe before, which may be sent at once whatever failed before. ``event`` is the event in the owed record, if that
+        record is another one now."""
         dedup_key, owed = alert.dedup_key, alert.owed
         if event is not None and owed is not None:
             self._violations[dedup_key] = (owed.record, event.violation())
@@ -214,7 +183,7 @@ class TaskOutbox:
         self._delivery.changed(self, dedup_key, is_new=is_new)
 
     def _still_unsettled(self, alert: Alert, owed: Owed) -> None:
-        """An alert that begins where an earlier request with its key may still land."""
+        """Mark an alert that begins while an earlier request with its key may still take effect."""
         dedup_key, now = alert.dedup_key, self._clock.monotonic()
         may_land_until = max(self._closing.get(dedup_key), self._unsettled.get(dedup_key))
         if alert.told is None and not alert.unsettled and now < may_land_until:
@@ -223,19 +192,20 @@ class TaskOutbox:
             self._unsettled.set(dedup_key, max(self._inherited_until, self._unsettled.get(dedup_key)))
 
     def _may_be_inherited(self, owed: Owed, now: float) -> bool:
-        """Whether an earlier owner may have sent it a moment ago."""
+        """Whether an earlier owner may have sent it a moment ago, so that its request may still take effect."""
         return owed.first_offset < self._inherited_end and now < self._inherited_until
 
     def state_is_new(self, dedup_keys: Iterable[str]) -> Iterator[None]:
-        """A checkpoint was committed, and with it what these keys had waited for; done by going through what is
-        returned."""
+        """Let notifications of these keys be sent that waited for a checkpoint, which is committed now; step by
+        step."""
         for dedup_key in dedup_keys:
             if self._waits_until.pop(dedup_key, None) is not None:
                 self._delivery.changed(self, dedup_key)
             yield
 
     def taken_over(self, alert: Alert) -> None:
-        """The alert was handed over by its old home: an earlier request of that one may still land."""
+        """Begin to send for an alert that another task has handed over. A request of that task may still take
+        effect."""
         dedup_key, owed = alert.dedup_key, alert.owed
         self.owes(alert, is_new=owed is not None and not owed.repeat)
         settled = self._clock.monotonic() + self._pipeline.timeout_seconds
@@ -245,7 +215,8 @@ class TaskOutbox:
         self._delivery.changed(self, dedup_key)
 
     def homes_changed(self, *, are_others: bool) -> None:
-        """Whom one has to wait for is news; ``are_others``: and so is who speaks for which key."""
+        """Note that the tasks changed for which this one has to wait; ``are_others``: also which task owns which
+        key."""
         self._are_marks_news = True
         self._are_homes_others |= are_others
 
@@ -267,13 +238,14 @@ class TaskOutbox:
                 yield
 
     def ended(self, alert: Alert) -> None:
-        """The alert is gone. What it may have where nobody can end it is said."""
+        """Log which incidents an alert that is gone may have left where nothing here can resolve them."""
         if alert.orphans:
             integrations = [str(one) for one in alert.orphans]
             self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
 
     def closing(self, dedup_key: str) -> None:
-        """The alert ends by what somebody did at the provider: an earlier request of it may still land there."""
+        """Note that the alert was ended at the provider, where an earlier request of this task may still take
+        effect."""
         now = self._clock.monotonic()
         if now < self._unsettled.get(dedup_key):
             self._closing.set(dedup_key, now + self._pipeline.timeout_seconds)
@@ -283,7 +255,8 @@ class TaskOutbox:
         self._unsettled.set(dedup_key, self._clock.monotonic() + self._pipeline.timeout_seconds)
 
     def tick(self) -> Iterator[None]:
-        """What the passing of time brings, once a second; it is done by going through what is returned."""
+        """Do what is due once a second, step by step: let resolves be sent that had to wait, give up triggers that were
+        owed for too long."""
         now = self._clock.monotonic()
         yield from self._heard_of_homes()
         if self.may_resolve():
@@ -299,19 +272,19 @@ class TaskOutbox:
     # delivery's questions
 
     def pending(self, dedup_key: str) -> Pending | None:
-        """What the alert has to say next."""
+        """What is to be sent next for the alert, and when; None if nothing is."""
         alert = self._store.get(dedup_key)
         what = due(alert) if alert is not None else None
         if alert is None or what is None:
             self._forget(dedup_key)
             return None
         if self._voice.is_elsewhere(alert):
-            return None  # it is about to be handed over
+            return None  # the alert is about to be handed over
         owed = alert.owed
         if what is Due.TRIGGER and owed is not None:
             try:
                 self._violation(dedup_key, owed)
-            except ValueError as error:  # a record from the state that this version cannot read: loudly
+            except ValueError as error:  # this release cannot read the event in the state
                 routes = self._pipeline.provider.routes
                 self._dead_letter_owed(alert, owed, "undecodable", str(error), routes[0], retryable=False)
                 return self.pending(dedup_key)
@@ -340,7 +313,8 @@ class TaskOutbox:
         return Pending(route, Lane.RESOLVE, severity, since, alert.failed, not_before, is_ready=is_ready)
 
     def _nobody_to_tell(self, alert: Alert, what: Due) -> None:
-        """The key is gone through which this would have been said: it ends, and is logged."""
+        """Log that a notification cannot be sent because its integration key is not configured, and go on as if it was
+        answered."""
         self._log.warning("orphan_not_told", dedup_key=alert.dedup_key, action=what.value)
         after: Alert | None = None
         if what is Due.ACKNOWLEDGE:
@@ -352,10 +326,11 @@ class TaskOutbox:
         self._urgent()
 
     def _not_told_before(self, alert: Alert, owed: Owed) -> float:
-        """Until when what is owed has to wait, by the monotonic clock.
+        """Until when the owed trigger has to wait, by the monotonic clock.
 
-        The first trigger of a new life, or of one that goes to another integration, leaves only when the state does
-        not hold another any more (design section 18): a next owner would go on with that, and tell it elsewhere.
+        The first trigger of a new alert, or of one that goes to another integration, is sent only when the state does
+        not hold an earlier alert of the key any more (design section 18): after a crash the next owner would go on with
+        that one, and send it elsewhere.
         """
         dedup_key = alert.dedup_key
         not_before = self._repeats.get(dedup_key) if owed.repeat else 0.0
@@ -363,42 +338,43 @@ class TaskOutbox:
             return not_before
         longest = self._clock.monotonic() + LONGEST_WAIT_SECONDS
         if self._voice.awaits(alert):
-            # Not anew for each problem: a home of before can be out of reach for very long.
+            # One moment for all problems: the former task can be out of reach for very long.
             since = self._voice.awaits_since
             until = longest if since is None else min(longest, since + LONGEST_WAIT_SECONDS)
             not_before = max(not_before, self._awaiting.setdefault(dedup_key, until))
         if self._store.state_holds_another(dedup_key):
-            self._urgent()  # the next checkpoint lets it go
+            self._urgent()  # the trigger may be sent after the next checkpoint
             not_before = max(not_before, self._waits_until.setdefault(dedup_key, longest))
         return not_before
 
     def _is_repeat_awaiting(self, alert: Alert, owed: Owed) -> bool:
-        """Whether a trigger is to be repeated because of what the old home of its key may have sent, of which that has
-        not said yet that it is done."""
+        """Whether a trigger that is to be repeated has to wait until the key's former task has said that it sends no
+        more."""
         if not owed.repeat or not self._voice.awaits(alert):
             return False
         self._awaiting[alert.dedup_key] = inf
         return True
 
     def _may_be_resolved(self, alert: Alert) -> bool:
-        """Whether the intent to resolve is in the state. An incident that the alert has left needs none where the
-        problem is told elsewhere by now."""
+        """Whether a checkpoint holds the intent to resolve. The incident that an alert has left at a former integration
+        needs none, as the problem has an incident elsewhere by now."""
         return alert.status is not Status.RESOLVING or self._store.is_held(alert.dedup_key)
 
     def _not_resolved_before(self, dedup_key: str) -> float:
-        """Until when an earlier request may land, by the monotonic clock: this task's, or another owner's before it."""
+        """Until when an earlier request may still take effect, of this task or of an earlier owner, by the monotonic
+        clock."""
         unsettled = self._unsettled.get(dedup_key)
         if self._store.is_unheard(dedup_key):
             return max(unsettled, self._inherited_until)
         return unsettled
 
     def may_resolve(self) -> bool:
-        """Whether resolves may leave at this moment, because the task is caught up, and has heard all that others have
-        to say of its keys."""
+        """Whether resolves may be sent at this moment: the task has decided everything that is in its input, and every
+        alert has arrived that other tasks have to hand over."""
         return self._voice.is_settled and self._progress.is_caught_up(self._clock.monotonic())
 
     def take(self, dedup_key: str, route: str) -> Dispatch | None:
-        """What is to be sent for this alert through this route now."""
+        """The notification to send now for this alert through this route. None: there is none, or it is held back."""
         alert = self._store.get(dedup_key)
         if alert is not None and self._voice.is_elsewhere(alert):
             return None
@@ -410,7 +386,7 @@ class TaskOutbox:
                 assert alert is not None
                 now = self._clock.monotonic()
                 if not self._may_be_resolved(alert) or now < self._not_resolved_before(dedup_key):
-                    return None  # the next checkpoint says so, or has said since
+                    return None  # it may be sent once a checkpoint holds the intent, and earlier requests are settled
                 if not self.may_resolve():
                     self._gated.add(dedup_key)
                     return None
@@ -421,8 +397,8 @@ class TaskOutbox:
                 return None
 
     def _warned(self, alert: Alert) -> Alert:
-        """An alert that is told before the old home of its key has said that it is done: the trigger will be repeated,
-        for a resolve of that one may land behind it."""
+        """Mark an alert whose trigger is sent before the key's former task has said that it sends no more: the trigger
+        will be repeated, since a resolve of that task may take effect behind it."""
         if alert.route is not None or alert.unsettled or not self._voice.awaits(alert):
             return alert
         alert = replace(alert, unsettled=True)
@@ -431,7 +407,7 @@ class TaskOutbox:
         return alert
 
     def told(self, dispatch: Dispatch, outcome: Outcome) -> None:
-        """What the provider's answer makes of the alert."""
+        """Change the alert by the provider's answer to a notification."""
         dedup_key, now = dispatch.dedup_key, self._clock.monotonic()
         self._reasons.pop(dedup_key, None)
         if isinstance(outcome, Unavailable) and outcome.unknown:
@@ -449,11 +425,11 @@ class TaskOutbox:
         if after is None and (alert.unsettled or now < self._unsettled.get(dedup_key)):
             self._closing.set(dedup_key, now + self._pipeline.timeout_seconds)
         self._put_or_drop(alert, after)
-        self._settled()  # what has waited for this answer is decided before delivery asks what is pending
+        self._settled()  # feedback that waited for this answer is applied before delivery asks for more
 
     def make_room(self, dedup_key: str) -> bool:
-        """The route owes too much: dead-letter the trigger that this alert owes, unless it may still land, or
-        repeats."""
+        """Dead-letter the trigger that this alert owes, because its route owes too much. False if it may still take
+        effect, or repeats one that was accepted."""
         alert, now = self._store.get(dedup_key), self._clock.monotonic()
         owed = alert.owed if alert is not None else None
         if alert is None or owed is None or owed.repeat or now < self._unsettled.get(dedup_key):
@@ -466,23 +442,28 @@ class TaskOutbox:
         return True
 
     def has_room_for(self, replay: Replay, position: int) -> bool:
-        """Whether a replayed dead letter may come to be owed: it waits for room, and takes nobody's.
+        """Whether a replayed dead letter may be decided now: there has to be room for what it will owe, and it
+        displaces nothing.
 
-        It also waits until all that an earlier owner can have decided lies below ``position``: which event was the
-        first of its alert, and so its route, must be the same when it is decided again.
+        It also waits until the task's ``position`` is beyond everything that an earlier owner may have decided: after a
+        crash the same event must come out as the first of its alert, and so take the same route.
         """
         if position < self._inherited_end:
             return False
         try:
             route = self._pipeline.provider.route_of(self._pipeline.decoder.violation_of(replay.original))
         except ValueError:
-            return True  # it will not be owed
+            return True  # its decision will owe nothing
         return self._delivery.has_room(route, replay.record.size)
 
     # what leaves
 
     def _violation(self, dedup_key: str, owed: Owed) -> Violation:
-        """What the owed record says, decoded once. Raises ValueError if it holds no event."""
+        """The event in the owed record, decoded once.
+
+        Raises:
+            ValueError: the record holds no event.
+        """
         known = self._violations.get(dedup_key)
         if known is not None and known[0] is owed.record:
             return known[1]
@@ -491,15 +472,15 @@ class TaskOutbox:
         return violation
 
     def _route(self, alert: Alert) -> str:
-        """The route through which the alert is told."""
+        """The route through which notifications of the alert are sent."""
         owed, name = alert.owed, alert.route
         if name is None and owed is not None:
             name = self._pipeline.provider.route_of(self._violation(alert.dedup_key, owed))
         return self._pipeline.route(alert, name)
 
     def _former_route(self, alert: Alert) -> str | None:
-        """A route to the integration that the alert has left, and that has its turn to be told; None if it is out of
-        reach. (Any other would resolve what is live.)"""
+        """A route to the former integration whose incident is to be resolved next; None if it is not configured any
+        more. (A route to another integration would resolve the live incident.)"""
         former = former_due(alert)
         return self._pipeline.integrations.route(former.integration) if former is not None else None
 
@@ -537,7 +518,7 @@ class TaskOutbox:
                 self._reasons[dedup_key] = reason
                 self._tried.add(dedup_key)
                 unknown = isinstance(outcome, Unavailable) and outcome.unknown
-                error = shorten(reason, LONGEST_ERROR)  # without secrets: each answer's reason is
+                error = shorten(reason, LONGEST_ERROR)  # reasons of answers have no secrets
                 return trigger_attempted(alert, dispatch.route, unknown, now, answered, error)
 
     def _acknowledge_told(self, alert: Alert, outcome: Outcome) -> Alert:
@@ -572,7 +553,7 @@ class TaskOutbox:
             case _:
                 if alert is not dispatch.token:
                     return alert
-                self._urgent()  # it may leave again once a checkpoint holds it with this attempt
+                self._urgent()  # it may be sent again once a checkpoint holds this attempt
                 return attempted(alert)
 
     def _refused(self, alert: Alert, sent: Owed, error_class: str, error: str, route: str) -> Alert | None:
@@ -581,20 +562,22 @@ class TaskOutbox:
         return after
 
     def _possibly_told(self, alert: Alert, owed: Owed, route: str | None = None) -> Alert:
-        """An earlier owner may have sent what it had decided, and have died before it could say so."""
+        """The alert as one that may have been sent already: an earlier owner may have sent what it decided, and died
+        before a checkpoint held that."""
         if alert.route is None and owed.first_offset < self._inherited_end:
             return replace(alert, route=route or self._route(alert))
         return alert
 
     def _given_up(self, now: float) -> Iterator[None]:
-        """Dead-letter what has been owed for too long, if it or its route has been tried in vain."""
+        """Dead-letter triggers that were owed for longer than ``give_up_after``, if they or their route were tried in
+        vain."""
         if self._pipeline.give_up_seconds <= 0:
             return
         left = _GIVEN_UP_AT_A_TIME
         for dedup_key in self._overdue(now):
             yield
             alert = self._store.get(dedup_key)
-            # Others have had their turn meanwhile: it may have been told, and be owed anew.
+            # Other tasks ran meanwhile: it may have been accepted, and another trigger be owed.
             is_overdue = self._give_up_at.get(dedup_key, inf) <= now and not self._delivery.is_busy(self, dedup_key)
             if not is_overdue or alert is None or alert.owed is None:
                 continue
@@ -635,7 +618,7 @@ class TaskOutbox:
             self._forget(before.dedup_key)
 
     def _forget(self, dedup_key: str) -> None:
-        """The alert owes no trigger any more."""
+        """Drop what is kept for an alert that owes no trigger any more."""
         self._give_up_at.pop(dedup_key, None)
         self._tried.discard(dedup_key)
         self._violations.pop(dedup_key, None)
@@ -643,29 +626,3 @@ class TaskOutbox:
         self._repeats.drop(dedup_key)
         self._waits_until.pop(dedup_key, None)
         self._awaiting.pop(dedup_key, None)
-
-
-class _Moments:
-    """A moment for some dedup keys, by the monotonic clock, later ones set later; 0 for all others."""
-
-    def __init__(self) -> None:
-        self._moments: Pieces[str, float] = Pieces()
-        self._order: deque[tuple[float, str]] = deque()  # also of what has another moment since then, or none
-
-    def get(self, dedup_key: str) -> float:
-        return self._moments.get(dedup_key) or 0.0
-
-    def set(self, dedup_key: str, moment: float) -> None:
-        self._moments[dedup_key] = moment
-        self._order.append((moment, dedup_key))
-
-    def drop(self, dedup_key: str) -> None:
-        self._moments.pop(dedup_key)
-
-    def forgotten_before(self, now: float) -> Iterator[None]:
-        """Forget what has passed, of which there can be a million at once; yields after each."""
-        while self._order and self._order[0][0] <= now:
-            moment, dedup_key = self._order.popleft()
-            if self._moments.get(dedup_key) == moment:
-                self._moments.pop(dedup_key)
-            yield

@@ -1,4 +1,4 @@
-"""What a change of the configuration means for the alerts of a partition that are restored (design section 18)."""
+"""Assigning restored alerts to the integrations that are configured now (design section 18)."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from state.alert import Alert
 from state.store import Store
 
 _TOLD_ONE_BY_ONE: Final = 100
-"""Alerts whose key is gone, of which each has a line; of more there is only their number."""
+"""At most so many alerts whose integration key is gone are logged one by one; of more only the number is."""
 
 
 class Placing:
-    """Gives each restored alert the integration that it has today, and remembers what there is to be said of that."""
+    """Gives each restored alert its integration by the configuration of today, and counts what has changed."""
 
     def __init__(self, pipeline: Pipeline, log: FilteringBoundLogger) -> None:
         self._pipeline = pipeline
@@ -25,7 +25,7 @@ class Placing:
         self._moved: list[str] = []
 
     def place(self, written: Alert) -> Alert:
-        """An alert, as it was written down, as it is today."""
+        """The alert with its integration of today; ``written`` is the alert as the state holds it."""
         standing, alert = self._pipeline.integrations.standing(written), self._pipeline.placed(written)
         if alert is written and standing is Standing.THE_SAME:
             return alert
@@ -39,14 +39,14 @@ class Placing:
         return alert
 
     def moved_in(self, store: Store) -> Iterator[None]:
-        """What is owed by alerts that go to another integration leaves once the state says where it goes; it is seen to
-        by going through what is returned."""
+        """Have the triggers of alerts that go to another integration sent only after a checkpoint holds that; done step
+        by step."""
         while self._moved:
             store.write_first(self._moved.pop())
             yield
 
     def tell(self) -> None:
-        """Say how many alerts the change of the configuration concerns, if any."""
+        """Log how many alerts the change of the configuration concerns, if any."""
         counts = {standing.value: self._standings[standing] for standing in CHANGED}
         if any(counts.values()):
             self._log.warning("integrations_changed", **counts)

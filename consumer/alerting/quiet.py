@@ -1,5 +1,5 @@
-"""Alerts of which nothing has been heard for long: those that are over, and those that are forgotten (design section
-14)."""
+"""Finding alerts for which no event came for long: quiet ones, which are over, and old ones, which are forgotten
+(design section 14)."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -15,14 +15,14 @@ from state.store import Store
 _FORGOTTEN_AT_A_TIME: Final = 1_000
 
 _NOT_FORGOTTEN: Final = 100
-"""Alerts in a row that are not to be forgotten, after which the others are looked at another time."""
+"""After so many alerts in a row that are not to be forgotten, the search is given up until the next second."""
 
 
 class Quiet:
-    """What is quiet of one task's alerts.
+    """Finds the quiet alerts of one task.
 
-    ``quiet_to`` says of a moment until when it is known, for all of the keys, that nothing has occurred; None if that
-    is not known.
+    ``quiet_to`` is given the present moment and returns the moment up to which all events of every key are known; None
+    if that is not known. Both are of the monotonic clock.
     """
 
     def __init__(
@@ -34,10 +34,11 @@ class Quiet:
         self._quiet_to = quiet_to
 
     def over(self, now: float, at_most: int) -> list[Alert]:
-        """Alerts that are over because nothing has occurred for long enough, and would have been seen.
+        """At most so many alerts for which no event came for ``auto_resolve.after_minutes``, although one would have
+        been seen.
 
-        Quiet is counted from the last occurrence that this task has decided, by the monotonic clock: no wall clock can
-        make a live problem look over.
+        The time is counted from the last event that this task has decided, by the monotonic clock, so that no wrong
+        wall clock makes a problem look over that goes on.
         """
         if not self._progress.is_quiescent(now):
             return []
@@ -45,11 +46,11 @@ class Quiet:
         return [] if quiet_to is None else quiet_alerts(self._store, self._policy, quiet_to, at_most)
 
     def forgettable(self, now: Moment, written_at: float | None) -> Iterator[Alert | None]:
-        """Alerts that owe nothing and of which nothing has been heard for very long; None for one that was only looked
-        at. They are to be dropped at once; others may have their turn before the next.
+        """Alerts that owe nothing and for which no event came for ``forget_after``; None for each that was only looked
+        at. The caller drops an alert before it goes on, and may let other tasks run between two.
 
-        What was restored is as old as it was when it was last written down (``written_at``), and this task has run for
-        a while: neither an earlier owner's clock nor this one's is trusted to say more.
+        A restored alert was as old as it is when it was last written (``written_at``), and has aged since then only by
+        the time that this task runs: neither the clock of an earlier owner nor this host's is trusted to say more.
         """
         policy = self._policy
         least = max(LEAST_RUN_SECONDS, policy.quiet_seconds or 0.0)
@@ -58,7 +59,7 @@ class Quiet:
         for alert in list(islice(self._store.longest_quiet(heard_before), _FORGOTTEN_AT_A_TIME)):
             yield None
             if self._store.get(alert.dedup_key) is not alert:
-                continue  # others have had their turn meanwhile
+                continue  # it has changed while other tasks ran
             age = now.monotonic - self._store.heard(alert.dedup_key)
             if self._store.is_unheard(alert.dedup_key):
                 age += max(0.0, min(written_at or now.wall, now.wall) - alert.decided)

@@ -32,15 +32,19 @@ def add_parser(subparsers: Any) -> None:
         "alerts", help="list, show, acknowledge and resolve the open alerts"
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="all alerts, the worst first")
+    listing = actions.add_parser(
+        "list", help="all alerts, the worst first", description="Lists the alerts in the state topics, the worst first."
+    )
     add_filters(listing)
     listing.add_argument("--limit", metavar="N", type=count, help="only the N worst")
     listing.add_argument("--summary", action="store_true", help="only how many there are of each kind")
-    show = actions.add_parser("show", help="all that is known of one alert")
+    show = actions.add_parser(
+        "show", help="all that is known of one alert", description="Shows all that is known of one alert."
+    )
     for action in (listing, show):
-        add_provider(action)
+        add_provider(action, help="only the alerts there")
         action.add_argument("--json", action="store_true", help="print JSON, for programs")
-    show.add_argument("dedup_key", metavar="DEDUP_KEY", type=text)
+    show.add_argument("dedup_key", metavar="DEDUP_KEY", type=text, help="of the alert")
     for action in (listing, show, add_compare(actions)):
         add_config(action)
     add_actions(actions)

@@ -10,7 +10,7 @@ from consumer.cli.terminal import show_json
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "config", help="print all settings: as an example, or as a JSON Schema"
+        "config", help="print every setting as an example, or as a JSON Schema"
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser(

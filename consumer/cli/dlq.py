@@ -54,8 +54,14 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
     parser: argparse.ArgumentParser = subparsers.add_parser("dlq", help="list, show and replay the dead letters")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the dead letters, the oldest first")
-    show = actions.add_parser("show", help="all that a dead letter says")
+    listing = actions.add_parser(
+        "list",
+        help="the dead letters, the oldest first",
+        description="Lists the dead letters that were not replayed, the oldest first.",
+    )
+    show = actions.add_parser(
+        "show", help="all that a dead letter says", description="Shows one dead letter, with its record."
+    )
     show.add_argument("id", metavar="ID", type=_id, help="as the list has it: partition/offset")
     again = actions.add_parser(
         "replay",
@@ -69,7 +75,7 @@ def add_parser(subparsers: Any) -> None:
         add_config(action)
         action.add_argument("--json", action="store_true", help="print JSON, for programs")
     for action in (listing, again):
-        add_provider(action)
+        add_provider(action, help="only what was for this one")
         action.add_argument("--error-class", metavar="CLASS", help="e.g. rejected_400, given_up, stale")
         for side, meaning in (("since", "not before"), ("until", "before")):
             action.add_argument(

@@ -37,9 +37,9 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "explain",
-        help="why an event pages, or does not",
-        description="Each step of an event's way with its reason. It sends nothing, and writes nothing. An event of a "
-        "file is decided as if it came now, beside the alerts that there are; one of the topic as it was decided then.",
+        help="say why an event pages somebody, or does not",
+        description="Shows each step of an event's way with its reason; sends and writes nothing. An event of a file "
+        "is decided as if it came now, beside the alerts that there are; one of the topic as it was decided then.",
     )
     add_config(parser, among=_file_among_events)
     parser.add_argument(
@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
         default="24h",
         help="how far back the topic is read: RFC 3339, or how long ago (24h)",
     )
-    add_provider(parser, help="only this one")
+    add_provider(parser, help="only this provider")
     parser.add_argument(
         "--no-state", action="store_true", help="an event of a file, as if there were no alert; no Kafka"
     )

@@ -28,14 +28,14 @@ class Command:
 
 
 COMMANDS: Sequence[Command] = (
-    Command("run", "consumer.cli.run", "run the service; SIGTERM and SIGINT drain and leave"),
+    Command("run", "consumer.cli.run", "run the service until SIGTERM or SIGINT"),
     Command("ingest", "consumer.cli.ingest", "take events over HTTP and write them to Kafka"),
     Command("demo", "consumer.cli.demo", "run everything on this machine, and check the result"),
-    Command("sandbox", "consumer.cli.sandbox", "providers that page nobody, and a page that shows what they got"),
+    Command("sandbox", "consumer.cli.sandbox", "imitate the providers, paging nobody, and show what they got"),
     Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
-    Command("config", "consumer.cli.config", "print all settings: as an example, or as a JSON Schema"),
-    Command("explain", "consumer.cli.explain", "why an event pages, or does not"),
-    Command("simulate", "consumer.cli.simulate", "what a configuration would have told, of recorded events"),
+    Command("config", "consumer.cli.config", "print every setting as an example, or as a JSON Schema"),
+    Command("explain", "consumer.cli.explain", "say why an event pages somebody, or does not"),
+    Command("simulate", "consumer.cli.simulate", "say what a configuration would have told people of past events"),
     Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
     Command("status", "consumer.cli.status", "show who runs, what waits, and what nobody was told"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve the open alerts"),

@@ -16,7 +16,12 @@ from consumer.telemetry.log_metrics import DroppedLines
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("run", help="run the service; SIGTERM and SIGINT drain and leave")
+    parser = subparsers.add_parser(
+        "run",
+        help="run the service until SIGTERM or SIGINT",
+        description="Runs the service. SIGTERM and SIGINT end it in order: nothing new is sent, the last answers are "
+        "waited for, the last checkpoint is written, and the group is left. SIGHUP does nothing.",
+    )
     add_config(parser)
     parser.set_defaults(func=main)
 

@@ -10,7 +10,7 @@ from providers.sandbox.serve import DESCRIPTION, add_options, serve
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
-        "sandbox", help="providers that page nobody, and a page that shows what they got", description=DESCRIPTION
+        "sandbox", help="imitate the providers, paging nobody, and show what they got", description=DESCRIPTION
     )
     add_options(parser)
     parser.set_defaults(func=main)

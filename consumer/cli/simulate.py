@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "simulate",
-        help="what a configuration would have told, of recorded events",
+        help="say what a configuration would have told people of past events",
         description="Decides recorded events as the service would, at their times, with a provider that accepts. "
         "It begins without an alert, so what was open before counts as new. It writes nothing to Kafka.",
     )
@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
     source.add_argument(
         "--input", metavar="FILE", type=Path, help="a file of JSON lines, also .gz; - is standard input"
     )
-    add_provider(parser, help="only this one")
+    add_provider(parser, help="only this provider")
     parser.add_argument("--keys", metavar="N", type=count, default=10, help="so many of the noisiest keys (10)")
     parser.add_argument(
         "--fail-on",

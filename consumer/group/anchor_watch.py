@@ -1,7 +1,8 @@
-"""Whether the logs of a member's partitions are still those that its tasks have decided (design section 17).
+"""Watching whether the partitions of a member still hold the records that its tasks have decided (design section 17).
 
-A log can become another one while it is read: its topic is created anew, or an unclean election takes its end away. The
-client does not notice where the new one is long enough already.
+A topic can be created anew while it is read, or lose its end by an unclean leader election. Where the new log is long
+enough already, the Kafka client does not notice. An *anchor* is a decided record, remembered by offset, time and
+digest: if the partition does not have it any more, the log is another one.
 """
 
 import asyncio
@@ -23,13 +24,13 @@ from consumer.waiting import set_within
 from state.anchors import Anchor
 
 WATCH_SECONDS = 1.0
-"""Between two looks at who leads the partitions."""
+"""Seconds between two looks at which brokers lead the partitions."""
 
 CHECK_SECONDS = 60.0
-"""Between two checks of a partition whose leader has not changed."""
+"""Seconds between two checks of a partition whose leader has not changed."""
 
 AGAIN_SECONDS = 2.0
-"""Until a check is tried again that could not be made."""
+"""Seconds after which a check is tried again that could not be made."""
 
 _FAILURES = (KafkaError, OSError, TimeoutError)
 
@@ -38,7 +39,7 @@ Looking = AbstractAsyncContextManager[Sequence[PartitionLook]]
 
 
 class Watched(Protocol):
-    """What is asked of a task."""
+    """What the watch uses of a task."""
 
     @property
     def newest_anchor(self) -> Anchor | None: ...
@@ -47,9 +48,9 @@ class Watched(Protocol):
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known of one partition. ``anchor`` was the newest one when its log was last found to have it.
+    """What is known of one partition. ``anchor`` was the newest anchor when the partition was last found to have it.
 
-    ``leader`` is the one that has given everything that was decided since; None if that is to be seen.
+    ``leader`` is the broker whose log was checked then; None: the next leader's log has to be checked.
     """
 
     task: Watched
@@ -59,10 +60,12 @@ class _Seen:
 
 
 class AnchorWatch:
-    """Checks the logs of all ``running`` tasks; ``changed`` is told of one that is another, and what it lacks.
+    """Checks the partitions of all ``running`` tasks. ``changed`` is called with one that is another log, and the
+    anchor that it lacks.
 
-    Of another leader nothing is decided before the check (`is_trusted`). Once a minute it also looks at the anchor that
-    was the newest at the check before: a task that has decided records of another log already has anchors that fit.
+    Records of a new leader are not decided before its log was checked (`is_trusted`). Once a minute each partition is
+    also checked for the anchor that was the newest at the check before: a task that has already decided records of
+    another log has newer anchors that fit that one.
     """
 
     def __init__(
@@ -87,19 +90,19 @@ class AnchorWatch:
         self._doubts = asyncio.Event()
 
     def is_trusted(self, partition: TopicPartition) -> bool:
-        """Whether what was fetched just now can be decided: it is of the leader whose log was checked last."""
+        """Whether records that were just fetched may be decided: they are of the leader whose log was checked last."""
         task = self._running().get(partition)
         if task is None:
-            return True  # it decides nothing
+            return True  # no task would decide them
         seen = self._of(partition, task)
         leader = self._leader(partition)
         if leader in (None, -1, seen.leader):
-            return True  # without a leader, it is still of the one before
+            return True  # without a leader nothing new is fetched: they are of the leader before
         self._doubts.set()
         return False
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Watch until cancelled."""
         while True:
             self._doubts.clear()
             due = self._due()
@@ -110,21 +113,21 @@ class AnchorWatch:
     def _of(self, partition: TopicPartition, task: Watched) -> _Seen:
         seen = self._seen.get(partition)
         if seen is None or seen.task is not task:
-            # It has just looked at its log itself.
+            # A new task has just checked its log itself.
             leader = self._leader(partition)
             seen = _Seen(task, leader, self._clock.monotonic() + CHECK_SECONDS, task.newest_anchor)
             self._seen[partition] = seen
         return seen
 
     def _due(self) -> Mapping[TopicPartition, _Seen]:
-        """The partitions that are to be checked now: all of them, once it is time for one of them."""
+        """The partitions to check now: those with another leader, or all of them if the time has come for one."""
         running, now = self._running(), self._clock.monotonic()
         self._seen = {partition: self._of(partition, task) for partition, task in running.items()}
         due, is_time = {}, False
         for partition, seen in self._seen.items():
             leader = self._leader(partition)
             if leader in (None, -1):
-                seen.leader = None  # whoever leads next may have another log
+                seen.leader = None  # the next leader may have another log
             elif leader != seen.leader:
                 due[partition] = seen
             elif now >= seen.check_at:
@@ -147,10 +150,10 @@ class AnchorWatch:
         anchors = sorted({anchor for anchor in (seen.anchor, newest) if anchor is not None}, key=attrgetter("offset"))
         try:
             fits = await look.fits(anchors) if anchors else []
-        except _FAILURES as error:  # one partition's trouble is its own
+        except _FAILURES as error:  # the other partitions are checked nevertheless
             self._log.warning("input_unchecked", partition=partition.partition, error=repr(error))
             return
-        # An older one can have been compacted.
+        # An older anchor may be absent because its topic is compacted.
         missing = [
             anchor
             for anchor, fit in zip(anchors, fits, strict=True)

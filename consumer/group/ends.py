@@ -1,4 +1,5 @@
-"""Looking, once a second, at how far the partitions of a member reach: for lag, for peace, for what is hidden."""
+"""Asking once a second for the end offsets of a member's partitions: for the lag, for whether the tasks are caught up,
+and for records that another producer's open transaction hides."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -14,10 +15,10 @@ from consumer.input.progress import HeldBack, Progress
 from consumer.kafka.watermarks import Watermarks, each_watermarks
 
 LOOK_SECONDS = 1.0
-"""Between two looks."""
+"""Seconds between two looks."""
 
 POSITION_SECONDS = 1.0
-"""For the consumer to say where it is; it knows, unless its position is being set."""
+"""Seconds for the consumer to say its position. It knows that at once, unless the position is just being set."""
 
 AskWatermarks = Callable[
     [AIOKafkaConsumer, Sequence[TopicPartition]], AsyncGenerator[Mapping[TopicPartition, Watermarks], None]
@@ -25,7 +26,7 @@ AskWatermarks = Callable[
 
 
 class Task(Protocol):
-    """What a look needs of a task."""
+    """What this module uses of a task."""
 
     progress: Progress
 
@@ -35,10 +36,10 @@ class Task(Protocol):
 
 
 class PartitionEnds:
-    """The ends of a member's partitions as they were last seen.
+    """The end offsets of a member's partitions as they were last seen.
 
-    ``running`` are the tasks that decide; ``in_hand`` tells of a partition whether records of it were fetched and are
-    not decided yet: then the consumer's position says nothing about the task's.
+    ``running`` returns the tasks that decide. ``in_hand`` says of a partition whether fetched records of it are not
+    decided yet: then the consumer's position is ahead of the task's.
     """
 
     def __init__(
@@ -63,13 +64,13 @@ class PartitionEnds:
         """The high watermark of each partition that was ever looked at."""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Ask until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Ask how far the partitions reach, and tell the tasks."""
+        """Ask once for the end offsets, and tell the tasks."""
         running = self._running()
         if not running:
             return
@@ -80,13 +81,14 @@ class PartitionEnds:
                     try:
                         await self._tell(partition, running[partition], moment, watermarks)
                     except (KafkaError, TimeoutError):
-                        continue  # it is being set, or no longer ours
+                        continue  # the position is being set, or the partition was revoked
                     silent.discard(partition)
         self._log_unknown({partition for partition in silent if running[partition].is_running})
         self._log_standing()
 
     def trouble(self, partition: TopicPartition) -> str | None:
-        """What is hidden of this partition, if its stable offset stands still."""
+        """A sentence about records that an open transaction hides, if the last stable offset has not moved for a
+        minute; else None."""
         if (found := self._standing().get(partition)) is None:
             return None
         return (

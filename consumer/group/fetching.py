@@ -1,4 +1,5 @@
-"""The fetching loop of a member: what its partitions give goes to their tasks; one that gives nothing holds up none."""
+"""The fetching loop of a member: it hands the fetched records to the tasks. A partition that cannot be read, or whose
+broker does not answer, does not hold up the others."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -16,19 +17,19 @@ from consumer.telemetry.metrics import PipelineMetrics
 
 FETCH_TIMEOUT_MS = 1000
 FETCH_RECORDS = 1000
-"""At a time. The rest of a backlog stays as the broker sent it, not as objects."""
+"""Records that are fetched at a time. The rest of a backlog stays in the client as bytes, not as objects."""
 
 LISTEN_SECONDS = 1.0
-"""Between two looks at whether the fetches are answered."""
+"""Seconds between two looks at whether fetches are answered."""
 
 T = TypeVar("T", bound=OwnedPartition[Any])
 
 
 class Fetching(Generic[T]):
-    """Fetches for the tasks of a member, which ``tasks`` gives as they are at the moment.
+    """Fetches for the tasks of a member; ``tasks`` returns those that there are.
 
-    ``position_lost`` is told of positions that the broker no longer has; ``is_trusted`` says of a partition whether
-    what comes from it is of the log that was decided.
+    ``position_lost`` is called with positions that the broker does not have any more. ``is_trusted`` says whether
+    records of a partition are still of the log that was decided.
     """
 
     def __init__(
@@ -55,20 +56,21 @@ class Fetching(Generic[T]):
         self._silence = Silence()
         self._listened_at = 0.0
         self.turned_at = clock.monotonic()
-        """When the loop last turned, by the monotonic clock."""
+        """When the loop last began a turn, by the monotonic clock."""
 
     def has_in_hand(self, partition: TopicPartition) -> bool:
-        """Whether records of it are fetched and not decided yet: the consumer's position is behind them already."""
+        """Whether fetched records of the partition are not decided yet. The consumer's position is behind them
+        already."""
         return partition in self._in_hand
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
-        """The member has these partitions from now on."""
+        """Fetch from these partitions from now on."""
         self._assigned = frozenset(partitions)
         self._unreadable.keep(self._assigned)
-        self.turned_at = self._clock.monotonic()  # a loop that waited for this may turn again
+        self.turned_at = self._clock.monotonic()  # the loop had to wait for an assignment
 
     def trouble(self, partition: TopicPartition) -> str | None:
-        """Why nothing comes of this partition, if that is no good sign."""
+        """A sentence that says why nothing is fetched from this partition, if something is wrong; else None."""
         if (error := self._unreadable.errors.get(partition)) is not None:
             return f"the records from offset {error.offset} on cannot be read: {error.reason}"
         if (seconds := self._silence.silent(self._clock.monotonic()).get(partition)) is not None:
@@ -76,7 +78,11 @@ class Fetching(Generic[T]):
         return None
 
     async def run(self) -> None:
-        """Until cancelled. Raises what the consumer raises."""
+        """Fetch until cancelled.
+
+        Raises:
+            KafkaError: the consumer cannot go on; and whatever else it raises.
+        """
         while True:
             self.turned_at = self._clock.monotonic()
             self._retry_unreadable()
@@ -97,9 +103,9 @@ class Fetching(Generic[T]):
                 continue
             except NoOffsetForPartitionError:
                 continue  # looked up before the assignment's seek; the task sets its position itself
-            # The consumer's position is behind these records now, and the tasks' are not before each is decided.
+            # The consumer's position is behind these records now; a task's gets there as it decides them.
             self._in_hand = set(batches)
-            # A batch belongs to the task that was there when it was fetched, not to one built meanwhile.
+            # A batch goes to the task that there was when it was fetched, not to one that is built meanwhile.
             tasks = self._tasks()
             owned = [(partition, tasks.get(partition), records) for partition, records in batches.items()]
             for partition, task, records in owned:
@@ -110,21 +116,23 @@ class Fetching(Generic[T]):
                 self._in_hand.discard(partition)
 
     def _readable(self) -> Iterable[TopicPartition] | None:
-        """The partitions to fetch from: none of them stands for all, None for none at all.
+        """The partitions to fetch from; an empty collection stands for all, None for none at all.
 
-        One that cannot be read is left out rather than paused: pauses are the tasks' own.
+        An unreadable partition is left out, and not paused: pausing is up to the tasks.
         """
         waiting = self._unreadable.waiting
         return ((self._assigned - waiting) or None) if waiting else ()
 
     def _cannot_read(self, error: UnreadableRecords) -> None:
-        """The partition stands still, its task goes on: what it owes is told, and what is behind is no peace."""
+        """Fetch nothing from a partition with an unreadable batch, and log it. Its task goes on sending what it owes,
+        and does not count as caught up."""
         self._unreadable.failed(error, self._clock.monotonic())
         self._metrics.task_trouble()
         self._log.error(
             "partition_unreadable", partition=error.partition.partition, offset=error.offset, error=error.reason
         )
-        # The call that failed has passed over what it had taken of the others; all that it gave before is decided.
+        # The failed call has dropped what it had fetched from other partitions: fetch that again. Everything that calls
+        # before it returned is decided.
         for partition, task in self._running().items():
             self._consumer.seek(partition, task.position)
 
@@ -132,10 +140,10 @@ class Fetching(Generic[T]):
         running = self._running()
         for partition in self._unreadable.due(self._clock.monotonic()):
             if partition in running:
-                self._consumer.seek(partition, running[partition].position)  # what was fetched then is thrown away
+                self._consumer.seek(partition, running[partition].position)  # fetch the batch again
 
     def _listen(self) -> None:
-        """Whether the fetches of the partitions are answered, and bring what could not be read."""
+        """Look whether fetches are answered, and whether unreadable batches were passed; log what has changed."""
         now = self._clock.monotonic()
         if now < self._listened_at + LISTEN_SECONDS:
             return

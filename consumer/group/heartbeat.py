@@ -1,4 +1,5 @@
-"""Who pings the heartbeat, and what it vouches for: the whole group, not one member (design section 9)."""
+"""Which member pings the provider's heartbeat: the owner of partition 0, and only while every partition of the group
+makes progress (design section 9)."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -11,30 +12,34 @@ from consumer.input.progress import STANDSTILL_SECONDS, GroupPosition
 from providers.heartbeat import Heartbeat
 
 LOOK_SECONDS = 1.0
-"""Between two looks at who owns partition 0."""
+"""Seconds between two looks at whether this member owns partition 0."""
 
 
 Progress = Mapping[int, GroupPosition]
-"""Of every partition, how far its group has come."""
+"""How far the group has come in each partition."""
 
 
 class Group(Protocol):
-    """What is asked of the runner of a pipeline, or of the stage before it."""
+    """What is used of a pipeline's group member, or of that of the repartition stage before it."""
 
     def owns(self, partition: int) -> bool:
-        """Whether this member has that partition."""
+        """Whether this member owns the partition."""
         ...
 
     async def group_progress(self) -> Progress:
-        """Of every partition, how far the group has come."""
+        """How far the group has come in each partition.
+
+        Raises:
+            KafkaError: the offsets or ends cannot be read.
+        """
         ...
 
 
 class Standing:
-    """Since when the partitions of a group have had lag and the same committed offset.
+    """Finds the partitions of a group that have lag and the same committed offset for too long.
 
-    Records behind somebody's open transaction cannot be read: they are a lag like any other, but one that is ordinary
-    for as long as `STANDSTILL_SECONDS`.
+    Records that an open transaction hides count as lag, but only after `STANDSTILL_SECONDS`: until then an open
+    transaction is ordinary.
     """
 
     def __init__(self, what: str) -> None:
@@ -42,7 +47,7 @@ class Standing:
         self._since: dict[int, tuple[int, float]] = {}
 
     def observe(self, progress: Progress, now: float) -> Iterator[str]:
-        """What is seen at ``now``; a sentence for each partition that has made no progress since the look before."""
+        """Take in the progress at ``now``; yields a sentence for each partition that made none since the last look."""
         before, self._since = self._since, {}
         for partition, found in sorted(progress.items()):
             if found.committed >= found.end:
@@ -57,7 +62,8 @@ class Standing:
 
 
 class HeartbeatOwner:
-    """Runs the heartbeat while this member owns partition 0, and watches the partitions of all others."""
+    """Pings the heartbeat while this member owns partition 0, and watches the progress of every partition of the
+    group."""
 
     def __init__(self, group: Group, stage: Group | None, log: FilteringBoundLogger) -> None:
         self._group = group
@@ -68,10 +74,10 @@ class HeartbeatOwner:
     def _begin(self) -> None:
         self._standing = (Standing("partition"), Standing("partition of the repartition stage"))
         self.stuck: tuple[str, ...] = ()
-        """The partitions of the group, and of the stage's, that had lag and made no progress for too long."""
+        """A sentence for each partition, of the group or of its stage, that has lag and makes no progress."""
 
     async def run(self, heartbeat: Heartbeat) -> None:
-        """Until cancelled."""
+        """Ping and watch until cancelled."""
         pinging: list[asyncio.Task[None]] = []
         async with asyncio.TaskGroup() as group:
             while True:

@@ -1,8 +1,8 @@
-"""A member of a consumer group: assignment, proofs, fetching, and the tasks of its partitions, of whatever kind.
+"""A member of a consumer group: assignment, proofs of ownership, fetching, and one task for each of its partitions.
 
-What aiokafka does around the rebalance callbacks is written down in its ``group_coordinator``: both are awaited; no
-heartbeat is sent while ``on_partitions_assigned`` runs, so it only pauses and starts tasks; pauses are forgotten at a
-rebalance; ``stop`` calls neither, so tasks are drained before it.
+What aiokafka's ``group_coordinator`` does around the rebalance callbacks: both callbacks are awaited. No heartbeat is
+sent while ``on_partitions_assigned`` runs, so that only pauses partitions and starts tasks. A rebalance forgets pauses.
+``stop`` calls neither callback, so tasks are drained before it.
 """
 
 import asyncio
@@ -38,24 +38,25 @@ from providers.retry import Backoff
 from state.anchors import Anchor
 
 TICK_SECONDS = 1.0
-"""Between two looks at the clock."""
+"""Seconds between two ticks of the tasks."""
 
 STOP_SECONDS = 10.0
-"""For leaving the group, which waits for a broker that may be gone."""
+"""Seconds for leaving the group, which waits for a broker that may be gone."""
 
 DRAIN_SHARE = 0.8
-"""Of the grace, for the requests on the wire; the rest is for the last checkpoints and the last commit."""
+"""The part of the grace that is for answers to requests on the wire; the rest is for the last checkpoints and the last
+commit."""
 
 
 class Sender(Protocol):
-    """What speaks for the tasks of a member, and depends on its ownership: a pipeline's delivery."""
+    """What sends for the tasks of a member, as long as that owns their partitions: a pipeline's delivery."""
 
     def set_share(self, share: float) -> None:
-        """The member has this part of the partitions."""
+        """Take in which part (0 to 1) of the input's partitions this member has."""
         ...
 
     def wake(self) -> None:
-        """A proof was accepted: what waited for one may leave."""
+        """Send what waited for a proof of ownership: one was accepted."""
         ...
 
 
@@ -63,7 +64,7 @@ T = TypeVar("T", bound=OwnedPartition[Any])
 
 
 class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
-    """One member of a group, from joining to leaving. Built anew after an error of the consumer itself."""
+    """One member of a group, from joining to leaving. After an error of the Kafka consumer another one is built."""
 
     def __init__(
         self,
@@ -159,20 +160,21 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     @property
     def loop_age(self) -> float:
-        """Seconds since the fetching loop last turned; 0 while the member waits for its group, which holds it up."""
+        """Seconds since the fetching loop last began a turn; 0 while the member is not in the group, where the loop has
+        to wait."""
         return self._clock.monotonic() - self._fetching.turned_at if self.assigned is not None else 0.0
 
     @property
     def is_restoring(self) -> bool:
-        """Whether a task is on its way to run, and not for the second time."""
+        """Whether a task has yet to run for the first time since its partition was assigned."""
         return any(self._supervision.has_yet_to_run(partition) for partition in self.assigned or ())
 
     @property
     def troubles(self) -> Mapping[int, str]:
-        """What is wrong with some of the assigned partitions.
+        """A sentence for each assigned partition with which something is wrong.
 
-        A task's trouble ends when the task in its place has committed a checkpoint, an unreadable batch's when it was
-        passed, that of what is hidden when the transaction ends.
+        The failure of a task counts until the task that replaces it has committed a checkpoint, an unreadable batch
+        until it was passed, hidden records until the transaction has ended.
         """
         troubles = {}
         for partition in sorted(self.assigned or ()):
@@ -192,9 +194,11 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         return troubles
 
     async def progress(self) -> Mapping[int, GroupPosition]:
-        """Of every partition of the group, whoever owns it, how far the group has come (0 without a commit).
+        """How far the group has come in each partition of the input, whichever member owns it (0 without a commit).
+        Empty while this member is not in the group.
 
-        Nothing while this member is not in the group. Raises KafkaError, also if the ends of some are not known.
+        Raises:
+            KafkaError: the group's offsets, or the ends of some partitions, are not known.
         """
         if self.assigned is None:
             return {}
@@ -211,9 +215,11 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         }
 
     async def run(self, stopping: asyncio.Event, grace: float) -> None:
-        """Join, work until ``stopping`` is set, then drain within ``grace`` seconds and leave.
+        """Join the group, work until ``stopping`` is set, then drain the tasks within ``grace`` seconds and leave.
 
-        Raises `InstanceIdTaken`; KafkaError and others if the consumer cannot go on.
+        Raises:
+            InstanceIdTaken: another process has this member's ``group_instance_id``, and was there first.
+            KafkaError: the consumer cannot go on; and whatever else it raises.
         """
         self._fault = asyncio.get_running_loop().create_future()
         try:
@@ -247,7 +253,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             await self._stop_consumer()
 
     async def _join(self, stopping: asyncio.Event) -> bool:
-        """Wait for the first assignment; false if the member is to stop before that."""
+        """Wait for the first assignment; False if ``stopping`` was set before."""
 
         async def joined() -> bool:
             await start_client(self._consumer.start())
@@ -274,22 +280,23 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     # rebalance
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """The group takes all partitions back, for now or for good."""
+        """Close all tasks: the group revokes every partition, as a rebalance begins."""
         if self.tasks:
             self._log.info("partitions_revoked", partitions=sorted(tp.partition for tp in revoked))
         await self._release(self._drain_seconds)
-        # Now, while the client does not take the membership back yet: it does so as soon as this returns.
+        # The client joins again as soon as this returns, and would take the id from the other process.
         is_lost, self._is_lost = self._is_lost, False
         await self._check_instance_id(is_lost=is_lost)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """The group has given these partitions to this member."""
+        """Start a task for each of these partitions, which the group has assigned to this member."""
         partitions = sorted(assigned)
         self._consumer.pause(*partitions)
         if self._is_leaving:
-            return  # they are given back in a moment
+            return  # the member leaves the group in a moment
         for partition in partitions:
-            # A position that is set is never looked up; nothing is fetched from this one, as its task will set another.
+            # Set a position, so that the client does not look one up. The partition is paused until its task sets the
+            # real one.
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
         self._has_been_member = True
@@ -302,9 +309,9 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._supervision.begin(partitions, self._group)
 
     async def _release(self, grace: float) -> None:
-        """Drain all tasks, conclude with a last commit, end them (design section 6.9).
+        """Drain all tasks, commit their offsets for the last time, and end them (design section 6.9).
 
-        A rebalance that begins while the member leaves waits for the end of the draining, as the group waits for it.
+        A rebalance that begins while the member leaves waits here until the tasks are drained; the group waits for it.
         """
         self._proofs.revoke()
         async with self._releasing:
@@ -329,7 +336,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             self._log.warning("last_commit_failed", error=repr(error))
 
     async def _abandon(self, error: NotOwner) -> None:
-        """The group does not know this member any more: nothing may be said or written until it has rejoined."""
+        """End all tasks at once, without a last checkpoint: the group does not know this member any more, so nothing
+        may be sent or written until it has joined again."""
         self._log.warning("not_owner", error=str(error))
         self._metrics.proof("refused")
         self._proofs.revoke()
@@ -342,9 +350,10 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             raise error
 
     async def _check_instance_id(self, *, is_lost: bool) -> None:
-        """See whether another process has this member's id; if it is this one's to end, it ends."""
+        """Look whether another process has this member's ``group_instance_id``; if this process is the one to end, it
+        ends."""
         if self._instance_id is None or not self._has_been_member or self._is_leaving:
-            return  # who had it before this member joined may be dead
+            return  # until it has joined, the id may be held by a process that is dead
         try:
             await self._instance_id.check(is_lost=is_lost)
         except InstanceIdTaken as error:
@@ -356,14 +365,15 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     # loops
 
     async def _position_lost(self, lost: Mapping[TopicPartition, int]) -> None:
-        """The broker has removed records that were not decided yet: the task is built again, and restores."""
+        """Build the tasks again whose position the broker does not have any more: each then finds where to go on."""
         for partition in lost:
             if partition in self._supervision.running():
                 self._log.error("position_out_of_range", partition=partition.partition, position=lost[partition])
                 await self._supervision.build_again(partition)
 
     async def _log_changed(self, partition: TopicPartition, task: Watched, missing: Anchor) -> None:
-        """What a task has decided is not in its log any more: it is built again, and begins where it should."""
+        """Build a task again whose input lacks a record that it has decided: the topic was truncated or created
+        anew."""
         if self._supervision.running().get(partition) is task:
             self._log.error("input_changed", partition=partition.partition, missing=missing.offset)
             await self._supervision.build_again(partition, missing)
@@ -375,7 +385,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
                 try:
                     await self._proofs.prove(offsets)
                 except Revoked:
-                    pass  # whoever handles that has taken care of the tasks
+                    pass  # the rebalance callback closes the tasks
                 except NotOwner as error:
                     await self._abandon(error)
                 except (KafkaError, TimeoutError) as error:
@@ -391,7 +401,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             await asyncio.sleep(self._proofs.interval)
 
     async def _tick(self) -> None:
-        """Once a second: what time brings."""
+        """Have each task do what is due once a second."""
         while True:
             await self._turns.through(self._ticks())
             self._supervision.tell_restored(self.assigned)

@@ -1,4 +1,5 @@
-"""This process's member of one group, built again when it fails: what a pipeline and its stage have in common."""
+"""This process's member of one consumer group, built again when it fails: what a pipeline and its repartition stage
+have in common."""
 
 import asyncio
 import random
@@ -34,13 +35,13 @@ from consumer.waiting import meanwhile, set_within
 from providers.retry import Backoff, Restarts
 
 RESTORES_AT_A_TIME = 4
-"""Partitions that are read back at the same time: each holds its whole state twice for a moment."""
+"""Partitions whose state is restored at the same time: each has its whole state in memory twice for a moment."""
 
 T = TypeVar("T", bound=OwnedPartition[Any])
 
 
 class MemberRunner(ABC, Generic[T]):
-    """Keeps one member running. Everything that can go wrong with Kafka ends in building the member anew."""
+    """Keeps one member running. Whatever goes wrong with its Kafka clients, the member is built anew with new ones."""
 
     def __init__(
         self,
@@ -79,7 +80,11 @@ class MemberRunner(ABC, Generic[T]):
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
+        """Run until ``stopping`` is set.
+
+        Raises:
+            InstanceIdTaken: another process has this member's ``group_instance_id``, and was there first.
+        """
         async with meanwhile(self._watch()):
             await self._run(stopping)
 
@@ -107,7 +112,8 @@ class MemberRunner(ABC, Generic[T]):
             await admin.close()
 
     async def _watch(self) -> None:
-        """Look at every proof (it is fresh for longer than between two looks), and ask Kafka while there is none."""
+        """Look whether there is a valid proof of ownership, often enough to see each one; while there is none, ask
+        whether Kafka answers."""
         while True:
             member, proofs = self._member, self._proofs
             has_work = member is not None and bool(member.assigned) and not member.is_restoring
@@ -119,7 +125,7 @@ class MemberRunner(ABC, Generic[T]):
 
     @abstractmethod
     async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
-        """Make the member (`_new_member`), run it, close what it had."""
+        """Make the member (`_new_member`), run it, and close its clients."""
 
     def _new_member(
         self,
@@ -169,7 +175,7 @@ class MemberRunner(ABC, Generic[T]):
     # what is seen from outside
 
     def owns(self, partition: int) -> bool:
-        """Whether this member has that partition of its input."""
+        """Whether this member owns the partition of its input."""
         member = self._member
         assigned = member.assigned if member is not None else None
         return assigned is not None and any(tp.partition == partition for tp in assigned)
@@ -180,11 +186,15 @@ class MemberRunner(ABC, Generic[T]):
         return self._member.tasks if self._member is not None else {}
 
     async def group_progress(self) -> Mapping[int, GroupPosition]:
-        """Of every partition, how far the group has come; nothing while this is not a member. Raises KafkaError."""
+        """How far the group has come in each partition; empty while this process is no member.
+
+        Raises:
+            KafkaError: the group's offsets or the ends are not known.
+        """
         return await self._member.progress() if self._member is not None else {}
 
     def health(self) -> PipelineHealth:
-        """How the member is at this moment."""
+        """The health of the member at this moment."""
         member, proofs = self._member, self._proofs
         tasks = member.tasks if member is not None else {}
         return PipelineHealth(

@@ -1,7 +1,8 @@
-"""Orders to decide again, or to pass over, what lies before or behind a group's positions (design section 17).
+"""An operator's orders to decide records again, or to skip some: `offsets rewind` and `offsets skip` (design section
+17).
 
-An order is a group offset with `ORDER_METADATA`: the tasks go there, and their next checkpoints hold it. Kafka takes it
-only while the group has no members.
+An order is a group offset that is committed with `ORDER_METADATA`: the tasks begin there, and their next checkpoints
+hold it. Kafka accepts it only while the group has no members.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,25 +29,25 @@ class Direction(Enum):
     """What an order is for."""
 
     REWIND = "rewind"
-    """To decide records again."""
+    """Decide records again."""
     SKIP = "skip"
-    """To pass over records that nobody has decided."""
+    """Skip records that were not decided."""
 
 
 class Place(Enum):
-    """A target that each partition has."""
+    """A target that stands for an offset in each partition."""
 
     EARLIEST = "earliest"
     LATEST = "latest"
 
 
 Target = Place | int | float
-"""An offset if it is an int; a float is a moment, in seconds since the epoch."""
+"""Where to go: a `Place`, an offset (int), or a time in seconds since the epoch (float)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What an order does with one partition: ``records`` offsets lie between."""
+    """What an order does with one partition: it moves the group from ``position`` to ``target``."""
 
     partition: TopicPartition
     position: int
@@ -54,12 +55,12 @@ class Move:
 
     @property
     def records(self) -> int:
-        """How many offsets are passed, in either direction."""
+        """How many offsets lie between position and target."""
         return abs(self.target - self.position)
 
 
 def moves(direction: Direction, positions: Offsets, targets: Offsets) -> list[Move]:
-    """What is to be done: a partition whose target lies in the other direction, or at its position, stays."""
+    """The moves of an order. A partition whose target is its position, or lies in the other direction, is not moved."""
     found = (Move(partition, position, targets[partition]) for partition, position in sorted(positions.items()))
     if direction is Direction.REWIND:
         return [move for move in found if move.target < move.position]
@@ -68,7 +69,8 @@ def moves(direction: Direction, positions: Offsets, targets: Offsets) -> list[Mo
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A consumer group of ours, the partitions that it reads, and those that hold the checkpoints of its tasks."""
+    """A consumer group of this service: the partitions that it reads, and those that hold the checkpoints of its
+    tasks."""
 
     name: str
     input: Sequence[TopicPartition]
@@ -76,17 +78,24 @@ class Group:
 
 
 async def require_no_members(admin: AIOKafkaAdminClient, group: Group) -> None:
-    """Raises `StartupError` if the group has members, and KafkaError."""
+    """Refuse to go on while the group has members.
+
+    Raises:
+        StartupError: it has members.
+        KafkaError: Kafka cannot be asked.
+    """
     for found in described_groups(await admin.describe_consumer_groups([group.name])):
         if found.name == group.name and found.state not in ("Empty", "Dead", ""):
             raise StartupError(_has_members(group))
 
 
 async def positions_of(clients: KafkaClients, admin: AIOKafkaAdminClient, group: Group) -> Offsets:
-    """Where its tasks would go on: by their checkpoints and what has become of the log, else by the group's offset,
-    else at the beginning.
+    """The offsets at which the tasks of the group would go on: by their checkpoints and what became of the topic since,
+    else by the group's offset, else the beginning.
 
-    Raises `StartupError` where others' open transactions hide the checkpoints, and KafkaError and TimeoutError.
+    Raises:
+        StartupError: another producer's open transaction hides a checkpoint.
+        KafkaError: Kafka cannot be asked; also `TimeoutError`.
     """
     checkpointed = await _checkpointed(clients, group)
     committed = await coordinated(lambda: group_offsets(admin, group.name, group.input))
@@ -105,7 +114,9 @@ async def positions_of(clients: KafkaClients, admin: AIOKafkaAdminClient, group:
 async def targets_of(clients: KafkaClients, group: Group, target: Target) -> Offsets:
     """The target as an offset of each partition.
 
-    Raises `StartupError` for an offset that a partition does not have, and KafkaError.
+    Raises:
+        StartupError: a partition does not have the offset.
+        KafkaError: Kafka cannot be asked.
     """
     begins, ends = await _bounds(clients, group)
     match target:
@@ -122,7 +133,7 @@ async def targets_of(clients: KafkaClients, group: Group, target: Target) -> Off
                     )
             return dict.fromkeys(group.input, offset)
         case moment:
-            # What an open transaction hides is there as well; a committed reader would be told that there is nothing.
+            # With read_committed, Kafka would find nothing at or behind an open transaction.
             async with started(clients.reader(isolation_level="read_uncommitted")) as reader:
                 reader.assign(group.input)
                 found = await reader.offsets_for_times(dict.fromkeys(group.input, max(0, int(moment * 1000))))
@@ -130,11 +141,16 @@ async def targets_of(clients: KafkaClients, group: Group, target: Target) -> Off
 
 
 async def order(clients: KafkaClients, group: Group, ordered: Sequence[Move]) -> None:
-    """Set the group's offsets. Raises `StartupError` if the group has members, KafkaError for anything else."""
+    """Commit the group's offsets.
+
+    Raises:
+        StartupError: the group has members.
+        KafkaError: anything else.
+    """
     async with started(clients.member(group.name)) as consumer:
         consumer.assign([move.partition for move in ordered])
         for move in ordered:
-            consumer.seek(move.partition, move.target)  # a position that is set is never looked up
+            consumer.seek(move.partition, move.target)  # so that the client does not look a position up
         consumer.pause(*(move.partition for move in ordered))
         try:
             await consumer.commit({move.partition: OffsetAndMetadata(move.target, ORDER_METADATA) for move in ordered})
@@ -150,7 +166,7 @@ def _has_members(group: Group) -> str:
 
 
 async def _bounds(clients: KafkaClients, group: Group) -> tuple[Offsets, Offsets]:
-    """Where the partitions begin, and their high watermarks."""
+    """The first offsets of the partitions, and their high watermarks."""
     async with started(clients.reader()) as reader:
         begins, _ = await bounds(reader, group.input)
         ends = await clients.watermarks(reader, group.input)
@@ -158,7 +174,7 @@ async def _bounds(clients: KafkaClients, group: Group) -> tuple[Offsets, Offsets
 
 
 async def _checkpointed(clients: KafkaClients, group: Group) -> Mapping[TopicPartition, Position]:
-    """The checkpoints, of those partitions of this input that have one."""
+    """The positions in the checkpoints, by partition of the input, of those that have one."""
     async with started(clients.reader()) as reader:
         if hidden := await hidden_ends(reader, group.checkpoints):
             raise StartupError(f"{hidden[0]}: how far group {group.name} has come is not known, and nothing was moved")

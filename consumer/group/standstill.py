@@ -1,14 +1,15 @@
-"""For how long a member could prove its ownership and does not: what a restart of the process may mend. Pure.
+"""For how long a member gets no proof of ownership although Kafka answers: only then a restart of the process may help,
+and `/healthz` fails. Pure.
 
-An outage of Kafka is none, nor is a rebalance, a restore, or having no partitions: a restart would only add to these.
+Not counted are an outage of Kafka, a rebalance, a restore, and having no partitions: a restart would only prolong them.
 """
 
 ASK_SECONDS = 15.0
-"""Between two times that Kafka is asked whether it answers, while a member has no proof."""
+"""Seconds between two questions to Kafka whether it answers, while a member has no proof."""
 
 
 class Standstill:
-    """Seconds since when Kafka has answered all the time while a member waited in vain for a proof."""
+    """Counts for how long Kafka has answered while a member waited in vain for a proof of ownership."""
 
     def __init__(self) -> None:
         self._waits = False
@@ -16,7 +17,8 @@ class Standstill:
         self._asked_at: float | None = None
 
     def observe(self, *, waits: bool) -> None:
-        """Whether the member has partitions and no proof, and neither a rebalance nor a restore is under way."""
+        """Take in whether the member waits for a proof: it has partitions and no proof, and neither a rebalance nor a
+        restore is under way."""
         self._waits = waits
         if not waits:
             self._since = self._asked_at = None
@@ -26,7 +28,7 @@ class Standstill:
         return self._waits and (self._asked_at is None or now - self._asked_at >= ASK_SECONDS)
 
     def asked(self, now: float, *, answered: bool) -> None:
-        """Kafka was asked at this moment, over a connection of its own, and answered or not."""
+        """Take in whether Kafka has ``answered`` at this moment, on a connection of its own."""
         if not self._waits:
             return
         self._asked_at = now
@@ -36,5 +38,5 @@ class Standstill:
             self._since = now
 
     def seconds(self, now: float) -> float:
-        """How long it has lasted; 0 if it has not begun."""
+        """For how many seconds the standstill has lasted; 0 if there is none."""
         return now - self._since if self._since is not None else 0.0

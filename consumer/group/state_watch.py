@@ -1,4 +1,5 @@
-"""Looking, once a minute, at whether the state of the running tasks is still in its topic (design section 17)."""
+"""Looking once a minute whether the records of the running tasks' state are still in their topic (design section
+17)."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -13,18 +14,18 @@ from consumer.kafka.watermarks import each_watermarks
 from consumer.partition.state_log import StateLog
 
 LOOK_SECONDS = 60.0
-"""Between two looks."""
+"""Seconds between two looks."""
 
 ASK_SECONDS = 20.0
-"""For one look."""
+"""Seconds for one look."""
 
 AGAIN_SECONDS = 2.0
 AGAIN = 3
-"""So often, and so many seconds apart, a broker has to say that something is missing."""
+"""A broker has to say so many times, so many seconds apart, that records are missing before that is believed."""
 
 
 class Task(Protocol):
-    """What a look needs of a task."""
+    """What this module uses of a task."""
 
     @property
     def is_running(self) -> bool: ...
@@ -34,7 +35,7 @@ class Task(Protocol):
 
 
 class StateWatch:
-    """Watches the partitions of a state topic that running tasks of this member have written to."""
+    """Watches the partitions of a state topic to which running tasks of this member write."""
 
     def __init__(
         self,
@@ -49,13 +50,13 @@ class StateWatch:
         self._log = log
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Watch until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self.look()
 
     async def look(self) -> None:
-        """Tell the tasks of which records are missing."""
+        """Look once, and tell the tasks whose records are missing."""
         if not self._tasks():
             return
         try:
@@ -83,7 +84,8 @@ class StateWatch:
     async def _missing(
         self, reader: AIOKafkaConsumer, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, tuple[int, int]]:
-        """The bounds of those of these partitions that lack something. One that does not answer is left for later."""
+        """The bounds of the partitions that lack records of their task. A partition that does not answer is left for
+        the next look."""
         if not partitions:
             return {}
         reader.assign(partitions)

@@ -1,4 +1,4 @@
-"""What a member of a group reads."""
+"""What a member of a consumer group reads."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A task for each partition of a member, built again after trouble, until the partition is released."""
+"""A task for each partition of a member. One that fails is built again, until the partition is revoked."""
 
 import asyncio
 from collections import Counter
@@ -23,25 +23,26 @@ from state.anchors import Anchor
 METADATA_LOOKS: Final = 5
 METADATA_SECONDS: Final = 5.0
 METADATA_WAIT_SECONDS: Final = 0.2
-"""How often the client asks which partitions there are, before a new one is tried again later; for an answer; between
-two, as brokers learn of it one after another."""
+"""How many times the client asks which partitions there are before a new one is tried again later; the seconds for an
+answer; the seconds between two questions, as brokers learn of a new partition one after another."""
 
 REFUSED_STATE_SECONDS: Final = 60.0
-"""Between two looks at a state that a task cannot go on from."""
+"""Seconds between two tries to restore a state that no task can go on from."""
 
 T = TypeVar("T", bound=OwnedPartition[Any])
 
 
 @dataclass(frozen=True, slots=True)
 class Released(Generic[T]):
-    """What nobody supervises any more: the tasks, and their supervisors, which are to be ended."""
+    """Tasks that are not supervised any more, and their former supervisors, which the caller has to `end`."""
 
     tasks: Mapping[TopicPartition, T]
     supervisors: Mapping[TopicPartition, "asyncio.Task[None]"]
 
     @property
     def idle(self) -> Iterable["asyncio.Task[None]"]:
-        """The supervisors of tasks that do not run yet: they have nothing to drain, and must not prove anything."""
+        """The supervisors of tasks that do not decide yet. These tasks have nothing to drain, and must not send a
+        proof."""
         return [
             supervisor
             for partition, supervisor in self.supervisors.items()
@@ -50,11 +51,11 @@ class Released(Generic[T]):
 
 
 class Supervision(Generic[T]):
-    """The tasks of one member.
+    """Supervises the tasks of one member.
 
-    ``make_source`` is asked for each partition that is assigned, with the anchor that its log is not to have any more
-    (None: nobody suspects it), ``make_task`` for each task. ``builds`` is told of each, ``know`` is to see to it that
-    the client knows the partition (`known`), and ``abandon`` is told that the group refuses this member.
+    ``make_source`` is called for each assigned partition, with the anchor that its log seems to lack (None: there is no
+    such suspicion), ``make_task`` for each task. ``builds`` is called whenever a task is built, ``know`` sees to it
+    that the client knows the partition (`known`), and ``abandon`` is called when the group refuses this member.
     """
 
     def __init__(
@@ -87,19 +88,20 @@ class Supervision(Generic[T]):
 
     @property
     def tasks(self) -> Mapping[TopicPartition, T]:
-        """The tasks, restored or not."""
+        """The tasks, restored or not yet."""
         return self._tasks
 
     def running(self) -> Mapping[TopicPartition, T]:
-        """Those that are restored and decide."""
+        """The tasks that have restored their state and decide records."""
         return {partition: task for partition, task in self._tasks.items() if task.is_running}
 
     def has_yet_to_run(self, partition: TopicPartition) -> bool:
-        """Whether the partition's task is on its way to run, and not for the second time."""
+        """Whether the partition's task has yet to run for the first time."""
         return partition not in self._troubles and partition not in self.running()
 
     def trouble(self, partition: TopicPartition) -> str | None:
-        """What its task has ended with, until the task in its place has committed a checkpoint."""
+        """A sentence about the error that ended the partition's task, until the task that replaces it has committed a
+        checkpoint."""
         task = self._tasks.get(partition)
         if partition not in self._troubles or (task is not None and task.has_checkpointed):
             return None
@@ -109,7 +111,7 @@ class Supervision(Generic[T]):
     # begin, end
 
     def begin(self, partitions: Collection[TopicPartition], group: asyncio.TaskGroup) -> None:
-        """Supervise these partitions, in tasks of this group."""
+        """Supervise these partitions, in asyncio tasks of this group."""
         self._group = group
         self._troubles = {one: error for one, error in self._troubles.items() if one in partitions}
         self._restoring_since = self._clock.monotonic()
@@ -117,13 +119,14 @@ class Supervision(Generic[T]):
             self._supervisors[partition] = group.create_task(self._supervise(partition))
 
     def release(self) -> Released[T]:
-        """Supervise nothing any more. Whoever asks for that ends the supervisors (`end`)."""
+        """Supervise nothing any more. The caller has to `end` the supervisors that are returned."""
         released = Released(self._tasks, self._supervisors)
         self._tasks, self._supervisors = {}, {}
         return released
 
     async def build_again(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
-        """End the partition's task, and build another from the first step."""
+        """End the partition's task, and build another one, which begins with the first step. ``suspect`` is the anchor
+        that the log seems to lack."""
         supervisor = self._supervisors.get(partition)
         if supervisor is not None:
             await end([supervisor])
@@ -158,12 +161,13 @@ class Supervision(Generic[T]):
                 restarts.failed()
                 self._failed(partition, error, restarts.failures)
             if task.has_checkpointed:
-                source = replace(source, suspect=None)  # what that showed is in the checkpoint
+                source = replace(source, suspect=None)  # the checkpoint holds what the suspicion led to
             source.pause()
             await asyncio.sleep(restarts.wait())
 
     def _failed(self, partition: TopicPartition, error: Exception, failures: int) -> None:
-        """Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback."""
+        """Log and count the error that ended a task. One that is no failure of Kafka is a fault of this program, and is
+        logged with its traceback."""
         expected = isinstance(error, (*FAILURES, Refused, Unanswered))
         self._metrics.task_trouble()
         self._troubles[partition] = error
@@ -177,7 +181,7 @@ class Supervision(Generic[T]):
         )
 
     def _stands_still(self, partition: TopicPartition, error: StateRefused) -> None:
-        """Nothing is decided of this partition until somebody has mended its state, which is looked at now and then."""
+        """Log, once for each reason, that nothing of this partition is decided until somebody has mended its state."""
         known = self._troubles.get(partition)
         self._troubles[partition] = error
         if str(known) != str(error):
@@ -187,7 +191,7 @@ class Supervision(Generic[T]):
     # told
 
     def tell_restored(self, assigned: Collection[TopicPartition] | None) -> None:
-        """Say once, of all that is assigned together, that it is restored and decides; again after a trouble."""
+        """Log once that all assigned partitions are restored, and again after one of them had failed."""
         since, running = self._restoring_since, self.running()
         if since is None or not assigned or not running.keys() >= set(assigned):
             return
@@ -209,9 +213,11 @@ async def end(supervisors: Iterable["asyncio.Task[None]"]) -> None:
 
 
 async def known(consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-    """See to it that the client knows a partition that was just added: whoever assigned it knew more.
+    """Wait until the client knows the partition, which may just have been added: the member that assigned it knew it
+    earlier. For a partition that it does not know, the client would repeat its requests until they time out.
 
-    Of one that it does not know it would ask until its requests time out. Raises `UnknownTopicOrPartitionError`.
+    Raises:
+        UnknownTopicOrPartitionError: it does not know the partition after `METADATA_LOOKS` questions.
     """
     for _ in range(METADATA_LOOKS):
         if partition.partition in (consumer.partitions_for_topic(partition.topic) or ()):

@@ -1,8 +1,9 @@
-"""Looking at the topics while the service runs: they grow, are altered, deleted and made anew (design sections 15, 17).
+"""Looking at the topics while the service runs: they may grow, be altered, be deleted and created anew (design sections
+15, 17).
 
-What `topics check` would say, a running member says by itself, within a minute, and whenever one of its tasks is built.
-Task *i* keeps its alerts, or its position, in partition *i* of a topic of ours: a partition of the input without one is
-decided by nobody.
+A running member reports by itself what `topics check` would say: within a minute, and whenever one of its tasks is
+built. Task *i* keeps its checkpoints in partition *i* of a topic of this service: a partition of the input without such
+a partition is decided by nobody.
 """
 
 import asyncio
@@ -15,19 +16,20 @@ from structlog.typing import FilteringBoundLogger
 from consumer.kafka.topics import TopicReport
 
 LOOK_SECONDS = 5.0
-"""Between two looks at what the client knows, or at the topics while something is wrong with them."""
+"""Seconds between two looks at how many partitions the client knows, and at the topics while something is wrong with
+them."""
 
 LOOKS_BETWEEN = 12
-"""Every so many of these, the topics are looked at anyway."""
+"""After so many looks the topics are asked for in any case."""
 
 ASK_SECONDS = 10.0
-"""For Kafka to describe its topics."""
+"""Seconds for Kafka to describe its topics."""
 
 
 class TopicWatch:
-    """Watches the topics of one member. ``look`` is how they are now, as `member_topics` says it.
+    """Watches the topics of one member. ``look`` asks Kafka for them, as `member_topics` does.
 
-    ``follower`` is the one that must have as many partitions as the input.
+    ``follower`` is the topic that must have as many partitions as the input.
     """
 
     def __init__(self, look: Callable[[], Awaitable[TopicReport]], follower: str, log: FilteringBoundLogger) -> None:
@@ -37,18 +39,19 @@ class TopicWatch:
         self._checked: int | None = None
         self._is_asked = False
         self.outgrown: tuple[str, ...] = ()
-        """Which topics have another number of partitions than their input, and what to do, a sentence for each."""
+        """A sentence for each topic that has another number of partitions than the input, with what to do."""
         self.unfit: tuple[str, ...] = ()
-        """What else is wrong with the topics and stops the member, or endangers its state, a sentence for each."""
+        """A sentence for everything else about the topics that stops the member, or endangers its state."""
         self.advice: tuple[str, ...] = ()
-        """What else would keep a member from starting."""
+        """A sentence for everything else that would keep a member from starting."""
 
     def ask(self) -> None:
-        """They are to be looked at soon, whatever is known of them: something may have happened."""
+        """Have the topics looked at soon."""
         self._is_asked = True
 
     async def run(self, partitions: Callable[[], int]) -> None:
-        """Until cancelled. ``partitions`` is how many the input has as far as this member knows, 0 for unknown."""
+        """Watch until cancelled. ``partitions`` returns how many partitions the input has as far as the client knows;
+        0: unknown."""
         for turn in count():
             if turn % LOOKS_BETWEEN == 0:
                 self.ask()
@@ -56,7 +59,7 @@ class TopicWatch:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self, partitions: int) -> None:
-        """The input has so many partitions."""
+        """Look at the topics if there is reason to; ``partitions`` is how many partitions the input has."""
         has_changed = partitions not in (0, self._checked)
         if not (self._is_asked or has_changed or self.outgrown or self.unfit or self.advice):
             return

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from consumer.telemetry.metrics import PREFIX
+from consumer.telemetry.families import PREFIX
 
 OUTCOMES = ("written", "repeated", "invalid", "unknown")
 """What can become of an event: it was written to Kafka; it had been written before; it was invalid and dead-lettered;

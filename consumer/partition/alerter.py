@@ -1,7 +1,7 @@
-"""The work of a pipeline's task: everything for one partition but its life (design section 6).
+"""The work of a pipeline's task: the alerts of one partition (design section 6).
 
-That is `OwnedPartition.run`: own, restore, run. Decisions come from the pipeline, requests go through delivery, and
-what has become of both is committed by checkpoints.
+It has each record decided by the pipeline, has notifications sent by delivery, and writes into checkpoints what became
+of both. When it is called is decided by `OwnedPartition.run`: own, restore, run.
 """
 
 import asyncio
@@ -41,12 +41,13 @@ from state.partition_records import counts_key
 from state.store import Cut, Store
 
 ENDED_AT_A_TIME = 10_000
-"""Alerts that quiet and forgetting end for each checkpoint, so that none takes too long (design section 16)."""
+"""A checkpoint ends quiet alerts, and takes alerts from other partitions, only while it holds fewer changed alerts than
+this, so that no checkpoint takes too long (design section 16)."""
 
 _ENDED_IN_A_TURN = 256
 
 _SLICE_SECONDS = 0.01
-"""For which something goes on before others get a turn."""
+"""Seconds of deciding after which the event loop may run something else."""
 
 _RESOLVES = (Due.RESOLVE, Due.RESOLVE_FORMER)
 
@@ -68,7 +69,7 @@ def alerting_task(source: PartitionInput, context: TaskContext, log: FilteringBo
 
 
 class Alerter(Work):
-    """One partition of one pipeline: its alerts, and what they owe."""
+    """The alerts of one partition of one pipeline, and the notifications that they owe."""
 
     def __init__(self, task: OwnedPartition[Any], context: TaskContext) -> None:
         pipeline, partition = context.pipeline, task.source.partition.partition
@@ -77,8 +78,8 @@ class Alerter(Work):
         self.left_alone = LeftAlone(pipeline.state_topic, partition, context.told_unreadable, task.log)
         self._context = context
         self._placing = Placing(pipeline, task.log)
-        self._former: FormerInput | None = None  # that is not decided to its end yet
-        self._foreign_counts: Mapping[str, Counts] = {}  # of records that are left alone
+        self._former: FormerInput | None = None  # the input of a stage that is gone, until it is decided to its end
+        self._foreign_counts: Mapping[str, Counts] = {}  # of state records that cannot be read
         self._rewriting: Rewriting | None = None
         self._owing: list[str] = []
         self._written_at: float | None = None
@@ -88,38 +89,43 @@ class Alerter(Work):
 
     @property
     def is_running(self) -> bool:
-        """Whether the task decides."""
+        """Whether the task has restored its state, decides records, and is not closing."""
         return self.task.is_running
 
     @property
     def trouble(self) -> str | None:
-        """What of its state cannot be read."""
+        """A sentence about records of the state that cannot be read; None if all can be read."""
         return self.left_alone.trouble
 
     @property
     def notice(self) -> str | None:
-        """What somebody should know of this partition, although it goes on."""
+        """A sentence for `/readyz` about alerts that move to another partition; None if there is none."""
         return self._moving.notice
 
     @property
     def contents(self) -> Mapping[str, int]:
-        """How many alerts it has, and how many of them owe a trigger."""
+        """How many alerts the task has, and how many of them owe a trigger."""
         return {"alerts": len(self.store), "owed": self.store.owed_count}
 
     @property
     def state_log(self) -> StateLog | None:
-        """What it knows of the log of its state, once that is read."""
+        """The offsets of its state partition that it has read and written; None until the state is restored."""
         return None if self._rewriting is None else self._rewriting.state_log
 
     def state_is_gone(self, beginning: int, high: int) -> None:
-        """Records of its state are missing, in a partition with these bounds: all alerts are written again."""
+        """Have all alerts written again: the state partition, which has these bounds now, lacks records."""
         assert self._rewriting is not None
         self._rewriting.is_gone(beginning, high)
 
     # restore
 
     async def restore(self, committed: OffsetAndMetadata) -> None:
-        """Read back alerts and position; the store is filled, and what is owed is known."""
+        """Read the alerts and the position of the last checkpoint, and fill the store.
+
+        Raises:
+            StateRefused: the checkpoint cannot be read, or is of another group.
+            KafkaError: Kafka does not answer as it should; also `TimeoutError`.
+        """
         task, context = self.task, self._context
         started = context.clock.monotonic()
         restoration = Restoration(
@@ -145,12 +151,12 @@ class Alerter(Work):
         )
 
     def provable(self) -> int:
-        """The position, or what is owed of before it."""
+        """The offset that the group may have: the position, or the offset of the oldest event that is still owed."""
         oldest_owed = self.store.oldest_owed_offset()
         return self.task.position if oldest_owed is None else min(self.task.position, oldest_owed)
 
     async def begin(self) -> None:
-        """Tell what is owed, and take what operators want."""
+        """Offer to delivery what the restored alerts owe, and begin to take feedback (commands, replays, webhooks)."""
         owing, self._owing = self._owing, []
         inherited_end = self.task.inherited_end
         await self._context.turns.through(self._placing.moved_in(self.store))
@@ -165,7 +171,7 @@ class Alerter(Work):
     # decide
 
     async def decide(self, records: Sequence[FetchedRecord]) -> None:
-        """Decide these records in order, and apply each decision at once."""
+        """Decide these records in order, and apply each decision before the next record is decided."""
         decide, store, moving, apply = self._context.pipeline.decide, self.store, self._moving, self.deeds.apply
         now, newest, elsewhere = self._context.clock.moment(), self._context.record_clock.newest(), moving.elsewhere
         moving.sample(records[0])
@@ -185,9 +191,9 @@ class Alerter(Work):
                     partition = self.task.source.partition.partition
                     self._context.key_watch.saw(partition, record.offset, decision.unexpected_key)
                 if (steps := apply(decision)) is not None:
-                    self.task.passed(record.offset)  # a checkpoint may come in between
+                    self.task.passed(record.offset)  # a checkpoint may be written between two steps
                     await self._context.turns.through(steps)
-                    if not self.is_running:  # the next owner decides it again, and does what is left of it
+                    if not self.is_running:  # the next owner decides this record again, and does the remaining steps
                         records = records[: number - 1]
                         break
             if perf_counter() - turn > _SLICE_SECONDS:
@@ -209,13 +215,13 @@ class Alerter(Work):
 
     @property
     def wants_to_know_all(self) -> bool:
-        """Whether it has to know how far all partitions are decided (`WholeInput`)."""
+        """Whether this task waits until `WholeInput` knows how far every partition is decided, as alerts move to it."""
         return self.is_running and self._moving.wants_to_know_all
 
     # time
 
     def tick(self) -> Iterator[None]:
-        """What the passing of time brings: quiet, forgetting, resolves that had to wait."""
+        """Do what is due once a second, step by step: end quiet alerts, forget old ones, let waiting resolves leave."""
         if self.is_running:
             for _ in self._passing_of_time():
                 yield
@@ -225,18 +231,18 @@ class Alerter(Work):
     def _passing_of_time(self) -> Iterator[None]:
         now = self._context.clock.moment()
         if self._quiet.over(now.monotonic, 1):
-            self.deeds.urge()  # the next checkpoint holds what is over
+            self.deeds.urge()  # `prepare` ends them before the next checkpoint
         yield from self._moving.tick()
         if self._moving.is_at_work or self._inbox.moves:
-            self.deeds.urge()  # what it waits for may have come about
+            self.deeds.urge()  # `prepare` looks whether the move can go on
         if self._moving.is_settled:
             yield from self._forget(now)
         yield from self._outbox.tick()
         self._inbox.work()
 
     async def prepare(self) -> None:
-        """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
-        it; hand over what has its home elsewhere."""
+        """Do before a checkpoint what is to be in it and takes long: take alerts that other tasks hand over, end quiet
+        alerts (at most `ENDED_AT_A_TIME`), hand over alerts whose keys belong to another partition now."""
         turns, moving = self._context.turns, self._moving
         if self.deeds.recall.is_wanted:
             await self.deeds.recall.read()
@@ -251,7 +257,8 @@ class Alerter(Work):
             await turns.through(self._rewriting.write(self._has_room))
 
     async def _decide_former(self, former: FormerInput) -> None:
-        """Decide of a former input so much that one checkpoint can hold it; if that was all, the input may go on."""
+        """Decide records of the former input until the checkpoint is full. When all of them are decided, fetching from
+        the input goes on."""
         async with aclosing(former.records()) as found:
             async for records in found:
                 await self._context.turns.through(self._deciding(former, records))
@@ -269,19 +276,19 @@ class Alerter(Work):
         for record in records:
             yield from self._moving.decide(kept(record), self._context.record_clock.newest)
             if not self.is_running:
-                return  # in the middle of it, perhaps
+                return  # perhaps not all of this record is done: it is not passed
             former.passed(record)
             yield
 
     def _has_room(self) -> bool:
-        """Whether the next checkpoint can hold more."""
+        """Whether the next checkpoint has room for more changed alerts."""
         return self.is_running and self.store.changes < ENDED_AT_A_TIME
 
     def _end_quiet(self) -> Iterator[None]:
         while self._has_room():
             quiet = self._quiet.over(self._context.clock.monotonic(), _ENDED_IN_A_TURN)
             for alert in quiet:
-                # Others have had their turn meanwhile: something may have been heard of it.
+                # Other code has run since the alert was found quiet: an event may have changed it.
                 if self.is_running and self.store.get(alert.dedup_key) is alert:
                     self.deeds.end_quiet(alert)
                 yield
@@ -298,7 +305,7 @@ class Alerter(Work):
     # checkpoints
 
     def cut(self) -> TaskCut | None:
-        """All that has changed since the last checkpoint; None if that is nothing, and the position is the same."""
+        """Everything that has changed since the last checkpoint; None if nothing has, and the position is the same."""
         orders, taken = self._inbox.positions, self._inbox.moves.positions
         place = self.task.place(orders)
         if self._context.whole is not None:
@@ -345,7 +352,7 @@ class Alerter(Work):
         )
 
     async def _committed(self, cut: Cut, written: RecordMetadata) -> None:
-        """The state holds this now: what had to wait for that may leave (design section 6.6)."""
+        """Kafka holds this cut now: let notifications leave that had to wait for it (design section 6.6)."""
         known = self.store.committed()
         assert self._rewriting is not None
         self._rewriting.wrote(written.offset, len(cut.changes) + 1)
@@ -355,7 +362,8 @@ class Alerter(Work):
         await self._let_resolves_leave(cut)
 
     async def _let_resolves_leave(self, cut: Cut) -> None:
-        """The state holds the intent now: what is still as it was in the cut may leave (design section 6.6)."""
+        """Let resolves leave whose intent Kafka holds now, of alerts that have not changed since the cut (design
+        section 6.6)."""
         await self._context.turns.through(self._leaving(cut))
 
     def _leaving(self, cut: Cut) -> Iterator[None]:
@@ -367,14 +375,15 @@ class Alerter(Work):
     # close
 
     async def withdraw(self, grace: float) -> None:
-        """Take no more feedback, and let nothing more leave; requests that are on the wire have ``grace`` seconds."""
+        """Take no more feedback and send nothing more; wait up to ``grace`` seconds for answers to requests on the
+        wire."""
         if self._context.feedback is not None:
             self._context.feedback.detach(self._inbox)
         await self._context.delivery.withdraw(self._outbox, grace)
 
     def closed(self) -> None:
-        """Let go of the alerts, bit by bit."""
-        # Not by the way: a million alerts freed at once take half a second.
+        """Free the memory of the alerts, in many small steps."""
+        # A million alerts freed at once would stop the event loop for half a second.
         self._context.turns.later(self.store.emptied())
         self._context.turns.later(self._outbox.emptied())
         self._context.turns.later(self.left_alone.emptied())

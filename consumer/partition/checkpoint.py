@@ -22,10 +22,11 @@ from state.store import Changed, Cut, Store
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where a task's checkpoints go, and with whom it shares the event loop while they are made.
+    """Where a task's checkpoints are written, and what their making needs.
 
-    ``feedback_topic`` is for what it hands over to other tasks: all of it to one of its partitions, so that it is read
-    in the order in which it was written.
+    ``feedback_topic`` takes the alerts and events that the task hands over to other tasks. It writes all of them to one
+    partition of that topic, so that they are read in the order in which they were written. ``turns`` shares the event
+    loop with other tasks.
     """
 
     producer: AIOKafkaProducer
@@ -39,7 +40,7 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a task knew at one moment; committed once, then thrown away.
+    """The changes of a task up to one moment, to be committed as one transaction.
 
     ``beside`` are the dedup keys whose own records cannot be read: their alerts are written beside those. ``moves`` are
     for other tasks, in their order (`consumer.homes.moving`).
@@ -52,12 +53,16 @@ class Checkpoint:
     moves: Sequence[Move] = ()
 
     async def commit(self, sink: Sink) -> RecordMetadata:
-        """Commit all of it, or raise as `commit_transaction` does. Returns where the first of its records is
-        that go into the state topic."""
+        """Commit all of it in one transaction. Returns where its first record in the state topic stands.
+
+        Raises:
+            Exception: what `commit_transaction` raises; nothing of it is committed then, unless the error is
+                `Unanswered`.
+        """
         return await commit_transaction(sink.producer, lambda: self._send(sink))
 
     async def _send(self, sink: Sink) -> RecordMetadata:
-        # First what can be refused: then nothing else has been sent for nothing.
+        # Dead letters go first: Kafka may refuse them for their size, and then nothing else was sent in vain.
         await sink.letterbox.post(sink.producer, self.dead_letters)
         feedback = len(await sink.producer.partitions_for(sink.feedback_topic)) if self.moves else 1
         sends = await send_batched(sink.producer, self._records(sink, sink.partition % feedback), sink.turns)
@@ -79,7 +84,8 @@ class Checkpoint:
 
 
 async def divided(store: Store, changed: Changed, turns: Turns) -> Cut:
-    """Say what is to be written of a cut of this store, in slices: the cut itself is synchronous, and this is not."""
+    """The records to write for a cut of this store, made in slices so that the event loop is not held up. (The cut
+    itself was made at one moment.)"""
     changes: list[tuple[str, Alert | None]] = []
     work = store.divide(changed)
     while done := await turns.take(work):
@@ -90,10 +96,8 @@ async def divided(store: Store, changed: Changed, turns: Turns) -> Cut:
 async def send_batched(
     producer: AIOKafkaProducer, records: Iterable[Outgoing], turns: Turns
 ) -> list[Awaitable[RecordMetadata]]:
-    """Make these records and hand them to the producer, in slices.
-
-    Each of what is returned is to be awaited before the commit.
-    """
+    """Encode these records and hand them to the producer, in slices. The caller must await everything that is returned
+    before it commits."""
     sends: list[Awaitable[RecordMetadata]] = []
     work = batched(records, producer.create_batch)
     while done := await turns.take(work):
@@ -107,6 +111,6 @@ async def _send(producer: AIOKafkaProducer, batch: Batch) -> Awaitable[RecordMet
             batch.records, batch.topic, partition=batch.partition
         )
     except AssertionError as error:
-        # aiokafka asserts that the topic has the partition; one that was made anew may have fewer.
+        # aiokafka asserts that the topic has the partition: a topic that was created anew may have fewer.
         raise UnknownTopicOrPartitionError(f"topic {batch.topic} has no partition {batch.partition}") from error
     return sending

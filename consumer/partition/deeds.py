@@ -1,4 +1,5 @@
-"""What a task does about what is decided: of the input, of other tasks, of operators, and by the passing of time."""
+"""Carries out decisions for a task: about records of its input, what other tasks hand over, what operators and
+providers say, and what is due by time."""
 
 import asyncio
 from collections import Counter
@@ -37,11 +38,11 @@ from state.store import Store
 from state.violation import Record
 
 _OUTCOME_OF_STAGE = {Stage.DECODE: "poison", Stage.STALE: "stale", Stage.DECIDE: "internal_error"}
-"""What an event came to that is dead-lettered without an alert."""
+"""The outcome to count for an event that became a dead letter without an alert."""
 
 
 class TaskDeeds:
-    """The deeds of one task: those that `consumer.homes.moving` and `consumer.alerting.inbox` ask for, and its own.
+    """Carries out the decisions of one task. `consumer.homes.moving` and `consumer.alerting.inbox` call it, too.
 
     It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
     (``recall``). ``has_decided_all_before`` says whether no former input is left.
@@ -59,7 +60,7 @@ class TaskDeeds:
         self._context = context
         self._store = store
         self._has_decided_all_before = has_decided_all_before
-        self._ignorant_since: float | None = None  # since when it was asked, and did not know all alerts
+        self._ignorant_since: float | None = None  # when `knows_all` began to be false; None while it is true
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
         self.moving = Moving(
@@ -104,29 +105,30 @@ class TaskDeeds:
 
     @property
     def is_running(self) -> bool:
-        """Whether the task decides."""
+        """Whether the task has restored its state, decides records, and is not closing."""
         return self._task.is_running
 
     # counted
 
     def tell_outcomes(self) -> None:
-        """Count what has become of events since this was asked for last."""
+        """Count in the metrics what became of events since the last call."""
         outcomes, self._outcomes = self._outcomes, Counter()
         self._counts.update(outcomes)
         for outcome, count in outcomes.items():
             self._context.metrics.events(outcome, count)
 
     def cut(self) -> Counter[str]:
-        """What has been done since the last checkpoint, which the next one tells."""
+        """Take the counts of what was done since the last checkpoint, for the log line of the next one."""
         counts, self._counts = self._counts, Counter()
         return counts
 
     # decisions
 
     def apply(self, decision: Decision) -> Iterator[None] | None:
-        """Do what was decided of a record of the input, and count it.
+        """Carry out the decision on a record of the input, and count it.
 
-        What takes long is returned, to be done in steps: others get their turn in between.
+        Work that takes long is returned as an iterator, which does it step by step; other tasks may run between two
+        steps.
         """
         counts = self._outcomes
         match decision:
@@ -157,7 +159,7 @@ class TaskDeeds:
         return None
 
     def ending(self, ended: Ended) -> Iterator[None]:
-        """End what a decision ends, in steps, of which there can be very many."""
+        """End every alert that the decision ends, step by step: one session can have very many."""
         self.moving.ended(ended.end)
         for dedup_key in ended.dedup_keys:
             if not self.is_running:
@@ -168,10 +170,10 @@ class TaskDeeds:
             yield
 
     def _is_meant(self, alert: Alert, end: End) -> bool:
-        """Whether the end is one of what the alert is about now.
+        """Whether the end applies to the alert as it is now.
 
-        Within one partition, what comes later is later. Where homes have moved it may not be: then an end ends nothing
-        that has occurred after it.
+        Within one partition a later record is a later event. An alert that came from another partition may have
+        occurred again after the end: then the end does not apply.
         """
         return self.moving.elsewhere is None or alert.last_seen < end.at
 
@@ -181,7 +183,7 @@ class TaskDeeds:
             self._outcomes["quiet"] += 1
 
     def forget(self, alert: Alert) -> None:
-        """Nothing has been heard of the alert for very long, and it owes nothing."""
+        """Drop an alert that owes nothing and of which nothing was heard for very long."""
         self._store.drop(alert.dedup_key)
         self._task.log.info("alert_forgotten", dedup_key=alert.dedup_key)
         self.outbox.ended(alert)
@@ -198,14 +200,14 @@ class TaskDeeds:
         return True
 
     def replayed(self, decision: Replayed) -> None:
-        """A dead letter was decided again, like an event (but it is none of the input's)."""
+        """Carry out the decision on a replayed dead letter, which does not count as an event of the input."""
         if isinstance(decision, BelongsElsewhere):
             self.moving.forward(decision.record, decision.home_key, is_replay=True)
         else:
             self._apply_beside(decision)
 
     def decided_beside(self, decision: DecidedHere) -> Iterator[None]:
-        """Something was decided like an event that is not of this partition's input: do it, in steps."""
+        """Carry out, step by step, the decision on a record that another task has forwarded."""
         if isinstance(decision, Ended):
             yield from self.ending(decision)
         else:
@@ -228,7 +230,7 @@ class TaskDeeds:
                 assert_never(decision)
 
     def undecidable_beside(self, record: Record, error: Exception) -> None:
-        """A record of another partition cannot be decided, by a fault of ours."""
+        """Dead-letter a forwarded record that a fault of this program makes undecidable."""
         self._task.waiting.take(self._context.pipeline.undecidable(record, error).dead_letter)
 
     def handed_over(self, alert: Alert) -> None:
@@ -236,7 +238,8 @@ class TaskDeeds:
         self._context.delivery.changed(self.outbox, alert.dedup_key)
 
     def taken_over(self, alert: Alert, before: Alert | None) -> None:
-        """The alert was handed over, and is in the store; ``before`` is what was known of it here."""
+        """Begin to send for an alert that another task has handed over, and that is in the store; ``before`` is what
+        this task had of it."""
         if alert.route is None and alert.owed is not None:
             self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
         self.urge()
@@ -248,31 +251,33 @@ class TaskDeeds:
         return self._context.delivery.is_busy(self.outbox, dedup_key)
 
     def urge(self) -> None:
-        """A checkpoint is to be written soon."""
+        """Ask for a checkpoint soon."""
         self._task.urgent.set()
 
     def homes_changed(self, *, are_others: bool) -> None:
-        """Whom one has to wait for is news; ``are_others``: and so is who speaks for which key."""
+        """Tell the outbox that the tasks changed for which it has to wait; ``are_others``: also which task owns which
+        key."""
         self.outbox.homes_changed(are_others=are_others)
 
     def has_decided_what_was_inherited(self) -> bool:
-        """Whether all that an earlier owner can have decided is decided again."""
+        """Whether every record is decided again that an earlier owner may have decided after its last checkpoint."""
         return self._has_decided_all_before() and self._task.position >= self._task.inherited_end
 
     # what operators say, and what is answered
 
     @property
     def elsewhere(self) -> Elsewhere | None:
-        """What it knows of other tasks; None while homes have never moved."""
+        """What is known of the tasks of other partitions; None while no key has ever moved to another partition."""
         return self.moving.elsewhere
 
     def has_room_for(self, replay: Replay) -> bool:
-        """Whether the replay's route takes more to owe."""
+        """Whether the route of the replayed event has room for one more owed trigger."""
         return self.outbox.has_room_for(replay, self._task.position)
 
     def commanded(self, command: Command) -> None:
-        """What an operator has resolved may come from another partition only now: no later than it was seen, for
-        whatever has occurred since may be another life of the key, or worse."""
+        """Remember that an operator has resolved the key, for an alert of it that another task may hand over later. It
+        is ended only if it has not occurred since the operator saw it: what occurred later may be a new problem, or a
+        worse one."""
         if command.kind is Kind.RESOLVE:
             at = max((one.last_seen for one in command.seen), default=command.at)
             self.moving.ended(End(command.dedup_key, at))
@@ -286,16 +291,16 @@ class TaskDeeds:
         self.outbox.owes(alert)
 
     def ended_by_feedback(self, dedup_key: str) -> None:
-        """An operator has said that the alert is over, of which nobody was told."""
+        """Drop an alert that ended by feedback, and stop sending for it."""
         alert = self._store.get(dedup_key)
         self._store.drop(dedup_key)
         if alert is not None:
             self.gone(alert)
 
     def knows_all(self) -> bool:
-        """Whether no alert can come any more that somebody may have heard of at the provider: what an earlier owner had
-        decided is decided again, and what another home had is handed over. What takes longer than
-        `LONGEST_WAIT_SECONDS` is not waited for: other feedback stands behind it."""
+        """Whether no alert can appear any more of which the provider may have been told: what an earlier owner had
+        decided is decided again, and what other partitions had is handed over. After `LONGEST_WAIT_SECONDS` this is
+        taken to be so, since other feedback waits."""
         now, since = self._context.clock.monotonic(), self.moving.awaits_since
         is_known = self.has_decided_what_was_inherited() and (since is None or now - since > LONGEST_WAIT_SECONDS)
         if is_known:
@@ -305,7 +310,8 @@ class TaskDeeds:
         return self._ignorant_since is None or now - self._ignorant_since > LONGEST_WAIT_SECONDS
 
     def told_event(self, alert: Alert) -> Record | None:
-        """The record of the event that the alert's provider was told last; None: the next checkpoint reads it."""
+        """The record of the event that the provider was told last about this alert. None: it is read before the next
+        checkpoint; ask again then."""
         record = self.recall.record(alert)
         if record is None:
             self.urge()
@@ -316,12 +322,12 @@ class TaskDeeds:
         self.recall.want(alert)
 
     def owes_again(self, alert: Alert) -> None:
-        """The provider has ended the alert's incident, and the alert owes its trigger again."""
+        """Have the trigger sent again: somebody ended the incident at the provider, and the problem goes on."""
         self.urge()
         self.outbox.owes(alert, is_new=True)
 
     def closed_at_provider(self, dedup_key: str) -> None:
-        """The provider has ended the alert, which leaves the store."""
+        """Drop the alert: its incident was ended at the provider."""
         self.outbox.closing(dedup_key)
         self.ended_by_feedback(dedup_key)
 

@@ -1,4 +1,5 @@
-"""The records of a task's state that this release cannot read: left as they are, counted, told (design section 17)."""
+"""The records of a task's state that this release cannot read: they are left in the topic as they are, counted, and
+logged (design section 17)."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,16 +10,17 @@ from state.partition_records import Unreadable
 from state.pieces import Pieces
 
 TOLD_OF_EACH = 10
-"""So many records of a partition are told one by one; a whole state of a later release is told by its number."""
+"""At most so many unreadable records of a partition are logged one by one; if there are more, their number is
+logged."""
 
 _SHOWN_KEY = 200
 
 
 class LeftAlone:
-    """What of one task's state cannot be read.
+    """The unreadable records of one task's state.
 
-    ``told`` are the records (by partition and offset) that somebody has been told of already: a task that is built
-    again tells them no second time.
+    ``told`` are the records (by partition and offset) that were logged before: a task that is built again does not log
+    them again.
     """
 
     def __init__(self, topic: str, partition: int, told: set[tuple[int, int]], log: FilteringBoundLogger) -> None:
@@ -28,15 +30,16 @@ class LeftAlone:
         self._log = log
         self._first: Unreadable | None = None
         self.count = 0
-        """How many records that is."""
+        """The number of unreadable records."""
         self.dedup_keys: Pieces[str, None] = Pieces()
-        """Their dedup keys: what comes of these is written beside them."""
+        """The dedup keys of the unreadable records. New alerts of these keys are written under another record key,
+        beside them."""
 
     def found(self, record: Unreadable) -> None:
-        """This one cannot be read."""
+        """Note and log a record that cannot be read."""
         self.count += 1
         self._first = self._first or record
-        with suppress(UnicodeDecodeError, AttributeError):  # of no text no event has the key
+        with suppress(UnicodeDecodeError, AttributeError):  # a key that is no text is the dedup key of no event
             self.dedup_keys[record.key.decode()] = None
         place = (self._partition, record.offset)
         if self.count <= TOLD_OF_EACH and place not in self._told:
@@ -50,20 +53,21 @@ class LeftAlone:
             )
 
     def tell_number(self) -> None:
-        """All have been found."""
+        """Log the number of unreadable records, now that all are known, if they were too many to be logged one by
+        one."""
         place = (self._partition, -1 - self.count)
         if self.count > TOLD_OF_EACH and place not in self._told:
             self._told.add(place)
             self._log.error("state_records_unreadable", topic=self._topic, count=self.count)
 
     def emptied(self) -> Iterator[None]:
-        """Forget the dedup keys bit by bit, once the task is over."""
+        """Free the dedup keys in small steps, once the task is over."""
         for _ in self.dedup_keys.taken():
             yield
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong, for people; None if nothing is."""
+        """A sentence about the unreadable records for `/readyz`; None if there are none."""
         if self._first is None:
             return None
         records = "1 record" if self.count == 1 else f"{self.count} records"

@@ -1,7 +1,9 @@
-"""One partition that this member owns: what is the same for every kind of task (design section 6).
+"""The task of one partition of a consumer group, whatever is done with its records (design section 6).
 
-Own, restore, run, checkpoint, close, in that order and once: any trouble ends a task, and another is then built from
-the first step. What a task does with its records, and what it commits, is its `Work`.
+A task goes through these steps once, in this order: own the partition, restore its state, decide records and write
+checkpoints, close. Any error ends the task, and `consumer.group.supervision` builds another one, which begins with the
+first step. What a task decides and commits is the part of its `Work`: there is one kind of work for a pipeline, which
+alerts, and one for a repartition stage, which forwards.
 """
 
 import asyncio
@@ -36,15 +38,16 @@ from state.anchors import Anchor
 from state.records import Position
 
 PROGRESS_SECONDS = 5.0
-"""How long mere progress may wait for its checkpoint (design section 6.4)."""
+"""Seconds after which a checkpoint is written although nothing but the position has changed (design section 6.4)."""
 
 SLICE = 256
-"""Records that are decided before others get a turn."""
+"""Records that are decided before the event loop may run something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerContext:
-    """What all tasks of one member share, of whatever kind. ``restores`` bounds how many are restored at a time."""
+    """What all tasks of one member of a group share, for every kind of work. ``restores`` bounds how many tasks restore
+    their state at the same time."""
 
     clients: KafkaClients
     proofs: Proofs
@@ -60,10 +63,10 @@ W = TypeVar("W", bound=Work)
 
 
 class OwnedPartition(Generic[W]):
-    """A task: the life of one partition with this member, in which ``work`` is done.
+    """A task: it owns one partition of the input as long as this member has it, and lets its ``work`` decide.
 
-    ``make_work`` is given the task itself: what the work does to it (pass over, pause, urge) is public. A checkpoint is
-    written every ``commit_interval`` seconds at most.
+    ``make_work`` is called with the task itself, whose public methods the work uses: it advances the position, pauses
+    fetching, asks for a checkpoint. At least ``commit_interval`` seconds lie between two checkpoints.
     """
 
     def __init__(
@@ -80,14 +83,14 @@ class OwnedPartition(Generic[W]):
         self.source = source
         self.position = 0
         self.committed: OffsetAndMetadata | None = None
-        """What the next proof is to commit; None until the task runs."""
+        """The offset that the next proof of ownership commits; None until the task is restored."""
         self.progress = progress
         self.inputs = Inputs()
-        """The partitions of which its checkpoints say how far they are decided."""
+        """How far each partition is decided that this task has read; its checkpoints hold that."""
         self.checkpointed: Position | None = None
-        """What the last checkpoint of this task has said; None: there has been none since it was restored."""
+        """The position in the last checkpoint that this task has committed; None if it has committed none yet."""
         self.urgent = asyncio.Event()
-        """Set: a checkpoint is to be written soon."""
+        """Set to have a checkpoint written soon, not only after `PROGRESS_SECONDS`."""
         self.log = log
         self._context = context
         self._group_id = group_id
@@ -114,69 +117,79 @@ class OwnedPartition(Generic[W]):
 
     @property
     def is_running(self) -> bool:
-        """Whether it is restored and decides."""
+        """Whether the task has restored its state, decides records, and is not closing."""
         return self._is_running and not self._closing.is_set()
 
     @property
     def contents(self) -> Mapping[str, int]:
-        """How much it has of what, for the log."""
+        """Counts for the log of what the task keeps in memory, by name (``alerts``, ``owed``)."""
         return self.work.contents
 
     @property
     def is_refused(self) -> bool:
-        """Whether Kafka will not take what is to be checkpointed, however it is written."""
+        """Whether Kafka refuses the checkpoint that is being written, although everything was tried to make it fit."""
         return self._transactions.are_refused
 
     @property
     def has_checkpointed(self) -> bool:
-        """Whether it has committed a checkpoint since it was restored."""
+        """Whether this task has committed a checkpoint."""
         return self.checkpointed is not None
 
     @property
     def notice(self) -> str | None:
-        """What somebody should know of this partition, although it goes on."""
+        """A sentence for `/readyz` about this partition, which goes on nevertheless; None if there is none."""
         return self._whereabouts.notice or self.work.notice
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether it waits to hear if its log is still the same."""
+        """Whether it decides nothing until it is known that the topic was not truncated or created anew."""
         return Pause.LOG in self.pauses
 
     @property
     def newest_anchor(self) -> Anchor | None:
-        """A decided record that its input must still have; None if there is none."""
+        """The newest record, of those that checkpoints remember, that the input must still have; None if there is
+        none."""
         return self._whereabouts.newest
 
     @property
     def is_paused(self) -> bool:
-        """Whether nothing is fetched, because too much waits to be written."""
+        """Whether fetching is paused because too many bytes wait in memory for a checkpoint."""
         return self.waiting.are_too_many
 
     @property
     def state_trouble(self) -> str | None:
-        """What is wrong with its state, while it goes on all the same; None if nothing is."""
+        """A sentence about records of its state that cannot be read, although the task goes on; None if all can be
+        read."""
         return self.work.trouble
 
     @property
     def state_log(self) -> StateLog | None:
-        """What it knows of the log of its state; None for a kind that would write nothing again."""
+        """The offsets of its state partition that it has read and written; None for work that cannot write its state
+        again."""
         return self.work.state_log
 
     def state_is_gone(self, beginning: int, high: int) -> None:
-        """Records of its state that it has read or written are missing; the partition has these bounds."""
+        """The state partition lacks records that this task has read or written: have the state written again.
+
+        ``beginning`` and ``high`` are its first offset and its high watermark now.
+        """
         self.work.state_is_gone(beginning, high)
 
     def tick(self) -> Iterator[None]:
-        """What the passing of time brings, once a second: done by going through what is returned, with others' turns in
-        between, and no further once the task closes."""
+        """Do what is due once a second. The iterator that is returned does it step by step; the caller may let other
+        tasks run between two steps, and stops when this task closes."""
         return self.work.tick()
 
     # own, restore, run
 
     async def run(self) -> None:
-        """Own, restore, and run until cancelled.
+        """Own the partition, restore its state, and write checkpoints until cancelled. After any error the task is
+        over.
 
-        Raises `NotOwner` if the group refuses the first proof, and whatever else goes wrong: the task is over then.
+        Raises:
+            NotOwner: the group refuses a proof of ownership.
+            StateRefused: the state topic holds nothing that this task can go on from.
+            KafkaError: Kafka does not answer as it should; also `OSError` and `TimeoutError`.
         """
         try:
             committed = await self._own()
@@ -198,20 +211,25 @@ class OwnedPartition(Generic[W]):
                 await self._transactions.close()
 
     async def _own(self) -> OffsetAndMetadata:
-        """Initialise the producer, then the first proof: the group's offset as it is (design section 6.1)."""
+        """Initialise the transactional producer, which fences that of an earlier owner; then prove ownership by
+        committing the group's offset as it is (design section 6.1). Returns that offset."""
         await self._transactions.begin()
         committed = await self.source.group_offset()
-        self._has_had_owners = committed is not None  # each begins with a commit
+        self._has_had_owners = committed is not None  # every owner begins by committing an offset
         if committed is None:
             committed = await self.source.start(self._context.clients)
         await self._context.proofs.prove({self.source.partition: committed})
         return committed
 
     async def go_on(self, committed: OffsetAndMetadata, inputs: Inputs, *, has_state: bool) -> Beginning:
-        """Find the position again, and what has become of the log (design section 17).
+        """Set the position from which records are decided, and find out whether the topic was truncated or created anew
+        (design section 17). The work calls this while it restores.
 
-        ``inputs`` are those of which the last checkpoint has said how far they are decided; ``has_state`` is whether
-        there was one. Raises KafkaError and TimeoutError.
+        ``inputs`` is how far the last checkpoint says that each input is decided; ``has_state`` is whether there was a
+        checkpoint.
+
+        Raises:
+            KafkaError: the group's offset or the log cannot be looked up; also `TimeoutError`.
         """
         self.inputs = inputs
         found = await self._whereabouts.find(
@@ -219,27 +237,29 @@ class OwnedPartition(Generic[W]):
         )
         self.passed(found.offset)
         if self._whereabouts.holds is not None and whose(self._whereabouts.holds) is not Whose.FIRST:
-            self.urgent.set()  # a checkpoint shall say soon what only the group's offset says yet
+            self.urgent.set()  # until the next checkpoint only the group's offset holds this position
         return found
 
     async def _go_on_with(self, committed: OffsetAndMetadata) -> None:
-        """Set what the next proof is to commit: never an offset that was ignored."""
+        """Set the offset that the next proof commits. An offset that somebody else set, and that is not obeyed, is
+        replaced."""
         holds = self._whereabouts.holds
         goes_on_with = holds or OffsetAndMetadata(self.work.provable(), COMMIT_METADATA)
         if holds not in (None, committed) or goes_on_with.offset < committed.offset:
-            # Before anything is decided: a crash must neither move where it begins nor leave what is ahead of that.
+            # Committed before anything is decided: after a crash the next owner must not begin elsewhere, and must not
+            # find an offset beyond what is decided.
             await self._context.proofs.prove({self.source.partition: goes_on_with})
         self.committed = goes_on_with
 
     def proved(self, committed: OffsetAndMetadata) -> None:
-        """The group has accepted this as its offset."""
+        """The group has accepted a proof of ownership with this offset."""
         self._whereabouts.proved(committed)
 
     # checkpoints
 
     async def _checkpoints(self) -> None:
         while True:
-            await set_within(self.urgent, PROGRESS_SECONDS)  # mere progress waits for so long
+            await set_within(self.urgent, PROGRESS_SECONDS)
             await self.work.prepare()
             await self._checkpoint()
             await asyncio.sleep(self._commit_interval)
@@ -251,9 +271,13 @@ class OwnedPartition(Generic[W]):
                 await self._commit()
 
     async def _commit(self) -> None:
-        """Commit what has changed, if anything has. Raises what `Transactions.run` does; the task is over then."""
+        """Write one checkpoint if anything has changed.
+
+        Raises:
+            Exception: what `Transactions.run` raises. The task is over then.
+        """
         self.urgent.clear()
-        # The cut: all of this at one moment, without an await between.
+        # The cut: no await may come between these lines, so that state and position are of the same moment.
         cut = self.work.cut()
         provable = self.work.provable()
         if cut is None:
@@ -269,8 +293,8 @@ class OwnedPartition(Generic[W]):
         await cut.committed(written)
 
     def place(self, feedback: Mapping[int, int] | None = None) -> Position:
-        """What a checkpoint of this moment says of how far this task has come; ``feedback`` is how far operators'
-        orders have been taken, by partition."""
+        """The position that a checkpoint written now holds. ``feedback`` is the next offset of each partition of the
+        feedback topic, whose commands this task has carried out so far."""
         last_proof = self.work.provable() if self._closing.is_set() else None
         place = self._whereabouts.place(self.position, feedback, last_proof=last_proof)
         return replace(place, group=self._group_id, hands=self.inputs.hands, inputs=self.inputs.others)
@@ -278,7 +302,8 @@ class OwnedPartition(Generic[W]):
     # decide
 
     async def decide(self, records: Sequence[FetchedRecord]) -> None:
-        """Decide these records in order; what is not decided when the task closes is left to the next owner."""
+        """Decide these records in order. Records that are not decided when the task closes are left to the next
+        owner."""
         self._context.record_clock.saw(records[-1].timestamp)
         for start in range(0, len(records), SLICE):
             if not self.is_running:
@@ -290,36 +315,39 @@ class OwnedPartition(Generic[W]):
             await asyncio.sleep(0)
 
     def advance(self, position: int) -> None:
-        """The consumer has passed over what is no record (transaction markers), and all that it gave is decided."""
+        """Move the position forward over offsets that hold no record (transaction markers): the consumer has passed
+        them, and every record that it returned is decided."""
         if self.is_running and position > self.position:
             self.passed(position)
 
     def passed(self, position: int) -> None:
-        """Everything below this position is decided."""
+        """Set the position: every record below it is decided."""
         self.position = position
         self.progress.decided(position, self._context.clock.monotonic())
 
     @property
     def inherited_end(self) -> int:
-        """An earlier owner has decided nothing at or beyond this offset."""
+        """The end of the input when this task took over: an earlier owner has decided no record at or beyond it."""
         return self._whereabouts.inherited_end
 
     def doubt(self) -> None:
-        """Its log may have become another one: nothing more is decided, and what was fetched is fetched again."""
+        """Stop fetching, and drop what was fetched: the topic may have been truncated or created anew. `trust` ends
+        this."""
         self.pauses.hold_back(Pause.LOG)
         self.source.seek(self.position)
 
     def trust(self) -> None:
-        """It is the same log."""
+        """Fetch again after `doubt`: the topic still holds the records that this task has decided."""
         self.pauses.let_go(Pause.LOG)
 
     # close
 
     async def drain(self, grace: float) -> None:
-        """Stop deciding and sending; wait up to ``grace`` seconds for the requests on the wire; last checkpoint.
+        """Close the task in order: stop deciding and sending, wait up to ``grace`` seconds for the answers to requests
+        on the wire, write a last checkpoint.
 
-        What was cut off is owed, and the next owner sends it. A checkpoint that fails is logged: the next owner
-        starts from the one before.
+        A notification without an answer stays owed, and the next owner sends it. If the last checkpoint fails, that is
+        logged, and the next owner starts from the checkpoint before.
         """
         if not self.is_running:
             return

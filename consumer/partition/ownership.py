@@ -1,7 +1,8 @@
-"""Proof of ownership: a commit of this member that the group has accepted (design sections 2 and 6).
+"""Proof of ownership: a commit of group offsets by this member that the group coordinator has accepted (design sections
+2 and 6).
 
-Only the consumer's own commit carries the group's generation. A fetch answer proves nothing, and a transaction only
-that nobody else has initialised the producer's id yet.
+Only the consumer's own commit carries the group's generation, which the coordinator checks. The answer to a fetch
+proves nothing, and a transaction proves only that no other producer with the same transactional id was initialised yet.
 """
 
 import asyncio
@@ -15,28 +16,31 @@ from consumer.clock import Clock
 
 
 class NotOwner(Exception):
-    """The group refused the proof, or took the partitions back meanwhile: this member owns nothing now.
+    """The coordinator refused the commit, or partitions were revoked meanwhile: this member owns no partition now.
 
-    Of this class itself: the group knows the member, but by another generation. The client has heard of it too, and
-    joins again.
+    Where this class itself is raised, the group knows the member by another generation. The client has heard that too,
+    and joins the group again.
     """
 
 
 class Revoked(NotOwner):
-    """A revocation has begun since the proof was begun: whoever handles that has taken care of the tasks."""
+    """A revocation began while the commit was under way. The rebalance callback closes the tasks, so there is nothing
+    else to do."""
 
 
 class UnknownMember(NotOwner):
-    """The group does not even know the member: its session had expired, or another one has taken its
-    ``group_instance_id``. The client joins again."""
+    """The group does not know this member: its session has expired, or another process has joined with the same
+    ``group_instance_id``. The client joins the group again."""
 
 
 class NotAssigned(NotOwner):
-    """The client says that the partitions are not this member's. It does not join again: it has to be built anew."""
+    """The client says that the partitions are not assigned to this member. It does not join again by itself: the member
+    has to be built anew."""
 
 
 class Proofs:
-    """The proofs of one member. A proof is fresh for half a session time-out from the moment it was *begun*."""
+    """The proofs of one member. A proof counts for half a session time-out, from the moment at which its commit was
+    *sent*."""
 
     def __init__(self, consumer: AIOKafkaConsumer, session_timeout: float, clock: Clock) -> None:
         self._consumer = consumer
@@ -47,25 +51,30 @@ class Proofs:
 
     @property
     def interval(self) -> float:
-        """Seconds between proofs: a third of the session time-out."""
+        """Seconds between two proofs: a third of the session time-out."""
         return self._session_timeout / 3
 
     @property
     def is_fresh(self) -> bool:
-        """Whether a request may leave: an accepted proof is young enough, and no revocation has begun since."""
+        """Whether ownership is valid, so that a request may be sent: a proof was accepted, is young enough, and no
+        revocation has begun since."""
         return self._proved_at is not None and self._clock.monotonic() - self._proved_at < self._session_timeout / 2
 
     def revoke(self) -> None:
-        """A revocation begins: no earlier proof counts, and none that is still unanswered will."""
+        """Make every proof invalid, as a revocation begins: those that were accepted, and those that have no answer
+        yet."""
         self._revocations += 1
         self._proved_at = None
 
     async def prove(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit these offsets as a member of the group; accepted, it is a fresh proof.
+        """Prove ownership: commit these offsets as a member of the group.
 
-        Raises `NotOwner` if the group refuses, `Revoked` if a revocation has begun meanwhile (the client sends its
-        current generation, so such a commit can pass for partitions that are gone); TimeoutError if the group does not
-        answer within a session time-out; KafkaError for anything else.
+        Raises:
+            NotOwner: the group refuses the commit.
+            Revoked: a revocation has begun meanwhile. (The client sends the generation that it has then, so such a
+                commit may be accepted for partitions that are gone.)
+            TimeoutError: the group does not answer within a session time-out.
+            KafkaError: anything else.
         """
         begun, revocations = self._clock.monotonic(), self._revocations
         try:
@@ -78,7 +87,13 @@ class Proofs:
         self._proved_at = max(begun, self._proved_at or begun)
 
     async def conclude(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit these offsets as a member that is about to give its partitions back. Raises as `prove` does."""
+        """Commit these offsets for the last time, before the partitions are given back. It makes no proof valid.
+
+        Raises:
+            NotOwner: the group refuses the commit.
+            TimeoutError: the group does not answer within a session time-out.
+            KafkaError: anything else.
+        """
         try:
             async with asyncio.timeout(self._session_timeout):
                 await self._consumer.commit(dict(offsets))

@@ -1,4 +1,4 @@
-"""Why nothing is fetched of a partition for now."""
+"""Pausing a partition: no records are fetched from it for as long as there is a reason."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -7,22 +7,23 @@ from consumer.input.partition_input import PartitionInput
 
 
 class Pause(Enum):
-    """A reason to fetch nothing."""
+    """A reason to pause a partition."""
 
     LOG = "log"
-    """Whether it is still the same log is to be seen before more is decided: a moment."""
+    """It has to be checked first whether the topic was truncated or created anew. This takes a moment."""
     UNWRITTEN = "unwritten"
-    """Too much waits for a checkpoint, so somebody has to do something about what keeps Kafka from taking it."""
+    """Too many bytes wait in memory for a checkpoint, which Kafka does not take. Somebody has to mend that."""
     FORWARDS = "forwards"
-    """So much is to be forwarded that the next checkpoint comes first: a moment."""
+    """Too many records wait to be forwarded: the next checkpoint has to write them first. This takes a moment."""
     FORMER_INPUT = "former input"
-    """What a repartition stage had forwarded when it went is decided first."""
+    """A repartition stage was removed from the configuration: what it had forwarded is decided before anything else."""
 
 
 class Pauses:
-    """The reasons of one task. There can be several at a time, each of which is let go by itself.
+    """The reasons why one task's partition is paused. There may be several at a time; fetching goes on when the last is
+    gone.
 
-    ``is_running`` says whether the task decides: one that does not is not to be given anything.
+    ``is_running`` says whether the task decides: the partition of one that does not is not resumed.
     """
 
     def __init__(self, source: PartitionInput, is_running: Callable[[], bool]) -> None:
@@ -34,18 +35,18 @@ class Pauses:
         return reason in self._reasons
 
     def begin(self) -> None:
-        """The task has begun to fetch: what has held it back until now goes on to do so."""
+        """Pause the partition if there is a reason already, now that the task may fetch."""
         if self._reasons:
             self._source.pause()
 
     def hold_back(self, reason: Pause) -> None:
-        """Fetch nothing for now."""
+        """Pause the partition for this reason."""
         if not self._reasons:
             self._source.pause()
         self._reasons.add(reason)
 
     def let_go(self, reason: Pause) -> None:
-        """For this reason it may go on."""
+        """Remove this reason; resume the partition if it was the last one."""
         if reason in self._reasons:
             self._reasons.remove(reason)
             if not self._reasons and self._is_running():

@@ -1,4 +1,5 @@
-"""What an alerting task goes on from: its last checkpoint, in the log as it is now (design sections 6.2, 17)."""
+"""Restoring a pipeline's task: its last checkpoint is read, and fitted to the configuration and the topics as they are
+now (design sections 6.2, 17)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ from state.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inherited:
-    """What was found beside what is in the store, the homes and the inbox now.
+    """What a restored task has besides its store, its inbox and its knowledge of where keys belong.
 
-    ``owing`` are the dedup keys of alerts that owe something; ``written_at`` is when the last checkpoint was written,
-    in seconds since the epoch by the clock of its owner (None: there was none). ``former`` is the input before that is
-    not decided to its end yet, ``foreign_counts`` are the counts of records that are left alone.
+    ``owing`` are the dedup keys of alerts that owe a notification. ``written_at`` is when the last checkpoint was
+    written, in seconds since the epoch by the clock of its owner (None: there was none). ``former`` is the input of a
+    repartition stage that is gone, if it is not decided to its end yet. ``foreign_counts`` are the counters of alerts
+    whose records cannot be read.
     """
 
     state_log: StateLog
@@ -44,7 +46,7 @@ class Inherited:
 
 
 class Restoration:
-    """Restores one task: once, and then it is thrown away."""
+    """Restores one task. It is used once."""
 
     def __init__(
         self,
@@ -68,7 +70,12 @@ class Restoration:
         self._former: FormerInput | None = None
 
     async def run(self, committed: OffsetAndMetadata) -> Inherited:
-        """Read back alerts and position, and fill the store. Raises as `Work.restore` does."""
+        """Read alerts and position, and fill the store.
+
+        Raises:
+            StateRefused: nobody can go on from what the checkpoint holds.
+            KafkaError: Kafka does not answer as it should; also `TimeoutError`.
+        """
         task, context = self._task, self._context
         topic, partition = context.pipeline.state_topic, task.source.partition
         found = await restore(context.clients, topic, partition.partition, task.log)
@@ -89,8 +96,8 @@ class Restoration:
         )
 
     async def _find_inputs(self, committed: OffsetAndMetadata, own: Position | None) -> Inputs:
-        """Where to go on in the input, which a repartition stage may have had until now; what that has forwarded is
-        decided first."""
+        """Where to go on in the input. If a repartition stage stood before this task until now, what the stage had
+        forwarded is decided first."""
         stage, partition = self._context.former_stage, self._task.source.partition
         if stage is None:
             return inputs_of(partition, own)
@@ -102,10 +109,10 @@ class Restoration:
         return inputs
 
     async def _find_homes(self, committed: OffsetAndMetadata, checkpointed: Position | None) -> None:
-        """Where keys have their homes, and from where on feedback is taken.
+        """Find out which partition the keys belong to, and from which offset feedback is taken.
 
-        A partition that nobody has decided yet may have been added: what others have handed over to it is found from
-        the beginning of the feedback topic on. Orders that are there already are none for it.
+        A partition that nobody has decided yet may have been added to the topic: what other tasks have handed over to
+        it is read from the beginning of the feedback topic. Commands that are there already are not carried out.
         """
         orders: Mapping[int, int] | None = None if checkpointed is None else checkpointed.feedback
         taken = orders
@@ -132,7 +139,11 @@ class Restoration:
             self._moving.go_on(partitions)
 
     def _held(self, homes: Mapping[str, Any], orders: Mapping[int, int]) -> Mapping[int, int]:
-        """Take what the checkpoint held of homes; how far records about them have been taken."""
+        """Take over what the checkpoint held about where keys belong; returns how far records about that were read.
+
+        Raises:
+            StateRefused: it cannot be read.
+        """
         try:
             return self._moving.restore(homes, orders)
         except CorruptState as error:
@@ -140,8 +151,8 @@ class Restoration:
             raise StateRefused(f"topic {topic}, partition {partition}: {error}") from error
 
     async def _ask_the_time(self, found: Restored) -> None:
-        """What the last checkpoint says of the time and, where events can be too old, the newest record of the input:
-        beside one that is read in a backlog every event of it is young."""
+        """Tell the record clock when the last checkpoint was written and, where events can be too old, when the newest
+        record of the input was. Without the latter every event of a backlog would look young."""
         times = [found.written_at]
         if self._context.pipeline.max_event_age is not None:
             times.append(await self._task.source.newest_time(self._context.clients))
@@ -150,7 +161,7 @@ class Restoration:
                 self._context.record_clock.saw(int(time * 1000))
 
     async def _fill(self, found: Restored) -> None:
-        """Fill the store, and note which alerts owe something; others get their turn meanwhile."""
+        """Fill the store, and note which alerts owe a notification; other tasks may run meanwhile."""
         now = self._context.clock.moment()
         placing = self._placing
         reunited: list[str] = []
@@ -189,7 +200,8 @@ class Restoration:
         return self._store.get(dedup_key) is not None
 
     async def _hold_nothing_of_other_logs(self, begins: Beginning, *, is_of_other_input: bool) -> None:
-        """The offsets of what is owed are of one log: beyond where this one is another they say nothing of it."""
+        """Let the group's offset pass events that are still owed, if their offsets are of a log that is gone: they say
+        nothing about the log of today."""
         if is_of_other_input or begins.log is not Log.SAME:
             known = begins.offset if begins.log is Log.TRUNCATED and not is_of_other_input else 0
             await self._context.turns.through(self._let_offsets_go(known))

@@ -15,29 +15,34 @@ from state.partition_records import Found, StateRecords
 from state.records import CorruptState, Position, decode_counts, decode_position
 
 TELL_RECORDS = 100_000
-"""How many records are read between two lines about the progress."""
+"""Records that are read between two log lines about the progress."""
 
 SILENT_SECONDS = 30.0
-"""A state partition that gives nothing for so long does not answer. Its task gives up its place among those that are
-restored, and tries again later."""
+"""Seconds after which a state partition that gives no record counts as not answering. Its task then fails, which frees
+its place among the tasks that restore, and is built again later."""
 
 READ_RECORDS = 1000
-"""At a time: four partitions that are restored at once give others a turn every 20 ms."""
+"""Records that are fetched at a time. With four partitions being restored at once, the event loop is free again after
+20 ms at most."""
 
 
 class StateRefused(Exception):
-    """A task cannot go on from what its state topic holds, whoever tries: topic, partition and reason are named."""
+    """No task can go on from what the state topic holds. The text names topic, partition and reason."""
 
 
 def unreadable(checkpoint: str, error: CorruptState) -> StateRefused:
-    """What is to be raised for a ``checkpoint``, named by its place, that cannot be read."""
+    """The error for a checkpoint that cannot be read; ``checkpoint`` says where it stands."""
     return StateRefused(
         f"{checkpoint} cannot be read, so a later release has written it, or somebody else: run that release ({error})"
     )
 
 
 def accept(checkpointed: Position | None, group_id: str, topic: str) -> None:
-    """Raises `StateRefused` for a checkpoint of another group: its alerts are not this one's to resolve."""
+    """Refuse a checkpoint that another group has written: its alerts are not this group's to resolve.
+
+    Raises:
+        StateRefused: it is of another group.
+    """
     if checkpointed is not None and (problem := foreign_group(checkpointed, group_id, topic)) is not None:
         raise StateRefused(problem)
 
@@ -46,11 +51,11 @@ def accept(checkpointed: Position | None, group_id: str, topic: str) -> None:
 class Restored:
     """What the last checkpoint held: the alerts, and the position (None: there has been no checkpoint).
 
-    What was found can be gone through once: each is decoded when its turn comes, and its record is forgotten, so that
-    there are never all alerts and all records in memory. ``counts`` are those that the checkpoint held of alerts with
-    older records; the alerts have them already.
-    ``written_at`` is when that was written, in seconds since the epoch by the clock of its owner; None if nothing was.
-    ``beginning`` and ``end`` are the bounds of the partition.
+    ``found`` can be gone through once: each alert is decoded when its turn comes, and its record is freed then, so that
+    alerts and records are never all in memory together. ``counts`` are the counters that the checkpoint held of alerts
+    with older records; the alerts in ``found`` have them already. ``written_at`` is when the checkpoint was written, in
+    seconds since the epoch by the clock of its owner; None if there is none. ``beginning`` and ``end`` are the bounds
+    of the state partition.
     """
 
     found: Iterable[Found]
@@ -64,9 +69,13 @@ class Restored:
 async def restore(clients: KafkaClients, topic: str, partition: int, log: FilteringBoundLogger) -> Restored:
     """Read a state partition from its beginning to its end.
 
-    To be called after the task's producer was initialised: no transaction of an owner is open then, and the end is the
-    real one. Raises `StateRefused` if the checkpoint cannot be read, TimeoutError if the partition does not answer or
-    its end is hidden, and what the consumer raises.
+    Call it after the task's producer was initialised: then no earlier owner has an open transaction, and the end that
+    is found is the real one.
+
+    Raises:
+        StateRefused: the checkpoint cannot be read.
+        TimeoutError: the partition does not answer, or another producer's open transaction hides its end.
+        KafkaError: what the consumer raises.
     """
     async with started(clients.reader()) as reader:
         records, beginning, end = await _read(clients, reader, TopicPartition(topic, partition), log)
@@ -109,7 +118,7 @@ async def _read(
         if position - told >= TELL_RECORDS:
             told = position
             log.info("partition_restoring", done=position - beginning, of=end - beginning)
-        await asyncio.sleep(0)  # what was fetched already is given out without a wait
+        await asyncio.sleep(0)  # `getmany` does not wait while fetched records are left
     return records, beginning, end
 
 

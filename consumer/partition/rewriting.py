@@ -1,4 +1,5 @@
-"""A state that is gone is written again: a task that runs knows all of its alerts (design section 17)."""
+"""Writing the state of a task again after its records were lost from the topic: a running task has all of its alerts in
+memory (design section 17)."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +11,8 @@ from state.store import Store
 
 
 class Rewriting:
-    """The state of one task in its topic, of which ``log`` is known. ``urge`` asks for a checkpoint soon."""
+    """Writes the state of one task again if it is gone. ``state_log`` holds the offsets of its partition; ``urge`` asks
+    for a checkpoint soon."""
 
     def __init__(
         self,
@@ -29,21 +31,22 @@ class Rewriting:
         self._log = log
         self._left: Iterator[None] | None = None
         self.has_written_nothing = False
-        """Whether the state is gone, and nothing has been written since: also without an alert there is the position
+        """Whether the state is gone and no checkpoint was written since. Even a task without alerts then has a position
         to write."""
 
     @property
     def is_at_work(self) -> bool:
-        """Whether there is more to write again."""
+        """Whether some alerts are still to be written again."""
         return self._left is not None
 
     def is_gone(self, beginning: int, high: int) -> None:
-        """Records are missing, in a partition with these bounds: all alerts are written again."""
+        """Have all alerts written again: records are missing. The partition has these bounds now."""
         self.state_log.begins_anew(beginning, high)
         self._begin("records are missing", high)
 
     def wrote(self, offset: int, records: int) -> None:
-        """A checkpoint of so many records begins at this offset."""
+        """Note where a checkpoint was written. If its offset shows that the topic was created anew, all alerts are
+        written again."""
         self.has_written_nothing = False
         if not self.state_log.wrote(offset, records):
             self._begin("it takes records before those that were written", offset)
@@ -62,11 +65,12 @@ class Rewriting:
         self._urge()
 
     def write(self, has_room: Callable[[], bool]) -> Iterator[None]:
-        """Have the next checkpoint hold more of it, as long as that ``has_room``."""
+        """Mark more alerts as changed, step by step and as long as the checkpoint ``has_room``, so that it writes them
+        again."""
         left = self._left
         while left is not None and has_room():
             if next(left, left) is left:
-                if self._left is left:  # it has not gone once more meanwhile
+                if self._left is left:  # the state was not lost once more meanwhile
                     self._left = None
                 return
             yield

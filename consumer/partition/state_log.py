@@ -1,15 +1,15 @@
-"""Whether what a task has written of its state is still there: topics are emptied, deleted and made anew
-(design section 17).
+"""The offsets of a task's state partition, by which it is noticed that the topic was emptied, or deleted and created
+anew (design section 17).
 
-A task that runs knows all of its alerts. So when their records are gone, they are only to be written again; a task that
-was built anew instead would have forgotten them.
+A running task has all of its alerts in memory, so lost records are only written again. A task that is built anew would
+restore nothing, and would have forgotten its alerts.
 """
 
 
 class StateLog:
-    """The state partition of one running task, by its offsets.
+    """What one running task knows of its state partition.
 
-    ``beginning`` and ``end`` are its bounds when it was read back.
+    ``beginning`` and ``end`` are the bounds that the partition had when the task restored its state.
     """
 
     def __init__(self, beginning: int, end: int) -> None:
@@ -18,12 +18,14 @@ class StateLog:
 
     @property
     def last(self) -> int:
-        """The last offset that was read or written."""
+        """The last offset that this task has read or written."""
         return self._last
 
     def wrote(self, offset: int, records: int) -> bool:
-        """A checkpoint of so many records begins at this offset. Whether all of them are behind what was read or
-        written before, or this is another log. (-1: the broker did not say where.)"""
+        """Note that a checkpoint of so many records was written at this offset (-1: the broker did not say where).
+
+        Returns whether all of them stand behind what was read or written before; if not, this is another log.
+        """
         if offset < 0:
             return True
         is_behind, self._last = offset > self._last, offset + records - 1
@@ -32,12 +34,13 @@ class StateLog:
         return is_behind
 
     def misses(self, beginning: int, high: int, last: int) -> bool:
-        """Whether records are not in these bounds (any more); ``last`` is `last` before they were asked for.
+        """Whether a partition with these bounds lacks records of this task. ``last`` is what `last` was before the
+        bounds were asked for.
 
-        Right after a commit a broker can still give an old end: only what it goes on saying is so.
+        Right after a commit a broker can still report an old end: believe only what it says repeatedly.
         """
         return beginning > self._beginning or high <= last
 
     def begins_anew(self, beginning: int, high: int) -> None:
-        """What is in these bounds is what there is; the task writes everything again."""
+        """Take these bounds as those of a new log, to which the task writes everything again."""
         self._beginning, self._last = beginning, high - 1

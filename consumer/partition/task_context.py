@@ -18,27 +18,30 @@ from state.violation import Violation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskContext(OwnerContext):
-    """That, beside what the tasks of any member share."""
+    """What the tasks of one member of a pipeline's group share, besides what is in `OwnerContext`."""
 
     pipeline: Pipeline
     delivery: Delivery
     quiescent_seconds: float
     feedback: FeedbackReader | None = None
-    """None: this member takes no feedback."""
+    """Reads the feedback topic; None: this member takes no feedback."""
     stage_progress: Before | None = None
-    """None: no repartition stage stands before these tasks."""
+    """How far the repartition stage before these tasks has come; None: there is no stage."""
     key_watch: KeyWatch | None = None
-    """None: nobody asks how the records are keyed."""
+    """Counts records that are keyed otherwise than ``kafka.event_key`` says; None: they are not counted."""
     whole: WholeInput | None = None
-    """None: nobody asks how many partitions there are, and homes never move."""
+    """How far all partitions of the input are decided; None: the number of partitions is not watched, and alerts never
+    move to another partition."""
     partitioner: Partitioner | None = None
-    """How producers choose a partition; None: that is found out."""
+    """How producers choose the partition of a key; None: it is found out from the records."""
     tell_change: Callable[[Violation, int], None] | None = None
-    """Takes an allowed event that is told as a change, with the bytes of its record; None: none is."""
+    """Called with each allowed event that is sent as a change event, and the size of its record in bytes; None: none is
+    sent."""
     former_stage: StageBefore | None = None
-    """The repartition stage that there may have been; None: there is one now, or nobody asks."""
+    """The repartition stage that an earlier configuration may have had; None: there is one now, or it is not looked
+    for."""
     feedback_topic: str = ""
     read_records: ReadRecords | None = None
     """How events are read back; None: by a client."""
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
-    """Which records of the state somebody has been told of already (`LeftAlone`)."""
+    """The unreadable records of the state that were logged before (`LeftAlone`)."""

@@ -1,4 +1,5 @@
-"""The cut of an alerting task: what it knew at one moment (design section 6.4)."""
+"""The cut of a pipeline's task: what it had changed at one moment, to be written by one checkpoint (design section
+6.4)."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
@@ -18,13 +19,13 @@ from state.store import Changed, Cut, Store
 
 @dataclass(slots=True, kw_only=True)
 class TaskCut:
-    """What has changed of one task, and how far it is decided.
+    """The changes of one task since its last checkpoint, and its position.
 
-    What is to be written of the alerts of ``store`` that have ``changed`` takes long to say, so that is said when it is
-    committed. ``foreign`` are the counts of records that are left alone, ``beside`` the keys of these. ``counts`` says
-    what has been done since the last checkpoint, and ``owed`` how many triggers were owed.
+    The records of the ``changed`` alerts of ``store`` are made when the cut is committed, as that takes long.
+    ``foreign`` are counters of alerts whose records cannot be read, and ``beside`` the dedup keys of these. ``counts``
+    says what was done since the last checkpoint, ``owed`` how many triggers were owed at this moment.
 
-    It is committed by what ``sink`` makes of a producer; ``then`` is done once the state holds what is given to it.
+    ``sink`` makes of a producer where the checkpoint is written; ``then`` is called once it is committed.
     """
 
     store: Store
@@ -43,7 +44,7 @@ class TaskCut:
 
     @property
     def facts(self) -> Mapping[str, int]:
-        """How much of what was committed."""
+        """Figures of the checkpoint, for the log."""
         return {
             "notified": self.counts["notified"],
             "suppressed": self.counts["suppressed"] + self.counts["counted"],
@@ -53,7 +54,7 @@ class TaskCut:
         }
 
     async def commit(self, producer: AIOKafkaProducer) -> RecordMetadata:
-        """Commit what was cut; the very same once more, if that has failed."""
+        """Commit the cut. Called again after a failure, it commits exactly the same."""
         if self._checkpoint is None:
             cut = await divided(self.store, self.changed, self.turns)
             if self.foreign:
@@ -62,7 +63,7 @@ class TaskCut:
         return await self._checkpoint.commit(self.sink(producer))
 
     async def committed(self, written: RecordMetadata) -> None:
-        """The state holds it now."""
+        """The cut is committed: do what had to wait for that."""
         await self.then(self._written, written)
 
     @property

@@ -1,4 +1,4 @@
-"""The transactions of one task, each of which is tried until Kafka has taken it (design section 6.8)."""
+"""The transactions of one task. Each is tried again until Kafka has taken it (design section 6.8)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,25 +16,27 @@ from consumer.partition.ownership import Proofs
 from consumer.waiting import set_within, unless_set
 
 INIT_TIMEOUT_SECONDS = 30.0
-"""For the initialisation of the producer, which waits for an open transaction of the one before to be ended."""
+"""Seconds for the initialisation of a producer: it waits until an open transaction of the producer before it is
+ended."""
 
 LEAST_BATCH_BYTES = 16 * 1024
-"""A topic that does not take batches of this size does not take a record."""
+"""Batches are never made smaller than this: a topic that refuses them would refuse single records too."""
 
 MENDS = 30
-"""So often in a row a refused transaction is written otherwise at once; halving gets from any size to the least."""
+"""How many times in a row a refused transaction is changed and tried again at once. Halving the batch size so often
+gets from any size to the smallest."""
 
 REFUSED_SECONDS = (1.0, 30.0)
-"""The first wait, and the longest, before what nobody here can mend is tried again."""
+"""The first and the longest wait before a transaction is tried again that this program cannot change to make it fit."""
 
 Commit = Callable[[AIOKafkaProducer], Awaitable[RecordMetadata]]
-"""Commits one transaction by this producer, and returns where a record of it is."""
+"""Commits one transaction with this producer, and returns where one of its records stands."""
 
 
 class Transactions:
-    """The transactional producer of the task of ``partition``, and another in its place after any error.
+    """The transactional producer of the task of ``partition``; after any error another one takes its place.
 
-    ``closing`` is set when the task is to close: what has not been taken then is left to the next owner.
+    ``closing`` is set when the task closes: a transaction that Kafka has not taken by then is left to the next owner.
     """
 
     def __init__(
@@ -61,20 +63,21 @@ class Transactions:
 
     @property
     def are_refused(self) -> bool:
-        """Whether Kafka will not take the transaction that is tried, however it is written."""
+        """Whether Kafka refuses the present transaction although everything was tried to make it fit."""
         return self._refusals > MENDS
 
     async def begin(self) -> None:
-        """Make and initialise the producer: it fences that of an earlier owner, and ends its transaction."""
+        """Make and initialise the producer. This fences the producer of an earlier owner, and aborts its open
+        transaction."""
         self._producer = producer = self._clients.transactional(self._id, batch_bytes=self._batch_bytes)
         async with asyncio.timeout(INIT_TIMEOUT_SECONDS):
             await start_producer(producer)
 
     async def _begin_anew(self, owned: OffsetAndMetadata) -> None:
-        """Another producer in the place of one that is broken, then a proof: what it writes is an owner's.
+        """Replace a broken producer, and prove ownership before the new one writes anything.
 
-        Its initialisation ends the transaction that was open, and fences whoever has initialised since. If that was
-        a new owner, the proof is refused, and this task is over.
+        The initialisation aborts the transaction that was open, and fences every producer that was initialised since.
+        If one of these belonged to a new owner, the proof is refused, and this task is over.
         """
         await self.close()
         await self.begin()
@@ -87,15 +90,22 @@ class Transactions:
             await close_producer(producer)
 
     async def run(self, commit: Commit, owned: OffsetAndMetadata) -> RecordMetadata:
-        """Let ``commit`` commit one transaction; until it has, again and again. Returns where a record of it is.
+        """Have ``commit`` commit one transaction, and repeat that until Kafka has taken it. Returns where one of its
+        records stands.
 
-        What a failed one was to hold is still known, so the task need not be built again: that would send all that was
-        accepted since the last checkpoint once more, each time. What can be written otherwise is, at once. Where
-        that does not help, the task goes on deciding and sending, and tries again, until somebody has mended what
-        keeps Kafka from taking it. A commit without an answer may have come about, so that is looked up first.
+        The content of a failed transaction is still in memory, so the task is not built again: a new task would send
+        everything once more that was accepted since the last checkpoint. What can be changed to make the transaction
+        fit is changed, and it is tried again at once. Otherwise the task goes on deciding and sending, and the
+        transaction is tried again until somebody has mended what keeps Kafka from taking it. A commit without an answer
+        may have succeeded, so that is looked up first.
 
-        ``owned`` is what a proof commits meanwhile. Raises `Refused` or `Unanswered` if the task closes meanwhile, or
-        if nobody can look it up; `NotOwner`; and what is no failure of Kafka as it is.
+        ``owned`` is the offset that a proof of ownership commits meanwhile.
+
+        Raises:
+            Refused: Kafka refused it, and the task closes.
+            Unanswered: a commit has no answer, and the task closes, or it cannot be looked up.
+            NotOwner: the group refuses a proof of ownership.
+            Exception: an error that is no failure of Kafka, as ``commit`` raised it.
         """
         while True:
             assert self._producer is not None
@@ -105,7 +115,7 @@ class Transactions:
             except (Refused, Unanswered) as error:
                 failed = error
             if self._closing.is_set() or (isinstance(failed, Unanswered) and not failed.is_traceable):
-                raise failed  # the next task decides it again
+                raise failed  # the next task decides these records again
             wait = self._wait_after(failed)
             if await self._has_come_about(failed, owned):
                 assert isinstance(failed, Unanswered)
@@ -119,9 +129,11 @@ class Transactions:
         return written
 
     async def _has_come_about(self, failed: Refused | Unanswered, owned: OffsetAndMetadata) -> bool:
-        """Take another producer in the place of the broken one; whether the transaction is committed after all.
+        """Replace the broken producer; returns whether the failed transaction was committed after all.
 
-        Raises ``failed`` if the task closes meanwhile, and `NotOwner`.
+        Raises:
+            Refused: the task closes meanwhile; also `Unanswered`.
+            NotOwner: the group refuses a proof of ownership.
         """
         while True:
             try:
@@ -140,7 +152,7 @@ class Transactions:
         return isinstance(failed, Unanswered) and await is_committed(self._clients, failed.record, self._log)
 
     def _wait_after(self, failed: Refused | Unanswered) -> float:
-        """Seconds to wait before it is tried again: none if it will be written otherwise."""
+        """Seconds to wait before the transaction is tried again; 0 if it was changed to make it fit."""
         if isinstance(failed, Refused) and self._is_mended(failed) and self._refusals < MENDS:
             self._refusals += 1
             self._log.warning("checkpoint_refused", error=str(failed), again_in=0)
@@ -152,7 +164,7 @@ class Transactions:
 
     def _is_mended(self, refused: Refused) -> bool:
         is_mended = refused.is_mended
-        # What is mended already was the timestamp of another: this host's clock is not refused by that.
+        # If it is mended already, the refused timestamp was another record's, not one of this host's clock.
         if not is_mended and isinstance(refused.error, InvalidTimestampError) and self._record_clock.refused():
             is_mended = True
             self._log.error("clock_refused", error="a broker finds this host's clock to be more than an hour ahead")
@@ -162,7 +174,7 @@ class Transactions:
         return is_mended
 
     def _longer_wait(self) -> float:
-        """What can only be waited for has gone wrong once more: for how long, in seconds."""
+        """Count a failure that only waiting can mend; returns the seconds to wait, which grow with each failure."""
         self._refusals = max(MENDS, self._refusals) + 1
         first, longest = REFUSED_SECONDS
         return min(longest, first * 2.0 ** min(10, self._refusals - MENDS - 1))

@@ -12,7 +12,7 @@ MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Of dead letters, and of what is forwarded, that wait for a checkpoint, before the partition is paused."""
 
 WAITING_RECORD_BYTES = 1024
-"""What each of these takes besides its record, which may be empty."""
+"""Bytes that each of them takes in memory besides its record, which may be empty."""
 
 
 class WaitingRecords:
@@ -29,16 +29,16 @@ class WaitingRecords:
         self._bytes = 0
 
     def __bool__(self) -> bool:
-        """Whether there are dead letters."""
+        """Whether dead letters wait."""
         return bool(self._dead_letters)
 
     @property
     def are_too_many(self) -> bool:
-        """Whether nothing is fetched because of them."""
+        """Whether the partition is paused because too many bytes wait."""
         return Pause.UNWRITTEN in self._pauses
 
     def take(self, dead_letter: DeadLetter) -> None:
-        """The next checkpoint will hold it."""
+        """Have the next checkpoint write this dead letter; it is counted and logged now."""
         self._dead_letters.append(dead_letter)
         self.grow(dead_letter.record.size, "dead letters wait")
         self._metrics.dead_letter(dead_letter.stage, dead_letter.error_class)
@@ -61,11 +61,12 @@ class WaitingRecords:
             self._pauses.hold_back(Pause.UNWRITTEN)
 
     def cut(self) -> tuple[DeadLetter, ...]:
-        """The dead letters of this moment, for a checkpoint."""
+        """Take out all dead letters, for the checkpoint that is being cut."""
         dead_letters, self._dead_letters = tuple(self._dead_letters), []
         return dead_letters
 
     def committed(self) -> None:
-        """The checkpoint is committed: only what has come since still waits."""
+        """The checkpoint was committed: only dead letters that came after its cut still wait, and the partition is
+        resumed."""
         self._bytes = sum(letter.record.size + WAITING_RECORD_BYTES for letter in self._dead_letters)
         self._pauses.let_go(Pause.UNWRITTEN)

@@ -1,5 +1,5 @@
-"""What is done with a partition that this member owns: its life is the same for every kind (`OwnedPartition`), and its
-work is this."""
+"""The protocol between a task and what it does: `OwnedPartition` is the same for every kind of task, a `Work` is what
+one kind restores, decides and commits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,88 +14,100 @@ from state.records import Position
 
 
 class Cut(Protocol):
-    """What is to be committed of one moment: made without an await, committed once, then thrown away."""
+    """The changes up to one moment, to be committed as one transaction. It is made without an await."""
 
     @property
     def position(self) -> Position:
-        """How far the partition had been decided."""
+        """The position that is committed."""
         ...
 
     @property
     def facts(self) -> Mapping[str, int]:
-        """How much of what was committed, for the log."""
+        """Figures of the checkpoint, for the log."""
         ...
 
     async def commit(self, producer: AIOKafkaProducer) -> RecordMetadata:
-        """Commit it as one transaction; it may be asked for again, with another producer, until one is taken. Returns
-        where a record of it is. Raises what `commit_transaction` does."""
+        """Commit it as one transaction. This may be called again with another producer, until one transaction is
+        committed. Returns where one of its records stands.
+
+        Raises:
+            Exception: what `commit_transaction` raises.
+        """
         ...
 
     async def committed(self, written: RecordMetadata) -> None:
-        """It is committed, and ``written`` is what `commit` has returned: do what had to wait for that."""
+        """It was committed, and ``written`` is what `commit` returned: do what had to wait for that."""
         ...
 
 
 class Work(ABC):
-    """What a kind of task restores, decides and commits. The rest is only for a kind that speaks to somebody."""
+    """What one kind of task restores, decides and commits. The methods with a default do nothing for a kind that sends
+    no notifications."""
 
     @abstractmethod
     async def restore(self, committed: OffsetAndMetadata) -> None:
-        """Read back what the last checkpoint held, and say where to go on (`OwnedPartition.go_on`).
+        """Read what the last checkpoint held, and set the position (`OwnedPartition.go_on`).
 
-        Raises `StateRefused` if nobody can go on from that, KafkaError and TimeoutError.
+        Raises:
+            StateRefused: nobody can go on from what the checkpoint holds.
+            KafkaError: Kafka does not answer as it should; also `TimeoutError`.
         """
 
     @abstractmethod
     def provable(self) -> int:
-        """The offset that the group may have, by what was decided."""
+        """The offset that the group may be given now: everything below it is decided, and told where it is to be
+        told."""
 
     @abstractmethod
     async def decide(self, records: Sequence[FetchedRecord]) -> None:
-        """Decide these records in order; others get their turn where that takes long."""
+        """Decide these records in order. Where that takes long, let the event loop run other tasks in between."""
 
     @abstractmethod
     def cut(self) -> Cut | None:
-        """What is to be committed of this moment: a moment, so there is no await. None if nothing has changed."""
+        """The changes since the last cut, for a checkpoint; None if nothing has changed. It is no coroutine, so that
+        they are of one moment."""
 
     async def begin(self) -> None:  # noqa: B027 (most kinds have nothing to do)
-        """Everything is restored; records are about to come."""
+        """Begin: the state is restored, and the first records are about to be fetched."""
 
     async def prepare(self) -> None:  # noqa: B027
-        """Do what is to be in the next checkpoint and takes long: others get their turn meanwhile."""
+        """Do before a cut what takes long and is to be in the checkpoint; other tasks may run meanwhile."""
 
     def tick(self) -> Iterator[None]:
-        """Do what the passing of time brings, once a second: by going through what is returned, with others' turns in
-        between, and no further once the task closes."""
+        """Do what is due once a second. The iterator that is returned does it step by step; the caller may let other
+        tasks run between two steps, and stops when the task closes."""
         return iter(())
 
     async def withdraw(self, grace: float) -> None:  # noqa: B027
-        """Let nothing more leave; wait up to ``grace`` seconds for what is on its way."""
+        """Send nothing more; wait up to ``grace`` seconds for answers to what was sent."""
 
     def closed(self) -> None:  # noqa: B027
-        """Nothing more will be asked of it: what it has kept in memory can go."""
+        """Free what is kept in memory: the task is closed."""
 
     # what is seen from outside
 
     @property
     def contents(self) -> Mapping[str, int]:
-        """How much it has of what, for the log."""
+        """Counts for the log of what is kept in memory, by name."""
         return {}
 
     @property
     def notice(self) -> str | None:
-        """What somebody should know of it, although it goes on."""
+        """A sentence for `/readyz` about the partition, which goes on nevertheless; None if there is none."""
         return None
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong with its state, while it goes on all the same; None if nothing is."""
+        """A sentence about records of the state that cannot be read, although the task goes on; None if all can be
+        read."""
         return None
 
     @property
     def state_log(self) -> StateLog | None:
-        """What it knows of the log of its state; None for a kind that would write nothing again."""
+        """The offsets of the state partition that were read and written; None for work that cannot write its state
+        again."""
         return None
 
     def state_is_gone(self, beginning: int, high: int) -> None:  # noqa: B027
-        """Records of its state that it has read or written are missing; the partition has these bounds."""
+        """Have the state written again: the state partition lacks records that were read or written. ``beginning`` and
+        ``high`` are its first offset and its high watermark now."""

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from consumer.telemetry.families import PREFIX
 from consumer.telemetry.log_lines import Level
-from consumer.telemetry.metrics import PREFIX
 
 DroppedLines = Callable[[], Mapping[Level, int]]
 """How many lines of each level were dropped since the start."""

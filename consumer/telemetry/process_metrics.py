@@ -6,9 +6,9 @@ from platform import python_version
 
 from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics
 
+from consumer.telemetry.families import PREFIX
 from consumer.telemetry.lag import LoopLag
 from consumer.telemetry.log_metrics import DroppedLines, LogCollector
-from consumer.telemetry.metrics import PREFIX
 
 
 def process_metrics(lag: LoopLag, dropped_lines: DroppedLines) -> CollectorRegistry:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from consumer.telemetry.metrics import PREFIX
+from consumer.telemetry.families import PREFIX
 
 OUTCOMES = (
     "written", "repeated", "ping", "merge", "unknown_type", "unmatched", "malformed", "refused", "unknown",

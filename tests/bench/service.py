@@ -14,10 +14,11 @@ from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
 from consumer.kafka.clients import KafkaClients
 from consumer.runner import PipelineRunner
+from consumer.telemetry.families import PREFIX
 from consumer.telemetry.garbage import search_young_only
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
-from consumer.telemetry.metrics import PREFIX, Metrics
+from consumer.telemetry.metrics import Metrics
 from providers.http import HttpSender, create_session
 from tests.bench.child import Meter
 from tests.support.waiting import wait_until

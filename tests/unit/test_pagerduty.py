@@ -1,14 +1,14 @@
 """PagerDuty: the payloads, the routes and the meaning of answers (Events API v2; design sections 8 and 9)."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 from pydantic import ValidationError
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
@@ -42,6 +42,14 @@ def violation(**facts: Any) -> Violation:
         **facts,
     }
     return Violation(**given_facts)
+
+
+def full_violation() -> Violation:
+    """A violation that lacks nothing that an event can have, also what is added to `Violation` later."""
+    kinds = get_type_hints(Violation)
+    optional = [one.name for one in fields(Violation) if not one.required]
+    texts = {name: name for name in optional if kinds[name] == str | None}
+    return violation(**texts, resource_port=22, labels={"a": "b"})
 
 
 def trigger(of: Violation | None = None, **facts: Any) -> Trigger:
@@ -265,8 +273,7 @@ def test_a_wrong_template_is_found_at_start_and_named(settings: dict[str, Any], 
 
 
 def test_the_details_of_our_own_are_all_reserved() -> None:
-    of = violation(user_id="u", resource_path="p", resource_host="h", policy_hash="x", ruleset="r", labels={"a": "b"})
-    body = body_of(pagerduty(), trigger(of, again=True, origin=Origin("t", 0, 1)))
+    body = body_of(pagerduty(), trigger(full_violation(), again=True, origin=Origin("t", 0, 1)))
     assert {*body["payload"]["custom_details"], "cut"} == set(OWN_DETAILS)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from consumer.config import load_config
 from providers.provider import Provider
 from providers.table import BUILT_IN, PROVIDERS, build
 from tests.support.distributions import distribution
@@ -102,9 +104,11 @@ def test_each_command_takes_its_name(installed: Path, action: list[str]) -> None
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_name_in_the_table_is_that_of_the_provider(name: str) -> None:
-    api_key = {"api_key": "key-key-key"}
-    key = {"pagerduty": {"routing_key": "k" * 32}, "opsgenie": api_key, "jsm": api_key}[name]
-    settings = PROVIDERS[name].settings.model_validate(key)
+    path = ROOT / "deploy" / "examples" / "reference.yaml"  # which has a section of each
+    secrets = dict.fromkeys(re.findall(r"\$\{([A-Z_]+)", path.read_text()), "k" * 32)
+    reference = load_config(path, secrets)
+    settings = getattr(reference.exporters.alerting, name)
+    assert isinstance(settings, PROVIDERS[name].settings)
     provider: Provider = build(name, settings)
     assert provider.name == name
     assert list(settings.route_keys()) == list(provider.routes)

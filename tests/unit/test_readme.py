@@ -1,4 +1,4 @@
-"""What the README and the operator's book show of commands is what they print: the same words, whatever the numbers."""
+"""What the README and the books beside it show of commands is what they print: the same words, whatever the numbers."""
 
 import re
 import textwrap
@@ -29,7 +29,8 @@ from state.violation import Record
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = f"{README}\n{(ROOT / 'deploy' / 'README.md').read_text()}"
+BOOKS = sorted((ROOT / "deploy").glob("*.md"))
+PAGES = "\n".join([README, *(book.read_text() for book in BOOKS)])
 BLOCKS = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", PAGES, re.MULTILINE | re.DOTALL)
 SHOWN = [text for _, language, text in BLOCKS if not language]
 """What is in a block without a language: the output of a command."""
@@ -118,11 +119,16 @@ def test_status(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 # the commands
 
 
+def commands_of(page: str) -> Iterator[str]:
+    """The first cells of the table of commands."""
+    rest = page[page.index("| command | does |") :].split("\n\n")[0]
+    for line in rest.splitlines()[2:]:
+        yield re.split(r"(?<!\\)\|", line)[1]
+
+
 def rows() -> Iterator[tuple[str, set[str]]]:
-    """Each command of the table, with the options that it names."""
-    table = README[README.index("| command | does |") :].split("\n\n")[0]
-    for line in table.splitlines()[2:]:
-        (given, _, *_) = re.split(r"(?<!\\)\|", line)[1:]
+    """Each command of the book's table, with the options that it names."""
+    for given in commands_of((ROOT / "deploy" / "commands.md").read_text()):
         text = given.replace("\\|", "|")
         words = re.match(r"[a-z|-]+(?: [a-z|]+(?![A-Z]))?", text.strip(" `"))
         assert words is not None
@@ -149,8 +155,15 @@ def test_the_table_has_the_options_of_each_command(
     assert "…" in named or found - {"--help"} <= named | {"--config"}
 
 
-def test_every_command_is_in_the_table() -> None:
-    assert {command.split()[0] for command, _ in rows()} == {command.name for command in COMMANDS}
+def test_every_command_is_in_both_tables() -> None:
+    there = sorted(command.name for command in COMMANDS)
+    assert sorted({command.split()[0] for command, _ in rows()}) == there
+    assert sorted(name for cell in commands_of(README) for name in re.findall(r"`([a-z-]+)`", cell)) == there
+
+
+def test_the_readme_is_read_in_ten_minutes() -> None:
+    assert len(README.splitlines()) <= 170
+    assert [line for line in README.splitlines() if len(line) > 130 and not line.startswith(("|", "[!["))] == []
 
 
 # what is to be written by hand

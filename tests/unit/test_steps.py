@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.alerting.outbox import _Moments
+from consumer.alerting.moments import Moments
 from consumer.clock import Clock
 from consumer.partition.checkpoint import divided
 from consumer.repartition.forwarder import ForwarderCut, Stamps
@@ -198,7 +198,7 @@ def test_the_counts_of_unread_records_are_found_by_going_through_the_counts() ->
 
 
 def test_what_has_passed_is_forgotten_bit_by_bit() -> None:
-    moments = _Moments()
+    moments = Moments()
     for number in range(MANY):
         moments.set(f"{number}", 10.0)
     work = moments.forgotten_before(10.0)
@@ -212,7 +212,7 @@ def test_what_has_passed_is_forgotten_bit_by_bit() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["set", "drop", "pass"])), max_size=30))
 def test_a_moment_holds_until_it_has_passed(steps: list[tuple[str, str]]) -> None:
-    moments, expected, now = _Moments(), dict[str, float](), 1.0
+    moments, expected, now = Moments(), dict[str, float](), 1.0
     for key, step in steps:
         now += 1.0
         if step == "set":
