@@ -196,6 +196,7 @@ async def make_world(
         (world.events, partitions, None),
         (world.dlq, 1, large),
         (world.feedback, 1, large),
+        (world.history, 1, None),
         *((world.state(provider), partitions, state_configs) for provider in providers),
     ]
     async with asyncio.TaskGroup() as group:

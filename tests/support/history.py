@@ -29,4 +29,5 @@ def topic_there(partitions: int = 1, name: str = "history", log: Any = None) -> 
     async def look() -> Mapping[str, Sized]:
         return {name: range(partitions)} if partitions else {}
 
-    return HistoryTopic(name, look, Unheard() if log is None else log)
+    heard: Any = Unheard() if log is None else log
+    return HistoryTopic(name, look, heard)
