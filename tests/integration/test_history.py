@@ -55,7 +55,7 @@ async def test_the_life_of_an_alert_is_written_shown_and_counted(
         steps = await until(world, "triggered", "told", "triggered", "raised", "acknowledged", "resolved")
 
         async def is_gone() -> bool:
-            return await commands.json("alerts", "list") == []
+            return bool(await commands.json("alerts", "list") == [])
 
         await wait_until(is_gone, "the alert is gone", poll=0.1)
     ((_, history),) = histories(steps).items()
