@@ -151,9 +151,10 @@ class TaskSteps:
         attempts: int | None = None,
         is_of_event: bool = False,
     ) -> Alert:
-        at, before = self._wall(), last_step_of(alert)
         about = Told.of_alert(alert) if told is None else told
         is_first = is_of_event and alert.last_step is None and alert.occurrences == 1
+        before = last_step_of(alert)
+        at = before.at if is_first else self._wall()
         self._steps.append(
             Step(
                 kind=kind,
