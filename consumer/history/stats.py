@@ -10,12 +10,10 @@ from math import exp, log
 from typing import Any, Final
 
 from consumer.history.step import Kind, Reason, Step
+from consumer.history.steps import EARLY_SECONDS
 
 DIMENSIONS: Final = ("guard", "tenant", "ruleset", "severity", "route")
 """By what can be counted."""
-
-EARLY_SECONDS: Final = 300.0
-"""An alert that people end so soon after it was told was probably noise."""
 
 DAY_SECONDS: Final = 86_400.0
 """A problem that is over and triggers again so soon counts as come back."""

@@ -1,15 +1,21 @@
 """The steps of one task, from where a change is applied to the checkpoint that holds both (design section 21)."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec.structs import replace
 
 from consumer.history.step import CloudEvents, Headers, Kind, Reason, Step, Told
 from consumer.history.topic import HistoryTopic
+from consumer.telemetry.metrics import PipelineMetrics
 from state.alert import Alert, Ending, LastStep, Owed, Policy, Status, kept_name, last_step_of
 from state.remembered_ends import is_session
 from state.violation import Violation
+
+EARLY_SECONDS: Final = 300.0
+"""An alert that people end so soon after it was told was probably noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +50,14 @@ class TaskSteps:
         unique: str,
         policy: Policy,
         wall: Callable[[], float],
+        metrics: PipelineMetrics,
     ) -> None:
         self._topic = topic
         self._provider = provider
         self._partition = partition
         self._policy = policy
         self._wall = wall
+        self._metrics = metrics
         self._cloud_events = CloudEvents(source, unique)
         self._steps: list[Step] = []
         self._number = 0
@@ -73,6 +81,8 @@ class TaskSteps:
         if not self._steps or self._topic is None:
             return None
         steps, self._steps = tuple(self._steps), []
+        for kind, count in Counter(step.kind for step in steps).items():
+            self._metrics.steps(kind.value, count)
         number, self._number = self._number, self._number + len(steps)
         return StepsCut(self._topic, self._cloud_events, steps, number)
 
@@ -125,7 +135,13 @@ class TaskSteps:
 
     def resolved(self, alert: Alert, actor: str) -> Alert:
         """The problem is over."""
-        return self._add(Kind.RESOLVED, alert, actor=actor) if self.are_kept else alert
+        if not self.are_kept:
+            return alert
+        noted = self._add(Kind.RESOLVED, alert, actor=actor)
+        told, at = alert.told, last_step_of(noted).at
+        is_early = told is not None and alert.has and at - told.at <= EARLY_SECONDS
+        self._metrics.ended(actor.split(":")[0], early=is_early)
+        return noted
 
     def silenced(self, alert: Alert, silence: str) -> Alert:
         """The silence of this id keeps the alert from being told."""

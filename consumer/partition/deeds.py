@@ -74,6 +74,7 @@ class TaskDeeds:
             unique=uuid4().hex,
             policy=context.pipeline.policy,
             wall=context.clock.wall,
+            metrics=context.metrics,
         )
         self.moving = Moving(
             partition=source.partition.partition,

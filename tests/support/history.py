@@ -18,8 +18,16 @@ def no_steps() -> TaskSteps:
 
 def task_steps(topic: HistoryTopic | None, now: float = 100.0, policy: Policy = POLICY) -> TaskSteps:
     """The steps of the task of partition 2, at one moment."""
+    metrics: Any = Unheard()
     return TaskSteps(
-        topic, provider="pagerduty", partition=2, source="urn:test", unique="u", policy=policy, wall=lambda: now
+        topic,
+        provider="pagerduty",
+        partition=2,
+        source="urn:test",
+        unique="u",
+        policy=policy,
+        wall=lambda: now,
+        metrics=metrics,
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 
 from consumer.clock import Clock
 from consumer.history.step import SCHEMA, CloudEvents, Kind, NoStep, Reason, Step, decode, encode, schema, schema_of
@@ -21,6 +22,8 @@ from consumer.kafka.batches import Outgoing
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import Refused
 from consumer.partition.checkpoint import Checkpoint, Sink, step_records
+from consumer.telemetry.metrics import PREFIX, STEPS, Metrics
+from consumer.telemetry.state_metrics import PipelineState
 from state.alert import (
     Alert,
     Ending,
@@ -66,16 +69,26 @@ def owed_by(alert: Alert) -> Owed:
 
 
 class Task:
-    """The steps of a task, at moments that a test chooses."""
+    """The steps of a task, at moments that a test chooses, and what is counted of them."""
 
     def __init__(self, partitions: int = 1) -> None:
         self.now = 0.0
         self.topic = topic_there(partitions)
+        self.registry = CollectorRegistry()
         self.steps = TaskSteps(
-            self.topic, provider="pagerduty", partition=2, source="urn:x", unique="u", policy=POLICY,
+            self.topic,
+            provider="pagerduty",
+            partition=2,
+            source="urn:x",
+            unique="u",
+            policy=POLICY,
             wall=lambda: EPOCH + self.now,
-        )  # fmt: skip
+            metrics=Metrics(self.registry).pipeline("pagerduty", (), PipelineState),
+        )
         asyncio.run(self.steps.look())
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"{PREFIX}_{name}_total", {"pipeline": "pagerduty", **labels})
 
     def told(self, alert: Alert, at: float, route: str = "default") -> Alert:
         self.now = at
@@ -128,6 +141,10 @@ def test_a_life_is_told_step_by_step(task: Task) -> None:
     assert (told.route, told.attempts, told.first_offset, told.last_offset) == ("default", 1, 7, 8)
     assert (steps[-1].guard, steps[-1].tenant) == ("egress", "acme"), "of what was told last"
     assert task.taken() == [], "each is in one checkpoint"
+    assert task.metric("alert_steps", kind="triggered") == 2
+    assert task.metric("alert_steps", kind="resolved") == 1
+    assert task.metric("alerts_ended", by="quiet", early="true") == 1
+    assert task.metric("alerts_ended", by="quiet", early="false") == 0
 
 
 @pytest.mark.parametrize(
@@ -191,6 +208,10 @@ def test_where_nobody_wants_it_nothing_is_kept() -> None:
         assert steps.cut() is None
 
 
+def test_each_kind_of_step_has_its_series() -> None:
+    assert [kind.value for kind in Kind] == list(STEPS)
+
+
 def test_who_ends_an_alert_by_an_event() -> None:
     assert actor_of(session("s")) == "session_end"
     assert actor_of("egress:s") == "rule"
@@ -228,7 +249,7 @@ def test_of_two_alerts_that_become_one_the_steps_of_both_count() -> None:
 
 # --- its record
 
-STEPS = st.builds(
+ANY_STEP = st.builds(
     Step,
     kind=st.sampled_from(Kind),
     at=st.floats(0, 4e9),
@@ -247,7 +268,7 @@ STEPS = st.builds(
 )
 
 
-@given(STEPS)
+@given(ANY_STEP)
 def test_a_step_is_read_as_it_was_written_and_as_its_schema_says(step: Step) -> None:
     value = encode(step)
     assert decode(value) == step
