@@ -18,6 +18,10 @@ EARLY_SECONDS: Final = 300.0
 """An alert that people end so soon after it was told was probably noise."""
 
 
+STEP_BYTES: Final = 300
+"""What a step takes in memory, about: the texts in it are mostly shared."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepsCut:
     """The steps of one checkpoint, in their order; the first has this ``number`` in the series of the task."""
@@ -37,7 +41,7 @@ class TaskSteps:
 
     A method that returns an alert has noted the step in it (`Alert.last_step`): that alert goes into the store.
     ``topic`` is None where no history is wanted. ``unique`` is an id that no other task has ever had.
-    ``wall`` is the time in seconds since the epoch.
+    ``wall`` is the time in seconds since the epoch; ``grown`` is told how many bytes more wait for a checkpoint.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class TaskSteps:
         policy: Policy,
         wall: Callable[[], float],
         metrics: PipelineMetrics,
+        grown: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._topic = topic
         self._provider = provider
@@ -58,6 +63,7 @@ class TaskSteps:
         self._policy = policy
         self._wall = wall
         self._metrics = metrics
+        self._grown = grown
         self._cloud_events = CloudEvents(source, unique)
         self._steps: list[Step] = []
         self._number = 0
@@ -197,6 +203,7 @@ class TaskSteps:
                 seconds=None if is_first else round(max(0.0, at - before.at), 3),
             )
         )
+        self._grown(STEP_BYTES)
         if is_first:
             return alert  # that it has begun says the same
         return replace(alert, last_step=LastStep(at, alert.occurrences))

@@ -75,6 +75,7 @@ class TaskDeeds:
             policy=context.pipeline.policy,
             wall=context.clock.wall,
             metrics=context.metrics,
+            grown=lambda size: task.waiting.grow_by(size, "steps of the history wait"),
         )
         self.moving = Moving(
             partition=source.partition.partition,

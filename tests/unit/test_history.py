@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.clock import Clock
 from consumer.history.step import SCHEMA, CloudEvents, Kind, NoStep, Reason, Step, decode, encode, schema, schema_of
-from consumer.history.steps import StepsCut, TaskSteps, actor_of, kept_actor
+from consumer.history.steps import STEP_BYTES, StepsCut, TaskSteps, actor_of, kept_actor
 from consumer.history.topic import HistoryTopic
 from consumer.kafka.batches import Outgoing
 from consumer.kafka.record_clock import RecordClock
@@ -75,6 +75,7 @@ class Task:
         self.now = 0.0
         self.topic = topic_there(partitions)
         self.registry = CollectorRegistry()
+        self.grown: list[int] = []
         self.steps = TaskSteps(
             self.topic,
             provider="pagerduty",
@@ -84,6 +85,7 @@ class Task:
             policy=POLICY,
             wall=lambda: EPOCH + self.now,
             metrics=Metrics(self.registry).pipeline("pagerduty", (), PipelineState),
+            grown=self.grown.append,
         )
         asyncio.run(self.steps.look())
 
@@ -141,6 +143,7 @@ def test_a_life_is_told_step_by_step(task: Task) -> None:
     assert (told.route, told.attempts, told.first_offset, told.last_offset) == ("default", 1, 7, 8)
     assert (steps[-1].guard, steps[-1].tenant) == ("egress", "acme"), "of what was told last"
     assert task.taken() == [], "each is in one checkpoint"
+    assert sum(task.grown) == 6 * STEP_BYTES, "what waits for a checkpoint is bounded"
     assert task.metric("alert_steps", kind="triggered") == 2
     assert task.metric("alert_steps", kind="resolved") == 1
     assert task.metric("alerts_ended", by="quiet", early="true") == 1
