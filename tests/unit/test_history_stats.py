@@ -10,8 +10,9 @@ import pytest
 import consumer.history.stats as module
 from consumer.cli.alert_history import AlertHistory, is_gone, show_history, to_json
 from consumer.cli.alerts_stats import dimensions, report, show
-from consumer.history.stats import DAY_SECONDS, DIMENSIONS, EARLY_SECONDS, OTHERS, Figures, Spans, Stats
+from consumer.history.stats import DAY_SECONDS, DIMENSIONS, OTHERS, Figures, Spans, Stats
 from consumer.history.step import Kind, Reason, Step
+from consumer.history.steps import EARLY_SECONDS
 
 EPOCH = 1_800_000_000.0
 
