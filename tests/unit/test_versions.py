@@ -121,7 +121,7 @@ def test_what_this_release_writes_is_read_by_the_last_one_with_nothing_lost_that
 
 
 def test_what_later_releases_say_more_of_a_source_is_passed_over() -> None:
-    later = {"source": ["guard", None, "events", 3, "more"], "told": [3, 1.0, None, 7, "more"]}
+    later = {"source": ["guard", None, "events", 3, "more"], "told": [3, 1.0, None, 7, None, "more"]}
     alert = decode_alert(KEY.encode(), changed(ALERT, **later))
     assert alert == replace(ALERT, told=Told(Severity.HIGH, 1.0, None, 7), source=source("guard", None, "events", 3))
 
