@@ -78,7 +78,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         key=later.key,
         ended_by=(own.ended_by or other.ended_by) if is_over else None,
         source=told_last.source,
-        begun=(kept if is_over or kept in live else live[0]).begun,
+        begun=(kept if kept in live or not live else live[0]).begun,
         heard=_heard(own.heard, other.heard),
         last_step=_last_step(own, other),
     )
@@ -158,10 +158,8 @@ def _heard(own: Heard | None, other: Heard | None) -> Heard | None:
     return replace(last, sent_resolve=own.sent_resolve or other.sent_resolve)
 
 
-def _last_step(own: Alert, other: Alert) -> LastStep | None:
-    """The later of the last steps of both; what it counts is in both."""
-    if own.last_step is None and other.last_step is None:
-        return None
+def _last_step(own: Alert, other: Alert) -> LastStep:
+    """The later of the last steps of both; it counts what both have counted."""
     one, two = last_step_of(own), last_step_of(other)
     return LastStep(max(one.at, two.at), one.occurrences + two.occurrences)
 

@@ -16,11 +16,12 @@ from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
 from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay, unmeant
+from consumer.history.step import Reason
 from consumer.history.steps import TaskSteps, kept_actor
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
 from state.alert import Alert, Ending, Status, acknowledge, over
-from state.provider_feedback import Applied, Ignored, TellAgain, What, happened, told_again
+from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
 from state.store import Store
 from state.violation import Record
 
@@ -266,12 +267,24 @@ class TaskInbox:
         tell = self._steps.resolved if is_over else self._steps.acknowledged
         return tell(after, kept_actor(actor))
 
+    def _lives_on(self, it: Happened, after: Alert, actor: str) -> Alert:
+        """The provider's news are in the alert: as it is once its history has them."""
+        if it.what is not What.RESOLVED:
+            return self._steps.happened(it.what, after, actor)
+        if after.status is Status.RESOLVING:  # there are incidents elsewhere
+            return self._steps.resolved(after, actor)
+        return self._steps.triggered(after, None, Reason.CLOSED_AT_PROVIDER, actor)
+
     def _came_back(self, feedback: FromProvider, alert: Alert) -> bool:
         """Something has happened to the alert at the provider; False if it has to wait."""
         it, dedup_key = feedback.it, feedback.dedup_key
         fields = {"feedback": it.what.value, "dedup_key": dedup_key, "by": feedback.by, "at": it.at}
+        actor = kept_actor(f"provider:{feedback.by}")
         match happened(alert, it, self._pipeline.timeout_seconds):
             case Ignored(why):
+                if why is Why.HISTORY and (noted := self._steps.happened(it.what, alert, actor)) is not alert:
+                    self._store.put(noted)
+                    self._deeds.changed_by_feedback(noted)
                 self._metrics.feedback(it.what.value, "ignored")
                 self._log.info("provider_feedback_ignored", reason=why.value, status=alert.status.value, **fields)
                 return True
@@ -279,12 +292,14 @@ class TaskInbox:
                 if (record := self._deeds.told_event(alert)) is None:
                     return False
                 if not is_repeat:  # what was resolved was one life of the key
-                    alert = self._steps.resolved(alert, kept_actor(f"provider:{feedback.by}"))
-                after: Alert | None = told_again(alert, it, record, is_repeat, self._clock.wall())
-            case Applied(after):
-                is_over = after is None or after.status is Status.RESOLVING
-                if is_over or it.what is What.ACKNOWLEDGED:
-                    after = self._done_by(f"provider:{feedback.by}", alert, after, is_over=is_over)
+                    alert = self._steps.resolved(alert, actor)
+                again = told_again(alert, it, record, is_repeat, self._clock.wall())
+                after: Alert | None = self._steps.triggered(again, None, Reason.CLOSED_AT_PROVIDER, actor)
+            case Applied(None):
+                self._store.put(self._steps.resolved(alert, actor))  # as it is gone
+                after = None
+            case Applied(Alert() as applied):
+                after = self._lives_on(it, applied, actor)
         status = "gone" if after is None else after.status.value
         self._metrics.feedback(it.what.value, "applied")
         self._log.info("provider_feedback_applied", status=status, **fields)

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from consumer.history.step import CloudEvents, Headers, Kind, Reason, Step, Told
 from consumer.history.topic import HistoryTopic
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, Ending, LastStep, Owed, Policy, Status, kept_name, last_step_of
+from state.alert import Alert, LastStep, Owed, Policy, kept_name, last_step_of
+from state.provider_feedback import What
 from state.remembered_ends import is_session
 from state.violation import Violation
 
@@ -94,24 +95,25 @@ class TaskSteps:
 
     # what has happened
 
-    def triggered(self, alert: Alert, violation: Violation | None, reason: Reason | None = None) -> Alert:
-        """The alert owes a trigger because of an event, for this ``reason`` (None: the alert says it)."""
+    def triggered(
+        self, alert: Alert, violation: Violation | None, reason: Reason | None = None, actor: str | None = None
+    ) -> Alert:
+        """The alert owes a trigger because of an event, for this ``reason`` (None: the alert says it), or because the
+        ``actor`` has closed it at the provider."""
         if not self.are_kept:
             return alert
         owed = alert.owed
         assert owed is not None
         told = Told(owed.guard, owed.tenant) if violation is None else Told.of(violation)
-        noted = self._add(
+        return self._add(
             Kind.TRIGGERED,
             alert,
             told=told,
             owed=owed,
             reason=reason or self._why(alert),
+            actor=actor,
             is_of_event=reason is not Reason.CLOSED_AT_PROVIDER,
         )
-        if alert.status is Status.RESOLVING:  # its end was heard of before it
-            return self.resolved(noted, Ending.SESSION_END.value)
-        return noted
 
     def told(self, before: Alert, after: Alert, sent: Owed, route: str, violation: Violation) -> Alert:
         """The provider has accepted the trigger that was ``sent``."""
@@ -153,10 +155,13 @@ class TaskSteps:
         """The silence of this id keeps the alert from being told."""
         return self._add(Kind.SILENCED, alert, actor=f"silence:{silence}") if self.are_kept else alert
 
-    def left(self, kind: Kind, alert: Alert) -> None:
+    def happened(self, what: What, alert: Alert, actor: str) -> Alert:
+        """Somebody has done this with the incident at the provider, and the alert goes on."""
+        return self._add(Kind(what.value), alert, actor=actor) if self.are_kept else alert
+
+    def left(self, kind: Kind, alert: Alert) -> Alert:
         """The alert has left the store: it was handed over, orphaned or forgotten."""
-        if self.are_kept:
-            self._add(kind, alert)
+        return self._add(kind, alert) if self.are_kept else alert
 
     # how it is said
 

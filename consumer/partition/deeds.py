@@ -38,7 +38,7 @@ from state.alert import Alert, Ending, Status
 from state.endings import end_alert
 from state.remembered_ends import End
 from state.store import Store
-from state.violation import Record, Violation
+from state.violation import Record
 
 _OUTCOME_OF_STAGE = {Stage.DECODE: "poison", Stage.STALE: "stale", Stage.DECIDE: "internal_error"}
 """What an event came to that is dead-lettered without an alert."""
@@ -155,9 +155,9 @@ class TaskDeeds:
                 self.outbox.owes(self._occurred(decision), event=event, is_new=True)
             case Counted(alert=alert, event=event):
                 counts["counted"] += 1
-                if decision.comes_back:
+                if decision.comes_back or decision.is_over:
                     alert = self._occurred(decision)
-                if event is not None:  # else what is owed says the same as before
+                if event is not None or decision.is_over:  # else what is owed says the same as before
                     self.outbox.owes(alert, event=event)
             case Ended():
                 return self.ending(decision)
@@ -202,17 +202,19 @@ class TaskDeeds:
     def forget(self, alert: Alert) -> None:
         """Nothing has been heard of the alert for very long, and it owes nothing."""
         self._store.drop(alert.dedup_key)
-        self.steps.left(StepKind.FORGOTTEN, alert)
+        forgotten = self.steps.left(StepKind.FORGOTTEN, alert)
         self._task.log.info("alert_forgotten", dedup_key=alert.dedup_key)
-        self.outbox.ended(alert)
+        self.outbox.ended(forgotten)
 
     def _occurred(self, decision: Triggered | Counted) -> Alert:
-        """The alert, which is in the store, owes a trigger, or lives again: as it is once its history knows that."""
-        violation = None if decision.event is None else decision.event.violation()
-        return self._triggered(decision.alert, violation, Reason.REOPENED if decision.comes_back else None)
-
-    def _triggered(self, alert: Alert, violation: Violation | None, reason: Reason | None) -> Alert:
-        noted = self.steps.triggered(alert, violation, reason)
+        """The alert, which is in the store, owes a trigger, lives again, or is over: as it is once its history knows
+        that."""
+        alert = noted = decision.alert
+        if isinstance(decision, Triggered) or decision.comes_back:
+            violation = None if decision.event is None else decision.event.violation()
+            noted = self.steps.triggered(alert, violation, Reason.REOPENED if decision.comes_back else None)
+        if alert.status is Status.RESOLVING:  # its end was heard of before the event
+            noted = self.steps.resolved(noted, Ending.SESSION_END.value)
         if noted is not alert:
             self._store.put(noted)
         return noted
@@ -251,7 +253,7 @@ class TaskDeeds:
                     self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it
                 self.outbox.owes(self._occurred(decision), event=event, is_new=True)
             case Counted(alert=alert, event=event):
-                if decision.comes_back:
+                if decision.comes_back or decision.is_over:
                     alert = self._occurred(decision)
                 self.outbox.owes(alert, event=event)
             case Suppressed():
@@ -265,16 +267,16 @@ class TaskDeeds:
         """A record of another partition cannot be decided, by a fault of ours."""
         self._task.waiting.take(self._context.pipeline.undecidable(record, error).dead_letter)
 
-    def handed_over(self, alert: Alert) -> None:
-        """The alert is another task's, and has left the store."""
-        self.steps.left(StepKind.HANDED_OVER, alert)
+    def handed_over(self, alert: Alert) -> Alert:
+        """The alert is another task's, and has left the store: as it is handed over, once its history knows that."""
         self._context.delivery.changed(self.outbox, alert.dedup_key)
+        return self.steps.left(StepKind.HANDED_OVER, alert)
 
-    def taken_over(self, alert: Alert, before: Alert | None) -> None:
-        """The alert was handed over, and is in the store; ``before`` is what was known of it here."""
+    def taken_over(self, alert: Alert, *, has_ended: bool) -> None:
+        """The alert was handed over, and is in the store; ``has_ended``: which ended it."""
         if alert.route is None and alert.owed is not None:
             self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
-        if before is not None and before.status is not Status.RESOLVING and alert.status is Status.RESOLVING:
+        if has_ended:
             alert = self.steps.resolved(alert, Ending.SESSION_END.value)
             self._store.put(alert)
         self.urge()
@@ -348,7 +350,7 @@ class TaskDeeds:
     def owes_again(self, alert: Alert) -> None:
         """The provider has ended the alert's incident, and the alert owes its trigger again."""
         self.urge()
-        self.outbox.owes(self._triggered(alert, None, Reason.CLOSED_AT_PROVIDER), is_new=True)
+        self.outbox.owes(alert, is_new=True)
 
     def closed_at_provider(self, dedup_key: str) -> None:
         """The provider has ended the alert, which leaves the store."""
@@ -356,9 +358,8 @@ class TaskDeeds:
         self.ended_by_feedback(dedup_key)
 
     def gone(self, alert: Alert) -> None:
-        """The alert is over, and has left the store, by what its other home has said."""
-        if alert.status is not Status.RESOLVING:
-            self.steps.resolved(alert, Ending.SESSION_END.value)
+        """The alert was handed over, which ended it, and is gone: nothing of it can be at the provider."""
+        self.steps.resolved(alert, Ending.SESSION_END.value)
         self._leaves(alert)
 
     def _leaves(self, alert: Alert) -> None:

