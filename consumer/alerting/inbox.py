@@ -267,6 +267,11 @@ class TaskInbox:
         tell = self._steps.resolved if is_over else self._steps.acknowledged
         return tell(after, kept_actor(actor))
 
+    def _note(self, noted: Alert, alert: Alert) -> None:
+        if noted is not alert:
+            self._store.put(noted)
+            self._deeds.changed_by_feedback(noted)
+
     def _lives_on(self, it: Happened, after: Alert, actor: str) -> Alert:
         """The provider's news are in the alert: as it is once its history has them."""
         if it.what is not What.RESOLVED:
@@ -282,9 +287,8 @@ class TaskInbox:
         actor = kept_actor(f"provider:{feedback.by}")
         match happened(alert, it, self._pipeline.timeout_seconds):
             case Ignored(why):
-                if why is Why.HISTORY and (noted := self._steps.happened(it.what, alert, actor)) is not alert:
-                    self._store.put(noted)
-                    self._deeds.changed_by_feedback(noted)
+                if why is Why.HISTORY and not it.by_integration:  # else it may be the echo of our own update
+                    self._note(self._steps.happened(it.what, alert, actor), alert)
                 self._metrics.feedback(it.what.value, "ignored")
                 self._log.info("provider_feedback_ignored", reason=why.value, status=alert.status.value, **fields)
                 return True

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from msgspec.structs import asdict
 
-from consumer.cli.terminal import age, moment, show_table
+from consumer.cli.terminal import counted, moment, show_table, span
 from consumer.history.step import Kind, NoStep, Reason, Step, decode
 from consumer.kafka.clients import KafkaClients
 from consumer.tuning.order import Times
@@ -27,10 +27,23 @@ BACK_SECONDS: Final = 7 * 86_400.0
 _MARGIN_SECONDS: Final = 600.0
 """By how much the clock of a task, or of a broker, may differ from that of an event."""
 
+_ENDS: Final = (Kind.RESOLVED, Kind.FORGOTTEN, Kind.HANDED_OVER, Kind.ORPHANED)
+"""By which an alert, or one life of it, is over for its task."""
+
 _LONGEST: Final = 200
 """Steps that are shown, the last ones."""
 
-_WIDTHS = ("AT", "STEP", "SEVERITY", "WHY", "BY", "ROUTE", "ATTEMPTS", "EVENT", "SEEN", "SUPPRESSED", "AFTER")
+_COLUMNS = ("AT", "AFTER", "STEP", "SEVERITY", "EVENTS", "WHAT")
+
+_WHY: Final[Mapping[str, str]] = {
+    Reason.NEW: "there was no alert of its key",
+    Reason.REOPENED: "it was over, and came back before the provider was told so",
+    Reason.UNTOLD: "an earlier trigger became a dead letter, so nobody was told yet",
+    Reason.RAISED: "an event of higher severity than was told",
+    Reason.RENOTIFY: "told longer ago than renotify_seconds",
+    Reason.WINDOW: "the event before was longer ago than window_seconds",
+    Reason.CLOSED_AT_PROVIDER: "closed at the provider, and it goes on",
+}
 
 
 @dataclass(slots=True)
@@ -54,8 +67,10 @@ async def history_of(
     *,
     since: float | None,
     task: int | None = None,
+    of_all: bool = False,
 ) -> AlertHistory:
-    """The history of this dedup key since a moment (None: `BACK_SECONDS` ago), in these partitions of the topic.
+    """The history of this dedup key since a moment (None: `BACK_SECONDS` ago), in these partitions of the topic: of its
+    last alert, or ``of_all`` that it has had.
 
     Those that the task of this partition has written are read first, and the others only if the alert does not begin
     there: it was handed over. Raises nothing, since an alert is shown also without its history.
@@ -68,10 +83,10 @@ async def history_of(
     try:
         async with asyncio.timeout(LOOK_SECONDS):
             if own:
-                await _read(clients, own, dedup_key, providers, begin, found)
+                await _read(clients, own, dedup_key, providers, begin, found, of_all=of_all)
             if len(own) < len(partitions) and not found.begins:
                 found.steps.clear()
-                await _read(clients, partitions, dedup_key, providers, begin, found)
+                await _read(clients, partitions, dedup_key, providers, begin, found, of_all=of_all)
     except TimeoutError:
         found.notes.append(f"not read to its end within {LOOK_SECONDS:g} s")
     except (KafkaError, OSError) as error:
@@ -86,6 +101,8 @@ async def _read(
     providers: Collection[str],
     begin: float,
     found: AlertHistory,
+    *,
+    of_all: bool,
 ) -> None:
     wanted = encode_key(dedup_key)
     async for records in records_since(clients, partitions, begin, Times(time.time() + _MARGIN_SECONDS)):
@@ -99,7 +116,7 @@ async def _read(
                 continue
             if step.provider not in providers:
                 continue
-            if step.reason == Reason.NEW:
+            if step.reason == Reason.NEW and not of_all:
                 found.steps.clear()  # of an alert that is gone
             found.steps.append(step)
 
@@ -117,7 +134,7 @@ def show_history(history: AlertHistory) -> None:
     shown = history.steps[-_LONGEST:]
     if shown:
         print()
-        show_table(_WIDTHS, map(_row, shown))
+        show_table(_COLUMNS, map(_row, shown))
     if len(shown) < len(history.steps):
         print(f"the last {len(shown)} of {len(history.steps):,} steps")
     for note in history.notes:
@@ -125,25 +142,42 @@ def show_history(history: AlertHistory) -> None:
 
 
 def _row(step: Step) -> tuple[object, ...]:
-    return (
-        moment(step.at),
-        step.kind.value,
-        step.severity,
-        step.reason,
-        step.actor,
-        step.route,
-        step.attempts,
-        step.event_id,
-        step.occurrences,
-        step.suppressed or None,
-        None if step.seconds is None else age(step.seconds),
-    )
+    after = None if step.seconds is None else span(step.seconds)
+    return moment(step.at), after, step.kind.value, step.severity, step.occurrences, "; ".join(_what(step))
+
+
+def _what(step: Step) -> Iterator[str]:
+    if step.reason is not None:
+        yield _WHY.get(step.reason, step.reason)
+    if step.actor is not None:
+        yield f"by {step.actor}"
+    if step.attempts is not None:
+        yield f"through {step.route} with {counted(step.attempts, 'request')}"
+    if step.suppressed:
+        yield f"{counted(step.suppressed, 'event')} more since the step before, told to nobody"
+    if step.event_id is not None:
+        yield f"event {step.event_id}"
+
+
+def steps_about(steps: Sequence[Step], event_id: str, offset: int) -> list[Step]:
+    """What came of one event: from the step that tells of it, by its id or by its ``offset`` in the input of the
+    steps' task, to the end of its alert. None at all if it was only counted."""
+
+    def tells(step: Step) -> bool:
+        first, last = step.first_offset, step.last_offset
+        return step.event_id == event_id or (first is not None and last is not None and first <= offset <= last)
+
+    begin = next((index for index, step in enumerate(steps) if tells(step)), None)
+    if begin is None:
+        return []
+    end = next((index for index in range(begin, len(steps)) if steps[index].kind in _ENDS), len(steps) - 1)
+    return list(steps[begin : end + 1])
 
 
 def is_gone(history: AlertHistory) -> str | None:
     """How the last life of an alert ended, in a sentence; None if there is no such step."""
     for step in reversed(history.steps):
-        if step.kind in (Kind.RESOLVED, Kind.FORGOTTEN, Kind.HANDED_OVER, Kind.ORPHANED):
+        if step.kind in _ENDS:
             by = "" if step.actor is None else f" by {step.actor}"
             return f"{step.kind.value}{by} at {moment(step.at)}"
     return None

@@ -9,7 +9,7 @@ from typing import Any, Final
 from consumer.cli.arguments import add_config, count
 from consumer.cli.progress import progress
 from consumer.cli.provider import add_provider
-from consumer.cli.terminal import age, complain, counted, moment, plain, show_facts, show_json, show_table
+from consumer.cli.terminal import complain, counted, moment, plain, show_facts, show_json, show_table, span
 from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
@@ -40,7 +40,9 @@ def add_stats(actions: Any) -> None:
     )
     add_provider(parser)
     parser.add_argument("--since", metavar="TIME", type=given_time, default="7d", help="default 7d; or RFC 3339")
-    parser.add_argument("--by", metavar="A,B", type=dimensions, default=("guard",), help=f"of {', '.join(DIMENSIONS)}")
+    parser.add_argument(
+        "--by", metavar="A,B", type=dimensions, default=("guard", "tenant"), help=f"of {', '.join(DIMENSIONS)}"
+    )
     parser.add_argument("--limit", metavar="N", type=count, default=_SHOWN, help=f"groups to show, default {_SHOWN}")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument("--report", metavar="FILE.md", type=Path, help="write a report for the owners of the policies")
@@ -78,17 +80,20 @@ def main(args: argparse.Namespace) -> int:
                         stats.take(step)
         if unreadable:
             complain([f"{counted(unreadable, 'record')} of {config.kafka.topics.history} cannot be read"])
-        show(args, list(stats.groups()), stats.total, since)
+        show(args, list(stats.groups()), stats.total, since, sorted(stats.providers))
         return 0
 
     return run_with_kafka(args, lambda config: [config.kafka.topics.history], act)
 
 
-def show(args: argparse.Namespace, groups: Sequence[Group], total: Figures, since: float) -> None:
-    """Print the figures, or write the report. Raises `UserError` if that cannot be written."""
+def show(
+    args: argparse.Namespace, groups: Sequence[Group], total: Figures, since: float, providers: Sequence[str] = ()
+) -> None:
+    """Print the figures of these ``providers``, and write the report if one is wanted. Raises `UserError` if that
+    cannot be written."""
     if args.report is not None:
         try:
-            args.report.write_text(report(groups, total, since))
+            args.report.write_text(report(groups, total, since, providers))
         except OSError as error:
             raise UserError(f"{args.report}: {error.strerror or error}") from error
     if args.json:
@@ -107,15 +112,18 @@ def show(args: argparse.Namespace, groups: Sequence[Group], total: Figures, sinc
             print(f"{args.limit:,} of {len(groups):,} groups; --limit shows more")
         print()
     show_facts((name.replace("_", " "), _for_people(name, value)) for name, value in total.to_json().items())
+    if len(providers) > 1:
+        print(f"each of {', '.join(map(plain, providers))} counts for itself; --provider means one")
 
 
-def report(groups: Sequence[Group], total: Figures, since: float) -> str:
+def report(groups: Sequence[Group], total: Figures, since: float, providers: Sequence[str] = ()) -> str:
     """What one sends to the owners of the policies, as Markdown. Names of events are hostile: they are escaped."""
     lines = [
         f"# Alerts since {moment(since)}",
         "",
         f"{counted(total.alerts, 'alert')} of {counted(total.occurrences, 'event')} led to "
-        f"{counted(total.pages, 'page')}; probably {total.noise:,.0f} of these pages nobody needed.",
+        f"{counted(total.pages, 'page')}; probably {total.noise:,.1f} of these pages nobody needed.",
+        *([f"Each of {', '.join(map(_escaped, providers))} counts for itself."] if len(providers) > 1 else []),
         "",
         "Noise counts the pages of problems that people ended within five minutes of being told (each page whole), and "
         "of those that ended by themselves with nobody having acknowledged them, or that came back within a day (each "
@@ -146,14 +154,14 @@ def _row(figures: Figures) -> list[object]:
         figures.to_acknowledge.quantile(0.5),
     )
     return [
-        round(figures.noise),
+        f"{figures.noise:.1f}",
         figures.pages,
         figures.alerts,
         figures.occurrences,
         f"{figures.suppressed / figures.pages:.1f}" if figures.pages else None,
         figures.early,
         figures.came_back,
-        *(None if seconds is None else age(seconds) for seconds in (told, late, acknowledged)),
+        *(None if seconds is None else span(seconds) for seconds in (told, late, acknowledged)),
     ]
 
 
@@ -161,7 +169,7 @@ def _for_people(name: str, value: Any) -> object:
     if isinstance(value, dict):
         return ", ".join(f"{who} {number:,}" for who, number in value.items()) or None
     if name.startswith("time_to_") and value is not None:
-        return f"{value:g} s"
+        return span(value)
     return value
 
 

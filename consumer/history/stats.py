@@ -32,6 +32,7 @@ _RATIO: Final = 1.05
 
 _LEAST: Final = 0.001
 _PEOPLE: Final = ("operator", "provider")
+_BY_ITSELF: Final = ("quiet", "session_end", "rule")
 
 
 class Spans:
@@ -149,7 +150,7 @@ def noise_of(life: Life) -> float:
     ended = life.ended
     if ended is None or not life.pages:
         return 0.0
-    by_itself = _word(ended.actor) not in _PEOPLE and life.acknowledged_at is None
+    by_itself = _word(ended.actor) in _BY_ITSELF and life.acknowledged_at is None
     return life.pages * min(1.0, 1.0 * life.is_early + 0.5 * by_itself + 0.5 * life.is_back)
 
 
@@ -163,10 +164,12 @@ class Stats:
         self._groups: dict[tuple[str, ...], Figures] = {}
         self.total = Figures()
         self.steps = 0
+        self.providers: set[str] = set()
 
     def take(self, step: Step) -> None:
         """The next step; those of one dedup key are in their order."""
         self.steps += 1
+        self.providers.add(step.provider)
         key = step.provider, step.dedup_key
         if step.kind is Kind.TRIGGERED and (
             step.reason in (Reason.NEW, Reason.REOPENED) or self._is_another(key, step)
@@ -176,7 +179,7 @@ class Stats:
         if life is None:
             life = self._lives[key] = Life(step, is_whole=False)
         _count(life, step)
-        if step.kind in (Kind.FORGOTTEN, Kind.HANDED_OVER, Kind.ORPHANED):
+        if step.kind in (Kind.FORGOTTEN, Kind.ORPHANED):
             self._close(key)
         elif step.kind is Kind.RESOLVED:
             self._ends[key] = step.at

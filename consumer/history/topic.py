@@ -55,9 +55,9 @@ class HistoryTopic:
         """Whether it takes history now. After `doubted` it is asked whether the topic is still there; raises
         KafkaError, OSError and TimeoutError if nobody says."""
         if self._is_doubted:
-            there = len((await self._look()).get(self.name, ()))
+            self._partitions = len((await self._look()).get(self.name, ()))  # created anew, it may have fewer
             self._is_doubted = False
-            if not there:
+            if not self.is_there:
                 self.refused(UnknownTopicOrPartitionError("the topic does not exist any more"))
         return self.is_there
 
@@ -67,7 +67,7 @@ class HistoryTopic:
 
     def partition(self, task: int) -> int:
         """The partition for what the task of this partition writes: all of it goes to one, in its order."""
-        return task % self._partitions
+        return task % max(1, self._partitions)  # another task of the member may just have heard that there is none
 
     def refused(self, error: BaseException) -> None:
         """The topic has not taken what was written: no history is written until a task is built that finds it again."""

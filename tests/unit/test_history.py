@@ -403,6 +403,23 @@ def test_one_that_does_not_answer_is_looked_for_before_it_is_written_to_again() 
     assert gone.topics == ["state"]
 
 
+def test_one_that_was_made_anew_has_the_partitions_that_it_has() -> None:
+    there = {"history": range(3)}
+
+    async def look() -> dict[str, range]:
+        return there
+
+    topic = HistoryTopic("history", look, _Log())  # type: ignore[arg-type]
+    asyncio.run(topic.look())
+    assert topic.partition(2) == 2
+    there["history"] = range(1)
+    topic.doubted()
+    assert asyncio.run(topic.is_ready())
+    assert topic.partition(2) == 0
+    topic.refused(TopicAuthorizationFailedError())
+    assert topic.partition(2) == 0, "a task that is about to write finds out by itself"
+
+
 class _Log:
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 import consumer.history.stats as module
-from consumer.cli.alert_history import AlertHistory, is_gone, show_history, to_json
+from consumer.cli.alert_history import AlertHistory, is_gone, show_history, steps_about, to_json
 from consumer.cli.alerts_stats import dimensions, report, show
 from consumer.history.stats import DAY_SECONDS, DIMENSIONS, OTHERS, Figures, Spans, Stats
 from consumer.history.step import Kind, Reason, Step
@@ -93,6 +93,34 @@ def test_what_began_before_the_first_step_has_no_times() -> None:
     assert found.to_resolve.quantile(0.5) is None
 
 
+def test_a_life_that_is_handed_over_goes_on() -> None:
+    found = figures(
+        begun(0),
+        step(Kind.TOLD, 2),
+        step(Kind.HANDED_OVER, 5, suppressed=3),
+        step(Kind.RESOLVED, 9, actor="operator:ann"),
+    )
+    assert (found.alerts, found.occurrences, found.ended, found.early) == (1, 4, {"operator": 1}, 1)
+
+
+def test_whom_a_silence_ends_is_no_noise() -> None:
+    assert figures(begun(0), step(Kind.TOLD, 0), step(Kind.RESOLVED, 9, actor="silence:s-1")).noise == 0
+
+
+def test_of_one_event_the_steps_from_it_to_the_end_of_its_alert_are_told() -> None:
+    first = [
+        begun(0, event_id="e-1", first_offset=3, last_offset=3),
+        step(Kind.TOLD, 2, event_id="e-1", first_offset=3, last_offset=5),
+        step(Kind.RESOLVED, 9, actor="quiet"),
+    ]
+    second = [begun(20, event_id="e-9", first_offset=9, last_offset=9), step(Kind.TOLD, 21, event_id="e-9")]
+    steps = [*first, *second]
+    assert steps_about(steps, "e-1", 3) == first
+    assert steps_about(steps, "e-4", 4) == first[1:], "counted into what was told"
+    assert steps_about(steps, "e-7", 7) == [], "suppressed"
+    assert steps_about(steps, "e-9", 9) == second
+
+
 def test_groups_come_the_noisiest_first() -> None:
     stats = Stats(("guard", "tenant"))
     for number, guard in enumerate(("a", "b", "b")):
@@ -162,6 +190,9 @@ def test_a_report_says_it_without_obeying_names() -> None:
     assert "\\<script\\>\\|\\`x\\`" in text
     assert "\x1b" not in text
     assert "- ended by: quiet 1\n" in text
+    assert "| 0.5 | 1 | 1 | 1 |" in text, "noise, pages, alerts, events"
+    assert "counts for itself" not in text
+    assert "\nEach of jsm, pagerduty counts for itself.\n" in report([], stats.total, EPOCH, ["jsm", "pagerduty"])
 
 
 def test_the_figures_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,9 +224,11 @@ def test_a_history_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> No
     )
     show_history(history)
     _, head, first, second, note = capsys.readouterr().out.splitlines()
-    assert head.split()[-3:] == ["SEEN", "SUPPRESSED", "AFTER"]
-    assert first.split() == ["2027-01-15T08:00:00.000Z", "triggered", "high", "new", "e-1", "1"]
-    assert second.split() == ["2027-01-15T08:00:02.000Z", "told", "high", "default", "3", "1", "4", "2s"]
+    assert head.split() == ["AT", "AFTER", "STEP", "SEVERITY", "EVENTS", "WHAT"]
+    assert first.split()[:4] == ["2027-01-15T08:00:00.000Z", "triggered", "high", "1"]
+    assert first.endswith("  there was no alert of its key; event e-1")
+    assert second.split()[:5] == ["2027-01-15T08:00:02.000Z", "2s", "told", "high", "1"]
+    assert second.endswith("  through default with 3 requests; 4 events more since the step before, told to nobody")
     assert note == "history: not read to its end within 10 s"
     assert history.begins
     assert is_gone(history) is None

@@ -521,3 +521,5 @@ def test_who_closes_it_is_told() -> None:
 
 def test_what_changes_nothing_is_no_step() -> None:
     assert told_to_history(from_provider(What.ACKNOWLEDGED, at=0.5))[1] == []
+    echo = FromProvider("pagerduty", "a", Happened(What.ANNOTATED, EPOCH + 500, None, by_integration=True), "Ann")
+    assert told_to_history(echo)[1] == [], "a note of ours, for example"
