@@ -159,13 +159,17 @@ def _what(step: Step) -> Iterator[str]:
         yield f"event {step.event_id}"
 
 
-def steps_about(steps: Sequence[Step], event_id: str, offset: int) -> list[Step]:
-    """What came of one event: from the step that tells of it, by its id or by its ``offset`` in the input of the
-    steps' task, to the end of its alert. None at all if it was only counted."""
+def steps_about(steps: Sequence[Step], event_id: str, place: tuple[int, int] | None) -> list[Step]:
+    """What came of one event: from the step that tells of it to the end of its alert. It is known by its id, or by its
+    ``place`` in the pipeline's input: partition and offset (None: not known). No steps if it was only counted."""
 
     def tells(step: Step) -> bool:
+        if step.event_id == event_id:
+            return True
         first, last = step.first_offset, step.last_offset
-        return step.event_id == event_id or (first is not None and last is not None and first <= offset <= last)
+        if place is None or first is None or last is None:
+            return False
+        return step.partition == place[0] and first <= place[1] <= last
 
     begin = next((index for index, step in enumerate(steps) if tells(step)), None)
     if begin is None:

@@ -188,8 +188,12 @@ async def _explain_id(
         return 1
     record, history = search.record, partitions.get(config.kafka.topics.history, ())
     told = {explanation.provider: _told_last(record, alerts, explanation) for explanation in search.explanations}
+    inputs = {one.pipeline.provider.name: one.pipeline.input_topic for one in _configured(args, config)}
     lived = {
-        one.provider: await _what_came_of(args.event_id, record, clients, history, one) for one in search.explanations
+        one.provider: await _what_came_of(
+            args.event_id, record, clients, history, one, is_input=inputs[one.provider] == record.topic
+        )
+        for one in search.explanations
     }
     if args.json:
         providers = [
@@ -211,13 +215,16 @@ async def _what_came_of(
     clients: KafkaClients,
     partitions: Sequence[TopicPartition],
     explanation: Explanation,
+    *,
+    is_input: bool,
 ) -> AlertHistory:
-    """What the history tells of the event, if it concerns an alert."""
+    """What the history tells of the event, if it concerns an alert. ``is_input``: it has the place in the pipeline's
+    input that its record has, for there is no stage before the pipeline."""
     if (key := _key_of(explanation)) is None:
         return AlertHistory()
     since = record.timestamp / 1000
     history = await history_of(clients, partitions, key, [explanation.provider], since=since, of_all=True)
-    about = steps_about(history.steps, event_id, record.offset)
+    about = steps_about(history.steps, event_id, (record.partition, record.offset) if is_input else None)
     if history.steps and not about:
         history.notes.append(f"no step is about this event alone; `alerts show` has those of {key}")
     return AlertHistory(about, history.notes)

@@ -75,7 +75,7 @@ async def test_the_life_of_an_alert_is_written_shown_and_counted(
     assert gone["ended"].startswith("resolved by session_end at ")
     assert len(gone["history"]) == 6
     lines = (await commands.done("alerts", "show", KEY)).splitlines()
-    assert lines[-1].split()[1:3] == ["resolved", "critical"]
+    assert lines[-1].split()[2:4] == ["resolved", "critical"]
 
     stats = await commands.json("alerts", "stats", "--by", "guard,severity")
     (group,) = stats["groups"]

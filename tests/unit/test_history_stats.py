@@ -115,10 +115,11 @@ def test_of_one_event_the_steps_from_it_to_the_end_of_its_alert_are_told() -> No
     ]
     second = [begun(20, event_id="e-9", first_offset=9, last_offset=9), step(Kind.TOLD, 21, event_id="e-9")]
     steps = [*first, *second]
-    assert steps_about(steps, "e-1", 3) == first
-    assert steps_about(steps, "e-4", 4) == first[1:], "counted into what was told"
-    assert steps_about(steps, "e-7", 7) == [], "suppressed"
-    assert steps_about(steps, "e-9", 9) == second
+    assert steps_about(steps, "e-1", None) == first
+    assert steps_about(steps, "e-4", (0, 4)) == first[1:], "counted into what was told"
+    assert steps_about(steps, "e-4", (1, 4)) == [], "of another partition"
+    assert steps_about(steps, "e-7", (0, 7)) == [], "suppressed"
+    assert steps_about(steps, "e-9", (0, 9)) == second
 
 
 def test_groups_come_the_noisiest_first() -> None:
