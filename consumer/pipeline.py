@@ -239,16 +239,20 @@ class Pipeline:
         if integration is None:
             integration = self._integration_of(before, event)
         alert, outcome = occurred(before, dedup_key, session_id, occurrence, now.wall, self.policy, integration)
+        is_over = False
         if ends is not None:
             ended_at = ends.ended_at(dedup_key, session_id)
             if ended_at is not None and alert.status is not Status.RESOLVING and alert.last_seen < ended_at:
-                alert = over(alert, Ending.SESSION_END) or alert  # it is told, and then it is over
+                ended = over(alert, Ending.SESSION_END)  # it is told, and then it is over
+                alert, is_over = (alert, False) if ended is None else (ended, True)
         store.hear(alert, now.monotonic)
-        if outcome is Outcome.SUPPRESSED:
+        if outcome is Outcome.SUPPRESSED and not is_over:
             return SUPPRESSED
-        is_owed = alert.owed is not None and alert.owed.record is record
-        decided = Triggered if outcome is Outcome.TRIGGERED else Counted
-        return decided(alert=alert, event=event if is_owed else None)
+        owed = event if alert.owed is not None and alert.owed.record is record else None
+        comes_back = before is not None and before.status is Status.RESOLVING
+        if outcome is Outcome.TRIGGERED:
+            return Triggered(alert=alert, event=owed, comes_back=comes_back)
+        return Counted(alert=alert, event=owed, comes_back=comes_back, is_over=is_over)
 
     def _integration_of(self, before: Alert | None, event: SecurityEvent) -> str:
         """The integration for an alert that has none: that of its route, where an earlier release has kept only the

@@ -197,6 +197,14 @@ class Heard(Struct, frozen=True, gc=False):
 NOTHING_HEARD = Heard()
 
 
+class LastStep(Struct, frozen=True, gc=False):
+    """The last step of an alert that its history tells (design section 21): when that was, in seconds since the epoch,
+    and how many occurrences there had been."""
+
+    at: float
+    occurrences: int
+
+
 class Alert(Struct, frozen=True, gc=False):
     """What this service knows about one dedup key at one provider.
 
@@ -227,6 +235,8 @@ class Alert(Struct, frozen=True, gc=False):
     dead-lettered, before. It decides nothing: it is kept for people. The source of the owed event is in ``owed``.
 
     ``heard`` is what has come back from the provider (None: nothing, or by a release that did not keep it).
+
+    ``last_step`` is the last step that the history tells (None: that it has begun, or none is told: `last_step_of`).
     """
 
     dedup_key: str
@@ -253,6 +263,7 @@ class Alert(Struct, frozen=True, gc=False):
     source: Source | None = None
     begun: float | None = None
     heard: Heard | None = None
+    last_step: LastStep | None = None
 
 
 class Occurrence(Struct, frozen=True, gc=False):
@@ -360,6 +371,7 @@ def occurred(
         alert.source,
         begun,
         alert.heard,
+        alert.last_step,
     ), outcome
 
 
@@ -634,6 +646,13 @@ def acknowledge_answered(alert: Alert, accepted: bool) -> Alert:
     if not alert.acknowledging:
         return alert
     return replace(alert, status=Status.ACKNOWLEDGED if accepted else alert.status, acknowledging=False, failed=0)
+
+
+def last_step_of(alert: Alert) -> LastStep:
+    """The last step of the alert. Of one that has only begun nothing is kept: its first event was the step."""
+    if alert.last_step is not None:
+        return alert.last_step
+    return LastStep(alert.first_seen if alert.begun is None else alert.begun, 1)
 
 
 def is_new_problem(alert: Alert) -> bool:

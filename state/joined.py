@@ -9,7 +9,7 @@ Pure functions, like those of `state.alert`.
 
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, Alert, Ending, Former, Heard, Owed, Status, Told, over
+from state.alert import ELSEWHERE, Alert, Ending, Former, Heard, LastStep, Owed, Status, Told, last_step_of, over
 
 OPENED_SECONDS = 60.0
 """For so long after its acceptance a trigger may open its incident, with room to spare: a request lands sooner."""
@@ -85,8 +85,9 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         key=later.key,
         ended_by=(own.ended_by or other.ended_by) if is_over else None,
         source=told_last.source,
-        begun=(kept if is_over or kept in live else live[0]).begun,
+        begun=(kept if kept in live or not live else live[0]).begun,
         heard=_heard(own.heard, other.heard),
+        last_step=_last_step(own, other),
     )
 
 
@@ -174,6 +175,12 @@ def _heard(own: Heard | None, other: Heard | None) -> Heard | None:
         return None if found is None else replace(found, repeated=None)
     last = other if (other.at or 0.0) > (own.at or 0.0) else own
     return replace(last, sent_resolve=own.sent_resolve or other.sent_resolve, repeated=None)
+
+
+def _last_step(own: Alert, other: Alert) -> LastStep:
+    """The later of the last steps of both; it counts what both have counted."""
+    one, two = last_step_of(own), last_step_of(other)
+    return LastStep(max(one.at, two.at), one.occurrences + two.occurrences)
 
 
 def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from state.alert import SOURCES, Alert, Ending, Former, Heard, Owed, Source, Status, Told, source
+from state.alert import SOURCES, Alert, Ending, Former, Heard, LastStep, Owed, Source, Status, Told, source
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.shared import shared
@@ -123,6 +123,8 @@ def encode_alert(alert: Alert) -> bytes:
         value["begun"] = alert.begun
     if (heard := alert.heard) is not None:
         value["heard"] = (heard.at, heard.incident, heard.sent_resolve, heard.repeated)
+    if (last := alert.last_step) is not None:
+        value["last_step"] = (last.at, last.occurrences)
     return orjson.dumps(value)
 
 
@@ -135,7 +137,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
         session, told, owed, route, overflow = get("session"), get("told"), get("owed"), get("route"), get("overflow")
         integration, former, origin, begun = get("integration"), get("former"), get("source"), get("begun")
-        heard = get("heard")
+        heard, last_step = get("heard"), get("last_step")
         occurrences, first_seen, last_seen, decided = (
             json["occurrences"], json["first_seen"], json["last_seen"], json["decided"]
         )  # fmt: skip
@@ -177,6 +179,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             None if origin is None else _known_source(*origin[:4]),  # a later release may write more
             decided if begun == decided else begun,  # equal after one occurrence: one object for both
             None if heard is None else _heard_from_json(heard),
+            None if last_step is None else _last_step_from_json(last_step),
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
@@ -320,6 +323,11 @@ def _heard_from_json(json: list[Any]) -> Heard:
     at, incident, sent_resolve = json[:3]  # a later release may say more
     repeated = json[3] if len(json) > 3 else None  # an earlier release wrote less
     return Heard(_number_or_none(at), _text_or_none(incident), _flag(sent_resolve), _whole_or_none(repeated))
+
+
+def _last_step_from_json(json: list[Any]) -> LastStep:
+    at, occurrences = json[:2]  # a later release may say more
+    return LastStep(_number(at), _whole(occurrences))
 
 
 @lru_cache(maxsize=SOURCES)  # nearly all alerts have one of a few sources

@@ -17,10 +17,12 @@ from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
 from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay, unmeant
+from consumer.history.step import Reason
+from consumer.history.steps import TaskSteps, kept_actor
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, Ending, acknowledge, over
-from state.provider_feedback import Applied, Ignored, TellAgain, happened, told_again
+from state.alert import Alert, Ending, Status, acknowledge, over
+from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
 from state.store import Store
 from state.violation import Record
 
@@ -123,6 +125,7 @@ class TaskInbox:
         clock: Clock,
         metrics: PipelineMetrics,
         log: FilteringBoundLogger,
+        steps: TaskSteps,
         soon: Callable[[Callable[[], None]], object],
     ) -> None:
         self._pipeline = pipeline
@@ -132,6 +135,7 @@ class TaskInbox:
         self._clock = clock
         self._metrics = metrics
         self._log = log
+        self._steps = steps
         self._soon = soon
         self._orders: Lane[Feedback] = Lane()
         self.moves: Lane[Move] = Lane()
@@ -287,6 +291,8 @@ class TaskInbox:
         self._deeds.commanded(command)
         after = acknowledge(alert) if command.kind is Kind.ACKNOWLEDGE else over(alert, Ending.OPERATOR)
         result = "ignored" if after is alert else "applied"
+        if after is not alert:
+            after = self._done_by(f"operator:{command.by}", alert, after, is_over=command.kind is Kind.RESOLVE)
         self._metrics.feedback(command.kind.value, result)
         self._log.info(f"command_{result}", status=after.status.value if after is not None else "gone", **fields)
         if after is None:
@@ -295,12 +301,36 @@ class TaskInbox:
             self._store.put(after)
             self._deeds.changed_by_feedback(after)
 
+    def _done_by(self, actor: str, before: Alert, after: Alert | None, *, is_over: bool) -> Alert | None:
+        """Somebody has acknowledged the alert, or ended it: as it is once that is told to its history."""
+        if after is None:
+            self._store.put(self._steps.resolved(before, kept_actor(actor)))  # as it is gone
+            return None
+        tell = self._steps.resolved if is_over else self._steps.acknowledged
+        return tell(after, kept_actor(actor))
+
+    def _note(self, noted: Alert, alert: Alert) -> None:
+        if noted is not alert:
+            self._store.put(noted)
+            self._deeds.changed_by_feedback(noted)
+
+    def _lives_on(self, it: Happened, after: Alert, actor: str) -> Alert:
+        """The provider's news are in the alert: as it is once its history has them."""
+        if it.what is not What.RESOLVED:
+            return self._steps.happened(it.what, after, actor)
+        if after.status is Status.RESOLVING:  # there are incidents elsewhere
+            return self._steps.resolved(after, actor)
+        return self._steps.triggered(after, None, Reason.CLOSED_AT_PROVIDER, actor)
+
     def _came_back(self, feedback: FromProvider, alert: Alert) -> bool:
         """Apply what a person did to the alert's incident at the provider; False if that has to wait."""
         it, dedup_key = feedback.it, feedback.dedup_key
         fields = {"feedback": it.what.value, "dedup_key": dedup_key, "by": feedback.by, "at": it.at}
+        actor = kept_actor(f"provider:{feedback.by}")
         match happened(alert, it, self._pipeline.timeout_seconds):
             case Ignored(why):
+                if why is Why.HISTORY and not it.by_integration:  # else it may be the echo of our own update
+                    self._note(self._steps.happened(it.what, alert, actor), alert)
                 self._metrics.feedback(it.what.value, "ignored")
                 self._log.info("provider_feedback_ignored", reason=why.value, status=alert.status.value, **fields)
                 return True
@@ -308,9 +338,15 @@ class TaskInbox:
                 if (record := self._deeds.told_event(alert)) is None:
                     self._look_ahead()
                     return False
-                after: Alert | None = told_again(alert, it, record, is_repeat, self._clock.wall())
-            case Applied(after):
-                pass
+                if not is_repeat:  # what was resolved was one life of the key
+                    alert = self._steps.resolved(alert, actor)
+                again = told_again(alert, it, record, is_repeat, self._clock.wall())
+                after: Alert | None = self._steps.triggered(again, None, Reason.CLOSED_AT_PROVIDER, actor)
+            case Applied(None):
+                self._store.put(self._steps.resolved(alert, actor))  # as it is gone
+                after = None
+            case Applied(Alert() as applied):
+                after = self._lives_on(it, applied, actor)
         status = "gone" if after is None else after.status.value
         self._metrics.feedback(it.what.value, "applied")
         self._log.info("provider_feedback_applied", status=status, **fields)

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aiokafka import TopicPartition
+
 from consumer.build import build_pipelines
+from consumer.cli.alert_history import AlertHistory, history_of, show_history, steps_about, to_json
 from consumer.cli.arguments import add_config, text
 from consumer.cli.ending import UsageError, with_configuration
 from consumer.cli.explain_shown import show_explanation, show_life
@@ -19,7 +22,7 @@ from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
 from consumer.pipeline import Pipeline
-from consumer.tuning.explain import Configured, Question, explain
+from consumer.tuning.explain import Configured, Explanation, Question, explain
 from consumer.tuning.files import FileTrouble
 from consumer.tuning.life import Life, Search, place
 from consumer.tuning.lines import BrokenLine, record_of
@@ -85,8 +88,9 @@ def main(args: argparse.Namespace) -> int:
         checked(config)
         return [] if args.events else [config.kafka.topics.events]
 
-    def states(config: Config) -> Sequence[str]:
-        return [config.kafka.state_topic(one.pipeline.provider.name) for one in _configured(args, config)]
+    def optional(config: Config) -> Sequence[str]:
+        states = [config.kafka.state_topic(one.pipeline.provider.name) for one in _configured(args, config)]
+        return states if args.event_id is None else [*states, config.kafka.topics.history]
 
     async def act(config: Config, clients: KafkaClients, partitions: Partitions) -> int:
         alerts = {
@@ -100,7 +104,7 @@ def main(args: argparse.Namespace) -> int:
 
     if args.no_state:
         return with_configuration(args.config, lambda config: _explain_file(args, checked(config), {}))
-    return run_with_kafka(args, topics, act, states)
+    return run_with_kafka(args, topics, act, optional)
 
 
 def _configured(args: argparse.Namespace, config: Config) -> list[Configured]:
@@ -182,21 +186,57 @@ async def _explain_id(
             [f"there is no event {args.event_id} in {config.kafka.topics.events} since {utc(args.since)} (--since)"]
         )
         return 1
-    told = {explanation.provider: _told_last(search.record, alerts, explanation) for explanation in search.explanations}
+    record, history = search.record, partitions.get(config.kafka.topics.history, ())
+    told = {explanation.provider: _told_last(record, alerts, explanation) for explanation in search.explanations}
+    inputs = {one.pipeline.provider.name: one.pipeline.input_topic for one in _configured(args, config)}
+    lived = {
+        one.provider: await _what_came_of(
+            args.event_id, record, clients, history, one, is_input=inputs[one.provider] == record.topic
+        )
+        for one in search.explanations
+    }
     if args.json:
-        providers = [{**one.to_json(), "state": told[one.provider]} for one in search.explanations]
-        show_json({"event": place(search.record), "providers": providers})
+        providers = [
+            {**one.to_json(), "state": told[one.provider], "history": to_json(lived[one.provider])}
+            for one in search.explanations
+        ]
+        show_json({"event": place(record), "providers": providers})
         return 0
-    print(place(search.record))
+    print(place(record))
     for explanation in search.explanations:
         show_explanation(explanation, now=told[explanation.provider])
+        show_history(lived[explanation.provider])
     return 0
 
 
-def _told_last(record: FetchedRecord, alerts: Alerts, explanation: Any) -> str | None:
+async def _what_came_of(
+    event_id: str,
+    record: FetchedRecord,
+    clients: KafkaClients,
+    partitions: Sequence[TopicPartition],
+    explanation: Explanation,
+    *,
+    is_input: bool,
+) -> AlertHistory:
+    """What the history tells of the event, if it concerns an alert. ``is_input``: it has the place in the pipeline's
+    input that its record has, for there is no stage before the pipeline."""
+    if (key := _key_of(explanation)) is None:
+        return AlertHistory()
+    since = record.timestamp / 1000
+    history = await history_of(clients, partitions, key, [explanation.provider], since=since, of_all=True)
+    about = steps_about(history.steps, event_id, (record.partition, record.offset) if is_input else None)
+    if history.steps and not about:
+        history.notes.append(f"no step is about this event alone; `alerts show` has those of {key}")
+    return AlertHistory(about, history.notes)
+
+
+def _key_of(explanation: Explanation) -> str | None:
+    return next((step.facts["dedup_key"] for step in explanation.steps if "dedup_key" in step.facts), None)
+
+
+def _told_last(record: FetchedRecord, alerts: Alerts, explanation: Explanation) -> str | None:
     """What the state topic says of the event's key today; None if the event has no key."""
-    key = next((step.facts["dedup_key"] for step in explanation.steps if "dedup_key" in step.facts), None)
-    if key is None:
+    if (key := _key_of(explanation)) is None:
         return None
     alert = alerts.get(explanation.provider, {}).get(key)
     if alert is None:

@@ -54,6 +54,11 @@ def age(seconds: float) -> str:
     return f"{max(0, int(seconds))}s"
 
 
+def span(seconds: float) -> str:
+    """A span of time as `age` has it, of which also parts of a second count: ``0.07s``."""
+    return f"{max(0.0, seconds):.2g}s" if seconds < 9.5 else age(seconds)
+
+
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, is_last_cut: bool = False) -> None:
     """Print a table on stdout. None is an empty cell; a column of empty cells is left out. Numbers are right-aligned.
 

@@ -77,9 +77,12 @@ def what_to_try(kept: Kept, script: Path, command: str) -> list[str]:
     return [
         "Everything is left running until Ctrl-C. What to try next:",
         "",
-        "the alerts as the service knows them, and one of them",
+        "the alerts as the service knows them",
         f"  {command} alerts list --config {config}",
+        "why one of them pages, and what has happened to it since; which guards page people for nothing",
         f"  {command} alerts show {key} --config {config}",
+        f"  {command} explain --dedup-key {key} --config {config}",
+        f"  {command} alerts stats --config {config}",
         "an event of your own: edit event.json, then",
         f"  {shlex.quote(sys.executable)} {shlex.quote(str(script))}",
         "PagerDuty answers its next ten requests with 503",

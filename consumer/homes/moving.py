@@ -25,7 +25,7 @@ from consumer.input.progress import Progress
 from consumer.kafka.partitioning import Evidence, Partitioner, Scheme
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, restored
+from state.alert import Alert, Status, restored
 from state.joined import joined
 from state.records import CorruptState
 from state.remembered_ends import REMEMBERED_SECONDS, End, RememberedEnds, session
@@ -70,17 +70,17 @@ class Deeds(Protocol):
         """Whether the task has decided everything that an earlier owner may have decided, and all of a former input."""
         ...
 
-    def handed_over(self, alert: Alert) -> None:
-        """The alert was handed over to another task, and has left the store."""
+    def handed_over(self, alert: Alert) -> Alert:
+        """The alert is handed over to another task, as it is returned, and has left the store."""
         ...
 
-    def taken_over(self, alert: Alert, before: Alert | None) -> None:
-        """The alert was handed over to this task, and is in the store. ``before`` is the alert that the store had of
-        this key; None if it had none."""
+    def taken_over(self, alert: Alert, *, has_ended: bool) -> None:
+        """The alert was handed over to this task, and is in the store. ``has_ended``: it is over, and neither what was
+        handed over nor what the store had of this key was told to be over before."""
         ...
 
     def gone(self, alert: Alert) -> None:
-        """The alert of this task is over because of one that was handed over, and has left the store."""
+        """The alert was handed over to this task, is over by that, and not in the store."""
         ...
 
     def ending(self, ended: Ended) -> Iterator[None]:
@@ -458,11 +458,11 @@ class Moving:
             self._busy.append(alert.dedup_key)
             return
         key = self._pipeline.home_key_of(alert)
-        self._moves.append(HandOver(self._sender(), self._home_of(key), alert.dedup_key, alert, None, key))
         self._store.drop(alert.dedup_key)
+        left = self._deeds.handed_over(alert)
+        self._moves.append(HandOver(self._sender(), self._home_of(key), alert.dedup_key, left, None, key))
         self._handed_over += 1
         self._metrics.home("handed_over")
-        self._deeds.handed_over(alert)
 
     def _mark(self) -> None:
         before, self._homes = self._homes.moved, self._homes.moves()
@@ -595,7 +595,11 @@ class Moving:
         self._metrics.home("taken_over")
         if after is not None:
             self._store.hear(after, self._clock.monotonic())  # for how long it was quiet is not handed over
-            self._deeds.taken_over(after, own)
-        elif own is not None:
-            self._store.drop(own.dedup_key)
-            self._deeds.gone(own)
+            was_live = any(one is not None and one.status is not Status.RESOLVING for one in (own, written))
+            self._deeds.taken_over(after, has_ended=was_live and after.status is Status.RESOLVING)
+        else:
+            if own is not None:
+                self._store.drop(own.dedup_key)
+            whole = joined(own, written)  # as it was when the end came
+            assert whole is not None
+            self._deeds.gone(whole)

@@ -27,6 +27,7 @@ _STATE_OVERHEAD = 8 * 1024
 
 _DLQ_RETENTION_MS = 30 * DAY_MS
 _FEEDBACK_RETENTION_MS = 7 * DAY_MS
+_HISTORY_RETENTION_MS = 90 * DAY_MS
 
 
 class Purpose(Enum):
@@ -37,6 +38,7 @@ class Purpose(Enum):
     POSITIONS = "positions"
     STATE = "state"
     FEEDBACK = "feedback"
+    HISTORY = "history"
     DEAD_LETTERS = "dead letters"
 
 
@@ -61,6 +63,7 @@ class TopicSpec:
     ``largest_batch`` is the least value of ``max.message.bytes``, as far as our configuration decides it (0: any
     value). ``input`` is the topic whose number of partitions it follows. ``kept_ms`` is for how many milliseconds its
     records are needed: after those of its input are removed, if it has an input (None: for ever; 0: not checked).
+    ``without`` says what the service cannot do without this topic (empty: without it the service does not run).
     """
 
     name: str
@@ -70,6 +73,7 @@ class TopicSpec:
     configs: Mapping[str, str] = field(default_factory=dict)
     input: str = ""
     kept_ms: int | None = 0
+    without: str = ""
 
 
 def topics_of(config: Config) -> list[TopicSpec]:
@@ -99,6 +103,19 @@ def topics_of(config: Config) -> list[TopicSpec]:
         ),
         TopicSpec(
             topics.feedback, Purpose.FEEDBACK, Partitions.ANY, state_batch, feedback, kept_ms=_give_up_ms(config)
+        ),
+        *(
+            [
+                TopicSpec(
+                    topics.history,
+                    Purpose.HISTORY,
+                    Partitions.ANY,
+                    configs={POLICY: "delete", RETENTION: str(_HISTORY_RETENTION_MS)},
+                    without="what happens to alerts is not written down",
+                )
+            ]
+            if config.history.enabled
+            else []
         ),
         TopicSpec(topics.dlq, Purpose.DEAD_LETTERS, Partitions.ANY, WHOLE_BATCH_BYTES, dead_letters),
     ]

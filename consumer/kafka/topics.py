@@ -279,6 +279,7 @@ def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | N
         dead_letter_limit=dead_letter_limit,
         outgrown=tuple(sentence for spec in told for sentence in outgrown(spec, specs, seen.partitions)),
         notes=(
+            *(_missing(spec) for spec in told if spec.without and spec.name not in seen.partitions),
             *(sentence for spec in told for sentence in fewer_than_input(spec, specs, seen.partitions)),
             *(sentence for spec in told for sentence in _not_for_hand_overs(spec, seen)),
         ),
@@ -287,10 +288,8 @@ def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | N
 
 def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
     if spec.name not in seen.partitions:
-        yield (
-            f"topic {spec.name} does not exist, or this user may not see it: "
-            "run `clawdstrike-alerting topics create --config …`"
-        )
+        if not spec.without:
+            yield _missing(spec)
         return
     yield from _wrong_policy(spec, seen)
     if spec.purpose is not Purpose.FEEDBACK:
@@ -298,11 +297,20 @@ def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
     yield from _too_small(spec, events, seen)
 
 
+def _missing(spec: TopicSpec) -> str:
+    without = f", and without it {spec.without}" if spec.without else ""
+    return (
+        f"topic {spec.name} does not exist, or this user may not see it{without}: "
+        "run `clawdstrike-alerting topics create --config …`"
+    )
+
+
 _LOSS = {
     Purpose.STATE: "open alerts would be forgotten",
     Purpose.POSITIONS: "how far the events are forwarded would be forgotten",
     Purpose.KEYED: "events with the same key would be lost",
     Purpose.FEEDBACK: "commands about the same alert would be lost",
+    Purpose.HISTORY: "all but the last step of each alert would be lost",
     Purpose.DEAD_LETTERS: "dead letters with the same key would be lost",
 }
 """What would be lost if a topic of ours had another ``cleanup.policy`` than we create it with. (The policy of the

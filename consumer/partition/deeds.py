@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, assert_never
+from uuid import uuid4
 
 from consumer.alerting.inbox import TaskInbox
 from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
@@ -25,6 +26,9 @@ from consumer.decisions import (
 )
 from consumer.dlq.dead_letter import Stage
 from consumer.feedback.records import Command, Kind, Replay
+from consumer.history.step import Kind as StepKind
+from consumer.history.step import Reason
+from consumer.history.steps import TaskSteps, actor_of
 from consumer.homes.moving import Moving
 from consumer.kafka.reading import read_records
 from consumer.partition.owned import OwnedPartition
@@ -45,7 +49,8 @@ class TaskDeeds:
     """Carries out the decisions of one task. `consumer.homes.moving` and `consumer.alerting.inbox` call it, too.
 
     It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
-    (``recall``). ``has_decided_all_before`` says whether no former input is left.
+    (``recall``). ``has_decided_all_before`` says whether no former input is left. What has happened to alerts is told
+    to ``steps``.
     """
 
     def __init__(
@@ -63,6 +68,17 @@ class TaskDeeds:
         self._ignorant_since: float | None = None  # when `knows_all` began to be false; None while it is true
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
+        self.steps = TaskSteps(
+            context.history,
+            provider=context.pipeline.provider.name,
+            partition=source.partition.partition,
+            source=f"urn:clawdstrike-alerting:{context.pipeline.group_id}",
+            unique=uuid4().hex,
+            policy=context.pipeline.policy,
+            wall=context.clock.wall,
+            metrics=context.metrics,
+            grown=lambda size: task.waiting.grow_by(size, "steps of the history wait"),
+        )
         self.moving = Moving(
             partition=source.partition.partition,
             pipeline=context.pipeline,
@@ -89,6 +105,7 @@ class TaskDeeds:
             notified=self._notified,
             settled=lambda: self.inbox.work(),
             voice=self.moving,
+            steps=self.steps,
         )
         read_back = context.read_records or partial(read_records, context.clients)
         self.recall = Recall(read_back, context.pipeline.template, context.pipeline.input_topic, log)
@@ -100,6 +117,7 @@ class TaskDeeds:
             clock=context.clock,
             metrics=context.metrics,
             log=log,
+            steps=self.steps,
             soon=lambda work: asyncio.get_running_loop().call_soon(work),
         )
 
@@ -136,10 +154,12 @@ class TaskDeeds:
                 counts["suppressed"] += 1
             case Triggered(alert=alert, event=event):
                 counts["triggered"] += 1
-                self.outbox.owes(alert, event=event, is_new=True)
+                self.outbox.owes(self._occurred(decision), event=event, is_new=True)
             case Counted(alert=alert, event=event):
                 counts["counted"] += 1
-                if event is not None:  # else what is owed says the same as before
+                if decision.comes_back or decision.is_over:
+                    alert = self._occurred(decision)
+                if event is not None or decision.is_over:  # else what is owed says the same as before
                     self.outbox.owes(alert, event=event)
             case Ended():
                 return self.ending(decision)
@@ -165,8 +185,8 @@ class TaskDeeds:
             if not self.is_running:
                 return
             alert = self._store.get(dedup_key)
-            if alert is not None and self._is_meant(alert, ended.end) and self._over(alert, Ending.SESSION_END):
-                self._outcomes["ended"] += 1
+            if alert is not None and self._is_meant(alert, ended.end):
+                self._outcomes["ended"] += self._over(alert, Ending.SESSION_END, actor_of(ended.end.subject))
             yield
 
     def _is_meant(self, alert: Alert, end: End) -> bool:
@@ -179,20 +199,34 @@ class TaskDeeds:
 
     def end_quiet(self, alert: Alert) -> None:
         """The alert is over, for nothing has occurred for long enough."""
-        if self._over(alert, Ending.QUIET):
-            self._outcomes["quiet"] += 1
+        self._outcomes["quiet"] += self._over(alert, Ending.QUIET, Ending.QUIET.value)
 
     def forget(self, alert: Alert) -> None:
         """Drop an alert that owes nothing and of which nothing was heard for very long."""
         self._store.drop(alert.dedup_key)
+        forgotten = self.steps.left(StepKind.FORGOTTEN, alert)
         self._task.log.info("alert_forgotten", dedup_key=alert.dedup_key)
-        self.outbox.ended(alert)
+        self.outbox.ended(forgotten)
 
-    def _over(self, alert: Alert, ended_by: Ending) -> bool:
+    def _occurred(self, decision: Triggered | Counted) -> Alert:
+        """The alert, which is in the store, owes a trigger, lives again, or is over: as it is once its history knows
+        that."""
+        alert = noted = decision.alert
+        if isinstance(decision, Triggered) or decision.comes_back:
+            violation = None if decision.event is None else decision.event.violation()
+            noted = self.steps.triggered(alert, violation, Reason.REOPENED if decision.comes_back else None)
+        if alert.status is Status.RESOLVING:  # its end was heard of before the event
+            noted = self.steps.resolved(noted, Ending.SESSION_END.value)
+        if noted is not alert:
+            self._store.put(noted)
+        return noted
+
+    def _over(self, alert: Alert, ended_by: Ending, actor: str) -> bool:
         """The threat is over. Whether that is news."""
-        after = end_alert(self._store, alert, ended_by)
-        if after is alert:
+        if alert.status is Status.RESOLVING:
             return False
+        alert = self.steps.resolved(alert, actor)
+        after = end_alert(self._store, alert, ended_by)
         if after is None:
             self.outbox.ended(alert)
         self.outbox.owes(alert if after is None else after)
@@ -219,8 +253,10 @@ class TaskDeeds:
             case Triggered(alert=alert, event=event):
                 if alert.occurrences == 1:
                     self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it
-                self.outbox.owes(alert, event=event, is_new=True)
+                self.outbox.owes(self._occurred(decision), event=event, is_new=True)
             case Counted(alert=alert, event=event):
+                if decision.comes_back or decision.is_over:
+                    alert = self._occurred(decision)
                 self.outbox.owes(alert, event=event)
             case Suppressed():
                 pass  # it is in the store
@@ -233,15 +269,19 @@ class TaskDeeds:
         """Dead-letter a forwarded record that a fault of this program makes undecidable."""
         self._task.waiting.take(self._context.pipeline.undecidable(record, error).dead_letter)
 
-    def handed_over(self, alert: Alert) -> None:
-        """The alert is another task's, and has left the store."""
+    def handed_over(self, alert: Alert) -> Alert:
+        """The alert is another task's, and has left the store: as it is handed over, once its history knows that."""
         self._context.delivery.changed(self.outbox, alert.dedup_key)
+        return self.steps.left(StepKind.HANDED_OVER, alert)
 
-    def taken_over(self, alert: Alert, before: Alert | None) -> None:
-        """Begin to send for an alert that another task has handed over, and that is in the store; ``before`` is what
-        this task had of it."""
+    def taken_over(self, alert: Alert, *, has_ended: bool) -> None:
+        """Begin to send for an alert that another task has handed over, and that is in the store; ``has_ended``: the
+        hand-over has ended it."""
         if alert.route is None and alert.owed is not None:
             self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
+        if has_ended:
+            alert = self.steps.resolved(alert, Ending.SESSION_END.value)
+            self._store.put(alert)
         self.urge()
         self.outbox.taken_over(alert)
         self.inbox.taken_over(alert.dedup_key)
@@ -295,7 +335,7 @@ class TaskDeeds:
         alert = self._store.get(dedup_key)
         self._store.drop(dedup_key)
         if alert is not None:
-            self.gone(alert)
+            self._leaves(alert)
 
     def knows_all(self) -> bool:
         """Whether no alert can appear any more of which the provider may have been told: what an earlier owner had
@@ -332,7 +372,11 @@ class TaskDeeds:
         self.ended_by_feedback(dedup_key)
 
     def gone(self, alert: Alert) -> None:
-        """The alert is over, and has left the store, by what somebody else has said."""
+        """The alert was handed over, which ended it, and is gone: nothing of it can be at the provider."""
+        self.steps.resolved(alert, Ending.SESSION_END.value)
+        self._leaves(alert)
+
+    def _leaves(self, alert: Alert) -> None:
         self.urge()
         self.outbox.ended(alert)
         self._context.delivery.changed(self.outbox, alert.dedup_key)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
+from consumer.history.topic import HistoryTopic
 from consumer.homes.whole_input import WholeInput
 from consumer.input.former_input import StageBefore
 from consumer.input.progress import Before
@@ -41,6 +42,8 @@ class TaskContext(OwnerContext):
     """The repartition stage that an earlier configuration may have had; None: there is one now, or it is not looked
     for."""
     feedback_topic: str = ""
+    history: HistoryTopic | None = None
+    """Where steps of alerts are written; None: no history is written."""
     read_records: ReadRecords | None = None
     """How events are read back; None: by a client."""
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)

@@ -89,6 +89,13 @@ class TaskFamilies:
         self.homes = declare.counter(
             "homes_moved", "What tasks have told each other because the homes of keys have moved", "what"
         )
+        self.steps = declare.counter("alert_steps", "Steps of alerts that the history tells", "kind")
+        self.ended = declare.counter(
+            "alerts_ended",
+            "Alerts that the history tells to be over, and whether that was within five minutes of being told",
+            "by",
+            "early",
+        )
 
 
 class LogFamilies:

@@ -174,7 +174,9 @@ async def make_world(
             # Several faults of the brokers in a row take longer than a start waits by default, and a member that ends
             # with 1 is what a supervisor starts again: here nobody does.
             "startup_timeout": "600s",
-            "topics": {topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed")},
+            "topics": {
+                topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed", "history")
+            },
         },
         "exporters": {"alerting": {provider: sections[provider] for provider in providers}},
         "delivery": {
@@ -194,6 +196,7 @@ async def make_world(
         (world.events, partitions, None),
         (world.dlq, 1, large),
         (world.feedback, 1, large),
+        (world.history, 1, None),
         *((world.state(provider), partitions, state_configs) for provider in providers),
     ]
     async with asyncio.TaskGroup() as group:

@@ -166,6 +166,9 @@ async def test_what_is_simulated_of_the_demos_events_is_what_was_told(
     paged = json.loads(await commands.run("explain", "--event-id", first.event_ids[0], "--since", "1h", "--json"))
     assert [one["outcome"] for one in paged["providers"]] == ["pages", "pages"]
     assert world.events in paged["event"]
+    for one in paged["providers"]:
+        assert [step["kind"] for step in one["history"][:2]] == ["triggered", "told"], "what really happened"
+        assert one["history"][0]["event_id"] == first.event_ids[0]
     allowed = next(one for one in ids if one not in {i for x in sandbox.incidents() for i in x.event_ids})
     kept = json.loads(await commands.run("explain", "--event-id", allowed, "--since", "1h", "--json"))
     assert all(one["kept_by"] for one in kept["providers"])

@@ -24,6 +24,7 @@ from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.feedback.moves import decode_move
 from consumer.feedback.records import Command, Kind
+from consumer.history.step import Step as HistoryStep
 from consumer.homes.whole_input import WholeInput
 from consumer.input.commit_metadata import BEGINNING_METADATA
 from consumer.input.progress import GroupPosition
@@ -43,9 +44,11 @@ from state.store import Store
 from state.violation import Record
 from tests.support import walks
 from tests.support.events import encode, event
+from tests.support.history import topic_there
+from tests.support.history_account import histories, wrong_at_rest
 from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
-from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs, Sent
+from tests.support.simulated_kafka import HISTORY, Input, Kafka, Outcome, Proofs, Sent
 from tests.support.simulated_provider import ONE_KEY, SimulatedProvider
 from tests.support.simulation import BrokenPromise
 from tests.support.unheard import FaultLog, Unheard
@@ -122,6 +125,8 @@ class _Partition(Kafka):
     def apply(self, sent: Sequence[Sent]) -> None:
         moves = [record for record in sent if record.topic == FEEDBACK]
         super().apply([record for record in sent if record.topic != FEEDBACK])
+        self._homes.steps += self.steps
+        self.steps.clear()
         for record in moves:
             self._homes.feedback.append(decode_move(record.key, record.value, record.headers))
 
@@ -233,6 +238,7 @@ class Member:
             whole=self.whole,
             partitioner=homes.believed,
             feedback_topic=FEEDBACK,
+            history=topic_there(name=HISTORY),
         )
         with homes.loop.running():
             self.delivery.start()
@@ -268,8 +274,8 @@ class Member:
             join(handed)
             self._homes.moved(handed.dedup_key, self.number, alerter.store.get(handed.dedup_key))
 
-        def ending(alert: Alert, ended_by: Ending) -> bool:
-            is_news = over(alert, ended_by)
+        def ending(alert: Alert, ended_by: Ending, actor: str) -> bool:
+            is_news = over(alert, ended_by, actor)
             self._homes.ended(alert.dedup_key, self.number)
             return is_news
 
@@ -321,6 +327,7 @@ class Homes:
         self.believed = believed
         self.count = self._first = count
         self.feedback: list[Any] = []
+        self.steps: list[HistoryStep] = []  # of all tasks, in the order of their transactions
         self.sources = [_Source(self, number) for number in range(MOST)]
         self.partitions = [_Partition(self, number) for number in range(MOST)]
         self.events: list[Happened] = []
@@ -591,7 +598,8 @@ class Homes:
         self.say(f"{member} counts {number}: {getattr(outcome, 'value', outcome)}")
         if alert is not None and alert.status is Status.RESOLVING:
             self.over.add(number)
-        if getattr(outcome, "value", "") == "suppressed" and key in self.open:
+        is_told = alert is not None and alert.owed is None  # or is over without being told more
+        if (getattr(outcome, "value", "") == "suppressed" or is_told) and key in self.open:
             self.told.add(number)
 
     def ended(self, key: str, member: int) -> None:
@@ -665,6 +673,8 @@ class Homes:
         told = set().union(self.told)
         if missing := {one for one, found in enumerate(self.events) if not found.is_end} - told:
             self.break_("no alertable event is lost", str(sorted(missing)))
+        if wrong := list(wrong_at_rest(histories(self.steps).values(), {})):
+            self.break_("the history is complete and in order", "; ".join(wrong))
         self._look()
 
     def _is_at_rest(self) -> bool:

@@ -40,7 +40,9 @@ def commands(kept: Kept) -> list[list[str]]:
 
 def test_its_commands_are_ones_that_there_are(kept: Kept) -> None:
     ours = [command[1:] for command in commands(kept) if command[0] == "clawdstrike-alerting"]
-    assert [command[:2] for command in ours] == [["alerts", "list"], ["alerts", "show"]]
+    assert [command[:2] for command in ours] == [
+        ["alerts", "list"], ["alerts", "show"], ["explain", "--dedup-key"], ["alerts", "stats"],
+    ]  # fmt: skip
     for command in ours:
         assert _parser(command).parse_args(command).config == kept.config
     assert ours[1][2] == kept.dedup_key

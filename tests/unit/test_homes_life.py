@@ -7,11 +7,13 @@ import orjson
 import pytest
 
 import consumer.homes.moving
+import state.joined
 from consumer.feedback.moves import HandOver
+from consumer.history.step import Kind as StepKind
 from consumer.homes.moving import Moving
 from consumer.kafka.partitioning import Partitioner
 from consumer.partition.deeds import TaskDeeds
-from state.alert import Alert
+from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY
 from tests.support.homes_simulation import Homes, random_walk, simulate
 from tests.support.simulation import BrokenPromise
@@ -52,6 +54,28 @@ def test_what_is_handed_over_one_by_one_keeps_the_promises_too(number: int, monk
     monkeypatch.setattr(consumer.homes.moving, "MOVED_AT_A_TIME", 1)
 
     simulate([*GROWTH[:5], *random_walk(f"one by one {number}"), *GROWTH[5:]], **settings(number))
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_an_end_that_was_heard_of_before_ends_also_what_an_event_is_only_counted_into(
+    is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes = Homes(count=1)
+    try:
+        for step in GROWTH[3:5]:  # homes have moved once
+            homes.step(*step)
+        homes.step("event", 0)
+        homes.step("calm" if is_told else "decide", Partitioner.MURMUR2.partition_of(b"s1", homes.count))
+        homes.step("event", 0)
+        homes.loop.advance(0.02)
+        homes.commanded["forbidden_path:s1"] = homes.wall()
+        monkeypatch.setattr(Moving, "ended_at", lambda *args: homes.commanded["forbidden_path:s1"])
+        homes.step("calm", 0)
+        assert homes.open == set(), "resolved at once, not when it is quiet"
+        homes.rest()
+        assert [step.actor for step in homes.steps if step.kind is StepKind.RESOLVED] == ["session_end"]
+    finally:
+        homes.close()
 
 
 def test_where_nothing_moves_nothing_is_written_for_it_and_nothing_waits() -> None:
@@ -122,6 +146,7 @@ def test_a_service_that_is_upgraded_while_the_topic_grows_hands_over_what_it_has
 LIVE = "no live problem is resolved"
 CLOSED = "no live problem is closed"
 LOST = "no alertable event is lost"
+HISTORY = "the history is complete and in order"
 
 
 def always(value: object) -> Callable[..., object]:
@@ -136,6 +161,22 @@ def _join_without_a_word(self: Moving, handed: Alert) -> None:
 
 
 JOIN = Moving._join
+
+
+def _hand_over_what_its_history_does_not_know(self: TaskDeeds, alert: Alert) -> Alert:
+    HAND_OVER(self, alert)
+    return alert
+
+
+def _end_without_a_step(self: TaskDeeds, alert: Alert, *, has_ended: bool) -> None:
+    TAKE_OVER(self, alert, has_ended=False)
+
+
+def _end_twice(self: TaskDeeds, alert: Alert, *, has_ended: bool) -> None:
+    TAKE_OVER(self, alert, has_ended=alert.status is Status.RESOLVING)
+
+
+HAND_OVER, TAKE_OVER = TaskDeeds.handed_over, TaskDeeds.taken_over
 
 AN_OLD_RESOLVE_UNDER_WAY: list[Step] = [
     ("event", 0), ("calm", 0), ("end", 0), ("decide", 0), ("commit", 0), ("tick", 0),
@@ -156,7 +197,15 @@ MUTANTS: dict[str, tuple[Any, str, object, list[Step] | int, str]] = {
     "quiet waits for all": (Moving, "_wants_to_know_all", always(False), A_LATE_EVENT_THAT_WAITS, LIVE),
     "a key in doubt waits": (Moving, "_is_suspect", always(False), 235, CLOSED),
     "what was handed over was heard of": (Moving, "_join", _join_without_a_word, 417, LIVE),
-}
+    "what was counted before it was handed over is counted": (
+        TaskDeeds, "handed_over", _hand_over_what_its_history_does_not_know, 0, HISTORY,
+    ),
+    "an end by a hand-over is told": (TaskDeeds, "taken_over", _end_without_a_step, 4, HISTORY),
+    "an end before a hand-over is told once": (TaskDeeds, "taken_over", _end_twice, 7, HISTORY),
+    "steps of both count": (
+        state.joined, "_last_step", lambda own, other: own.last_step or other.last_step, 4, HISTORY,
+    ),
+}  # fmt: skip
 """Of each rule a walk in which a promise is broken without it. (What it takes more than a minute to see, or two growths
 at the same time, the model shows: ``tests/model``.)"""
 

@@ -1,5 +1,6 @@
 """A task's feedback: in order, once, only what is its own, and no further than what has been taken."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -12,6 +13,9 @@ from consumer.alerting.inbox import CAPACITY, LATELY_SECONDS, TaskInbox
 from consumer.clock import Clock
 from consumer.decisions import SUPPRESSED, DeadLettered, Replayed
 from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay
+from consumer.history.step import Kind as StepKind
+from consumer.history.step import Reason
+from consumer.history.steps import TaskSteps
 from state.alert import (
     Alert,
     Ending,
@@ -28,6 +32,7 @@ from state.provider_feedback import Happened, What
 from state.seen import Seen, seen_of
 from state.store import Store
 from state.violation import Record, Severity
+from tests.support.history import no_steps, task_steps, topic_there
 
 EPOCH = 1_800_000_000.0
 """The times of alerts and commands below are seconds since then."""
@@ -48,7 +53,9 @@ class Log:
 class World:
     """An inbox, and all that it asks and tells."""
 
-    def __init__(self, replay: Callable[..., Replayed | None] = lambda *_: None) -> None:
+    def __init__(
+        self, replay: Callable[..., Replayed | None] = lambda *_: None, steps: TaskSteps | None = None
+    ) -> None:
         self.store = Store()
         self.log = Log()
         self.changed: list[Alert] = []
@@ -81,6 +88,7 @@ class World:
             metrics=metrics,
             log=log,
             deeds=self,
+            steps=no_steps() if steps is None else steps,
             soon=self.soon.append,
         )
 
@@ -564,3 +572,49 @@ def test_what_has_found_it_before_it_left_changes_nothing_once_more() -> None:
     world.inbox.taken_over("a")
     settle(world)
     assert world.status("a") is Status.OPEN
+
+
+# what its history says of that
+
+
+def told_to_history(*what: FromProvider, owes: bool = False) -> tuple[World, list[tuple[StepKind, str | None]]]:
+    """The steps of an alert that the provider has accepted, by what has happened there, each with its reason."""
+    topic = topic_there()
+    asyncio.run(topic.look())
+    world = World(steps=(steps := task_steps(topic)))
+    told_at(world)
+    if owes:
+        alert, _ = occurred(
+            world.alert("a"), "a", None, Occurrence(Severity.CRITICAL, EPOCH + 2, RECORD), EPOCH + 2, POLICY
+        )
+        world.store.put(alert)
+    world.event_there = RECORD
+    world.hand(*what)
+    cut = steps.cut()
+    found = () if cut is None else cut.steps
+    assert {step.actor for step in found} <= {"provider:Ann"}
+    return world, [(step.kind, step.reason) for step in found]
+
+
+RECORD = Record("events", 2, 1, 100, None, b"told")
+
+
+@pytest.mark.parametrize("what", [what for what in What if what is not What.RESOLVED])
+def test_whatever_happens_at_the_provider_is_a_step_of_its_own(what: What) -> None:
+    world, steps = told_to_history(from_provider(what))
+    assert steps == [(StepKind(what.value), None)]
+    assert world.changed == [world.alert("a")], "the next checkpoint has what its history knows"
+    assert world.alert("a").last_step is not None
+
+
+def test_who_closes_it_is_told() -> None:
+    assert told_to_history(from_provider(What.RESOLVED))[1] == [(StepKind.RESOLVED, None)]
+    again = [(StepKind.TRIGGERED, Reason.CLOSED_AT_PROVIDER)]
+    assert told_to_history(from_provider(What.RESOLVED, at=5.0))[1] == again, "nobody knows which was first"
+    assert told_to_history(from_provider(What.RESOLVED), owes=True)[1] == again, "what is owed is never taken away"
+
+
+def test_what_changes_nothing_is_no_step() -> None:
+    assert told_to_history(from_provider(What.ACKNOWLEDGED, at=0.5))[1] == []
+    echo = FromProvider("pagerduty", "a", Happened(What.ANNOTATED, EPOCH + 500, None, by_integration=True), "Ann")
+    assert told_to_history(echo)[1] == [], "a note of ours, for example"

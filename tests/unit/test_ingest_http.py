@@ -711,12 +711,12 @@ async def test_an_address_that_is_taken_is_named() -> None:
                 pass
 
 
-BOOK = Path(__file__).parents[2] / "deploy" / "README.md"
+BOOK = Path(__file__).parents[2] / "deploy" / "webhooks.md"
 
 
 def snippet() -> str:
     """What the book says an engine is connected by from Python."""
-    found = re.search(r"### From Python\n.*?```python\n(.*?)```", BOOK.read_text(), re.DOTALL)
+    found = re.search(r"## From Python\n.*?```python\n(.*?)```", BOOK.read_text(), re.DOTALL)
     assert found is not None
     return found[1]
 

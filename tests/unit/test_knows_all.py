@@ -60,5 +60,6 @@ def test_what_is_handed_over_is_told_to_delivery_and_then_to_what_was_heard_of_i
         outbox=SimpleNamespace(taken_over=lambda alert: heard.append("outbox")),
         inbox=SimpleNamespace(taken_over=heard.append),
     )
-    TaskDeeds.taken_over(task, Alert("a", Status.OPEN, None, 1, 1.0, 1.0, 1.0, Severity.HIGH, route="default"), None)
+    alert = Alert("a", Status.OPEN, None, 1, 1.0, 1.0, 1.0, Severity.HIGH, route="default")
+    TaskDeeds.taken_over(task, alert, has_ended=False)
     assert heard == ["outbox", "a"]

@@ -50,10 +50,11 @@ class Deeds:
     def has_decided_what_was_inherited(self) -> bool:
         return True
 
-    def handed_over(self, alert: Alert) -> None:
+    def handed_over(self, alert: Alert) -> Alert:
         self.said.append(f"handed over {alert.dedup_key}")
+        return alert
 
-    def taken_over(self, alert: Alert, before: Alert | None) -> None:
+    def taken_over(self, alert: Alert, *, has_ended: bool) -> None:
         self.said.append(f"taken over {alert.dedup_key}")
 
     def gone(self, alert: Alert) -> None:

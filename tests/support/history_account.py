@@ -1,0 +1,167 @@
+"""Whether the history of each alert is complete and in order (design section 21), judged by the steps alone.
+
+Every event is in one step: in that which it has caused, or among the suppressed of the next. A life begins by a
+trigger, and ends once. What is told, acknowledged or dead-lettered was triggered before. A key that was handed over to
+another task has steps of both: each task's are in order, and the new home goes on from what was handed over.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from consumer.history.step import Kind, Reason, Step
+from state.alert import Alert, LastStep, last_step_of
+
+_LAST = (Kind.RESOLVED, Kind.DEAD_LETTERED, Kind.GIVEN_UP, Kind.HANDED_OVER, Kind.ORPHANED, Kind.FORGOTTEN)
+"""By which an alert can have left."""
+
+_BEGINS = (Reason.NEW, Reason.REOPENED)
+_TELLS = (Kind.TOLD, Kind.RAISED, Kind.TOLD_AGAIN)
+_OF_PROVIDER = (Kind.REASSIGNED, Kind.ANNOTATED, Kind.PRIORITY_CHANGED)
+_IS_OVER_AFTER = (*_TELLS, *_OF_PROVIDER, Kind.DEAD_LETTERED, Kind.GIVEN_UP, Kind.ORPHANED, Kind.HANDED_OVER)
+"""What can still be said of a life that is over: what it owed is told first, or becomes a dead letter."""
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the steps say of an alert so far."""
+
+    last: LastStep
+    lives: frozenset[float | None]
+    is_over: bool = False
+    is_told: bool = False
+
+    def joined(self, others: Sequence["_Told"]) -> "_Told":
+        """This one after it has become one with others."""
+        every = [self, *others]
+        return _Told(
+            LastStep(max(one.last.at for one in every), sum(one.last.occurrences for one in every)),
+            frozenset().union(*(one.lives for one in every)),
+            all(one.is_over for one in every),
+            any(one.is_told for one in every),
+        )
+
+
+@dataclass(slots=True)
+class History:
+    """The steps of one dedup key at one provider, in their order, and what is wrong with them."""
+
+    steps: list[Step] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    _tasks: dict[int, _Told] = field(default_factory=dict)
+    """What each task says of its alert. One that has left by its last step may still be here."""
+    _handed: list[_Told] = field(default_factory=list)
+    """What was handed over, and in no later step yet."""
+
+    def take(self, step: Step) -> None:
+        """The next step."""
+        for wrong in self._take(step):
+            self.wrong.append(f"{step.dedup_key!r}, step {len(self.steps)} ({step.kind}): {wrong}")
+        self.steps.append(step)
+
+    def at_rest(self, alert: Alert | None) -> Iterator[str]:
+        """What is wrong once all is told; ``alert`` is the one that the state holds, None if there is none."""
+        left = [*self._handed, *self._tasks.values()]
+        if alert is None:
+            if any(not one.is_over for one in left):
+                yield f"it is gone, and the last step is {self.steps[-1].kind}"
+            return
+        live = [one for one in left if not one.is_over]
+        about = live[0].joined(live[1:]) if live else None
+        if about is None or alert.begun not in about.lives:
+            yield "the alert has another life than the last of its history"
+        if alert.last_step is not None and (about is None or last_step_of(alert) != about.last):
+            yield "the alert has another last step than its history"
+
+    def _take(self, step: Step) -> Iterator[str]:
+        is_event = step.kind is Kind.TRIGGERED and step.reason != Reason.CLOSED_AT_PROVIDER
+        known = self._tasks.pop(step.partition, None)
+        if step.reason == Reason.NEW:
+            if known is not None and not known.is_over:
+                yield "it is new, but the one before has not ended"
+            if step.occurrences != 1 or step.seconds is not None:
+                yield "it is new, but something was before it"
+            before = _Told(LastStep(step.at, 0), frozenset())
+        else:
+            found, wrong = self._before(known, step, is_event)
+            if found is None or wrong:
+                yield wrong or "the first step is no trigger"
+            before = found or _Told(LastStep(step.at, step.occurrences), frozenset([step.life]))
+        begins = step.reason in _BEGINS  # two lives that began at the same moment have one number
+        is_over = before.is_over
+        if begins or step.life not in before.lives:
+            if step.kind is not Kind.TRIGGERED:
+                yield "a life begins without a trigger"
+            elif not begins and step.reason != Reason.CLOSED_AT_PROVIDER:
+                yield f"a life begins by {step.reason}"
+            if step.reason != Reason.NEW and not is_over:
+                yield "the life before it has not ended"
+            is_over = False
+        elif is_over and step.kind not in _IS_OVER_AFTER:
+            yield "it was over"
+        if step.kind in (Kind.RAISED, Kind.TOLD_AGAIN) and not before.is_told:
+            yield "it was not told before"
+        after = _Told(
+            LastStep(step.at, step.occurrences),
+            before.lives | {step.life},
+            is_over or step.kind is Kind.RESOLVED,
+            before.is_told or step.kind in _TELLS,
+        )
+        match step.kind:
+            case Kind.HANDED_OVER:
+                self._handed.append(after)
+            case Kind.FORGOTTEN | Kind.ORPHANED:
+                pass
+            case Kind.DEAD_LETTERED | Kind.GIVEN_UP if not before.is_told:
+                after.is_over = True  # unless another event comes
+                self._tasks[step.partition] = after
+            case _:
+                self._tasks[step.partition] = after
+
+    def _before(self, known: _Told | None, step: Step, is_event: bool) -> tuple[_Told | None, str]:
+        """What the step goes on from, and what of that is wrong: what its task has told last, or what was handed over
+        to it, or one of both."""
+        wrong = ""
+        for count in range(len(self._handed) + 1):
+            for handed in combinations(self._handed, count):
+                for own in (known, None) if handed else (known,):
+                    every = [one for one in (own, *handed) if one is not None]
+                    if not every:
+                        continue
+                    before = every[0].joined(every[1:])
+                    if not (unfit := _unfit(before, step, is_event)):
+                        self._handed = [one for one in self._handed if not any(one is other for other in handed)]
+                        return before, ""
+                    wrong = wrong or unfit
+        return known, wrong
+
+
+def _unfit(before: _Told, step: Step, is_event: bool) -> str:
+    """Why the step does not go on from there; empty if it does."""
+    if step.occurrences - before.last.occurrences != step.suppressed + is_event:
+        return f"{before.last.occurrences} events, then {step.occurrences}, of which {step.suppressed} are suppressed"
+    since = max(0.0, step.at - before.last.at)
+    if step.seconds is None or abs(step.seconds - since) > 0.002:
+        return f"{step.seconds} s after the step before, which was {since:.3f} s ago"
+    return ""
+
+
+def histories(steps: Iterable[Step]) -> Mapping[tuple[str, str], History]:
+    """The history of each alert, by provider and dedup key; the steps are in their order."""
+    found: dict[tuple[str, str], History] = {}
+    for step in steps:
+        found.setdefault((step.provider, step.dedup_key), History()).take(step)
+    return found
+
+
+def wrong_at_rest(found: Collection[History], alerts: Mapping[str, Alert]) -> Iterator[str]:
+    """What is wrong with the histories of one provider once all is told; ``alerts`` are those that its state holds."""
+    known = set()
+    for history in found:
+        yield from history.wrong
+        dedup_key = history.steps[-1].dedup_key
+        known.add(dedup_key)
+        for wrong in history.at_rest(alerts.get(dedup_key)):
+            yield f"{dedup_key!r}: {wrong}"
+    for dedup_key in alerts.keys() - known:
+        yield f"{dedup_key!r} has no history"
