@@ -18,8 +18,8 @@ class BrokenAuthentication(KafkaError):  # type: ignore[misc]
 
 
 class AuthenticatedConnection(AIOKafkaConnection):  # type: ignore[misc]
-    """A connection whose authentication raises only KafkaError, OSError and TimeoutError. Where somebody collects what
-    is opened (`consumer.kafka.opened`), it is among that."""
+    """A connection whose authentication raises only KafkaError, OSError and TimeoutError. `consumer.kafka.opened` is
+    told of it."""
 
     async def connect(self) -> object:
         is_opened(self)

@@ -15,7 +15,7 @@ from consumer.config import KafkaConfig, SecurityConfig
 from consumer.kafka.authentication import let_authentication_fail_as_such
 from consumer.kafka.header_names import let_header_names_be_any_bytes
 from consumer.kafka.instance_id import Process
-from consumer.kafka.opened import collecting
+from consumer.kafka.opened import close_for_good, closing_if_cancelled
 from consumer.kafka.rebootstrap import BOOTSTRAP_REQUEST_SECONDS, BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
 from consumer.kafka.tls import CertificateFiles, Logger, RenewingContext
 from consumer.kafka.unreadable import name_what_cannot_be_read
@@ -236,26 +236,18 @@ async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None
             stopping.cancel()
             await asyncio.wait([stopping])
             await _end_tasks_of(consumer._coordinator, consumer._fetcher)
-            await consumer._client.close()
+        await close_for_good(consumer._client)
 
 
 async def start_client(starting: Coroutine[Any, Any, None]) -> None:
-    """Wait until a client has started. If the caller is cancelled, the start may still go on for `CANCEL_SECONDS`.
-
-    A client that is cancelled while it asks its first broker leaves that connection open (aiokafka 0.14): all that the
-    start has opened is closed.
-    """
-    with collecting() as opened:
-        work = asyncio.ensure_future(starting)
+    """Wait until a client has started. If the caller is cancelled, the start may still go on for `CANCEL_SECONDS`."""
+    work = asyncio.ensure_future(closing_if_cancelled(starting))
     try:
         await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait([work], timeout=CANCEL_SECONDS)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        if work.cancelled():
-            for connection in opened:
-                connection.close()
         raise
 
 
@@ -277,6 +269,8 @@ async def _close_producer(producer: AIOKafkaProducer, timeout: float) -> None:
         # stop() has no way to give up: its tasks wait for answers and metadata that will not come (aiokafka 0.14).
         await producer.client.close()
         await _end_tasks_of(producer._sender, producer._message_accumulator)
+    finally:
+        await close_for_good(producer.client)
 
 
 async def _end_tasks_of(*owners: object) -> None:

@@ -1,28 +1,33 @@
-"""Which connections a start has opened, so that those of a cancelled start can be closed.
+"""Closes connections that aiokafka 0.14 would leave open.
 
-`AIOKafkaClient.bootstrap` (aiokafka 0.14) holds its connection to the first broker in a local variable, and closes it
-after an answer or an error of Kafka, but not when it is cancelled.
+* `AIOKafkaClient.bootstrap` holds its connection to the first broker in a local variable, and closes it after an answer
+  or an error of Kafka, but not when it is cancelled.
+* `AIOKafkaClient.close` closes the connections that there are. One that a task of the client is still setting up then
+  is put among them afterwards, and nobody closes it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Awaitable
 from contextvars import ContextVar
+from typing import Any
 from weakref import WeakSet
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
 
-Connections = WeakSet[AIOKafkaConnection]
-
-_OPENED: ContextVar[Connections | None] = ContextVar("opened", default=None)
+_OPENED: ContextVar[WeakSet[AIOKafkaConnection] | None] = ContextVar("opened", default=None)
 
 
-@contextmanager
-def collecting() -> Iterator[Connections]:
-    """Collect the connections that the tasks open which are created in the block, as long as those tasks run."""
-    opened: Connections = WeakSet()
+async def closing_if_cancelled(starting: Awaitable[None]) -> None:
+    """Wait for the start of a client. If that is cancelled, all connections that it has opened are closed."""
+    opened: WeakSet[AIOKafkaConnection] = WeakSet()
     token = _OPENED.set(opened)
     try:
-        yield opened
+        await starting
+    except asyncio.CancelledError:
+        for connection in opened:
+            connection.close()
+        raise
     finally:
         _OPENED.reset(token)
 
@@ -31,3 +36,17 @@ def is_opened(connection: AIOKafkaConnection) -> None:
     """The current task opens this connection."""
     if (opened := _OPENED.get()) is not None:
         opened.add(connection)
+
+
+async def close_for_good(client: AIOKafkaClient) -> None:
+    """Close all connections of a client, and each that it still sets up, as soon as it is there."""
+    client._conns = _Closing(client._conns)
+    await client.close()
+
+
+class _Closing(dict[Any, AIOKafkaConnection]):
+    """The connections of a closed client, by broker and purpose."""
+
+    def __setitem__(self, key: Any, connection: AIOKafkaConnection) -> None:
+        connection.close()
+        super().__setitem__(key, connection)

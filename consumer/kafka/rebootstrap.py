@@ -17,6 +17,8 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError
 
+from consumer.kafka.opened import close_for_good, closing_if_cancelled
+
 CONNECT_SECONDS = 10.0
 """Time limit for setting up a connection, with its authentication (KIP-601). The client's own limit is that of a
 request, 40 s, and it sets up one connection at a time."""
@@ -114,7 +116,7 @@ async def bootstrapped(client: AIOKafkaClient) -> AsyncIterator[Any]:
     Raises KafkaConnectionError if none of the addresses leads to a broker.
     """
     try:
-        await client.bootstrap()
+        await closing_if_cancelled(client.bootstrap())
         yield client
     finally:
-        await client.close()
+        await close_for_good(client)
