@@ -209,7 +209,7 @@ class TaskInbox:
                 try:
                     if not self._take(feedback):
                         return
-                except Exception as error:  # a fault of this program with this record
+                except Exception as error:  # a fault of ours, of this record only
                     self._log.error("feedback_failed", feedback_offset=offset, exc_info=error)
                 self._orders.took()
         finally:

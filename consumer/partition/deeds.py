@@ -238,8 +238,7 @@ class TaskDeeds:
         self._context.delivery.changed(self.outbox, alert.dedup_key)
 
     def taken_over(self, alert: Alert, before: Alert | None) -> None:
-        """Begin to send for an alert that another task has handed over, and that is in the store; ``before`` is what
-        this task had of it."""
+        """The alert was handed over, and is in the store; ``before`` is what was known of it here."""
         if alert.route is None and alert.owed is not None:
             self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
         self.urge()
