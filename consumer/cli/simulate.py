@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
     source.add_argument(
         "--input", metavar="FILE", type=Path, help="a file of JSON lines, also .gz; - is standard input"
     )
-    add_provider(parser, help="only this provider")
+    add_provider(parser, help="only this one")
     parser.add_argument("--keys", metavar="N", type=count, default=10, help="so many of the noisiest keys (10)")
     parser.add_argument(
         "--fail-on",
