@@ -5,6 +5,8 @@ from typing import Any
 
 from consumer.alerting.outbox import TaskOutbox
 from consumer.clock import Clock
+from consumer.events.event import Decoder
+from consumer.events.filter import Filter
 from consumer.feedback.records import Replay
 from state.store import Store
 from state.violation import Record
@@ -14,7 +16,8 @@ from tests.support.history import no_steps
 def outbox() -> TaskOutbox:
     unasked: Any = SimpleNamespace()
     provider = SimpleNamespace(route_of=lambda violation: "default")
-    pipeline: Any = SimpleNamespace(timeout_seconds=1.0, provider=provider)
+    decoder = Decoder(Filter(), None, 1024)
+    pipeline: Any = SimpleNamespace(timeout_seconds=1.0, provider=provider, decoder=decoder)
     return TaskOutbox(
         partition=0,
         pipeline=pipeline,
