@@ -121,10 +121,10 @@ class History:
     def _before(self, known: _Told | None, step: Step, is_event: bool) -> tuple[_Told | None, str]:
         """What the step goes on from, and what of that is wrong: what its task has told last, or what was handed over
         to it, or one of both."""
-        wrong = ""
+        wrong, may_be_gone = "", known is None or known.is_over
         for count in range(len(self._handed) + 1):
             for handed in combinations(self._handed, count):
-                for own in (known, None) if handed else (known,):
+                for own in (known, None) if handed and may_be_gone else (known,):
                     every = [one for one in (own, *handed) if one is not None]
                     if not every:
                         continue
