@@ -3,8 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from consumer.history.step import Step
+from consumer.history.step import Kind, Step
 from state.alert import Alert, LastStep
+from state.joined import joined
 from tests.chaos.history import history_findings
 from tests.chaos.reader import Reader
 from tests.support.service import World
@@ -57,3 +58,32 @@ def test_an_alert_that_knows_of_a_step_which_is_not_told_is_found() -> None:
     steps, _ = life()
     alert = replace(after(None, 0), dedup_key=KEY, last_step=LastStep(5.0, 3))
     assert kinds(steps[:2], [alert]) == ["history"]
+
+
+def moved() -> tuple[list[Step], list[Alert | None]]:
+    """The same alert, handed over once it was told; its new home has had an event of it by then."""
+    old, new = Task(), Task(number=3)
+    first = replace(after(None, 0), dedup_key=KEY)
+    told = replace(after(old.told(old.steps.triggered(first, VIOLATION), 1), 2), dedup_key=KEY)
+    old.now = 4
+    handed = old.steps.left(Kind.HANDED_OVER, told)
+    own = new.steps.triggered(replace(after(None, 3), dedup_key=KEY), VIOLATION)
+    one = joined(own, handed)
+    assert one is not None
+    new.now = 9
+    new.steps.resolved(one, "quiet")
+    return [*old.taken(), *new.taken()], [first, handed, None, own, one, None]
+
+
+def test_the_new_home_goes_on_from_what_was_handed_over() -> None:
+    steps, written = moved()
+    assert [step.kind for step in steps] == [
+        Kind.TRIGGERED, Kind.TOLD, Kind.HANDED_OVER, Kind.TRIGGERED, Kind.RESOLVED,
+    ]  # fmt: skip
+    assert kinds(steps, written) == []
+    *before, last = steps
+    assert kinds(before, written) == ["history"], "it is gone, and has not ended"
+    assert kinds([*before, replace(last, suppressed=last.suppressed + 1)], written), "an event is in two steps"
+    assert kinds([*before, replace(last, occurrences=last.occurrences - 3)], written), "what was handed over is lost"
+    assert kinds([*steps, last], written), "it ends twice"
+    assert kinds([steps[0], steps[1], *steps[3:]], written), "nobody has handed it over"

@@ -12,9 +12,6 @@ from itertools import combinations
 from consumer.history.step import Kind, Reason, Step
 from state.alert import Alert, LastStep, last_step_of
 
-_LAST = (Kind.RESOLVED, Kind.DEAD_LETTERED, Kind.GIVEN_UP, Kind.HANDED_OVER, Kind.ORPHANED, Kind.FORGOTTEN)
-"""By which an alert can have left."""
-
 _BEGINS = (Reason.NEW, Reason.REOPENED)
 _TELLS = (Kind.TOLD, Kind.RAISED, Kind.TOLD_AGAIN)
 _OF_PROVIDER = (Kind.REASSIGNED, Kind.ANNOTATED, Kind.PRIORITY_CHANGED)
@@ -30,6 +27,12 @@ class _Told:
     lives: frozenset[float | None]
     is_over: bool = False
     is_told: bool = False
+    is_buried: bool = False
+    """Its last step is a dead letter: it may be gone, or go on."""
+
+    @property
+    def may_be_gone(self) -> bool:
+        return self.is_over or self.is_buried
 
     def joined(self, others: Sequence["_Told"]) -> "_Told":
         """This one after it has become one with others."""
@@ -39,6 +42,7 @@ class _Told:
             frozenset().union(*(one.lives for one in every)),
             all(one.is_over for one in every),
             any(one.is_told for one in every),
+            all(one.is_buried for one in every),
         )
 
 
@@ -63,7 +67,7 @@ class History:
         """What is wrong once all is told; ``alert`` is the one that the state holds, None if there is none."""
         left = [*self._handed, *self._tasks.values()]
         if alert is None:
-            if any(not one.is_over for one in left):
+            if not all(one.may_be_gone for one in left):
                 yield f"it is gone, and the last step is {self.steps[-1].kind}"
             return
         live = [one for one in left if not one.is_over]
@@ -77,7 +81,7 @@ class History:
         is_event = step.kind is Kind.TRIGGERED and step.reason != Reason.CLOSED_AT_PROVIDER
         known = self._tasks.pop(step.partition, None)
         if step.reason == Reason.NEW:
-            if known is not None and not known.is_over:
+            if known is not None and not known.may_be_gone:
                 yield "it is new, but the one before has not ended"
             if step.occurrences != 1 or step.seconds is not None:
                 yield "it is new, but something was before it"
@@ -106,25 +110,23 @@ class History:
             before.lives | {step.life},
             is_over or step.kind is Kind.RESOLVED,
             before.is_told or step.kind in _TELLS,
+            step.kind in (Kind.DEAD_LETTERED, Kind.GIVEN_UP),
         )
         match step.kind:
             case Kind.HANDED_OVER:
                 self._handed.append(after)
             case Kind.FORGOTTEN | Kind.ORPHANED:
                 pass
-            case Kind.DEAD_LETTERED | Kind.GIVEN_UP if not before.is_told:
-                after.is_over = True  # unless another event comes
-                self._tasks[step.partition] = after
             case _:
                 self._tasks[step.partition] = after
 
     def _before(self, known: _Told | None, step: Step, is_event: bool) -> tuple[_Told | None, str]:
         """What the step goes on from, and what of that is wrong: what its task has told last, or what was handed over
         to it, or one of both."""
-        wrong = ""
+        wrong, may_be_gone = "", known is None or known.may_be_gone
         for count in range(len(self._handed) + 1):
             for handed in combinations(self._handed, count):
-                for own in (known, None) if handed else (known,):
+                for own in (known, None) if handed and may_be_gone else (known,):
                     every = [one for one in (own, *handed) if one is not None]
                     if not every:
                         continue

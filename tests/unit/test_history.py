@@ -72,7 +72,7 @@ def owed_by(alert: Alert) -> Owed:
 class Task:
     """The steps of a task, at moments that a test chooses, and what is counted of them."""
 
-    def __init__(self, partitions: int = 1) -> None:
+    def __init__(self, partitions: int = 1, number: int = 2) -> None:
         self.now = 0.0
         self.topic = topic_there(partitions)
         self.registry = CollectorRegistry()
@@ -80,7 +80,7 @@ class Task:
         self.steps = TaskSteps(
             self.topic,
             provider="pagerduty",
-            partition=2,
+            partition=number,
             source="urn:x",
             unique="u",
             policy=POLICY,
