@@ -15,7 +15,7 @@ from consumer.config import KafkaConfig, SecurityConfig
 from consumer.kafka.authentication import let_authentication_fail_as_such
 from consumer.kafka.header_names import let_header_names_be_any_bytes
 from consumer.kafka.instance_id import Process
-from consumer.kafka.opened import close_for_good, closing_if_cancelled
+from consumer.kafka.opened import close_late_connections, closing_if_cancelled
 from consumer.kafka.rebootstrap import BOOTSTRAP_REQUEST_SECONDS, BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
 from consumer.kafka.tls import CertificateFiles, Logger, RenewingContext
 from consumer.kafka.unreadable import name_what_cannot_be_read
@@ -100,7 +100,7 @@ class KafkaClients:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
-        Rebootstrap.of(consumer._client, self._bootstrap_client)
+        self._prepare(consumer._client)
         return consumer
 
     def reader(
@@ -118,7 +118,7 @@ class KafkaClients:
             metadata_max_age_ms=int(METADATA_SECONDS * 1000),
             max_partition_fetch_bytes=fetch_bytes,
         )
-        Rebootstrap.of(consumer._client, self._bootstrap_client)
+        self._prepare(consumer._client)
         return consumer
 
     def transactional(
@@ -148,7 +148,7 @@ class KafkaClients:
         producer = AIOKafkaProducer(
             **self._common_settings, **settings, max_request_size=MAX_REQUEST_BYTES, max_batch_size=batch_bytes
         )
-        Rebootstrap.of(producer.client, self._bootstrap_client)
+        self._prepare(producer.client)
         return producer
 
     async def watermarks(
@@ -160,7 +160,7 @@ class KafkaClients:
     def admin(self) -> AIOKafkaAdminClient:
         """An admin client."""
         admin = AIOKafkaAdminClient(**self._common_settings, metadata_max_age_ms=int(METADATA_SECONDS * 1000))
-        Rebootstrap.of(admin._client, self._bootstrap_client)
+        self._prepare(admin._client)
         return admin
 
     async def bootstrap_answers(self) -> bool:
@@ -170,6 +170,10 @@ class KafkaClients:
                 return True
         except (KafkaError, OSError, TimeoutError):
             return False
+
+    def _prepare(self, client: AIOKafkaClient) -> None:
+        close_late_connections(client)
+        Rebootstrap.of(client, self._bootstrap_client)
 
     def _bootstrap_client(self) -> AIOKafkaClient:
         return AIOKafkaClient(**self._common_settings, request_timeout_ms=int(BOOTSTRAP_REQUEST_SECONDS * 1000))
@@ -236,7 +240,7 @@ async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None
             stopping.cancel()
             await asyncio.wait([stopping])
             await _end_tasks_of(consumer._coordinator, consumer._fetcher)
-        await close_for_good(consumer._client)
+            await consumer._client.close()
 
 
 async def start_client(starting: Coroutine[Any, Any, None]) -> None:
@@ -269,8 +273,6 @@ async def _close_producer(producer: AIOKafkaProducer, timeout: float) -> None:
         # stop() has no way to give up: its tasks wait for answers and metadata that will not come (aiokafka 0.14).
         await producer.client.close()
         await _end_tasks_of(producer._sender, producer._message_accumulator)
-    finally:
-        await close_for_good(producer.client)
 
 
 async def _end_tasks_of(*owners: object) -> None:

@@ -38,10 +38,16 @@ def is_opened(connection: AIOKafkaConnection) -> None:
         opened.add(connection)
 
 
-async def close_for_good(client: AIOKafkaClient) -> None:
-    """Close all connections of a client, and each that it still sets up, as soon as it is there."""
-    client._conns = _Closing(client._conns)
-    await client.close()
+def close_late_connections(client: AIOKafkaClient) -> None:
+    """Make the client, once it is closed, close each connection that it was still setting up, as soon as that is
+    there."""
+    close = client.close
+
+    async def closing() -> None:
+        client._conns = _Closing(client._conns)
+        await close()
+
+    client.close = closing
 
 
 class _Closing(dict[Any, AIOKafkaConnection]):

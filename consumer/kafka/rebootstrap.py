@@ -17,7 +17,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError
 
-from consumer.kafka.opened import close_for_good, closing_if_cancelled
+from consumer.kafka.opened import closing_if_cancelled
 
 CONNECT_SECONDS = 10.0
 """Time limit for setting up a connection, with its authentication (KIP-601). The client's own limit is that of a
@@ -119,4 +119,4 @@ async def bootstrapped(client: AIOKafkaClient) -> AsyncIterator[Any]:
         await closing_if_cancelled(client.bootstrap())
         yield client
     finally:
-        await close_for_good(client)
+        await client.close()

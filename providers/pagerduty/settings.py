@@ -55,7 +55,7 @@ PayloadField = Literal["summary", "source", "component", "group", "class"]
 OWN_DETAILS: Final = (
     "event_id", "event_type", "session_id", "user_id", "resource_type", "resource_name", "resource_path",
     "resource_host", "policy_hash", "ruleset", "allowed", "labels", "topic", "partition", "offset", "occurrences",
-    "first_seen", "last_seen", "highest_severity", "cut",
+    "first_seen", "last_seen", "highest_severity", "runtime_agent_id", "runtime_agent_kind", "cut",
 )  # fmt: skip
 """The ``custom_details`` that this service fills in itself."""
 
