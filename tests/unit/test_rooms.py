@@ -20,7 +20,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "partition",
         "alerting homes",
         "pipeline replay",
-        "feedback",
+        "feedback silences",
         "dlq input",
         "kafka",
         "config",
