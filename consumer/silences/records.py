@@ -92,10 +92,19 @@ def from_json(facts: object) -> Silence:
         status = Status(facts.get("status", Status.ACTIVE.value))
     except ValueError:
         raise MalformedSilence(f"status: must be one of {', '.join(one.value for one in Status)}") from None
-    times = {name: _time_of(name, facts[name]) for name in _TIMES}
-    texts = {name: facts[name] for name in _TEXTS}
     try:
-        return Silence(match=_match_of(facts["match"]), status=status, include_critical=critical, **texts, **times)
+        return Silence(
+            id=facts["id"],
+            scope=facts["scope"],
+            match=_match_of(facts["match"]),
+            reason=facts["reason"],
+            created_by=facts["created_by"],
+            created_at=_time_of("created_at", facts["created_at"]),
+            starts_at=_time_of("starts_at", facts["starts_at"]),
+            expires_at=_time_of("expires_at", facts["expires_at"]),
+            status=status,
+            include_critical=critical,
+        )
     except InvalidSilence as error:
         raise MalformedSilence(str(error)) from None
 
