@@ -95,6 +95,7 @@ def _service(config: Config) -> Iterator[Line]:
     yield "events", f"{kafka.topics.events}, {keyed_by}"
     yield "dead letters", kafka.topics.dlq
     yield "feedback", kafka.topics.feedback
+    yield "silences", kafka.topics.silences
     yield "alertable", f"denials of severity {alerting.min_severity.label} and above"
     yield from _selection("guards", alerting.include_guards, alerting.exclude_guards)
     yield from _selection("event types", alerting.include_event_types, alerting.exclude_event_types)

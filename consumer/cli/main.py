@@ -37,6 +37,7 @@ COMMANDS: Sequence[Command] = (
     Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
     Command("status", "consumer.cli.status", "one look: who runs, what waits, who is not told"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve the open alerts"),
+    Command("silences", "consumer.cli.silences", "page nobody about some events for a while"),
     Command("offsets", "consumer.cli.offsets", "decide records again, or skip some"),
     Command("dlq", "consumer.cli.dlq", "list, show and replay the dead letters"),
     Command("send-test", "consumer.cli.send_test", "send one real test notification"),

@@ -37,6 +37,7 @@ class Purpose(Enum):
     STATE = "state"
     FEEDBACK = "feedback"
     DEAD_LETTERS = "dead letters"
+    SILENCES = "silences"
 
 
 class Partitions(Enum):
@@ -59,7 +60,8 @@ class TopicSpec:
     ``configs`` are those it is created with; those of an existing one are checked by its purpose. ``largest_batch`` is
     what its ``max.message.bytes`` has to hold, as far as the configuration says (0: anything will do). ``input`` is the
     topic that its number of partitions follows. ``kept_ms`` is for how long its records are needed, after those of its
-    input where it has one (None: for ever; 0 where nothing is asked).
+    input where it has one (None: for ever; 0 where nothing is asked). ``without`` says what there is not where the
+    topic is not there, and the service runs all the same; empty: it does not run.
     """
 
     name: str
@@ -69,6 +71,7 @@ class TopicSpec:
     configs: Mapping[str, str] = field(default_factory=dict)
     input: str = ""
     kept_ms: int | None = 0
+    without: str = ""
 
 
 def topics_of(config: Config) -> list[TopicSpec]:
@@ -98,6 +101,13 @@ def topics_of(config: Config) -> list[TopicSpec]:
         ),
         TopicSpec(
             topics.feedback, Purpose.FEEDBACK, Partitions.ANY, state_batch, feedback, kept_ms=_give_up_ms(config)
+        ),
+        TopicSpec(
+            topics.silences,
+            Purpose.SILENCES,
+            Partitions.ANY,
+            configs={POLICY: "compact"},
+            without="no alert can be silenced",
         ),
         TopicSpec(topics.dlq, Purpose.DEAD_LETTERS, Partitions.ANY, WHOLE_BATCH_BYTES, dead_letters),
     ]

@@ -269,6 +269,7 @@ def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | N
         dead_letter_limit=dead_letter_limit,
         outgrown=tuple(sentence for spec in told for sentence in outgrown(spec, specs, seen.partitions)),
         notes=(
+            *(_missing(spec) for spec in told if spec.without and spec.name not in seen.partitions),
             *(sentence for spec in told for sentence in fewer_than_input(spec, specs, seen.partitions)),
             *(sentence for spec in told for sentence in _not_for_hand_overs(spec, seen)),
         ),
@@ -277,15 +278,21 @@ def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | N
 
 def _problems(spec: TopicSpec, events: str, seen: _Seen) -> Iterator[str]:
     if spec.name not in seen.partitions:
-        yield (
-            f"topic {spec.name} does not exist, or this user may not see it: "
-            "run `clawdstrike-alerting topics create --config …`"
-        )
+        if not spec.without:
+            yield _missing(spec)
         return
     yield from _wrong_policy(spec, seen)
     if spec.purpose is not Purpose.FEEDBACK:
         yield from _kept_too_short(spec, seen)
     yield from _too_small(spec, events, seen)
+
+
+def _missing(spec: TopicSpec) -> str:
+    without = f", and without it {spec.without}" if spec.without else ""
+    return (
+        f"topic {spec.name} does not exist, or this user may not see it{without}: "
+        "run `clawdstrike-alerting topics create --config …`"
+    )
 
 
 _LOSS = {
@@ -294,6 +301,7 @@ _LOSS = {
     Purpose.KEYED: "events with the same key would be lost",
     Purpose.FEEDBACK: "commands about the same alert would be lost",
     Purpose.DEAD_LETTERS: "dead letters with the same key would be lost",
+    Purpose.SILENCES: "silences would end before their time",
 }
 """By another ``cleanup.policy`` than a topic of ours is created with. (That of the events is not ours to judge.)"""
 
