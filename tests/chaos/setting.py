@@ -171,7 +171,9 @@ async def make_world(
             "start_from": "earliest",
             "session_timeout": f"{SESSION_SECONDS}s",
             "rebalance_timeout": f"{REBALANCE_SECONDS}s",
-            "topics": {topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed")},
+            "topics": {
+                topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed", "silences")
+            },
         },
         "exporters": {"alerting": {provider: sections[provider] for provider in providers}},
         "delivery": {

@@ -105,7 +105,9 @@ async def make_world(
             "start_from": "earliest",
             "session_timeout": "6s",
             "rebalance_timeout": "20s",
-            "topics": {topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed")},
+            "topics": {
+                topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed", "silences")
+            },
             **(kafka or {}),
         },
         "exporters": {"alerting": {**(alerting or {}), **providers}},
