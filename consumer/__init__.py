@@ -1,1 +1,1 @@
-"""Kafka in, decisions, Kafka out: the service itself, its configuration and its command line."""
+"""The service itself, its configuration and its command line: reads Kafka, decides, delivers, writes Kafka."""

@@ -1,4 +1,4 @@
-"""From the configuration to pipelines: the one place where settings become parts."""
+"""Builds the pipelines from the configuration. This is the only place where settings become parts."""
 
 from consumer.config import Config, ProviderSection, needs_repartition
 from consumer.events.event import Decoder
@@ -7,17 +7,18 @@ from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.pipeline import Pipeline
 from consumer.repartition.stage import Repartition
-from providers.table import PROVIDERS
+from providers.changes import changes_of
+from providers.table import build
 from state.alert import Policy
 
 
 def build_pipelines(config: Config) -> list[Pipeline]:
-    """One pipeline for each configured provider."""
+    """One pipeline for each configured provider. Raises `providers.table.UnusableProvider`."""
     return [_build(config, name, section) for name, section in config.sections.items()]
 
 
 def build_repartition(config: Config, pipeline: Pipeline) -> Repartition | None:
-    """The stage that a pipeline needs before itself; None where the events of a key meet without one."""
+    """The repartition stage before a pipeline; None if all events of a dedup key meet in one partition without it."""
     kafka, name = config.kafka, pipeline.provider.name
     if not needs_repartition(pipeline.template, kafka.event_key):
         return None
@@ -25,7 +26,7 @@ def build_repartition(config: Config, pipeline: Pipeline) -> Repartition | None:
 
 
 def _build(config: Config, name: str, section: ProviderSection) -> Pipeline:
-    provider = PROVIDERS[name].build(section)
+    provider = build(name, section)
     template = KeyTemplate.parse(section.deduplication.key_template, provider.key_limit)
     is_keyed = needs_repartition(template, config.kafka.event_key)
     delivery, resolve = config.delivery, section.auto_resolve
@@ -35,7 +36,9 @@ def _build(config: Config, name: str, section: ProviderSection) -> Pipeline:
         input_topic=config.kafka.keyed_topic(name) if is_keyed else config.kafka.topics.events,
         state_topic=config.kafka.state_topic(name),
         dlq_topic=config.kafka.topics.dlq,
-        decoder=Decoder(config.exporters.alerting.filter, _ends(section, template), delivery.max_event_bytes),
+        decoder=Decoder(
+            config.exporters.alerting.filter, _ends(section, template), delivery.max_event_bytes, changes_of(provider)
+        ),
         template=template,
         policy=Policy(
             section.deduplication.window_seconds,

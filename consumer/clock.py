@@ -1,4 +1,4 @@
-"""The two clocks of the service, passed in so that tests can hold them."""
+"""The two clocks of the service. They are passed in, so that tests can control them."""
 
 import time
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from functools import partial
 from msgspec import Struct
 
 _monotonic: Callable[[], float] = time.monotonic
-"""Seconds that never run back and, where the system can tell, go on while it is suspended: whoever was asleep has to
-find out before it speaks, whether its process or its machine was stopped."""
+"""Seconds that never run back and, where the system has such a clock, go on while the machine is suspended: a member
+must notice that it was stopped before it sends anything, whether its process or its machine was stopped."""
 if hasattr(time, "CLOCK_BOOTTIME"):
     _monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
@@ -23,8 +23,8 @@ class Moment(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """``wall`` is seconds since the epoch, as the system has them at that moment: nothing that must be true rests on
-    it. ``monotonic`` is seconds that never run back, for waits, proofs and quiet."""
+    """``wall`` is seconds since the epoch by the system's clock, which may be wrong: no promise depends on it.
+    ``monotonic`` is seconds that never run back, for waits, proofs and quiet."""
 
     wall: Callable[[], float]
     monotonic: Callable[[], float]

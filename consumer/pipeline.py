@@ -4,20 +4,32 @@ A `Pipeline` is everything that the events of one provider have in common, whate
 task does what was decided.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from consumer.clock import Moment
-from consumer.dlq.dead_letter import DeadLetter
+from consumer.decisions import (
+    EMPTIED,
+    SUPPRESSED,
+    BelongsElsewhere,
+    Changed,
+    Counted,
+    DeadLettered,
+    DecidedHere,
+    Decision,
+    Ended,
+    Occurred,
+    Replayed,
+    Triggered,
+)
+from consumer.dlq.dead_letter import DeadLetter, Stage
 from consumer.events.event import TOMBSTONE, Decoder, FetchedRecord, Poison, SecurityEvent, violation_of
 from consumer.events.filter import End as Ends
 from consumer.events.keys import LACKING, KeyTemplate, home_key_of
-from consumer.events.record_key import RecordKey, UnexpectedKey
+from consumer.events.record_key import RecordKey
 from consumer.feedback.records import Replay
 from providers.belonging import Integrations
 from providers.provider import Provider
@@ -27,27 +39,6 @@ from state.store import Store
 from state.violation import Record
 
 LONGEST_SESSION_ID = 128
-
-
-class Decision(Struct, frozen=True, gc=False):
-    """What an event that concerns somebody came to.
-
-    ``alert`` owes something because of it, as it is now in the store; ``event`` is the event if its record is what is
-    owed. ``ends`` are the dedup keys of alerts whose threat is over, by the ``end`` that the event tells of: there can
-    be very many, so the caller ends them. ``unexpected_key`` says what is wrong with the key of its record.
-    ``forward`` is the record that another task is to decide, which has its home by ``home_key``.
-    """
-
-    outcome: Outcome | None = None
-    alert: Alert | None = None
-    event: SecurityEvent | None = None
-    ends: Sequence[str] | None = None
-    end: End | None = None
-    dead_letter: DeadLetter | None = None
-    tombstone: bool = False
-    unexpected_key: UnexpectedKey | None = None
-    forward: Record | None = None
-    home_key: bytes | None = None
 
 
 class Elsewhere(Protocol):
@@ -60,10 +51,6 @@ class Elsewhere(Protocol):
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
         """The event time of an end that was told of before what it ends, if there was one."""
         ...
-
-
-_SUPPRESSED = Decision(Outcome.SUPPRESSED)
-_TOMBSTONE = Decision(tombstone=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +99,34 @@ class Pipeline:
         if event is None:
             return None
         if isinstance(event, SecurityEvent):
-            if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, record.key)):
-                return Decision(forward=kept(record), home_key=home_key)
-            if event.alertable:
-                decision = self._alert(event, record, store, now, newest, elsewhere)
-            else:
-                decision = self._end(event, record, store, now)
-            if self.record_key is not None and (unexpected := self.record_key.check(event, record.key)) is not None:
-                return replace(decision, unexpected_key=unexpected)
-            return decision
+            if not event.concerns_alerts:
+                return Changed(change=event) if self.record_key is not None else None
+            decision = self._decided(event, record, store, now, newest, elsewhere)
+            # Where a stage stands before this, that has told it.
+            return replace(decision, change=event) if event.is_change and self.record_key is not None else decision
         if event is TOMBSTONE:
-            return _TOMBSTONE
-        return Decision(dead_letter=self.poison(event, record))
+            return EMPTIED
+        return DeadLettered(dead_letter=self.poison(event, record))
+
+    def _decided(
+        self,
+        event: SecurityEvent,
+        record: FetchedRecord,
+        store: Store,
+        now: Moment,
+        newest: float | None,
+        elsewhere: Elsewhere | None,
+    ) -> Occurred | DeadLettered | Ended | BelongsElsewhere:
+        if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, record.key)):
+            return BelongsElsewhere(record=kept(record), home_key=home_key)
+        decision: Occurred | DeadLettered | Ended
+        if event.alertable:
+            decision = self._alert(event, record, store, now, newest, elsewhere)
+        else:
+            decision = self._end(event, record, store, now)
+        if self.record_key is not None and (unexpected := self.record_key.check(event, record.key)) is not None:
+            return replace(decision, unexpected_key=unexpected)
+        return decision
 
     def forwarded(
         self,
@@ -134,15 +137,17 @@ class Pipeline:
         elsewhere: Elsewhere,
         *,
         is_replay: bool = False,
-    ) -> Decision | None:
+    ) -> DecidedHere | None:
         """Decide a record that another task has forwarded, like an event of this partition; None if it concerns
         nobody here. ``is_replay``: it is a dead letter that is decided again, whatever its age."""
         event = self.decoder.decode(record)
         if event is None or event is TOMBSTONE:
             return None
         if isinstance(event, Poison):
-            return Decision(dead_letter=self.poison(event, record))
+            return DeadLettered(dead_letter=self.poison(event, record))
         assert isinstance(event, SecurityEvent)
+        if not event.concerns_alerts:
+            return None
         if not event.alertable:
             return None if is_replay else self._end(event, record, store, now)
         if is_replay:
@@ -160,7 +165,9 @@ class Pipeline:
     def home_key_of_record(self, record: Record) -> bytes | None:
         """By what the event in a record has its home; None if it holds none that concerns anybody."""
         event = self.decoder.decode(record)
-        return self.home_key(event, record.key) if isinstance(event, SecurityEvent) else None
+        if not isinstance(event, SecurityEvent) or not event.concerns_alerts:
+            return None
+        return self.home_key(event, record.key)
 
     def home_key_of(self, alert: Alert) -> bytes | None:
         """By what an alert has its home; None if that is not known."""
@@ -180,26 +187,26 @@ class Pipeline:
         elsewhere: Elsewhere | None,
         *,
         is_elsewhere: bool = False,
-    ) -> Decision:
+    ) -> Occurred | DeadLettered:
         if self.max_event_age is not None:
             least = now.wall if newest is None else min(now.wall, newest)
             age = least - event_time(event.time, record.timestamp, least)
             if age > self.max_event_age:
-                return Decision(dead_letter=self._stale(event, record, age))
+                return DeadLettered(dead_letter=self._stale(event, record, age))
         return self._occurred(event, kept(record), store, now, elsewhere, is_elsewhere=is_elsewhere)
 
-    def replay(self, replay: Replay, store: Store, now: Moment, elsewhere: Elsewhere | None = None) -> Decision | None:
+    def replay(self, replay: Replay, store: Store, now: Moment, elsewhere: Elsewhere | None = None) -> Replayed | None:
         """Decide a dead letter again, like an event of now; None if it is not alertable any more.
 
         Only what alerts is replayed: the end of an alert says something about its own time, not about now.
         """
         event = self.decoder.decode(replay.original)
         if isinstance(event, Poison):
-            return Decision(dead_letter=self.poison(event, replay.record))
+            return DeadLettered(dead_letter=self.poison(event, replay.record))
         if not isinstance(event, SecurityEvent) or not event.alertable:
             return None
         if elsewhere is not None and elsewhere.forwards(home_key := self.home_key(event, replay.record.key)):
-            return Decision(forward=replay.record, home_key=home_key)
+            return BelongsElsewhere(record=replay.record, home_key=home_key)
         return self._occurred(event, replay.record, store, now, elsewhere, is_replay=True)
 
     def _occurred(
@@ -212,7 +219,7 @@ class Pipeline:
         *,
         is_replay: bool = False,
         is_elsewhere: bool = False,
-    ) -> Decision:
+    ) -> Occurred:
         template = self.template
         dedup_key = template.render(event)
         session_id = _session(event) if "session_id" in template.fields else None
@@ -230,9 +237,10 @@ class Pipeline:
                 alert = over(alert, Ending.SESSION_END) or alert  # it is told, and then it is over
         store.hear(alert, now.monotonic)
         if outcome is Outcome.SUPPRESSED:
-            return _SUPPRESSED
+            return SUPPRESSED
         is_owed = alert.owed is not None and alert.owed.record is record
-        return Decision(outcome, alert, event if is_owed else None)
+        decided = Triggered if outcome is Outcome.TRIGGERED else Counted
+        return decided(alert=alert, event=event if is_owed else None)
 
     def _integration_of(self, before: Alert | None, event: SecurityEvent) -> str:
         """The integration of an alert that has none: of its route, where only the name was kept, else of its first
@@ -271,35 +279,35 @@ class Pipeline:
             return alert  # it cannot be sent: it will be dead-lettered
         return replace(alert, integration=provider.integration_of(provider.route_of(violation)))
 
-    def _end(self, event: SecurityEvent, record: FetchedRecord, store: Store, now: Moment) -> Decision:
+    def _end(self, event: SecurityEvent, record: FetchedRecord, store: Store, now: Moment) -> Ended:
         at, key = event_time(event.time, record.timestamp, now.wall), self.home_key(event, record.key)
         if event.ends is Ends.SESSION:
             session_id = _session(event)
             ends = store.keys_of_session(session_id)
-            return Decision(ends=ends, end=End(session(session_id), at, key))
+            return Ended(dedup_keys=ends, end=End(session(session_id), at, key))
         dedup_key = self.template.render(event)
-        return Decision(ends=[dedup_key], end=End(dedup_key, at, key))
+        return Ended(dedup_keys=[dedup_key], end=End(dedup_key, at, key))
 
     # what is dead-lettered, and why
 
     def poison(self, poison: Poison, record: FetchedRecord) -> DeadLetter:
         """The dead letter of a record that holds no valid event."""
         text = f"{poison.path}: {poison.reason}" if poison.path else poison.reason
-        return self._undecided(kept(record), "decode", poison.error_class, text, poison.event_id, retryable=False)
+        return self._undecided(kept(record), Stage.DECODE, poison.error_class, text, poison.event_id, retryable=False)
 
     def _stale(self, event: SecurityEvent, record: FetchedRecord, age: float) -> DeadLetter:
         text = f"{age:.0f} s old, more than the {self.max_event_age:.0f} s of max_event_age"
-        return self._undecided(kept(record), "stale", "stale", text, event.event_id, retryable=True)
+        return self._undecided(kept(record), Stage.STALE, "stale", text, event.event_id, retryable=True)
 
-    def undecidable(self, record: FetchedRecord, error: Exception) -> Decision:
+    def undecidable(self, record: FetchedRecord, error: Exception) -> DeadLettered:
         """The decision on a record that a fault of this program makes undecidable: a dead letter, to be replayed."""
         text = f"internal error: {type(error).__name__}"
-        return Decision(
-            dead_letter=self._undecided(kept(record), "decide", "internal_error", text, None, retryable=True)
+        return DeadLettered(
+            dead_letter=self._undecided(kept(record), Stage.DECIDE, "internal_error", text, None, retryable=True)
         )
 
     def _undecided(
-        self, record: Record, stage: str, error_class: str, error: str, event_id: str | None, *, retryable: bool
+        self, record: Record, stage: Stage, error_class: str, error: str, event_id: str | None, *, retryable: bool
     ) -> DeadLetter:
         return DeadLetter(
             record=record,
@@ -324,7 +332,7 @@ class Pipeline:
         return DeadLetter(
             record=owed.record,
             provider=self.provider.name,
-            stage="deliver",
+            stage=Stage.DELIVER,
             event_id=event_id,
             error_class=error_class,
             error=error,

@@ -1,8 +1,8 @@
-"""One pipeline in this process, and the stage that may be before it: their clients and members of their groups."""
+"""Runs one pipeline in this process, and the stage that may be before it: their clients and their group members."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -16,36 +16,43 @@ from consumer.config.service import RateLimit, RouteSettings
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.group.membership import RESTORES_AT_A_TIME, MemberRunner
+from consumer.group.subscription import Subscription
 from consumer.homes.whole_input import WholeInput
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.reading import decided_positions, partitions_of
+from consumer.partition.alerter import Alerter, alerting_task
+from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
-from consumer.partition.task import Task, TaskContext
+from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from consumer.repartition.counterpart import Counterpart
 from consumer.repartition.former_stage import FormerStage
-from consumer.repartition.forwarder import Forwarder, StageContext, Stamps
+from consumer.repartition.forwarder import Forwarder, StageContext, Stamps, forwarding_task
 from consumer.repartition.stage import Repartition
 from consumer.repartition.stage_progress import StageProgress
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
-from consumer.turns import Turns
+from consumer.waiting import meanwhile
+from providers.changes import Changes, TellsChanges
+from providers.contained import uncontained
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.http import HttpSender
+from providers.inspection import RouteInspection, inspector_of
 from providers.provider import Provider
 from providers.rate import Rate
+from state.violation import Violation
 
 PARTITIONERS = {"auto": None, "murmur2": Partitioner.MURMUR2, "crc32": Partitioner.CRC32}
-"""What ``kafka.partitioner`` can be."""
+"""The values of ``kafka.partitioner``; ``auto`` means that the partitioner is found out."""
 
 
-class PipelineRunner(MemberRunner[Task]):
-    """Keeps one pipeline running. ``stage`` is what stands before it, if its events have to be repartitioned."""
+class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
+    """Keeps one pipeline running. ``stage`` runs the stage before it, if its events have to be repartitioned."""
 
     def __init__(
         self,
@@ -70,7 +77,15 @@ class PipelineRunner(MemberRunner[Task]):
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         self._key_watch = KeyWatch(config.kafka.event_key, self._metrics, self._log)
         breaker = config.delivery.circuit_breaker
-        # Members come and go in it: what was sent before counts for the rates, and what was refused stays refused.
+        # Delivery outlives the members of this process: requests of earlier members count for the rates, and a refused
+        # key stays refused.
+        self._inspection = self._inspection_of(pipeline.provider, config, sender)
+        observer = DeliveryObserver(self._metrics, self._log)
+        if self._inspection is not None:
+            observer = DeliveryObserver(self._metrics, self._log, self._inspection.accepted)
+        self._changes = self._changes_of(pipeline.provider, config, sender)
+        if stage is not None and self._changes is not None:
+            stage.tell_change = self._changes.offer
         self._delivery = Delivery(
             provider=pipeline.provider,
             sender=sender,
@@ -78,7 +93,7 @@ class PipelineRunner(MemberRunner[Task]):
             may_send=lambda: self._proofs is not None and self._proofs.is_fresh,
             backoff=self._backoff,
             max_in_flight=config.delivery.max_in_flight,
-            observer=DeliveryObserver(self._metrics, self._log),
+            observer=observer,
             breaker=BreakerSettings(breaker.failure_threshold, breaker.recovery_seconds),
             limits=route_limits(config, pipeline.provider),
             max_owed_bytes=config.delivery.max_owed_bytes,
@@ -86,10 +101,13 @@ class PipelineRunner(MemberRunner[Task]):
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
+        """Run until ``stopping`` is set. Raises `InstanceIdTaken` if another process keeps the group instance id."""
         self._delivery.start()
         try:
-            async with _running(self._turns):
+            async with AsyncExitStack() as beside:
+                for work in (self._turns, self._changes, self._inspection):
+                    if work is not None:
+                        await beside.enter_async_context(meanwhile(work.run()))
                 await super().run(stopping)
         finally:
             await self._delivery.close()
@@ -113,8 +131,8 @@ class PipelineRunner(MemberRunner[Task]):
             progress=self.group_progress,
             decided=partial(decided_positions, self._clients, pipeline.state_topic, pipeline.input_topic),
             feedback_ends=feedback.high_watermarks,
-            is_needed=lambda: any(task.wants_to_know_all for task in self.tasks.values()),
-            grown=consumer._client.force_metadata_update,  # so that the group shares out the new ones at once
+            is_needed=lambda: any(task.work.wants_to_know_all for task in self.tasks.values()),
+            grown=consumer._client.force_metadata_update,  # so that the group assigns the new partitions at once
             clock=clock,
             log=self._log,
         )
@@ -137,17 +155,20 @@ class PipelineRunner(MemberRunner[Task]):
             former_stage=self._former_stage(admin) if self.stage is None else None,
             feedback_topic=config.kafka.topics.feedback,
             turns=self._turns,
+            tell_change=None if self._changes is None else self._changes.offer,
         )
 
-        def make_task(source: PartitionInput) -> Task:
-            return Task(source, context, self._log.bind(partition=source.partition.partition))
+        def make_task(source: PartitionInput) -> OwnedPartition[Alerter]:
+            return alerting_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
-            topic=pipeline.input_topic,
-            group_id=pipeline.group_id,
-            follower=pipeline.state_topic,
-            # All that the stage has ever forwarded is for us: where to begin was asked when it began.
-            start_from=config.kafka.start_from if self.stage is None else "earliest",
+            subscription=Subscription(
+                topic=pipeline.input_topic,
+                group_id=pipeline.group_id,
+                checkpoints=pipeline.state_topic,
+                # All that the stage has ever forwarded is for us: where to begin was asked when it began.
+                start_from=config.kafka.start_from if self.stage is None else "earliest",
+            ),
             consumer=consumer,
             admin=admin,
             proofs=proofs,
@@ -155,8 +176,42 @@ class PipelineRunner(MemberRunner[Task]):
             metrics=self._metrics,
             make_task=make_task,
         )
-        async with feedback.reading(), _running(stage_progress), _running(whole):
+        follows = nullcontext() if stage_progress is None else meanwhile(stage_progress.run())
+        async with meanwhile(feedback.run()), follows, meanwhile(whole.run()):
             await member.run(stopping, config.delivery.shutdown_grace)
+
+    def _changes_of(self, provider: Provider, config: Config, sender: HttpSender) -> Changes | None:
+        """What tells its change events, if it is told any."""
+        tells = uncontained(provider)
+        if not isinstance(tells, TellsChanges) or not tells.changes:
+            return None
+        return Changes(
+            provider,
+            tells,
+            sender=sender,
+            timeout=config.delivery.timeout_seconds,
+            has_room=lambda route: self._delivery.take_spare(route),
+            counted=self._metrics.change_event,
+            log=self._log,
+            clock=self._clock.monotonic,
+        )
+
+    def _inspection_of(self, provider: Provider, config: Config, sender: HttpSender) -> RouteInspection | None:
+        """What looks whether anybody is paged, where that can be asked."""
+        inspector = inspector_of(provider)
+        if inspector is None:
+            return None
+        return RouteInspection(
+            provider,
+            inspector,
+            intervals={route: limits.check_interval for route, limits in route_limits(config, provider).items()},
+            sender=sender,
+            timeout=config.delivery.timeout_seconds,
+            counted=self._metrics.inspection,
+            log=self._log,
+            wall=self._clock.wall,
+            clock=self._clock.monotonic,
+        )
 
     def _former_stage(self, admin: AIOKafkaAdminClient) -> FormerStage:
         kafka, name = self._config.kafka, self.name
@@ -184,19 +239,22 @@ class PipelineRunner(MemberRunner[Task]):
     # what is seen from outside
 
     def health(self) -> PipelineHealth:
-        """How the pipeline is at this moment."""
+        """The health of the pipeline now."""
         health, note = super().health(), self._key_watch.note
         retired = self.pipeline.provider.retired_routes  # nobody is paged through them
         troubles = self._delivery.troubles(self._clock.wall())
         routes = tuple(trouble for trouble in troubles if trouble.route not in retired)
-        return replace(health, routes=routes, notes=health.notes if note is None else (*health.notes, note))
+        notes = (*health.notes, *(() if note is None else (note,)))
+        if self._inspection is not None:
+            notes += self._inspection.notes
+        return replace(health, routes=routes, notes=notes)
 
     def _state(self) -> PipelineState:
         member, delivery, now = self._member, self._delivery, self._clock.wall()
         partitions = []
         tasks, ends = (member.tasks, member.ends) if member is not None else ({}, {})
         for partition, task in sorted(tasks.items()):
-            store, end = task.store, ends.get(partition)
+            store, end = task.work.store, ends.get(partition)
             since = store.oldest_owed_since()
             partitions.append(
                 PartitionState(
@@ -208,7 +266,7 @@ class PipelineRunner(MemberRunner[Task]):
                     lag=max(0, end - task.position) if end is not None and task.is_running else None,
                     is_running=task.is_running,
                     is_paused=task.is_paused,
-                    unreadable=task.left_alone.count,
+                    unreadable=task.work.left_alone.count,
                     hidden=task.progress.hidden_seconds(self._clock.monotonic()) if task.is_running else None,
                 )
             )
@@ -224,9 +282,9 @@ class PipelineRunner(MemberRunner[Task]):
         )
 
 
-class RepartitionRunner(MemberRunner[Forwarder]):
+class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
     """Keeps the repartition stage before one pipeline running. ``partitions`` is how many the pipeline's input has now;
-    it is asked again for each task that is built."""
+    for each task that is built the broker is asked again."""
 
     def __init__(
         self,
@@ -244,6 +302,8 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         self._stage = stage
         self._partitions = partitions
         self._metrics = metrics.pipeline(self.name, (), self._state, STAGE_OUTCOMES)
+        self.tell_change: Callable[[Violation, int], None] = _tells_nothing
+        """Takes an allowed event that is told as a change: what the pipeline behind it has for that."""
 
     async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
         config, stage = self._config, self._stage
@@ -257,7 +317,7 @@ class RepartitionRunner(MemberRunner[Forwarder]):
                 admin,
                 topic=stage.pipeline.state_topic,
                 group_id=stage.pipeline.group_id,
-                is_gone=False,  # it goes on behind the stage
+                is_gone=False,  # the pipeline goes on, behind the stage
                 log=self._log,
             ),
             clients=self._clients,
@@ -269,17 +329,20 @@ class RepartitionRunner(MemberRunner[Forwarder]):
             record_clock=self._record_clock,
             stamps=Stamps(self._clock),
             turns=self._turns,
+            tell_change=self.tell_change,
         )
 
-        def make_task(source: PartitionInput) -> Forwarder:
-            return Forwarder(source, context, self._log.bind(partition=source.partition.partition))
+        def make_task(source: PartitionInput) -> OwnedPartition[Forwarder]:
+            return forwarding_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
-            topic=stage.input_topic,
-            group_id=stage.group_id,
-            before=stage.pipeline.group_id,
-            follower=stage.positions_topic,
-            start_from=config.kafka.start_from,
+            subscription=Subscription(
+                topic=stage.input_topic,
+                group_id=stage.group_id,
+                checkpoints=stage.positions_topic,
+                start_from=config.kafka.start_from,
+                before=stage.pipeline.group_id,
+            ),
             consumer=consumer,
             admin=admin,
             proofs=proofs,
@@ -290,7 +353,8 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         await member.run(stopping, config.delivery.shutdown_grace)
 
     async def _count(self, admin: AIOKafkaAdminClient) -> int:
-        """How many partitions the pipeline's input has. A broker may not have heard yet of those that were added."""
+        """How many partitions the pipeline's input has: the highest number that was ever seen, since a broker may not
+        know yet of partitions that were added."""
         topic = self._stage.pipeline.input_topic
         self._partitions = max(self._partitions, len((await partitions_of(admin, [topic]))[topic]))
         return self._partitions
@@ -313,22 +377,13 @@ class RepartitionRunner(MemberRunner[Forwarder]):
         return PipelineState(partitions=tuple(partitions), ignored=self._stage.pipeline.decoder.ignored)
 
 
-@asynccontextmanager
-async def _running(work: StageProgress | WholeInput | Turns | None) -> AsyncIterator[None]:
-    if work is None:
-        yield
-        return
-    running = asyncio.create_task(work.run())
-    try:
-        yield
-    finally:
-        running.cancel()
-        await asyncio.wait((running,))
+def _tells_nothing(change: Violation, size: int) -> None:
+    pass
 
 
 def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:
-    """What the configuration says of each route: its own settings or those of another with the same key, else those of
-    ``delivery``, else the provider's."""
+    """The limits of each route by the configuration. A setting comes from the route itself or another route with the
+    same key, else from ``delivery``, else from the provider."""
     delivery = config.delivery
     own: dict[str, RouteSettings] = {}
     for route, given in config.sections[provider.name].routes.items():
@@ -338,6 +393,7 @@ def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:
             route_check=given.route_check if before.route_check is None else before.route_check,
         )
     limits = {}
+    can_check = provider.check(provider.routes[0]) is not None
     for route in provider.routes:
         settings = own.get(provider.integration_of(route), RouteSettings())
         rate = _rate(settings.rate_limit or delivery.rate_limit, provider.documented_rate)
@@ -345,7 +401,9 @@ def route_limits(config: Config, provider: Provider) -> dict[str, RouteLimits]:
         if rate is not None and delivery.give_up_after:
             may_owe = min(delivery.max_owed, max(1, int(rate.requests_per_second * delivery.give_up_after)))
         check = delivery.route_check if settings.route_check is None else settings.route_check
-        limits[route] = RouteLimits(rate, check, may_owe, checks_idle=route not in provider.retired_routes)
+        limits[route] = RouteLimits(
+            rate, check if can_check else 0.0, may_owe, checks_idle=route not in provider.retired_routes
+        )
     return limits
 
 

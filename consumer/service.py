@@ -16,7 +16,7 @@ from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group.heartbeat import HeartbeatOwner
 from consumer.group.membership import MemberRunner
-from consumer.ingest.service import ended_with, ingesting, kafka_producers
+from consumer.ingest.service import ingesting, kafka_producers
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.foreign import foreign_topics
@@ -24,6 +24,7 @@ from consumer.kafka.rights import try_dead_letters
 from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topics import TopicReport, check_topics
 from consumer.pipeline import Pipeline
+from consumer.posts.receiver import ended_with
 from consumer.repartition.disagreement import Disagreement, disagreement
 from consumer.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.clock_steps import watch_clock
@@ -35,11 +36,15 @@ from consumer.telemetry.metrics import PREFIX, Metrics
 from consumer.telemetry.process_metrics import process_metrics
 from consumer.telemetry.server import create_app, serving
 from consumer.waiting import unless_set
+from consumer.webhooks.app import PATH
+from consumer.webhooks.service import PAGERDUTY, feedback_producers, pagerduty_rest, taking_webhooks
+from consumer.webhooks.subscriptions import SubscriptionWatch
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session
+from providers.pagerduty.webhook_rest import WebhookRest
 
 _SETTLED_SECONDS = 5.0
-"""After the session time-out, or that of a rebalance, by which a group is without members that have died."""
+"""How much longer than the session time-out and the rebalance time-out a group may need to drop dead members."""
 
 
 async def run_service(
@@ -51,10 +56,11 @@ async def run_service(
     quiescent_seconds: float = QUIESCENT_SECONDS,
     dropped_lines: DroppedLines = dict,
 ) -> None:
-    """Run until ``stopping`` is set, then drain and leave. ``dropped_lines`` counts what of the log was not written.
+    """Run until ``stopping`` is set, then drain and leave. ``dropped_lines`` gives the number of log lines that were
+    dropped.
 
-    Raises `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be;
-    `ServerError` if the port is taken; `InstanceIdTaken`.
+    Raises `UnusableFiles` if certificate files cannot be used, `StartupError` if Kafka or its topics are not as they
+    must be, `ServerError` if the port is taken, and `InstanceIdTaken` if another process keeps the group instance id.
     """
     clock = clock or Clock.system()
     pipelines = build_pipelines(config)
@@ -86,11 +92,20 @@ async def run_service(
         ]
         stages = [runner.stage for runner in pipeline_runners if runner.stage is not None]
         runners: list[MemberRunner[Any]] = [*pipeline_runners, *stages]
-        app = create_app(lambda: [runner.health() for runner in runners], registry)
+        rest = pagerduty_rest(config, sender) if config.webhooks.enabled else None
+        subscriptions = _watched(rest, config, log)
+        notes = (lambda: subscriptions.notes) if subscriptions is not None else tuple
+        app = create_app(lambda: [runner.health() for runner in runners], registry, notes)
         port = await stack.enter_async_context(serving(app, config.server.host, config.server.port))
         way_in = await stack.enter_async_context(AsyncExitStack())
         if config.ingest.enabled:
             await way_in.enter_async_context(ingesting(config, kafka_producers(config, clients), registry, log))
+        if config.webhooks.enabled:
+            await way_in.enter_async_context(
+                taking_webhooks(
+                    config, feedback_producers(clients), registry, log, {PAGERDUTY: rest} if rest is not None else {}
+                )
+            )
         log.info("service_started", port=port, pipelines=[pipeline.provider.name for pipeline in pipelines])
         try:
             async with asyncio.TaskGroup() as group:
@@ -98,6 +113,8 @@ async def run_service(
                 running.append(group.create_task(ended_with(stopping, way_in)))
                 beside = [lag.run(), search_everything_when_short(), watch_clock(clock, steps.inc, log)]
                 beside += _heartbeats(pipeline_runners, sender, metrics, log)
+                if subscriptions is not None:
+                    beside.append(subscriptions.run())
                 lasting = [group.create_task(work) for work in beside]
                 await asyncio.wait(running)
                 for task in lasting:
@@ -105,6 +122,13 @@ async def run_service(
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
     log.info("service_stopped")
+
+
+def _watched(rest: WebhookRest | None, config: Config, log: FilteringBoundLogger) -> SubscriptionWatch | None:
+    """What looks whether PagerDuty sends webhooks at all, where it can be asked."""
+    if rest is None:
+        return None
+    return SubscriptionWatch(rest, f"{PATH}{PAGERDUTY}", log, enable_again=config.webhooks.pagerduty.enable_again)
 
 
 def _stage_runner(
@@ -116,7 +140,7 @@ def _stage_runner(
     clock: Clock,
     log: FilteringBoundLogger,
 ) -> RepartitionRunner | None:
-    """The stage before a pipeline, where it needs one."""
+    """Runs the stage before a pipeline; None if it needs none."""
     stage = build_repartition(config, pipeline)
     if stage is None:
         return None
@@ -135,7 +159,7 @@ def _stage_runner(
 def _heartbeats(
     runners: list[PipelineRunner], sender: HttpSender, metrics: Metrics, log: FilteringBoundLogger
 ) -> Iterator[Coroutine[Any, Any, None]]:
-    """The heartbeat of each pipeline whose provider has one."""
+    """The coroutine of the heartbeat of each pipeline whose provider has one."""
     for runner in runners:
         calls = runner.pipeline.provider.heartbeat
         if calls is None:
@@ -146,17 +170,24 @@ def _heartbeats(
             stages = [runner.stage.health()] if runner.stage is not None else []
             return heartbeat_reason([replace(runner.health(), stuck=owner.stuck), *stages])
 
-        heartbeat = Heartbeat(calls, sender=sender, healthy=healthy, log=log, on_ping=metrics.heartbeat)
+        name = runner.pipeline.provider.name
+        heartbeat = Heartbeat(
+            calls,
+            sender=sender,
+            healthy=healthy,
+            log=log.bind(pipeline=name),
+            on_ping=partial(metrics.heartbeat, name),
+        )
         yield owner.run(heartbeat)
 
 
 async def _await_topics(
     config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger
 ) -> TopicReport | None:
-    """The topics as they are, once Kafka answers; None if the service is to stop before that.
+    """The topics as they are, once Kafka answers; None if ``stopping`` is set before that.
 
-    Raises `StartupError` if it cannot be waited for, if they are not as they must be, without the right to write dead
-    letters, or while members run that read other topics.
+    Raises `StartupError` if Kafka does not answer in time, if the topics are not as they must be, if the right to write
+    dead letters is missing, or if running members do not agree with this one about the stages.
     """
 
     async def look(admin: AIOKafkaAdminClient) -> tuple[TopicReport, Disagreement]:
@@ -187,8 +218,12 @@ async def _await_topics(
 async def _await_agreement(
     found: Disagreement, config: Config, clients: KafkaClients, log: FilteringBoundLogger
 ) -> Sequence[str]:
-    """In what members that run disagree with this one, of which this was ``found``. One that has died is in its group
-    until its session ends, and a group in a rebalance says nothing, so both are waited for."""
+    """Wait until running members no longer disagree with this one, as they were ``found`` to. Returns a sentence for
+    each disagreement that is left.
+
+    A dead member stays in its group until its session ends, and a group that rebalances gives no members, so both are
+    given time.
+    """
     loop, told = asyncio.get_running_loop(), False
     until = loop.time() + max(config.kafka.session_timeout, config.kafka.rebalance_timeout) + _SETTLED_SECONDS
     while (found.lines or found.unknown) and loop.time() < until:

@@ -1,4 +1,4 @@
-"""Long work on the event loop, done in slices, so that everything else goes on meanwhile."""
+"""Does long work on the event loop in slices, so that everything else goes on meanwhile."""
 
 import asyncio
 from collections import deque
@@ -11,14 +11,14 @@ T = TypeVar("T")
 SLICE_SECONDS = 0.005
 
 TURNS_BETWEEN = 4
-"""Of the loop, between two slices: a request takes some twenty, and would have to wait for a slice at each. One in
-which nobody else has anything to do takes 30 µs."""
+"""How many turns the event loop gets between two slices. A request takes some twenty turns; with one turn between
+slices it would have to wait for a slice at each of them. A turn in which nobody else has anything to do takes 30 µs."""
 
 
 class Turns:
-    """Shares the event loop out among those who have long work to do: one slice at a time, of one of them.
+    """Divides the time of the event loop among all who have long work to do: one of them gets a slice at a time.
 
-    All tasks of a member have the same one: were each to take a slice of its own, ninety-six of them that begin at the
+    All tasks of a member share one `Turns`. If each task took slices of its own, ninety-six tasks that begin at the
     same moment would hold up everything else for a second.
     """
 
@@ -28,12 +28,13 @@ class Turns:
         self._spent = 0.0
         self._later: deque[Iterable[object]] = deque()
         self._is_asked = asyncio.Event()
-        self._lock = asyncio.Lock()  # those who wait for it come in the order in which they asked
+        self._lock = asyncio.Lock()  # asyncio gives it to those who wait in the order in which they asked
 
     async def take(self, items: Iterator[T]) -> list[T]:
-        """As many of the items as can be made in one slice, or in what others have left of it; none if there are none.
+        """As many of the items as can be made in one slice, or in the rest that others have left of it; none at the
+        end.
 
-        Where the slice is used up, others get their turn before the next one begins.
+        If the slice is used up, others get their turn before the next slice begins.
         """
         taken: list[T] = []
         async with self._lock:
@@ -51,18 +52,18 @@ class Turns:
         return taken
 
     async def through(self, work: Iterable[object]) -> None:
-        """Do all of this work, which lets itself be interrupted after each of its items."""
+        """Do all of this work. It may be interrupted after each of its items."""
         items = iter(work)
         while await self.take(items):
             pass
 
     def later(self, work: Iterable[object]) -> None:
-        """Have this work done by `run`, for nobody waits for it."""
+        """Let `run` do this work, since nobody waits for it."""
         self._later.append(work)
         self._is_asked.set()
 
     async def run(self) -> None:
-        """Do what is to be done later, until cancelled."""
+        """Do the work that was given to `later`, until cancelled."""
         while True:
             await self._is_asked.wait()
             while self._later:

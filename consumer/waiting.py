@@ -1,14 +1,15 @@
-"""Waiting for an event no longer than a while, and for work no longer than until an event."""
+"""Waiting for an event no longer than a while, for work no longer than until an event, and work beside a block."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event, at most so long. Returns whether it is set."""
+    """Wait for the event, at most ``seconds``. Returns whether it is set."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -18,8 +19,11 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def unless_set(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of the work; None if the event is set before: then the work was cancelled, and has come to its end
-    (cut off at the end of the loop, it would leave clients open). Raises what the work raises."""
+    """The result of the work; None if the event is set before.
+
+    In that case the work is cancelled, and this waits until it has ended: work that is cut off at the end of the event
+    loop would leave clients open. Raises what the work raises.
+    """
     working, asked = asyncio.create_task(work), asyncio.create_task(event.wait())
     try:
         await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -28,3 +32,15 @@ async def unless_set(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | 
         working.cancel()
         asked.cancel()
         await asyncio.wait((working, asked))
+
+
+@asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Do this work, which goes on for ever, for the length of the block: at its end it is cancelled, and has come to
+    its own. What the work raises is for itself to tell: nobody hears of it here."""
+    working = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.wait((working,))

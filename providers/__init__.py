@@ -1,1 +1,1 @@
-"""How notifications reach a provider: payloads, answers, routes, delivery, heartbeat, sandbox."""
+"""Sends notifications to a provider: payloads, answers, routes, delivery, heartbeat, sandbox."""

@@ -1,8 +1,8 @@
-"""Which integration an alert belongs to today (design section 18). Pure: it knows the configuration, and no alert.
+"""Which integration an alert belongs to under today's configuration (design section 18). Pure.
 
 An alert remembers the digest of the integration that it was opened through. Between two starts routes are renamed and
-removed, and keys are rotated: what that means for an alert is found out anew at each start, and never stored, so an old
-configuration that comes back finds it as it was.
+removed, and keys are rotated. What that means for an alert is found out anew at each start and never stored: so with an
+old configuration that comes back the alert is as it was.
 """
 
 from collections.abc import Sequence
@@ -17,29 +17,31 @@ from state.alert import Alert, Former, departed, returned
 
 
 class Standing(Enum):
-    """What has become of an alert's integration since the alert was written down."""
+    """What has become of an alert's integration since the alert was stored."""
 
     THE_SAME = "the same"
     RENAMED = "renamed"
-    """Its route has another name now."""
+    """The integration's route has another name now."""
     RETIRED = "retired"
-    """Its key, or that of an integration where it has an incident still, is listed as retired: only acknowledges and
-    resolves go through it."""
+    """The integration's key is listed as retired, or that of another integration where the alert still has an incident:
+    only acknowledges and resolves go through a retired key."""
     ORPHANED = "orphaned"
-    """Its key, or that of an integration where it may have an incident still, is not configured."""
+    """The integration's key is not configured, or that of another integration where the alert may have an incident."""
     OWED = "owed"
-    """Its key is not configured, and it owes a trigger: that goes through today's route."""
+    """The integration's key is not configured, and the alert owes a trigger, which goes through today's route."""
 
 
 CHANGED: Final = (Standing.RENAMED, Standing.RETIRED, Standing.ORPHANED, Standing.OWED)
-"""What there is to be said of."""
+"""The standings that ``check-config --state`` and the start of ``run`` report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Integrations:
-    """The integrations of one configuration: the name of a route of each, by digest; and the digest of each route.
+    """The integrations of one configuration. ``in_use`` and ``retired`` have the name of one route of each, by digest;
+    ``of_route`` has the digest of each route in use, by name.
 
-    ``account`` is one that reaches whatever any other has opened, where integrations share their alerts.
+    ``account`` is set where the integrations of an account share their alerts: the digest of one in use, which reaches
+    whatever any other has opened.
     """
 
     in_use: dict[str, str]
@@ -49,7 +51,7 @@ class Integrations:
 
     @classmethod
     def of(cls, provider: Provider) -> "Integrations":
-        """Those of a provider."""
+        """The integrations of a provider."""
         in_use: dict[str, str] = {}
         retired: dict[str, str] = {}
         for route in provider.routes:
@@ -60,7 +62,7 @@ class Integrations:
         return cls(in_use, retired, {route: provider.integration_of(route) for route in routes}, account)
 
     def route(self, integration: str | None, name: str | None = None) -> str | None:
-        """A route to this integration: the one with this ``name`` if it is one; None if its key is not configured."""
+        """The name of a route to this integration: ``name`` if that is one; None if its key is not configured."""
         if integration is None:
             return None
         if name is not None and self.of_route.get(name) == integration:
@@ -68,9 +70,9 @@ class Integrations:
         return self.in_use.get(integration) or self.retired.get(integration)
 
     def standing(self, alert: Alert) -> Standing:
-        """What has become of the integration of an alert, as it was written down."""
+        """What has become of the integration of a stored alert."""
         if alert.integration in self.in_use and not alert.former and self._is_named(alert):
-            return Standing.THE_SAME  # as most are
+            return Standing.THE_SAME  # most alerts
         in_use = self._is_in_use(alert)
         if self.orphans(alert):
             return Standing.OWED if alert.owed is not None and not in_use else Standing.ORPHANED
@@ -83,7 +85,7 @@ class Integrations:
         return Standing.OWED if alert.owed is not None and alert.integration is not None else Standing.THE_SAME
 
     def orphans(self, alert: Alert) -> Sequence[Former]:
-        """Where an alert, as it was written down, may have incidents that are out of reach."""
+        """The integrations where a stored alert may have incidents that no configured key reaches."""
         if self.account is not None:
             return ()
         orphans = [one for one in alert.former if not self._is_within_reach(one)]
@@ -92,14 +94,15 @@ class Integrations:
         return orphans
 
     def placed(self, alert: Alert) -> Alert:
-        """An alert, as it was written down, as it is today: with an integration that is in use, or with none.
+        """A stored alert as it is under today's configuration: with an integration that is in use, or with none.
 
-        It leaves one that is retired, or gone, so that its next event tells the problem through today's route. What
-        may be there is resolved, or is an orphan. One that it has left, and that is in use again, it comes back to.
-        Where integrations share their alerts nothing is out of reach, and what it leaves is resolved when it is over.
+        The alert leaves an integration that is retired or gone, so that its next event tells the problem through
+        today's route. An incident that it may have there is resolved, or is an orphan. The alert goes back to an
+        integration that it had left and that is in use again. Where integrations share their alerts there are no
+        orphans, and an incident at a left integration is resolved when the problem is over.
         """
         if alert.integration in self.in_use and not alert.former:
-            return alert  # as most are
+            return alert  # most alerts
         if not self._is_in_use(alert) and (alert.integration is not None or alert.route is not None):
             alert = departed(alert, self._left(alert))
         alert = self._with_orphans(alert)
@@ -110,7 +113,7 @@ class Integrations:
         return alert
 
     def _is_named(self, alert: Alert) -> bool:
-        """Whether the alert's integration has the name that it had, or has not been used."""
+        """Whether the alert's route still leads to its integration, or no trigger of the alert has left yet."""
         return alert.route is None or self.of_route.get(alert.route) == alert.integration
 
     def _is_in_use(self, alert: Alert) -> bool:
@@ -122,8 +125,9 @@ class Integrations:
         return self.route(former.integration) is not None
 
     def _left(self, alert: Alert) -> Former | None:
-        """Where the alert may have an incident. One that has never been seen to leave may have left just before its
-        owner died: to resolve that costs nothing, but to call it an orphan would be said of all that was owed."""
+        """The integration that the alert leaves, if the alert may have an incident there. A trigger that was not seen
+        to leave may have left just before its owner died. If the integration's key is retired, a resolve for that costs
+        nothing. If the key is gone, this is not called an orphan: else every alert that owes a trigger would be one."""
         route = alert.route if alert.route is not None else self.retired.get(alert.integration or "")
         return Former(alert.integration, route, self.account is not None) if route is not None else None
 

@@ -1,7 +1,7 @@
-"""What an HTTP status means for a notification (design section 9), for all providers alike.
+"""What an HTTP status means for a notification (design section 9), the same for all providers.
 
-A provider decides first what is its own: the statuses it documents as success, and answers that mean something else
-than their status says. The rest of the table is here.
+A provider first decides its own cases: the statuses that it documents as success, and answers whose status does not say
+what they mean. This module decides all others.
 """
 
 import re
@@ -20,22 +20,22 @@ from providers.text import one_line, shorten
 THROTTLED: Final = 429
 
 OUTAGE_STATUSES: Final = frozenset({408, 425})
-"""The 4xx that say "later", not "never"."""
+"""The 4xx statuses that mean "later" instead of "never"."""
 
 UNKNOWN_STATUSES: Final = frozenset({408, 504})
-"""Somebody stopped waiting for the request; it may still land."""
+"""Statuses that say that somebody stopped waiting for the request: it may still land."""
 
 MAX_RETRY_AFTER: Final = 3600.0
-"""Seconds. No provider can silence anything for longer, whatever it asks for."""
+"""Seconds. A longer ``Retry-After`` is cut to this."""
 
 REASON_LIMIT: Final = 500
-"""Characters of a provider's text that are kept as the reason of an answer."""
+"""How many characters of a provider's text are kept as the reason of an answer."""
 
 _SECONDS = re.compile(r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*", re.ASCII)
 
 
 def accepted(headers: Mapping[str, str]) -> Accepted:
-    """The provider has it, at the time of its own clock."""
+    """The answer of a provider that has accepted the request, with the time by its own clock."""
     return Accepted(http_date(header(headers, "Date")))
 
 
@@ -44,7 +44,7 @@ def classify_status(
 ) -> Rejected | Throttled | Unavailable:
     """What a status means that is not the documented success.
 
-    ``now`` is seconds since the epoch, for a ``Retry-After`` that is a date when the answer has none of its own.
+    ``now`` is in seconds since the epoch. It is used if ``Retry-After`` is a date and the answer has no ``Date``.
     """
     if status == THROTTLED:
         return Throttled(reason, retry_after(headers, now))
@@ -56,7 +56,7 @@ def classify_status(
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
-    """A header by its name in any case, whether or not the mapping itself cares about case."""
+    """The header with this name, in upper or lower case, also if the mapping distinguishes these; None without one."""
     value = headers.get(name)
     if value is not None:
         return value
@@ -83,7 +83,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def seconds_of(text: str | None) -> float | None:
-    """A header that is a number of seconds, between 0 and `MAX_RETRY_AFTER`; None if it is none."""
+    """The number of seconds that a header names, cut to 0 and `MAX_RETRY_AFTER`; None if it is not a number."""
     found = None if text is None else _SECONDS.fullmatch(text)
     return None if found is None else _bounded(float(found[1]))
 
@@ -94,7 +94,7 @@ def _bounded(seconds: float) -> float:
 
 @lru_cache(maxsize=16)  # many answers a second carry the same date
 def http_date(text: str | None) -> float | None:
-    """A date of HTTP in seconds since the epoch; None if it is none."""
+    """An HTTP date in seconds since the epoch; None if the text is not a date."""
     if text is None:
         return None
     try:
@@ -105,18 +105,22 @@ def http_date(text: str | None) -> float | None:
 
 
 class Reasons:
-    """Reads a provider's own error text out of an answer: one line, bounded, without any of the secrets."""
+    """Reads a provider's own error text from an answer: one line, bounded, without any of the secrets."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._mask = Mask(secrets)
 
     def read(self, status: int, body: bytes) -> str:
-        """The reason of an answer, never empty; that of an answer without text is its status."""
-        return shorten(self._mask(one_line(error_text(body))), REASON_LIMIT) or f"HTTP {status}"
+        """The reason of an answer, never empty: without a text it is the status."""
+        return self.of(error_text(body)) or f"HTTP {status}"
+
+    def of(self, text: str) -> str:
+        """A text of the provider as a reason."""
+        return shorten(self._mask(one_line(text)), REASON_LIMIT)
 
 
 def error_text(body: bytes) -> str:
-    """What an error's body says: ``message`` and ``errors`` of a JSON object, else the body as text."""
+    """The text of an error's body: ``message``, ``error`` and ``errors`` of a JSON object, else the body as text."""
     said = json_object(body)
     if said is None:
         return body.decode("utf-8", "replace")
@@ -126,7 +130,7 @@ def error_text(body: bytes) -> str:
 
 
 def error_list(said: Mapping[str, Any]) -> list[str]:
-    """``errors`` of an answer: PagerDuty sends a list of texts, OpsGenie texts by the name of the field."""
+    """The texts in ``errors`` of an answer: PagerDuty sends a list of texts, OpsGenie a text for each field."""
     match said.get("errors"):
         case str(text):
             return [text]

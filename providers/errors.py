@@ -1,21 +1,21 @@
-"""What whoever runs a program of this distribution can mend, or has to know."""
+"""Errors that the person who runs a command can mend, or has to know of."""
 
 from typing import ClassVar
 
 
 class UserError(Exception):
-    """A command ends with it: its text is for the user, a line or more, and there is no traceback."""
+    """An error that ends a command. Its text is shown to the user, one line or more, without a traceback."""
 
     exit_code: ClassVar[int] = 1
-    """Of the process: 1, something has failed."""
+    """The exit code of the process; 1 means that something has failed."""
 
 
 class Mistake(UserError):
-    """The arguments do not fit, or the configuration, or a file that it names."""
+    """The arguments are wrong, or the configuration, or a file that the configuration names."""
 
     exit_code: ClassVar[int] = 2
 
 
 def text_of(error: BaseException, otherwise: str | None = None) -> str:
-    """What an exception says, on one line. Where it says nothing: ``otherwise``, or by default what it is called."""
+    """The text of an exception, on one line. If it has no text: ``otherwise``, by default the name of its class."""
     return " ".join(str(error).split()) or (type(error).__name__ if otherwise is None else otherwise)

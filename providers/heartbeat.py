@@ -1,7 +1,7 @@
-"""The heartbeat: a ping while all is well, so that the provider itself calls somebody when it stops.
+"""The heartbeat: pings while all is well, so that the provider itself calls somebody when they stop.
 
-It vouches for the whole group (design section 9), so one member pings (the caller decides which, and runs or cancels
-`Heartbeat.run`), and it says nothing rather than something untrue.
+The heartbeat vouches for the whole group (design section 9). So one member pings: the caller decides which one, and
+runs or cancels `Heartbeat.run`. In doubt no ping is sent.
 """
 
 import asyncio
@@ -12,27 +12,29 @@ from typing import Any, Final, Protocol
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.classification import THROTTLED, accepted, classify_status
 from providers.notify import NO_SUCH_ALERT, Sender
-from providers.provider import HeartbeatCalls
+from providers.provider import HeartbeatCalls, Request
 
 PINGS_PER_INTERVAL: Final = 3
-"""A provider expires a heartbeat after one interval without a ping. With three, one lost ping is no alarm, even a late
-one; with two, the ping after a lost one would race with the expiry."""
+"""A heartbeat expires after one interval without a ping. With three pings, one lost ping raises no alarm, even if the
+next one is late. With two, the ping after a lost one would race with the expiry."""
+
+WRONG_METHOD: Final = 405
 
 MAX_TIMEOUT: Final = 10.0
-"""Seconds to wait for the answer to a ping; half the time between two pings if that is less."""
+"""The longest wait for the answer to a ping, in seconds; half the time between two pings if that is less."""
 
 
 class Logger(Protocol):
-    """What is needed of structlog's bound logger."""
+    """The part of structlog's bound logger that the heartbeat uses."""
 
     def debug(self, event: str, **fields: Any) -> Any: ...
     def warning(self, event: str, **fields: Any) -> Any: ...
 
 
 class Heartbeat:
-    """Pings while ``healthy`` returns None; what it returns otherwise is the reason why a ping is withheld.
+    """Pings while ``healthy`` returns None. Otherwise ``healthy`` returns the reason why a ping is withheld.
 
-    ``on_ping`` is told of every turn: ``accepted``, ``failed`` or ``withheld``.
+    ``on_ping`` is called at every turn with ``accepted``, ``failed`` or ``withheld``.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Heartbeat:
         """Seconds between two pings."""
         self._timeout = min(MAX_TIMEOUT, self.period / 2)
         self._calls = calls
+        self._ping = calls.ping
         self._sender = sender
         self._healthy = healthy
         self._log = log
@@ -58,15 +61,21 @@ class Heartbeat:
         self._now = now
 
     async def run(self) -> None:
-        """Ping until cancelled. Raises nothing else: a heartbeat that fails must not stop what it vouches for."""
+        """Ping until cancelled.
+
+        Raises nothing but CancelledError: a heartbeat that fails must not stop the service that it vouches for.
+        """
         await self._look()
         while True:
             await self._turn()
             await self._sleep(self.period)
 
     async def _look(self) -> None:
-        """Warn of a name that the provider does not know: it accepts the pings all the same, and would never call."""
-        answer = await self._sender.send(self._calls.exists, self._classifier(self._calls.exists_status), self._timeout)
+        """Warn if the provider has no heartbeat of this name: it accepts the pings all the same, but would never call
+        anybody."""
+        if self._calls.exists is None:
+            return
+        answer = await self._ask(self._calls.exists, self._calls.exists_status)
         if isinstance(answer, Rejected) and answer.status == NO_SUCH_ALERT:
             self._log.warning("heartbeat_unknown", heartbeat=self._calls.name)
         elif not isinstance(answer, Accepted):
@@ -80,7 +89,11 @@ class Heartbeat:
             self._log.warning("heartbeat_withheld", heartbeat=self._calls.name, reason=reason)
             self._on_ping("withheld")
             return
-        answer = await self._sender.send(self._calls.ping, self._classifier(self._calls.ping_status), self._timeout)
+        answer = await self._ask(self._ping, self._calls.ping_status)
+        otherwise = self._calls.ping_otherwise
+        if isinstance(answer, Rejected) and answer.status == WRONG_METHOD and otherwise is not None:
+            self._ping = otherwise if self._ping is self._calls.ping else self._calls.ping
+            answer = await self._ask(self._ping, self._calls.ping_status)
         if isinstance(answer, Accepted):
             self._log.debug("heartbeat_pinged", heartbeat=self._calls.name)
             self._on_ping("accepted")
@@ -90,10 +103,13 @@ class Heartbeat:
             )
             self._on_ping("failed")
 
+    async def _ask(self, request: Request, success: int) -> Answer:
+        return await self._sender.send(request, request.read or self._classifier(success), self._timeout)
+
     def _why_not(self) -> str | None:
         try:
             return self._healthy()
-        except Exception as error:  # whoever cannot say that all is well does not vouch for it
+        except Exception as error:  # in doubt no ping is sent
             return f"the health check failed: {type(error).__name__}"
 
     def _classifier(self, success: int) -> Callable[[int, Mapping[str, str], bytes], Answer]:

@@ -1,7 +1,6 @@
-"""The HTTP edge: requests go out, and whatever happens comes back as an answer. No exception of aiohttp passes it.
+"""Sends requests over HTTP. Whatever happens is returned as an answer: no exception of aiohttp leaves this module.
 
-The texts of errors are made here and not taken from exceptions, which repeat addresses, and with them a proxy's
-password.
+Error texts are made here and not taken from exceptions: these repeat addresses, and with them a proxy's password.
 """
 
 import asyncio
@@ -22,17 +21,15 @@ from providers.http_head import KeepingHandler, KeptResponse, UnreadableHead
 from providers.notify import Classify
 from providers.provider import Request
 
-MAX_ANSWER: Final = 64 * 1024
-"""Bytes of an answer's body that are read; the rest is left, with its connection."""
-
 MAX_FIELD: Final = 64 * 1024
-"""Bytes of one header field, or of the status line, that are read as they should be; proxies add long ones."""
+"""The most bytes of one header field, or of the status line, that aiohttp reads; proxies add long fields."""
 
 CONNECT_SECONDS: Final = 10.0
-"""The longest wait for a connection with TLS, or half the request's time-out if that is less."""
+"""The longest wait for a connection, TLS handshake included, in seconds; half the request's time-out if that is
+less."""
 
 NEVER_SENT: Final = 0
-"""The status of a `Rejected` that no provider gave: the request cannot be written as JSON."""
+"""The status of a `Rejected` that no provider sent: the request cannot be written as JSON."""
 
 _KEEPALIVE_SECONDS = 15.0  # less than the idle time-outs of load balancers, so that we close first
 _DNS_SECONDS = 60
@@ -48,11 +45,12 @@ _CERTAINLY_NOT_SENT = (
 
 
 def create_session(max_in_flight: int) -> aiohttp.ClientSession:
-    """A session for that many requests at a time. To be called in a running loop, and closed by the caller.
+    """A session for ``max_in_flight`` requests at a time. Call this in a running event loop; the caller closes the
+    session.
 
-    It keeps no cookies and never reads ``.netrc``. ``trust_env`` stays off although proxies are honoured: with it
-    aiohttp asks the environment, in two threads, for every request (five times the cost of the request itself);
-    `HttpSender` asks once for each provider.
+    The session keeps no cookies and never reads ``.netrc``. ``trust_env`` stays off although proxies are used: with it
+    aiohttp reads the environment, in two threads, for every request (five times the cost of the request itself).
+    `HttpSender` reads it once for each provider.
     """
     connector = aiohttp.TCPConnector(
         limit=max_in_flight,
@@ -60,7 +58,7 @@ def create_session(max_in_flight: int) -> aiohttp.ClientSession:
         ttl_dns_cache=_DNS_SECONDS,
         keepalive_timeout=_KEEPALIVE_SECONDS,
     )
-    # There is no public way to say which protocol a connection has.
+    # aiohttp has no public way to set the protocol class of its connections.
     connector._factory = cast("partial[ResponseHandler]", partial(KeepingHandler, loop=asyncio.get_running_loop()))
     return aiohttp.ClientSession(
         connector=connector,
@@ -80,8 +78,7 @@ def create_session(max_in_flight: int) -> aiohttp.ClientSession:
 def environment_proxy(url: URL) -> URL | None:
     """The proxy that ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` name for this address, if any.
 
-    Raises:
-        ValueError: what the environment names is no address.
+    Raises ValueError if the environment names a proxy that is no address.
     """
     proxy = getproxies().get(url.scheme)
     if not proxy or proxy_bypass(url.host or ""):
@@ -100,10 +97,12 @@ class HttpSender:
         self._proxies: dict[tuple[str, str], URL | None] = {}
 
     async def send(self, request: Request, classify: Classify, timeout: float) -> Answer:
-        """Make one request; ``timeout`` is in seconds, from here to the end of the answer.
+        """Make one request; ``timeout`` is in seconds, from the call to the end of the answer.
 
-        An answer with a status is classified by it, even if the rest of it breaks off or cannot be read. Without one it
-        is `Unavailable`, and ``unknown`` unless the request has certainly not been sent. Redirects are not followed.
+        An answer with a status is classified by that, even if the rest of the answer breaks off or cannot be read.
+        Without a status the result is `Unavailable`, and ``unknown`` unless the request was certainly not sent.
+        Redirects are not followed.
+
         Raises nothing but CancelledError, which drops the connection.
         """
         try:
@@ -128,11 +127,11 @@ class HttpSender:
                 timeout=_client_timeout(timeout),
                 proxy=proxy,
             ) as response:
-                await _read(response, content)
+                await _read(response, content, request.largest_answer)
         except UnreadableHead as error:
             head = error.head
-            return classify(head.status, head.headers, head.body[:MAX_ANSWER])
-        except Exception as error:  # what it is cannot be listed, and none may end the delivery of all other alerts
+            return classify(head.status, head.headers, head.body[: request.largest_answer])
+        except Exception as error:  # no list of them is complete, and none may stop the delivery of other alerts
             if response is None:
                 return _no_answer(error, host, timeout)
         assert response is not None
@@ -147,7 +146,7 @@ class HttpSender:
 
 @lru_cache(maxsize=256)
 def _url(text: str) -> URL:
-    return URL(text, encoded=True)  # as it is: an alias may look like a path
+    return URL(text, encoded=True)  # not normalised: an alias may look like a path
 
 
 @lru_cache(maxsize=16)
@@ -155,12 +154,13 @@ def _client_timeout(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds / 2))
 
 
-async def _read(response: aiohttp.ClientResponse, content: bytearray) -> None:
-    """Read the body into ``content``, which has what came even if it breaks off."""
+async def _read(response: aiohttp.ClientResponse, content: bytearray, limit: int) -> None:
+    """Read the body into ``content``, which has what came even if it breaks off; what is beyond ``limit`` bytes is
+    left, with its connection."""
     while chunk := await response.content.readany():
         content += chunk
-        if len(content) >= MAX_ANSWER:
-            del content[MAX_ANSWER:]
+        if len(content) >= limit:
+            del content[limit:]
             response.close()
             return
 

@@ -1,9 +1,8 @@
-"""The head of an HTTP answer that the HTTP client cannot read: its status, and what else of it is beyond doubt.
+"""Reads the head of an HTTP answer that aiohttp cannot read: the status, and the fields that are beyond doubt.
 
-A proxy on the way adds a field twice, or one that is too long, and aiohttp takes the whole answer for none. The
-provider has acted all the same, and its status says how: taken for an outage, an accepted request would be sent again
-for ever. So each connection keeps the beginning of what it receives, and where the client gives up, the status line
-decides.
+If a proxy on the way adds a field twice, or one that is too long, aiohttp raises an error for the whole answer. But the
+provider has acted, and the status says how. If that counted as an outage, an accepted request would be sent again for
+ever. So each connection keeps the beginning of what it receives, and where aiohttp gives up, the status line decides.
 """
 
 import re
@@ -16,7 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 
 KEPT: Final = 128 * 1024
-"""Bytes of an answer that are kept until its head has been read."""
+"""How many bytes of an answer are kept until aiohttp has read its head."""
 
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _END = re.compile(rb"\r?\n\r?\n")
@@ -25,7 +24,7 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What could be read of a head; ``body`` is what had come behind it."""
+    """The readable part of a head; ``body`` are the bytes that had come after the head."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -33,7 +32,7 @@ class Head:
 
 
 class UnreadableHead(aiohttp.ClientError):
-    """There is an answer whose status is known, and aiohttp could not read it. ``head`` is what there is of it."""
+    """An answer has come that aiohttp could not read, but its status is known. ``head`` is its readable part."""
 
     def __init__(self, head: Head) -> None:
         super().__init__(f"HTTP {head.status}, and a head that cannot be read")
@@ -41,14 +40,14 @@ class UnreadableHead(aiohttp.ClientError):
 
 
 def read_head(received: bytes) -> Head | None:
-    """The head with which ``received`` begins, behind interim answers (1xx); None without a whole status line.
+    """The head with which ``received`` begins, after interim answers (1xx); None without a whole status line.
 
-    A field that is not plainly one is left out, and so is one that came twice with different values.
+    A malformed field is left out, and so is a field that came twice with different values.
     """
     while status := _STATUS.match(received):
         end = _END.search(received, status.end() - 2)
         if int(status[1]) >= 200:
-            # What is not ended by a line break may be half a field.
+            # Bytes without a line break at their end may be half a field.
             fields_end = received.rfind(b"\n") if end is None else end.start()
             body = b"" if end is None else received[end.end() :]
             return Head(int(status[1]), _headers(received[status.end() : fields_end]), body)
@@ -76,14 +75,14 @@ def _plain_fields(fields: bytes) -> Iterator[tuple[str, str]]:
 
 
 class KeepingHandler(ResponseHandler):
-    """The protocol of a connection that keeps the beginning of the answer that is being read."""
+    """aiohttp's protocol of a connection, which also keeps the beginning of the answer that is being read."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.kept: bytearray | None = None
 
     def set_response_params(self, **params: Any) -> None:
-        """Called by the session before each request: what comes from here on is its answer."""
+        """Called by the session before each request: bytes that come from now on are its answer."""
         self.kept = bytearray()
         super().set_response_params(**params)
 
@@ -95,13 +94,13 @@ class KeepingHandler(ResponseHandler):
 
 
 class KeptResponse(aiohttp.ClientResponse):
-    """An answer whose status is told also where the rest of its head cannot be read.
-
-    `start` raises `UnreadableHead` then, and what aiohttp raises where there is not even a status.
-    """
+    """aiohttp's response, whose status is reported also if the rest of its head cannot be read: by `UnreadableHead`."""
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        """Called by the session: read the head."""
+        """Called by the session: read the head.
+
+        Raises `UnreadableHead` if aiohttp could not read the head but the status is known, else aiohttp's error.
+        """
         protocol = connection.protocol
         try:
             return await super().start(connection)

@@ -1,5 +1,5 @@
-"""An integration: a key at a host. Several routes can share one (design section 13), and an alert is found again by it,
-whatever its route is called (design section 18)."""
+"""An integration: a key at a provider's host. Several routes can share one (design section 13). An alert's incident is
+found by its integration, whatever the route is called (design section 18)."""
 
 import hashlib
 import secrets
@@ -11,16 +11,16 @@ _RANDOM_BYTES: Final = 16
 _PORTS: Final = {"http": 80, "https": 443}
 
 CHECKED: Final = "clawdstrike-alerting-check-"
-"""How the names begin of alerts that are ended only to find out whether a key works."""
+"""The prefix of the dedup key or alias by which a key is checked: no alert has that name."""
 
 
 def digest(address: str, key: str) -> str:
-    """What names the integration: short, the same after a restart, and telling nothing of the key.
+    """The digest that identifies an integration: short, the same after a restart, and without a clue to the key.
 
-    ``address`` is that of any call: only its host counts (with its port, if that is not the protocol's own), since
-    paths change with gateways. It stands in the state. A provider's keys are random (PagerDuty's 32 hexadecimal
-    digits, OpsGenie's UUIDs): to find one by its digest some 2^122 would have to be tried, and 64 bits of it do not
-    say which of the 2^58 that have the same digest it is. Whoever has a key can see that it is the one.
+    ``address`` is the address of any call. Only its host counts (with the port, if that is not the protocol's default),
+    since paths change with gateways. The digest is written to the state. A provider's keys are random (PagerDuty's 32
+    hexadecimal digits, OpsGenie's UUIDs): to find a key by its digest, some 2^122 keys would have to be tried, and 2^58
+    of them have the same 64 bits. But whoever has a key can see that the digest is that key's.
     """
     return hashlib.blake2b(
         key.encode(), digest_size=_DIGEST_BYTES, person=b"integration", salt=_salt(address)
@@ -28,12 +28,13 @@ def digest(address: str, key: str) -> str:
 
 
 def random_name() -> str:
-    """The dedup key, or alias, of an alert that does not exist: 128 random bits; a fixed name could be an agent's."""
+    """A dedup key, or alias, of no existing alert: 128 random bits. An agent could bring about an alert with a fixed
+    name."""
     return f"{CHECKED}{secrets.token_hex(_RANDOM_BYTES)}"
 
 
 def retired_route(integration: str) -> str:
-    """The name of the route through which only acknowledges and resolves go to an integration whose key is retired."""
+    """The name of the route to an integration whose key is retired; only acknowledges and resolves go through it."""
     return f"retired:{integration}"
 
 

@@ -1,4 +1,4 @@
-"""Takes secrets out of texts that are shown: what a provider has answered, and what is logged."""
+"""Removes secrets from texts that are shown: from providers' answers, and from the log."""
 
 import html
 import json
@@ -10,12 +10,12 @@ from urllib.parse import quote
 REDACTED: Final = "[secret]"
 
 SHORTEST: Final = 8
-"""Characters of a secret that is looked for. A shorter one stands in many words, which would not be readable, and what
-had been taken out of them would tell it."""
+"""The least characters of a secret that is looked for. A shorter one is part of many ordinary words: without it they
+would be unreadable, and would betray the secret by what they lack."""
 
 
 class Mask:
-    """Replaces secrets, however they are spelt, by `REDACTED`."""
+    """Replaces secrets by `REDACTED`, also where a text spells them differently (JSON, percent-encoding, …)."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         spellings = {spelling for secret in secrets if len(secret) >= SHORTEST for spelling in _spellings(secret)}
@@ -23,12 +23,12 @@ class Mask:
         self._secret = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if spellings else None
 
     def __call__(self, text: str) -> str:
-        """The text without them. It is to be cut afterwards: half a secret would not be recognised."""
+        """The text without the secrets. Shorten a text only afterwards: half a secret would not be recognised."""
         return text if self._secret is None or len(text) < SHORTEST else self._secret.sub(REDACTED, text)
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """The ways in which a text may repeat a secret: as it is, in a repr, in JSON, in an address, in a page."""
+    """The forms in which a text may repeat a secret: unchanged, in a repr, in JSON, in a URL, in HTML."""
     yield secret
     yield repr(secret)[1:-1]
     yield json.dumps(secret)[1:-1]

@@ -1,13 +1,13 @@
-"""What is said to a provider about an alert (design section 2, "notification")."""
+"""The statements to a provider about an alert (design section 2, "notification")."""
 
 from msgspec import Struct
 
-from state.alert import Ending
+from state.alert import Alert, Ending
 from state.violation import Severity, Violation
 
 
 class Story(Struct, frozen=True, gc=False):
-    """What has become of an alert so far; told when it is triggered again (design section 8).
+    """The history of an alert in short, told when the alert is triggered again (design section 8).
 
     ``first_seen`` and ``last_seen`` are event times in seconds since the epoch.
     """
@@ -32,9 +32,9 @@ class Origin(Struct, frozen=True, gc=False):
 class Trigger(Struct, frozen=True, gc=False):
     """Open the alert, or add to it.
 
-    ``severity`` is the highest of what is owed, and what the provider's severity or priority is mapped from.
-    ``again`` is true when the provider has been told of this alert before; ``raised`` when ``severity`` is
-    higher than what it was told then. ``origin`` is where the event was read (None: nowhere, as in a test of the keys).
+    ``severity`` is the highest severity of the owed occurrences; the provider's severity or priority is mapped from it.
+    ``again``: the provider has been told of this alert before. ``raised``: ``severity`` is higher than what it was told
+    then. ``origin`` is where the event was read (None: nowhere, as in a test of the keys).
     """
 
     dedup_key: str
@@ -45,15 +45,30 @@ class Trigger(Struct, frozen=True, gc=False):
     raised: bool = False
     origin: Origin | None = None
 
+    @classmethod
+    def of(cls, alert: Alert, violation: Violation) -> "Trigger":
+        """What an alert that owes a trigger has to say; ``violation`` is the event in the record that is owed."""
+        owed, told = alert.owed, alert.told
+        assert owed is not None
+        return cls(
+            alert.dedup_key,
+            violation,
+            owed.severity,
+            Story(alert.occurrences, alert.first_seen, alert.last_seen, alert.highest),
+            again=told is not None,
+            raised=told is not None and owed.severity > told.severity,
+            origin=Origin(owed.record.topic, owed.record.partition, owed.record.offset),
+        )
+
 
 class Acknowledge(Struct, frozen=True, gc=False):
-    """Somebody has taken the alert."""
+    """An operator's command has acknowledged the alert."""
 
     dedup_key: str
 
 
 class Resolve(Struct, frozen=True, gc=False):
-    """The problem is over. ``ended_by`` says what has ended it, if that is known."""
+    """The problem is over. ``ended_by`` says what ended it; None if that is not known."""
 
     dedup_key: str
     ended_by: Ending | None = None

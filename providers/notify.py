@@ -1,25 +1,21 @@
-"""How one notification is said: its requests one after another, until one is not accepted."""
+"""Sends one notification: its requests one after another, until one is not accepted."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
-from providers.answer import Accepted, Answer, Rejected
+from providers.answer import Accepted, Answer, Rejected, Unavailable
+from providers.contained import ProviderFault, containing
 from providers.notification import Notification
-from providers.provider import Provider, Request
+from providers.provider import Classify, Provider, Request
+from providers.sender import Sender
+from providers.verification import Verifier, verdict
+
+__all__ = ["NO_SUCH_ALERT", "Classify", "Sender", "ask", "check", "deliver"]
 
 NO_SUCH_ALERT: Final = 404
-
-Classify = Callable[[int, Mapping[str, str], bytes], Answer]
-"""Status, headers and body of an answer to what it means, as `Provider.classify`."""
-
-
-class Sender(Protocol):
-    """What makes requests; `providers.http.HttpSender`, or a test's stand-in."""
-
-    async def send(self, request: Request, classify: Classify, timeout: float) -> Answer:
-        """Make one request and say what its answer means. Raises nothing but CancelledError."""
-        ...
 
 
 async def deliver(
@@ -31,33 +27,70 @@ async def deliver(
     permit: Callable[[], Awaitable[bool]] | None = None,
     answered: Callable[[Answer], None] = lambda answer: None,
     follow_up_rejected: Callable[[Rejected], None] = lambda answer: None,
+    verifier: Verifier | None = None,
 ) -> Answer | None:
-    """Say the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
+    """Send the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
+
+    What has become of the first one, which makes the statement, is asked where the provider can say it and ``verifier``
+    wants it, within that request's ``timeout``: so there is one answer, and a request that was accepted and then failed
+    is one that was not accepted.
 
     The answer is that of the last request, or of the first that was not accepted; ``answered`` is told of each. A
     rejected follow-up (``priority``, ``notes``) is told to ``follow_up_rejected``, and the notification is accepted:
     the statement itself was. Tried again, it begins with its first request: all of them are idempotent, or at worst
     counted once more. ``permit`` is awaited immediately before each request (rate, ownership); where it says no,
-    nothing more leaves, and there is no answer.
+    nothing more leaves, and there is no answer. A provider that cannot make the requests is out of order: that is an
+    outage of it.
     """
-    said: Answer | None = None
-    for request in provider.requests(route, notification):
+    said: Accepted | None = None
+    clock = asyncio.get_running_loop().time
+    try:
+        with containing("the request cannot be made"):
+            requests = deque(provider.requests(route, notification))
+    except ProviderFault as fault:
+        return Unavailable(None, str(fault))
+    while requests:
+        request = requests.popleft()
         if permit is not None and not await permit():
             return None
+        until = clock() + timeout
         answer = await ask(sender, provider, request, timeout)
         answered(answer)
+        if isinstance(answer, Accepted) and said is None and verifier is not None:
+            answer = await verdict(sender, request, answer, until, verifier)
         if isinstance(answer, Rejected) and said is not None:
             follow_up_rejected(answer)
         elif isinstance(answer, Accepted):
-            said = answer
+            if request.followed_by is not None and answer.receipt is not None:
+                try:
+                    with containing("the request that follows cannot be made"):
+                        requests.extendleft(reversed(request.followed_by(answer.receipt)))
+                except ProviderFault as fault:
+                    return Unavailable(None, str(fault))
+            said = Accepted(answer.date, unverified=answer.unverified if said is None else said.unverified)
         else:
             return answer
     return said or Accepted()
 
 
 async def ask(sender: Sender, provider: Provider, request: Request, timeout: float) -> Answer:
-    """Make one request of a provider; ``timeout`` is in seconds."""
-    answer = await sender.send(request, provider.classify, timeout)
+    """Make one request of a provider; ``timeout`` is in seconds. A request that cannot be sent is an outage."""
+    try:
+        answer = await sender.send(request, request.read or provider.classify, timeout)
+    except Exception as error:  # the request, or what is made of its answer, is not what it has to be
+        return Unavailable(None, f"the request failed: {type(error).__name__}", unknown=True)
     if request.is_action and isinstance(answer, Rejected) and answer.status == NO_SUCH_ALERT:
         return replace(answer, is_plain=True)
     return answer
+
+
+async def check(sender: Sender, provider: Provider, route: str, timeout: float) -> Answer:
+    """Check the key of a route; ``timeout`` is in seconds. A provider that cannot make the request is out of order."""
+    try:
+        with containing("the check cannot be made"):
+            request = provider.check(route)
+    except ProviderFault as fault:
+        return Unavailable(None, str(fault))
+    if request is None:
+        return Unavailable(None, "its key cannot be checked")
+    return await ask(sender, provider, request, timeout)

@@ -1,73 +1,122 @@
-"""The protocol of a provider: pure payloads and pure classification; sending is `providers.http`'s."""
+"""The protocol of a provider: pure payloads and pure classification; sending is `providers.http`'s.
+
+A provider is two things, and a `Kind` names both: a model of its settings (`providers.settings.ProviderSettings`),
+which is the section ``exporters.alerting.NAME``, and a class that keeps the protocol `Provider`, made of such settings.
+Those of this distribution stand in `providers.table`. Another distribution brings one by an entry point of the group
+`ENTRY_POINTS`, whose name is the provider's and whose object is a `Kind`; in its ``pyproject.toml``::
+
+    [project.entry-points."clawdstrike_alerting.providers"]
+    shout = "shout_alerting:KIND"
+
+    # shout_alerting.py
+    KIND = Kind(ShoutSettings, Shout)
+
+Topics, groups, metrics, logs and commands follow from the name. The protocol's methods are called in the event loop,
+some for each event: they have to return at once, and do no I/O. Whatever they raise is contained
+(`providers.contained`): it is an outage of this provider, or a mistake of its section at start, and no other provider
+notices. `tests/support/shout` is a whole one.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from providers.answer import Answer
 from providers.notification import Notification
 from providers.rate import Rate
+from providers.settings import PipelineSettings
 from state.violation import Violation
+
+Classify = Callable[[int, Mapping[str, str], bytes], Answer]
+"""Status, headers and body of an answer to what it means, as `Provider.classify`."""
+ENTRY_POINTS: Final = "clawdstrike_alerting.providers"
+"""The group of entry points by which a distribution brings providers; each is a `Kind`."""
+MAX_ANSWER: Final = 64 * 1024
+"""Bytes of an answer's body that are read, unless its request says another number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One idempotent HTTP request. ``body`` is JSON or None; secrets stand in ``headers`` or ``body`` only,
+    """One idempotent HTTP request. ``body`` is JSON or None. Secrets can stand in ``url``, ``headers`` and ``body``,
     which therefore do not show in its repr. ``url`` is already percent-encoded. ``is_action`` says that it acts on an
-    alert which it names: a 404 means then that there is no such alert."""
+    alert which it names: a 404 means then that there is no such alert.
+
+    ``read`` says what its answer means, where that is not as `Provider.classify` says. ``verify`` is how it is asked
+    what has become of it (None: accepted is done). ``followed_by`` makes the requests that come next, out of the
+    receipt of its acceptance. So many bytes of the answer are read as ``largest_answer``.
+    """
 
     method: str
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     is_action: bool = False
+    read: Classify | None = field(default=None, repr=False, compare=False)
+    verify: "Verify | None" = field(default=None, repr=False, compare=False)
+    followed_by: Callable[[str], Sequence["Request"]] | None = field(default=None, repr=False, compare=False)
+    largest_answer: int = MAX_ANSWER
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """How it is asked what has become of an accepted request: ``ask`` makes the question out of the receipt of the
+    acceptance (`providers.verification` says what its answers mean).
+
+    ``always``: of each request. Else until an integration has been found to do what it accepts.
+    """
+
+    ask: Callable[[str], Request]
+    always: bool
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatCalls:
-    """How a provider is told that all is well, and calls somebody when it is not told any more.
+    """The requests of a provider's heartbeat: it calls somebody when the pings stop.
 
     It is to be told within every ``interval`` seconds. ``ping`` tells it, and is accepted by ``ping_status``, also
-    where there is no heartbeat of that ``name``; ``exists`` asks for it. ``read`` gives the reason of an answer by its
-    status and body, without secrets.
+    where there is no heartbeat of that ``name``; ``exists`` asks for it (None: nothing can be asked). ``read`` gives
+    the reason of an answer by its status and body, without secrets. A request that has a ``read`` of its own is read by
+    that. ``ping_otherwise`` is what tells it where ``ping`` is answered by 405.
     """
 
     name: str
     interval: float
     ping: Request
     ping_status: int
-    exists: Request
+    exists: Request | None
     exists_status: int
     read: Callable[[int, bytes], str]
+    ping_otherwise: Request | None = None
 
 
 class Provider(Protocol):
-    """One provider's form of a notification and the meaning of its answers. No I/O."""
+    """Turns notifications into one provider's requests, and its answers into their meaning. No I/O."""
 
     name: str
-    """As in `providers.table`: the name of the pipeline, in topics, groups, metrics and logs."""
+    """The name in `providers.table`, which is also the pipeline's, in topics, groups, metrics and logs."""
 
     heartbeat: HeartbeatCalls | None
-    """None: none is configured, or this provider has no such thing."""
+    """None if no heartbeat is configured, or if the provider has no heartbeats."""
 
     routes: Sequence[str]
     """The names of all routes, ``default`` first, those of retired keys last."""
 
     retired_routes: Sequence[str]
-    """Those of keys that are retired: only acknowledges and resolves go through them (design section 18)."""
+    """The routes of retired keys: only acknowledges and resolves go through them (design section 18)."""
 
     key_limit: int
     """How many characters a dedup key may have."""
 
     documented_rate: Rate
-    """What the provider takes through one integration key."""
+    """The rate that the provider documents for one integration key."""
 
     shares_alerts: bool
-    """Whether the integrations of one account share their alerts: of one dedup key there is one open alert in the
-    account, and every key of it acts on that."""
+    """Whether the integrations of one account share their alerts: an account has one open alert of a dedup key, and
+    every key of the account acts on it."""
 
     def integration_of(self, route: str) -> str:
-        """What the routes with the same key and address have in common: a digest, which tells nothing of the key."""
+        """The digest of the route's integration, which gives no clue to the key. Routes with the same key and host have
+        the same digest."""
         ...
 
     def knows(self, route: str) -> bool:
@@ -75,21 +124,33 @@ class Provider(Protocol):
         ...
 
     def route_of(self, violation: Violation) -> str:
-        """The route that a first trigger of this violation goes through."""
+        """The route that the first trigger of an alert takes if this violation opens it."""
         ...
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
-        """The requests of one notification, in order.
+        """The requests of one notification, in order; none where the provider is not told such a thing.
 
-        The first one makes the statement; those that follow it up (a priority, a note) may be rejected.
+        The first request makes the statement. The follow-ups (a priority, a note) may be rejected without harm.
         """
         ...
 
-    def check(self, route: str) -> Request:
+    def check(self, route: str) -> Request | None:
         """A request that shows whether the key of a route works, and notifies nobody (design section 13, "The route
-        check"): it ends an alert that cannot exist, by 128 random bits made for this request."""
+        check"): it ends an alert that cannot exist, by 128 random bits made for this request. None: there is none, for
+        no route."""
         ...
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-        """What an HTTP answer means. The status decides; an unreadable body changes nothing."""
+        """The meaning of an HTTP answer. The status decides; an unreadable body changes nothing."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A provider, as it is configured and made: ``build`` takes settings of the type ``settings``.
+
+    What it raises is a mistake of the configuration, told without a traceback.
+    """
+
+    settings: type[PipelineSettings]
+    build: Callable[[Any], Provider]

@@ -1,4 +1,4 @@
-"""How many requests a provider takes through one integration key (design section 13, "Rates")."""
+"""How many requests a provider accepts through one integration key (design section 13, "Rates")."""
 
 from dataclasses import dataclass
 

@@ -1,12 +1,12 @@
-"""What the settings of all providers have in common: a strict, frozen model and a few checked types.
+"""The common parts of all providers' settings: a strict, frozen model and a few checked types.
 
-A message of these checks never contains the value it is about: it may be a secret.
+No message of these checks contains the checked value: it may be a secret.
 """
 
 import ipaddress
 import re
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -21,8 +21,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 class Settings(BaseModel):
     """The base of every part of the configuration: unknown keys are errors, values do not change.
 
-    Raises:
-        pydantic.ValidationError: without the input, which may hold secrets.
+    Raises pydantic.ValidationError, whose text leaves out the input, as that may hold secrets.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
@@ -37,16 +36,16 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-# What the providers' pages show is the address of a call; the calls' own part of it begins with the version.
+# Users copy the address of a call from the provider's pages. The part that belongs to the call begins with the version.
 _OF_A_CALL = re.compile(r"/+v2(?:/+(?:enqueue|change|alerts|heartbeats)(?:/.*)?)?/*", re.IGNORECASE | re.DOTALL)
 
 
-def check_endpoint(url: str) -> str:
-    """The base address of an API, without a trailing slash; a path prefix is kept.
+def check_address(url: str) -> str:
+    """An address that requests may go to, as it is; a query is part of it.
 
     Raises:
-        ValueError: not an http(s) address, plain http to another machine, one that carries credentials, a query or a
-            fragment, or that of a call (paths are appended to it).
+        ValueError: not an http(s) address, plain http to another machine, or one that carries credentials or a
+            fragment.
     """
     malformed = "must be an address such as https://api.example.com"
     # urlsplit drops line breaks and tabs silently; an address with them is a mistake, not a spelling.
@@ -61,11 +60,24 @@ def check_endpoint(url: str) -> str:
         raise ValueError(malformed)
     if "@" in parts.netloc:
         raise ValueError("must not contain credentials")
-    if "?" in url or "#" in url:
-        raise ValueError("must not contain a query or a fragment")
+    if "#" in url:
+        raise ValueError("must not contain a fragment")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError("must be https, except on loopback")
-    # From the right: a prefix may have such a part too.
+    return url
+
+
+def check_endpoint(url: str) -> str:
+    """The base address of an API, without a trailing slash; a path prefix is kept.
+
+    Raises:
+        ValueError: as `check_address`, and for one with a query, or that of a call (paths are appended to it).
+    """
+    if "?" in url or "#" in url:
+        check_address(url.partition("?")[0].partition("#")[0])
+        raise ValueError("must not contain a query or a fragment")
+    parts = urlsplit(check_address(url))
+    # From the right, as the prefix may have such a part, too.
     for at in reversed([match.start() for match in re.finditer(r"/+v2(?=/|\Z)", parts.path, re.IGNORECASE)]):
         if _OF_A_CALL.fullmatch(parts.path, at):
             base = f"{parts.scheme}://{parts.netloc}{parts.path[:at]}"
@@ -74,10 +86,10 @@ def check_endpoint(url: str) -> str:
 
 
 def check_secret(secret: SecretStr) -> SecretStr:
-    """A secret that can stand in a header or a body as it is.
+    """Check that a secret can be written into a header or a body unchanged, and return it.
 
-    Raises:
-        ValueError: it is empty, or has characters that no key has (a line break from a file, a space from a paste).
+    Raises ValueError if it is empty, or has characters that no key has (a line break from a file, a space from a
+    paste).
     """
     text = secret.get_secret_value()
     if not text:
@@ -88,10 +100,9 @@ def check_secret(secret: SecretStr) -> SecretStr:
 
 
 def check_retired(name: str, retired: Sequence[SecretStr], in_use: Mapping[str, str]) -> None:
-    """Check the retired keys of the setting with this ``name``; ``in_use`` are the routes of other keys, by key.
+    """Check the retired keys of the setting with this ``name``; ``in_use`` are the routes in use, by key.
 
-    Raises:
-        ValueError: one of them is in use, or is listed twice.
+    Raises ValueError if a retired key is in use or is listed twice.
     """
     seen: dict[str, int] = {}
     for index, secret in enumerate(retired):
@@ -107,15 +118,17 @@ Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 ApiKey = Annotated[SecretStr, AfterValidator(check_secret)]
 
 
-class ProviderSettings(Settings):
-    """What the service asks of the settings of every provider, of which it knows none by its name.
+class PipelineSettings(Settings):
+    """What the service needs of the settings of every provider, whichever that is.
 
-    ``default_key_template`` is the dedup key's where the configuration says none.
+    ``default_key_template`` is the template of the dedup key if the configuration has none.
     """
 
     default_key_template: ClassVar[str]
 
-    api_endpoint: Endpoint
+    @abstractmethod
+    def endpoint(self) -> str:
+        """Where its requests go, for people: without any secret."""
 
     @abstractmethod
     def route_keys(self) -> Mapping[str, SecretStr]:
@@ -123,16 +136,30 @@ class ProviderSettings(Settings):
 
     @abstractmethod
     def retired_keys(self) -> Sequence[SecretStr]:
-        """The keys through which only acknowledges and resolves of what they have opened still go."""
+        """The retired keys: only acknowledges and resolves of alerts that they have opened still go through them."""
 
     @abstractmethod
     def routed_guards(self) -> Collection[str]:
-        """The guards that are sent elsewhere than others."""
+        """The guards whose alerts take a route of their own."""
 
     @abstractmethod
     def routed_severities(self) -> Collection[SeverityName]:
-        """The severities that are sent elsewhere than others."""
+        """The severities whose alerts take a route of their own."""
 
     def described(self) -> Iterator[tuple[str, str]]:
-        """What ``check-config`` says of them besides: a name, empty where it is that of the line before, and a text."""
+        """Further lines that ``check-config`` shows: a name (empty if it is that of the line before) and a text."""
         yield from ()
+
+    def concealed(self) -> Iterable[str]:
+        """Texts that must not be seen, besides the values of a secret type: the secret parts of other texts."""
+        return ()
+
+
+class ProviderSettings(PipelineSettings):
+    """The settings of a provider whose calls are below one base address."""
+
+    api_endpoint: Endpoint
+
+    def endpoint(self) -> str:
+        """The base address."""
+        return self.api_endpoint

@@ -1,4 +1,4 @@
-"""How times and the story of an alert are written for people, the same at every provider (design section 8)."""
+"""Times and the story of an alert as people read them, the same at every provider (design section 8)."""
 
 import re
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.ASCII
 )
 _MICROSECONDS = 7
-"""Characters of a fraction that is kept, with its point."""
+"""How many characters of a fraction are kept, with its point."""
 
 
 def utc(moment: float) -> str:
@@ -17,14 +17,14 @@ def utc(moment: float) -> str:
     try:
         written = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError, OSError):
-        return "unknown"  # no calendar has it; better to say so than to lose the page
+        return "unknown"  # no date of the calendar: better an unknown time than a lost page
     return written.replace("+00:00", "Z")
 
 
 def timestamp(text: str) -> str | None:
-    """An event's timestamp as every reader of ISO 8601 takes it: at most microseconds, capital letters.
+    """An event's timestamp in a form that every reader of ISO 8601 accepts: at most microseconds, capital letters.
 
-    None if it is no time of the calendar. An optional field is not worth a rejected page.
+    None if it is no time of the calendar: an optional field is not worth a rejected page.
     """
     found = _RFC3339.fullmatch(text)
     if found is None:

@@ -1,27 +1,65 @@
-"""The providers that there are. A new one is a folder, and its line here."""
+"""The providers that there are. A new one of ours is a folder, and its line here.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+Besides there are those that other distributions bring (`providers.installed`), and those that the configuration
+describes (`providers.configured`): as many as there are sections below `DESCRIBED`.
+"""
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from providers.configured.provider import ConfiguredProvider
+from providers.contained import Contained, ProviderFault, containing
+from providers.errors import Mistake
+from providers.installed import Installed, installed
+from providers.opsgenie.jsm import Jsm
 from providers.opsgenie.provider import OpsGenie
-from providers.opsgenie.settings import OpsGenieSettings
+from providers.opsgenie.settings import JsmSettings, OpsGenieSettings
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
-from providers.provider import Provider
-from providers.settings import ProviderSettings
+from providers.provider import Kind, Provider
+from providers.settings import PipelineSettings
 
+DESCRIBED: Final = "http"
+"""The section under ``exporters.alerting`` whose sections each describe a provider, which has its section's name."""
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A provider, as it is configured and made: ``build`` takes settings of the type ``settings``."""
-
-    settings: type[ProviderSettings]
-    build: Callable[[Any], Provider]
-
-
-PROVIDERS: Final[Mapping[str, Kind]] = {
+BUILT_IN: Final[Mapping[str, Kind]] = {
     PagerDuty.name: Kind(PagerDutySettings, PagerDuty),
     OpsGenie.name: Kind(OpsGenieSettings, OpsGenie),
+    Jsm.name: Kind(JsmSettings, Jsm),
 }
-"""By the name of the section under ``exporters.alerting``, which topics, groups, metrics and logs have as well."""
+"""Those of this distribution."""
+
+INSTALLED: Final[Installed] = installed({*BUILT_IN, DESCRIBED})
+"""Those of others."""
+
+PROVIDERS: Final[Mapping[str, Kind]] = {**BUILT_IN, **INSTALLED.kinds}
+"""The providers by the name of their section under ``exporters.alerting``; topics, groups, metrics and logs have the
+same name."""
+
+
+class UnusableProvider(Mistake):
+    """A provider cannot be made of its section, which is valid otherwise."""
+
+
+def place_of(name: str) -> str:
+    """Where the section of the pipeline with this name stands in the configuration."""
+    return f"exporters.alerting.{name}" if name in PROVIDERS else f"exporters.alerting.{DESCRIBED}.{name}"
+
+
+def build(name: str, settings: PipelineSettings) -> Provider:
+    """The provider of this name, with its faults contained.
+
+    Raises:
+        UnusableProvider: it cannot be made; one line, which names the section.
+    """
+    kind = PROVIDERS.get(name)
+    make = partial(ConfiguredProvider, name) if kind is None else kind.build
+    reason: str
+    try:
+        with containing("the provider cannot be made"):
+            made: Provider = make(settings)
+            return Contained(name, made)
+    except ProviderFault as fault:
+        reason = str(fault)
+    raise UnusableProvider(f"{place_of(name)}: {reason}")

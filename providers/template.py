@@ -1,8 +1,8 @@
-"""Templates over an event for what people see: the addresses and texts of links and images.
+"""Templates that make texts for people from an event: the addresses and texts of links and images.
 
-Unlike a dedup key (`consumer.events.keys`) the result need not be unique, but the values are just as untrusted: in an
-address they are percent-encoded, so that they can change neither its host nor its structure. Only a value with which an
-address begins is taken as it is, and what comes of it has to be a plain https address.
+Unlike a dedup key (`consumer.events.keys`) the result need not be unique, but the values are just as untrusted. In an
+address they are percent-encoded, so that they can change neither its host nor its structure. Only a value at the very
+beginning of an address is not encoded, and then the result has to be a plain https address.
 """
 
 import re
@@ -16,10 +16,10 @@ from providers.web_address import https_address
 from state.violation import Violation
 
 LACKING: Final = "default"
-"""What is rendered for a value that the event lacks, as in a dedup key."""
+"""The text that stands for a value which the event lacks, as in a dedup key."""
 
 VALUE_LIMIT: Final = 512
-"""Characters of one value. A longer one would make an address that no browser takes."""
+"""The most characters of one value. A longer one would make an address that no browser accepts."""
 
 _Getter = Callable[[Violation], str | None]
 
@@ -64,11 +64,12 @@ _GETTERS: Mapping[str, _Getter] = {
 
 
 def check_template(text: str) -> str:
-    """A template that makes text for people (a link's address, an image's title), as it is.
+    """Check a template that makes text for people (a link's address, an image's title), and return it unchanged.
 
-    It takes the placeholders of a key template and the other facts of a violation (``{event_id}``, ``{reason}``, …),
-    and is free in its literals. Raises ValueError with a message of one line: empty, an unbalanced brace, an unknown
-    placeholder.
+    It takes the placeholders of a key template and the other facts of a violation (``{event_id}``, ``{reason}``, …).
+    Unlike in a key template, any literal may stand between them.
+
+    Raises ValueError, with a message of one line, if it is empty or has an unbalanced brace or an unknown placeholder.
     """
     if not text:
         raise ValueError("a template must not be empty")
@@ -82,8 +83,7 @@ class Template:
     Placeholders are those of a dedup key (``{guard}``, ``{session_id}``, ``{resource}``, ``{label.NAME}``, …),
     ``{event_id}``, ``{reason}``, ``{timestamp}``, and the other facts of a violation by their names.
 
-    Raises:
-        ValueError: an unknown placeholder or an unbalanced brace.
+    Raises ValueError for an unknown placeholder or an unbalanced brace.
     """
 
     def __init__(self, text: str) -> None:
@@ -94,29 +94,36 @@ class Template:
         self._head = one_line(head)
         self._pieces = [(_getter(name), one_line(literal)) for name, literal in zip(rest[::2], rest[1::2], strict=True)]
 
-    def text(self, violation: Violation) -> str:
-        """The template as text for people: one line."""
-        return self._head + self._render(self._pieces, violation, str)
+    def text(self, violation: Violation, value_limit: int = VALUE_LIMIT) -> str:
+        """The template as text for people: one line, each value in at most ``value_limit`` characters."""
+        return self._head + self._render(self._pieces, violation, str, value_limit)
 
     @property
     def begins_with_value(self) -> bool:
-        """Whether a placeholder is the whole of it, or its beginning."""
+        """Whether the template begins with a placeholder."""
         return not self._head and bool(self._pieces)
 
     def address(self, violation: Violation) -> str | None:
-        """The template as an address: every value is percent-encoded, also ``/``.
+        """The rendered template as an address: every value is percent-encoded, also ``/``.
 
-        A value with which it begins is taken as it is. Then the result is None unless it is an absolute https address.
+        Only a value at the very beginning is not encoded. Then the result is None unless it is an absolute https
+        address.
         """
         if not self.begins_with_value:
             return self._head + self._render(self._pieces, violation, _encoded)
         (get, literal), *pieces = self._pieces
         return https_address(f"{get(violation) or LACKING}{literal}{self._render(pieces, violation, _encoded)}")
 
-    def _render(self, pieces: Sequence[tuple[_Getter, str]], violation: Violation, form: Callable[[str], str]) -> str:
+    def _render(
+        self,
+        pieces: Sequence[tuple[_Getter, str]],
+        violation: Violation,
+        form: Callable[[str], str],
+        value_limit: int = VALUE_LIMIT,
+    ) -> str:
         parts: list[str] = []
         for get, literal in pieces:
-            parts.append(form(shorten(one_line(get(violation) or LACKING), VALUE_LIMIT)))
+            parts.append(form(shorten(one_line(get(violation) or LACKING), value_limit)))
             parts.append(literal)
         return "".join(parts)
 

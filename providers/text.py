@@ -1,8 +1,8 @@
-"""Texts of events, made fit for a provider: one line, within a limit, valid UTF-8.
+"""Makes texts of events fit for a provider: one line, within a limit, valid UTF-8.
 
 The texts come from outside and are hostile: whoever provokes a violation chooses parts of them. A line break could
-forge a heading of an alert's description, NUL is refused by databases behind the APIs, and a text that is too long
-gets the whole request rejected, which would be a page that never came.
+forge a heading in an alert's description. Databases behind the APIs refuse NUL. A text that is too long gets the whole
+request rejected, and the page would never come.
 """
 
 import re
@@ -10,25 +10,25 @@ from collections.abc import Sequence
 from typing import Final
 
 ELLIPSIS: Final = "…"
-"""What a text that was cut ends with."""
+"""The end of a text that was cut."""
 
-# Control characters, line and paragraph separators; bidirectional overrides, which would turn round the text behind
-# them; and surrogates, which UTF-8 and so JSON cannot carry.
+# Control characters, line and paragraph separators; bidirectional overrides, which would reverse the text after them;
+# and surrogates, which UTF-8 and so JSON cannot carry.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 def one_line(text: str) -> str:
     """The text without line breaks, control characters and lone surrogates; each run of them becomes one space."""
-    if text.isprintable():  # by far the most; whatever is unfit is not printable
+    if text.isprintable():  # nearly all texts; no unfit character is printable
         return text
     return _UNFIT.sub(" ", text).strip(" ")
 
 
 def shorten(text: str, limit: int) -> str:
-    """The text in at most ``limit`` characters; one that is longer ends in an ellipsis.
+    """The text in at most ``limit`` characters; a longer text is cut and ends in an ellipsis.
 
-    The providers do not say what a character is to them, so the larger count is used, UTF-16 code units: a text that
-    is within the limit by it is also within the limit by code points. No code point is split.
+    The providers do not say how they count characters, so this counts UTF-16 code units, which are never fewer than
+    code points: a text within the limit by that count is within it by code points, too. No code point is split.
     """
     if len(text) * 2 <= limit or units(text) <= limit:
         return text

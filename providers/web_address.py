@@ -1,7 +1,7 @@
-"""Addresses that come from outside: taken as they are only where they can do no harm.
+"""Addresses that come from outside: accepted only if they can do no harm.
 
-Whoever provokes a violation can choose them. A link that is no plain https address could run a script in the browser of
-whoever clicks it, hide its host behind credentials, or make the provider refuse the whole page.
+Whoever provokes a violation can choose such an address. If it is no plain https address, it could run a script in the
+browser of whoever clicks it, hide its host behind credentials, or make the provider reject the whole notification.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 ADDRESS_LIMIT: Final = 2048
-"""Characters of an address. Beyond that, browsers and the providers differ."""
+"""The most characters of an address. Beyond that, browsers and providers differ in what they accept."""
 
 _AUTHORITY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 # https://www.rfc-editor.org/rfc/rfc3986#section-3.3 to 3.5

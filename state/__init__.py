@@ -1,1 +1,1 @@
-"""What is known of alerts: their life, the store of one task, and their records in Kafka."""
+"""Alerts: their transitions, the store of one task, and their records in Kafka."""

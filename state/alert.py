@@ -1,8 +1,8 @@
 """The life of an alert, as pure functions (design section 8).
 
-Each takes the alert as it is (None: there is none), an input and the time, and gives the alert as it is afterwards
-(None: gone). No I/O and no clock: ``now`` is wall-clock time in seconds since the epoch. An `Alert` is a value and
-never changes, so "the alert exactly as it was" is the same object, and that is how it is compared.
+Each function takes the alert as it is (None: there is none), an input and the time, and returns the alert as it is
+afterwards (None: gone). No I/O and no clock: ``now`` is wall-clock time in seconds since the epoch. An `Alert` is a
+value and never changes. So "the alert exactly as it was" means the same object, and callers compare by identity.
 
 ``state/alert`` knows nothing of requests on the wire, checkpoints or caught-up partitions; whoever calls
 `resolve_answered` or sends what `due` says keeps those rules (design section 6).
@@ -20,56 +20,59 @@ from state.shared import shared
 from state.violation import Record, Severity
 
 EARLIEST = 1_420_070_400.0
-"""2015-01-01 in seconds since the epoch: a time before it is none (0, or seconds where milliseconds are meant)."""
+"""2015-01-01 in seconds since the epoch. An earlier time counts as absent: it is 0, or somebody wrote seconds where
+milliseconds were meant (design section 8)."""
 
 ELSEWHERE = -1
-"""The offset of what is owed because of events of another partition: before all of this one. So it counts as inherited,
-which it is: who owned the key's home before may have sent it."""
+"""Stands for the offset of an event of another partition: below all offsets of this one. So a trigger that is owed for
+such an event counts as inherited, as it should: an earlier owner of the key's home may have sent it."""
 
 LONGEST_NAME = 128
-"""Characters of a guard's or a tenant's name that an alert keeps. Events are hostile, and name what they like."""
+"""How many characters of a guard's or a tenant's name an alert keeps. Events are hostile and can have any name."""
 
 LONGEST_ERROR = 160
-"""Characters of the text of a failed attempt that an alert keeps."""
+"""How many characters of the text of a failed attempt an alert keeps."""
 
 SOURCES = 8192
-"""How many sources are remembered, each of which is one value then (`source`)."""
+"""How many `Source` values are cached (`source`). Alerts whose sources are equal share one of them."""
 
 
 class Status(Enum):
-    """What an alert is; an alert that is gone is no alert."""
+    """The status of an alert. There is none for "gone": an alert that is gone does not exist."""
 
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
     RESOLVING = "resolving"
 
-    __hash__ = object.__hash__  # that of an Enum is a function in Python, and alerts are counted by their status
+    __hash__ = object.__hash__  # Enum's own is written in Python and slow, and alerts are counted by status
 
 
 class Ending(Enum):
-    """What an alert was ended by."""
+    """What ended an alert."""
 
     QUIET = "quiet"
-    """Nothing of it had occurred for `Policy.quiet_seconds`."""
+    """It had no occurrence for `Policy.quiet_seconds`."""
     SESSION_END = "session_end"
-    """An event said that its session is over."""
+    """An event said so: the end of its session, or an event that matches a rule of ``auto_resolve.on_events``."""
     OPERATOR = "operator"
-    """Somebody has said so here."""
+    """An operator's command resolved it."""
+    PROVIDER = "provider"
+    """Somebody has said so at the provider."""
 
 
 class Outcome(Enum):
     """What became of an occurrence."""
 
     TRIGGERED = "triggered"
-    """A trigger is owed because of it."""
+    """The alert now owes a trigger because of the occurrence."""
     COUNTED = "counted"
-    """It was counted into a trigger that is owed already."""
+    """The occurrence was counted into a trigger that was owed already."""
     SUPPRESSED = "suppressed"
-    """It was counted into an alert that the provider has."""
+    """The occurrence was counted into an alert that the provider has; nothing new is owed."""
 
 
 class Due(Enum):
-    """What is to be said to the provider next."""
+    """The notification that an alert owes the provider next."""
 
     TRIGGER = "trigger"
     ACKNOWLEDGE = "acknowledge"
@@ -80,9 +83,9 @@ class Due(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How alerts of one pipeline live: the configuration's ``deduplication``, ``auto_resolve`` and ``forget_after``.
+    """The times of one pipeline: the configuration's ``deduplication``, ``auto_resolve`` and ``forget_after``.
 
-    All in seconds. ``quiet_seconds`` is None where quiet resolves nothing.
+    All are in seconds. ``quiet_seconds`` is None where no alert is resolved by quiet.
     """
 
     window_seconds: float
@@ -94,16 +97,17 @@ class Policy:
 class Owed(Struct, frozen=True, gc=False):
     """A trigger that was decided and that the provider has not accepted yet, with all occurrences counted into it.
 
-    ``record`` is the one that is sent, kept and dead-lettered: of the highest severity, the first on a tie.
-    ``since`` is when it came to be owed. ``repeat`` marks one that was accepted, but to be said once more because
+    ``record`` is the record that is sent, kept and dead-lettered: that of the highest severity, the first on a tie.
+    ``since`` is when the trigger came to be owed. ``repeat``: the trigger was accepted, but is sent once more because
     a resolve with an unknown answer may have landed after it (design section 6.7). ``holds`` is the input offset that
-    the group's offset must not pass because of it: of the first event counted into it that came from the input. A
-    replayed dead letter was passed long ago and holds nothing; only replays counted, it is None.
+    the group's offset must not pass while the trigger is owed: that of the first counted event that came from the
+    input. A replayed dead letter holds nothing, as the group passed its offset long ago; if only replays were counted,
+    ``holds`` is None.
 
-    ``guard`` and ``tenant`` are those of the record, at most `LONGEST_NAME` characters of each (no guard: the state of
-    a release that did not keep it). ``last_error`` is why the last attempt has failed, without secrets and at most
-    `LONGEST_ERROR` characters (None: none has failed, or by such a release), ``last_status`` the provider's status
-    (None: there was no answer).
+    ``guard`` and ``tenant`` are those of the record, at most `LONGEST_NAME` characters of each. ``last_error`` says why
+    the last attempt failed, without secrets and in at most `LONGEST_ERROR` characters (None: no attempt failed).
+    ``last_status`` is the provider's HTTP status (None: there was no answer). All four are None in the state of a
+    release that did not keep them.
     """
 
     record: Record
@@ -124,8 +128,8 @@ class Owed(Struct, frozen=True, gc=False):
 
 
 class Source(Struct, frozen=True, gc=False):
-    """What an event that was told has in common with very many: its guard, its tenant (None: it names none), and the
-    partition in which its record stands. No guard: it was told by a release that did not keep it."""
+    """The facts of a told event that it shares with very many others: its guard, its tenant (None: the event names
+    none), and the partition of its record. ``guard`` is None if a release told the event that did not keep it."""
 
     guard: str | None
     tenant: str | None
@@ -135,29 +139,32 @@ class Source(Struct, frozen=True, gc=False):
 
 @lru_cache(maxsize=SOURCES)
 def source(guard: str | None, tenant: str | None, topic: str, partition: int) -> Source:
-    """A source: the same value for all alerts that have it, of which there can be a million."""
+    """A source. Alerts whose sources are equal share one object, as there can be a million alerts."""
     return Source(guard, tenant, topic, partition)
 
 
 class Told(Struct, frozen=True, gc=False):
-    """What the provider was told last: the highest severity, when by our clock, and when by its own (if it said).
+    """What the provider was told: the highest severity, and when it was told last, by our clock (``at``) and by its own
+    (``date``, None if its answer did not say). An update that was rejected counts as told (`trigger_refused`).
 
-    ``offset`` is that of the record of the event, in the partition that `Alert.source` names (None: by a release that
-    did not keep it).
+    ``offset`` is that of the record of the event, in the partition that `Alert.source` names; ``occurrences`` is how
+    many there had been when the answer was heard (None: by a release that did not keep it).
     """
 
     severity: Severity
     at: float
     date: float | None = None
     offset: int | None = None
+    occurrences: int | None = None
 
 
 class Former(Struct, frozen=True, gc=False):
-    """An integration that an alert has left, and where it may have an incident that is not resolved: its digest, and
-    the name that its route had then. The digest is None in the state of a release that kept the name only.
+    """An integration that an alert has left, and that may still have an incident of it which is not resolved: the
+    integration's digest, and the name that its route had then. The digest is None in the state of a release that kept
+    the name only.
 
-    ``until_over``: the provider has one alert for both integrations if they are of one account, so that a resolve there
-    would end what is live. It is resolved only when the problem is over."""
+    ``until_over``: the incident is resolved only when the problem is over. If both integrations are of one account, the
+    provider has one alert for both, and an earlier resolve would end the live one."""
 
     integration: str | None
     route: str
@@ -167,32 +174,52 @@ class Former(Struct, frozen=True, gc=False):
         return f"{self.route} ({self.integration or 'key unknown'})"
 
 
+class Heard(Struct, frozen=True, gc=False):
+    """What the provider has said of an alert (`state.provider_feedback`).
+
+    ``at`` is the provider's time of the last feedback applied: what is older is ignored (None: none was). ``incident``
+    is the provider's id of the incident that it was about, if it said. ``sent_resolve``: since the last accepted
+    trigger a resolve was sent about an incident that the alert has left, whose echo is to end nothing.
+    """
+
+    at: float | None = None
+    incident: str | None = None
+    sent_resolve: bool = False
+
+
+NOTHING_HEARD = Heard()
+
+
 class Alert(Struct, frozen=True, gc=False):
     """What this service knows about one dedup key at one provider.
 
     ``first_seen`` and ``last_seen`` are event times; ``decided`` is when the last occurrence was decided, by the wall
-    clock. ``route`` is None until a trigger may have reached the provider. ``has``: a trigger was accepted since the
-    alert last was resolving. ``unsettled``: a resolve may still be under way whose answer is not known.
-    ``acknowledging``: somebody has taken the alert here, and the provider is owed an acknowledge. ``session_id`` is the
-    session in the dedup key, where the key template names one. ``failed`` counts the attempts of the acknowledge or
-    resolve that is due (those of a trigger are in ``owed``). ``overflow`` is the severity of a trigger that was
-    dead-lettered because its route owed too much: the alert counts on, and is told again when there is room.
+    clock. ``route`` is None until a trigger may have reached the provider. ``has``: the provider has the alert, as it
+    accepted a trigger since the alert last was resolving. ``unsettled``: a resolve whose answer is not known may still
+    land. ``acknowledging``: an operator's command acknowledged the alert, and the provider is owed an acknowledge.
+    ``session_id`` is the session in the dedup key, where the key template names one. ``failed`` counts the failed
+    attempts of the acknowledge or resolve that is due (those of a trigger are in ``owed``). ``overflow`` is the
+    severity of a trigger that was dead-lettered because its integration owed too much: the alert counts on, and is told
+    again when there is room.
 
-    ``integration`` is the digest of the key and host that the alert's first event decided on, from then on: it finds
-    the alert's incident whatever the route is called (None: not decided, or by a release that kept the name only).
-    ``former`` are integrations that it has left, until its incidents there are resolved; ``orphans`` are those of them
-    whose key is not configured at all, which each owner finds out anew (design section 18).
+    ``integration`` is the digest of the integration (key and host) that the alert's first event decided on. By it the
+    alert's incident is found whatever the route is called (None: not decided yet, or written by a release that kept the
+    name only). ``former`` are integrations that the alert has left and where an incident of it may still be open;
+    ``orphans`` are such integrations whose key is not configured at all, which each owner finds out anew (design
+    section 18).
 
-    ``key`` is the record key of the last occurrence, by which its producer chose the partition: empty if it had none,
-    None if it is the session's id, as most are (or in the state of a release that did not keep it). ``ended_by`` is
-    what has ended it, while it is resolving (None: not known, as in the state of a release that did not keep it).
+    ``key`` is the record key of the last occurrence, by which its producer chose the partition: empty if the record had
+    none, None if it is the session's id, as most are (or in the state of a release that did not keep it). ``ended_by``
+    is what ended the alert, while it is resolving (None: not known, as in the state of a release that did not keep it).
 
-    ``begun`` tells this life of the key from others: when its first occurrence was decided, or the one that opened it
-    again when it was resolving. It is compared and nothing else, so no clock matters (None: by a release that did not
-    keep it).
+    ``begun`` tells this life of the key from others. It is the moment when the occurrence was decided that opened the
+    alert, or that opened it again while it was resolving. It is only compared for equality, so a wrong clock does no
+    harm (None: written by a release that did not keep it).
 
-    ``source`` is that of the event in ``told``; where that is None, of the one that was told, or was to be, before. It
-    decides nothing: people ask for it. That of what is owed is in ``owed``.
+    ``source`` is the source of the event in ``told``; where ``told`` is None, that of the event that was told, or
+    dead-lettered, before. It decides nothing: it is kept for people. The source of the owed event is in ``owed``.
+
+    ``heard`` is what has come back from the provider (None: nothing, or by a release that did not keep it).
     """
 
     dedup_key: str
@@ -218,12 +245,14 @@ class Alert(Struct, frozen=True, gc=False):
     ended_by: Ending | None = None
     source: Source | None = None
     begun: float | None = None
+    heard: Heard | None = None
 
 
 class Occurrence(Struct, frozen=True, gc=False):
-    """One alertable event: its severity, its event time and the record it came in, by the input or by a replay.
+    """One alertable event: its severity, its event time, and the record that it came in, from the input or a replay.
 
-    ``is_elsewhere``: the record is of another partition, and was forwarded. ``guard`` and ``tenant`` are the event's.
+    ``is_elsewhere``: the record is of another partition, whose task forwarded it. ``guard`` and ``tenant`` are the
+    event's.
     """
 
     severity: Severity
@@ -236,12 +265,12 @@ class Occurrence(Struct, frozen=True, gc=False):
 
     @property
     def offset(self) -> int:
-        """Where it stands in the partition that is decided."""
+        """The record's offset; `ELSEWHERE` if the record is of another partition."""
         return ELSEWHERE if self.is_elsewhere else self.record.offset
 
     @property
     def holds(self) -> int | None:
-        """What the group's offset must not pass because of it."""
+        """The offset that the group's offset must not pass while this event is owed; None if it holds nothing."""
         return None if self.is_replay or self.is_elsewhere else self.record.offset
 
 
@@ -254,8 +283,8 @@ def occurred(
     policy: Policy,
     integration: str | None = None,
 ) -> tuple[Alert, Outcome]:
-    """An alertable event with this dedup key has been decided. ``integration`` is the one that it would open its alert
-    through; an alert that has one stays with that."""
+    """Count an alertable event into the alert of its dedup key, or open that. ``integration`` is the digest of the
+    integration that a new alert gets; an alert that has one already keeps its own."""
     severity, time = occurrence.severity, event_time(occurrence.time, occurrence.record.timestamp, now)
     owed: Owed | None
     if alert is None:
@@ -268,14 +297,14 @@ def occurred(
         return fresh, Outcome.TRIGGERED
 
     told, owed_before = alert.told, alert.owed
-    # A clock that was ahead, here or at an earlier owner, must keep nothing from being told again.
+    # A clock that was ahead, this one or an earlier owner's, must not keep the alert from being told again.
     if told is not None and told.at > now:
         told = replace(told, at=now)
     last_seen = alert.last_seen if alert.last_seen <= now else now
     outcome, status, unsettled, begun = Outcome.TRIGGERED, alert.status, alert.unsettled, alert.begun
     if status is Status.RESOLVING:
         begun = now if now != begun else nextafter(now, inf)
-        # The resolve may be on the wire, or may have been a dead owner's: only its answer settles that.
+        # A resolve may be on the wire, of this task or of a dead owner's: only its answer says whether it landed.
         status, unsettled = Status.OPEN, unsettled or (owed_before is None and _may_be_resolved(alert))
         if owed_before is None:
             owed = _owe(occurrence, now)
@@ -295,9 +324,9 @@ def occurred(
     else:
         outcome, owed = Outcome.SUPPRESSED, owed_before
     if status is Status.ACKNOWLEDGED and told is None and alert.route is None:
-        status = Status.OPEN  # what somebody has taken is an incident that the alert has left
+        status = Status.OPEN  # what a person acknowledged is an incident that the alert has left
     if owed_before is not None and owed_before.repeat and owed is not owed_before:
-        unsettled = True  # what made the repeat necessary is still true of the trigger that takes its place
+        unsettled = True  # the resolve that made the repeat necessary may still land after the new trigger
 
     return Alert(
         dedup_key,
@@ -323,11 +352,12 @@ def occurred(
         None,
         alert.source,
         begun,
+        alert.heard,
     ), outcome
 
 
 def restored(alert: Alert, now: float) -> Alert:
-    """The alert as a new owner takes it: times that lie in the future are now (an earlier owner's clock was ahead)."""
+    """The alert as a new owner takes it: a time in the future becomes ``now`` (an earlier owner's clock was ahead)."""
     told, owed = alert.told, alert.owed
     if told is not None and told.at > now:
         told = replace(told, at=now)
@@ -346,17 +376,17 @@ def restored(alert: Alert, now: float) -> Alert:
 
 
 def over(alert: Alert, ended_by: Ending | None = None) -> Alert | None:
-    """The threat is over: quiet for long enough, or somebody or something says so (``ended_by``, None: that is not
-    known). A trigger still owed goes first.
+    """The threat is over, for the reason ``ended_by`` (None: not known). A trigger that is still owed is sent before
+    the resolve.
 
-    None: the alert is gone, for nothing of it can have reached the provider (its trigger was dead-lettered unsent), or
-    nothing but what is out of reach.
+    Returns None if the alert is gone: no notification of it can have reached the provider (its trigger was
+    dead-lettered unsent), or it has incidents only where no configured key reaches them.
     """
     if alert.status is Status.RESOLVING:
         return alert
     owed = alert.owed
     if owed is not None and owed.repeat:
-        owed = None  # it was to keep the incident open
+        owed = None  # the repeat was to keep the incident open
     if owed is None and alert.route is None and not alert.former:
         return None
     return replace(
@@ -365,24 +395,18 @@ def over(alert: Alert, ended_by: Ending | None = None) -> Alert | None:
 
 
 def acknowledge(alert: Alert) -> Alert:
-    """An operator has taken the alert: the provider is to be told. One that is being resolved is nobody's any more."""
+    """An operator's command acknowledges the alert: the provider is owed an acknowledge. Only an open alert changes."""
     if alert.status is not Status.OPEN or alert.acknowledging:
         return alert
     return replace(alert, acknowledging=True, failed=0)
 
 
-def acknowledged_elsewhere(alert: Alert) -> Alert:
-    """Somebody has acknowledged the alert at the provider: nothing is to be sent."""
-    if alert.status is not Status.OPEN:
-        return alert
-    return replace(alert, status=Status.ACKNOWLEDGED, acknowledging=False)
-
-
 def due(alert: Alert) -> Due | None:
-    """What the alert owes next. A resolve leaves only from a checkpoint that holds the alert exactly as it is.
+    """The notification that the alert owes next, None if it owes none. The caller sends a resolve only if a committed
+    checkpoint holds the alert exactly as it is (design section 6.6).
 
-    An incident at an integration that the alert has left is resolved once the alert has another one, or is over; it may
-    have to wait until it is over.
+    An incident at an integration that the alert has left is resolved once the alert has another incident, or is over;
+    with `Former.until_over` only once the alert is over.
     """
     if alert.owed is not None:
         return Due.TRIGGER
@@ -395,7 +419,7 @@ def due(alert: Alert) -> Due | None:
 
 
 def former_due(alert: Alert) -> Former | None:
-    """Whose turn it is of the integrations that the alert has left: the first whose incident may be resolved now."""
+    """The first integration that the alert has left and whose incident may be resolved now; None if there is none."""
     if alert.status is Status.RESOLVING:
         return alert.former[0] if alert.former else None
     return next((one for one in alert.former if not one.until_over), None) if alert.has else None
@@ -404,10 +428,10 @@ def former_due(alert: Alert) -> Former | None:
 def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, now: float) -> Alert:
     """The provider has accepted the trigger that was ``sent``.
 
-    What was counted in while the request was on the wire is suppressed into the alert that the provider now has,
-    unless it is of higher severity than what was sent: then that is owed.
+    Occurrences that were counted while the request was on the wire are suppressed into the alert that the provider now
+    has, unless one is of higher severity than the sent trigger: then a trigger of that severity is owed.
     """
-    resolving = alert.status is Status.RESOLVING
+    resolving, heard = alert.status is Status.RESOLVING, alert.heard
     severity = sent.severity if alert.told is None or not alert.has else max(alert.told.severity, sent.severity)
     unsettled, left = alert.unsettled, _never_sent(alert.owed, sent)
     if left is None and unsettled and not resolving:
@@ -415,28 +439,31 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
     return replace(
         alert,
         route=route,
-        told=Told(severity, now, date, sent.record.offset),
+        told=Told(severity, now, date, sent.record.offset, alert.occurrences),
         has=not resolving,
         unsettled=unsettled,
         owed=left,
         overflow=None,
         source=_source_of(sent),
+        heard=replace(heard, sent_resolve=False) if heard is not None and heard.sent_resolve else heard,
     )
 
 
 def owes(alert: Alert, sent: Owed) -> bool:
-    """Whether the alert still owes the trigger that was ``sent``, with whatever has been counted into it since. One
-    that came to be owed after that was told or given up is another, which nobody has answered."""
+    """Whether the alert still owes the trigger that was ``sent``, with whatever has been counted into it since.
+
+    False also if the sent trigger was accepted or given up meanwhile and the alert owes a newer one: an answer to the
+    sent trigger is no answer to that."""
     return alert.owed is not None and alert.owed.since == sent.since
 
 
 def trigger_attempted(
     alert: Alert, route: str, unknown: bool, now: float, status: int | None = None, error: str | None = None
 ) -> Alert:
-    """An attempt to send the owed trigger has not been accepted, for this ``error`` (without secrets, at most
-    `LONGEST_ERROR` characters), with this ``status`` if it was answered.
+    """An attempt to send the owed trigger was not accepted: because of ``error`` (without secrets, at most
+    `LONGEST_ERROR` characters), and with the HTTP ``status`` if there was an answer.
 
-    Where it may still land (``unknown``), the alert stays with that route.
+    ``unknown``: the request may still land. Then the alert stays with this route, if it has none yet.
     """
     owed = alert.owed
     if owed is not None:
@@ -447,22 +474,23 @@ def trigger_attempted(
             first_attempt=first_attempt,
             last_attempt=now,
             last_status=status,
-            last_error=None if error is None else shared(error),  # in an outage all have the same
+            last_error=None if error is None else shared(error),  # in an outage all alerts have the same error
         )
     return replace(alert, route=route if unknown and alert.route is None else alert.route, owed=owed)
 
 
 def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
-    """The trigger that was ``sent``, and that the alert still `owes`, was rejected or is given up: the alert
+    """The trigger that was ``sent``, and that the alert still `owes`, was rejected or is given up. Returns the alert
     afterwards, and what to dead-letter.
 
-    What was counted in meanwhile goes into the dead letter, unless it is of higher severity and so was never sent.
+    Occurrences that were counted meanwhile go into the dead letter, unless they are of higher severity: that severity
+    was never sent and stays owed.
 
-    Where the provider has the alert, this was an update of it: it counts as told at its severity until it is due to be
-    told again, or each further event would be one more dead letter.
+    Where the provider has the alert, the trigger was an update of it. The alert then counts as told at that severity
+    until it is due to be told again; else each further event would make one more dead letter.
 
-    Where the provider may have an incident without our knowing, the alert is not gone, as design section 8 has it:
-    the next event triggers anew all the same, but the end of the threat is told, so that no incident stays open.
+    Where the provider may have an incident that we do not know of, the alert stays (design section 8): the next event
+    triggers anew, and the end of the threat is told, so that no incident stays open.
     """
     owed, left = alert.owed, _never_sent(alert.owed, sent)
     assert owed is not None
@@ -471,7 +499,7 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
     else:
         attempts = owed.attempts, owed.first_attempt, owed.last_attempt
         dead = replace(sent, attempts=attempts[0], first_attempt=attempts[1], last_attempt=attempts[2])
-    # Where a resolve may still land, what the provider has cannot be known, and no trigger is left to be repeated.
+    # Where a resolve may still land, it is not known whether the provider has the alert, and no trigger is repeated.
     if left is not None or (alert.has and not alert.unsettled):
         told = alert.told
         if alert.has and told is not None:
@@ -479,7 +507,7 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
         return replace(alert, owed=left, told=told, source=_source_without(alert, sent)), dead
     if alert.route is not None:
         return replace(alert, owed=None, told=None, has=False, source=_source_of(sent)), dead
-    # Nothing that could have arrived has been sent; but there may be incidents where it was before.
+    # No sent trigger can have arrived; but integrations that the alert has left may have incidents of it.
     if alert.former or (alert.orphans and alert.status is not Status.RESOLVING):
         source = _source_of(sent)
         return replace(alert, owed=None, told=None, has=False, integration=None, source=source), dead
@@ -487,9 +515,10 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
 
 
 def overflowed(alert: Alert) -> Alert | None:
-    """The trigger that the alert owes leaves to make room: dead-lettered, or never owed because there was none.
+    """Take the owed trigger from the alert, for want of room: it was dead-lettered to make room, or found none.
 
-    The alert stays, marked, and counts on. None: it was only to be told before its end.
+    The alert stays, marked by ``overflow``, and counts on. Returns None if the alert is gone: it was resolving, and
+    this trigger was all that it had to tell.
     """
     assert alert.owed is not None
     if alert.status is Status.RESOLVING and alert.route is None and not alert.former:
@@ -501,20 +530,21 @@ def overflowed(alert: Alert) -> Alert | None:
 
 
 def needs_room(alert: Alert) -> bool:
-    """Whether what the alert owes may only be owed if its route has room: a trigger of it was dead-lettered for want of
-    room before, and this one is not worse."""
+    """Whether the trigger that the alert owes may stay owed only if its route has room: an earlier trigger of the alert
+    was dead-lettered for want of room, and this one is of no higher severity."""
     return alert.owed is not None and alert.overflow is not None and alert.owed.severity <= alert.overflow
 
 
 def attempted(alert: Alert) -> Alert:
-    """An attempt to send the acknowledge or resolve that is due has not been accepted."""
+    """An attempt to send the acknowledge or resolve that is due was not accepted."""
     return replace(alert, failed=alert.failed + 1)
 
 
 def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
-    """The provider has accepted or rejected the resolve that left when the alert was ``sent``.
+    """The provider has accepted or rejected a resolve; ``sent`` is the alert as it was when the resolve left.
 
-    It ends the alert only if that has not changed since, and has no incident at an integration that it has left.
+    The answer ends the alert (None) only if the alert has not changed since, and has no open incident at an integration
+    that it has left.
     """
     if alert is not sent:
         return replace(alert, unsettled=False)
@@ -524,28 +554,30 @@ def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
 
 
 def former_answered(alert: Alert, integration: str | None) -> Alert | None:
-    """The resolve of the incident at an integration that the alert has left was accepted or rejected."""
+    """The provider has accepted or rejected the resolve of the incident at this ``integration``, which the alert has
+    left. Returns None if that was the last thing that the alert had to tell."""
     former = tuple(one for one in alert.former if one.integration != integration)
     if not former and alert.status is Status.RESOLVING and alert.owed is None and alert.route is None:
         return None
-    return replace(alert, former=former, failed=0)
+    return replace(alert, former=former, failed=0, heard=_with_resolve_sent(alert))
 
 
 def former_attempted(alert: Alert) -> Alert:
-    """An attempt to resolve the incident at an integration that the alert has left was not accepted: the others have
-    their turn."""
+    """An attempt to resolve the incident at an integration that the alert has left was not accepted: the others come
+    first next time."""
     tried = former_due(alert)
     others = tuple(one for one in alert.former if one is not tried)
-    return replace(alert, former=others if tried is None else (*others, tried), failed=alert.failed + 1)
+    former = others if tried is None else (*others, tried)
+    return replace(alert, former=former, failed=alert.failed + 1, heard=_with_resolve_sent(alert))
 
 
 def departed(alert: Alert, left: Former | None) -> Alert:
-    """The alert is told through its integration no more; ``left``, if it may have an incident there.
+    """The alert leaves its integration. ``left`` is that integration if it may have an incident of the alert, or None.
 
-    To the integration that it goes to next it is new.
+    For the integration that the alert gets next, the alert is new.
     """
     status, owed, unsettled = alert.status, alert.owed, False
-    if left is not None and left.until_over:  # a resolve that is under way ends what the next trigger is to tell
+    if left is not None and left.until_over:  # a resolve on the wire may end the alert that the next trigger opens
         unsettled = alert.unsettled or (owed is not None and owed.repeat)
     if owed is not None:
         status = Status.OPEN if status is Status.ACKNOWLEDGED else status
@@ -565,9 +597,9 @@ def departed(alert: Alert, left: Former | None) -> Alert:
 
 
 def returned(alert: Alert, former: Former) -> Alert:
-    """The alert has no integration, and is told through this one again, which it had left.
+    """The alert, which has no integration, goes back to one that it had left.
 
-    A resolve may be under way there, whose answer is not known.
+    A resolve whose answer is not known may still land there, so the alert is unsettled.
     """
     return replace(
         alert,
@@ -579,9 +611,10 @@ def returned(alert: Alert, former: Former) -> Alert:
 
 
 def acknowledge_answered(alert: Alert, accepted: bool) -> Alert:
-    """The provider has accepted or rejected an acknowledge; rejected, it is dropped and the alert is open as before.
+    """The provider has accepted or rejected an acknowledge. After a rejection the acknowledge is dropped, and the alert
+    is open as before.
 
-    One that was over meanwhile owes it no longer, and is not acknowledged by it either.
+    An alert that was over meanwhile owes no acknowledge any more, and the answer changes nothing.
     """
     if not alert.acknowledging:
         return alert
@@ -589,9 +622,8 @@ def acknowledge_answered(alert: Alert, accepted: bool) -> Alert:
 
 
 def is_new_problem(alert: Alert) -> bool:
-    """Whether the trigger that the alert owes tells something new: a problem the provider may not have, or a worse one.
-
-    One that is owed after a resolve which may have landed is new to the provider.
+    """Whether the trigger that the alert owes tells something new: a problem that the provider may not have, or a
+    higher severity. After a resolve that may have landed, the provider may not have the problem any more.
     """
     owed, told = alert.owed, alert.told
     assert owed is not None
@@ -599,8 +631,8 @@ def is_new_problem(alert: Alert) -> bool:
 
 
 def event_time(time: float, timestamp: int, now: float) -> float:
-    """When an event occurred, in seconds since the epoch: the smallest of its own ``time``, that of its record
-    (``timestamp``, in milliseconds) and ``now``; one that cannot be true counts as absent (design section 14)."""
+    """When an event occurred, in seconds since the epoch: the smallest of the event's own ``time``, its record's
+    ``timestamp`` (in milliseconds) and ``now``. A time before `EARLIEST` counts as absent (design section 8)."""
     earliest = now
     if EARLIEST <= time < earliest:
         earliest = time
@@ -609,9 +641,13 @@ def event_time(time: float, timestamp: int, now: float) -> float:
     return earliest
 
 
+def _with_resolve_sent(alert: Alert) -> Heard:
+    return replace(alert.heard or NOTHING_HEARD, sent_resolve=True)
+
+
 def _may_be_resolved(alert: Alert) -> bool:
-    """Whether a resolve that may be under way for this alert would end what its next trigger tells. One at an
-    integration that it has left does not, unless both may have the same alert."""
+    """Whether a resolve of this alert that may still land would end what the next trigger opens. A resolve at an
+    integration that the alert has left does not, unless both integrations may have the same alert."""
     return alert.route is not None or any(one.until_over for one in alert.former)
 
 
@@ -629,27 +665,28 @@ def _owe(occurrence: Occurrence, now: float) -> Owed:
 
 
 def kept_name(name: str | None) -> str | None:
-    """What is kept of the name of a guard or a tenant, of which few have very many alerts."""
+    """A guard's or a tenant's name as an alert keeps it: at most `LONGEST_NAME` characters, and one object for all
+    alerts that have it, as few names have very many alerts."""
     if name is None:
         return None
     return shared(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
 
 
 def _source_of(owed: Owed) -> Source:
-    """The source of the event that is owed."""
+    """The source of the event in an owed trigger."""
     return source(owed.guard, owed.tenant, owed.record.topic, owed.record.partition)
 
 
 def _source_without(alert: Alert, untold: Owed) -> Source | None:
-    """The source of an alert that does not owe this any more, which was not told either."""
+    """The source that the alert keeps once it no longer owes ``untold``, which the provider did not accept."""
     return alert.source if alert.told is not None else _source_of(untold)
 
 
 def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
-    """What is owed apart from what was sent: occurrences of a higher severity that came while it was on the wire."""
+    """What is owed besides ``sent``: occurrences of a higher severity that came while ``sent`` was on the wire."""
     if owed is None or owed.severity <= sent.severity:
         return None
-    if owed.first_offset <= sent.last_offset:  # else it took the place of a repeat, and has none of its occurrences
+    if owed.first_offset <= sent.last_offset:  # else it replaced a repeat, whose occurrences it does not count
         owed = replace(
             owed,
             first_offset=sent.last_offset + 1,

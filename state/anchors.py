@@ -1,7 +1,7 @@
-"""Anchors: a few decided records of the input by which a task knows its log again (design section 17). Pure.
+"""Anchors: a few decided records of the input by which a task recognises its log (design section 17). Pure.
 
-They lie the closer together the nearer they are to the newest one: wherever a log was cut off, one of them is left that
-is not much further from its end than it has to be.
+The nearer anchors are to the newest one, the closer they lie together. So wherever a log is truncated, an anchor is
+left that is not far from its new end.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,16 +11,16 @@ from itertools import pairwise
 from typing import Protocol
 
 MAX_ANCHORS = 24
-"""How many are kept. They stand in every checkpoint: 24 take about a kilobyte."""
+"""How many anchors a task keeps. They stand in every checkpoint: 24 take about a kilobyte."""
 
 DIGEST_BYTES = 8
 
 Anchors = tuple["Anchor", ...]
-"""The newest first."""
+"""Anchors of one log, the newest first."""
 
 
 class AnchorRecord(Protocol):
-    """What an anchor is made of."""
+    """The part of a record that an anchor is made of."""
 
     @property
     def offset(self) -> int: ...
@@ -34,7 +34,7 @@ class AnchorRecord(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """One record: its offset, its timestamp in milliseconds, and `digest` of its key and value."""
+    """One record: its offset, its timestamp in milliseconds, and the `digest` of its key and value."""
 
     offset: int
     timestamp: int
@@ -44,8 +44,8 @@ class Anchor:
 def digest(key: bytes | None, value: bytes | None) -> bytes:
     """Eight bytes that stand for a key and a value.
 
-    BLAKE2b, because it gives the same in every process and release (Python's ``hash`` does not), takes its length as a
-    parameter, and lets nobody make up a record that passes for another, as a checksum would.
+    BLAKE2b gives the same digest in every process and release (Python's ``hash`` does not) and takes its length as a
+    parameter. Unlike with a checksum, nobody can make up a record that passes for another.
     """
     hashed = blake2b(digest_size=DIGEST_BYTES)
     for part in (key, value):
@@ -60,10 +60,10 @@ def anchor_of(record: AnchorRecord) -> Anchor:
 
 
 def with_decided(anchors: Anchors, records: Sequence[AnchorRecord]) -> Anchors:
-    """The anchors once these records are decided as well, which are in order and lie behind all of them.
+    """The anchors once these records are decided as well. ``records`` are in order and come after all anchors.
 
-    Nothing is read back for it: of the records those at distance 0, 1, 2, 4, … from their end come before those that
-    are there, and what lies too close to its neighbours goes.
+    No record is read back for this. The records at distance 0, 1, 2, 4, … from the end of ``records`` are put before
+    the earlier anchors; then `thinned` removes those that lie too close to their neighbours.
     """
     return thinned((*map(anchor_of, _candidates(records)), *anchors))
 
@@ -76,11 +76,12 @@ def _candidates(records: Sequence[AnchorRecord]) -> Iterable[AnchorRecord]:
 
 
 def thinned(anchors: Anchors) -> Anchors:
-    """Without those that others make unnecessary, and at most `MAX_ANCHORS`.
+    """The anchors without those that lie too close to their neighbours, at most `MAX_ANCHORS` of them.
 
-    From new to old, the middle ``b`` of neighbours ``a, b, c`` goes if ``a - c <= 2 * (newest - a + 1)``. Of a log of
-    many millions that leaves more than `MAX_ANCHORS`; then the one goes that is closest, for its distance, to its
-    neighbours. So the oldest stays, and what was cut off far back is not taken for another log.
+    From new to old, the middle ``b`` of neighbours ``a, b, c`` is removed if ``a - c <= 2 * (newest - a + 1)``. In a
+    log of many millions of records that leaves more than `MAX_ANCHORS`; then the anchor is removed whose neighbours are
+    closest for their distance from the newest. The oldest always stays: so a log that was truncated far back is not
+    taken for another log.
     """
     if len(anchors) < 3:
         return anchors
@@ -101,5 +102,5 @@ def _spacing(anchors: Sequence[Anchor], middle: int) -> float:
 
 
 def below(anchors: Anchors, offset: int) -> Anchors:
-    """Those of records before this offset: what is left of them once a task begins there."""
+    """The anchors before this offset: those that are kept when a task begins at it."""
     return tuple(anchor for anchor in anchors if anchor.offset < offset)

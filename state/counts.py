@@ -1,7 +1,7 @@
-"""What changes of an owed alert while events are counted into it, apart from the record that it keeps.
+"""The counts of an alert that owes a trigger: all that changes while events are counted into it, but its owed record.
 
-A record can have 250 KB, and an event may be counted into it a hundred times a second: then only this is written. The
-error of the last attempt is part of it, else each attempt would write the record again.
+An owed record can have 250 KB, and a hundred events a second may be counted into its alert: then only the counts are
+written. The error of the last attempt is one of them; else each attempt would write the record again.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from state.violation import Severity
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The counts of an alert that owes a trigger, and of what it owes (``owed_…``); see `Alert` and `Owed`."""
+    """The counts of an alert that owes a trigger, and of that trigger (``owed_…``); see `Alert` and `Owed`."""
 
     occurrences: int
     first_seen: float
@@ -54,7 +54,7 @@ def counts_of(alert: Alert) -> Counts:
 
 
 def with_counts(alert: Alert, counts: Counts) -> Alert:
-    """The alert, which owes a trigger, with these counts in the place of its own."""
+    """The alert, which owes a trigger, with these counts instead of its own."""
     assert alert.owed is not None
     return replace(
         alert,
@@ -78,6 +78,9 @@ def with_counts(alert: Alert, counts: Counts) -> Alert:
 
 
 def up_to_date(alert: Alert, counts: Mapping[str, Counts]) -> Alert:
-    """The alert, as its record says, with the counts that the checkpoint has of it, if it has any."""
+    """The alert of a state record, with the newer counts that the checkpoint holds of it, if there are any.
+
+    ``counts`` are those of the checkpoint, by dedup key.
+    """
     found = counts.get(alert.dedup_key)
     return alert if found is None or alert.owed is None else with_counts(alert, found)

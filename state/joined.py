@@ -1,19 +1,19 @@
-"""Two alerts of one key that become one (design section 17, rule 6 and "Versions").
+"""Two alerts of one dedup key that become one (design section 17, rule 6 and "Versions").
 
-Both tell of one problem. Either the key's old home hands its alert over to the new one, which has had occurrences
-meanwhile; or this release could not read what a later one had written, and has written an alert beside that, under a
-key of its own (`state.records.BESIDE`): it writes over nothing that it cannot read, and an event of such a key is new
-to it.
-Pure functions, as those of `state.alert`.
+Both tell of one problem. There are two ways to get two alerts. Either the key's old home hands its alert over to the
+new home, which has had occurrences of the key meanwhile. Or a release could not read a state record of a later one.
+Such a record is never overwritten: the next event of its dedup key opened an alert that was written beside the record,
+under a key of its own (`state.records.BESIDE`).
+Pure functions, like those of `state.alert`.
 """
 
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, Alert, Ending, Former, Owed, Status, Told, over
+from state.alert import ELSEWHERE, Alert, Ending, Former, Heard, Owed, Status, Told, over
 
 
 def handed_over(alert: Alert) -> Alert:
-    """The alert as its new home takes it: what it owes holds no offset of the home's log."""
+    """The alert as its new home takes it: the trigger that it owes holds back no offset of the home's log."""
     owed = alert.owed
     if owed is None:
         return alert
@@ -21,10 +21,10 @@ def handed_over(alert: Alert) -> Alert:
 
 
 def joined(own: Alert | None, handed: Alert, over_at: float | None = None) -> Alert | None:
-    """What the home knows of the key, now that it is handed an alert.
+    """The home's alert of a key after another task has handed over an alert of that key; None if the alert is gone.
 
-    ``own`` is the alert that it has already, None if it has none. ``over_at`` is the event time of the latest end that
-    the home has been told of meanwhile: what has occurred only before that is over. None: the alert is gone.
+    ``own`` is the alert that the home has already, None if it has none. ``over_at`` is the event time of the latest end
+    of this problem that the home has remembered: an alert without a later occurrence is over.
     """
     handed = handed_over(handed)
     alert = handed if own is None else _one_of(own, handed, is_over=_is_over(own, handed))
@@ -34,9 +34,10 @@ def joined(own: Alert | None, handed: Alert, over_at: float | None = None) -> Al
 
 
 def reunited(older: Alert, newer: Alert) -> Alert:
-    """One alert of that which could not be read for a while, and of the ``newer`` one that was written beside it.
+    """One alert of the ``older`` one, whose record could not be read for a while, and of the ``newer`` one, which was
+    written beside that record.
 
-    The newer one has decided last: what is over by it is over, what lives by it lives.
+    The newer alert has seen the latest events: the joined alert is over if the newer one is, and live if it is live.
     """
     return _one_of(newer, older, is_over=newer.status is Status.RESOLVING)
 
@@ -46,8 +47,8 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
     status, is_acknowledging = (Status.RESOLVING, False) if is_over else _taken_by_somebody(live)
     owed, is_repeat_due = _owed(own.owed, other.owed)
     if is_over and owed is not None and owed.repeat:
-        owed = None  # it was to keep the incident open
-    # The resolve of the one that is resolving may be under way, and land behind what is told of the other.
+        owed = None  # the repeat was to keep the incident open
+    # If one of the two is resolving, its resolve may be on the wire and land after the next trigger of the other.
     may_be_resolved = not is_over and len(live) == 1
     later = other if other.last_seen > own.last_seen else own
     kept, left = _by_incident(own, other)
@@ -77,11 +78,13 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         ended_by=(own.ended_by or other.ended_by) if is_over else None,
         source=told_last.source,
         begun=(kept if is_over or kept in live else live[0]).begun,
+        heard=_heard(own.heard, other.heard),
     )
 
 
 def _is_over(own: Alert, handed: Alert) -> bool:
-    """What is over is so with all that occurred before; what occurred later, or at the same time, is live."""
+    """Whether the joined alert is over. If only one of the two is over, it ends the other only if that has occurred
+    earlier; an occurrence later than its last one, or at the same time, keeps the joined alert live."""
     match own.status is Status.RESOLVING, handed.status is Status.RESOLVING:
         case True, False:
             return own.last_seen > handed.last_seen
@@ -92,8 +95,8 @@ def _is_over(own: Alert, handed: Alert) -> bool:
 
 
 def _by_incident(own: Alert, other: Alert) -> tuple[Alert, Alert]:
-    """The one whose incident, or route, the alert goes on with: one that has been told, that lives, and the older of
-    two such; and then the other one."""
+    """The two alerts in an order: first that with whose incident, or route, the joined alert goes on. That is the one
+    that may be at the provider; of two such the live one; of two such the one that was seen first."""
 
     def rank(alert: Alert) -> tuple[bool, bool, float]:
         return alert.route is None, alert.status is Status.RESOLVING, alert.first_seen
@@ -102,16 +105,17 @@ def _by_incident(own: Alert, other: Alert) -> tuple[Alert, Alert]:
 
 
 def _is_elsewhere(alert: Alert, kept: Alert) -> bool:
-    """Whether an alert may have an incident that is not the one of the alert that is ``kept``."""
+    """Whether ``alert`` may have an incident other than that of the ``kept`` alert."""
     if alert.route is None:
         return False
-    if alert.integration is None or kept.integration is None:  # of a release that kept the name only
+    if alert.integration is None or kept.integration is None:  # by a release that kept the name only
         return alert.route != kept.route
     return alert.integration != kept.integration
 
 
 def _former(kept: Alert, left: Alert, is_one_incident: bool) -> tuple[Former, ...]:
-    """Where either may have an incident besides. Who takes the alert finds out which of them are out of reach."""
+    """The integrations where either alert may have an incident besides the kept one. The task that takes the alert
+    finds out which of them no configured key reaches."""
     former = [*kept.former, *kept.orphans, *left.former, *left.orphans]
     if not is_one_incident and left.route is not None:
         former.append(Former(left.integration, left.route))
@@ -119,7 +123,8 @@ def _former(kept: Alert, left: Alert, is_one_incident: bool) -> tuple[Former, ..
 
 
 def _taken_by_somebody(live: list[Alert]) -> tuple[Status, bool]:
-    """Whether the problem is acknowledged, or to be: it is not if it has become worse than what somebody has taken."""
+    """The status of a live joined alert, and whether an acknowledge is owed. An acknowledgement counts only if the
+    other alert is of no higher severity: nobody has acknowledged the worse problem."""
     highest = max(alert.highest for alert in live)
     taken = [alert for alert in live if alert.highest >= highest]
     if any(alert.status is Status.ACKNOWLEDGED for alert in taken):
@@ -128,7 +133,7 @@ def _taken_by_somebody(live: list[Alert]) -> tuple[Status, bool]:
 
 
 def _told_last(kept: Alert, left: Alert) -> Alert:
-    """The one of which the provider was told last; where it was told of neither, one of which something is known."""
+    """The alert of which the provider was told last; if it was told of neither, the one that has a source."""
     if kept.told is None or left.told is None:
         is_left = left.told is not None or (kept.told is None and kept.source is None)
     else:
@@ -137,14 +142,22 @@ def _told_last(kept: Alert, left: Alert) -> Alert:
 
 
 def _told(own: Told | None, last: Told | None) -> Told | None:
-    """What the provider was told of both, of which the ``last`` was told last."""
+    """What the provider was told of both alerts; ``last`` is what it was told last."""
     if own is None or last is None:
         return own or last
     return replace(last, severity=max(own.severity, last.severity))
 
 
+def _heard(own: Heard | None, other: Heard | None) -> Heard | None:
+    """What the provider has said last of either."""
+    if own is None or other is None:
+        return own or other
+    last = other if (other.at or 0.0) > (own.at or 0.0) else own
+    return replace(last, sent_resolve=own.sent_resolve or other.sent_resolve)
+
+
 def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:
-    """What is owed of both, and whether a repeat was among it whose place something else takes."""
+    """The trigger that the joined alert owes, and whether that takes the place of a repeat which one of them owed."""
     if own is None or other is None:
         return own or other, False
     if own.repeat != other.repeat:

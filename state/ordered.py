@@ -12,10 +12,10 @@ _BLOCK = 1000
 
 
 class Ordered(Generic[V]):
-    """Values by key, of which the smallest is always known.
+    """Values by key, ordered by value.
 
-    Every change takes about the same time, whatever came before. (A heap in which outdated entries stay until they come
-    up, or are swept out, is faster on the whole, and stands still for as long as a hundred thousand of them take.)
+    Every change takes about the same time. (A heap that keeps outdated entries until they come up, or are swept out, is
+    faster on average, but blocks for as long as it takes to remove a hundred thousand of them.)
     """
 
     def __init__(self) -> None:
@@ -33,11 +33,12 @@ class Ordered(Generic[V]):
         return key in self._values
 
     def __iter__(self) -> Iterator[str]:
-        """The keys, that of the smallest value first."""
+        """The keys in the order of their values, the smallest first. Nothing may change meanwhile."""
         return (key for block in self._blocks for _, key in block)
 
     def keys_in_pieces(self) -> Iterator[list[str]]:
-        """The same, some at a time, while values change: each is given if it stays where it is."""
+        """The keys in the order of their values, some at a time. Values may change meanwhile: each key whose value does
+        not change is returned."""
         last: tuple[V, str] | None = None
         while True:
             at = 0 if last is None else bisect_right(self._lasts, last)
@@ -49,7 +50,7 @@ class Ordered(Generic[V]):
             yield [key for _, key in piece]
 
     def set(self, key: str, value: V | None) -> None:
-        """The value of this key, None for none."""
+        """Set the value of this key; None removes it."""
         values = self._values.of(key)
         before = values.get(key)
         if value == before:
@@ -63,7 +64,7 @@ class Ordered(Generic[V]):
             self._add((value, key))
 
     def items(self) -> Iterator[tuple[V, str]]:
-        """The values with their keys, the smallest first. Nothing must change meanwhile."""
+        """The values with their keys, the smallest first. Nothing may change meanwhile."""
         return (item for block in self._blocks for item in block)
 
     def first(self) -> str | None:
@@ -75,7 +76,7 @@ class Ordered(Generic[V]):
         return self._blocks[0][0][0] if self._blocks else None
 
     def emptied(self) -> Iterator[None]:
-        """Free everything bit by bit, when it is not used any more; yields after each step."""
+        """Free everything bit by bit, once nobody uses it any more; yields after each step."""
         self._lasts.clear()
         while self._blocks:
             self._blocks.pop()
@@ -90,7 +91,7 @@ class Ordered(Generic[V]):
             lasts.append(item)
             return
         at = len(lasts) - 1
-        if item > lasts[at]:  # as most are
+        if item > lasts[at]:  # most new values are the largest
             blocks[at].append(item)
         else:
             at = bisect_left(lasts, item)
@@ -105,7 +106,7 @@ class Ordered(Generic[V]):
         blocks, lasts = self._blocks, self._lasts
         at = 0 if len(lasts) == 1 else bisect_left(lasts, item)
         block = blocks[at]
-        del block[0 if block[0] == item else bisect_left(block, item)]  # the first is asked for, and goes, most often
+        del block[0 if block[0] == item else bisect_left(block, item)]  # most often the first
         if block:
             lasts[at] = block[-1]
         else:

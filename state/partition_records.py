@@ -1,4 +1,4 @@
-"""The records of one state partition, as they are read one after the other, and what they say in the end."""
+"""The records of one state partition: collected while the partition is read, then decoded."""
 
 import struct
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -13,14 +13,15 @@ from state.pieces import Pieces
 from state.records import BESIDE, BESIDE_PREFIX, CHECKPOINT_KEY, CorruptState, decode_alert
 
 _OFFSET = struct.Struct(">q")
-"""Where a record stands, before its value: beside it, a million whole numbers would take as much as the values."""
+"""A record's offset, packed before its value. A million Python ints beside the values would take as much memory as the
+values do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record of the state that this release cannot read: it is left as it is.
+    """A state record that this release cannot read. It is left as it is.
 
-    ``beside`` is the alert that was written beside it, if its dedup key has had an event since.
+    ``beside`` is the alert that was written beside the record, if its dedup key has had an event since.
     """
 
     key: bytes
@@ -31,7 +32,8 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Reunited:
-    """An alert that was written beside a record which can be read now, or is gone: it is one with that."""
+    """An alert that was written beside an unreadable record. That record can be read now, and its alert is joined into
+    this one; or the record is gone."""
 
     alert: Alert
 
@@ -40,7 +42,7 @@ Found = Alert | Unreadable | Reunited
 
 
 class StateRecords:
-    """The last record of each key."""
+    """The last record of each key of one state partition."""
 
     def __init__(self) -> None:
         self._values: Pieces[bytes, bytes] = Pieces()
@@ -49,7 +51,7 @@ class StateRecords:
         """When the last checkpoint was written, in seconds since the epoch by the clock of its owner."""
 
     def take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
-        """The next record of the partition."""
+        """Take the next record of the partition."""
         key = record.key
         values = self._besides if key and key.startswith(BESIDE) else self._values
         if record.value is None:
@@ -60,13 +62,13 @@ class StateRecords:
             self.written_at = record.timestamp / 1000
 
     def take_checkpoint(self) -> tuple[int, bytes] | None:
-        """The offset and the value of the last checkpoint, once; None if there is none."""
+        """Remove the last checkpoint and return its offset and value; None if there is none."""
         record = self._values.pop(CHECKPOINT_KEY)
         return None if record is None else _split(record)
 
     def found(self, counts: Mapping[str, Counts]) -> Iterator[Found]:
-        """What they say, to be gone through once, when the checkpoint is taken: each is decoded when its turn comes,
-        and forgotten. ``counts`` are those that the checkpoint holds of alerts with older records."""
+        """Decode the records, each when its turn comes, and forget them. To be gone through once, after
+        `take_checkpoint`. ``counts`` are those that the checkpoint holds of alerts with older records."""
         besides, are_any = self._besides, len(self._besides) > 0
         for key, record in self._values.taken():
             if are_any and (beside := besides.pop(BESIDE + (key or b""))) is not None:
@@ -82,9 +84,10 @@ class StateRecords:
 
 
 def counts_key(dedup_key: str, *, has_beside: bool) -> str:
-    """Under which key a checkpoint holds the counts of a record that could not be read.
+    """The key under which a checkpoint holds the counts of a record that could not be read.
 
-    Where an alert was written beside the record, the counts under their dedup key are those of that alert.
+    If an alert was written beside the record, that alert's counts stand under the dedup key itself, and the record's
+    counts under the dedup key with `BESIDE_PREFIX`.
     """
     return BESIDE_PREFIX + dedup_key if has_beside else dedup_key
 
@@ -92,9 +95,9 @@ def counts_key(dedup_key: str, *, has_beside: bool) -> str:
 def counts_of_unread(
     counts: Mapping[str, Counts], unread: Container[str], has_beside: Callable[[str], bool]
 ) -> dict[str, Counts]:
-    """What a checkpoint holds of the counts of records that could not be read, by dedup key.
+    """The counts that a checkpoint holds of records that could not be read, by dedup key.
 
-    There are few counts, and there can be a million ``unread`` ones, which are not gone through.
+    This goes through ``counts``, which are few, and not through ``unread``, which can be a million dedup keys.
     """
     found = {}
     for key, one in counts.items():

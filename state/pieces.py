@@ -8,14 +8,14 @@ V = TypeVar("V")
 
 _COUNT = 64  # a power of two
 _LARGE = 8192
-"""With so many keys a mapping is divided; until then it is one dict, and takes no more memory than that."""
+"""From this number of keys on a mapping is divided. Until then it is one dict, and takes no more memory than one."""
 
 
 class Pieces(Generic[K, V]):
-    """A mapping of which no single step takes long, however large it is.
+    """A mapping in which no single step takes long, however large it is.
 
-    A dict of a million keys stands still for a tenth of a second each time that it grows, and again when it is freed.
-    Here each key belongs to one of many dicts, each of which grows on its own; `taken` empties them bit by bit.
+    A dict of a million keys blocks for a tenth of a second each time that it grows, and again when it is freed. Here
+    each key belongs to one of many dicts, each of which grows on its own; `taken` empties them bit by bit.
     """
 
     __slots__ = ("_last", "_pieces")
@@ -25,7 +25,8 @@ class Pieces(Generic[K, V]):
         self._last = 0
 
     def of(self, key: K) -> dict[K, V]:
-        """The dict that this key belongs to, for whoever asks more than once; until another key is set."""
+        """The dict that this key belongs to, for callers that need it more than once. It is valid until another key is
+        set."""
         if not self._last and len(self._pieces[0]) >= _LARGE:
             self._divide()
         return self._pieces[hash(key) & self._last]
@@ -44,7 +45,7 @@ class Pieces(Generic[K, V]):
         self.of(key)[key] = value
 
     def pop(self, key: K) -> V | None:
-        """Remove this key; its value, None if it was not there."""
+        """Remove this key and return its value; None if it was not there."""
         return self._pieces[hash(key) & self._last].pop(key, None)
 
     def __len__(self) -> int:
@@ -65,12 +66,13 @@ class Pieces(Generic[K, V]):
             yield from piece.items()
 
     def keys_in_pieces(self) -> Iterator[list[K]]:
-        """The keys of each piece, as they are when its turn comes; what is set meanwhile may be missing."""
+        """The keys of one dict after the other, copied when its turn comes. A key that is set meanwhile may be
+        missing."""
         for piece in self._pieces:
             yield list(piece)
 
     def taken(self) -> Iterator[tuple[K, V]]:
-        """Take everything out, one after the other; stopped before the end, the rest is still there."""
+        """Remove and return all items one after the other. If the caller stops before the end, the rest stays."""
         for piece in self._pieces:
             while piece:
                 yield piece.popitem()

@@ -1,4 +1,4 @@
-"""Of what nothing has been heard for longest."""
+"""Keys in the order in which something was last heard of them."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from state.pieces import Pieces
 
 SPAN_SECONDS = 1.0
-"""How exactly the moment is kept: what was heard of within one span counts as heard of at its end."""
+"""How exactly moments are kept: a key that was heard of within a span counts as heard of at the span's end."""
 
 _SPAN_KEYS = 4096
-"""Of one span; then the next begins, so that none is slow to change."""
+"""How many keys one span takes. Then the next begins, so that no span is slow to change."""
 
 
 class _Span:
@@ -25,7 +25,7 @@ class _Span:
 class Quiet:
     """Keys in the order in which something was last heard of them, by a clock that never runs back.
 
-    A key counts as heard of up to `SPAN_SECONDS` later than it was, never earlier.
+    The moment of a key may be up to `SPAN_SECONDS` later than the true one, never earlier.
     """
 
     def __init__(self, now: float) -> None:
@@ -48,7 +48,7 @@ class Quiet:
             last.keys[key] = None
 
     def join(self, key: str) -> None:
-        """The key is there, although nothing was heard of it; one that is there already keeps its place."""
+        """Add a key of which nothing was heard, at the latest place. A key that is there already keeps its place."""
         spans = self._span_of.of(key)
         if key not in spans:
             last = self._last
@@ -58,11 +58,11 @@ class Quiet:
             last.keys[key] = None
 
     def end_span(self) -> None:
-        """What is heard of from now on is later than all that came before."""
+        """Begin a new span: keys that are heard of from now on do not share a moment with earlier ones."""
         self._begin(self._last.heard)
 
     def leave(self, key: str) -> None:
-        """Of this key nothing more is expected."""
+        """Remove the key, if it is there."""
         span = self._span_of.pop(key)
         if span is not None:
             self._part(span, key)
@@ -73,14 +73,14 @@ class Quiet:
         return None if span is None else span.heard
 
     def since(self, moment: float) -> Iterator[str]:
-        """The keys of which nothing has been heard since that moment or longer, longest first."""
+        """The keys of which nothing has been heard after that moment, the longest quiet first."""
         for span in self._spans:
             if span.heard > moment:
                 return
             yield from span.keys
 
     def emptied(self) -> Iterator[None]:
-        """Free everything bit by bit: what is many is not freed at once."""
+        """Free everything bit by bit, as a million keys freed at once would block; yields after each step."""
         for key, span in self._span_of.taken():
             self._part(span, key)
             yield

@@ -1,10 +1,10 @@
 """Alerts and checkpoints as records of the state topic (design section 3).
 
-The key of an alert's record is its dedup key, the value is JSON (None: a tombstone, the alert is gone); the key of the
-checkpoint is `CHECKPOINT_KEY`, which no dedup key can be. Original records stand in base64, since they are any bytes.
+The key of an alert's record is its dedup key, the value is JSON (None: a tombstone, the alert is gone). The key of the
+checkpoint is `CHECKPOINT_KEY`, which no dedup key can be. Input records are kept in base64, as they can be any bytes.
 
-A record of a later release, or a damaged one, may be unreadable: it stays as it is, and what is known of its dedup key
-meanwhile is written beside it, under the key with `BESIDE` before it (`state.joined`).
+A record of a later release, or a damaged one, may be unreadable. It stays as it is, and a new alert of its dedup key is
+written beside it, under the same key with the prefix `BESIDE` (`state.joined`).
 """
 
 from base64 import b64decode, b64encode
@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from state.alert import SOURCES, Alert, Ending, Former, Owed, Source, Status, Told, source
+from state.alert import SOURCES, Alert, Ending, Former, Heard, Owed, Source, Status, Told, source
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.shared import shared
@@ -27,19 +27,21 @@ CHECKPOINT_KEY = b"\0checkpoint"
 
 BESIDE_PREFIX = "\0beside:"
 BESIDE = BESIDE_PREFIX.encode()
-"""Before a dedup key: the key of the alert that is written beside a record of that dedup key that cannot be read."""
+"""The prefix of a dedup key in the record key of an alert that is written beside an unreadable record of that key."""
 
 _VERSION = 1
 
 
 class CorruptState(Exception):
-    """A record of the state topic is not one of ours: names the key and what is wrong with it."""
+    """A record of the state topic cannot be read. The message names its key and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputPlace:
-    """How far an input topic was decided, with `state.anchors`, and how often it has changed hands between a pipeline
-    and its repartition stage; None: that was not counted."""
+    """How far a task has decided an input topic: the offset of the next record, and anchors (`state.anchors`).
+
+    ``hands`` is how often the topic has changed hands between a pipeline and its repartition stage (None: not counted).
+    """
 
     offset: int
     anchors: Anchors = ()
@@ -50,13 +52,13 @@ class InputPlace:
 class Position:
     """How far a task has decided its input: ``offset`` is that of the next record, in partition ``partition``.
 
-    ``feedback`` has the same of every partition of the feedback topic that something has been taken from. ``anchors``
-    are decided records by which the input is known again. ``proof`` is the group offset that was last proved, and
-    ``obeyed`` one that somebody else had set, and that this task has gone to, while the group may still have it.
-    ``group`` is the consumer group that the task belongs to. ``homes`` is what the task knows of where keys have their
-    homes, as JSON (`consumer.homes.moving`). ``hands`` is how often the input has changed hands, None if that was not
-    counted, and ``inputs`` are the places in input topics that the task has had before (`consumer.input.inputs`).
-    An earlier release writes none of these.
+    ``feedback`` has the next offset of each partition of the feedback topic that the task has taken records from.
+    ``anchors`` are decided records by which a task recognises its input log. ``proof`` is the group offset that was
+    last proved. ``obeyed`` is a group offset that somebody else had set and that this task has gone to, while the group
+    may still have it. ``group`` is the consumer group that the task belongs to. ``homes`` is what the task knows of
+    where keys have their homes, as JSON (`consumer.homes.moving`). ``hands`` is how often the input has changed hands
+    (None: not counted). ``inputs`` are the task's places in the input topics that it has had before
+    (`consumer.input.inputs`). The first release wrote none of these.
     """
 
     topic: str
@@ -73,12 +75,12 @@ class Position:
 
 
 def encode_key(dedup_key: str, *, beside: bool = False) -> bytes:
-    """The record key of an alert; ``beside``: of one whose own record cannot be read."""
+    """The record key of an alert. ``beside``: of an alert that is written beside an unreadable record of its key."""
     return BESIDE + dedup_key.encode() if beside else dedup_key.encode()
 
 
 def encode_alert(alert: Alert) -> bytes:
-    """The record value of an alert, everything it owes included."""
+    """The record value of an alert, with the trigger that it owes."""
     value: dict[str, Any] = {
         "v": _VERSION,
         "status": alert.status.value,
@@ -93,7 +95,8 @@ def encode_alert(alert: Alert) -> bytes:
     if alert.route is not None:
         value["route"] = alert.route
     if alert.told is not None:
-        value["told"] = (int(alert.told.severity), alert.told.at, alert.told.date, alert.told.offset)
+        told = alert.told
+        value["told"] = (int(told.severity), told.at, told.date, told.offset, told.occurrences)
     if alert.has:
         value["has"] = True
     if alert.unsettled:
@@ -108,7 +111,7 @@ def encode_alert(alert: Alert) -> bytes:
         value["overflow"] = int(alert.overflow)
     if alert.integration is not None:
         value["integration"] = alert.integration
-    if alert.former or alert.orphans:  # which of them are orphans is found out anew by each owner
+    if alert.former or alert.orphans:  # each owner finds out anew which of them are orphans
         value["former"] = [_former_to_json(one) for one in (*alert.former, *alert.orphans)]
     if alert.key is not None:
         value["key"] = _to_text(alert.key)
@@ -118,11 +121,13 @@ def encode_alert(alert: Alert) -> bytes:
         value["source"] = (found.guard, found.tenant, found.topic, found.partition)
     if alert.begun is not None:
         value["begun"] = alert.begun
+    if (heard := alert.heard) is not None:
+        value["heard"] = (heard.at, heard.incident, heard.sent_resolve)
     return orjson.dumps(value)
 
 
 def decode_alert(key: bytes, value: bytes) -> Alert:
-    """The alert of a state record. Raises `CorruptState`."""
+    """The alert of a state record. Raises `CorruptState` if it cannot be read."""
     try:
         json = orjson.loads(value)
         get = json.get
@@ -130,11 +135,12 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
         session, told, owed, route, overflow = get("session"), get("told"), get("owed"), get("route"), get("overflow")
         integration, former, origin, begun = get("integration"), get("former"), get("source"), get("begun")
+        heard = get("heard")
         occurrences, first_seen, last_seen, decided = (
             json["occurrences"], json["first_seen"], json["last_seen"], json["decided"]
         )  # fmt: skip
         has, unsettled, acknowledging = get("has", False), get("unsettled", False), get("acknowledging", False)
-        # One expression, as this is asked a million times in a restore.
+        # One expression for speed: a restore evaluates this up to a million times.
         if (
             occurrences.__class__ is not int
             or first_seen.__class__ not in _NUMBERS
@@ -163,13 +169,14 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             acknowledging,
             _whole(get("failed", 0)),
             None if overflow is None else _SEVERITY[overflow],
-            None if integration is None else shared(_text(integration)),  # of a million alerts it is the same
+            None if integration is None else shared(_text(integration)),  # a million alerts may have the same
             () if former is None else tuple(map(_former_from_json, former)),
             (),
             _from_text(get("key")),
-            _ENDINGS.get(get("ended_by")),  # one that only a later release knows is not known
-            None if origin is None else _known_source(*origin[:4]),  # a later release may say more
-            decided if begun == decided else begun,  # of an alert that has occurred once: one number for both
+            _ENDINGS.get(get("ended_by")),  # None for one that only a later release knows
+            None if origin is None else _known_source(*origin[:4]),  # a later release may write more
+            decided if begun == decided else begun,  # equal after one occurrence: one object for both
+            None if heard is None else _heard_from_json(heard),
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
@@ -178,8 +185,8 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
 def encode_position(position: Position, counts: Mapping[str, Counts] | None = None) -> bytes:
     """The value of the checkpoint's record.
 
-    ``counts`` are those of alerts whose own records are older, by dedup key. (A release that does not know them reads
-    the counts that the records have.)
+    ``counts`` are the counts of alerts whose own records are older, by dedup key. (A release that does not know this
+    field takes the counts of the older records.)
     """
     value: dict[str, Any] = {
         "v": _VERSION,
@@ -209,7 +216,7 @@ def encode_position(position: Position, counts: Mapping[str, Counts] | None = No
 
 
 def decode_position(value: bytes) -> Position:
-    """The position of a checkpoint. Raises `CorruptState`."""
+    """The position of a checkpoint. Raises `CorruptState` if it cannot be read."""
     try:
         json = orjson.loads(value)
         if json["v"] != _VERSION:
@@ -233,7 +240,10 @@ def decode_position(value: bytes) -> Position:
 
 
 def decode_counts(value: bytes) -> dict[str, Counts]:
-    """The counts that a checkpoint holds of alerts whose own records are older, by dedup key. Raises `CorruptState`."""
+    """The counts that a checkpoint holds of alerts whose own records are older, by dedup key.
+
+    Raises `CorruptState` if they cannot be read.
+    """
     try:
         return {key: _counts_from_json(found) for key, found in orjson.loads(value).get("counts", {}).items()}
     except _MALFORMED as error:
@@ -267,14 +277,14 @@ def _anchors_from_json(json: dict[str, Any]) -> Anchors:
 
 
 def _anchor_from_json(json: list[Any]) -> Anchor:
-    offset, timestamp, digest = json[:3]  # a later release may say more
+    offset, timestamp, digest = json[:3]  # a later release may write more
     if len(digest) != 2 * DIGEST_BYTES:
         raise ValueError(f"{digest!r} is no digest of {DIGEST_BYTES} bytes")
     return Anchor(_whole(offset), _whole(timestamp), bytes.fromhex(digest))
 
 
 def _counts_from_json(json: list[Any]) -> Counts:
-    found = Counts(*json[: len(_COUNTS)])  # a later release may say more
+    found = Counts(*json[: len(_COUNTS)])  # a later release may write more
     for number in (found.occurrences, found.owed_first_offset, found.owed_last_offset, found.owed_occurrences):
         _whole(number)
     for time in (found.first_seen, found.last_seen, found.decided, _whole(found.owed_attempts)):
@@ -292,16 +302,23 @@ def _former_to_json(former: Former) -> list[Any]:
 
 
 def _former_from_json(json: list[Any]) -> Former:
-    integration, route, *more = json  # a later release may say more
+    integration, route, *more = json  # a later release may write more
     return Former(None if integration is None else _text(integration), _text(route), bool(more and more[0] is True))
 
 
 def _told_from_json(json: list[Any]) -> Told:
-    offset = json[3] if len(json) > 3 else None  # an earlier release has said less
-    return Told(_SEVERITY[json[0]], _number(json[1]), _number_or_none(json[2]), _whole_or_none(offset))
+    offset = json[3] if len(json) > 3 else None  # an earlier release wrote less
+    occurrences = json[4] if len(json) > 4 else None
+    at, date = _number(json[1]), _number_or_none(json[2])
+    return Told(_SEVERITY[json[0]], at, date, _whole_or_none(offset), _whole_or_none(occurrences))
 
 
-@lru_cache(maxsize=SOURCES)  # as all alerts but a few have one of few
+def _heard_from_json(json: list[Any]) -> Heard:
+    at, incident, sent_resolve = json[:3]  # a later release may say more
+    return Heard(_number_or_none(at), _text_or_none(incident), _flag(sent_resolve))
+
+
+@lru_cache(maxsize=SOURCES)  # nearly all alerts have one of a few sources
 def _known_source(guard: Any, tenant: Any, topic: Any, partition: Any) -> Source:
     return source(_text_or_none(guard), _text_or_none(tenant), _text(topic), _whole(partition))
 
@@ -336,7 +353,7 @@ def _owed_to_json(owed: Owed) -> dict[str, Any]:
 def _owed_from_json(json: dict[str, Any]) -> Owed:
     record = json["record"]
     first_offset = _whole(json["first_offset"])
-    holds = json.get("holds", first_offset)  # before there were replays, the first one held
+    holds = json.get("holds", first_offset)  # releases without replays wrote none: the first offset was held
     return Owed(
         Record(
             _text(record["topic"]),
@@ -364,7 +381,7 @@ def _owed_from_json(json: dict[str, Any]) -> Owed:
     )
 
 
-# What a record says is of the type it has to be: else the record is unreadable now, not the alert at its next event.
+# Each value's type is checked here: a wrong one makes the record unreadable now, instead of failing at the next event.
 
 
 def _whole(value: Any) -> int:
@@ -398,7 +415,7 @@ def _text_or_none(value: Any) -> str | None:
 
 
 def _shared(value: Any) -> str | None:
-    return None if value is None else shared(_text(value))  # of very many alerts it is the same
+    return None if value is None else shared(_text(value))  # very many alerts have the same
 
 
 def _mapping_or_none(value: Any) -> Mapping[str, Any] | None:
@@ -421,7 +438,7 @@ def _from_text(text: str | None) -> bytes | None:
     return None if text is None else b64decode(text, validate=True)
 
 
-_NUMBERS = (float, int)  # not bool, which is a class of its own
+_NUMBERS = (float, int)  # compared by class, so bool is none of them
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 _OWED_FACTS = ("guard", "tenant", "last_status", "last_error")
 _COUNTS = tuple(each.name for each in fields(Counts))

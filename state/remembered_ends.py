@@ -1,7 +1,8 @@
-"""Ends of threats that found nothing here yet (design section 17, rule 7).
+"""Ends of threats that came before the task had an alert they end (design section 17, rule 7).
 
-The end of a problem can come before the problem itself: while the key's home moves, by another partition. For a while a
-task remembers when it was, and what is handed over, forwarded or opened later, and occurred before it, is over.
+While a key's home moves, the end of a problem can reach the new home before the problem itself, which comes by another
+partition. So a task remembers ends for a while. An alert that is handed over, forwarded or opened later, and whose last
+occurrence is not after the end, is over.
 Pure: times are event times, in seconds since the epoch; the caller says when ends are forgotten.
 """
 
@@ -12,17 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST = 10_000
-"""Ends that are remembered; what is more is forgotten, the one first that was told of first."""
+"""How many ends are remembered. Beyond that, the one that was remembered longest ago is forgotten first."""
 
 
 def session(session_id: str) -> str:
-    """A session as a subject: no dedup key begins like this."""
+    """The subject that stands for a session. It begins with NUL, as no dedup key does."""
     return f"\0{session_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A subject was said to be over ``at`` an event time. ``key`` is the record key by which it has its home."""
+    """The end of a subject's threat, ``at`` an event time. ``key`` is the record key that decides the subject's home,
+    None if that is not known."""
 
     subject: str
     at: float
@@ -30,7 +32,7 @@ class End:
 
 
 class RememberedEnds:
-    """The latest end of each subject: a dedup key, or a `session`, of which there can be several alerts."""
+    """The latest end of each subject: of a dedup key, or of a `session`, which can have several alerts."""
 
     def __init__(self, at_most: int = MOST) -> None:
         self._ends: OrderedDict[str, End] = OrderedDict()
@@ -40,41 +42,44 @@ class RememberedEnds:
         return len(self._ends)
 
     def remember(self, end: End) -> None:
-        """It was told of this end. One that is told of late moves none back."""
+        """Remember this end, unless a later end of its subject is remembered already."""
         known = self._ends.pop(end.subject, end)
         self._ends[end.subject] = end if end.at >= known.at else known
         while len(self._ends) > self._at_most:
             self._ends.popitem(last=False)
 
     def all(self) -> list[End]:
-        """All that are remembered."""
+        """All remembered ends."""
         return list(self._ends.values())
 
     def forget(self, subject: str) -> None:
-        """It is remembered elsewhere from now on."""
+        """Forget the end of this subject: another task remembers it from now on."""
         self._ends.pop(subject, None)
 
     def latest(self, *subjects: str | None) -> float | None:
-        """When the latest of their ends was; None if none is remembered."""
+        """The event time of the latest end of these subjects; None if none is remembered."""
         ends = self._ends
         return max((ends[each].at for each in subjects if each is not None and each in ends), default=None)
 
     def forget_before(self, time: float) -> Iterator[None]:
-        """Forget those that were before it; yields after each that is looked at."""
+        """Forget the ends before this event time; yields after each end."""
         for end in list(self._ends.values()):
             if end.at < time and self._ends.get(end.subject) is end:
                 del self._ends[end.subject]
             yield
 
     def to_json(self) -> Mapping[str, Any]:
-        """What a checkpoint holds of it."""
+        """The ends as a checkpoint holds them."""
         return {
             end.subject: (end.at, None if end.key is None else b64encode(end.key).decode())
             for end in self._ends.values()
         }
 
     def restore(self, ends: Mapping[str, Any]) -> None:
-        """Take what a checkpoint held. Raises ValueError, TypeError or IndexError if it is none of that."""
+        """Remember the ends that a checkpoint held.
+
+        Raises ValueError, TypeError or IndexError if they are malformed.
+        """
         for subject, found in ends.items():
-            ended_at, key = found[:2]  # a later release may say more
+            ended_at, key = found[:2]  # a later release may write more
             self.remember(End(subject, float(ended_at), None if key is None else b64decode(key, validate=True)))

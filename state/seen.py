@@ -1,7 +1,7 @@
-"""What somebody has seen of an alert, and what is news since then (design section 8).
+"""What an operator has seen of an alert, and what is news since then (design section 8).
 
-Who commands something about an alert means what was shown. By the time that the command is taken, the alert may be
-another: it was over, and has come back; or it is worse. Pure, and no clock is asked: times are compared with times that
+An operator's command is about the alert as it was shown. When the task takes the command, the alert may be another: it
+was over and has come back, or its severity has risen. Pure and without a clock: times are compared only with times that
 the alert itself has had.
 """
 
@@ -15,17 +15,18 @@ from state.violation import Severity
 
 
 class News(Enum):
-    """What has become of an alert since somebody has seen it."""
+    """What has happened to an alert since an operator has seen it."""
 
     CAME_BACK = "it has come back since"
-    """What was seen is over: this is another life of its key."""
+    """The alert that was seen is over: this one is another life of its key."""
     GOT_WORSE = "it has got worse since"
-    """It is of a higher severity."""
+    """The alert is of a higher severity than any that was seen."""
     OCCURRED = "it has occurred again since"
+    """The alert has had an occurrence later than the command and than what was seen; only a resolve minds that."""
 
 
 class Seen(Struct, frozen=True, gc=False):
-    """An alert as it was seen: what tells its life from others, and how bad it was. See `Alert`."""
+    """An alert as it was seen: the facts that tell this life of its key from others, and its severity. See `Alert`."""
 
     begun: float | None
     first_seen: float
@@ -35,14 +36,14 @@ class Seen(Struct, frozen=True, gc=False):
 
 
 def seen_of(alert: Alert) -> Seen:
-    """What is seen of an alert."""
+    """The alert as an operator sees it now."""
     return Seen(alert.begun, alert.first_seen, alert.last_seen, alert.occurrences, alert.highest)
 
 
 def news(alert: Alert, seen: Collection[Seen]) -> News | None:
-    """What an operator cannot have meant who has ``seen`` these alerts of its key, of which there can be several.
+    """The news about the alert for an operator who has ``seen`` these alerts of its key; None if there is none.
 
-    That it has occurred more often is none of that.
+    There can be an alert of the key in each of several partitions. That the alert has occurred more often is no news.
     """
     known = _of_its_life(alert, seen)
     if not known:
@@ -51,7 +52,7 @@ def news(alert: Alert, seen: Collection[Seen]) -> News | None:
 
 
 def last_seen(alert: Alert, seen: Collection[Seen]) -> float | None:
-    """The event time of the last occurrence of the alert that was seen; None if it was not."""
+    """The event time of the alert's last occurrence that was seen; None if this life of its key was not seen."""
     return max((one.last_seen for one in _of_its_life(alert, seen)), default=None)
 
 
@@ -62,6 +63,6 @@ def _of_its_life(alert: Alert, seen: Collection[Seen]) -> list[Seen]:
 def _is_of_its_life(alert: Alert, seen: Seen) -> bool:
     if alert.begun is not None:
         return alert.begun == seen.begun
-    # The state of a release that does not say when a life has begun: within one, counts only grow, and the first
-    # occurrence only moves back.
+    # The state of a release that did not keep when a life began. Within one life the number of occurrences only grows,
+    # and the time of the first occurrence only moves back.
     return alert.first_seen <= seen.first_seen and alert.occurrences >= seen.occurrences

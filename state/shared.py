@@ -1,13 +1,14 @@
-"""Texts that very many alerts have in common, each of which is one value then."""
+"""Texts that very many alerts have in common: each is kept as one object."""
 
 from functools import lru_cache
 from typing import Final
 
 TEXTS: Final = 8192
-"""How many are remembered: events are hostile, and what `sys.intern` is given some releases of Python never free."""
+"""How many texts are cached. Events are hostile, so this is bounded; some releases of Python never free what
+`sys.intern` was given."""
 
 
 @lru_cache(maxsize=TEXTS)
 def shared(text: str) -> str:
-    """The same text: of all alerts that have it, as far as it is remembered, one and the same value."""
+    """An equal text: while it is cached, the same object for all alerts that have it."""
     return text

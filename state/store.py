@@ -1,7 +1,7 @@
 """The alerts of one task: what is known, what has changed since the last checkpoint, and what is owed.
 
-Whatever is asked often is answered from an index that each change keeps up to date, so that no question goes through
-all alerts, of which there can be a million; and no index stands still now and then, to grow or to be tidied up.
+There can be a million alerts. Questions that are asked often are answered from an index, which each change updates: no
+question goes through all alerts. No index blocks now and then to grow or to be tidied up.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,15 +15,15 @@ from state.quiet import Quiet
 from state.written import Written
 
 Changed = Pieces[str, Alert | None]
-"""Alerts by key; None: gone."""
+"""Changed alerts by dedup key; None: gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What a checkpoint is to write of a store, as it was at one moment.
+    """What a checkpoint writes of a store, as the store was at one moment.
 
-    ``changes`` are the alerts to be written, by key (None: gone). ``counts`` say how others differ from what was
-    written of them: alerts that owe a large record, of which only the counts have changed.
+    ``changes`` are the alerts to write, with their dedup keys (None: gone). ``counts`` are the counts of other alerts,
+    which owe a large record and of which only the counts differ from their last state record.
     """
 
     changes: Sequence[tuple[str, Alert | None]]
@@ -33,23 +33,23 @@ class Cut:
 class Store:
     """The alerts of one partition of one pipeline, by dedup key.
 
-    Of those that are not over it knows the order in which something was last heard of them. That is a time by the
-    caller's monotonic clock, which a new owner begins anew: no wall clock is trusted to say how long a problem has been
-    quiet (design section 14). Alerts are values: the store replaces them and never changes one.
+    For alerts that are not over, the store knows when something was last heard of them, by the caller's monotonic
+    clock. A new owner begins that anew: no wall clock is trusted to say how long a problem has been quiet (design
+    section 14). Alerts are values: the store replaces them and never changes one.
     """
 
     def __init__(self) -> None:
         self._alerts: Pieces[str, Alert] = Pieces()
         self._count = 0
-        self._quiet = Quiet(0.0)  # of all that are not resolving: those are neither quiet nor forgotten
+        self._quiet = Quiet(0.0)  # without resolving alerts: these neither become quiet nor are forgotten
         self._restored_at = 0.0
-        self._heard: Pieces[str, None] = Pieces()  # keys of which something has been heard since then
+        self._heard: Pieces[str, None] = Pieces()  # keys that had an occurrence since the restore
         self._sessions: Pieces[str, str | dict[str, None]] = Pieces()
         self._counts = dict.fromkeys(Status, 0)
-        self._dirty: Changed = Pieces()  # as they are now; None: gone
-        self._committing: Changed = Pieces()
-        # Keys of which there was another life, or another integration, at the last cut; and the same of the cut before,
-        # while the last one is being committed.
+        self._dirty: Changed = Pieces()  # alerts changed since the last cut, as they are now; None: gone
+        self._committing: Changed = Pieces()  # the last cut, until it is committed
+        # ``_turned``: keys whose alert has ended, or got another integration, since the last cut. ``_turning``: the
+        # same of the last cut, until it is committed.
         self._turned: Pieces[str, None] = Pieces()
         self._turning: Pieces[str, None] = Pieces()
         self._orphaned = 0
@@ -67,28 +67,30 @@ class Store:
         return iter(self._alerts)
 
     def keys_in_pieces(self) -> Iterator[str]:
-        """The same, while alerts change: what comes meanwhile may be missing, and what has gone may be there."""
+        """The dedup keys of all alerts; alerts may change meanwhile. An alert that is added meanwhile may be missing,
+        and one that is gone may be returned."""
         for keys in self._alerts.keys_in_pieces():
             yield from keys
 
     def get(self, dedup_key: str) -> Alert | None:
-        """The alert with this dedup key."""
+        """The alert with this dedup key; None if there is none."""
         return self._alerts.get(dedup_key)
 
     def put(self, alert: Alert) -> None:
-        """Take the alert as it is now, in the place of what it was. The next checkpoint will hold it."""
+        """Put the alert in the place of the one with its dedup key, if any. The next checkpoint will hold it."""
         if self._replace(alert) and alert.status is not Status.RESOLVING:
             self._quiet.join(alert.dedup_key)
 
     def hear(self, alert: Alert, now: float) -> None:
-        """An occurrence of the alert was decided ``now``, by the monotonic clock: take the alert as it is after it."""
+        """Put the alert as it is after an occurrence that was decided ``now``, by the monotonic clock."""
         self._replace(alert)
         self._heard[alert.dedup_key] = None
         if alert.status is not Status.RESOLVING:
             self._quiet.hear(alert.dedup_key, now)
 
     def drop(self, dedup_key: str) -> None:
-        """The alert is gone. The next checkpoint will hold its tombstone."""
+        """Remove the alert: it is gone. The next checkpoint will hold its tombstone. Raises KeyError if there is
+        none."""
         alert = self._alerts.of(dedup_key).pop(dedup_key)
         self._index(dedup_key, alert, None)
         self._quiet.leave(dedup_key)
@@ -97,18 +99,18 @@ class Store:
         self._turned[dedup_key] = None
 
     def write_first(self, dedup_key: str) -> None:
-        """A next owner might find the alert with another integration than it has: the state has to say which, and
-        until then counts as one that holds another. The next checkpoint will hold it."""
+        """Have the next checkpoint hold the alert. Until that is committed, `state_holds_another` is true of its key,
+        since a next owner might give the alert another integration than it has now."""
         self._dirty[dedup_key] = self._alerts[dedup_key]
         self._turned[dedup_key] = None
 
     def restore(
         self, alerts: Iterable[Alert | None], now: float, counts: Mapping[str, Counts] | None = None
     ) -> Iterator[None]:
-        """Fill an empty store with what a checkpoint held; yields after each alert (None: a record that is none).
+        """Fill an empty store with the alerts of a state partition (None: an unreadable record); yields after each.
 
-        Of all of them nothing has been heard since ``now``, by the monotonic clock. ``counts`` are those that the
-        checkpoint held, and that the alerts have already.
+        They count as last heard of ``now``, by the monotonic clock. ``counts`` are those that the checkpoint held; the
+        alerts have them already.
         """
         self._restored_at, self._quiet = now, Quiet(now)
         counts = counts or {}
@@ -128,9 +130,9 @@ class Store:
         self._quiet.end_span()
 
     def emptied(self) -> Iterator[None]:
-        """Free all alerts bit by bit, of a store that nobody needs any more; yields after each step.
+        """Free all alerts bit by bit, once nobody needs the store any more; yields after each step.
 
-        What is dropped at once is freed at once, and a million alerts take half a second.
+        To free a million alerts at once would block for half a second.
         """
         yield from self._quiet.emptied()
         for pieces in (self._heard, self._sessions, self._alerts, self._dirty, self._committing):
@@ -138,33 +140,34 @@ class Store:
                 yield
 
     def heard(self, dedup_key: str) -> float:
-        """When something was last heard of the alert by this task, by the monotonic clock, or up to a second later."""
+        """When this task last heard of the alert, by the monotonic clock; up to a second later than the true moment."""
         heard = self._quiet.heard(dedup_key)
         return self._restored_at if heard is None else heard
 
     def is_unheard(self, dedup_key: str) -> bool:
-        """Whether the alert was restored, and nothing has been heard of it since."""
+        """Whether the alert has had no occurrence since it was restored."""
         return dedup_key not in self._heard
 
     def longest_quiet(self, heard_before: float) -> Iterator[Alert]:
-        """The alerts of which nothing has been heard since that moment or longer, by the monotonic clock.
+        """The alerts of which nothing has been heard after that moment, by the monotonic clock; the longest quiet
+        first, without resolving ones.
 
-        Longest first, and none that is resolving.
-        Between two of them the store must not change: take as many as are wanted, then change them.
+        The store must not change while this iterator is in use: take as many as are wanted, then change them.
         """
         return (self._alerts[key] for key in self._quiet.since(heard_before))
 
     def keys_of_session(self, session_id: str) -> list[str]:
-        """The dedup keys of the alerts of this session, that which came first before the others."""
+        """The dedup keys of the alerts of this session, in the order in which they came."""
         keys = self._sessions.get(session_id) or ()
         return [keys] if isinstance(keys, str) else list(keys)
 
-    # what is owed
+    # owed triggers
 
     def owing(self) -> Iterator[str]:
         """The dedup keys of all alerts that owe a trigger, longest owed first.
 
-        Alerts may change meanwhile: what comes before the one that was given last may be missing.
+        Alerts may change meanwhile: a trigger that comes to be owed meanwhile may be missing if its place is before the
+        last returned one.
         """
         for keys in self._owing.keys_in_pieces():
             yield from keys
@@ -176,22 +179,22 @@ class Store:
 
     @property
     def owed_bytes(self) -> int:
-        """Bytes of the records that are kept because they are owed."""
+        """Bytes of the records that are kept because their triggers are owed."""
         return self._owed_bytes
 
     def oldest_owed_offset(self) -> int | None:
-        """The offset of the oldest event of the input that is counted into something owed; replays hold nothing."""
+        """The smallest input offset that an owed trigger holds back; None if none holds one. Replays hold nothing."""
         return self._holding.smallest()
 
     def oldest_owed_since(self) -> float | None:
-        """Since when the oldest owed trigger has been owed (seconds since the epoch)."""
+        """Since when the oldest owed trigger has been owed (seconds since the epoch); None if none is owed."""
         return self._owing.smallest()
 
     # checkpoints
 
     @property
     def has_changes(self) -> bool:
-        """Whether something has changed since the last cut."""
+        """Whether an alert has changed since the last cut."""
         return len(self._dirty) > 0
 
     @property
@@ -200,9 +203,10 @@ class Store:
         return len(self._dirty)
 
     def cut(self) -> Changed:
-        """Take what has changed, by key, as it is now (None: gone); that takes no longer for many than for one.
+        """Take the alerts that have changed since the last cut, as they are now (None: gone). This takes the same time
+        however many they are.
 
-        One cut at a time: `committed` or a new store ends it.
+        There is one cut at a time: before the next one `committed` must have been called.
         """
         assert not len(self._committing)
         self._committing, self._dirty = self._dirty, Pieces()
@@ -210,40 +214,40 @@ class Store:
         return self._committing
 
     def divide(self, changed: Changed) -> Iterator[tuple[str, Alert | None] | None]:
-        """What is to be written of a cut, to be gone through once, at any time before the next one.
+        """The alerts of a cut that are to be written; to be gone through once, at any time before the next cut.
 
-        None stands for an alert of which nothing is to be written, as the `written_counts` will say all that is new.
+        None stands for an alert that is not written, as `written_counts` will hold all that has changed of it.
         """
         return self._written.divide(changed.items())
 
     @property
     def written_counts(self) -> Mapping[str, Counts]:
-        """How alerts differ from what is written of them, once a cut is divided."""
+        """The counts of alerts that differ from their state records only by these; valid once the cut is divided."""
         return self._written.counts
 
     def committed(self) -> Iterable[str]:
-        """The cut is in the state topic. Gives the keys of which `state_holds_another` need not be true any more."""
+        """The cut is committed. Returns the dedup keys for which `state_holds_another` may have become false."""
         self._committing = Pieces()
         turning, self._turning = self._turning, Pieces()
         return turning
 
     def state_holds_another(self, dedup_key: str) -> bool:
-        """Whether the last committed checkpoint may hold another life of this key, or this one at another integration.
+        """Whether the last committed checkpoint may hold another life of this key, or this life at another integration.
 
-        If the task died now, its next owner would go on with that: what it told would be told elsewhere.
+        If the task died now, the next owner would go on with that, and tell the same problem at another integration.
         """
         return dedup_key in self._turned or dedup_key in self._turning
 
     def write_again(self, dedup_key: str) -> None:
-        """The next checkpoint is to hold the alert in full, for the state topic does not (any more).
+        """Have the next checkpoint hold the alert in full, because the state topic does not hold it (any more).
 
-        Of a key without an alert it will hold the tombstone.
+        For a key without an alert the checkpoint will hold a tombstone.
         """
         self._written.forget(dedup_key)
         self._dirty[dedup_key] = self._alerts.get(dedup_key)
 
     def write_all_again(self) -> Iterator[None]:
-        """The same of all alerts that there are now, one at each step; others may change meanwhile."""
+        """Do `write_again` for all alerts, one at each step. Alerts may change meanwhile."""
         for keys in self._alerts.keys_in_pieces():
             for key in keys:
                 if key in self._alerts:
@@ -264,7 +268,7 @@ class Store:
         return dict(self._counts)
 
     def _replace(self, alert: Alert) -> bool:
-        """Take the alert; whether it has another status than before, or is new."""
+        """Put the alert. Returns whether it is new or has another status than before."""
         key = alert.dedup_key
         alerts = self._alerts.of(key)
         before = alerts.get(key)
@@ -317,7 +321,8 @@ class Store:
             self._part(alert.session_id, key)
 
     def _join(self, session: str, key: str) -> None:
-        """Most sessions have one alert, and need no collection; one that has many must not be slow to change."""
+        """Add the alert's key to its session. Most sessions have one alert, so that one is kept without a collection; a
+        session with many alerts must not be slow to change."""
         sessions = self._sessions.of(session)
         keys = sessions.get(session)
         if keys is None:

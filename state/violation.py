@@ -1,6 +1,6 @@
-"""What an alertable event says, in plain types.
+"""The facts of an alertable event, in plain types.
 
-The event is validated once, where it is decoded; from there on it is one of these values.
+The event is validated once, where it is decoded. From there on its facts are these values.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,13 +28,13 @@ SEVERITY_BY_LABEL: Mapping[str, Severity] = {severity.label: severity for severi
 
 
 HEADER_OVERHEAD = 24
-"""What a header counts besides its name and value: many empty ones are not free in a state record either."""
+"""Bytes that a header counts besides its name and value: many empty headers take space in a state record, too."""
 
 
 def size_of(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> int:
-    """Bytes of key, value and headers together: what ``delivery.max_event_bytes`` bounds.
+    """Bytes of key, value and headers together, which ``delivery.max_event_bytes`` bounds.
 
-    Encoded into a state record (base64), they take at most a third more.
+    In a state record (base64) they take at most a third more.
     """
     size = (len(key) if key else 0) + (len(value) if value else 0)
     for name, header in headers:
@@ -43,7 +43,7 @@ def size_of(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str,
 
 
 class Record(Struct, frozen=True, gc=False):
-    """An input record, byte for byte: what is kept while it is owed, and what a dead letter repeats.
+    """An input record, byte for byte. It is kept while its trigger is owed, and a dead letter repeats it.
 
     ``timestamp`` is Kafka's, in milliseconds since the epoch.
     """
@@ -63,7 +63,7 @@ class Record(Struct, frozen=True, gc=False):
 
 
 class Violation(Struct, frozen=True, gc=False):
-    """The facts of one event that a notification is made of; what the event lacks is None.
+    """The facts of one event that notifications are made of. A fact that the event lacks is None.
 
     ``timestamp`` is the event's own text (RFC 3339), as the engine wrote it.
     """

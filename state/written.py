@@ -1,4 +1,4 @@
-"""Which alerts stand in the state topic as they are, and which as they were, with counts beside them."""
+"""Which alerts the next checkpoint writes in full, and of which it writes the counts only (design section 6.4)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -8,56 +8,57 @@ from state.alert import Alert
 from state.counts import Counts, counts_of, with_counts
 
 LARGE_BYTES = 4096
-"""Of an owed record: from here on the alert is not written again where only its counts have changed."""
+"""The size of an owed record from which on its alert is not written again if only its counts have changed."""
 
 MAX_COUNTS = 256
 MAX_COUNTS_BYTES = 64 * 1024
-"""Of all counts together, which stand in each checkpoint's own record. What is more is written with its record."""
+"""The bounds of all counts together, which stand in the checkpoint's own record. Beyond them alerts are written in full
+again."""
 
 _COUNTS_BYTES = 230
-"""At most, of the numbers of one alert. Its key, escaped, takes up to twice its bytes."""
+"""The bytes that the numbers of one alert take at most. Its key, escaped, takes at most twice its bytes."""
 
 
 class Written:
     """What the state topic holds of the alerts that owe a large record.
 
-    Counts are cumulative: they say how an alert differs from its last record, until that is written again or the alert
-    is gone. So each checkpoint has those of all alerts, also of those that have not changed since the one before.
+    Counts are cumulative: they say how an alert differs from its last state record, until that is written again or the
+    alert is gone. So each checkpoint has all counts, also of alerts that have not changed since the checkpoint before.
     """
 
     def __init__(self) -> None:
         self._records: dict[str, Alert] = {}
-        self._counts: dict[str, Counts] = {}  # what has had counts for longest comes first
+        self._counts: dict[str, Counts] = {}  # the alert that has had counts for longest first
         self._bytes = 0
 
     @property
     def counts(self) -> Mapping[str, Counts]:
-        """By dedup key, what the next checkpoint has to say of alerts whose records it does not hold."""
+        """The counts that the next checkpoint has to hold, by dedup key: of alerts that it does not write in full."""
         return self._counts
 
     def restored(self, alert: Alert, counts: Counts | None) -> None:
-        """The alert was read back; ``counts`` are those that the checkpoint held of it."""
+        """The alert was restored; ``counts`` are those that the checkpoint held of it, which it has already."""
         if _is_large(alert):
             self._records[alert.dedup_key] = alert
             if counts is not None:
                 self._put(alert.dedup_key, counts)
 
     def forget(self, dedup_key: str) -> None:
-        """Nothing of this alert is written (any more)."""
+        """The state topic does not hold this alert (any more)."""
         self._drop(dedup_key)
         self._records.pop(dedup_key, None)
 
     def divide(self, changed: Iterable[tuple[str, Alert | None]]) -> Iterator[tuple[str, Alert | None] | None]:
-        """What the next checkpoint is to write of the alerts that have changed; None where counts say it all.
+        """The alerts that the next checkpoint is to write, with their keys; None for one of which its counts say all.
 
-        ``changed`` are the alerts by key, as they were at its cut (None: gone). `counts` are those of the cut once all
-        of this has been gone through, and not before. What is written is taken as written: behind a checkpoint that
-        failed there is none.
+        ``changed`` are the alerts by key, as they were at the cut (None: gone). `counts` belong to the cut once this
+        iterator is exhausted, not before. An alert that is returned here counts as written at once: a checkpoint that
+        fails is written again, and no other one is written before.
         """
         for key, alert in changed:
             before = self._records.get(key)
             if before is None and (alert is None or alert.owed is None):
-                yield key, alert  # as most are: nothing is kept of it
+                yield key, alert  # most alerts: nothing is kept of them here
                 continue
             counts = counts_of(alert) if before is not None and alert is not None and alert.owed is not None else None
             if counts is not None and before is not None and with_counts(before, counts) == alert:
@@ -67,7 +68,7 @@ class Written:
                 yield self._write(key, alert)
         while len(self._counts) > MAX_COUNTS or self._bytes > MAX_COUNTS_BYTES:
             oldest, counts = next(iter(self._counts.items()))
-            # That is the alert at the cut, also if it has not changed since the one before.
+            # Record and counts together are the alert as it was at the cut, also if it has not changed since the last.
             yield self._write(oldest, with_counts(self._records[oldest], counts))
 
     def _write(self, key: str, alert: Alert | None) -> tuple[str, Alert | None]:

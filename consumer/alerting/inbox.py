@@ -7,17 +7,21 @@ long.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Suppressed, Triggered
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
-from consumer.feedback.records import Command, Feedback, Kind, Replay, unmeant
-from consumer.pipeline import Decision, Elsewhere, Pipeline
+from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay, unmeant
+from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
 from state.alert import Alert, Ending, acknowledge, over
+from state.provider_feedback import Applied, Ignored, TellAgain, happened, told_again
 from state.store import Store
+from state.violation import Record
 
 CAPACITY = 500
 """Records that wait before the reader is to hand no more."""
@@ -29,14 +33,68 @@ _AT_A_TIME = 25
 """Records that are taken before others have their turn."""
 
 
-class TaskInbox:
-    """The feedback of one task. ``moves`` are the records about homes that it has been handed; ``elsewhere`` is what it
-    knows of other tasks, None while homes have never moved. ``commanded`` is told of each command that is about the
-    alert as it is here, or whose alert is not here (yet), ``arrived`` that there are moves.
+class Deeds(Protocol):
+    """What a task does about feedback, and what it is asked before."""
 
-    ``waits`` says of a dedup key that its request is on the wire, ``has_room`` of a replay that its route takes more to
-    owe; ``changed`` is told of an alert that feedback has changed, ``ended`` of one that it has ended, ``decided`` of a
-    replay that was decided like an event. ``soon`` is given what is to be called when others have had their turn.
+    @property
+    def is_running(self) -> bool:
+        """Whether the task decides: one that closes takes nothing more."""
+        ...
+
+    @property
+    def elsewhere(self) -> Elsewhere | None:
+        """What it knows of other tasks; None while homes have never moved."""
+        ...
+
+    def is_busy(self, dedup_key: str) -> bool:
+        """Whether a request about the alert is on the wire."""
+        ...
+
+    def has_room_for(self, replay: Replay) -> bool:
+        """Whether the replay's route takes more to owe."""
+        ...
+
+    def commanded(self, command: Command) -> None:
+        """A command is about the alert as it is here, or its alert is not here (yet)."""
+        ...
+
+    def changed_by_feedback(self, alert: Alert) -> None:
+        """Feedback has changed the alert, which is in the store."""
+        ...
+
+    def ended_by_feedback(self, dedup_key: str) -> None:
+        """Feedback has ended the alert, which is to leave the store."""
+        ...
+
+    def replayed(self, decision: Replayed) -> None:
+        """A dead letter was decided again, like an event."""
+        ...
+
+    def urge(self) -> None:
+        """A checkpoint is to be written soon: there are records about homes."""
+        ...
+
+    def knows_all(self) -> bool:
+        """Whether no alert can come any more of which somebody may have heard at the provider."""
+        ...
+
+    def told_event(self, alert: Alert) -> Record | None:
+        """The record of the event that the alert's provider was told last; None until it is read."""
+        ...
+
+    def owes_again(self, alert: Alert) -> None:
+        """The provider has ended the alert's incident, and the alert, which is in the store, owes its trigger again."""
+        ...
+
+    def closed_at_provider(self, dedup_key: str) -> None:
+        """The provider has ended the alert, which is to leave the store."""
+        ...
+
+
+class TaskInbox:
+    """The feedback of one task. ``moves`` are the records about homes that it has been handed.
+
+    ``soon`` is given what is to be called when others have had their turn.
     """
 
     def __init__(
@@ -45,36 +103,20 @@ class TaskInbox:
         pipeline: Pipeline,
         partition: int,
         store: Store,
+        deeds: Deeds,
         clock: Clock,
         metrics: PipelineMetrics,
         log: FilteringBoundLogger,
-        is_running: Callable[[], bool],
-        waits: Callable[[str], bool],
-        has_room: Callable[[Replay], bool],
-        changed: Callable[[Alert], None],
-        ended: Callable[[str], None],
-        decided: Callable[[Decision], None],
         soon: Callable[[Callable[[], None]], object],
-        elsewhere: Callable[[], Elsewhere | None] = lambda: None,
-        commanded: Callable[[Command], None] = lambda command: None,
-        arrived: Callable[[], None] = lambda: None,
     ) -> None:
         self._pipeline = pipeline
         self._partition = partition
         self._store = store
+        self._deeds = deeds
         self._clock = clock
         self._metrics = metrics
         self._log = log
-        self._is_running = is_running
-        self._waits = waits
-        self._has_room = has_room
-        self._changed = changed
-        self._ended = ended
-        self._decided = decided
         self._soon = soon
-        self._elsewhere = elsewhere
-        self._commanded = commanded
-        self._arrived = arrived
         self._orders: Lane[Feedback] = Lane()
         self.moves: Lane[Move] = Lane()
         self._is_working = False
@@ -99,7 +141,7 @@ class TaskInbox:
     @property
     def is_full(self) -> bool:
         """Whether it is to be handed nothing more for now."""
-        return self._is_running() and (len(self._orders) >= CAPACITY or len(self.moves) >= MOVES_CAPACITY)
+        return self._deeds.is_running and (len(self._orders) >= CAPACITY or len(self.moves) >= MOVES_CAPACITY)
 
     @property
     def has_room_again(self) -> bool:
@@ -126,7 +168,7 @@ class TaskInbox:
         self._orders.hand(partition, orders, position)
         self.moves.hand(partition, moves, position)
         if self.moves:
-            self._arrived()
+            self._deeds.urge()
         self.work()
 
     def _is_of_this_group(self, move: Move) -> bool:
@@ -136,7 +178,7 @@ class TaskInbox:
     def _is_ours(self, feedback: Feedback) -> bool:
         if feedback.provider != self._pipeline.provider.name:
             return False
-        if isinstance(feedback, Command):
+        if isinstance(feedback, Command | FromProvider):
             return True
         if feedback.record.partition != self._partition:
             return False
@@ -160,7 +202,7 @@ class TaskInbox:
         self._is_working = True
         try:
             for _ in range(_AT_A_TIME):
-                if (head := self._orders.head) is None or not self._is_running():
+                if (head := self._orders.head) is None or not self._deeds.is_running:
                     return
                 _, offset, feedback = head
                 try:
@@ -177,16 +219,20 @@ class TaskInbox:
     def _take(self, feedback: Feedback) -> bool:
         """Take one record; False if it has to wait."""
         if isinstance(feedback, Replay):
-            if not self._has_room(feedback):
+            if not self._deeds.has_room_for(feedback):
                 return False
             self._replay(feedback)
             return True
         alert = self._store.get(feedback.dedup_key)
         if alert is None:
-            self._commanded(feedback)
+            if isinstance(feedback, FromProvider):
+                return self._deeds.knows_all()
+            self._deeds.commanded(feedback)
             return True  # another task's, or gone
-        if self._waits(feedback.dedup_key):
+        if self._deeds.is_busy(feedback.dedup_key):
             return False
+        if isinstance(feedback, FromProvider):
+            return self._came_back(feedback, alert)
         self._command(feedback, alert)
         return True
 
@@ -196,35 +242,67 @@ class TaskInbox:
             self._metrics.feedback(command.kind.value, "ignored")
             self._log.warning("command_ignored", reason=news.value, status=alert.status.value, **fields)
             return
-        self._commanded(command)
+        self._deeds.commanded(command)
         after = acknowledge(alert) if command.kind is Kind.ACKNOWLEDGE else over(alert, Ending.OPERATOR)
         result = "ignored" if after is alert else "applied"
         self._metrics.feedback(command.kind.value, result)
         self._log.info(f"command_{result}", status=after.status.value if after is not None else "gone", **fields)
         if after is None:
-            self._ended(alert.dedup_key)
+            self._deeds.ended_by_feedback(alert.dedup_key)
         elif after is not alert:
             self._store.put(after)
-            self._changed(after)
+            self._deeds.changed_by_feedback(after)
+
+    def _came_back(self, feedback: FromProvider, alert: Alert) -> bool:
+        """Something has happened to the alert at the provider; False if it has to wait."""
+        it, dedup_key = feedback.it, feedback.dedup_key
+        fields = {"feedback": it.what.value, "dedup_key": dedup_key, "by": feedback.by, "at": it.at}
+        match happened(alert, it, self._pipeline.timeout_seconds):
+            case Ignored(why):
+                self._metrics.feedback(it.what.value, "ignored")
+                self._log.info("provider_feedback_ignored", reason=why.value, status=alert.status.value, **fields)
+                return True
+            case TellAgain(is_repeat):
+                if (record := self._deeds.told_event(alert)) is None:
+                    return False
+                after: Alert | None = told_again(alert, it, record, is_repeat, self._clock.wall())
+            case Applied(after):
+                pass
+        status = "gone" if after is None else after.status.value
+        self._metrics.feedback(it.what.value, "applied")
+        self._log.info("provider_feedback_applied", status=status, **fields)
+        if after is None:
+            self._deeds.closed_at_provider(dedup_key)
+            return True
+        self._store.put(after)
+        if after.owed is not None and after.owed is not alert.owed:
+            self._deeds.owes_again(after)
+        else:
+            self._deeds.changed_by_feedback(after)
+        return True
 
     def _replay(self, replay: Replay) -> None:
         record = replay.record
+        decision: Replayed | None
         try:
-            decision = self._pipeline.replay(replay, self._store, self._clock.moment(), self._elsewhere())
+            decision = self._pipeline.replay(replay, self._store, self._clock.moment(), self._deeds.elsewhere)
         except Exception as error:  # as with an event: neither stop nor lose it
             self._log.error("decision_failed", offset=record.offset, replay=replay.replay_id, exc_info=error)
             decision = self._pipeline.undecidable(record, error)
-        if decision is None:
-            self._metrics.feedback(Kind.REPLAY.value, "ignored")
-            self._log.info(
-                "replay_ignored", replay=replay.replay_id, offset=record.offset, reason="not alertable (any more)"
-            )
-            return
-        if decision.forward is not None:
-            self._log.info("replay_forwarded", replay=replay.replay_id, offset=record.offset)
-            self._decided(decision)
-            return
-        outcome = "dead_letter" if decision.outcome is None else decision.outcome.value
-        self._metrics.feedback(Kind.REPLAY.value, "ignored" if decision.outcome is None else "applied")
-        self._log.info("replay_decided", replay=replay.replay_id, offset=record.offset, outcome=outcome)
-        self._decided(decision)
+        fields = {"replay": replay.replay_id, "offset": record.offset}
+        match decision:
+            case None:
+                self._metrics.feedback(Kind.REPLAY.value, "ignored")
+                self._log.info("replay_ignored", reason="not alertable (any more)", **fields)
+                return
+            case Triggered() | Counted() | Suppressed():
+                self._metrics.feedback(Kind.REPLAY.value, "applied")
+                self._log.info("replay_decided", outcome=decision.outcome.value, **fields)
+            case DeadLettered():
+                self._metrics.feedback(Kind.REPLAY.value, "ignored")
+                self._log.info("replay_decided", outcome="dead_letter", **fields)
+            case BelongsElsewhere():
+                self._log.info("replay_forwarded", **fields)
+            case _:
+                assert_never(decision)
+        self._deeds.replayed(decision)

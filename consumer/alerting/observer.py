@@ -3,7 +3,7 @@
 An outage is told when it begins and when it is over; single attempts that fail are counted, and logged at ``debug``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from structlog.typing import FilteringBoundLogger
 
@@ -24,11 +24,19 @@ _RESULT: Mapping[type[Answer], str] = {
 
 
 class DeliveryObserver:
-    """Logs and counts every answer of one pipeline's provider."""
+    """Logs and counts every answer of one pipeline's provider. ``triggered`` is told the route and the dedup key of
+    each trigger that was accepted."""
 
-    def __init__(self, metrics: PipelineMetrics, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        metrics: PipelineMetrics,
+        log: FilteringBoundLogger,
+        triggered: Callable[[str, str], None] = lambda route, dedup_key: None,
+    ) -> None:
         self._metrics = metrics
         self._log = log
+        self._unverified: set[str] = set()
+        self._triggered = triggered
 
     def answered(self, dispatch: Dispatch, answer: Answer, seconds: float, attempt: int) -> None:
         """A notification was answered after ``seconds``, at its attempt of this number."""
@@ -37,12 +45,28 @@ class DeliveryObserver:
         fields["attempt"], fields["seconds"] = attempt, round(seconds, 4)
         if isinstance(answer, Accepted):
             self._log.info(_DONE[action], **fields)
+            self._verified(dispatch, answer)
+            if action == "trigger":
+                self._triggered(dispatch.route, dispatch.dedup_key)
         else:
             status = 429 if isinstance(answer, Throttled) else answer.status
             self._log.debug(
                 "attempt_failed", result=_RESULT[type(answer)], status=status, error=answer.reason, **fields
             )
         self._metrics.notification(dispatch.route, action, _RESULT[type(answer)], seconds)
+
+    def _verified(self, dispatch: Dispatch, answer: Accepted) -> None:
+        """What cannot be verified is counted, and said of a route once until something was not said to be so."""
+        route = dispatch.route
+        if answer.unverified is None:
+            self._unverified.discard(route)
+            return
+        if route in self._unverified:
+            self._log.debug("acceptance_unverified", error=answer.unverified, **_of(dispatch))
+        else:
+            self._log.warning("acceptance_unverified", error=answer.unverified, **_of(dispatch))
+        self._unverified.add(route)
+        self._metrics.unverified(route)
 
     def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
         """The provider takes this notification at no time: it is given up."""

@@ -19,7 +19,7 @@ from consumer.telemetry.metrics import PipelineMetrics
 from providers.answer import Accepted, Rejected, RouteRefused, Unavailable
 from providers.delivery.delivery import Delivery
 from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
-from providers.notification import Acknowledge, Origin, Resolve, Story, Trigger
+from providers.notification import Acknowledge, Resolve, Trigger
 from providers.text import shorten
 from state.alert import (
     EARLIEST,
@@ -272,6 +272,12 @@ class TaskOutbox:
             integrations = [str(one) for one in alert.orphans]
             self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
 
+    def closing(self, dedup_key: str) -> None:
+        """The alert ends by what somebody did at the provider: an earlier request of it may still land there."""
+        now = self._clock.monotonic()
+        if now < self._unsettled.get(dedup_key):
+            self._closing.set(dedup_key, now + self._pipeline.timeout_seconds)
+
     def tick(self) -> Iterator[None]:
         """What the passing of time brings, once a second; it is done by going through what is returned."""
         now = self._clock.monotonic()
@@ -494,17 +500,9 @@ class TaskOutbox:
         return self._pipeline.integrations.route(former.integration) if former is not None else None
 
     def _trigger(self, alert: Alert, route: str) -> Dispatch:
-        owed, told = alert.owed, alert.told
+        owed = alert.owed
         assert owed is not None
-        trigger = Trigger(
-            alert.dedup_key,
-            self._violation(alert.dedup_key, owed),
-            owed.severity,
-            Story(alert.occurrences, alert.first_seen, alert.last_seen, alert.highest),
-            again=told is not None,
-            raised=told is not None and owed.severity > told.severity,
-            origin=Origin(owed.record.topic, owed.record.partition, owed.record.offset),
-        )
+        trigger = Trigger.of(alert, self._violation(alert.dedup_key, owed))
         return Dispatch(alert.dedup_key, route, trigger, owed, self._partition)
 
     # what follows

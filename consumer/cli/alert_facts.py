@@ -1,4 +1,4 @@
-"""What ``alerts list`` and ``show`` say of an alert, as plain values."""
+"""The facts that ``alerts list`` and ``show`` print about an alert, as plain values."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,8 @@ from state.alert import Alert, Due, Owed, due
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """How what an alert owes goes on: through which ``route``, and by which ``backoff``. ``now`` is wall-clock time."""
+    """How the owed trigger of an alert will be sent: through which ``route``, and with which ``backoff``. ``now`` is
+    wall-clock time in seconds since the epoch."""
 
     route: str
     backoff: Backoff
@@ -20,7 +21,7 @@ class Outlook:
 
 
 def facts(found: Found) -> dict[str, Any]:
-    """What is said of each alert."""
+    """The facts that are printed for every alert."""
     alert, owes = found.alert, due(found.alert)
     guard, tenant = names_of(alert) or (None, None)
     return {
@@ -41,7 +42,7 @@ def facts(found: Found) -> dict[str, Any]:
 
 
 def details(alert: Alert, event: LastEvent | None = None, outlook: Outlook | None = None) -> dict[str, Any]:
-    """What is said besides where only one is shown. Without an ``event``, only where it stands."""
+    """Further facts, for ``show``, which prints one alert. Without an ``event``, only the event's place is given."""
     told, owes = alert.told, due(alert)
     details: dict[str, Any] = {"session_id": alert.session_id, "decided": moment(alert.decided)}
     if alert.integration is not None:
@@ -61,7 +62,7 @@ def details(alert: Alert, event: LastEvent | None = None, outlook: Outlook | Non
 
 
 def names_it_says(event: LastEvent) -> dict[str, str | None]:
-    """The guard and the tenant as the event has them: the alert may have kept neither, or cut them."""
+    """The guard and the tenant from the event itself: the alert may have kept neither, or have shortened them."""
     says = event.says
     return {} if says is None else {"guard": says.guard, "tenant": says.tenant_id}
 
@@ -90,7 +91,7 @@ def _owed(owed: Owed, outlook: Outlook | None) -> dict[str, Any]:
 
 
 def last_error(owed: Owed) -> str | None:
-    """Why the last attempt has failed, with the provider's status before it: ``503 down``."""
+    """Why the last attempt has failed, after the provider's status: ``503 down``."""
     status, error = owed.last_status, owed.last_error
     if error is None or status is None or error.startswith(f"HTTP {status}"):
         return error
@@ -98,8 +99,8 @@ def last_error(owed: Owed) -> str | None:
 
 
 def next_attempt(owed: Owed, backoff: Backoff, now: float) -> str:
-    """About when it is tried again, by the backoff. The state does not hold the condition of a route, nor what else
-    waits for it."""
+    """About when the next attempt will be made, as the backoff says. The state holds neither the condition of a route
+    nor what else waits for it."""
     last = owed.last_attempt
     if not owed.attempts or last is None:
         return "at its turn: not tried yet"

@@ -1,4 +1,4 @@
-"""``alerts list|show|ack|resolve``: the alerts as their state topics hold them, and commands about them."""
+"""``alerts list|show|compare|ack|resolve``: the alerts as their state topics hold them, and commands about them."""
 
 import argparse
 import time
@@ -9,11 +9,12 @@ from typing import Any
 
 from consumer.build import build_pipelines
 from consumer.cli.alert_facts import Outlook, details, facts, names_it_says
+from consumer.cli.alerts_compare import add_compare, compare, compared
 from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, of_keys, show_alerts
 from consumer.cli.alerts_order import KINDS, add_actions, check_usage, command
 from consumer.cli.arguments import add_config, count, text
-from consumer.cli.ending import UsageError
 from consumer.cli.last_event import LastEvent, last_event
+from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
@@ -23,7 +24,6 @@ from consumer.kafka.reading import Offsets, read_alerts, read_record
 from consumer.pipeline import Pipeline
 from consumer.status.following import ends_of
 from providers.retry import Backoff
-from providers.table import PROVIDERS
 from state.alert import Alert
 
 
@@ -39,17 +39,18 @@ def add_parser(subparsers: Any) -> None:
     listing.add_argument("--summary", action="store_true", help="only how many there are of each kind")
     show = actions.add_parser("show", help="all that is known of one alert")
     for action in (listing, show):
-        action.add_argument("--provider", choices=tuple(PROVIDERS))
-        action.add_argument("--json", action="store_true", help="for programs")
+        add_provider(action)
+        action.add_argument("--json", action="store_true", help="print JSON, for programs")
     show.add_argument("dedup_key", metavar="DEDUP_KEY", type=text)
-    for action in (listing, show):
+    for action in (listing, show, add_compare(actions)):
         add_config(action)
     add_actions(actions)
     parser.set_defaults(func=main)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0; 1 if there is no such alert or Kafka is out of reach; 2 for the configuration."""
+    """Exit code 0; 1 if there is no such alert, or two providers differ, or Kafka is out of reach; 2 for the
+    configuration."""
 
     def topics(config: Config) -> Sequence[str]:
         states = [config.kafka.state_topic(provider) for provider in _providers(args, config)]
@@ -70,6 +71,8 @@ def main(args: argparse.Namespace) -> int:
         match args.action:
             case "list":
                 return _list(args, found)
+            case "compare":
+                return compare(args, found)
             case "show":
                 return await _show_with_event(args, config, clients, Looked(providers, found, began), pipelines)
             case _:
@@ -79,10 +82,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _providers(args: argparse.Namespace, config: Config) -> list[str]:
+    if args.action == "compare":
+        return compared(args, config)
     if args.provider is None:
         return config.pipelines
     if args.provider not in config.pipelines:
-        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+        raise not_configured(args.provider)
     return [args.provider]
 
 
@@ -123,7 +128,7 @@ def _list(args: argparse.Namespace, found: list[Found]) -> int:
 
 
 def _summary(args: argparse.Namespace, meant: Sequence[Found]) -> int:
-    """How many alerts there are of each kind, and no single one."""
+    """Print how many alerts there are of each kind, instead of the alerts."""
     counts = Counter((one.provider, one.alert.highest, one.alert.status) for one in meant)
     rows = [
         {"provider": provider, "severity": severity.label, "status": status.value, "alerts": count}
@@ -158,13 +163,14 @@ async def _show_with_event(
 
 
 def _newest_first(named: Sequence[Found]) -> list[Found]:
-    """The alerts of a dedup key, of which records can have come in several partitions, the one that something was heard
-    of last before the others."""
+    """The alerts of a dedup key (there can be one in each of several partitions), the one first that was decided
+    last."""
     return sorted(named, key=lambda one: (-one.alert.decided, one.partition))
 
 
 def _outlook(pipeline: Pipeline, written: Alert, config: Config) -> Outlook | None:
-    """How what the alert owes goes on by the configuration of today; None if it owes nothing that can be sent."""
+    """How the owed trigger will be sent with the present configuration; None if the alert owes none that can be
+    sent."""
     alert, owed, retry = pipeline.placed(written), written.owed, config.delivery.retry
     if owed is None:
         return None

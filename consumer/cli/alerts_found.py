@@ -1,4 +1,4 @@
-"""The alerts that were found in the state topics: which of them are meant, and a table of them."""
+"""The alerts that were found in the state topics: filters that select some of them, and a table of them."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -20,18 +20,18 @@ _COLUMNS = ("STATUS", "SEVERITY", "SEEN", "SINCE", "LAST", "OWES", "ORPHANED AT"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An alert and whose it is: the task of that partition has it."""
+    """An alert, and the partition whose task has it."""
 
     provider: str
     partition: int
     alert: Alert
     orphans: Sequence[Former] = ()
-    """Where it has, or may have, an incident whose key is not configured."""
+    """The integrations at which it has, or may have, an incident, but whose key is not configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """All alerts of these providers, as the state topics were read from ``at`` on (seconds since the epoch)."""
+    """All alerts of these providers. The state topics were read from the time ``at`` on (seconds since the epoch)."""
 
     providers: Sequence[str]
     found: Sequence[Found]
@@ -42,18 +42,18 @@ class Looked:
 
 
 def add_filters(parser: Any) -> None:
-    """``--status``, ``--severity``, ``--guard``, ``--tenant`` and ``--orphaned``, as `chosen` takes them."""
+    """Add ``--status``, ``--severity``, ``--guard``, ``--tenant`` and ``--orphaned``, which `chosen` reads."""
     parser.add_argument(
         "--status",
         action="append",
         choices=[status.value for status in Status],
-        help="only those; can be given several times",
+        help="only alerts with this status; can be given several times",
     )
     parser.add_argument(
         "--severity",
         action="append",
         choices=[severity.label for severity in Severity],
-        help="only those; can be given several times",
+        help="only alerts with this severity; can be given several times",
     )
     for name in ("guard", "tenant"):
         parser.add_argument(
@@ -61,12 +61,12 @@ def add_filters(parser: Any) -> None:
             metavar="NAME",
             action="append",
             type=text,
-            help=f"only those whose event that was told last, or is owed, has this {name}; can be given several times",
+            help=f"only alerts whose owed event, or last told event, has this {name}; can be given several times",
         )
     parser.add_argument(
         "--orphaned",
         action="store_true",
-        help="only those with an incident that nothing can reach, since its key is not configured any more",
+        help="only alerts with an incident that cannot be reached, since its key is not configured any more",
     )
 
 
@@ -76,7 +76,7 @@ def has_filter(args: argparse.Namespace) -> bool:
 
 
 def chosen(args: argparse.Namespace, found: Iterable[Found]) -> list[Found]:
-    """Those that all of the given filters let through, the worst first."""
+    """The alerts that pass all of the given filters, the worst first."""
     meant = [
         one
         for one in found
@@ -86,11 +86,16 @@ def chosen(args: argparse.Namespace, found: Iterable[Found]) -> list[Found]:
     ]
     if args.guard or args.tenant:
         meant = _named(meant, args.guard, args.tenant)
-    return sorted(meant, key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
+    return worst_first(meant)
+
+
+def worst_first(found: Iterable[Found]) -> list[Found]:
+    """The worst first, of these the newest."""
+    return sorted(found, key=lambda one: (-one.alert.highest, -one.alert.last_seen, one.alert.dedup_key, one.partition))
 
 
 def _named(found: Sequence[Found], guards: Sequence[str] | None, tenants: Sequence[str] | None) -> list[Found]:
-    """Those of one of these guards, and of one of these tenants (None: of any)."""
+    """The alerts with one of these guards and one of these tenants (None: with any)."""
     wanted_guards, wanted_tenants = ([kept_name(name) for name in names or ()] for names in (guards, tenants))
     named, unknown = [], 0
     for one in found:
@@ -125,8 +130,8 @@ def of_keys(keys: Sequence[str], looked: Looked) -> tuple[dict[str, list[Found]]
 
 
 def not_there(dedup_keys: Sequence[str], looked: Looked) -> list[str]:
-    """Of each of these keys a sentence that there is no alert with it where it was looked, and, of the first of them,
-    which keys there are like it."""
+    """A sentence for each of these keys: no alert has it at the providers that were read. The first few sentences name
+    the nearest keys."""
     near = nearest(dedup_keys, [one.alert.dedup_key for one in looked.found])
     hints = [f"; the nearest: {', '.join(found)}" if found else "" for found in near]
     return [
@@ -139,7 +144,7 @@ def not_there(dedup_keys: Sequence[str], looked: Looked) -> list[str]:
 
 
 def show_alerts(found: Iterable[Found], now: float, *, is_orphaned_at_shown: bool) -> None:
-    """A table of the alerts on stdout, each on one line."""
+    """Print a table of the alerts on stdout, each on one line."""
     show_table(_COLUMNS, (_row(one, now, is_orphaned_at_shown=is_orphaned_at_shown) for one in found))
 
 

@@ -1,6 +1,6 @@
-"""``alerts ack|resolve``: commands about alerts, by their keys or by a filter.
+"""``alerts ack|resolve``: commands about alerts, which are given by their keys or by a filter.
 
-All keys are looked up before anything is written: where one of them is not there, nothing is done about the others.
+All keys are looked up before anything is written: if one of them has no alert, nothing is done about the others.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from consumer.cli.alerts_sent import Order, Sent, alerts_of, awaited_of, send, w
 from consumer.cli.arguments import add_config, text
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
+from consumer.cli.provider import add_provider
 from consumer.cli.terminal import complain, counted, plain, show_json
 from consumer.config import Config
 from consumer.config.durations import seconds
@@ -21,11 +22,10 @@ from consumer.feedback.records import Kind
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import Offsets
 from consumer.status.commanded import Stage
-from providers.table import PROVIDERS
 from state.alert import Status
 
 KINDS: Final = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
-"""The actions that command something."""
+"""The actions that write commands."""
 
 _NAMED: Final = 3
 """How many keys a line names before it says how many more there are."""
@@ -49,23 +49,28 @@ def add_actions(actions: Any) -> None:
     for action in (acknowledge, resolve):
         add_config(action, among=_file_among_keys)
         action.add_argument(
-            "dedup_keys", metavar="DEDUP_KEY", type=text, nargs="*", help="of the alerts; nothing is done if one is not"
+            "dedup_keys",
+            metavar="DEDUP_KEY",
+            type=text,
+            nargs="*",
+            help="of the alerts; nothing is done if one does not exist",
         )
-        action.add_argument("--provider", choices=tuple(PROVIDERS), help="only the alerts there")
+        add_provider(action, help="only the alerts there")
         action.add_argument("--by", metavar="NAME", type=text, help="who does it, for the log (default: you)")
         action.add_argument(
             "--wait",
             metavar="SECONDS",
             type=_seconds,
-            help="wait so long (30, 90s, 5m) until it is done, and fail if it is not",
+            help="wait at most this long (30, 90s, 5m) until all is done, and fail if it is not",
         )
-        filters = action.add_argument_group("instead of keys", "which alerts are meant; it is shown, and asked")
+        filters = action.add_argument_group("instead of keys", "all alerts that pass; you see them, and are asked")
         add_filters(filters)
         add_arguments(action)
 
 
 def _file_among_keys(args: argparse.Namespace) -> Path | None:
-    """The configuration as a bare file behind the keys. What is no file there is one more key."""
+    """The configuration, if a file without an option follows the keys. A last argument that is no file is another
+    key."""
     keys = args.dedup_keys
     if keys and Path(keys[-1]).is_file():
         return Path(keys.pop())
@@ -80,7 +85,10 @@ def _seconds(text: str) -> float:
 
 
 def check_usage(args: argparse.Namespace) -> None:
-    """Raises `UsageError` where it is not said which alerts are meant, or nobody can be asked."""
+    """Check the arguments.
+
+    Raises `UsageError` if they do not say which alerts are meant, or if the command must ask and nobody can answer.
+    """
     if args.dedup_keys and has_filter(args):
         raise UsageError(f"{', '.join(FILTERS)}: say which alerts by these or by dedup keys, not by both")
     if not args.dedup_keys:
@@ -93,7 +101,7 @@ def check_usage(args: argparse.Namespace) -> None:
 
 
 def orders(kind: Kind, found: Iterable[Found]) -> list[Order]:
-    """One for each dedup key and provider, in the order of their alerts."""
+    """One order for each dedup key and provider, in the order of their alerts."""
     together: dict[tuple[str, str], list[Found]] = {}
     for one in found:
         together.setdefault((one.provider, one.alert.dedup_key), []).append(one)
@@ -118,10 +126,10 @@ async def command(
     looked: Looked,
     ends: Offsets,
 ) -> int:
-    """Do what was asked about what was found.
+    """Carry out ``ack`` or ``resolve`` for the alerts that were found.
 
-    ``ends`` is where the state topics, and the feedback topic, ended before they were read. Exit code 0; 1 if a key is
-    not there, the answer was no, or it is not done in time.
+    ``ends`` are the ends that the state topics and the feedback topic had before they were read. Exit code 0; 1 if a
+    key has no alert, the answer was no, or the command is not done in time.
     """
     kind = KINDS[args.action]
     if args.dedup_keys:
@@ -143,7 +151,8 @@ async def command(
         return 1
     sent = Sent()
     if wanted and not args.dry_run:
-        # What was found is what is meant, and each command says what that was: the tasks pass over what has come since.
+        # Only the alerts as they were found are meant. Each command says how they were, so that the tasks leave alone
+        # what has happened since.
         sent = await send(clients, config, args.by or _user(), looked.at, wanted)
     if not args.json and sent.places:
         _tell_sent(wanted, len(sent.places), config.kafka.topics.feedback)
@@ -212,8 +221,8 @@ def _end(args: argparse.Namespace, sent: Sent, wanted: int, stages: Mapping[tupl
 
 
 def not_done(undone: Mapping[str, Stage], waited: float) -> str:
-    """A sentence that these keys are not where they were to be, and how far each has come; ``waited`` for so long, if
-    more can come of one."""
+    """A sentence that the commands about these keys are not done, and how far each has come. It names ``waited``, the
+    seconds, if one of them can still be done."""
     by_stage: dict[Stage, list[str]] = {}
     for key, at in undone.items():
         by_stage.setdefault(at, []).append(key)

@@ -1,4 +1,4 @@
-"""Commands about alerts on their way: written to the feedback topic, and waited for."""
+"""Writes commands about alerts to the feedback topic, and waits until they are done."""
 
 import argparse
 import asyncio
@@ -28,8 +28,8 @@ _DONE: Final = {Kind.ACKNOWLEDGE: "acknowledged", Kind.RESOLVE: "resolved"}
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A command about a dedup key at a provider. ``found`` are its alerts, of which there may be one in each of several
-    partitions; ``needless`` says why there is nothing to do, None if there is."""
+    """A command about a dedup key at a provider. ``found`` are its alerts (there may be one in each of several
+    partitions); ``needless`` says why there is nothing to do, None if there is something to do."""
 
     kind: Kind
     provider: str
@@ -39,21 +39,21 @@ class Order:
 
     @property
     def seen(self) -> Sequence[Seen]:
-        """What there is to see of its alerts."""
+        """The alerts as the operator has seen them, for the command's record."""
         return [seen_of(one.alert) for one in self.found]
 
 
 @dataclass(slots=True)
 class Sent:
-    """What came of writing. ``places`` are partition and offset of what was written, by provider and dedup key;
-    ``failed`` is why the rest was not."""
+    """The result of writing commands. ``places`` are partition and offset of each record, by provider and dedup key;
+    ``failed`` is why the other records were not written."""
 
     places: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     failed: BaseException | None = None
 
 
 async def send(clients: KafkaClients, config: Config, by: str, at: float, wanted: Sequence[Order]) -> Sent:
-    """Write a command for each order, all at once. Raises what the clients raise where none could be written."""
+    """Write a command for each order, all at once. Raises what the clients raise if none could be written."""
     sent, topic, writing = Sent(), config.kafka.topics.feedback, []
     producer = clients.producer()
     try:
@@ -80,7 +80,8 @@ async def send(clients: KafkaClients, config: Config, by: str, at: float, wanted
 
 
 def awaited_of(planned: Iterable[Order], sent: Sent, at: float, config: Config) -> list[Awaited]:
-    """What can be waited for: what was written, and what is being resolved already."""
+    """The commands that can be waited for: those that were written, and those that need no record since their alert is
+    already on its way to what they want."""
     return [
         Awaited(order.kind, _partition(one, config), order.dedup_key, place, at, seen)
         for order in planned
@@ -92,7 +93,7 @@ def awaited_of(planned: Iterable[Order], sent: Sent, at: float, config: Config) 
 
 
 def alerts_of(planned: Iterable[Order], config: Config) -> Mapping[tuple[TopicPartition, str], Alert]:
-    """The alerts that orders are about, by their state partition and dedup key."""
+    """The alerts of these orders, by their state partition and dedup key."""
     return {(_partition(one, config), order.dedup_key): one.alert for order in planned for one in order.found}
 
 
@@ -108,9 +109,11 @@ async def wait(
     awaited: Sequence[Awaited],
     alerts: Mapping[tuple[TopicPartition, str], Alert],
 ) -> Mapping[tuple[str, str], Stage]:
-    """How far all have come, when nothing more comes of any of them or the time is over; each is told when it is.
+    """Wait until every command has its final stage, or the time is over, and print each final stage. Returns how far
+    each command has come.
 
-    ``ends`` is where the state topics and the feedback topic ended before the alerts were read."""
+    ``ends`` are the ends that the state topics and the feedback topic had before the alerts were read.
+    """
     topics = {(name, config.kafka.group(name)): config.kafka.state_topic(name) for name in config.pipelines}
     feedback = [one for one in ends if one.topic == config.kafka.topics.feedback]
     watch = Watch(awaited, alerts, topics)
@@ -123,7 +126,7 @@ async def wait(
                 if watch.is_over:
                     break
     except TimeoutError:
-        pass  # how far it has come says the end
+        pass  # the caller reports how far the commands have come
     return watch.stages()
 
 

@@ -1,4 +1,4 @@
-"""What several commands take on their command line."""
+"""Arguments that several commands have in common."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -9,10 +9,11 @@ from typing import Any
 def add_config(
     parser: argparse.ArgumentParser, *, among: Callable[[argparse.Namespace], Path | None] | None = None
 ) -> None:
-    """Let the configuration be given as ``--config FILE``, or as a ``FILE`` alone; it is ``config``.
+    """Let the configuration be given as ``--config FILE``, or as ``FILE`` alone; the result is ``config``.
 
-    A file alone stands behind what else has no name, and before the options. `require_config` sees to it that there is
-    one. Where any number of other things has no name, ``among`` takes the file out of them, if it is there.
+    ``FILE`` alone follows the other positional arguments, and precedes the options. `require_config` ends the command
+    if there is none. If the command takes any number of other positional arguments, ``among`` takes the file out of
+    these.
     """
     parser.set_defaults(config=None, lacks=parser.error, among=among)
     for name, nargs in (("config", "?"), ("--config", None)):
@@ -23,7 +24,7 @@ def add_config(
 
 
 def require_config(args: argparse.Namespace) -> None:
-    """End as argparse does, with a SystemExit, where a command needs a configuration and none is given."""
+    """Check that there is a configuration if the command needs one. Raises SystemExit, as argparse does, if not."""
     if "config" in args and args.config is None and args.among is not None:
         args.config = args.among(args)
     if "config" in args and args.config is None:
@@ -44,14 +45,14 @@ class _Once(argparse.Action):
 
 
 def count(text: str) -> int:
-    """A whole number of at least 1. Raises `argparse.ArgumentTypeError`."""
+    """A whole number of at least 1. Raises `argparse.ArgumentTypeError` for any other text."""
     if not text.isdecimal() or int(text[:18]) == 0:
         raise argparse.ArgumentTypeError("must be a whole number of at least 1")
     return int(text[:18])
 
 
 def text(argument: str) -> str:
-    """Text that Kafka can hold. Raises `argparse.ArgumentTypeError`."""
+    """The argument, which Kafka can hold if it is UTF-8. Raises `argparse.ArgumentTypeError` if it is not."""
     try:
         argument.encode()
     except UnicodeEncodeError:

@@ -17,9 +17,10 @@ from consumer.config import (
     without_effect,
 )
 from consumer.events.keys import KeyTemplate
+from providers.table import build
 
 Line = tuple[str, str]
-"""What is told, and what is so; the first is empty where the one above goes on."""
+"""The label of a line and its text; the label is empty where the line before goes on."""
 
 _WIDTH = 17
 
@@ -33,18 +34,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--state",
         action="store_true",
-        help="say also what it would mean for the alerts that are open now, which is read from Kafka",
+        help="also say what it would mean for the open alerts, which are read from Kafka",
     )
-    parser.add_argument("--json", action="store_true", help="with --state: only that, for programs")
+    parser.add_argument("--json", action="store_true", help="with --state: print only its result, as JSON for programs")
     parser.set_defaults(func=main)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Check ``args.config``: 0 if it is valid, 2 with its problems on stderr, a line each, if not.
+    """Check ``args.config``. Exit code 0 if it is valid; 2 if not, with a line for each problem on stderr.
 
-    What has no effect beside the rest of it is a warning on stderr.
-
-    With ``args.state`` 1 if Kafka is out of reach, or has no such state.
+    Settings that have no effect because of others are warnings on stderr. With ``args.state`` the exit code is 1 if
+    Kafka is out of reach, or has no such state topics.
     """
     if args.json and not args.state:
         complain(["--json: only with --state"])
@@ -61,17 +61,22 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _tell_standings(file: Path, *, as_json: bool) -> int:
-    from consumer.cli.standings import tell_standings  # Kafka's client, which a look at a file does not need
+    from consumer.cli.standings import tell_standings  # imports Kafka's client, which is not needed without --state
 
     return tell_standings(file, as_json=as_json)
 
 
 def check_config(config: Config, out: Callable[[str], None]) -> int:
-    """Tell ``out``, line by line, what ``config`` would run: names only, never a key. Returns the exit code, 0."""
+    """Tell ``out``, line by line, what ``config`` would run: names only, never a key. Returns the exit code, 0.
+
+    Raises `UnusableProvider` where `run` would.
+    """
     if not config.pipelines:
         reason = "no provider is configured" if config.exporters.alerting.enabled else "alerting is not enabled"
         out(f"valid, but {reason}: `run` would say so and exit")
         return 0
+    for name, section in config.sections.items():
+        build(name, section)
     out("valid; this would run:")
     for line in _service(config):
         out(_row(line))
@@ -114,7 +119,7 @@ def _pipeline(config: Config, name: str, section: ProviderSection) -> Iterator[L
     template = KeyTemplate.parse(keys.key_template)
     yield "group", kafka.group(name)
     yield "state topic", kafka.state_topic(name)
-    yield "endpoint", section.api_endpoint
+    yield "endpoint", section.endpoint()
     yield "dedup key", keys.key_template
     yield "suppression", f"for {keys.window_seconds:g} s, told again after {keys.renotify_seconds:g} s"
     yield from _end(section.auto_resolve, template)

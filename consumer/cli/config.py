@@ -1,4 +1,4 @@
-"""``config reference|schema``: what a configuration can say, for people and for editors."""
+"""``config reference|schema``: all settings of a configuration, for people and for editors."""
 
 import argparse
 from importlib.resources import files
@@ -9,7 +9,9 @@ from consumer.cli.terminal import show_json
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
-    parser: argparse.ArgumentParser = subparsers.add_parser("config", help="print what a configuration can say")
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "config", help="print all settings: as an example, or as a JSON Schema"
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser(
         "reference",
@@ -30,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     if args.action == "reference":
         print((files("consumer.config") / "reference.yaml").read_text(encoding="utf-8"), end="")
     else:
-        from consumer.config.json_schema import json_schema  # the models, which take a moment
+        from consumer.config.json_schema import json_schema  # imports the models, which takes a moment
 
         show_json(json_schema())
     return 0

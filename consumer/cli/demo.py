@@ -1,4 +1,4 @@
-"""``clawdstrike-alerting demo``: everything on this machine, with a summary that is checked."""
+"""``clawdstrike-alerting demo``: the whole service on this machine, with a summary that is checked."""
 
 import argparse
 import asyncio
@@ -19,7 +19,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "demo",
-        help="everything on this machine, with a summary that is checked",
+        help="run everything on this machine, and check the result",
         description=(
             "Starts an embedded Kafka broker, a sandbox of the providers and the real service, lets scripted agents "
             "work under the real policy engine, and checks that the sandbox received exactly what the events "
@@ -30,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--seconds", type=_seconds, default=60.0, metavar="N", help="length of the traffic (default 60)"
     )
     parser.add_argument("--keep", action="store_true", help="leave everything running after the summary, until Ctrl-C")
-    parser.add_argument("--open", action="store_true", help="open the page of what people would see in a browser")
+    parser.add_argument("--open", action="store_true", help="open the sandbox's page in a browser")
     parser.add_argument(
         "--bootstrap-servers",
         type=_servers,
@@ -59,20 +59,20 @@ def main(args: argparse.Namespace) -> int:
 
 
 class _Run:
-    """A demo that is being run, and what the user's signals mean to it."""
+    """A running demo, and its reaction to the user's signals."""
 
     def __init__(self) -> None:
         self.interrupts = Interrupts()
         self._passed: bool | None = None
 
     async def demo(self, options: Options) -> bool:
-        """Run it; true if the check passed."""
+        """Run the demo. Returns whether the check passed."""
         stopping = asyncio.Event()
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
         def leave() -> None:
-            if self._passed is None:  # behind the check it is leaving already, and how the check ended stands
+            if self._passed is None:  # after the check the demo is ending anyway, and the result of the check counts
                 task.cancel()
 
         self.interrupts.tell(

@@ -1,4 +1,4 @@
-"""``dlq list|show|replay``: the dead letters, and another try for them."""
+"""``dlq list|show|replay``: the dead letters, and their replay."""
 
 import argparse
 import re
@@ -18,6 +18,7 @@ from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, count
 from consumer.cli.dlq_shown import Known, cell_of, content_of, facts_of, known_replays, show_letters
 from consumer.cli.ending import UsageError
+from consumer.cli.provider import add_provider, not_configured, require_known
 from consumer.cli.terminal import complain, counted, plain, show_facts, show_json
 from consumer.cli.times import given_time, moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
@@ -38,15 +39,14 @@ from consumer.replay.letters import (
 )
 from consumer.replay.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
 from providers.errors import text_of
-from providers.table import PROVIDERS
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
 _HINTS = {
     Skipped.POISON: "--poison replays them",
     Skipped.REPLAYED: "--again replays them once more",
-    Skipped.NO_TASK: "they are left, until they are",
-    Skipped.NO_RECORD: "`ingest` has refused them: post them again, mended",
-    Skipped.CUT: "only a part of each is here",
+    Skipped.NO_TASK: "they stay until a configuration has their input",
+    Skipped.NO_RECORD: "`ingest` has refused them: correct them and post them again",
+    Skipped.CUT: "only a part of each is stored",
 }
 
 
@@ -61,15 +61,15 @@ def add_parser(subparsers: Any) -> None:
         "replay",
         help="decide dead letters again, once each",
         description="Sends dead letters to the feedback topic, each to the provider and partition that it came from, "
-        "where it is decided like an event of now. What was sent and a mark that it was is one "
-        "transaction: ended or killed, the same command goes on where it was, and nothing is sent twice. It stops at "
-        "the end that the dead-letter topic has when it starts.",
+        "where it is decided like an event that occurs now. One transaction holds the letters and the marks that they "
+        "were sent: if the command is interrupted or killed, run it again; it goes on, and sends nothing twice. It "
+        "stops at the end that the dead-letter topic has when it starts.",
     )
     for action in (listing, show, again):
         add_config(action)
-        action.add_argument("--json", action="store_true", help="for programs")
+        action.add_argument("--json", action="store_true", help="print JSON, for programs")
     for action in (listing, again):
-        action.add_argument("--provider", choices=tuple(PROVIDERS))
+        add_provider(action)
         action.add_argument("--error-class", metavar="CLASS", help="e.g. rejected_400, given_up, stale")
         for side, meaning in (("since", "not before"), ("until", "before")):
             action.add_argument(
@@ -89,7 +89,7 @@ def add_parser(subparsers: Any) -> None:
     again.add_argument(
         "--group",
         metavar="NAME",
-        help="keeps how far this has come, for the next one with it",
+        help="a consumer group that keeps the progress; the next replay with it goes on there",
     )
     parser.set_defaults(func=main)
 
@@ -146,9 +146,10 @@ def _rate(text: str) -> float:
 
 
 def _check_filters(args: argparse.Namespace, config: Config) -> None:
-    """Raises `UsageError` for filters that nothing can pass."""
+    """Raises `UsageError` for filters that no dead letter can pass."""
     if args.action == "replay" and args.provider is not None and args.provider not in config.pipelines:
-        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+        raise not_configured(args.provider)
+    require_known(args.provider, config)
     if args.error_class is not None and not is_class(args.error_class):
         near = get_close_matches(args.error_class, (*CLASSES, "rejected_400"), 1)
         hint = f" (meant: {near[0]}?)" if near else ""
@@ -228,7 +229,9 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
         finally:
             await reader.stop()
     if found is None:
-        complain([*hidden, f"there is no dead letter {args.id}{' in what is shown' if hidden else ''}"])
+        complain(
+            [*hidden, f"there is no dead letter {args.id}{' among the records that can be read' if hidden else ''}"]
+        )
         return 1
     complain(known.hidden)
     facts = {**facts_of(found, known), **content_of(found)}
@@ -245,10 +248,11 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
 
 
 def keeping_of(args: argparse.Namespace, group_id: str) -> tuple[str, Keeping]:
-    """The group of a replay with these arguments, and whether it keeps there how far it has come.
+    """The consumer group of a replay with these arguments, and whether the replay commits its progress there.
 
-    The marks say what was sent, as far as they are heeded: a position would pass over what was not. A group that is
-    named is somebody's own.
+    Normally the marks say which letters were sent, and a committed offset would pass over letters that were skipped.
+    With ``--again`` marks do not count, so the group keeps the progress until the replay is done. A group that the user
+    has named keeps it for ever.
     """
     if args.group is not None:
         return args.group, Keeping.FOR_EVER
@@ -328,14 +332,14 @@ def _tell(args: argparse.Namespace, plan: Plan, summary: Summary) -> int:
         )
         line += f"; skipped: {', '.join(parts)}"
     if summary.passed_before:
-        line += f"; begun behind {counted(summary.passed_before, 'offset')} that group {plan.group} has passed"
+        line += f"; began after {counted(summary.passed_before, 'offset')} that group {plan.group} had passed"
     print(plain(line))
     return 0
 
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    """A bar on stderr, if that is a terminal."""
+    """Show a progress bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

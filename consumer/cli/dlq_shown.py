@@ -1,4 +1,4 @@
-"""What ``dlq list`` and ``show`` say of dead letters, and of what has become of those that were replayed."""
+"""What ``dlq list`` and ``show`` print about dead letters, and about what has become of those that were replayed."""
 
 import argparse
 import time
@@ -22,8 +22,8 @@ _COLUMNS = ("ID", "AGE", "PROVIDER", "STAGE", "CLASS", "RETRYABLE", "SEEN", "REP
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of replays, and how far the tasks have taken them; ``hidden`` is what could not be seen, a sentence
-    for each partition."""
+    """The replays that are known, and how far the tasks have read the feedback topic. ``hidden`` has a sentence for
+    each partition of which an open transaction hides a part."""
 
     replays: Replays = field(default_factory=Replays)
     taken: Taken = field(default_factory=dict)
@@ -33,8 +33,8 @@ class Known:
 async def known_replays(
     reader: AIOKafkaConsumer, config: Config, partitions: Partitions, *, has_endings: bool
 ) -> Known:
-    """What the dead-letter topic says of replays; the feedback and the state topics, if they are there, say the rest:
-    the latter how they have ended, if that is asked.
+    """The replays that the dead-letter topic shows, and those in the feedback topic, if it exists. With ``has_endings``
+    the state topics, if they exist, show how replays have ended.
 
     Raises what the reader raises.
     """
@@ -52,7 +52,7 @@ async def known_replays(
 
 
 def show_letters(args: argparse.Namespace, letters: Sequence[StoredLetter], known: Known) -> None:
-    """The letters on stdout: a table, or JSON with ``args.json``."""
+    """Print the letters on stdout: as a table, or as JSON with ``args.json``."""
     if args.json:
         show_json([facts_of(stored, known) for stored in letters])
     elif letters:
@@ -65,7 +65,7 @@ def show_letters(args: argparse.Namespace, letters: Sequence[StoredLetter], know
 
 def _row(stored: StoredLetter, known: Known, now: float, *, has_replayed: bool) -> Sequence[object]:
     facts, seen = facts_of(stored, known), age(now - stored.at)
-    if has_replayed:  # within 80 columns there is room for what has become of them, or for these two
+    if has_replayed:  # 80 columns have room for the column REPLAYED or for these two, not for all three
         facts |= {"stage": None, "retryable": None}
     names = ("provider", "stage", "error_class", "retryable", "occurrences")
     replayed = _told_replay(stored, known, now)
@@ -73,7 +73,7 @@ def _row(stored: StoredLetter, known: Known, now: float, *, has_replayed: bool) 
 
 
 def _told_replay(stored: StoredLetter, known: Known, now: float) -> str | None:
-    """How long ago it was replayed, and how that has ended; None if it was not."""
+    """How long ago the letter was replayed, and how that has ended; None if it was not replayed."""
     sent = known.replays.sent.get(stored.id)
     if sent is None or stored.letter is None:
         return None
@@ -89,7 +89,8 @@ def _told_replay(stored: StoredLetter, known: Known, now: float) -> str | None:
 
 
 def _told_error(stored: StoredLetter, error: object) -> object:
-    """The error, behind a word that the letter is only a part of the original: that must not be overlooked."""
+    """The error; if the letter is only a part of the original, "(cut)" stands before it, so that nobody overlooks
+    it."""
     return f"(cut) {error}" if stored.letter is not None and stored.letter.cut is not None else error
 
 
@@ -100,14 +101,14 @@ def _cell(value: object) -> object:
 
 
 def cell_of(value: object) -> object:
-    """A fact as people read it; None where there is nothing to say."""
+    """A fact as people read it; None for an empty list."""
     if isinstance(value, list):
         return ", ".join(map(str, value)) or None
     return _cell(value)
 
 
 def facts_of(stored: StoredLetter, known: Known) -> dict[str, Any]:
-    """What a letter says of itself, and what is known of its replay; not its content."""
+    """The facts of a letter and of its replay, without its content."""
     letter = stored.letter
     facts: dict[str, Any] = {"id": stored.id, "at": moment(stored.at)}
     if letter is None:
@@ -137,7 +138,7 @@ def facts_of(stored: StoredLetter, known: Known) -> dict[str, Any]:
 
 
 def _replayed(stored: StoredLetter, letter: DeadLetter, known: Known) -> dict[str, Any]:
-    """When it was replayed, how that has ended, and which letter it has become if it failed again."""
+    """When the letter was replayed, how that has ended, and the id of its new letter if it failed again."""
     sent = known.replays.sent.get(stored.id)
     if sent is None:
         return {"replayed_at": None, "replay_ended": None, "replayed_as": None}
@@ -146,7 +147,7 @@ def _replayed(stored: StoredLetter, letter: DeadLetter, known: Known) -> dict[st
 
 
 def _lacks(letter: DeadLetter) -> dict[str, Any]:
-    """What a letter that was cut says of the whole original."""
+    """Whether the letter was cut, and if so, the facts about the whole original."""
     cut = letter.cut
     if cut is None:
         return {"cut": False}
@@ -160,7 +161,7 @@ def _lacks(letter: DeadLetter) -> dict[str, Any]:
 
 
 def content_of(stored: StoredLetter) -> dict[str, Any]:
-    """The record in a letter: what is no text is in base64."""
+    """The record in a letter; a key or a value that is no text is given in base64."""
     record = stored.record
     headers = stored.letter.record.headers if stored.letter is not None else record.headers
     return {

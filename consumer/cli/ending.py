@@ -1,4 +1,4 @@
-"""What the commands about a configuration begin with."""
+"""Loads the configuration for the commands that need one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +12,9 @@ class UsageError(Mistake):
 
 
 def with_configuration(path: Path, act: Callable[[Config], int], *, needs_provider: bool = True) -> int:
-    """What ``act`` gives for the configuration in this file.
+    """The result of ``act`` for the configuration in this file.
 
-    Raises `Mistake` if it is none, or has no provider, unless the command needs none.
+    Raises `Mistake` if the file is no valid configuration, or has no provider although ``needs_provider``.
     """
     config = load_config(path)
     if needs_provider and not config.pipelines:

@@ -1,13 +1,13 @@
-"""The console script: the command line, and what Ctrl-C does while it is not there yet, and when it is done.
+"""The console script: runs the command line, and handles Ctrl-C before it is imported and after it has ended.
 
-Importing a command takes up to two seconds. Until it is there a Ctrl-C ends the process at once and in one line; a
-KeyboardInterrupt would come up in the middle of somebody's import. Behind the command's end there is nothing left to
-interrupt, and its exit code stands. So this module imports nothing by itself.
+Importing a command takes up to two seconds. Until then Ctrl-C ends the process at once and with one line, where a
+KeyboardInterrupt would come up in the middle of some import. After the command's end there is nothing left to
+interrupt, and its exit code counts. So this module itself imports nothing.
 """
 
 
 def main() -> int:
-    """Run a command; the exit code."""
+    """Run a command. Returns the exit code."""
     try:
         import os
         import signal
@@ -16,7 +16,7 @@ def main() -> int:
             os.write(2, b"interrupted\n")
             os._exit(1)
 
-        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else Ctrl-C is somebody else's matter
+        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else the caller decides about Ctrl-C
         if ours:
             signal.signal(signal.SIGINT, leave)
 
@@ -30,7 +30,7 @@ def main() -> int:
         if ours:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         return code
-    except KeyboardInterrupt:  # before there was anybody to say so
+    except KeyboardInterrupt:  # before ``leave`` was installed
         return 1
 
 

@@ -1,4 +1,4 @@
-"""``clawdstrike-alerting ingest``: events over HTTP become records of the events topic, until SIGTERM or SIGINT."""
+"""``clawdstrike-alerting ingest``: writes events that arrive over HTTP to the events topic, until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio

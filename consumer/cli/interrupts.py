@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for a command that ends in its own time: the first asks for it, the second ends it at once."""
+"""Ctrl-C and SIGTERM for a command that needs time to end: the first asks it to end, the second ends it at once."""
 
 import signal
 from collections.abc import Callable
@@ -8,10 +8,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Holds the two signals from `catch` on, up to the end of the process: none of them raises anything any more.
+    """Handles the two signals from `catch` on until the process ends: neither raises an exception any more.
 
-    They are not left to the event loop, which gives Ctrl-C back to the interpreter when it is closed: one that comes
-    then would end a finished command with a traceback.
+    The event loop does not handle them, since it gives Ctrl-C back to the interpreter when it is closed: a later Ctrl-C
+    would end a finished command with a traceback.
     """
 
     def __init__(self) -> None:
@@ -20,18 +20,19 @@ class Interrupts:
         self._received = 0
 
     def catch(self) -> None:
-        """From now on the signals come here; those that come before `tell` are not lost."""
+        """Handle the signals from now on. Those that come before `tell` are not lost."""
         for number in _SIGNALS:
             signal.signal(number, self._receive)
 
     def tell(self, ask: Callable[[], object], force: Callable[[], object]) -> None:
-        """Call ``ask`` at the first signal and ``force`` at the second, in the midst of whatever runs then."""
+        """Call ``ask`` at the first signal and ``force`` at the second. Both are called in the middle of running
+        code."""
         self._ask, self._force = ask, force
         if self._received:
             ask()
 
     def ignore(self) -> None:
-        """Nothing is left that could be interrupted."""
+        """Ignore the signals from now on, since nothing is left to interrupt."""
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
@@ -40,6 +41,6 @@ class Interrupts:
         if self._received == 1 and self._ask is not None:
             self._ask()
         elif self._received == 2:
-            self.ignore()  # it ends now; a third one would only leave something behind
+            self.ignore()  # the command ends now; a third signal would only keep it from cleaning up
             if self._force is not None:
                 self._force()

@@ -1,7 +1,7 @@
-"""The event that an alert is about: the one that is owed, or else the one that its provider was told of last.
+"""The event that an alert is about: the event that is owed, or else the one that its provider was told about last.
 
-An alert that owes something has the event. One that was told keeps only where that stands, as there can be a million of
-them: it is read from its topic, when somebody asks for it.
+An alert that owes a trigger holds the event itself. An alert that was told holds only the event's place, since there
+can be a million alerts: the event is read from its topic when somebody asks for it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,13 +17,13 @@ from state.alert import Alert
 from state.violation import Record, Violation
 
 ReadRecord = Callable[[str, int, int], Awaitable[Record | None]]
-"""Reads the record at a topic, partition and offset; None if there is none (any more). Raises KafkaError, OSError,
-TimeoutError."""
+"""Reads the record at a topic, partition and offset; None if there is none, or none any more. Raises KafkaError,
+OSError and TimeoutError."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastEvent:
-    """Where the event stands, and what it says; None where that is not known, and then the ``note`` says why."""
+    """The event's place and its facts; each is None if it is not known, and then ``note`` says why."""
 
     place: Origin | None
     says: Violation | None
@@ -31,7 +31,7 @@ class LastEvent:
 
 
 def place_of(alert: Alert) -> Origin | None:
-    """Where the event stands, as far as the alert has kept it."""
+    """The event's place; None if the alert has not kept it."""
     if (owed := alert.owed) is not None:
         return Origin(owed.record.topic, owed.record.partition, owed.record.offset)
     told, source = alert.told, alert.source
@@ -41,7 +41,8 @@ def place_of(alert: Alert) -> Origin | None:
 
 
 def names_of(alert: Alert) -> tuple[str, str | None] | None:
-    """The guard and the tenant of the event; None if they are not known: an earlier release has told it."""
+    """The guard and the tenant of the event; None if they are not known (an earlier release, which did not keep them,
+    has told it)."""
     owed, source = alert.owed, alert.source
     if owed is None:
         return None if source is None or source.guard is None else (source.guard, source.tenant)
@@ -55,7 +56,9 @@ def names_of(alert: Alert) -> tuple[str, str | None] | None:
 
 
 async def last_event(alert: Alert, template: KeyTemplate, read: ReadRecord) -> LastEvent:
-    """The event, from the alert or from its topic. It raises nothing: an alert is shown whatever has become of it."""
+    """The event, from the alert or from the event's topic. Raises nothing, since an alert is shown also without its
+    event.
+    """
     place = place_of(alert)
     if alert.owed is not None:
         try:
@@ -69,21 +72,19 @@ async def last_event(alert: Alert, template: KeyTemplate, read: ReadRecord) -> L
     except (KafkaError, OSError, TimeoutError) as error:
         return LastEvent(place, None, f"not read: {text_of(error, 'no answer')}")
     if record is None:
-        return LastEvent(place, None, "not there any more: its topic keeps no record for ever")
+        return LastEvent(place, None, "not there any more: its topic no longer has the record")
     try:
         violation = violation_of(record)
     except ValueError:
         violation = None
     if violation is None or template.render(violation) != alert.dedup_key:
-        return LastEvent(
-            place, None, "another event stands there: the topic was made anew, or the key template changed"
-        )
+        return LastEvent(place, None, "another event is there: the topic was made anew, or the key template changed")
     return LastEvent(place, violation)
 
 
 def _why_nowhere(alert: Alert) -> str:
     if alert.told is not None:
-        return "not known: an earlier release has told it"
+        return "not known: an earlier release, which kept no place, has told it"
     if alert.overflow is not None:
         return "dead-lettered, as its route owed too much: see `dlq list`"
     return "not known: it was dead-lettered (`dlq list`), or told through an integration that the alert has left"

@@ -1,4 +1,4 @@
-"""Commands that last: a log, signals, and what a fault of ours leaves behind."""
+"""Runs the commands that last until a signal: sets up the log and the signals, and reports faults of this program."""
 
 import asyncio
 import os
@@ -21,15 +21,15 @@ from providers.errors import UserError
 from providers.masking import SHORTEST
 
 Work = Callable[[Config, asyncio.Event, FilteringBoundLogger, DroppedLines], Awaitable[None]]
-"""Is done until the event is set, and then ends by itself; the last argument counts what of the log was not written."""
+"""Works until the event is set, and then ends by itself. The last argument gives the number of dropped log lines."""
 
 LAST_LINES_SECONDS = 2.0
-"""How long the end waits until the log is written; somebody who does not read it does not hold it up."""
+"""How long the end of the process waits until the log is written: a log that nobody reads must not hold it up."""
 
 
 def run_lasting(config: Config, work: Work) -> int:
-    """Do this work, with a log as the configuration has it, until SIGTERM or SIGINT. Returns the exit code: 0 after a
-    clean end, 1 for a fault of ours, which the log tells. Raises `UserError`."""
+    """Do this work until SIGTERM or SIGINT, with the log of the configuration. Returns the exit code: 0 after a clean
+    end, 1 after a fault of this program, which is logged. Raises `UserError` if the work does."""
     lines = ThreadedLines(_stderr(), encoding=sys.stderr.encoding if sys.stderr else "utf-8")
     log = configure_log(config.log.level, config.log.format, secrets_of(config), lines)
     lines.start(
@@ -59,7 +59,8 @@ def _stderr() -> int:
 
 
 def _note_background_error(log: FilteringBoundLogger, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An error that nobody waited for any more. Kafka's are told where they matter; others are faults of ours."""
+    """Handle an error in a task that nobody awaits any more. Kafka's errors are reported where they matter; others are
+    faults of this program."""
     if isinstance(context.get("exception"), KafkaError):
         log.debug("kafka_error_unheeded", error=repr(context["exception"]))
     else:
@@ -73,6 +74,7 @@ async def _until_signal(config: Config, work: Work, log: FilteringBoundLogger, l
     loop.set_exception_handler(partial(_note_background_error, log))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    # A terminal that is closed, or somebody who hopes that the configuration is read again: no reason to stop paging.
+    # SIGHUP means that a terminal was closed, or that somebody hopes to reload the configuration: no reason to stop
+    # paging.
     loop.add_signal_handler(signal.SIGHUP, partial(log.warning, "signal_ignored", signal="SIGHUP"))
     await work(config, stopping, log, lines.dropped)

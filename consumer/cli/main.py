@@ -1,6 +1,6 @@
 """``clawdstrike-alerting``: the command line.
 
-Of the commands' modules only that of the chosen one is imported, so that ``--help`` and mistakes are answered at once.
+Only the module of the chosen command is imported, so that ``--help`` and mistakes are answered at once.
 """
 
 import argparse
@@ -20,7 +20,7 @@ PROGRAM = "clawdstrike-alerting"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command. Its module has ``add_parser(subparsers)`` and ``main(args) -> int``, and says the same ``help``."""
+    """A command. Its module has ``add_parser(subparsers)``, with the same ``help``, and ``main(args) -> int``."""
 
     name: str
     module: str
@@ -30,12 +30,14 @@ class Command:
 COMMANDS: Sequence[Command] = (
     Command("run", "consumer.cli.run", "run the service; SIGTERM and SIGINT drain and leave"),
     Command("ingest", "consumer.cli.ingest", "take events over HTTP and write them to Kafka"),
-    Command("demo", "consumer.cli.demo", "everything on this machine, with a summary that is checked"),
+    Command("demo", "consumer.cli.demo", "run everything on this machine, and check the result"),
     Command("sandbox", "consumer.cli.sandbox", "providers that page nobody, and a page that shows what they got"),
     Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
-    Command("config", "consumer.cli.config", "print what a configuration can say"),
+    Command("config", "consumer.cli.config", "print all settings: as an example, or as a JSON Schema"),
+    Command("explain", "consumer.cli.explain", "why an event pages, or does not"),
+    Command("simulate", "consumer.cli.simulate", "what a configuration would have told, of recorded events"),
     Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
-    Command("status", "consumer.cli.status", "one look: who runs, what waits, who is not told"),
+    Command("status", "consumer.cli.status", "show who runs, what waits, and what nobody was told"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve the open alerts"),
     Command("silences", "consumer.cli.silences", "page nobody about some events for a while"),
     Command("offsets", "consumer.cli.offsets", "decide records again, or skip some"),
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None, *, loaded: Callable[[], object] = la
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     except OutputFailed:
-        pass  # who reads it, such as `head`, has had enough of it, or can see that it is not whole
+        pass  # the reader, such as `head`, has read enough, or sees that the output is not complete
     return 1
 
 
@@ -67,7 +69,7 @@ def _run(arguments: Sequence[str], loaded: Callable[[], object]) -> int:
     try:
         args = _parser(arguments).parse_args(arguments)
         require_config(args)
-    except SystemExit as end:  # argparse has said what there was to say
+    except SystemExit as end:  # argparse has printed its message
         return end.code if isinstance(end.code, int) else 0
     loaded()
     code: int = args.func(args)

@@ -1,8 +1,9 @@
-"""Which of very many keys look like one that is not there.
+"""Finds, among very many keys, those that look like a key that does not exist.
 
-To compare two keys as a whole takes some 0.1 ms, and a look at both of their ends some µs: for a million keys, minutes
-and seconds. So one pass, in which a key costs 0.2 µs, leaves those that begin or end so far like the missing one as few
-others do; where it was mistyped in one place, the key that was meant is among them.
+Comparing two whole keys takes some 0.1 ms, and comparing their beginnings and ends takes some µs: for a million keys
+this is minutes and seconds. So one pass, which costs 0.2 µs a key, keeps only the keys that share with the missing key
+a beginning or an end so long that few keys have it. If the missing key was mistyped in one place, the key that was
+meant is among these.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,23 +12,23 @@ from heapq import nlargest
 from typing import Final
 
 NAMED: Final = 3
-"""So many keys are named beside one that is not there."""
+"""How many keys are named for a missing key."""
 
 ASKED: Final = 5
-"""For so many missing keys the nearest are looked for."""
+"""For how many missing keys the nearest keys are looked for."""
 
 _SAMPLE: Final = 2000
-"""Keys by which it is seen how many others begin or end like one."""
+"""How many keys are a sample, which shows how common a beginning or an end is."""
 
 _FEW: Final = 5
-"""Of them: 0.25 %."""
+"""A beginning or an end is rare if at most this many keys of the sample have it: 0.25 %."""
 
 _COMPARED: Final = 50
-"""With how many keys one is compared as a whole."""
+"""How many keys are compared with a missing key as a whole."""
 
 
 def nearest(missing: Sequence[str], keys: Sequence[str]) -> list[list[str]]:
-    """For each of the first `ASKED` missing keys up to `NAMED` that look like it, the nearest first."""
+    """For each of the first `ASKED` missing keys, up to `NAMED` keys that look like it, the nearest first."""
     sample = keys[:: 1 + len(keys) // _SAMPLE]
     sought = [_Sought(key, sample) for key in missing[:ASKED]]
     heads, tails = tuple(one.head for one in sought if one.head), tuple(one.tail for one in sought if one.tail)
@@ -44,9 +45,12 @@ def nearest(missing: Sequence[str], keys: Sequence[str]) -> list[list[str]]:
 
 
 class _Sought:
-    """A missing key. ``head`` and ``tail`` are so much of its beginning and its end as few keys have; empty if many
-    have all of it. Where both hold the same place, ``around`` is what is before and behind that: if it was mistyped
-    there, the key that was meant has neither; None where many have that."""
+    """A missing key.
+
+    ``head`` is the shortest beginning of the key that is rare among the sample, ``tail`` the shortest rare end; each is
+    empty if even the whole key is not rare. If the two overlap, a key that was mistyped in the overlap has neither;
+    then ``around`` is the text before the overlap and the text behind it, unless keys with both are common (None).
+    """
 
     def __init__(self, key: str, sample: Sequence[str]) -> None:
         self._key, size = key, len(key)
@@ -60,7 +64,7 @@ class _Sought:
                 self.around = None
 
     def nearest(self, alike: Sequence[str]) -> list[str]:
-        """Of the keys that are like this one or another, those that look like this one most."""
+        """The keys that look most like this one; ``alike`` has candidates for this and other missing keys."""
         different = dict.fromkeys(
             [*filter(self._is_like_it, alike), *self._begin_like_it, *self._end_like_it],
         )
@@ -76,8 +80,8 @@ class _Sought:
 
 
 def _telling(sample: Sequence[str], size: int, has: Callable[[str, int], bool]) -> tuple[int | None, Sequence[str]]:
-    """How much of a key has to be looked at, of ``size`` characters, so that few of the sample have as much (None: many
-    have all of it), and some that have."""
+    """How many of a key's ``size`` characters make a part that is rare in the sample (None: even all of them are
+    common); and some keys of the sample that have this part."""
     least, most = 1, size + 1
     while least < most:
         middle = (least + most) // 2
@@ -94,7 +98,7 @@ def _common_ends(one: str, other: str) -> int:
 
 
 def _common_beginning(one: str, other: str) -> int:
-    """How many characters both begin with, found by halving."""
+    """How many characters both texts begin with, found by bisection."""
     least, most = 0, min(len(one), len(other))
     while least < most:
         middle = (least + most + 1) // 2

@@ -1,4 +1,4 @@
-"""``offsets rewind|skip --to …``: decide records again, or pass over some, on purpose."""
+"""``offsets rewind|skip --to …``: move a group on purpose, to decide records again or to skip some."""
 
 import argparse
 import time
@@ -11,6 +11,7 @@ from consumer.build import build_pipelines, build_repartition
 from consumer.cli.arguments import add_config
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
+from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.terminal import complain, plain, show_json, show_table
 from consumer.cli.times import moment_of
 from consumer.cli.with_kafka import Partitions, run_with_kafka
@@ -28,10 +29,9 @@ from consumer.group.offset_orders import (
     targets_of,
 )
 from consumer.kafka.clients import KafkaClients
-from providers.table import PROVIDERS
 
 _WHAT = {
-    Direction.REWIND: "are decided again: what is not open any more is told again",
+    Direction.REWIND: "are decided again: a problem that is not open any more is told again",
     Direction.SKIP: "are skipped: nobody has decided them, and nobody will be told",
 }
 
@@ -48,12 +48,12 @@ def add_parser(subparsers: Any) -> None:
     rewind = actions.add_parser(
         "rewind",
         help="go back, and decide records again",
-        description="Sets the group back, also to where it has been proved since. The service must be stopped.",
+        description="Sets the group's offsets back: the service decides records from there again. It must be stopped.",
     )
     skip = actions.add_parser(
         "skip",
         help="go forward, past records that nobody has decided",
-        description="Sets the group forward. The service never does that for anybody else. It must be stopped.",
+        description="Sets the group's offsets forward; the service ignores other tools that do. It must be stopped.",
     )
     for action in (rewind, skip):
         add_config(action)
@@ -64,12 +64,16 @@ def add_parser(subparsers: Any) -> None:
             type=_where,
             help="earliest, latest, an offset, or a time: RFC 3339, or how long ago (90s, 15m, 2h, 7d)",
         )
-        action.add_argument("--provider", choices=tuple(PROVIDERS), help="only this one's group")
+        add_provider(action, help="only this one's group")
         action.add_argument(
             "--stage", action="store_true", help="the group of the repartition stage, which reads the events"
         )
         action.add_argument(
-            "--partition", metavar="N", type=_partition, action="append", help="only this one; can be repeated"
+            "--partition",
+            metavar="N",
+            type=_partition,
+            action="append",
+            help="only this partition; can be given several times",
         )
         add_arguments(action)
     parser.set_defaults(func=main)
@@ -105,9 +109,9 @@ def _partition(text: str) -> int:
 
 
 def _groups(args: argparse.Namespace, config: Config) -> list[tuple[str, str, str]]:
-    """Group, its input topic, and the topic of its checkpoints."""
+    """The groups to move, each with its input topic and the topic of its checkpoints."""
     if args.provider is not None and args.provider not in config.pipelines:
-        raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+        raise not_configured(args.provider)
     found = []
     for pipeline in build_pipelines(config):
         name = pipeline.provider.name
@@ -162,7 +166,7 @@ def _group(args: argparse.Namespace, partitions: Partitions, name: str, topic: s
             raise UsageError(f"--partition {missing[0]}: topic {topic} has {len(there)} partitions")
         wanted = [there[number] for number in sorted(set(args.partition))]
     elif isinstance(args.to, int) and len(wanted) > 1:
-        raise UsageError(f"--to {args.to}: an offset is one of a partition: say which with --partition")
+        raise UsageError(f"--to {args.to}: an offset belongs to one partition: say which with --partition")
     return Group(name, wanted, _of_the_same_numbers(wanted, partitions[checkpoints]))
 
 

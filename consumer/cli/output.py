@@ -1,7 +1,7 @@
-"""The standard output of a command, which whoever reads it may close, and which may be full.
+"""The standard output of a command: its reader may close it, and its disk may be full.
 
-Both are an `OSError` like those of files and of Kafka. So that nobody takes them for one of those they are told apart
-here, where they happen.
+Both raise an OSError, as files and Kafka do. So that nobody mistakes one for the other, an error of the output is
+turned into `OutputFailed` here, where it happens.
 """
 
 import os
@@ -12,24 +12,24 @@ from typing import Any, TextIO, cast
 
 
 class OutputFailed(Exception):
-    """What was to be shown could not be written: nobody reads it (any more), or there is no room for it."""
+    """The output could not be written: nobody reads it any more, or there is no room for it."""
 
 
 class _Output:
-    """A stream whose failures are `OutputFailed`; None is one that was closed before the command began."""
+    """A stream whose errors are `OutputFailed`; the stream is None if it was closed before the command began."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text; how many characters it has."""
+        """Write a text. Returns the number of its characters."""
         try:
             return self._open().write(text)
         except OSError as error:
             raise OutputFailed(os.strerror(error.errno or 0)) from None
 
     def flush(self) -> None:
-        """Write what waits in the stream."""
+        """Write the text that waits in the stream's buffer."""
         try:
             if self._stream is not None:
                 self._stream.flush()
@@ -37,7 +37,7 @@ class _Output:
             raise OutputFailed(os.strerror(error.errno or 0)) from None
 
     def isatty(self) -> bool:
-        """Whether somebody sits before it."""
+        """Whether the stream is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def _open(self) -> TextIO:
@@ -51,7 +51,8 @@ class _Output:
 
 @contextmanager
 def output() -> Iterator[None]:
-    """Within the block a standard output that fails is `OutputFailed`; at its end all has been written."""
+    """Let a standard output that fails raise `OutputFailed` within the block; at the end of the block all is
+    written."""
     stream = sys.stdout
     sys.stdout = cast(TextIO, _Output(stream))
     try:
@@ -65,11 +66,11 @@ def output() -> Iterator[None]:
 
 
 def _forget(stream: TextIO | None) -> None:
-    """Let nobody, Python itself at its end, try to write once more what waits in the stream."""
+    """Discard the stream's buffer, so that Python does not try to write it again when it exits."""
     try:
         descriptor = stream.fileno() if stream is not None else None
     except (OSError, ValueError):
-        return  # it is no file
+        return  # the stream is no file
     if descriptor is not None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)

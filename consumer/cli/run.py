@@ -1,4 +1,4 @@
-"""``clawdstrike-alerting run``: the service, until SIGTERM or SIGINT."""
+"""``clawdstrike-alerting run``: runs the service until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio

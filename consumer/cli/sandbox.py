@@ -1,4 +1,5 @@
-"""``clawdstrike-alerting sandbox``: the providers' APIs and a page that shows what they would show, alone."""
+"""``clawdstrike-alerting sandbox``: runs only the sandbox: the providers' APIs, and a page that shows their
+incidents."""
 
 import argparse
 from typing import Any
@@ -16,6 +17,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0 after SIGTERM or SIGINT. Raises `UserError` if it cannot listen there."""
+    """Exit code 0 after SIGTERM or SIGINT. Raises `UserError` if the sandbox cannot listen on its address."""
     serve(args)
     return 0

@@ -1,4 +1,4 @@
-"""What a configuration means for the alerts that are open: counted, by what has become of their keys and routes."""
+"""What a configuration means for the open alerts: their numbers, by what has become of their keys and routes."""
 
 import argparse
 from collections import Counter
@@ -23,7 +23,7 @@ _SAYS: Final[Mapping[Standing, str]] = {
 
 
 def tell_standings(file: Path, *, as_json: bool) -> int:
-    """Say of each pipeline how many open alerts the configuration in ``file`` concerns; 0, or how that has failed."""
+    """Print, for each pipeline, how many open alerts the configuration in ``file`` concerns. Returns the exit code."""
 
     async def act(config: Config, clients: KafkaClients, partitions: Partitions) -> int:
         found = {}

@@ -1,4 +1,5 @@
-"""``status --config FILE``: one look at everything: who runs, what is not decided, and who has not been told."""
+"""``status --config FILE``: one look at the service: who runs, which events wait, and which alerts nobody was told
+of."""
 
 import argparse
 import time
@@ -18,16 +19,16 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "status",
-        help="one look: who runs, what waits, who is not told",
+        help="show who runs, what waits, and what nobody was told",
         description="Looks once at Kafka, and asks /readyz of each member (at server.port, on the host that Kafka "
         "names); changes nothing.",
         epilog=f"Exit code 0: all is well. 1: a partition has no member; a page is owed, or an event is not decided, "
         f"for {WAITS_SECONDS / 60:g} minutes; a member's /readyz fails, as it does while a route is refused; some of "
-        "the state cannot be read; or Kafka is out of reach. A member whose server does not answer is said, and is no "
-        "reason: a network may be made so. 2: the arguments or the configuration.",
+        "the state cannot be read; or Kafka is out of reach. A member whose server does not answer is named, but is no "
+        "reason, since a network may forbid the request. 2: the arguments or the configuration.",
     )
     add_config(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(func=main)
 
 

@@ -1,4 +1,4 @@
-"""What ``status`` shows, for people and for programs. Pure: what was seen goes in, names and values come out."""
+"""What ``status`` prints, for people and for programs. Pure: turns a `Status` into names and values."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,11 +13,12 @@ Fact = tuple[str, str]
 """A name and its value."""
 
 _WIDTH = 10
-"""Of the names, so that the values of all sections stand below each other."""
+"""The width of the names, so that the values of all sections are aligned."""
 
 
 def sections(status: Status, wrong: Sequence[str], now: float) -> Iterator[tuple[str, Sequence[Fact]]]:
-    """Title and facts of each pipeline and stage, and at the end what is wrong, where a terminal shows it."""
+    """Title and facts of each pipeline and stage. The problems come at the end, where they stay visible on a
+    terminal."""
     for pipeline in status.pipelines:
         if pipeline.stage is not None:
             yield _title(pipeline.stage), _padded(_of_group(pipeline.stage, status, now))
@@ -31,7 +32,7 @@ def sections(status: Status, wrong: Sequence[str], now: float) -> Iterator[tuple
 
 
 def facts_of(status: Status, wrong: Sequence[str]) -> dict[str, Any]:
-    """The same for programs."""
+    """The status and its problems as JSON values for programs."""
     return {
         "well": not wrong,
         "problems": list(wrong),
@@ -153,12 +154,12 @@ def _heard(pipeline: Pipeline, asked: int) -> str:
 
 
 def _asked(pipeline: Pipeline, status: Status) -> int:
-    """How many servers have said how the routes of this pipeline are."""
+    """How many servers have answered for this pipeline, and so for its routes."""
     return sum(pipeline.name in server.pipelines for server in status.servers)
 
 
 def _worst(pipeline: Pipeline, status: Status) -> Mapping[str, RouteSaid]:
-    """What is wrong with each route, as some member says: a refusal before an outage, that before a limit."""
+    """The worst trouble with each route that any member reports: refused, then failing, then throttled."""
     order = {condition: place for place, condition in enumerate(("refused", "failing", "throttled"))}
     said = [one for server in status.servers for one in server.routes if one.pipeline == pipeline.name]
     worst: dict[str, RouteSaid] = {}

@@ -1,6 +1,7 @@
-"""What commands show: tables for people, JSON for programs, and no event's text ever as more than text.
+"""The output of commands: tables for people, JSON for programs, and texts of events only as harmless text.
 
-Whoever provokes a violation chooses parts of it: nothing of that may move a cursor, colour anything or reverse a line.
+An attacker who provokes a violation chooses parts of its text: these must not move a cursor, change a colour or reverse
+a line.
 """
 
 import json
@@ -20,14 +21,14 @@ from providers.story import utc
 _GAP = "  "
 _LEAST_ROOM = 20
 _WIDE = 10_000
-"""Columns of what is no terminal: nothing is cut or wrapped for a pipe."""
+"""The width of an output that is no terminal: for a pipe nothing is cut or wrapped."""
 
 UNREAD_SECONDS = 2.0
-"""How long a complaint waits for somebody who reads it."""
+"""How long a message on stderr waits for a reader."""
 
 
 def plain(text: str) -> str:
-    """The text on one line, with what does not print as an escape."""
+    """The text on one line; characters that cannot be printed are escaped."""
     if text.isprintable():
         return text
     return "".join(
@@ -36,17 +37,17 @@ def plain(text: str) -> str:
 
 
 def moment(seconds: float | None) -> str | None:
-    """A time as RFC 3339, None if there is none."""
+    """A time (seconds since the epoch) as RFC 3339; None stays None."""
     return None if seconds is None else utc(seconds)
 
 
 def counted(number: int, one: str) -> str:
-    """So many of something: ``1 alert``, ``2,000 alerts``."""
+    """A number with its noun: ``1 alert``, ``2,000 alerts``."""
     return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
 def age(seconds: float) -> str:
-    """A span of time, short enough for a column: ``45s``, ``3m``, ``2h``, ``5d``. What lies ahead is ``0s``."""
+    """A span of time, short enough for a column: ``45s``, ``3m``, ``2h``, ``5d``. A negative one is ``0s``."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{int(seconds / size)}{unit}"
@@ -54,10 +55,10 @@ def age(seconds: float) -> str:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, is_last_cut: bool = False) -> None:
-    """A table on stdout. What is None is an empty cell, and a column of such is left out.
+    """Print a table on stdout. None is an empty cell; a column of empty cells is left out. Numbers are right-aligned.
 
-    No cell is broken: what names something can be copied, however narrow the terminal is. Only the last column is cut
-    to the terminal's width, if it says more than one has to know (``is_last_cut``). Numbers stand to the right.
+    No cell is wrapped, so that names can be copied, however narrow the terminal is. Only the last column may be cut to
+    the terminal's width (``is_last_cut``), if its text is not needed in full.
     """
     given = [list(row) for row in rows]
     shown = [number for number in range(len(columns)) if any(row[number] is not None for row in given)]
@@ -85,7 +86,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, is_l
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Names and values on stdout, one a line; what is None is left out."""
+    """Print names and values on stdout, one a line; values that are None are left out."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -96,20 +97,21 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 
 def show_json(value: Any) -> None:
-    """JSON on stdout, in ASCII, so that nothing in it is more than text on a terminal either."""
+    """Print JSON on stdout, in ASCII, so that a terminal sees no control characters."""
     json.dump(value, sys.stdout, ensure_ascii=True, indent=2)
     print()
 
 
 def complain(lines: Iterable[str]) -> None:
-    """Lines on stderr, after all that was said on stdout. A stderr that nobody reads is not waited for to the end."""
+    """Print lines on stderr, after all earlier output on stdout. If nobody reads stderr, this gives up after
+    `UNREAD_SECONDS`."""
     sys.stdout.flush()
     text = "".join(f"{plain(line)}\n" for line in lines)
-    if sys.stderr is None:  # it was closed by whoever started this process
+    if sys.stderr is None:  # the process was started with a closed stderr
         return
     try:
         descriptor = sys.stderr.fileno()
-    except OSError:  # it is no file
+    except OSError:  # stderr is no file
         sys.stderr.write(text)
         return
     sys.stderr.flush()

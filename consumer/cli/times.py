@@ -1,4 +1,4 @@
-"""Moments as they are written on the command line."""
+"""Times as they are written on the command line."""
 
 import argparse
 from datetime import datetime
@@ -7,15 +7,15 @@ from consumer.config.durations import seconds
 
 
 def given_time(text: str) -> str:
-    """The text, if it is a moment. Raises `argparse.ArgumentTypeError`."""
+    """The text unchanged, if it is a time. Raises `argparse.ArgumentTypeError` if it is not."""
     moment_of(text, 0.0)
     return text
 
 
 def moment_of(text: str, now: float) -> float:
-    """A moment in seconds since the epoch: RFC 3339, or how long before ``now``.
+    """A time in seconds since the epoch, from RFC 3339, or from how long before ``now`` it was.
 
-    Raises `argparse.ArgumentTypeError`.
+    Raises `argparse.ArgumentTypeError` for any other text.
     """
     try:
         return now - seconds(text)

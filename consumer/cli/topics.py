@@ -1,4 +1,4 @@
-"""``topics create|check|grow --config FILE``: the topics of the service."""
+"""``topics create|check|grow --config FILE``: creates, checks and extends the topics of the service."""
 
 import argparse
 import asyncio
@@ -39,8 +39,8 @@ def add_parser(subparsers: Any) -> None:
         "--partitions",
         metavar="N",
         type=_count,
-        help=f"of the events topic, if it does not exist yet (default {DEFAULT_PARTITIONS}); "
-        "the state topics get as many as that has",
+        help=f"partitions of the events topic, if it does not exist yet (default {DEFAULT_PARTITIONS}); "
+        "the state topics get as many",
     )
     create.add_argument(
         "--replication-factor",
@@ -91,15 +91,15 @@ async def _act(args: argparse.Namespace, config: Config, clients: KafkaClients, 
 
 
 def other_than_asked(topic: str, partitions: int | None, asked: int | None) -> str | None:
-    """A sentence that the events topic has another number of partitions than was asked for; None if it has not.
+    """A warning if the events topic has another number of partitions than was asked for; else None.
 
-    ``partitions`` is None where the topic is not there, ``asked`` where nothing was.
+    ``partitions`` is None if the topic does not exist, ``asked`` if no number was asked for.
     """
     if asked is None or partitions is None or partitions == asked:
         return None
     what = f"warning: topic {topic} exists with {counted(partitions, 'partition')}, and {asked:,} were asked for"
     if partitions > asked:
-        return f"{what}: Kafka takes none away"
+        return f"{what}: Kafka cannot remove any"
     return f"{what}: `topics grow --partitions {asked}` adds them"
 
 

@@ -1,4 +1,5 @@
-"""``topics grow --partitions N``: more partitions for the events, and first for what has to have as many."""
+"""``topics grow --partitions N``: adds partitions to the events topic, and first to the topics that must have as
+many."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,16 +18,20 @@ from providers.errors import UserError
 
 
 def add_grow(actions: Any, partitions: Any) -> argparse.ArgumentParser:
-    """Add the action to those of ``topics``; ``partitions`` is the type of a number of them."""
+    """Add the action to those of ``topics``; ``partitions`` is the argparse type for a number of partitions."""
     parser: argparse.ArgumentParser = actions.add_parser(
         "grow",
         help="give the events topic more partitions, and those that need as many",
         description="Gives the topics of state and the keyed topics more partitions, then the events topic. The "
-        "service goes on meanwhile. What a run that was ended has left undone, the same command does. Kafka takes no "
-        "partition away again.",
+        "service goes on meanwhile. If the command is interrupted, run it again: it does the rest. Kafka cannot remove "
+        "a partition again.",
     )
     parser.add_argument(
-        "--partitions", metavar="N", type=partitions, required=True, help="how many the events topic is to have"
+        "--partitions",
+        metavar="N",
+        type=partitions,
+        required=True,
+        help="the number of partitions that the events topic gets",
     )
     add_arguments(parser)
     parser.set_defaults(func=main)
@@ -34,7 +39,7 @@ def add_grow(actions: Any, partitions: Any) -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0, also if nothing is left to do; 1 if it failed or the answer was no; 2 for the arguments."""
+    """Exit code 0, also if there is nothing to do; 1 if it failed or the answer was no; 2 for the arguments."""
 
     def topics(config: Config) -> Sequence[str]:
         require_somebody(args)
@@ -78,7 +83,7 @@ def _sentence(refusal: GrowthRefused, config: Config) -> str:
 
 def _show(planned: Sequence[Growth]) -> None:
     show_table(("TOPIC", "FROM", "TO"), [(growth.topic, growth.now, growth.then) for growth in planned])
-    print("in this order; partitions cannot be taken away again")
+    print("in this order; partitions cannot be removed again")
 
 
 def _tell(growth: Growth) -> None:

@@ -1,4 +1,4 @@
-"""What the commands that look into Kafka have in common: the wait for Kafka, and what goes wrong with it."""
+"""Runs the commands that read Kafka: waits for Kafka, and turns its errors into messages for the user."""
 
 import argparse
 import asyncio
@@ -25,9 +25,9 @@ def run_with_kafka(
     act: Act,
     optional: Callable[[Config], Sequence[str]] = lambda config: (),
 ) -> int:
-    """What ``act`` gives, once Kafka answers and has these topics. Raises `UserError` if it does not.
+    """The result of ``act``, once Kafka answers and has these topics. Raises `UserError` if it does not.
 
-    Of the ``optional`` topics ``act`` is given those that are there.
+    ``act`` gets the partitions of these topics, and of those ``optional`` topics that exist.
     """
 
     def look(config: Config) -> int:

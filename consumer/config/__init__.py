@@ -15,7 +15,15 @@ from consumer.config.models import (
     short_secrets,
 )
 from consumer.config.problem import ConfigError, Problem
-from consumer.config.service import DeliveryConfig, LogConfig, RetryConfig, ServerConfig, WebhooksConfig
+from consumer.config.service import (
+    DeliveryConfig,
+    LogConfig,
+    OpsGenieWebhooks,
+    PagerDutyWebhooks,
+    RetryConfig,
+    ServerConfig,
+    WebhooksConfig,
+)
 
 __all__ = [
     "UNKEYED",
@@ -29,6 +37,8 @@ __all__ = [
     "IngestConfig",
     "KafkaConfig",
     "LogConfig",
+    "OpsGenieWebhooks",
+    "PagerDutyWebhooks",
     "Problem",
     "ProviderSection",
     "RetryConfig",

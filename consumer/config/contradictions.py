@@ -1,11 +1,12 @@
-"""Filters that contradict each other: what can never alert, though it is named as if it could.
+"""Finds filters that contradict each other: guards or event types that are included but can never alert.
 
-Where nothing at all can alert that is a mistake; else it is worth a warning.
+If no event at all can alert, the configuration is wrong; otherwise a warning is enough.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from providers.table import INSTALLED, place_of
 from state.violation import SEVERITY_BY_LABEL, Severity
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _ALERTING = "exporters.alerting"
 
 
 def why_nothing_alerts(alerting: "AlertingConfig") -> str | None:
-    """Why these filters let no event alert, whatever it is; None if they let some."""
+    """Why no event can pass these filters; None if some events can."""
     for what, include, exclude in _lists(alerting):
         if include and set(include) <= set(exclude):
             return f"nothing can ever alert: each of include_{what} is in exclude_{what}, too"
@@ -23,9 +24,9 @@ def why_nothing_alerts(alerting: "AlertingConfig") -> str | None:
 
 
 def without_effect(config: "Config") -> Sequence[str]:
-    """What of a configuration has no meaning here, or no effect beside the rest of it: a sentence for each, which names
-    the setting."""
-    return [*config.notes, *_never_alerts(config.exporters.alerting), *_never_taken(config)]
+    """A sentence for each setting that has no meaning here, or no effect because of other settings. It names the
+    setting."""
+    return [*config.notes, *INSTALLED.refused, *_never_alerts(config.exporters.alerting), *_never_taken(config)]
 
 
 def _never_alerts(alerting: "AlertingConfig") -> Iterator[str]:
@@ -40,7 +41,7 @@ def _never_taken(config: "Config") -> Iterator[str]:
     alerting = config.exporters.alerting
     filter = alerting.filter
     for provider, section in config.sections.items():
-        routing = f"{_ALERTING}.{provider}.routing"
+        routing = f"{place_of(provider)}.routing"
         for guard in section.routed_guards():
             if filter.reason(max(Severity), guard, "") == "guard":
                 yield f"{routing}.by_guard.{guard}: is never taken, since no event of this guard alerts"

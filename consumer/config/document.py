@@ -1,10 +1,10 @@
-"""The text of a YAML file as a tree of mappings, lists, texts and nulls.
+"""Reads the text of a YAML file as a tree of mappings, lists, texts and nulls.
 
 A scalar stays text, quoted or not: the model knows which settings are numbers, so nothing is guessed. A tenant named
 ``no`` is no ``false``, a key of digits is no number, and a value from the environment is read like one from the file.
 
-It is built from the parser's events, not by PyYAML's own constructor, which takes the last of two equal keys without a
-word, recurses as deep as the text says, and lets an alias of aliases grow without bound.
+The tree is built from the parser's events. PyYAML's own constructor would silently take the last of two equal keys,
+recurse as deep as the text is nested, and let aliases of aliases grow without limit.
 """
 
 import re
@@ -28,12 +28,13 @@ _MAX_NODES = 100_000
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _TEXT_TAGS = frozenset({None, "!", "tag:yaml.org,2002:str"})
 _BAD_CHARACTER = "not valid YAML: it has a character that YAML does not allow"
-# What the parser quotes can be a piece of an unquoted secret, except for the names of its own tokens ('<block end>').
+# The parser's message may quote a piece of an unquoted secret. The names of its own tokens ('<block end>') are no
+# secret.
 _QUOTED = re.compile(r" ?(?:'(?!<[a-z ]+>')[^']*'?|\"[^\"]*\"?)")
 
 
 def is_true(value: Any) -> bool:
-    """Whether a scalar of a file is a word for true. (One that is neither true nor false the model tells of.)"""
+    """Whether a scalar of a file means true. (The model reports a scalar that is neither true nor false.)"""
     try:
         return _BOOL.validate_python(value)
     except ValidationError:
@@ -41,7 +42,7 @@ def is_true(value: Any) -> bool:
 
 
 def at(tree: Any, location: Location, default: Any = None) -> Any:
-    """What stands in the tree at this place; ``default`` where nothing does."""
+    """The value at this place in the tree; ``default`` if there is none."""
     for key in location:
         if not isinstance(tree, dict) or key not in tree:
             return default
@@ -50,10 +51,9 @@ def at(tree: Any, location: Location, default: Any = None) -> Any:
 
 
 def parse_document(text: str) -> tuple[Tree, list[Problem]]:
-    """The document in ``text``, and the problems that do not keep it from being read on (keys that are given twice).
+    """The document in ``text``, and the problems after which reading could go on (keys that are given twice).
 
-    Raises:
-        ConfigError: it is no YAML, or more of it than a configuration can be.
+    Raises `ConfigError` if the text is no valid YAML, or is too large for a configuration.
     """
     if len(text) > MAX_TEXT:
         raise ConfigError([Problem(dotted(()), f"the file is larger than {MAX_TEXT} characters")])
@@ -66,7 +66,7 @@ def parse_document(text: str) -> tuple[Tree, list[Problem]]:
         failure = _syntax_problem(error)
     except ValueError:  # text that UTF-8 cannot hold
         failure = Problem(dotted(()), _BAD_CHARACTER)
-    # Raised out here, so that the parser's error, which quotes the file, is not this one's context.
+    # Raised outside the ``except`` blocks, so that the parser's error, which quotes the file, is not its context.
     raise ConfigError([failure])
 
 
@@ -93,7 +93,7 @@ class _Composer:
     text: str
     problems: list[Problem] = field(default_factory=list)
     nodes: int = 0
-    # Of each anchor: its value and how many nodes that is, since an alias counts as what it stands for.
+    # The value of each anchor, and the number of its nodes: each alias counts as that many nodes.
     anchors: dict[str, tuple[Tree, int]] = field(default_factory=dict)
     next: Callable[[], Any] = field(init=False)
 

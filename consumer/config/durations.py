@@ -14,8 +14,8 @@ _INT32_MILLISECONDS = 2_147_483.0
 def seconds(value: Any) -> float:
     """A duration in seconds.
 
-    Raises:
-        ValueError: it is none, is negative, or is longer than ten years (then the unit is a mistake).
+    Raises ValueError if the value is no duration, is negative, or is longer than ten years (its unit must be a
+    mistake).
     """
     number: float
     if isinstance(value, str) and (match := _PATTERN.fullmatch(value)):
@@ -30,7 +30,7 @@ def seconds(value: Any) -> float:
 
 
 Written = float | Annotated[str, Field(pattern=rf"^{_PATTERN.pattern}$|\$\{{")]
-"""What stands in a file, as an editor checks it; also a text that is replaced before it is read."""
+"""The forms in which a file may write a duration, for editors; also a text with a reference (``${``)."""
 
 Duration = Annotated[float, BeforeValidator(seconds, json_schema_input_type=Written)]
 """Seconds, 0 included."""

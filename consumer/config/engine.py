@@ -1,8 +1,9 @@
-"""The engine daemon's own file, read as a configuration of this service (design section 11).
+"""Translates the engine daemon's own file into a configuration of this service (design section 11).
 
-Its section ``siem.exporters.alerting`` says whom to tell of what; the daemon's defaults (which differ from ours) hold
-where it says nothing. What it says of batches, queues and files has no meaning here, and is named. All the rest of the
-file is about the daemon. Sections of ours beside ``siem`` (``kafka``, ``delivery``, …) are read as they are. Pure.
+The section ``siem.exporters.alerting`` says whom to notify about which events. Where it lacks a setting, the daemon's
+default holds, which differs from ours. Its settings of batches, queues and files have no meaning here, and are named in
+notes. The rest of the file is about the daemon itself. Our own sections beside ``siem`` (``kafka``, ``delivery``, …)
+are read unchanged. Pure.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ ALERTING: Final[Location] = ("siem", "exporters", "alerting")
 OURS: Final = ("kafka", "delivery", "server", "ingest", "webhooks", "log")
 
 KEY_TEMPLATE: Final = "{guard}:{session_id}:{resource}"
-"""The daemon's default, of both providers."""
+"""The daemon's default key template, for both providers."""
 
 _OUR_ALERTING: Final[Location] = ("exporters", "alerting")
 _PAGERDUTY_DEFAULTS: Final[Mapping[str, Any]] = {
@@ -34,7 +35,7 @@ _LISTS: Final = {
     "include_types": "include_event_types",
     "exclude_types": "exclude_event_types",
 }
-"""Of the exporter's ``filter``, and what they are called here."""
+"""The names of the lists in the exporter's ``filter``, and our names of the same lists."""
 
 _RETRY: Final = ("initial_backoff_ms", "max_backoff_ms", "backoff_multiplier")
 _RATE: Final = ("requests_per_second", "burst_size")
@@ -52,8 +53,9 @@ Mistake = tuple[Location, str]
 
 @dataclass(slots=True)
 class Translation:
-    """The file in our words. ``origins`` says where in the file something of ``tree`` stands; ``mistakes`` are by their
-    place in the file; ``notes`` name what has no meaning here, a sentence for each setting."""
+    """The daemon's file as a configuration of ours (``tree``). ``origins`` has the place in the daemon's file for
+    places in ``tree``; ``mistakes`` have their place in the file; ``notes`` have a sentence for each setting that has
+    no meaning here."""
 
     tree: dict[str, Any] = field(default_factory=dict)
     origins: dict[Location, Location] = field(default_factory=dict)
@@ -61,20 +63,20 @@ class Translation:
     notes: list[str] = field(default_factory=list)
 
     def origin(self, location: Location) -> Location:
-        """Where in the file the setting of ours at this place stands."""
+        """The place in the daemon's file of our setting at ``location``."""
         for length in range(len(location), 0, -1):
             if (origin := self.origins.get(location[:length])) is not None:
                 return (*origin, *location[length:])
         return location
 
     def put(self, value: Any, at: Location, origin: Location) -> None:
-        """Set what is not there yet."""
+        """Set the value at this place in the tree, unless there is one already."""
         *way, name = map(str, at)
         tree: Any = self.tree
         for step in way:
             tree = tree.setdefault(step, {})
             if not isinstance(tree, dict):
-                return  # a mistake of its own, which the model tells
+                return  # the model reports this mistake
         if name not in tree:
             tree[name] = value
             self.origins[at] = origin
@@ -86,8 +88,8 @@ def is_of_the_daemon(tree: Tree) -> bool:
 
 
 def translated(tree: dict[str, Tree], interpolation: Interpolation) -> Translation:
-    """The daemon's file in our words. References are resolved where it is read, and nowhere else: the daemon's other
-    secrets need not be here."""
+    """The daemon's file as a configuration of ours. References are resolved only in the parts that are read, since the
+    daemon's other secrets need not exist on this host."""
     found = Translation({name: interpolation.resolve(tree[name], (name,)) for name in OURS if name in tree})
     siem = _mapping(tree["siem"], ("siem",), found)
     exporters = _mapping(siem.get("exporters"), ("siem", "exporters"), found)
@@ -152,7 +154,7 @@ class _Exporter:
         return section
 
     def _filter(self, alerting: dict[str, Any]) -> None:
-        """The exporter's filter, and the alerting section's: an event has to pass both."""
+        """Combine the exporter's filter with the alerting section's: an event has to pass both."""
         given = self._section.get("filter")
         other = _mapping(given, (*ALERTING, "filter"), self._found)
         for name in other.keys() - {"min_severity", *_LISTS}:
@@ -202,7 +204,7 @@ def _mapping(value: Any, at: Location, found: Translation) -> dict[str, Any]:
 
 
 def _with_secrets(section: dict[str, Any]) -> dict[str, Any]:
-    """The section, where the daemon's forms of secrets that are in files are ours."""
+    """The section with our form of references to secret files in place of the daemon's forms."""
     section = dict(section)
     for provider, name in _SECRETS:
         given = section.get(provider)
@@ -224,7 +226,8 @@ def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 
 def _higher(*severities: Any) -> Any:
-    """The highest of those that are given; one that is none, which the model tells; without any, the lowest."""
+    """The highest of the severities that are given, without any the lowest. A wrong one is returned itself, so that the
+    model reports it."""
     given = [severity for severity in severities if severity is not None]
     wrong = [severity for severity in given if not isinstance(severity, str) or severity not in SEVERITY_BY_LABEL]
     return wrong[0] if wrong else max(given, key=lambda label: SEVERITY_BY_LABEL[label], default="info")
@@ -234,4 +237,4 @@ def _seconds(milliseconds: Any) -> Any:
     try:
         return str(float(milliseconds) / 1000)
     except (TypeError, ValueError):
-        return milliseconds  # which the model tells
+        return milliseconds  # the model reports this mistake

@@ -1,4 +1,4 @@
-"""The ``ingest`` section: the way in over HTTP."""
+"""The ``ingest`` section: how events come in over HTTP."""
 
 from typing import Annotated, Self
 
@@ -9,10 +9,10 @@ from consumer.config.service import Port
 from providers.settings import ApiKey, NonEmpty, Settings
 
 LARGEST_BODY = 1 << 20
-"""Bytes of what comes in over HTTP at a time: to take apart more would hold up everything else for over 50 ms."""
+"""The largest request body in bytes: splitting a larger one would stop the event loop for more than 50 ms."""
 
 SHORTEST_TOKEN = 16
-"""Characters of a token: a shorter one can be guessed."""
+"""The fewest characters of a token: a shorter token can be guessed."""
 
 
 def _is_long(token: SecretStr) -> SecretStr:
@@ -25,11 +25,12 @@ Token = Annotated[ApiKey, AfterValidator(_is_long)]
 
 
 class IngestConfig(Settings):
-    """The way in over HTTP: where it listens, and who may send. Durations are in seconds.
+    """Events over HTTP: where the service listens for them, and who may send. Durations are in seconds.
 
-    ``enabled`` is about the process of ``run``; the command ``ingest`` is asked for by its name. Of several ``tokens``
-    each is good, so that one can be replaced. ``max_body_bytes`` bounds a request's body, before and after it is
-    decompressed, and ``max_waiting_bytes`` all that was received and Kafka has not taken yet.
+    ``enabled`` concerns the process of ``run``; the command ``ingest`` needs no such setting. Each of several
+    ``tokens`` is valid, so that one can be replaced. ``max_body_bytes`` is the limit for a request's body, before and
+    after it is decompressed; ``max_waiting_bytes`` is the limit for all that was received and that Kafka has not
+    accepted yet.
     """
 
     enabled: bool = False

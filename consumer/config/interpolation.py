@@ -1,4 +1,6 @@
-"""``${NAME}``, ``${NAME:-default}`` and ``${file:/path}`` in the texts of a configuration; ``$${`` is ``${`` itself."""
+"""Replaces ``${NAME}``, ``${NAME:-default}`` and ``${file:/path}`` in the texts of a configuration, and ``$${`` by
+``${``.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +11,7 @@ from consumer.config.document import Tree
 from consumer.config.problem import Location
 
 ReadFile = Callable[[str], str]
-"""The text of a file. Raises OSError if it cannot be read, ValueError if it is no text."""
+"""Gives the text of a file. Raises OSError if the file cannot be read, ValueError if it is no text."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.ASCII | re.DOTALL)
@@ -17,26 +19,27 @@ _FORMS = "${NAME}, ${NAME:-default} or ${file:/path}; a literal ${ is written $$
 
 
 class Unresolved:
-    """Stands where a text could not be resolved, so that the rest can still be checked. No setting accepts it."""
+    """The type of UNRESOLVED, which replaces a text that could not be resolved, so that the rest can still be checked.
+    No setting accepts it as a value."""
 
 
 UNRESOLVED: Final = Unresolved()
 
 
 class _Unresolvable(Exception):
-    """Its text is the problem."""
+    """A reference that cannot be resolved; the text of the exception says why."""
 
 
 @dataclass(slots=True)
 class Interpolation:
-    """Resolves the references of one tree. ``problems`` are what could not be resolved, by location."""
+    """Resolves the references in one tree. ``problems`` has the place of each that could not be resolved, and why."""
 
     environ: Mapping[str, str]
     read_file: ReadFile
     problems: list[tuple[Location, str]] = field(default_factory=list)
 
     def resolve(self, tree: Tree, at: Location = ()) -> Any:
-        """``tree`` with all references resolved; what came from outside is not looked through again."""
+        """``tree`` with all references resolved. References in values that come from outside are not resolved."""
         if isinstance(tree, dict):
             for key in tree:
                 if "${" in key:
@@ -70,10 +73,10 @@ class Interpolation:
             return self._content(reference.removeprefix("file:"))
         variable = _VARIABLE.fullmatch(reference)
         if not closed or variable is None:
-            # Not quoted: it can be a piece of a password that happens to contain these characters.
+            # The message does not quote the text, which may be a piece of a password that contains these characters.
             raise _Unresolvable(f"not a reference: write {_FORMS}")
         name, default = variable[1], variable[2]
-        # As in a shell, `:-` also stands in for a variable that is set to nothing.
+        # As in a shell, the default after `:-` also replaces a variable that is set to an empty text.
         value = self.environ.get(name)
         if default is not None:
             return value or default

@@ -1,7 +1,7 @@
-"""The configuration as a JSON Schema, by which editors complete and check it as it is written.
+"""The configuration as a JSON Schema, with which editors complete and check a file while it is written.
 
-It is made of the models. What a file may say besides is put in: a value may come from the environment or from a mounted
-secret (``${NAME}``), durations have units, and severities are words.
+The schema is made from the models. Added is what a file may write in another way: a value may come from the environment
+or from a mounted secret (``${NAME}``), durations have units, and severities are words.
 """
 
 from typing import Any, Final
@@ -13,7 +13,8 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _INTERPOLATED: Final = {"type": "string", "pattern": r"\$\{"}
 _SCHEMAS_BY_NAME: Final = frozenset({"properties", "$defs"})
 _NOT_SHOWN: Final = frozenset({"title", "default"})
-"""Pydantic's: a title repeats the name, and a default is as it is after it was read."""
+"""Pydantic's titles and defaults are left out: a title repeats the name, and a default is not as a file would write
+it."""
 _READ_AS_TYPES: Final = frozenset({"number", "integer", "boolean"})
 
 
@@ -25,7 +26,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _with_interpolation(schema: Any) -> Any:
-    """The schema, with a text that is replaced before it is read wherever something else than a text is asked for."""
+    """The schema; a text with a reference (``${``) is allowed wherever a number, a truth value or an enumeration is."""
     if isinstance(schema, list):
         return [_with_interpolation(each) for each in schema]
     if not isinstance(schema, dict):

@@ -12,10 +12,10 @@ from providers.settings import NonEmpty, Settings
 from providers.table import PROVIDERS
 
 UNKEYED = "none"
-"""``kafka.event_key`` of an engine that gives its records no key."""
+"""The value of ``kafka.event_key`` for records without a key."""
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
-# Kafka's limit is 249; `.<provider>.positions` may come behind a name.
+# Kafka's limit is 249 characters; `.<provider>.positions` may be appended to a name.
 _LONGEST_TOPIC = 249 - len(".pagerduty.positions")
 
 
@@ -34,7 +34,7 @@ def _check_servers(servers: str) -> str:
         if not colon or not host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
             raise ValueError("must be host:port, or several with commas between them")
         try:
-            host.encode("idna")  # as it is looked up
+            host.encode("idna")  # as for the look-up of the address
         except UnicodeError:
             raise ValueError("must be host:port, and one of the hosts can be no name of one") from None
     return ",".join(split)
@@ -91,7 +91,7 @@ class TopicsConfig(Settings):
 
 
 class SecurityConfig(Settings):
-    """How to talk to the brokers. What the protocol has no use for must not be given."""
+    """How to connect to the brokers. Settings that the protocol does not use must not be given."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(default=None, validate_default=True)
@@ -130,9 +130,9 @@ class SecurityConfig(Settings):
 class KafkaConfig(Settings):
     """The cluster, the consumer groups, the topics. All time-outs are in seconds.
 
-    ``event_key`` is the field the engine keys its records by (a placeholder of the key templates, without braces), or
-    ``none``; ``partitioner`` is how its producer chooses a partition by that, which is found out where it is ``auto``;
-    ``start_from`` counts in a pipeline that has never been.
+    ``event_key`` is the field by which the engine's records are keyed (a placeholder of the key templates, without
+    braces), or ``none``. ``partitioner`` is how the engine's producer chooses a partition by that key; ``auto`` means
+    that the service finds it out. ``start_from`` applies only to a pipeline that has never run.
     """
 
     bootstrap_servers: Annotated[NonEmpty, AfterValidator(_check_servers)] = "localhost:9092"
@@ -163,21 +163,21 @@ class KafkaConfig(Settings):
         return f"{self.group(provider)}-repartition"
 
     def state_topic(self, provider: str) -> str:
-        """The topic of a provider's alerts."""
+        """The state topic: a provider's alerts."""
         return f"{self.topics.state}.{provider}"
 
     def keyed_topic(self, provider: str) -> str:
-        """The topic between a provider's repartition stage and its tasks."""
+        """The keyed topic between a provider's repartition stage and its tasks."""
         return f"{self.topics.keyed}.{provider}"
 
     def positions_topic(self, provider: str) -> str:
-        """The topic of a provider's repartition stage: how far it has forwarded each partition of the events."""
+        """The topic in which a provider's repartition stage keeps how far it has forwarded each events partition."""
         return _positions(self.keyed_topic(provider))
 
 
 def needs_repartition(template: KeyTemplate, event_key: str) -> bool:
     """Whether events of one dedup key can come in several partitions, and so to several tasks.
 
-    They meet in one exactly when the template contains the field that the engine keys its records by.
+    They meet in one task exactly when the template contains the field by which the engine's records are keyed.
     """
     return event_key == UNKEYED or event_key not in template.fields

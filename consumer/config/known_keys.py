@@ -1,4 +1,4 @@
-"""Which keys a configuration can have, and where: what is said of one that is not known."""
+"""Which keys a configuration can have, and where; and what to advise about an unknown key."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -11,19 +11,19 @@ from consumer.config.models import Config
 from consumer.config.problem import Location, dotted
 
 _NAMED: Final = 3
-"""So many places are named, of a key that belongs somewhere else."""
+"""How many places are named for a key that belongs somewhere else."""
 
 _ANY: Final = "*"
 """Stands for a name, or a position in a list, that the user chooses."""
 
 _LONGEST: Final = 100
-"""Characters of a key that can be a mistyped one: a longer one is something else."""
+"""The most characters of a key that may be a mistyped one."""
 
 
 def advice(location: Location) -> str:
     """What to do about an unknown key: the name that was meant, where it belongs, or which keys there are.
 
-    One line without an end; empty where nothing can be said.
+    One line without a full stop; empty where there is no advice.
     """
     key, parent = str(location[-1]), _pattern(location[:-1])
     allowed = _keys().get(parent)
@@ -43,7 +43,7 @@ def _allowed(keys: Sequence[str]) -> str:
 
 
 def _places(key: str, parent: Location) -> list[Location]:
-    """Where else there is such a key: only the nearest places, as far as the way there is the same."""
+    """The other places that have this key: only those whose path has the most steps in common with ``parent``."""
     shared = {place: _shared(place, parent) for place, keys in _keys().items() if key in keys}
     nearest = max(shared.values(), default=0)
     places = [place for place, common in shared.items() if common == nearest]
@@ -56,7 +56,7 @@ def _shared(one: Location, other: Location) -> int:
 
 
 def _pattern(location: Location) -> Location:
-    """The place of the schema that a place of a file is an example of."""
+    """The place in the schema for a place in a file: names and positions that the user chooses become ``*``."""
     found: Location = ()
     for step in location:
         found = (*found, step) if (*found, step) in _keys() else (*found, _ANY)
@@ -65,7 +65,7 @@ def _pattern(location: Location) -> Location:
 
 @cache
 def _keys() -> Mapping[Location, Sequence[str]]:
-    """The keys of every mapping that the configuration can have, by its place; of one with any names there are none."""
+    """The keys of every mapping and list of the configuration by its place; empty where the user chooses the names."""
     return dict(_keys_of(Config, ()))
 
 

@@ -1,4 +1,4 @@
-"""From the text of a configuration to the checked model, or to everything that is wrong with it."""
+"""Turns the text of a configuration into the checked model, or into an error with everything that is wrong with it."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,6 @@ from consumer.config.interpolation import Interpolation, ReadFile
 from consumer.config.known_keys import advice
 from consumer.config.models import Config
 from consumer.config.problem import ConfigError, Location, Problem, dotted
-from consumer.config.unbuilt import unbuilt_settings
 
 _MESSAGES = {
     "extra_forbidden": "unknown key",
@@ -45,9 +44,7 @@ _MESSAGES = {
 def read_text(path: str) -> str:
     """The text of a file of at most 1 MiB.
 
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no UTF-8, or larger.
+    Raises OSError if the file cannot be read, ValueError if it is not UTF-8 or is larger.
     """
     with Path(path).open("rb") as file:
         content = file.read(MAX_TEXT + 1)
@@ -57,11 +54,7 @@ def read_text(path: str) -> str:
 
 
 def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in the file at ``path``.
-
-    Raises:
-        ConfigError: everything that is wrong with it.
-    """
+    """The configuration in the file at ``path``. Raises `ConfigError` with everything that is wrong with the file."""
     name = os.fspath(path)
     failure: str
     mistaken: ConfigError
@@ -85,8 +78,7 @@ def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] = os.en
 def parse_config(text: str, environ: Mapping[str, str], read_file: ReadFile) -> Config:
     """The configuration in ``text``; references are resolved with ``environ`` and ``read_file``.
 
-    Raises:
-        ConfigError: everything that is wrong with it.
+    Raises `ConfigError` with everything that is wrong with the text.
     """
     tree, problems = parse_document(text)
     if not isinstance(tree, dict):
@@ -96,7 +88,6 @@ def parse_config(text: str, environ: Mapping[str, str], read_file: ReadFile) -> 
     resolved = interpolation.resolve(tree) if daemon is None else daemon.tree
     place = daemon.origin if daemon is not None else _as_it_is
     mistakes = [*interpolation.problems, *(daemon.mistakes if daemon is not None else ())]
-    mistakes += ((place(location), message) for location, message in unbuilt_settings(resolved))
     config: Config | None = None
     try:
         config = Config.model_validate(resolved)
@@ -105,7 +96,7 @@ def parse_config(text: str, environ: Mapping[str, str], read_file: ReadFile) -> 
         unresolved = {location for location, _ in interpolation.problems}
         mistakes += _mistakes(error, unresolved, place)
     problems += (Problem(dotted(location), message) for location, message in mistakes)
-    # Raised out here, so that the validation error, which holds the input, is not this one's context.
+    # Raised outside the ``except`` block, so that the validation error, which holds the input, is not its context.
     if problems or config is None:
         raise ConfigError(problems)
     return config
@@ -118,12 +109,12 @@ def _as_it_is(location: Location) -> Location:
 def _mistakes(
     error: ValidationError, unresolved: set[Location], place: Callable[[Location], Location]
 ) -> Iterator[tuple[Location, str]]:
-    """What is wrong, each with its ``place`` in the file, of which ``unresolved`` are told already."""
+    """The mistakes, each with its ``place`` in the file. Those at ``unresolved`` places have been reported before."""
     for mistake in error.errors(include_url=False, include_input=False):
         location = mistake["loc"]
-        if location[-1:] == ("[key]",):  # pydantic's word for "the key itself"
+        if location[-1:] == ("[key]",):  # pydantic writes this where the key itself is wrong
             location = location[:-1]
-        # What could not be resolved has been told; that its stand-in has the wrong type is no news.
+        # A reference that could not be resolved has been reported; that UNRESOLVED has the wrong type adds nothing.
         there = place(location)
         told = any(there[:length] in unresolved for length in range(1, len(there) + 1))
         if not told or mistake["type"] == "extra_forbidden":

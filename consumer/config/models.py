@@ -1,7 +1,7 @@
 """The whole configuration (design section 11), and the ``exporters.alerting`` section.
 
-A provider's own settings are declared beside the provider; here they get what the pipeline needs: which events are the
-same problem, and when a problem is over.
+A provider's own settings are declared beside the provider. This module adds the settings of the pipeline: which events
+are the same problem, and when a problem is over.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +14,8 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     create_model,
     model_validator,
 )
@@ -21,12 +23,19 @@ from pydantic import (
 from consumer.config.contradictions import why_nothing_alerts
 from consumer.config.ingest import IngestConfig
 from consumer.config.kafka import KafkaConfig
+from consumer.config.names import clashes
 from consumer.config.service import DeliveryConfig, LogConfig, RouteSettings, ServerConfig, WebhooksConfig
 from consumer.events.filter import Filter
 from consumer.events.keys import KeyTemplate
+from providers.configured.settings import ConfiguredSettings
+from providers.contained import ProviderFault, containing
+from providers.installed import unusable
+from providers.located import located
 from providers.masking import SHORTEST
-from providers.settings import NonEmpty, ProviderSettings, Settings
-from providers.table import PROVIDERS
+from providers.names import check_name
+from providers.provider import Kind
+from providers.settings import NonEmpty, PipelineSettings, Settings
+from providers.table import DESCRIBED, PROVIDERS
 from state.violation import SEVERITY_BY_LABEL, Severity
 
 
@@ -56,7 +65,7 @@ class Deduplication(Settings):
 
 
 class EventRule(Settings):
-    """An event that ends alerts: what is given must be equal, what is None is not asked."""
+    """An event that ends alerts: the fields that are given must be equal; a field that is None is ignored."""
 
     event_type: NonEmpty | None = None
     guard: NonEmpty | None = None
@@ -70,7 +79,7 @@ class EventRule(Settings):
 
 
 class AutoResolve(Settings):
-    """When a problem is over: quiet for ``after_minutes``, the session's end, or an event that says so.
+    """When a problem is over: no event for ``after_minutes``, the session's end, or an event of ``on_events``.
 
     ``enabled: false`` switches off all three.
     """
@@ -82,7 +91,10 @@ class AutoResolve(Settings):
 
 
 def _check_routes(settings: Mapping[str, RouteSettings], keys: Mapping[str, str]) -> None:
-    """Raises ValueError for settings of a route that is not there, and for two rates of one of ``keys`` (by route)."""
+    """Check the settings of routes; ``keys`` has the key of each route.
+
+    Raises ValueError for settings of a route that does not exist, and for two rates of one key.
+    """
     for route in settings:
         if route not in keys:
             raise ValueError(f"routes: there is no route {route}, only {', '.join(keys)}")
@@ -92,7 +104,7 @@ def _check_routes(settings: Mapping[str, RouteSettings], keys: Mapping[str, str]
                 raise ValueError(f"routes: {other} and {route} have one key, and so one rate: give both the same")
 
 
-class ProviderSection(ProviderSettings):
+class ProviderSection(PipelineSettings):
     """``exporters.alerting.<provider>``: the provider's settings and the pipeline's."""
 
     routes: dict[NonEmpty, RouteSettings] = {}
@@ -104,17 +116,40 @@ class ProviderSection(ProviderSettings):
         _check_routes(self.routes, {route: key.get_secret_value() for route, key in self.route_keys().items()})
         return self
 
+    @model_validator(mode="after")
+    def _says_what_it_is_asked(self) -> Self:
+        """What raises here, in code that may be another distribution's, would raise in the middle of a command."""
+        self.endpoint(), self.retired_keys(), self.routed_guards(), self.routed_severities()
+        tuple(self.described()), tuple(self.concealed())
+        return self
 
-def _section_of(settings: type[ProviderSettings]) -> type[ProviderSection]:
-    """The section of a provider with these settings."""
+
+def _contained(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """The section as it is read. What its provider's code raises, but for what it finds wrong, is a mistake as well."""
+    fault: str
+    try:
+        with containing("the provider's settings cannot be read"):
+            try:
+                return read(value)
+            except ValueError as error:  # also pydantic's own: what is wrong with the section
+                wrong = error
+        raise wrong
+    except ProviderFault as error:
+        fault = str(error)
+    raise ValueError(fault)
+
+
+def _section_of(settings: type[PipelineSettings]) -> type[ProviderSection]:
+    """The type of the section of a provider that has these settings."""
     name = settings.__name__.removesuffix("Settings")
+    KeyTemplate.parse(settings.default_key_template)
     deduplication = create_model(
         f"{name}Deduplication",
         __base__=Deduplication,
         __doc__=Deduplication.__doc__,
         key_template=(KeyTemplateText, settings.default_key_template),
     )
-    bases: Any = (settings, ProviderSection)  # whose defaults the former's go before
+    bases: Any = (settings, ProviderSection)  # the defaults of the first win
     section = create_model(
         f"{name}Section",
         __base__=bases,
@@ -125,8 +160,8 @@ def _section_of(settings: type[ProviderSettings]) -> type[ProviderSection]:
 
 
 class AlertingConfig(Settings):
-    """``exporters.alerting``: which events are alertable, and who is told. Exclude lists beat include lists;
-    an empty include list is all."""
+    """``exporters.alerting``: which events are alertable, and who is notified. Exclude lists beat include lists;
+    an empty include list means all."""
 
     enabled: bool = True
     min_severity: MinSeverity = Severity.HIGH
@@ -137,8 +172,10 @@ class AlertingConfig(Settings):
 
     @property
     def sections(self) -> dict[str, ProviderSection]:
-        """The sections of the providers that are configured, by their names in `PROVIDERS`."""
-        return {name: section for name in PROVIDERS if (section := getattr(self, name)) is not None}
+        """The sections of the providers that are configured, by their names: those in `PROVIDERS`, then those that are
+        described here."""
+        given = {name: section for name in PROVIDERS if (section := getattr(self, name)) is not None}
+        return {**given, **getattr(self, DESCRIBED)}
 
     @property
     def filter(self) -> Filter:
@@ -158,19 +195,36 @@ class AlertingConfig(Settings):
         return self
 
 
+def _described_name(name: str) -> str:
+    return check_name(name, {*PROVIDERS, DESCRIBED})
+
+
+def _usable_section_of(kind: Kind) -> type[ProviderSection]:
+    """The section of a provider. Of one whose settings can have none each section is a mistake."""
+    try:
+        with containing("the provider's settings can be no section"):
+            return _section_of(kind.settings)
+    except ProviderFault as fault:
+        return _section_of(unusable(str(fault)).settings)
+
+
+DescribedName = Annotated[str, AfterValidator(_described_name)]
+
 if TYPE_CHECKING:
     WithProviders = AlertingConfig
 else:
+    _Contained = WrapValidator(_contained)
     WithProviders = create_model(
         "AlertingConfig",
         __base__=AlertingConfig,
         __doc__=AlertingConfig.__doc__,
-        **{name: (_section_of(kind.settings) | None, None) for name, kind in PROVIDERS.items()},
+        **{name: (Annotated[_usable_section_of(kind) | None, _Contained], None) for name, kind in PROVIDERS.items()},
+        **{DESCRIBED: (dict[DescribedName, _section_of(ConfiguredSettings)], {})},
     )
 
 
 class Exporters(Settings):
-    """``exporters``: of the engine's exporters, alerting is the one that is ours."""
+    """``exporters``: of the engine's exporters, only ``alerting`` concerns this service."""
 
     alerting: WithProviders = WithProviders()
 
@@ -188,13 +242,21 @@ class Config(Settings):
 
     _notes: tuple[str, ...] = PrivateAttr(())
 
+    @model_validator(mode="after")
+    def _names_are_of_one_pipeline(self) -> Self:
+        described = getattr(self.exporters.alerting, DESCRIBED)
+        wrong = list(clashes(self.kafka, list(PROVIDERS), list(described)))
+        if wrong:
+            raise located(type(self), ((("exporters", "alerting", DESCRIBED, name), why) for name, why in wrong))
+        return self
+
     @property
     def notes(self) -> Sequence[str]:
-        """What of its file has no meaning here: a sentence for each setting, which names it."""
+        """A sentence for each setting of the file that has no meaning here; it names the setting."""
         return self._notes
 
     def take_notes(self, notes: Iterable[str]) -> None:
-        """Say so of these."""
+        """Set `notes`."""
         self._notes = tuple(notes)
 
     @property
@@ -210,12 +272,12 @@ class Config(Settings):
 
 
 def secrets_of(config: BaseModel) -> frozenset[str]:
-    """Every secret value in the configuration, or in a part of it: what must not be seen anywhere."""
+    """Every secret value in the configuration, or in a part of it. None of them may be shown anywhere."""
     return frozenset(secret for _, secret in _secrets_in(config, ()) if secret)
 
 
 def short_secrets(config: BaseModel) -> Sequence[str]:
-    """The paths of secrets that are too short to be taken out of the log wherever they stand (`providers.masking`)."""
+    """The paths of secrets that are too short to be masked wherever they occur in the log (`providers.masking`)."""
     return [".".join(path) for path, secret in _secrets_in(config, ()) if 0 < len(secret) < SHORTEST]
 
 
@@ -223,6 +285,8 @@ def _secrets_in(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
     if isinstance(value, SecretStr):
         yield path, value.get_secret_value()
     elif isinstance(value, BaseModel | dict):
+        if isinstance(value, PipelineSettings):
+            yield from ((path, text) for text in value.concealed())
         for name, item in dict(value).items():
             yield from _secrets_in(item, (*path, str(name)))
     elif isinstance(value, Iterable) and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: all of it at once."""
+"""The mistakes in a configuration, reported all at once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ def dotted(location: Location) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    # Keys come from the file as they are: a line break or an escape sequence in one must not reach the terminal.
+    # A key is any text of the file: a line break or an escape sequence in it must not reach the terminal.
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: the dotted path of the setting (or the file, or the line), and what is wrong, without its value.
+    """One mistake: the dotted path of the setting (or the file, or the line), and what is wrong, without the value.
 
-    ``file`` is the name of the file that it stands in, where it is one.
+    ``file`` is the name of the file; None if the text came from no file.
     """
 
     path: str
@@ -44,5 +44,5 @@ class ConfigError(Mistake):
         super().__init__("\n".join(map(str, self.problems)))
 
     def within(self, file: str) -> Self:
-        """The same of the file with this name."""
+        """The same error, with the name of the file in each problem."""
         return type(self)([replace(problem, file=file) for problem in self.problems])

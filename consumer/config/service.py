@@ -1,8 +1,8 @@
 """The sections about the service itself: delivery, its servers, its log."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from consumer.config.durations import Duration, PositiveDuration
 from providers.settings import ApiKey, NonEmpty, Settings
@@ -10,8 +10,8 @@ from providers.settings import ApiKey, NonEmpty, Settings
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 lets the system choose a free one."""
 
-# A state record holds the event, a third larger when it is encoded, and our producers send at most 16 MiB. Whether the
-# state topic takes that much is asked at start.
+# A state record holds the event in base64, which is a third larger, and our producers send at most 16 MiB. Whether the
+# state topic accepts that much is checked at start.
 _LARGEST_EVENT = 8 << 20
 
 
@@ -31,22 +31,23 @@ class RetryConfig(Settings):
 
 
 class CircuitBreaker(Settings):
-    """When a route stops trying, and every how many seconds it then tries one that has failed (others sooner)."""
+    """After failures of how many alerts a route's breaker opens, and after how many seconds an alert that has failed is
+    tried again while it is open (other alerts sooner)."""
 
     failure_threshold: int = Field(default=5, ge=1)
     recovery_seconds: float = Field(default=30.0, gt=0)
 
 
 class RateLimit(Settings):
-    """The token bucket of each integration key; None is the provider's documented rate, 0 requests per second is no
-    limit."""
+    """The token bucket of each integration key. None means the provider's documented rate; 0 requests per second means
+    no limit."""
 
     requests_per_second: float | None = Field(default=None, ge=0)
     burst_size: int | None = Field(default=None, ge=1)
 
 
 class RouteSettings(Settings):
-    """What is set for one route by its name (``default``, ``by_guard:…``, …); None is as ``delivery`` says."""
+    """The settings of one route, by its name (``default``, ``by_guard:…``, …); None means as in ``delivery``."""
 
     rate_limit: RateLimit | None = None
     route_check: Duration | None = None
@@ -55,10 +56,10 @@ class RouteSettings(Settings):
 class DeliveryConfig(Settings):
     """How notifications are delivered and decisions are committed. Durations are in seconds.
 
-    ``give_up_after`` 0 means never; ``route_check`` is how long a route may be idle before its key is checked, 0 for
-    never. ``max_owed`` is of triggers, for each integration key, and ``max_owed_bytes`` of their records, for all tasks
-    of a member. ``max_event_age`` None means that no event is too old; ``max_event_bytes`` bounds key, value and
-    headers together.
+    ``give_up_after`` 0 means never. ``route_check`` is how long a route may be idle before its key is checked, 0 means
+    never. ``max_owed`` is the limit for owed triggers of each integration key, ``max_owed_bytes`` that for the records
+    of all of them, for all tasks of a member. ``max_event_age`` None means that no event is too old.
+    ``max_event_bytes`` is the limit for key, value and headers together.
     """
 
     timeout_seconds: float = Field(default=30.0, gt=0)
@@ -78,32 +79,67 @@ class DeliveryConfig(Settings):
 
 
 class ServerConfig(Settings):
-    """Where health, metrics and the console are served."""
+    """Where health and metrics are served."""
 
     host: NonEmpty = "127.0.0.1"
     port: Port = 8080
 
 
+class SecretHeader(Settings):
+    """A header that a subscription sends along."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+    value: ApiKey
+
+
+class ClientCredentialsSettings(Settings):
+    """What a subscription gets its token for, at this service."""
+
+    client_id: NonEmpty
+    client_secret: ApiKey
+
+
 class PagerDutyWebhooks(Settings):
-    """The signing secrets of the webhook subscriptions; several, so that one can be rotated."""
+    """How PagerDuty's webhooks are known: by the signing ``secrets`` of the subscriptions (several, so that one can be
+    rotated), a ``header`` of one's own, a token of OAuth2 client credentials; all that are set must be right.
+
+    ``enable_again``: a subscription that PagerDuty has disabled is enabled again, which needs its REST token."""
 
     secrets: tuple[ApiKey, ...] = ()
+    header: SecretHeader | None = None
+    oauth: ClientCredentialsSettings | None = None
+    enable_again: bool = False
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is anything by which they are known."""
+        return bool(self.secrets) or self.header is not None or self.oauth is not None
 
 
 class OpsGenieWebhooks(Settings):
-    """The token that OpsGenie, which does not sign, sends along."""
+    """The token that OpsGenie or Jira Service Management, which do not sign, send along."""
 
     token: ApiKey | None = None
 
 
 class WebhooksConfig(Settings):
-    """The receiver of what happens at the providers."""
+    """The receiver of the providers' webhooks, which say what happens there."""
 
     enabled: bool = False
     host: NonEmpty = "0.0.0.0"
     port: Port = 8081
     pagerduty: PagerDutyWebhooks = PagerDutyWebhooks()
     opsgenie: OpsGenieWebhooks = OpsGenieWebhooks()
+    jsm: OpsGenieWebhooks = OpsGenieWebhooks()
+
+    @model_validator(mode="after")
+    def _somebody_may_send(self) -> Self:
+        if self.enabled and not self.pagerduty.is_set and self.opsgenie.token is None and self.jsm.token is None:
+            raise ValueError(
+                "pagerduty.secrets, opsgenie.token or jsm.token: one is required with enabled, "
+                "or nobody could tell a provider's webhooks from anybody's"
+            )
+        return self
 
 
 class LogConfig(Settings):

@@ -1,4 +1,4 @@
-"""What an agent can try to do: the questions that the policy engine is asked."""
+"""The actions that an agent can try; the policy engine decides about each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,5 @@
-"""What to try while a demo is kept: the commands, with the addresses and files of this run. Pure but for two files."""
+"""What to try while a demo is kept: commands with the addresses and files of this run. Pure, except that it writes two
+files."""
 
 import json
 import shlex
@@ -21,7 +22,7 @@ EVENT: dict[str, Any] = {
     "resource": {"type": "file", "name": "/etc/shadow", "path": "/etc/shadow"},
     "labels": {"team": "payments"},
 }
-"""An event of the user's own, to be edited; its id and its time are added when it is sent."""
+"""An event for the user to edit; its id and its time are added when it is sent."""
 
 _PRODUCE = '''\
 """Sends event.json, which stands beside this file, as an engine would; change it and send it again."""
@@ -49,7 +50,7 @@ asyncio.run(main())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """Where everything of a kept demo is. ``dedup_key`` is of an alert that there is, if there is one."""
+    """The addresses and files of a kept demo. ``dedup_key`` is that of one of its alerts; None if there is none."""
 
     bootstrap_servers: str
     topic: str
@@ -61,7 +62,7 @@ class Kept:
 
 
 def write_event(kept: Kept) -> Path:
-    """Put an event to edit, and a script that sends it, beside the configuration; returns the script."""
+    """Write an event to edit, and a script that sends it, beside the configuration. Returns the script's path."""
     script = kept.config.with_name("produce.py")
     script.write_text(_PRODUCE.format(servers=kept.bootstrap_servers.split(","), topic=kept.topic))
     kept.config.with_name("event.json").write_text(json.dumps(EVENT, indent=2) + "\n")
@@ -69,7 +70,7 @@ def write_event(kept: Kept) -> Path:
 
 
 def what_to_try(kept: Kept, script: Path, command: str) -> list[str]:
-    """Lines for the user; ``command`` is how this program was started. Each command stands on a line of its own."""
+    """Lines for the user. ``command`` is how this program was started. Each command has a line of its own."""
     config = shlex.quote(str(kept.config))
     key = shlex.quote(kept.dedup_key) if kept.dedup_key is not None else "DEDUP_KEY"
     fault = shlex.quote(json.dumps({"provider": "pagerduty", "times": 10, "effect": {"kind": "answer", "status": 503}}))
@@ -95,7 +96,7 @@ def what_to_try(kept: Kept, script: Path, command: str) -> list[str]:
 
 
 def own_command(started_as: Sequence[str] = sys.argv) -> str:
-    """How this program is started again, from the same folder."""
+    """The command that starts this program again from the same folder."""
     program = started_as[0] if started_as else ""
     if Path(program).name.startswith("clawdstrike-alerting"):
         return shlex.quote(program)

@@ -1,7 +1,7 @@
-"""The scripted agents: who they are, what they do all day, and what they should not have tried.
+"""The scripted agents: who they are, their usual work, and the things that they should not have tried.
 
-A plan is endless and the same in every run of the same seed; how far a run gets in it is a matter of its length.
-What comes of an action is not in the plan: the engine decides.
+A plan is endless, and the same in every run with the same seed; a longer run only gets further. The plan does not say
+what comes of an action: the engine decides.
 """
 
 import random
@@ -14,17 +14,17 @@ from consumer.demo.engine import Session
 SEED = 20
 
 USUAL_PAUSE = (0.05, 0.16)
-"""Seconds between two actions of an agent at its work, from and to."""
+"""The shortest and the longest pause in seconds between two actions of an agent's usual work."""
 
 BURST_PAUSE = (0.02, 0.06)
-"""... of one that tries the same again and again."""
+"""The shortest and the longest pause in seconds of an agent that tries the same again and again."""
 
 SESSION_STEPS = (50, 120)
 TEMPTED = 0.6
-"""How many of the sessions try something that they should not."""
+"""The part of the sessions in which the agent tries something that it should not."""
 
 ABANDONED = 0.3
-"""How many of the sessions never say that they end."""
+"""The part of the sessions that send no ``session_end``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ AGENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An action, and the seconds before it."""
+    """An action, and the pause before it in seconds."""
 
     pause: float
     action: Action
@@ -63,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSession:
-    """One session. If it does not ``end``, the agent just falls silent and begins another."""
+    """One session. If not ``ends``, the agent stops without ``session_end`` and begins another session."""
 
     session: Session
     steps: Sequence[Step]
@@ -71,15 +71,15 @@ class PlannedSession:
 
 
 def rulesets(agents: Sequence[Agent] = AGENTS) -> frozenset[str]:
-    """All rule sets that the agents work under."""
+    """The rule sets of all these agents."""
     return frozenset(agent.ruleset for agent in agents)
 
 
 def sessions_of(number: int, agent: Agent, seed: int = SEED) -> Iterator[PlannedSession]:
-    """The sessions of the agent of this number, one after another, without end.
+    """The sessions of the agent with this number, one after another, without end.
 
-    The first ones are short and of different lengths, and those of the first agents go wrong at once: there is
-    something to see from the first second on.
+    First sessions are short and of different lengths, and those of the first three agents contain a violation at once,
+    so that there is something to see from the first second on.
     """
     choose = random.Random(f"{seed}/{number}")
     agent_id = f"{agent.tenant_id}-{agent.name}"
@@ -130,7 +130,7 @@ def _work(choose: random.Random, agent: Agent) -> Action:
         lambda: ApplyPatch(path, _diff(path, ["limit = 10"], [f"limit = {choose.randrange(20, 90)}"])),
         lambda: ReadText("mail", choose.choice(_MAILS)),
     ]
-    if agent.ruleset != "strict":  # which lets nobody out
+    if agent.ruleset != "strict":  # the rule set ``strict`` allows no connections
         kinds.append(lambda: Connect(choose.choice(_HOSTS)))
         kinds.append(lambda: CallTool("git_push", {"remote": "origin"}))  # allowed with a warning
     return choose.choice(kinds)()
@@ -140,7 +140,7 @@ def _work(choose: random.Random, agent: Agent) -> Action:
 
 Temptation = Callable[[random.Random], list[Action]]
 
-# Put together here, so that no scanner takes the examples for secrets of this repository.
+# Joined from parts, so that no scanner takes the examples for secrets of this repository.
 _AWS_KEY = "AKIA" + "IOSFODNN7" + "EXAMPLE"
 _API_KEY = "api_" + "key = " + "0123456789abcdef" * 2
 
@@ -168,7 +168,7 @@ def _exfiltration(choose: random.Random) -> list[Action]:
 
 
 def _leak(choose: random.Random) -> list[Action]:
-    """First something that looks like a key, then a key: the severity rises."""
+    """First a patch with a text that looks like a key, then one with a key: the severity rises."""
     path = "/workspace/src/settings.py"
     suspected = [_patch(path, ["pass"], [_API_KEY])] * choose.randint(2, 5)
     return [*suspected, *[_patch(path, ["pass"], [f'KEY = "{_AWS_KEY}"'])] * choose.randint(3, 6)]

@@ -1,7 +1,7 @@
 """A broker that speaks Kafka's protocol, started on this machine for the length of an `async with`.
 
-It is the `noida-db` binary of the package of that name (extra `embedded`): good for the demo and for most tests, not
-for load, and it does not evict a member that stops its heartbeats. It listens on the loopback interface only.
+It is the `noida-db` binary of the package of that name (extra `embedded`). It is good enough for the demo and for most
+tests, but not for load, and it does not evict a member that stops its heartbeats. It listens on loopback only.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ async def embedded_broker(
 ) -> AsyncIterator[str]:
     """Run an embedded broker; yields its bootstrap servers once it answers a metadata request.
 
-    Without `data_dir` its data is in a temporary folder and gone afterwards; without `port` it takes a free one.
-    The broker ends with the block, and with this process however that ends.
+    Without `data_dir` its data is in a temporary folder that is deleted afterwards; without `port` it takes a free
+    port. The broker ends with the block, and with this process however that ends. Raises `EmbeddedBrokerError`.
     """
     binary = _binary()
     with tempfile.TemporaryDirectory(prefix="clawdstrike-broker-", ignore_cleanup_errors=True) as scratch:
         if port is None:
             port = free_port()
-        elif await _accepts(port):  # else it would be mistaken for ours
+        elif await _accepts(port):  # another program on this port would be mistaken for our broker
             raise EmbeddedBrokerError(f"port {port} is in use")
         output = Path(scratch, "output")
         process = _start(binary, port=port, data_dir=data_dir or Path(scratch, "data"), output=output)
@@ -94,13 +94,14 @@ def _start(binary: Path, *, port: int, data_dir: Path, output: Path) -> "subproc
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in a terminal is for us, who stop the broker last
+            start_new_session=True,  # Ctrl-C in a terminal must reach only this process, which stops the broker last
             creationflags=apart,
         )
 
 
 async def _answering(process: "subprocess.Popen[bytes]", port: int, *, output: Path, timeout: float) -> None:
-    """Return when the broker answers a metadata request; raise when it ended, or did not within the time."""
+    """Wait until the broker answers a metadata request. Raises `EmbeddedBrokerError` if it ends, or after
+    ``timeout``."""
     try:
         async with asyncio.timeout(timeout):
             while not await _answers(port):

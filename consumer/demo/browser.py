@@ -1,4 +1,4 @@
-"""Opens the page of what people would see in the user's browser, where there is one."""
+"""Opens the sandbox's page in the user's browser, if there is one."""
 
 import os
 import sys
@@ -7,14 +7,15 @@ from collections.abc import Mapping
 
 
 def can_open(platform: str = sys.platform, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether there is a desktop to open it on. Without one, a browser for terminals would take over this one."""
+    """Whether there is a desktop to open a browser on. Without one, a text browser would take over the terminal."""
     if platform in ("darwin", "win32"):
         return True
     return any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
 def open_page(url: str) -> bool:
-    """Open it; whether a browser has taken it. Waits for the browser's starter, so it belongs into a thread."""
+    """Open the page. Returns whether a browser was started. This blocks until the browser's starter has returned, so
+    call it in a thread."""
     try:
         return can_open() and webbrowser.open(url)
     except (webbrowser.Error, OSError):

@@ -1,4 +1,4 @@
-"""What the sandbox received, compared with what the events demanded. Pure; the summary prints it."""
+"""Compares the incidents that the sandbox received with those that the events demanded. Pure; the summary prints it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +10,7 @@ from providers.sandbox import Incident
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison. It holds if there are no ``differences``; these say, a line each, what is not as it should be."""
+    """One comparison. It holds if there are no ``differences``, each of which is a line about one fault."""
 
     what: str
     expected: str
@@ -19,13 +19,13 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether all is as it should be."""
+        """Whether there are no differences."""
         return not self.differences
 
 
 @dataclass(slots=True)
 class _Pairs:
-    """Demands with the incidents that answer them, and what was left on either side."""
+    """Demands with the incidents that meet them, and the demands and incidents that are left over."""
 
     met: list[tuple[Demand, Incident]] = field(default_factory=list)
     missing: list[Demand] = field(default_factory=list)
@@ -35,7 +35,7 @@ class _Pairs:
 def check_incidents(
     demanded: Sequence[Demand], incidents: Sequence[Incident], route_of: Callable[[Incident], tuple[str, ...]]
 ) -> list[Check]:
-    """Compare one provider's incidents with the demands, in the order of both."""
+    """Compare one provider's incidents with the demands. Those of one dedup key are matched in their order."""
     pairs = _paired(demanded, incidents)
     missing = [f"missing: {demand.dedup_key}" for demand in pairs.missing]
     extra = [f"extra: {incident.dedup_key} ({incident.title})" for incident in pairs.extra]
@@ -52,7 +52,7 @@ def check_incidents(
 
 
 def check_count(what: str, expected: int, received: int, *, at_least: bool = False) -> Check:
-    """Compare two numbers; ``at_least`` where things may rightly be counted twice."""
+    """Compare two numbers. ``at_least``: more are right too, since some may have been counted twice."""
     holds = received >= expected if at_least else received == expected
     wanted = f"at least {expected}" if at_least else str(expected)
     return Check(what, wanted, str(received), () if holds else (f"{what}: {received} instead of {wanted}",))
@@ -89,7 +89,7 @@ def _compare(
 
 
 def _events(demanded: Iterable[Demand], pairs: _Pairs) -> Check:
-    """An incident tells of events of its own problem, and of at least one."""
+    """Check that each incident names at least one event, and only events of its own problem."""
     wrong: list[str] = []
     right = 0
     for demand, incident in pairs.met:

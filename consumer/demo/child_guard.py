@@ -1,8 +1,8 @@
 """Runs a command that lives no longer than the process that started it.
 
-`python child_guard.py COMMAND ...` starts the command and ends it when its own standard input ends. The pipe to that
-input is closed by the operating system however its owner dies, so this holds after `kill -9`, on every platform. Only
-the standard library is imported: it starts in some 20 ms.
+`python child_guard.py COMMAND ...` starts the command, and ends it when the guard's own standard input ends. However
+the process that holds the other end of that pipe dies, the operating system closes the pipe: so this works also after
+`kill -9`, and on every platform. The guard imports only the standard library, so it starts in some 20 ms.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ def main(command: Sequence[str]) -> int:
 
 def _end_with_stdin(child: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(OSError):
-        while os.read(0, 4096):  # not sys.stdin: the interpreter cannot end while a thread waits in there
+        while os.read(0, 4096):  # not sys.stdin: the interpreter cannot exit while a thread waits in its read
             pass
     child.terminate()
     try:

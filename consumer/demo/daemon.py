@@ -1,7 +1,7 @@
-"""How the engine's daemon sends its events on: its webhook exporter posts each to an address.
+"""Sends events as the webhook exporter of the engine's daemon does: it posts each event to an address.
 
-One event a post, with a bearer token; again after 429 and 5xx, with a growing pause. What finds nobody it does not try
-again, and neither does this.
+Each post has one event and a bearer token. After 429 and 5xx it is repeated with a growing pause. If nobody accepts the
+connection, the daemon does not try again, and neither does this.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ _AGAIN = (429, *range(500, 600))
 
 
 class PostError(Exception):
-    """An event was not taken: one line that says why, without the token."""
+    """An event was not accepted: one line that says why, without the token."""
 
 
 class Daemon:
-    """Posts events to the ``url`` of `clawdstrike-alerting ingest`, for ``seconds`` at most each."""
+    """Posts events to the ``url`` of `clawdstrike-alerting ingest`; it tries each event for at most ``seconds``."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, token: str, seconds: float) -> None:
         self.url = url
@@ -29,7 +29,7 @@ class Daemon:
         self._seconds = seconds
 
     async def post(self, event: dict[str, Any]) -> None:
-        """Post one event until it is taken. Raises `PostError`."""
+        """Post one event until it is accepted. Raises `PostError` if it is not."""
         status, pause = 0, FIRST_PAUSE_SECONDS
         try:
             async with asyncio.timeout(self._seconds):

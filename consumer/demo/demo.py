@@ -1,6 +1,6 @@
-"""The demo from start to end: set the stage, let the agents work, wait until it is quiet, check.
+"""The demo from start to end: start everything, let the agents work, wait until nothing more happens, check.
 
-Whatever was started ends with `run_demo`, in the opposite order, however it ends.
+However `run_demo` ends, all that it has started is stopped at its end, in the opposite order.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from rich.console import Console
 from consumer.config import Config, load_config
 from consumer.demo.afterwards import Kept, own_command, what_to_try, write_event
 from consumer.demo.agents import rulesets
+from consumer.demo.back import acknowledged_there
 from consumer.demo.broker import embedded_broker, free_port
 from consumer.demo.browser import open_page
 from consumer.demo.daemon import Daemon
@@ -43,19 +45,20 @@ from providers.errors import UserError
 from providers.sandbox import Fault, Sandbox, Settings, running_sandbox
 
 START_SECONDS = 60.0
-"""For the service to own all partitions; a busy Kafka lets a new group wait some seconds."""
+"""How long to wait until the service owns all partitions; a busy Kafka lets a new group wait some seconds."""
 
 KAFKA_SECONDS = 20.0
-"""For the answer of a broker that the user named."""
+"""Time limit for the answers of a broker that the user has named."""
 
 GROUPS_SECONDS = 15.0
-"""For the groups on it to be deleted: a member that was killed is missed after its session, 10 s."""
+"""Time limit for deleting the groups on that broker, which drops a killed member only after its session time-out, 10
+s."""
 
 QUIET_SECONDS = 60.0
-"""For the service to work off what was produced."""
+"""How long to wait until the service has decided and told everything that was produced."""
 
 STABLE_SECONDS = 1.0
-"""Quiet is believed when it has lasted so long."""
+"""For how long nothing may happen before the run counts as quiet."""
 
 _POLL_SECONDS = 0.1
 _QUIET_POLL_SECONDS = 0.25
@@ -77,7 +80,7 @@ class Stopped(DemoError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for. ``faults`` are put into the sandbox: with some of them the check has to fail."""
+    """The user's options. ``faults`` are set in the sandbox: with some of them the check has to fail."""
 
     seconds: float = 60.0
     keep: bool = False
@@ -88,7 +91,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """The stage, set: everything runs, no agent works yet."""
+    """A demo in which everything runs, and no agent works yet."""
 
     config: Config
     config_file: Path
@@ -101,13 +104,13 @@ class _Running:
     metrics_url: str
 
     async def numbers(self) -> Numbers:
-        """The service's numbers. Raises `DemoError` if the service has ended."""
+        """The service's metrics; empty without an answer. Raises `DemoError` if the service has ended."""
         if self.service.exit_code is not None:
             raise DemoError(f"the service ended with {self.service.exit_code}; its log ends:\n{self.service.tail()}")
         return await scrape(self.http, self.metrics_url) or {}
 
     async def takes_posts(self) -> bool:
-        """Whether the way in takes events. Raises `DemoError` if it has ended."""
+        """Whether ``ingest`` takes events. Raises `DemoError` if ``ingest`` has ended."""
         if self.ingest.exit_code is not None:
             raise DemoError(f"ingest ended with {self.ingest.exit_code}; its log ends:\n{self.ingest.tail()}")
         try:
@@ -123,13 +126,14 @@ async def run_demo(
     stopping: asyncio.Event,
     checked: Callable[[bool], object] = lambda passed: None,
 ) -> bool:
-    """Run the demo; true if the check passed. ``stopping`` ends the traffic early, or the start, or the keeping.
+    """Run the demo. Returns whether the check passed. ``stopping`` ends the start or the traffic early, or ends a demo
+    that is kept.
 
-    ``checked`` is called with the outcome as soon as it is known: what comes behind is only putting things away.
-    Raises `EngineMissing`, `EmbeddedBrokerError`, `DemoError`, `Stopped`.
+    ``checked`` is called with the outcome as soon as it is known: afterwards the demo is only cleaned up.
+    Raises `EngineMissing`, `EmbeddedBrokerError`, `DemoError`, and `Stopped`.
     """
     async with AsyncExitStack() as stack:
-        # The demo says itself what the user has to know; the clients would say it again, in other words.
+        # The demo itself reports what the user has to know; Kafka's clients would log the same again.
         stack.enter_context(quiet("aiokafka"))
         running = await unless_set(stopping, _set_stage(options, console, stack))
         if running is None:
@@ -138,6 +142,8 @@ async def run_demo(
         numbers = await _quiet(running, console)
         produced = running.traffic.produced
         found = checks(produced, running.sandbox.incidents(), numbers)
+        came_back = await acknowledged_there(running.sandbox, running.numbers, partial(_print, console))
+        found = {name: [*several, *came_back.get(name, ())] for name, several in found.items()}
         passed = print_summary(console, found, produced=len(produced), seconds=seconds)
         checked(passed)
         if options.keep and not stopping.is_set():
@@ -173,7 +179,9 @@ async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) 
     else:
         servers, run_id = options.bootstrap_servers, secrets.token_hex(4)
 
-    stage = Stage(servers, sandbox.url, free_port(), options.seconds, run_id, free_port())
+    stage = Stage(servers, sandbox.url, free_port(), options.seconds, run_id, free_port(), free_port())
+    for subscription in stage.subscriptions():
+        sandbox.webhooks.subscribe(subscription)
     file = folder / "clawdstrike-alerting.yaml"
     file.write_text(yaml.safe_dump(stage.config(), sort_keys=False))
     config = load_config(file)
@@ -198,7 +206,7 @@ async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) 
 
 
 class _Say:
-    """Tells what has been done, with the seconds since the beginning."""
+    """Prints what has been done, with the seconds since the start."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -214,7 +222,8 @@ def _print(console: Console, text: str) -> None:
 
 @asynccontextmanager
 async def _topics(config: Config, console: Console, *, temporary: bool) -> AsyncIterator[None]:
-    """Create the topics; on a broker that is not ours, delete them afterwards, and the groups of this run."""
+    """Create the topics. If ``temporary``, as on a broker that is not ours, delete them afterwards, and the groups of
+    this run."""
     clients = KafkaClients(config.kafka, client_id="clawdstrike-demo")
     names = [spec.name for spec in topics_of(config)]
     admin = clients.admin()
@@ -233,12 +242,12 @@ async def _topics(config: Config, console: Console, *, temporary: bool) -> Async
         yield
     finally:
         if temporary and (left := await _delete(clients, names)):
-            # Under a name that says whose it is: the broker is gone, or does not allow it.
+            # The broker is gone, or does not allow it. The names tell the user what the rest belongs to.
             _print(console, f"could not be deleted at {config.kafka.bootstrap_servers}: {', '.join(left)}")
 
 
 async def _delete(clients: KafkaClients, names: Sequence[str]) -> Sequence[str]:
-    """Delete these topics, and all groups of this run; what is left."""
+    """Delete these topics, and all groups of this run. Returns what could not be deleted."""
     admin, group_id = clients.admin(), clients.config.group_id
     left = [*names, f"groups {group_id}.*"]
     try:
@@ -246,11 +255,11 @@ async def _delete(clients: KafkaClients, names: Sequence[str]) -> Sequence[str]:
             await admin.start()
             answers = (await admin.delete_topics(list(names))).topic_error_codes
             left = [*(topic for topic, code, *_ in answers if code), left[-1]]
-            # Also those of commands that somebody has tried in a demo that was kept.
+            # Also the groups of commands that the user has tried while the demo was kept.
             groups = [name for name, *_ in await admin.list_consumer_groups() if name.startswith(group_id)]
             left = [*left[:-1], *await delete_groups(admin, groups, GROUPS_SECONDS)]
     except (KafkaError, OSError, TimeoutError):
-        pass  # what is left is said
+        pass  # the caller prints what is left
     finally:
         await admin.close()
     return left
@@ -273,7 +282,7 @@ def _is_ready(numbers: Numbers) -> bool:
 
 
 async def _play(running: _Running, options: Options, console: Console, stopping: asyncio.Event) -> float:
-    """Let the agents work and show what comes of it; returns for how many seconds they did."""
+    """Let the agents work, and show the live table. Returns for how many seconds they worked."""
     began = time.monotonic()
     over = asyncio.Event()
     rate, problems, numbers = Rate(), Problems(), await running.numbers()
@@ -294,7 +303,7 @@ async def _play(running: _Running, options: Options, console: Console, stopping:
                         )
                         await set_within(stopping, min(left, _REFRESH_SECONDS))
                         if working.done():
-                            break  # it failed; the group says why
+                            break  # the traffic failed; the task group raises its error
             finally:
                 over.set()
     except* (DemoError, TrafficError) as errors:
@@ -306,9 +315,9 @@ async def _play(running: _Running, options: Options, console: Console, stopping:
 
 
 async def _quiet(running: _Running, console: Console) -> Numbers:
-    """Wait until everything that was produced is decided and told, and nothing more comes; the numbers then.
+    """Wait until everything that was produced is decided and told, and nothing more happens. Returns the metrics then.
 
-    After `QUIET_SECONDS` it is not waited any longer: the check will say what is missing.
+    The wait ends after `QUIET_SECONDS` in any case: the check will say what is missing.
     """
     try:
         await running.traffic.finish(PARTITIONS)

@@ -1,6 +1,7 @@
-"""The real policy engine: the package ``clawdstrike``, one instance for each rule set.
+"""The real policy engine: the package ``clawdstrike``, with one instance for each rule set.
 
-Only this module knows the package. It is imported when an engine is made, so that its absence can be said in one line.
+Only this module uses the package. It is imported when an engine is made, so that one line can report that it is
+missing.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from consumer.demo.actions import Action, ApplyPatch, CallTool, Connect, ReadFil
 from providers.errors import UserError
 
 SEVERITIES = {"critical": "critical", "error": "high", "warning": "medium", "info": "info"}
-"""The engine's severity of a decision, and what it is called in a security event."""
+"""The engine's severities of a decision, and their names in a security event."""
 
 _UNTRUSTED_TEXT = "untrusted_text"
 
@@ -24,7 +25,7 @@ class EngineMissing(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One piece of work of one agent; the engine and the event take their context from it."""
+    """One session of one agent, from which the engine and the events take their context."""
 
     id: str
     agent_id: str
@@ -38,7 +39,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the engine decided. ``severity`` is in the words of security events."""
+    """A decision of the engine. ``severity`` is the name used in security events."""
 
     allowed: bool
     guard: str
@@ -49,7 +50,7 @@ class Verdict:
 
 
 class Engine:
-    """Decides by one of the rule sets that come with the engine. Raises `EngineMissing`."""
+    """Decides by one of the rule sets that come with the engine. Raises `EngineMissing` if the package is missing."""
 
     def __init__(self, ruleset: str) -> None:
         try:
@@ -75,7 +76,7 @@ class Engine:
         )
 
     def of_session(self) -> Verdict:
-        """What stands in the events that begin and end a session: nothing was asked, nothing is denied."""
+        """The decision in the events that begin and end a session, about which the engine is not asked: allowed."""
         return Verdict(True, "engine", "info", "Allowed", self.ruleset, self._policy_hash)
 
     def _ask(self, action: Action, **context: str) -> Any:

@@ -1,4 +1,4 @@
-"""From the engine's decisions to security events (design section 4)."""
+"""Turns the engine's decisions into security events (design section 4)."""
 
 import uuid
 from datetime import UTC, datetime
@@ -21,17 +21,17 @@ def decided(session: Session, action: Action, verdict: Verdict, now: float) -> d
 
 
 def session_started(session: Session, verdict: Verdict, now: float) -> dict[str, Any]:
-    """A session begins."""
+    """The event of the beginning of a session."""
     return _event(session, verdict, "session_start", "session", _of(session), now)
 
 
 def session_ended(session: Session, verdict: Verdict, now: float) -> dict[str, Any]:
-    """A session ends, and with it every problem of it."""
+    """The event of the end of a session, which ends every problem of the session."""
     return _event(session, verdict, "session_end", "session", _of(session), now)
 
 
 def event_type(action: Action, verdict: Verdict) -> str:
-    """The type of a decision's event: by the verdict, and for a denial by the guard and what was tried."""
+    """The type of a decision's event. It depends on the verdict, and for a denial on the guard and the action."""
     if verdict.allowed:
         return "guard_warn" if verdict.severity == "medium" else "policy_allow"
     if verdict.guard == "secret_leak":

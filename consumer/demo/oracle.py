@@ -1,7 +1,7 @@
-"""What the events of a run demand of a provider: worked out from the events alone.
+"""Works out, from the events of a run alone, which incidents they demand at a provider.
 
-This is a second, small answer to the question that the service answers. It shares no code with it, knows the whole list
-at once, and needs neither clock nor state.
+This is a second, small answer to the question that the service answers. It shares no code with the service, knows all
+events at once, and needs neither a clock nor state.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +15,7 @@ ALERTABLE = frozenset({"high", "critical"})
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """What of a produced event bears on what it demands."""
+    """The facts of a produced event on which its demands depend."""
 
     event_id: str
     event_type: str
@@ -28,7 +28,7 @@ class Produced:
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> "Produced":
-        """Of an event as it was sent."""
+        """The facts of an event that was sent."""
         decision, session = event["decision"], event["session"]
         return cls(
             event_id=event["event_id"],
@@ -43,16 +43,16 @@ class Produced:
 
     @property
     def is_alertable(self) -> bool:
-        """Whether somebody is to be told."""
+        """Whether somebody has to be told of the event."""
         return not self.allowed and self.severity in ALERTABLE
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How one provider is told, as the demo's configuration says it.
+    """How one provider is told, according to the demo's configuration.
 
-    ``dedup_key`` and ``route`` are of an alertable event; a route is the names of whom the incident must go to: one
-    integration at PagerDuty, the teams at OpsGenie. ``severities`` are the provider's words.
+    ``dedup_key`` and ``route`` apply to an alertable event. A route has the names of the receivers of the incident: one
+    integration at PagerDuty, the teams at OpsGenie. ``severities`` has the provider's names of severities.
     """
 
     provider: str
@@ -63,7 +63,7 @@ class Rules:
 
 @dataclass(slots=True)
 class Demand:
-    """One incident that must be there, exactly once. ``severity`` is the highest, in the provider's words."""
+    """One incident that must exist exactly once. ``severity`` is the highest, by the provider's name."""
 
     dedup_key: str
     route: tuple[str, ...]
@@ -75,9 +75,9 @@ class Demand:
 def demands(produced: Iterable[Produced], rules: Rules) -> list[Demand]:
     """The incidents that these events demand, in order: one for each time that a problem begins.
 
-    A problem begins with an alertable event of its key, and is over when its session ends. (What comes behind the end
-    begins another. The demo's agents do not do that, for whether the provider sees one incident or two would then be a
-    matter of when the first resolve got there.)
+    A problem begins with an alertable event of its key, and is over when its session ends. (An event after the end
+    begins another problem. The demo's agents send none, since the number of incidents at the provider would then depend
+    on when the first resolve arrives.)
     """
     found: list[Demand] = []
     ranks: list[int] = []

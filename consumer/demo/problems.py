@@ -1,4 +1,4 @@
-"""The run as people see it: the problems that agents have made, and what has become of each at both providers. Pure."""
+"""The run as people see it: the problems that agents have caused, and the state of each at both providers. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from consumer.demo.stage import DEFAULT, RESPONDER, RULES, route_shown
 from providers.sandbox import Incident
 
 State = Literal["waiting", "paging", "open", "acked", "resolved"]
-"""``waiting``: nobody has been told yet; ``paging``: not every provider has; then as the incidents are."""
+"""``waiting``: no provider has been told yet; ``paging``: some have; the others: the state of the incidents."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Problem:
-    """What one agent was denied again and again. ``agent`` and ``tenant`` are whose; ``events`` counts the denials."""
+    """Something that one agent was denied again and again. ``events`` is the number of denials."""
 
     guard: str
     agent: str
@@ -26,7 +26,7 @@ class Problem:
 
     @property
     def state(self) -> State:
-        """How it stands, by its incidents."""
+        """The state of the problem, by its incidents."""
         if not self.incidents:
             return "waiting"
         if len(self.incidents) < len(self.dedup_keys):
@@ -37,10 +37,10 @@ class Problem:
 
     @property
     def paged(self) -> list[str]:
-        """Who has been told: the teams that are told of this kind first, then those that are told of everything."""
+        """Who has been told: first the teams for this kind of problem, then those that are told of everything."""
         names = dict.fromkeys(
             name
-            for one in sorted(self.incidents, key=lambda one: one.provider)  # opsgenie has the teams
+            for one in sorted(self.incidents, key=lambda one: one.provider)  # OpsGenie first, which has the teams
             for name in route_shown(one)
         )
         return sorted(names, key=lambda name: name in (RESPONDER, DEFAULT))
@@ -48,7 +48,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The run at one moment, in numbers and problems, the newest first."""
+    """The run at one moment: numbers, and the problems, the newest first."""
 
     events: int = 0
     violations: int = 0
@@ -58,7 +58,7 @@ class Seen:
 
 
 class Problems:
-    """Follows a run: of the events only those are read that were not there before."""
+    """Follows a run. Each call reads only the events that are new since the call before."""
 
     def __init__(self) -> None:
         self._read = 0
@@ -74,7 +74,7 @@ class Problems:
         told: dict[tuple[str, str], Incident] = {}
         pages = resolved = 0
         for one in incidents:
-            told[one.provider, one.dedup_key] = one  # of several in a row the last: so it stands now
+            told[one.provider, one.dedup_key] = one  # of several incidents of a key the last: it has the present state
             pages += 1
             resolved += not one.open
         for problem in self._problems.values():

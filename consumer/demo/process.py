@@ -1,4 +1,4 @@
-"""The service and the way in, each as a process of its own: the same commands that an operator starts."""
+"""Runs ``run`` and ``ingest``, each as a separate process, by the same commands that an operator uses."""
 
 import asyncio
 import subprocess
@@ -15,7 +15,7 @@ _TAIL_BYTES = 64 * 1024
 
 
 class Service:
-    """A running service, and where it writes its log."""
+    """A running command, and the file of its log."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self._process = process
@@ -23,11 +23,11 @@ class Service:
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code, None while it runs."""
+        """The exit code; None while the process runs."""
         return self._process.poll()
 
     def tail(self) -> str:
-        """The last lines of its log."""
+        """The last lines of the log."""
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-TAIL_LINES:])
@@ -54,14 +54,14 @@ def _start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in a terminal is for us, who stop the service in our turn
+            start_new_session=True,  # Ctrl-C in a terminal must reach only this process, which stops the service itself
             creationflags=apart,
         )
 
 
 async def _stop(process: "subprocess.Popen[bytes]") -> None:
     assert process.stdin is not None
-    process.stdin.close()  # which the guard takes for the end
+    process.stdin.close()  # the child guard then ends the command
     try:
         await asyncio.to_thread(process.wait, STOP_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What the service says of itself: its metrics, read as any Prometheus would."""
+"""Reads the metrics of the service, as any Prometheus would."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _ALERTABLE = ("triggered", "counted", "suppressed")
 
 @dataclass(slots=True)
 class PipelineNumbers:
-    """One pipeline at one moment. ``running`` counts the partitions whose task decides."""
+    """The metrics of one pipeline at one moment. ``running`` is the number of partitions whose task decides."""
 
     events: Counter[str] = field(default_factory=Counter)
     notifications: Counter[str] = field(default_factory=Counter)
@@ -28,31 +28,31 @@ class PipelineNumbers:
 
     @property
     def alertable(self) -> int:
-        """Events that somebody was to be told of."""
+        """The number of alertable events."""
         return sum(self.events[outcome] for outcome in _ALERTABLE)
 
     @property
     def suppressed(self) -> int:
-        """... that went into an alert that was there."""
+        """The number of alertable events that were counted into an existing alert."""
         return self.events["suppressed"] + self.events["counted"]
 
     @property
     def errors(self) -> int:
-        """Notifications that were answered by anything but acceptance."""
+        """The number of notifications that the provider has not accepted when it answered."""
         return self.notifications.total() - self.notifications["accepted"]
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits, as far as it knows."""
+        """Whether nothing waits in this pipeline, as far as the metrics show."""
         return not (self.lag or self.owed or self.queued or self.in_flight or self.alerts["resolving"])
 
 
 Numbers = Mapping[str, PipelineNumbers]
-"""The numbers of every pipeline by its name."""
+"""The metrics of every pipeline by its name."""
 
 
 async def scrape(session: aiohttp.ClientSession, url: str) -> Numbers | None:
-    """The numbers now; None if there is no answer (yet)."""
+    """The metrics now; None if there is no answer, or none yet."""
     try:
         async with session.get(url) as answer:
             return parse(await answer.text()) if answer.status == 200 else None

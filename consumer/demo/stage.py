@@ -1,4 +1,4 @@
-"""The demo's configuration, and what the oracle has to know of it."""
+"""The demo's configuration, and the rules that the oracle has to know of it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.demo.oracle import Produced, Rules
-from providers.sandbox import Incident
+from consumer.webhooks.app import PATH as WEBHOOKS_PATH
+from providers.sandbox import Incident, Subscription
 
 PARTITIONS = 4
 PIPELINES = ("pagerduty", "opsgenie")
@@ -26,7 +27,8 @@ _DAY = 86400
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a run takes place. ``run_id`` is None on a broker of its own, which needs no names of its own."""
+    """The addresses and the length of a run. ``run_id``, which makes the names of topics and groups unique, is None on
+    the embedded broker, where nobody else is."""
 
     bootstrap_servers: str
     sandbox_url: str
@@ -34,12 +36,13 @@ class Stage:
     seconds: float
     run_id: str | None = None
     ingest_port: int = 0
+    webhooks_port: int = 0
 
     def config(self) -> dict[str, Any]:
-        """The configuration of the service, as it would stand in a file.
+        """The configuration of the service, as a file would have it.
 
-        Suppression outlasts the run and quiet is waited for longer, so that what the events demand does not depend on
-        when they were sent.
+        The windows of suppression and of quiet are longer than the run, so that the demands of the events do not depend
+        on when they were sent.
         """
         deduplication = {"window_seconds": max(_LONGEST_USUAL, 2 * self.seconds), "renotify_seconds": _DAY}
         auto_resolve = {"after_minutes": max(30.0, self.seconds / 30), "on_session_end": True}
@@ -71,11 +74,26 @@ class Stage:
                     },
                 }
             },
-            # The sandbox takes any rate, and an hour of agents happens here in a minute.
+            # The sandbox accepts any rate, and the demo has an hour's events in a minute.
             "delivery": {"rate_limit": {"requests_per_second": 0}},
             "server": {"host": "127.0.0.1", "port": self.port},
             "ingest": {"host": "127.0.0.1", "port": self.ingest_port, "tokens": [INGEST_TOKEN]},
+            "webhooks": {
+                "enabled": True,
+                "host": "127.0.0.1",
+                "port": self.webhooks_port,
+                "pagerduty": {"secrets": [WEBHOOK_SECRET]},
+                "opsgenie": {"token": WEBHOOK_TOKEN},
+            },
         }
+
+    def subscriptions(self) -> list[Subscription]:
+        """What the sandbox is to send when somebody does something there."""
+        url = f"http://127.0.0.1:{self.webhooks_port}{WEBHOOKS_PATH}"
+        return [
+            Subscription(provider="pagerduty", url=f"{url}pagerduty", secret=WEBHOOK_SECRET),
+            Subscription(provider="opsgenie", url=f"{url}opsgenie", token=WEBHOOK_TOKEN),
+        ]
 
     def _kafka(self) -> dict[str, Any]:
         kafka: dict[str, Any] = {
@@ -91,11 +109,14 @@ class Stage:
 
 
 def pagerduty_key(route: str) -> str:
-    """The routing key of an integration of the sandbox."""
+    """The routing key of the sandbox's integration for a route."""
     return hashlib.sha256(f"demo {route}".encode()).hexdigest()[:32]
 
 
 INGEST_TOKEN = hashlib.sha256(b"demo ingest").hexdigest()
+
+WEBHOOK_SECRET = hashlib.sha256(b"demo webhooks of pagerduty").hexdigest()
+WEBHOOK_TOKEN = hashlib.sha256(b"demo webhooks of opsgenie").hexdigest()
 
 OPSGENIE_KEY = hashlib.sha256(b"demo opsgenie").hexdigest()[:36]
 
@@ -131,7 +152,7 @@ RULES = {
 
 
 def route_shown(incident: Incident) -> tuple[str, ...]:
-    """What an incident of the sandbox shows of its route, in the oracle's words."""
+    """The route that an incident of the sandbox shows, with the oracle's names."""
     if incident.provider == "pagerduty":
         return (PAGERDUTY_KEYS.get(incident.key, "unknown integration"),)
     responders: Sequence[dict[str, str]] = (incident.opened_with or {}).get("responders", ())

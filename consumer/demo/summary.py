@@ -1,4 +1,4 @@
-"""The end of the demo: what was demanded beside what was received, and whether that is the same."""
+"""Prints the summary of the demo: what was demanded, what was received, and whether they are the same."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,14 +14,14 @@ from consumer.demo.table import NAMES
 from providers.sandbox import Incident
 
 MOST_DIFFERENCES = 20
-"""So many are printed; the rest is counted."""
+"""How many differences are printed; the rest is counted."""
 
 Checks = Mapping[str, Sequence[Check]]
 """The checks by the name of the provider."""
 
 
 def checks(produced: Sequence[Produced], incidents: Sequence[Incident], numbers: Numbers) -> Checks:
-    """Everything that is checked."""
+    """All checks of a run."""
     found: dict[str, list[Check]] = {}
     alertable = sum(event.is_alertable for event in produced)
     for name, rules in RULES.items():
@@ -37,7 +37,7 @@ def checks(produced: Sequence[Produced], incidents: Sequence[Incident], numbers:
 
 
 def print_summary(console: Console, found: Checks, *, produced: int, seconds: float) -> bool:
-    """Print the checks; true if all of them hold. What is the same on both sides stands there once."""
+    """Print the checks. Returns whether all of them hold. Where both sides are the same, the value is printed once."""
     console.print()
     console.print(f"{produced:,} events in {seconds:.1f} s: demanded, and received", style="bold", highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))

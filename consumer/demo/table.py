@@ -1,7 +1,7 @@
-"""What is shown while the demo runs: on a terminal one sentence and a line for each problem, else a line now and then.
+"""Shows a running demo: on a terminal one sentence and a line for each problem, elsewhere a line now and then.
 
-Everything has its place and its width, so that nothing moves but what has changed. All of it fits 60 columns; from 80
-on there is room for who was told.
+Everything has a fixed place and width, so that only changes move on the screen. All of it fits into 60 columns; with 80
+or more there is room for who was told.
 """
 
 from collections import deque
@@ -23,29 +23,29 @@ _FIRST_LINE_SECONDS = 1.0
 _RATE_SECONDS = 3.0
 
 MOST_LINES = 14
-"""So many problems are shown, the newest; fewer where the terminal is not high enough."""
+"""How many of the newest problems are shown; fewer if the terminal is not high enough."""
 
 _AROUND = 7
-"""Lines of a terminal that are needed beside the problems."""
+"""How many lines of a terminal are needed for everything but the problems."""
 
 _NARROW = 80
-"""Columns below which it is not said who was told."""
+"""With fewer columns the table does not show who was told."""
 
 NAMES = {"pagerduty": "PagerDuty", "opsgenie": "OpsGenie"}
 
 _STATE_STYLES = {"waiting": "dim", "paging": "cyan", "open": "bold", "acked": "cyan", "resolved": "green"}
 _SEVERITY_STYLES = {"critical": "bold red", "high": "yellow"}
 
-# state, severity, how many events, guard, agent, tenant: with a space between each, 60 columns
+# The widths of state, severity, number of events, guard, agent and tenant; with a space between each, 60 columns.
 _STATE, _SEVERITY, _EVENTS, _GUARD, _AGENT, _TENANT = 8, 8, 3, 16, 11, 9
 _FIXED = _STATE + _SEVERITY + _EVENTS + _GUARD + _AGENT + _TENANT + 5
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A moment of the run. ``elapsed`` and ``seconds`` are since the traffic began, and for how long it is planned.
+    """One moment of the run. ``elapsed`` is the seconds since the traffic began, ``seconds`` its planned length.
 
-    ``page`` is where the sandbox shows the same in a browser.
+    ``page`` is the address at which the sandbox shows the same in a browser.
     """
 
     elapsed: float
@@ -63,7 +63,7 @@ class Rate:
         self._seen: deque[tuple[float, int]] = deque()
 
     def at(self, elapsed: float, produced: int) -> float:
-        """The rate now, ``produced`` being the number of events so far."""
+        """The rate now; ``produced`` is the number of events so far."""
         self._seen.append((elapsed, produced))
         while len(self._seen) > 2 and self._seen[0][0] < elapsed - _RATE_SECONDS:
             self._seen.popleft()
@@ -72,7 +72,7 @@ class Rate:
 
 
 class Display:
-    """Shows snapshots on a console, in the form that fits it."""
+    """Shows snapshots on a console: as a live table on a terminal, else as lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -100,7 +100,7 @@ class Display:
 
 
 def sentence(seen: Seen) -> tuple[str, str]:
-    """The run in one sentence, in two halves where a line has no room for both."""
+    """The run in one sentence, as two halves, since a narrow line has no room for both."""
     return (
         f"{_count(seen.events, 'event')} · {_count(seen.violations, 'violation')}",
         f"→ {_count(len(seen.problems), 'problem')} → {_count(seen.pages, 'page')}, {seen.resolved:,} already resolved",
@@ -137,7 +137,7 @@ def table(snapshot: Snapshot, *, width: int, height: int) -> RenderableType:
 
 
 def problem_line(problem: Problem, width: int) -> Text:
-    """One problem, in at most this many columns: state first, and how bad it is in colour."""
+    """One problem in at most ``width`` columns: the state first, the severity in colour."""
     state, severity = problem.state, problem.severity
     over = state == "resolved"
     text = Text()
@@ -153,7 +153,7 @@ def problem_line(problem: Problem, width: int) -> Text:
 
 
 def service_line(name: str, numbers: PipelineNumbers) -> Text:
-    """What the service says of one provider."""
+    """The service's metrics about one provider, in a line."""
     accepted, errors = numbers.notifications["accepted"], numbers.errors
     text = Text().append(f"{NAMES[name]:<9}  {accepted:>5,} accepted ", style="dim")
     text.append(f"{errors:>4,} errors ", style="bold red" if errors else "dim")

@@ -1,4 +1,4 @@
-"""The agents at work: every decision of the engine becomes one record of the events topic."""
+"""Lets the agents work: every decision of the engine becomes one record of the events topic."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from consumer.demo.oracle import Produced
 from providers.errors import UserError
 
 SEND_SECONDS = 30.0
-"""For the broker to confirm what was sent last."""
+"""Time limit for the broker to confirm the last records."""
 
 _DEMO = Session("end-of-traffic", "demo", "demo", "demo", "demo", "demo", "demo", "strict")
 
@@ -30,11 +30,11 @@ class TrafficError(UserError):
 
 
 class Traffic:
-    """All agents at once, and the list of what they have produced.
+    """All agents at work, and the list of the events that they have produced.
 
-    Every other agent's events are posted by a daemon, the others' are produced to Kafka. There an agent waits for the
-    producer, not for the broker: the order of a session is kept by its key and the idempotent producer; what was
-    confirmed is known after `finish`.
+    Every second agent posts its events through a daemon; the other agents produce theirs to Kafka. An agent that
+    produces waits for the producer, not for the broker: the record key and the idempotent producer keep the order of a
+    session. Whether all events were confirmed is known after `finish`.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Traffic:
                 group.create_task(self._work(number, agent, stopping))
 
     async def finish(self, partitions: int) -> None:
-        """End every partition with an event that concerns nobody, and wait until all is confirmed.
+        """End every partition with an event that concerns nobody, and wait until all events are confirmed.
 
-        When the service has counted these, it has decided everything: a partition is decided strictly in order.
-        Raises `TrafficError`.
+        When the service has counted these last events, it has decided everything before them: a partition is decided
+        strictly in order. Raises `TrafficError` if an event did not reach the broker.
         """
         verdict = self._engines[_DEMO.ruleset].of_session()
         for partition in range(partitions):
@@ -102,7 +102,7 @@ class Traffic:
         await self._send(event, key=session.id.encode(), partition=None)
 
     async def _post(self, session: Session, event: dict[str, Any]) -> None:
-        self.produced.append(Produced.of(event))  # what comes of it may be seen before it is answered
+        self.produced.append(Produced.of(event))  # before the post: its effect may be seen before the answer
         try:
             await self._daemon.post(event)
         except PostError as error:

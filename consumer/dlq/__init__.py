@@ -1,1 +1,1 @@
-"""Dead letters: the record, and what writes it."""
+"""Dead letters: their record, and the code that writes it."""

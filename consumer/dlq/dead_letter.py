@@ -1,15 +1,17 @@
 """A dead letter: the original record byte for byte, and headers that say what became of it (design section 9).
 
-Ours come behind the headers of the original and begin with ``alerting.topic``. A dead letter that was processed again
-has older ones of ours among its original headers: the last ``alerting.topic`` is where the original ends.
+Our headers follow those of the original and begin with ``alerting.topic``. If a replayed dead letter becomes a dead
+letter again, older headers of ours are among its original headers: the last ``alerting.topic`` is where the original
+ends.
 
-Where the topic does not take the original, the dead letter is *cut*: it holds as much as there is room for, and says
+Where the topic does not accept the original, the dead letter is *cut*: it holds as much as there is room for, and says
 what it lacks, so that nobody takes a part for the whole (design section 15).
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from state.violation import Record
@@ -19,13 +21,15 @@ Headers = Sequence[tuple[str, bytes | None]]
 _OURS: Final = "alerting."
 _FIRST: Final = "alerting.topic"
 _LAST_RESORT: Final = 4
-"""Topic, partition, offset, provider: with less than these a dead letter cannot be replayed."""
+"""How many of our headers always stay: topic, partition, offset, provider. Without them a dead letter cannot be
+replayed.
+"""
 
 _BATCH_OVERHEAD: Final = 100
-"""Bytes, at most, that a batch of one record has around its key, value and headers."""
+"""The most bytes that a batch of one record has besides its key, value and headers."""
 
 _MAX_LENGTH_BYTES: Final = 4
-"""Bytes, at most, that the length of a longer field takes more than that of an empty one."""
+"""The most bytes by which a long field's length takes more room than an empty field's length."""
 
 _ELLIPSIS: Final = "…"
 _MAX_ECHO: Final = 120  # characters of an unreadable header in an error
@@ -35,12 +39,27 @@ Encoded = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 """Key, value and headers of a Kafka record."""
 
 
+class Stage(StrEnum):
+    """Where the way of a record has ended, as dead letters say it."""
+
+    DECODE = "decode"
+    """It is poison: it holds no valid event."""
+    STALE = "stale"
+    """Its event is too old to page anybody."""
+    DECIDE = "decide"
+    """A fault of this program makes it undecidable."""
+    DELIVER = "deliver"
+    """The provider rejected what it led to, or that was owed for too long."""
+    INGEST = "ingest"
+    """It was posted, and was poison before it got into the input."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What the original was of which a dead letter holds only a part.
+    """Describes the original record of a dead letter that holds only a part of it.
 
-    The bytes of its key and its value (None without one), how many headers it had, and the SHA-256 of its value in
-    hexadecimal digits: by that, and by its place, the original can be told where somebody still has it.
+    It has the sizes of the key and the value in bytes (None without one), the number of headers, and the SHA-256 of the
+    value in hexadecimal digits. By the digest and its place, the original can be recognised where it still exists.
     """
 
     key_bytes: int | None
@@ -51,9 +70,9 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """What could not become a notification, and why.
+    """A record that could not become a notification, and why.
 
-    ``stage`` is where it ended: ``decode`` (poison), ``deliver`` (rejected or given up), ``stale`` (too old to page).
+    ``stage`` is where it ended: a `Stage`, or in a dead letter that was read whatever a later release has written.
     ``error_class`` is a word for filters and metrics, ``error`` the text for people. ``retryable`` says whether a
     replay can help. ``attempts`` counts requests, from ``first_attempt`` to ``last_attempt`` (seconds since the epoch;
     None without any). ``occurrences`` were counted into it, at offsets from ``first_offset`` to ``last_offset``.
@@ -76,11 +95,12 @@ class DeadLetter:
     cut: Cut | None = None
 
     def encode(self, limit: int | None = None) -> Encoded:
-        """Key, value and headers for Kafka, as a batch at most ``limit`` bytes (the topic's ``max.message.bytes``).
+        """Key, value and headers for Kafka; a batch of this record has at most ``limit`` bytes (``max.message.bytes``).
 
-        To fit, our own headers give way first: the error text is shortened, then headers are left out, the most useful
-        last; topic, partition, offset and provider stay. If the original does not fit beside these, it is cut. Only
-        where not even these and what a cut one says fit (less than a kilobyte), is the result larger than ``limit``.
+        To make it fit, our own headers are reduced first: the error text is shortened, then headers are left out, the
+        most useful last; topic, partition, offset and provider stay. If the original does not fit beside these four, it
+        is cut. The result is larger than ``limit`` only if these four and the headers of a cut letter (less than a
+        kilobyte) do not fit either.
         """
         record = self.record
         ours = self._our_headers()
@@ -94,14 +114,14 @@ class DeadLetter:
         return record.key, record.value, [*record.headers, *place, *_fitting_facts(facts, room)]
 
     def is_cut_at(self, limit: int) -> bool:
-        """Whether this limit leaves room only for a part of the original."""
+        """Whether ``limit`` leaves room only for a part of the original."""
         record = self.record
         place = self._our_headers()[:_LAST_RESORT]
         return encoded_size(record.key, record.value, [*record.headers, *place]) > limit
 
     def _encode_cut(self, place: Headers, facts: Headers, limit: int) -> Encoded:
-        """As much of the original as fits, the value's beginning the last: nothing else takes more than half of what
-        room there is for it."""
+        """As much of the original as fits. The facts, the key and the headers each get at most half of the room that is
+        left at their turn; the beginning of the value gets the rest."""
         record = self.record
         ours = [*place, *_cut_headers(_cut_of(record))]
         ours += _fitting_facts(facts, (limit - encoded_size(None, None, ours)) // 2)
@@ -113,7 +133,7 @@ class DeadLetter:
         return key, value, [*headers, *ours]
 
     def _our_headers(self) -> list[tuple[str, bytes | None]]:
-        """All of our headers, the most useful first; what is None has none."""
+        """All of our headers, the most useful first; a fact that is None has no header."""
         record = self.record
         # repr of a float reads back as the same float
         facts = {
@@ -140,7 +160,7 @@ class DeadLetter:
 def decode(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLetter:
     """The dead letter in a record of the dead-letter topic.
 
-    What was left out for want of room reads as nothing: empty texts, no attempts, one occurrence, not retryable.
+    Headers that were left out for want of room are read as: empty texts, no attempts, one occurrence, not retryable.
     Raises ValueError with a message of one line if the record is no dead letter, or one that cannot be read.
     """
     begin = next((index for index in reversed(range(len(headers))) if headers[index][0] == _FIRST), None)
@@ -153,7 +173,7 @@ def decode(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLett
             topic=ours["topic"].decode(),
             partition=int(ours["partition"]),
             offset=offset,
-            timestamp=int(ours.get("timestamp", -1)),  # Kafka's own word for "none"
+            timestamp=int(ours.get("timestamp", -1)),  # Kafka's own value for "no timestamp"
             key=key,
             value=value,
             headers=tuple(headers[:begin]),
@@ -181,7 +201,7 @@ def decode(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLett
 
 
 def encoded_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Bytes, at most, of an uncompressed batch with this record alone: what ``max.message.bytes`` bounds."""
+    """The most bytes that an uncompressed batch with only this record has; ``max.message.bytes`` limits batches."""
     size = _BATCH_OVERHEAD + _field_size(len(key or b"")) + _field_size(len(value or b""))
     return size + sum(map(_header_size, headers))
 
@@ -217,7 +237,7 @@ def _decode_cut(ours: Mapping[str, bytes]) -> Cut:
 
 
 def _fitting_facts(facts: Headers, room: int) -> list[tuple[str, bytes | None]]:
-    """Those of our headers that fit into so many bytes together; the error text, the last of them, is shortened."""
+    """Those of our headers that fit into ``room`` bytes together; the error text, which is the last, is shortened."""
     *others, error = facts
     fitting = _fitting(others, room)
     room -= sum(map(_header_size, fitting))
@@ -225,7 +245,7 @@ def _fitting_facts(facts: Headers, room: int) -> list[tuple[str, bytes | None]]:
 
 
 def _fitting(headers: Headers, room: int) -> list[tuple[str, bytes | None]]:
-    """Those of these headers that fit into so many bytes together."""
+    """Those of these headers that fit into ``room`` bytes together."""
     fitting = []
     for header in headers:
         size = _header_size(header)
@@ -236,7 +256,7 @@ def _fitting(headers: Headers, room: int) -> list[tuple[str, bytes | None]]:
 
 
 def _begin(content: bytes | None, room: int) -> bytes | None:
-    """As much of it as adds at most so many bytes to a batch."""
+    """The beginning of ``content`` that adds at most ``room`` bytes to a batch."""
     return None if content is None else content[: max(0, room - _MAX_LENGTH_BYTES)]
 
 
@@ -246,12 +266,12 @@ def _header_size(header: tuple[str, bytes | None]) -> int:
 
 
 def _field_size(length: int) -> int:
-    """A field's bytes: its length as a signed variable-length integer (seven bits a byte), and the field."""
+    """The bytes that a field takes: its length as a signed variable-length integer (seven bits a byte), and itself."""
     return length + length.bit_length() // 7 + 1
 
 
 def _shortened(header: tuple[str, bytes | None], room: int) -> tuple[str, bytes | None]:
-    """The header with as much of its text as fits; unchanged if not even its beginning does."""
+    """The header with as much of its text as fits; unchanged if not even the beginning fits."""
     excess = _header_size(header) - room
     text = header[1] or b""
     keep = len(text) - excess - len(_ELLIPSIS.encode())

@@ -1,8 +1,8 @@
-"""The dead-letter topic as the tasks of one member write to it: what it takes, and what is done about the rest.
+"""Writes the dead letters of all tasks of one member, and makes those fit that the topic would not accept.
 
 A topic's ``max.message.bytes`` can be changed at any moment. A dead letter that is larger is compressed, and cut where
-that is not enough (design section 15). That the limit is another one is learnt from a refusal, once for all tasks,
-and forgotten when it rises again.
+that is not enough (design section 15). One refusal teaches all tasks the lower limit, which is dropped when the limit
+rises again.
 """
 
 import asyncio
@@ -28,24 +28,25 @@ from consumer.kafka.transaction import Refused
 from consumer.turns import Turns
 
 POST_SECONDS = 15.0
-"""For the dead letters of one transaction. It is less than a commit may take, so that it is known what took so long."""
+"""Time limit for sending the dead letters of one transaction. It is shorter than the limit of the transaction, so that
+the error names the dead-letter topic."""
 
 LOOK_SECONDS = 60.0
-"""How often the topic is asked for its limit, while letters are compressed or cut for it."""
+"""How often the broker is asked for the topic's limit while letters are compressed or cut because of it."""
 
 TRIAL_SECONDS = 600.0
-"""After which a limit that was only guessed is given up: the next letter is sent whole again, and refused at worst."""
+"""After this time a limit that was only guessed is dropped: the next letter is sent whole, and may be refused again."""
 
 _ZSTD = DefaultRecordBatch.CODEC_ZSTD
 _PLAIN = DefaultRecordBatch.CODEC_NONE
 
 AskLimit = Callable[[], Awaitable[int | None]]
-"""The topic's ``max.message.bytes`` as the broker tells it; None if it does not."""
+"""Gives the topic's ``max.message.bytes`` as the broker says it; None if the broker does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """A dead letter with nothing left out; ``size`` is that of a batch with it alone."""
+    """A complete dead letter; ``size`` is the size in bytes of a batch with only this letter."""
 
     letter: DeadLetter
     encoded: Encoded
@@ -54,7 +55,7 @@ class _Whole:
 
 @dataclass(frozen=True, slots=True)
 class _Envelope:
-    """A dead letter as it is to be sent; ``size`` is that of a batch with it alone."""
+    """A dead letter as it will be sent; ``size`` is the size in bytes of a batch with only this letter."""
 
     letter: DeadLetter
     encoded: Encoded
@@ -71,7 +72,7 @@ class _Batch:
 
 
 class Letterbox:
-    """One member's way to the dead-letter topic. ``limit`` is what the topic took when it was last looked at."""
+    """One member's way to the dead-letter topic. ``limit`` is the largest batch that the topic took at the start."""
 
     def __init__(
         self,
@@ -96,10 +97,10 @@ class Letterbox:
         self._looked_at = self._guessed_at = clock.monotonic()
 
     async def post(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
-        """Send these dead letters in the transaction that is open, and wait until all of them are taken.
+        """Send these dead letters in the transaction that is open, and wait until all are accepted.
 
-        Raises `Refused` if one is not, whatever the reason; what can be done about it has been done. Raises other
-        errors of the producer as they are: it has been fenced, or is broken.
+        Raises `Refused` if the topic does not accept one, whatever the reason; what can be learnt for the next attempt
+        has been learnt by then. Other errors of the producer are raised unchanged: it was fenced, or is broken.
         """
         if not letters:
             return
@@ -124,7 +125,7 @@ class Letterbox:
             await self._post_to(producer, number, letters_of, limit)
 
     async def _post_to(self, producer: AIOKafkaProducer, number: int, letters: deque[_Whole], limit: int) -> None:
-        """One batch after the other: behind one that is refused none of this partition is taken."""
+        """Send the letters of one partition, one batch at a time: after a refused batch no later one is sent."""
         cut: list[_Envelope] = []
         async with aclosing(self._batches(letters, limit, cut)) as batches:
             async for batch in batches:
@@ -138,9 +139,9 @@ class Letterbox:
             self._tell_cut(envelope, limit)
 
     async def _batches(self, letters: deque[_Whole], limit: int, cut: list[_Envelope]) -> AsyncGenerator[_Batch, None]:
-        """As few batches as hold these letters in their order; one that is compressed has one of its own.
+        """The letters in their order, in as few batches as possible; a compressed letter has a batch of its own.
 
-        Letters are taken out, and those that are ``cut`` are named.
+        Each letter is removed from ``letters``; letters that had to be cut are appended to ``cut``.
         """
         new = partial(BatchBuilder, min(limit, BATCH_BYTES), is_transactional=True)
         together, timestamp = new(_PLAIN), self._record_clock.now()
@@ -164,10 +165,10 @@ class Letterbox:
     # one letter
 
     async def _envelope(self, whole: _Whole, limit: int) -> _Envelope:
-        """The letter whole, as it is or compressed; else as much of it as the limit lets through."""
+        """The letter whole, as it is or compressed; else as much of it as the limit allows."""
         if whole.size <= limit:
             return _Envelope(whole.letter, whole.encoded, _PLAIN, whole.size, is_cut=False)
-        # Megabytes may have to be looked through.
+        # In a thread, since megabytes may have to be compressed.
         return await asyncio.to_thread(_made_to_fit, whole.letter, whole.encoded, limit, self._compresses)
 
     def _tell_cut(self, envelope: _Envelope, limit: int) -> None:
@@ -184,7 +185,8 @@ class Letterbox:
     # what the topic takes
 
     async def _look_again(self, largest: int) -> None:
-        """Before a letter gives way to the limit, see whether that still holds. The ``largest`` has so many bytes."""
+        """Ask for the limit again before a letter is compressed or cut. ``largest`` is the size of the largest
+        letter."""
         now = self._clock.monotonic()
         if now - self._looked_at < LOOK_SECONDS or largest <= self._limit:
             return
@@ -198,15 +200,15 @@ class Letterbox:
             self._compresses = True
 
     async def _learn(self, batch: _Batch, limit: int) -> bool:
-        """A batch was refused that was made for this limit. Returns whether the next one will be another."""
+        """Learn from the refusal of a batch that was made for ``limit``. Returns whether the next one will differ."""
         if self._limit < limit:
-            return True  # another task has learnt it meanwhile
+            return True  # another task has learnt the lower limit meanwhile
         self._looked_at = self._guessed_at = self._clock.monotonic()
         told = await self._ask_limit()
         if batch.codec != _PLAIN and (told is None or told >= batch.size):
-            self._compresses = False  # its own compression may be another, and the limit is of what that makes of it
+            self._compresses = False  # the topic may recompress batches with its own codec, and limit the result
         elif batch.size > limit:
-            self._looked_at = -math.inf  # it was the least that a letter can be: only another limit helps
+            self._looked_at = -math.inf  # a letter cannot be smaller than this one: only a higher limit helps
             return False
         elif told is not None and told < batch.size:
             self._set_limit(told, told=True)
@@ -237,7 +239,7 @@ def _compressed_size(encoded: Encoded) -> int:
 
 
 def _encoded(letters: Iterable[DeadLetter], partitions: int) -> Iterator[tuple[int, _Whole]]:
-    """The letters as they are, each with its partition."""
+    """The complete letters, each with the partition that it goes to."""
     for letter in letters:
         record, encoded = letter.record, letter.encode()
         number = record.partition % partitions if record.key is None else partition_of(record.key, partitions)

@@ -1,1 +1,1 @@
-"""What an event is: from a record to a decision's facts, and which events are the same problem."""
+"""Events: decoding records, filters, and the dedup keys by which events are the same problem."""

@@ -1,16 +1,26 @@
-"""From a record to an event (design section 4).
+"""Decodes a record into an event (design section 4).
 
-Most events concern nobody, so decoding has two steps. The *gate* reads four fields, and nothing else of the JSON; an
-event that by these neither may alert nor ends an alert is done. Only the others, and those that the gate cannot read,
-are parsed and validated in full. What fails is poison: a value that says what is wrong and where, never an exception.
+Most events concern nobody, so decoding has two steps. The *gate* reads four fields of the JSON, and nothing else. If
+these fields show that an event neither may alert nor ends an alert, the event is done. Only the other events, and those
+that the gate cannot read, are parsed and validated in full. A record that fails is poison: the result is then a value
+that says what is wrong and where; no exception is raised.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import Final, Protocol
 
 from consumer.events.filter import IGNORED, End, EndRules, Filter
-from consumer.events.schema import Event, Poison, read_event, read_gate, unknown_severity
+from consumer.events.schema import (
+    CategoryGate,
+    Event,
+    Gate,
+    Poison,
+    read_category_gate,
+    read_event,
+    read_gate,
+    unknown_severity,
+)
 from consumer.events.wrapping import unwrapped
 from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation, size_of
 
@@ -24,21 +34,31 @@ class Tombstone(Enum):
 
 
 TOMBSTONE: Final = Tombstone.TOMBSTONE
-"""What a record without a value decodes to: skipped and counted."""
+"""The result of decoding a record without a value, which is skipped and counted."""
 
 
 class SecurityEvent:
-    """A validated event that is alertable, or ends alerts, or both.
+    """A validated event that is alertable, or ends alerts, or both; or one that was allowed and is told as a change.
 
-    ``time`` is the event's own timestamp in seconds since the epoch. What the event lacks is None. Treat it as frozen;
-    it is a plain class because it is made for every alertable event, and a frozen dataclass takes four times as long.
+    ``time`` is the event's own timestamp in seconds since the epoch. A field that the event lacks is None. Treat it as
+    frozen: it is a plain class only because one is made for every alertable event, and making a frozen dataclass takes
+    four times as long.
     """
 
     __slots__ = (
-        "_event", "_violation", "alertable", "allowed", "ends", "event_type", "guard", "session_id", "severity", "time",
+        "_event", "_violation", "alertable", "allowed", "ends", "event_type", "guard", "is_change", "session_id",
+        "severity", "time",
     )  # fmt: skip
 
-    def __init__(self, event: Event, time: float, severity: Severity, alertable: bool, ends: End | None) -> None:
+    def __init__(
+        self,
+        event: Event,
+        time: float,
+        severity: Severity,
+        alertable: bool,
+        ends: End | None,
+        is_change: bool = False,
+    ) -> None:
         decision = event.decision
         self._event = event
         self._violation: Violation | None = None
@@ -50,9 +70,15 @@ class SecurityEvent:
         self.time = time
         self.alertable = alertable
         self.ends = ends
+        self.is_change = is_change
 
     def __repr__(self) -> str:
         return f"SecurityEvent(event_id={self.event_id!r}, alertable={self.alertable}, ends={self.ends})"
+
+    @property
+    def concerns_alerts(self) -> bool:
+        """Whether it may alert, or ends an alert; else it is a change, and nothing but that."""
+        return self.alertable or self.ends is not None
 
     @property
     def event_id(self) -> str:
@@ -81,12 +107,12 @@ class SecurityEvent:
 
     @property
     def resource_type(self) -> str:
-        """What kind of thing the action was about."""
+        """The type of the resource that the action was about."""
         return self._event.resource.type
 
     @property
     def resource_name(self) -> str:
-        """What the action was about."""
+        """The name of the resource that the action was about."""
         return self._event.resource.name
 
     @property
@@ -100,14 +126,14 @@ class SecurityEvent:
         return self._event.labels or {}
 
     def violation(self) -> Violation:
-        """The facts that a notification is made of; put together when they are first asked for, as most never are."""
+        """The facts that a notification is made of. Built at the first call, since most events never need them."""
         if self._violation is None:
             self._violation = _violation(self._event)
         return self._violation
 
 
 class InputRecord(Protocol):
-    """What decoding reads of a record: aiokafka's ``ConsumerRecord`` or our ``Record``."""
+    """The parts of a record that decoding reads: of aiokafka's ``ConsumerRecord`` or our ``Record``."""
 
     @property
     def key(self) -> bytes | None: ...
@@ -131,29 +157,36 @@ class FetchedRecord(InputRecord, Protocol):
 
 
 class Decoder:
-    """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together."""
+    """Decodes records for one pipeline. ``max_event_bytes`` bounds key, value and headers together; allowed events of
+    the categories ``changes`` are told as changes."""
 
-    def __init__(self, filter: Filter, ends: EndRules | None, max_event_bytes: int) -> None:
+    def __init__(
+        self, filter: Filter, ends: EndRules | None, max_event_bytes: int, changes: Collection[str] = ()
+    ) -> None:
         self._reason = filter.reason
         self.ignored = dict.fromkeys(IGNORED, 0)
         """How many events concerned nobody, by reason."""
         self._end_of: Callable[[str, str, bool], End | None] | None = ends.end_of if ends else None
         self._max_event_bytes = max_event_bytes
+        self._changes = frozenset(changes)
+        self._read_gate: Callable[[bytes], Gate | Poison] = read_category_gate if changes else read_gate
 
     def decode(self, record: InputRecord) -> SecurityEvent | Poison | Tombstone | None:
-        """What the record says; None if it concerns nobody (by far the most). Raises nothing, whatever the bytes."""
+        """The event in the record; None if it concerns nobody, as by far the most do. Raises nothing, whatever the
+        bytes.
+        """
         value = record.value
         if value is None:
             return TOMBSTONE
         size = size_of(record.key, value, record.headers) if record.headers else len(value) + len(record.key or b"")
         if size > self._max_event_bytes:
             return Poison("", f"{size} bytes are more than the {self._max_event_bytes} allowed", "too_large")
-        if record.headers or value.startswith(b"\0"):  # most are what they seem
+        if record.headers or value.startswith(b"\0"):  # most records have neither, and cannot be wrapped
             inner = unwrapped(value, record.headers)
             if isinstance(inner, Poison):
                 return inner
             value = inner
-        gate = read_gate(value)
+        gate = self._read_gate(value)
         if isinstance(gate, Poison):
             return gate
         event_type, decision = gate.event_type, gate.decision
@@ -167,14 +200,31 @@ class Decoder:
         ends = end_of(event_type, decision.guard, decision.allowed) if end_of is not None else None
         if reason is not None and ends is None:
             self.ignored[reason] += 1
-            return None
+            return self._change(gate, value) if self._changes and decision.allowed else None
 
         found = read_event(value)
         if isinstance(found, Poison):
             return found
         event, time = found
-        # Of a valid event the severity is a known one.
-        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends)
+        # The severity of a valid event is always a known one.
+        is_change = decision.allowed and self._is_change(gate)
+        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], reason is None, ends, is_change)
+
+    def _is_change(self, gate: Gate) -> bool:
+        return (
+            isinstance(gate, CategoryGate)
+            and isinstance(gate.event_category, str)
+            and (gate.event_category in self._changes)
+        )
+
+    def _change(self, gate: Gate, value: bytes) -> SecurityEvent | None:
+        """An allowed event that is told as a change; None if it is none, or not valid in full, which makes no poison
+        of what concerns no alert."""
+        found = read_event(value) if self._is_change(gate) else None
+        if found is None or isinstance(found, Poison):
+            return None
+        event, time = found
+        return SecurityEvent(event, time, SEVERITY_BY_LABEL[event.decision.severity], False, None, is_change=True)
 
 
 def violation_of(record: Record) -> Violation:

@@ -1,6 +1,6 @@
-"""Which events concern a pipeline: what may alert, and what ends an alert (design sections 2, 4 and 8).
+"""Which events concern a pipeline: those that may alert, and those that end an alert (design sections 2, 4 and 8).
 
-Both are asked with the gate fields alone, before an event is validated; both are on the hot path.
+Both questions are answered from the gate fields alone, before an event is validated. Both are on the hot path.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,7 +12,7 @@ from state.violation import Severity
 SESSION_END = "session_end"
 
 IGNORED = ("allowed", "severity", "guard", "event_type")
-"""Why an event concerns nobody: it was allowed, or by which of its fields the filter lets it alert nobody."""
+"""Why an event concerns nobody: the action was allowed, or the filter excludes this field's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Filter:
     exclude_event_types: Collection[str] = frozenset()
 
     def __post_init__(self) -> None:
-        # The configuration has lists; asked for each event, they are sets.
+        # The configuration has lists; sets are faster, and each event is looked up in them.
         for name in ("include_guards", "exclude_guards", "include_event_types", "exclude_event_types"):
             object.__setattr__(self, name, frozenset(getattr(self, name)))
 
@@ -47,10 +47,10 @@ class Filter:
 
 
 class End(Enum):
-    """What an event says is over."""
+    """What ends with an event."""
 
     SESSION = "session"
-    """The session: every alert of its id."""
+    """The session: every alert with its session id."""
 
     KEY = "key"
     """The problem itself: the alert whose key the event renders."""
@@ -58,9 +58,9 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EndRule:
-    """One rule of ``auto_resolve.on_events``: what is given must be equal, what is None is not asked.
+    """One rule of ``auto_resolve.on_events``: the fields that are given must be equal; a field that is None is ignored.
 
-    Raises ValueError if nothing is given: the rule would end every alert with every event.
+    Raises ValueError if no field is given: with such a rule, any event would end its alert.
     """
 
     event_type: str | None = None
@@ -82,7 +82,7 @@ class EndRule:
 
 @dataclass(frozen=True, slots=True)
 class EndRules:
-    """What ends alerts. ``on_session_end`` is true only where the key template has ``{session_id}``."""
+    """Which events end alerts. ``on_session_end`` is true only where the key template has ``{session_id}``."""
 
     on_session_end: bool = False
     on_events: Sequence[EndRule] = ()
@@ -92,9 +92,9 @@ class EndRules:
         return self.on_session_end or bool(self.on_events)
 
     def end_of(self, event_type: str, guard: str, allowed: bool) -> End | None:
-        """What an event with these gate fields ends, whatever its decision was.
+        """What an event with these gate fields ends, whether the action was allowed or denied; None if nothing.
 
-        The end of a session counts before a rule that names the same event: it ends all that the rule would.
+        The end of a session goes before a rule that matches the same event, since it ends all that the rule would end.
         """
         if self.on_session_end and event_type == SESSION_END:
             return End.SESSION

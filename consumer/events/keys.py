@@ -6,9 +6,9 @@ rendering it is on the hot path.
 The rendered key is a promise: different values never render the same key. The values come from outside, so somebody
 may try to choose one that falls into another alert's suppression. Three rules prevent it:
 
-* In a value, ``%`` and the first character of the literal that follows the placeholder are percent-encoded. So a value
-  ends, read from the left, where that character first stands outside an escape, and every key reads back in one way.
-* ``%`` is not allowed in the literals. So in a key it always begins the escape of a value, two hex digits behind it ...
+* In a value, ``%`` and the first character of the literal that follows the placeholder are percent-encoded. So, read
+  from the left, a value ends where that character first occurs, and every key can be read back in one way only.
+* ``%`` is not allowed in the literals. So in a key it always begins an escape in a value, and two hex digits follow ...
 * ... except in ``%~``, which begins the digest of a key that was too long, and which no value can render.
 """
 
@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Final
 from state.alert import Alert
 from state.violation import Severity
 
-if TYPE_CHECKING:  # the event knows nothing of keys, and a key needs no more of it than its attributes
+if TYPE_CHECKING:  # only for types: at run time a key needs nothing but the event's attributes
     from consumer.events.event import SecurityEvent
     from state.violation import Violation
 
     Facts = SecurityEvent | Violation
 
 LACKING: Final = "default"
-"""What is rendered for a value that the event lacks; an empty text counts as lacking."""
+"""Rendered in place of a value that the event lacks; an empty text counts as lacking."""
 
 KEY_FIELDS: Final = (
     "guard",
@@ -45,18 +45,18 @@ KEY_FIELDS: Final = (
     "resource_type",
     "ruleset",
 )
-"""The placeholders of a key template; besides them there is ``label.NAME``."""
+"""The placeholders of a key template, besides ``label.NAME``."""
 
 TENANT: Final = "tenant"
-"""A placeholder of the engine's daemon: the tenant's id, and nothing where the event lacks that."""
+"""A placeholder that the engine's daemon uses: the tenant's id, or an empty text where the event has no tenant."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LABEL = "label."
 _SEVERITY_LABELS = tuple(severity.label for severity in sorted(Severity))
 
-# A key is also read by people, in logs and on terminals, and the state topic's checkpoint has the key `\0checkpoint`:
-# control characters never stand in a key as they are. Fixed ranges, because a key must not change with the Unicode
-# tables of a newer Python. Surrogates, which no decoder lets through, could not be written to Kafka.
+# Control characters are always escaped in a key: people read keys in logs and on terminals, and the state topic's
+# checkpoint has the key `\0checkpoint`. The ranges are fixed, because a key must not change with the Unicode tables of
+# a newer Python. Surrogates, which no decoder lets through, could not be written to Kafka.
 _CONTROL = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
 
 _DIGEST_MARK = "%~"
@@ -66,8 +66,8 @@ MIN_KEY_LIMIT: Final = 64
 """The lowest limit with which a shortened key still has a readable prefix."""
 
 _Piece = tuple[Callable[["Facts"], str | None], str, str, re.Pattern[str], str]
-"""How to get a value, what stands in its place where it lacks, the character that ends it, what to encode in it, the
-literal that follows."""
+"""How to get a placeholder's value, the text where the event lacks it, the character that ends the value, the
+characters to encode in it, and the literal that follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) 
             value = get(event)
             if not value:
                 value = lacking
-            elif end in value or "%" in value or not value.isprintable():  # cheaper than asking the expression
+            elif end in value or "%" in value or not value.isprintable():  # cheaper than searching with the pattern
                 value = to_encode.sub(_percent_encoded, value)
             parts.append(value)
             parts.append(literal)
@@ -148,7 +148,7 @@ def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) 
 
 
 def value_of(name: str) -> Callable[["Facts"], str | None]:
-    """How to get the value of a placeholder; None or an empty text where the event lacks it."""
+    """A function that gets the value of a placeholder from an event: None or an empty text where the event lacks it."""
     if name.startswith(_LABEL):
         label = name.removeprefix(_LABEL)
         return lambda event: event.labels.get(label)
@@ -173,7 +173,8 @@ def _shortened(key: str, limit: int) -> str:
 
 
 def home_key_of(alert: Alert) -> bytes | None:
-    """The record key by which an alert has its home, as far as that is known."""
+    """The record key that decides an alert's home; None if it is not known. An alert without a record key has the home
+    of its session id."""
     if alert.key is not None:
         return alert.key
     return None if alert.session_id is None else alert.session_id.encode()

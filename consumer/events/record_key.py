@@ -1,7 +1,7 @@
 """Whether records are keyed as ``kafka.event_key`` says (design section 7).
 
-Deduplication is right only if all events of one dedup key meet in one task. They do not where records have no key, or
-another one: then one problem comes in several partitions, and is told once in each.
+Deduplication is right only if all events of one dedup key meet in one task. They may not meet if records have no key,
+or another key: then one problem arrives in several partitions, and is told once in each.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ _SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class UnexpectedKey:
-    """A record's key is ``found`` (None: it has none), and should be ``expected`` (None: its event lacks that)."""
+    """A record's key is ``found`` (None: no key), and should be ``expected`` (None: the event lacks the field)."""
 
     found: bytes | None
     expected: str | None
 
 
 class RecordKey:
-    """The key that records are to have: the value of ``field`` of their events, as text or as JSON."""
+    """The key that records must have: the value of the event's ``field``, as plain text or as a JSON string."""
 
     def __init__(self, field: str) -> None:
         self.field = field
@@ -43,7 +43,7 @@ class RecordKey:
 
 
 class KeyWatch:
-    """Counts, for one pipeline, the records with unexpected keys; tells of the first."""
+    """Counts, for one pipeline, the records with unexpected keys, and logs the first."""
 
     def __init__(self, field: str, metrics: PipelineMetrics, log: FilteringBoundLogger) -> None:
         self._field = field
@@ -53,7 +53,7 @@ class KeyWatch:
         self._first = ""
 
     def saw(self, partition: int, offset: int, key: UnexpectedKey) -> None:
-        """The record at this place has such a key."""
+        """Take note of the record at this place, which has an unexpected key."""
         self._count += 1
         self._metrics.unexpected_key()
         if self._count == 1:
@@ -71,7 +71,7 @@ class KeyWatch:
 
     @property
     def note(self) -> str | None:
-        """What somebody should know; None if there has been no such record."""
+        """A sentence about these records for people; None if there has been none."""
         if not self._count:
             return None
         records = "1 record was" if self._count == 1 else f"{self._count} records were"

@@ -1,8 +1,8 @@
-"""What an event must be, and what is wrong with a value that is none (design section 4).
+"""The schema of an event, and what is wrong with a value that does not fit it (design section 4).
 
-Nothing is coerced: "true" is no bool, and 1 is no text. Where the engine has an enumeration that decides nothing here
-(category, outcome, type of the resource), any text is taken: a page must not be lost over a word that a newer engine
-has added. ``severity`` decides.
+No type is converted: "true" is no bool, and 1 is no text. Where the engine has an enumeration on which nothing depends
+here (category, outcome, type of the resource), any text is accepted: a page must not be lost because a newer engine has
+added a word. ``severity`` is checked, since decisions depend on it.
 """
 
 import re
@@ -17,7 +17,7 @@ from msgspec.json import Decoder
 
 
 class GateDecision(Struct, gc=False):
-    """What the gate reads of an event's decision."""
+    """The fields of an event's decision that the gate reads."""
 
     allowed: bool
     guard: str
@@ -25,14 +25,20 @@ class GateDecision(Struct, gc=False):
 
 
 class Gate(Struct, gc=False):
-    """What the gate reads of an event. Of fields that are there twice the last counts."""
+    """The fields of an event that the gate reads. Of a field that occurs twice the last value counts."""
 
     event_type: str
     decision: GateDecision
 
 
+class CategoryGate(Gate, gc=False):
+    """What the gate reads where allowed events of some categories are told, too. Any value is taken for a category."""
+
+    event_category: Any = None
+
+
 class Agent(Struct, gc=False, kw_only=True):
-    """Who has tried the action."""
+    """The agent that has tried the action."""
 
     id: str
     name: str | None = None
@@ -41,7 +47,7 @@ class Agent(Struct, gc=False, kw_only=True):
 
 
 class Session(Struct, gc=False, kw_only=True):
-    """In which session."""
+    """The session in which the agent has tried the action."""
 
     id: str
     user_id: str | None = None
@@ -50,14 +56,14 @@ class Session(Struct, gc=False, kw_only=True):
 
 
 class Indicator(Struct, gc=False):
-    """What was taken for a threat."""
+    """What the engine has recognised as a threat."""
 
     type: str
     value: str
 
 
 class Threat(Struct, gc=False, kw_only=True):
-    """What kind of threat the engine sees."""
+    """The kind of threat that the engine has recognised."""
 
     indicator: Indicator | None = None
     tactic: str | None = None
@@ -76,7 +82,7 @@ class Decision(Struct, gc=False, kw_only=True):
 
 
 class Resource(Struct, gc=False, kw_only=True):
-    """What the action was about."""
+    """The resource that the action was about."""
 
     type: str
     name: str
@@ -106,20 +112,22 @@ class Event(Struct, gc=False, kw_only=True):
 
 
 _GATE: Final = Decoder(Gate)
+_CATEGORY_GATE: Final = Decoder(CategoryGate)
 _EVENT: Final = Decoder(Event)
 _T = TypeVar("_T")
 UNREADABLE: Final = (MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding raises, whatever the bytes."""
+"""All errors that decoding can raise, whatever the bytes."""
 
 ErrorClass = Literal["empty", "not_utf8", "not_json", "too_large", "missing_field", "wrong_type", "invalid_value"]
 
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A record that is no event of ours: it goes to the dead-letter topic (stage ``decode``).
+    """A record that is no valid event: it goes to the dead-letter topic (stage ``decode``).
 
-    ``path`` is the offending field, e.g. ``decision.severity``, or empty if it is the whole. All texts are bounded and
-    without control characters, so they can be logged. ``event_id`` is what stands in its place, if it is text.
+    ``path`` is the wrong field, e.g. ``decision.severity``; empty if the whole value is wrong. ``event_id`` is the
+    value of that field, if it is text. All texts are limited in length and have no control characters, so they can be
+    logged.
     """
 
     path: str
@@ -138,7 +146,7 @@ _RFC3339 = re.compile(
 def epoch_seconds(text: str) -> float:
     """An RFC 3339 time, up to nanoseconds, as seconds since the epoch. Raises ValueError for anything else.
 
-    A leap second is the last moment of its minute: event times must not run backwards behind it.
+    A leap second counts as the last moment of its minute, so that event times do not run backwards after it.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
@@ -149,7 +157,7 @@ def epoch_seconds(text: str) -> float:
     time = datetime.fromisoformat(f"{date}T{minute}{second}+00:00").timestamp()
     if fraction:
         time += float(fraction)
-    if sign:  # subtracted here, not parsed with the rest: at either end of the calendar that would overflow
+    if sign:  # subtracted here, since parsing it with the rest would overflow at either end of the calendar
         offset = int(hours) * 3600 + int(minutes) * 60
         time = time - offset if sign == "+" else time + offset
     return time
@@ -159,15 +167,23 @@ _MAX_ECHO = 80  # characters of the input in any of our texts
 
 
 def read_gate(value: bytes) -> Gate | Poison:
-    """What the gate reads, and nothing else of the JSON; what is wrong with an event of which it cannot."""
+    """The fields that the gate reads, and nothing else of the JSON; what is wrong, if they cannot be read."""
     try:
         return _GATE.decode(value)
     except UNREADABLE:
         return parsed(value, Gate)
 
 
+def read_category_gate(value: bytes) -> CategoryGate | Poison:
+    """As `read_gate`, with the category."""
+    try:
+        return _CATEGORY_GATE.decode(value)
+    except UNREADABLE:
+        return parsed(value, CategoryGate)
+
+
 def unknown_severity(value: bytes) -> Poison:
-    """What is wrong with a denial whose severity is none that is known."""
+    """The poison for a denial whose severity is unknown."""
     try:
         event = orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -191,8 +207,11 @@ def read_event(value: bytes) -> tuple[Event, float] | Poison:
 
 
 def _read_at_once(value: bytes) -> Event | None:
-    """Decode without parsing the fields that are not known. These must be UTF-8 all the same, and an escape in them may
-    be half of a character: then the whole is parsed."""
+    """Decode without parsing the unknown fields; None if that fails, or if it would not be safe.
+
+    Unknown fields must be UTF-8 all the same. An escape in them (``\\u``) may be half of a character, so a value with
+    escapes is parsed in full.
+    """
     if b"\\u" in value:
         return None
     try:
@@ -204,7 +223,7 @@ def _read_at_once(value: bytes) -> Event | None:
 
 
 def parsed(value: bytes, wanted: type[_T]) -> _T | Poison:
-    """Parse everything, and say what is wrong and where. This is not the hot path."""
+    """Parse all fields; the poison says what is wrong and where. This is not the hot path."""
     try:
         event = orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -220,8 +239,8 @@ _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
 def _invalid(event: Any, error: str) -> Poison:
-    """``error`` is msgspec's text: what is wrong, and unless it is the whole, `` - at `$.path` `` with ``[...]`` for
-    some key of a mapping."""
+    """The poison for an event that does not fit the schema. ``error`` is msgspec's text: what is wrong, and unless the
+    whole value is wrong, `` - at `$.path` ``, where ``[...]`` stands for some key of a mapping."""
     what, _, where = error.rpartition(" - at `$") if error.endswith("`") and " - at `$" in error else (error, "", "")
     steps, found = _found(event, _STEP.findall(where))
     missing = _MISSING.fullmatch(what)
@@ -237,7 +256,7 @@ def _invalid(event: Any, error: str) -> Poison:
 
 
 def _found(event: Any, steps: Sequence[str]) -> tuple[list[str], Any]:
-    """The way to what is wrong, with the key of a mapping where the error does not say which, and what is there."""
+    """The path to the wrong value, with the real key of a mapping in place of ``[...]``, and the value itself."""
     way: list[str] = []
     for step in steps:
         name = step if step != "[...]" else next(key for key, value in event.items() if not isinstance(value, str))
@@ -263,7 +282,7 @@ def _event_id(event: Any) -> str | None:
 
 
 def _echo(value: object) -> str:
-    """The value as JSON would have it, if it is a single one; else only what it is."""
+    """The value as JSON writes it; of an object or an array only that it is one."""
     match value:
         case str():
             return f"'{_printable(value)}'"
@@ -278,6 +297,6 @@ def _echo(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """At most _MAX_ECHO characters, those that do not print escaped."""
+    """At most _MAX_ECHO characters of the text; characters that cannot be printed are escaped."""
     escaped = repr(text[:_MAX_ECHO])[1:-1]
     return escaped if len(escaped) <= _MAX_ECHO and len(text) <= _MAX_ECHO else escaped[: _MAX_ECHO - 1] + "…"

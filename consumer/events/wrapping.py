@@ -1,8 +1,9 @@
-"""What can be around an event: a CloudEvent, or the frame of a schema registry (design section 19).
+"""Unwraps an event from a CloudEvent, or from the frame of a schema registry (design section 19).
 
-An event that arrives as a CloudEvent is its data. In *binary* mode (headers ``ce_…``) that is the whole value; in
-*structured* mode it is the member ``data`` of the value, or ``data_base64`` (CloudEvents 1.0.2, JSON event format, and
-its bindings for Kafka and HTTP). A registry's serialiser puts ``0x00`` and the four bytes of a schema's id before it.
+The event is the data of the CloudEvent. In *binary* mode (headers ``ce_…``) the data are the whole value; in
+*structured* mode they are the member ``data`` of the value, or ``data_base64`` (CloudEvents 1.0.2, JSON event format,
+and its bindings for Kafka and HTTP). A registry's serialiser writes ``0x00`` and the four bytes of a schema's id before
+the event.
 """
 
 from base64 import b64decode
@@ -24,7 +25,7 @@ _FRAME_BYTES = 5
 
 
 class _Envelope(Struct, gc=False):
-    """What is read of a structured CloudEvent; the data as it is written."""
+    """The members of a structured CloudEvent that are read; the data stay as they are written."""
 
     specversion: str
     data: Raw = Raw(b"")
@@ -32,7 +33,7 @@ class _Envelope(Struct, gc=False):
 
 
 class _Parsed(Struct):
-    """The same, for saying what is wrong with it."""
+    """The same members, parsed, to say what is wrong with a CloudEvent."""
 
     specversion: str
     data: Any = None
@@ -43,7 +44,7 @@ _ENVELOPE: Final = Decoder(_Envelope)
 
 
 def unwrapped(value: bytes, headers: Iterable[tuple[str, bytes | None]]) -> bytes | Poison:
-    """The event in the value of a record with these headers, byte for byte; what is wrong with what is around it."""
+    """The event in the value of a record with these headers, byte for byte; poison if it cannot be unwrapped."""
     value = unframed(value)
     for name, text in headers:
         if name == _CONTENT_TYPE and text is not None and is_structured(text.decode(errors="replace")):
@@ -52,7 +53,7 @@ def unwrapped(value: bytes, headers: Iterable[tuple[str, bytes | None]]) -> byte
 
 
 def unframed(value: bytes) -> bytes:
-    """The value without the frame of a schema registry, if it has one. No JSON begins like that."""
+    """The value without the frame of a schema registry, if it has one. No JSON begins with ``0x00``."""
     return value[_FRAME_BYTES:] if value.startswith(_FRAME) and len(value) >= _FRAME_BYTES else value
 
 
@@ -67,14 +68,14 @@ def media_type(content_type: str) -> str:
 
 
 def data_of(envelope: bytes) -> bytes | Poison:
-    """The data of a structured CloudEvent, byte for byte; what is wrong with it if it has none."""
+    """The data of a structured CloudEvent, byte for byte; poison if it has none."""
     try:
         read = _ENVELOPE.decode(envelope)
     except UNREADABLE:
         found = parsed(envelope, _Parsed)
         if isinstance(found, Poison):
             return found
-        # Two parsers disagree about what JSON is: the one that decides is the stricter one.
+        # The two parsers differ about what valid JSON is; the stricter one decides.
         return Poison("", "not JSON", "not_json")
     data = bytes(read.data)
     if data and not (data == b"null" and read.data_base64 is not None):

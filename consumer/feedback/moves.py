@@ -1,10 +1,10 @@
 """Records of the feedback topic by which the home of a key moves (design section 17, "Homes move").
 
-A task whose key has its home elsewhere now hands the alert over, says in a mark that it has moved, and forwards what
-still comes for the key. Each record says in its last header what it is; the one before names its kind where commands
-name theirs, so that a release that does not know it ignores it, and nothing that a forwarded event brings along can
-pass for a command. Anybody who may write to the topic chooses its bytes: decoding gives a value or raises
-`MalformedFeedback`.
+When keys have their home elsewhere, a task hands their alerts over, says in a mark that it has moved, and forwards
+records that still come for them. The last header of such a record has its facts. The header before names its kind,
+under the same name as a command's kind: so a release that does not know the kind ignores the record, and no header of a
+forwarded event can pass for a command's. Anybody who may write to the topic chooses its bytes: decoding returns a value
+or raises `MalformedFeedback`.
 """
 
 from base64 import b64decode, b64encode
@@ -30,11 +30,11 @@ _OFFSETS: Final = 2**63
 _MAX_KEY_BYTES: Final = 4 * 512
 
 Encoded = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
-"""Key, value and headers."""
+"""Key, value and headers of a record."""
 
 
 class MoveKind(Enum):
-    """What a record says of a key's home."""
+    """The kind of a record about homes."""
 
     HAND_OVER = "hand_over"
     FORWARDED = "forwarded"
@@ -43,12 +43,12 @@ class MoveKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The task that has written a record: which partition's, and where homes are by what it has seen.
+    """The task that wrote a record: its provider and partition, and the scheme by which it saw homes then.
 
-    ``group`` is the consumer group that it belongs to: others may share the feedback topic. ``input`` is the topic
-    whose partitions are meant, which is another where a repartition stage has come or gone since (empty: not said).
-    ``feedback`` says, in a mark, how far it had taken the feedback topic, by partition: what comes between that and the
-    mark, it has not applied.
+    ``group`` is the task's consumer group, as other services may share the feedback topic. ``input`` is the topic whose
+    partitions are meant (empty: not said): another one than now if a repartition stage has come or gone since.
+    ``feedback`` says, in a mark, how far the task had taken the feedback topic, by partition. Records between there and
+    the mark it has not applied.
     """
 
     provider: str
@@ -61,8 +61,8 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """What a task knew of a dedup key, or of a session (`state.remembered_ends`), for the ``home``: the ``alert``, and
-    the event time of the latest end. ``key`` is the record key by which it has its home."""
+    """A task hands over what it knows of a dedup key, or of a session (`state.remembered_ends`), to the ``home``:
+    either an ``alert``, or the event time of the latest end. ``key`` is the record key that decides the home."""
 
     sender: Sender
     home: int
@@ -74,8 +74,8 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """A ``record`` of the sender's partition that the ``home`` is to decide. ``key`` is what it has its home by;
-    ``is_replay``: it is a dead letter that is decided again."""
+    """A ``record`` of the sender's partition that the ``home`` is to decide. ``key`` is the key that decides the home.
+    ``is_replay``: the record is a dead letter that is decided again."""
 
     sender: Sender
     home: int
@@ -86,10 +86,11 @@ class Forwarded:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A mark: the sender has handed over everything whose home is elsewhere, and decided its input to the end found
-    then.
+    """A mark: the sender has decided its input up to the end at which it learnt of the move, and has handed over
+    everything that has its home elsewhere.
 
-    ``before`` is where homes were for it until then; None if it has had no checkpoint, or one that does not say.
+    ``before`` is the scheme that the sender had moved to before; None if its checkpoint does not say, or there was
+    none.
     """
 
     sender: Sender
@@ -100,7 +101,7 @@ Move = HandOver | Forwarded | Moved
 
 
 def encode_move(move: Move) -> Encoded:
-    """The record, without the place that it is to have."""
+    """The record of a move: key, value and headers."""
     sender = move.sender
     facts: dict[str, Any] = {
         "v": _VERSION,
@@ -141,7 +142,7 @@ def is_move(headers: Headers) -> bool:
 
 
 def decode_move(key: bytes | None, value: bytes | None, headers: Headers) -> Move:
-    """What a record says of which `is_move` says that it is one. Raises `MalformedFeedback`."""
+    """The move of a record for which `is_move` is true. Raises `MalformedFeedback` if it cannot be read."""
     try:
         kind = MoveKind((headers[-2][1] or b"").decode())
         facts = orjson.loads(headers[-1][1] or b"")

@@ -1,14 +1,13 @@
 """The reader of the feedback topic: one small consumer per member, for all its tasks (design section 6, "Feedback").
 
-It has no group and is assigned to all partitions by hand: every task sees every record, takes what is for it, and keeps
-its own positions in its checkpoint. When a task arrives whose positions are older, the reader goes back, and the other
-tasks skip what they have had. It is never co-assigned with the events, which a quiet topic would slow down, and none of
-its troubles is a trouble of a task.
+The reader has no group and is assigned to all partitions by hand. Every task sees every record, takes those that are
+for it, and keeps its own positions in its checkpoint. When a task is attached whose positions are older, the reader
+goes back, and the other tasks skip the records that they have had. The events have a consumer of their own, as a quiet
+topic would slow their fetches down. Trouble of the reader does not stop any task.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -21,47 +20,47 @@ from consumer.feedback.records import Feedback, MalformedFeedback, decode_feedba
 from consumer.input.look import STALE_END_SECONDS, STALE_END_TRIES
 from consumer.kafka.clients import KafkaClients, started
 from consumer.telemetry.metrics import PipelineMetrics
-from providers.retry import Backoff
+from providers.retry import Backoff, Restarts
 
 FETCH_TIMEOUT_MS = 500
 FETCH_RECORDS = 500
 
 ROOM_SECONDS = 0.1
-"""Between two looks whether tasks that have much to take have room again."""
+"""Seconds between two looks whether a task that was full has room again."""
 
 QUESTION_SECONDS = 30.0
-"""For the ends of the topic, which only a task without a checkpoint asks for."""
+"""The longest time to find the ends of the topic, in seconds; only a task without a checkpoint needs them."""
 
 
 class Inbox(Protocol):
-    """What a task has been handed of the feedback topic."""
+    """Takes the records of the feedback topic for one task."""
 
     def next_offset(self, partition: int) -> int:
-        """From which offset on it has not been handed everything of this partition."""
+        """The offset from which on the task still needs records of this partition."""
         ...
 
     def reset(self, partition: int, offset: int) -> None:
-        """The partition is another one than it was: this is where it begins."""
+        """The topic was created anew; the partition begins at ``offset`` now."""
         ...
 
     @property
     def is_full(self) -> bool:
-        """Whether it is to be handed nothing more for now."""
+        """Whether the task must be handed nothing more for now."""
         ...
 
     @property
     def has_room_again(self) -> bool:
-        """Whether one that was full may be handed more."""
+        """Whether a task that was full may be handed more."""
         ...
 
     def hand(self, partition: int, feedback: Sequence[tuple[int, Feedback | Move | None]], position: int) -> None:
-        """Records of a partition with their offsets, in order (None: not readable); the reader is at ``position`` now.
-        Those that it has had already are skipped, and those that are not for it."""
+        """Hand over records of a partition with their offsets, in order (None: not readable); the reader is at
+        ``position`` now. The inbox skips records that it was handed before, and those that are not for its task."""
         ...
 
 
 class FeedbackReader:
-    """Hands the records of the feedback topic to the member's tasks. ``admin`` is started by others."""
+    """Hands the records of the feedback topic to the member's tasks. The caller starts and closes ``admin``."""
 
     def __init__(
         self,
@@ -81,27 +80,28 @@ class FeedbackReader:
         self._log = log
         self._inboxes: list[Inbox] = []
         self._placed: list[Inbox] = []
-        """Those that have had everything before what is read next; an inbox that has just arrived has not."""
+        """Inboxes that need nothing before the reader's position. A newly attached one may need earlier records."""
         self._full: list[Inbox] = []
-        """Those that take nothing for now. The others go on; once they have room, they arrive again."""
+        """Inboxes that take nothing for now, while the others go on. Once one has room, the reader goes back for it."""
         self._has_arrival = asyncio.Event()
         self._reading: tuple[AIOKafkaConsumer, Sequence[TopicPartition]] | None = None
 
     def attach(self, inbox: Inbox) -> None:
-        """Hand this task what it has not had yet, from now on."""
+        """From now on hand this task the records that it still needs."""
         self._inboxes.append(inbox)
         self._has_arrival.set()
 
     def detach(self, inbox: Inbox) -> None:
-        """Hand this task nothing any more."""
+        """Hand this task nothing more."""
         for inboxes in (self._inboxes, self._placed, self._full):
             if inbox in inboxes:
                 inboxes.remove(inbox)
 
     async def ends(self) -> Mapping[int, int]:
-        """Where the topic ends now: where a task begins that has never had a checkpoint, and so knows no alert.
+        """The ends of the topic's partitions. A task that has never had a checkpoint, and so knows no alert, begins
+        there.
 
-        Raises what the clients raise, and TimeoutError.
+        Raises KafkaError, OSError and TimeoutError.
         """
         async with asyncio.timeout(QUESTION_SECONDS):
             partitions = await self._partitions()
@@ -111,47 +111,39 @@ class FeedbackReader:
         return {tp.partition: end for tp, end in ends.items()}
 
     async def high_watermarks(self) -> Mapping[int, int]:
-        """Where the topic ends now, with what is in transactions that are open. Raises KafkaError, and TimeoutError
-        while nothing is read."""
+        """The high watermarks of the topic's partitions: the ends with the records of open transactions.
+
+        Raises KafkaError, and TimeoutError while the topic is not being read.
+        """
         if self._reading is None:
             raise TimeoutError("the feedback topic is not being read")
         found = await self._clients.watermarks(*self._reading)
         return {tp.partition: watermarks.high for tp, watermarks in found.items()}
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
-        """Read for the length of the block."""
-        reading = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            reading.cancel()
-            await asyncio.wait([reading])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         """Read until cancelled; after trouble, begin again with a new consumer."""
-        failures, loop = 0, asyncio.get_running_loop()
+        restarts = Restarts(self._backoff, asyncio.get_running_loop().time)
         while True:
             await self._has_arrival.wait()
-            if not self._inboxes:  # it has left again
+            if not self._inboxes:  # the task has left again
                 self._has_arrival.clear()
                 continue
-            started = loop.time()
+            restarts.begins()
             try:
                 await self._read()
-            except Exception as error:  # operators wait, people are still told
-                failures = 1 if loop.time() - started > self._backoff.maximum else failures + 1
-                self._log.error("feedback_trouble", error=repr(error), failures=failures)
+            except Exception as error:  # operators' commands wait, but notifications still leave
+                restarts.failed()
+                self._log.error("feedback_trouble", error=repr(error), failures=restarts.failures)
                 self._has_arrival.set()
-                await asyncio.sleep(self._backoff.wait(failures))
+                await asyncio.sleep(restarts.wait())
 
     async def _read(self) -> None:
-        """Read for as long as there are tasks and the topic stays as it is."""
+        """Read while there are tasks, and until the number of partitions changes."""
         partitions = await self._partitions()
         async with started(self._clients.reader()) as consumer:
             consumer.assign(partitions)
             for partition in partitions:
-                # A position that is set is never looked up; nothing is fetched from this one.
+                # With a position set the client does not look one up; it is paused, so nothing is fetched from 0.
                 consumer.seek(partition, 0)
             consumer.pause(*partitions)
             self._reading = consumer, partitions
@@ -172,7 +164,7 @@ class FeedbackReader:
             await self._hand_over(consumer, partitions)
             known = consumer.partitions_for_topic(self._topic)
             if known is not None and len(known) != len(partitions):
-                self._has_arrival.set()  # begin again with all of them
+                self._has_arrival.set()  # begin again with all partitions
                 return
 
     def _leave_full_ones_behind(self) -> None:
@@ -190,15 +182,15 @@ class FeedbackReader:
         return sorted(TopicPartition(self._topic, found["partition"]) for found in described["partitions"])
 
     async def _go_back(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
-        """To what the task that has had least has not had yet."""
+        """Seek to the lowest offset that any attached task still needs."""
         consumer.pause(*partitions)
-        # One that arrives meanwhile has its turn after this.
+        # A task that is attached meanwhile has its turn after this.
         inboxes = [inbox for inbox in self._inboxes if inbox not in self._full]
         for tp in partitions:
             beginning, end = await self._bounds(consumer, tp, inboxes)
             for inbox in inboxes:
                 if (position := inbox.next_offset(tp.partition)) > end:
-                    # Nobody has had what is not there yet: the topic has been created anew.
+                    # No task can have had records beyond the end: the topic was created anew.
                     self._log.error("feedback_position_lost", feedback=tp.partition, position=position, end=end)
                     inbox.reset(tp.partition, beginning)
             position = min((inbox.next_offset(tp.partition) for inbox in inboxes), default=end)
@@ -211,7 +203,8 @@ class FeedbackReader:
     async def _bounds(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, inboxes: Sequence[Inbox]
     ) -> tuple[int, int]:
-        """The bounds, once the end has caught up with what was read: after a transaction it can be the old one."""
+        """The beginning and the end of a partition. Right after a transaction a broker can return an old end, so it is
+        asked for again a few times while it is below what a task has had."""
         for _ in range(STALE_END_TRIES):
             beginning: int = (await consumer.beginning_offsets([tp]))[tp]
             end: int = (await consumer.end_offsets([tp]))[tp]
@@ -228,7 +221,7 @@ class FeedbackReader:
             return
         for tp in partitions:
             feedback = [(record.offset, self._decoded(record)) for record in batches.get(tp, ())]
-            position = await consumer.position(tp)  # passes over transaction markers, which are no records
+            position = await consumer.position(tp)  # beyond transaction markers, which are no records
             for inbox in list(self._placed):
                 inbox.hand(tp.partition, feedback, position)
 

@@ -1,6 +1,8 @@
-"""Records of the feedback topic: what operators command, and dead letters to be decided again (design section 6).
+"""Records of the feedback topic: what operators command, what has happened at the provider (design section 20), and
+dead letters to be decided again (design section 6).
 
 The record key of a command is the alert's dedup key, the value is JSON that says when, by whom, and what was seen then.
+That of what has happened at the provider is alike: when by its clock, by whom, and to which incident.
 A replay is the dead letter byte for byte (key, value, all headers) with two headers behind them, so that nothing in it
 can pass for ours.
 Anybody who may write to the topic chooses its bytes: decoding gives a value or raises `MalformedFeedback`.
@@ -16,6 +18,7 @@ from msgspec.structs import replace
 
 from consumer.dlq.dead_letter import DeadLetter, Headers, decode
 from state.alert import EARLIEST, Alert
+from state.provider_feedback import Happened, What
 from state.seen import News, Seen, last_seen, news
 from state.violation import HEADER_OVERHEAD, Record, Severity
 
@@ -24,7 +27,8 @@ PROVIDER: Final = "alerting.provider"
 REPLAY: Final = "alerting.replay"
 
 HISTORY_BYTES: Final = 4096
-"""Of what a replayed record's dead letters said: the latest, as far as it fits. State records have room for it."""
+"""How many bytes of the headers of its earlier dead letters a replayed record keeps, the latest first. State records
+have room for that."""
 
 _HISTORY: Final = "alerting.topic"
 _VERSION: Final = 1
@@ -33,11 +37,11 @@ _MAX_NAME: Final = 200
 
 
 class MalformedFeedback(ValueError):
-    """A record of the feedback topic is none of ours: one line that says why."""
+    """A record of the feedback topic cannot be read. The message is one line that says why."""
 
 
 class Kind(Enum):
-    """What a record of the feedback topic asks for."""
+    """The kind of a record of the feedback topic."""
 
     ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
@@ -48,8 +52,8 @@ class Kind(Enum):
 class Command:
     """An operator acknowledges or resolves an alert; ``at`` is in seconds since the epoch.
 
-    ``seen`` are the alerts of the key that are meant, as they were shown, of which there may be one in each of several
-    partitions; empty: nobody knows, as with a command of release 0.1.
+    ``seen`` are the alerts of the key as the operator saw them; there may be one in each of several partitions. It is
+    empty if that is not known, as with a command of release 0.1.
     """
 
     kind: Kind
@@ -64,8 +68,8 @@ class Command:
 class Replay:
     """A dead letter that is to be decided again.
 
-    ``record`` is the original one at its original place, with the headers of all its dead letters as its history;
-    ``original`` is the same without them. ``replay_id`` says which dead letter of the dead-letter topic it was.
+    ``record`` is the original record at its original place, with the headers of its latest dead letters as its history;
+    ``original`` is the same without these headers. ``replay_id`` identifies the dead letter in the dead-letter topic.
     """
 
     provider: str
@@ -74,12 +78,22 @@ class Replay:
     replay_id: str
 
 
-Feedback = Command | Replay
+@dataclass(frozen=True, slots=True)
+class FromProvider:
+    """Something has happened to an alert's incident at the provider; ``by`` is who did it, for people."""
+
+    provider: str
+    dedup_key: str
+    it: Happened
+    by: str = ""
+
+
+Feedback = Command | FromProvider | Replay
 
 
 def unmeant(kind: Kind, at: float, seen: Collection[Seen], alert: Alert) -> News | None:
-    """Why a command is not about the alert as it is, None if it is: what has come later than what an operator has seen
-    is neither acknowledged nor ended by it."""
+    """Why a command does not apply to the alert as it is now; None if it applies. A command neither acknowledges nor
+    ends what has come after the operator saw the alert."""
     known = None
     if seen:
         if (found := news(alert, seen)) is not None or kind is Kind.ACKNOWLEDGE:
@@ -87,7 +101,7 @@ def unmeant(kind: Kind, at: float, seen: Collection[Seen], alert: Alert) -> News
         known = last_seen(alert, seen)
     if kind is Kind.ACKNOWLEDGE:
         return News.CAME_BACK if at < alert.first_seen else None
-    # What was seen has occurred before the command, whatever the clocks say by which both are dated.
+    # What the operator saw occurred before the command, whatever the clocks say that dated the two.
     return News.OCCURRED if alert.last_seen > (at if known is None else max(at, known)) else None
 
 
@@ -104,22 +118,37 @@ def encode_command(command: Command) -> tuple[bytes, bytes, list[tuple[str, byte
     return command.dedup_key.encode(), value, headers
 
 
+def encode_from_provider(found: FromProvider) -> tuple[bytes, bytes, list[tuple[str, bytes | None]]]:
+    """Key, value and headers of what has happened at the provider."""
+    it = found.it
+    facts: dict[str, Any] = {"v": _VERSION, "at": it.at, "by": found.by[:_MAX_NAME]}
+    if it.incident is not None:
+        facts["incident"] = it.incident
+    if it.by_integration:
+        facts["by_integration"] = True
+    headers: list[tuple[str, bytes | None]] = [
+        (PROVIDER, found.provider.encode()),
+        (KIND, it.what.value.encode()),
+    ]
+    return found.dedup_key.encode(), orjson.dumps(facts), headers
+
+
 def replay_headers(headers: Headers, replay_id: str) -> list[tuple[str, bytes | None]]:
     """The headers of a dead letter's replay; key and value are the dead letter's own."""
     return [*headers, (KIND, Kind.REPLAY.value.encode()), (REPLAY, replay_id.encode())]
 
 
 def replay_id_of(headers: Headers) -> str | None:
-    """Which dead letter a record of the feedback topic replays; None if it is no replay."""
+    """The id of the dead letter that a record of the feedback topic replays; None if it is no replay."""
     if len(headers) < 2 or headers[-1][0] != REPLAY or headers[-2] != (KIND, Kind.REPLAY.value.encode()):
         return None
     return (headers[-1][1] or b"").decode(errors="replace")
 
 
 def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, timestamp: int) -> Feedback:
-    """What a record of the feedback topic says; ``timestamp`` is the record's, in milliseconds.
+    """The command or replay in a record of the feedback topic; ``timestamp`` is the record's, in milliseconds.
 
-    Raises `MalformedFeedback`.
+    Raises `MalformedFeedback` if it cannot be read.
     """
     replay_id = replay_id_of(headers)
     if replay_id is not None:
@@ -132,13 +161,19 @@ def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, ti
         dedup_key, provider = key.decode(), named.decode()
         facts = orjson.loads(value or b"")
         at, by = float(facts["at"]), facts["by"]
+        incident, by_integration = facts.get("incident"), facts.get("by_integration", False)
         seen = tuple(_seen_from_json(one) for one in facts.get("seen") or ())
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MalformedFeedback(f"unreadable command: {type(error).__name__}") from None
     if not isinstance(by, str):
         raise MalformedFeedback("unreadable command: by is no text")
+    if not isinstance(incident, str | None) or not isinstance(by_integration, bool):
+        raise MalformedFeedback("unreadable feedback: incident is no text, or by_integration no flag")
+    if isinstance(kind, What):
+        happened = Happened(kind, at, None if incident is None else incident[:_MAX_NAME], by_integration)
+        return FromProvider(provider, dedup_key, happened, by[:_MAX_NAME])
     if timestamp >= EARLIEST * 1000:
-        at = min(at, timestamp / 1000)  # a clock that is ahead must not let a command end what comes after it
+        at = min(at, timestamp / 1000)  # with a clock ahead, a command must not end what comes after it
     return Command(kind, provider, dedup_key, at, by[:_MAX_NAME], seen)
 
 
@@ -163,8 +198,9 @@ def _seen_from_json(json: dict[str, Any]) -> Seen:
     )
 
 
-def _kind(text: bytes) -> Kind:
-    for kind in (Kind.ACKNOWLEDGE, Kind.RESOLVE):
+def _kind(text: bytes) -> Kind | What:
+    kinds: tuple[Kind | What, ...] = (Kind.ACKNOWLEDGE, Kind.RESOLVE, *What)
+    for kind in kinds:
         if text == kind.value.encode():
             return kind
     raise MalformedFeedback(f"unknown {KIND}: {text[:40]!r}")
@@ -189,7 +225,7 @@ def _replay(key: bytes | None, value: bytes | None, headers: Headers, replay_id:
     if not 0 <= record.partition < 2**31 or not 0 <= record.offset < 2**63:
         raise MalformedFeedback("a dead letter of no place")
     if not 0 <= record.timestamp < 2**63:
-        # Left out for want of room, or none: no later than now is all that is known.
+        # The timestamp was left out for want of room, or is none: only this is known, that it is not later than now.
         record = replace(record, timestamp=timestamp)
     original, history = _split(letter_headers)
     return Replay(
@@ -201,13 +237,13 @@ def _replay(key: bytes | None, value: bytes | None, headers: Headers, replay_id:
 
 
 def _split(headers: Headers) -> tuple[Headers, Headers]:
-    """The headers of the original, and those of its dead letters."""
+    """The headers of the original record, and those of its dead letters."""
     begin = next(index for index, (name, _) in enumerate(headers) if name == _HISTORY)
     return headers[:begin], headers[begin:]
 
 
 def _latest(history: Headers) -> Headers:
-    """The dead letters' headers without the oldest, so that they fit."""
+    """The headers of the latest dead letters: as many whole ones as fit into `HISTORY_BYTES`."""
     size = 0
     begin = len(history)
     for index in reversed(range(len(history))):
@@ -221,5 +257,5 @@ def _latest(history: Headers) -> Headers:
 
 
 def history_of(letter: DeadLetter) -> Sequence[str]:
-    """Which dead letters this one was before, as far as its headers tell: their ids, the oldest first."""
+    """The ids of the dead letters that this one was before, as far as its headers tell, the oldest first."""
     return [(value or b"").decode(errors="replace") for name, value in letter.record.headers if name == REPLAY]

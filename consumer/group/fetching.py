@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, RecordTooLargeError
@@ -21,7 +21,7 @@ FETCH_RECORDS = 1000
 LISTEN_SECONDS = 1.0
 """Between two looks at whether the fetches are answered."""
 
-T = TypeVar("T", bound=OwnedPartition)
+T = TypeVar("T", bound=OwnedPartition[Any])
 
 
 class Fetching(Generic[T]):

@@ -6,15 +6,13 @@ rebalance; ``stop`` calls neither, so tasks are drained before it.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
@@ -22,17 +20,17 @@ from consumer.group.anchor_watch import AnchorWatch, Watched
 from consumer.group.ends import AskWatermarks, PartitionEnds
 from consumer.group.fetching import Fetching
 from consumer.group.state_watch import StateWatch
+from consumer.group.subscription import Subscription
+from consumer.group.supervision import Supervision, end, known
 from consumer.group.topic_watch import TopicWatch
 from consumer.input.first_start import FirstStart
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import GroupPosition
 from consumer.kafka.clients import KafkaClients, start_client, stop_consumer, to_the_end
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
-from consumer.kafka.transaction import FAILURES, Refused, Unanswered
 from consumer.kafka.watermarks import all_watermarks, each_watermarks
 from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import NotOwner, Proofs
-from consumer.partition.restore import StateRefused
+from consumer.partition.ownership import NotAssigned, NotOwner, Proofs, Revoked, UnknownMember
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
 from consumer.waiting import unless_set
@@ -48,15 +46,6 @@ STOP_SECONDS = 10.0
 DRAIN_SHARE = 0.8
 """Of the grace, for the requests on the wire; the rest is for the last checkpoints and the last commit."""
 
-METADATA_LOOKS = 5
-METADATA_SECONDS = 5.0
-METADATA_WAIT_SECONDS = 0.2
-"""How often the client asks which partitions there are, before a new one is tried again later; for an answer; between
-two, as brokers learn of it one after another."""
-
-REFUSED_STATE_SECONDS = 60.0
-"""Between two looks at a state that a task cannot go on from."""
-
 
 class Sender(Protocol):
     """What speaks for the tasks of a member, and depends on its ownership: a pipeline's delivery."""
@@ -70,7 +59,7 @@ class Sender(Protocol):
         ...
 
 
-T = TypeVar("T", bound=OwnedPartition)
+T = TypeVar("T", bound=OwnedPartition[Any])
 
 
 class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
@@ -82,12 +71,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         clients: KafkaClients,
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
-        topic: str,
-        group_id: str,
+        subscription: Subscription,
         instance_id: InstanceId | None,
-        start_from: float | str,
-        checkpoints: str,
-        before: str | None,
         drain_seconds: float,
         proofs: Proofs,
         sender: Sender | None,
@@ -103,36 +88,42 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     ) -> None:
         self._consumer = consumer
         self._admin = admin
-        self._topic = topic
-        self._group_id = group_id
+        self._topic, self._group_id = subscription.topic, subscription.group_id
         self._instance_id = instance_id
-        self._start_from = start_from
-        self._first_start = FirstStart(admin, group_id, checkpoints, before)
+        first_start = FirstStart(admin, self._group_id, subscription.checkpoints, subscription.before)
         self._drain_seconds = drain_seconds
         self._proofs = proofs
         self._sender = sender
-        self._backoff = backoff
-        self._make_task = make_task
         self._metrics = metrics
         self._clock = clock
         self._log = log
         self._topics = topics
         self._turns = turns
-        self._state_watch = watch_state(self._running) if watch_state is not None else None
-        self._tasks: dict[TopicPartition, T] = {}
-        self._supervisors: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._supervision: Supervision[T] = Supervision(
+            make_source=lambda partition, suspect: PartitionInput(
+                consumer, admin, self._group_id, partition, subscription.start_from, first_start, clock, suspect
+            ),
+            make_task=make_task,
+            builds=topics.ask,
+            know=lambda partition: known(consumer, partition),
+            abandon=self._abandon,
+            backoff=backoff,
+            metrics=metrics,
+            clock=clock,
+            log=log,
+        )
+        running = self._supervision.running
+        self._state_watch = watch_state(running) if watch_state is not None else None
         self._group: asyncio.TaskGroup | None = None
         self._has_been_member = self._is_lost = False
         self._fault: asyncio.Future[None] | None = None
-        self._troubles: dict[TopicPartition, Exception] = {}
         self._releasing = asyncio.Lock()
         self._is_leaving = False
-        self._restoring_since: float | None = None
         self.assigned: frozenset[TopicPartition] | None = None
         """The partitions of this member; None while it is not in the group."""
         self._fetching = Fetching(
             consumer,
-            tasks=lambda: self._tasks,
+            tasks=lambda: self._supervision.tasks,
             position_lost=self._position_lost,
             is_trusted=lambda partition: self._anchor_watch.is_trusted(partition),
             metrics=metrics,
@@ -141,7 +132,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         )
         self._ends = PartitionEnds(
             consumer,
-            running=self._running,
+            running=running,
             in_hand=self._fetching.has_in_hand,
             clock=clock,
             log=log,
@@ -150,7 +141,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._anchor_watch = AnchorWatch(
             clients,
             leader=lambda partition: consumer._client.cluster.leader_for_partition(partition),
-            running=self._running,
+            running=running,
             changed=self._log_changed,
             clock=clock,
             log=log,
@@ -159,7 +150,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     @property
     def tasks(self) -> Mapping[TopicPartition, T]:
         """The tasks of the assigned partitions, restored or not."""
-        return self._tasks
+        return self._supervision.tasks
 
     @property
     def ends(self) -> Mapping[TopicPartition, int]:
@@ -174,10 +165,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     @property
     def is_restoring(self) -> bool:
         """Whether a task is on its way to run, and not for the second time."""
-        return any(
-            partition not in self._troubles and not self._runs(self._tasks, partition)
-            for partition in self.assigned or ()
-        )
+        return any(self._supervision.has_yet_to_run(partition) for partition in self.assigned or ())
 
     @property
     def troubles(self) -> Mapping[int, str]:
@@ -188,17 +176,13 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         """
         troubles = {}
         for partition in sorted(self.assigned or ()):
-            task, trouble = self._tasks.get(partition), self._fetching.trouble(partition)
+            task, trouble = self.tasks.get(partition), self._fetching.trouble(partition)
             if trouble is None and task is not None and task.is_refused:
                 trouble = "Kafka does not take its checkpoints"
             if trouble is None and task is not None and task.is_paused:
                 trouble = "it is paused: its dead letters cannot be written"
-            if trouble is None and partition in self._troubles and (task is None or not task.has_checkpointed):
-                error = self._troubles[partition]
-                is_refused = isinstance(error, StateRefused)
-                trouble = f"it stands still: {error}" if is_refused else f"its task failed: {error!r}"
             if trouble is None:
-                trouble = self._ends.trouble(partition)
+                trouble = self._supervision.trouble(partition) or self._ends.trouble(partition)
             if trouble is None and task is not None:
                 trouble = "whether it is still the same log is not known yet" if task.is_in_doubt else task.notice
             if trouble is None and task is not None:
@@ -291,7 +275,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group takes all partitions back, for now or for good."""
-        if self._tasks:
+        if self.tasks:
             self._log.info("partitions_revoked", partitions=sorted(tp.partition for tp in revoked))
         await self._release(self._drain_seconds)
         # Now, while the client does not take the membership back yet: it does so as soon as this returns.
@@ -309,16 +293,13 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             self._consumer.seek(partition, 0)
         self.assigned = frozenset(partitions)
         self._has_been_member = True
-        self._troubles = {one: error for one, error in self._troubles.items() if one in self.assigned}
         self._fetching.assigned(self.assigned)
         self._log.info("partitions_assigned", partitions=[tp.partition for tp in partitions])
-        self._restoring_since = self._clock.monotonic()
         if self._sender is not None:
             everything = self._consumer.partitions_for_topic(self._topic) or partitions
             self._sender.set_share(len(partitions) / len(everything) if partitions else 0.0)
         assert self._group is not None
-        for partition in partitions:
-            self._supervisors[partition] = self._group.create_task(self._supervise(partition))
+        self._supervision.begin(partitions, self._group)
 
     async def _release(self, grace: float) -> None:
         """Drain all tasks, conclude with a last commit, end them (design section 6.9).
@@ -327,20 +308,13 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         """
         self._proofs.revoke()
         async with self._releasing:
-            tasks, supervisors = self._tasks, self._supervisors
-            self._tasks, self._supervisors = {}, {}
+            released = self._supervision.release()
             self.assigned = None
-            # What does not run yet has nothing to drain, and must not prove anything any more.
-            idle = [supervisor for partition, supervisor in supervisors.items() if not self._runs(tasks, partition)]
             try:
-                await asyncio.gather(self._end(idle), *(task.drain(grace) for task in tasks.values()))
-                await self._conclude(tasks)
+                await asyncio.gather(end(released.idle), *(task.drain(grace) for task in released.tasks.values()))
+                await self._conclude(released.tasks)
             finally:
-                await self._end(supervisors.values())
-
-    @staticmethod
-    def _runs(tasks: Mapping[TopicPartition, T], partition: TopicPartition) -> bool:
-        return partition in tasks and tasks[partition].is_running
+                await end(released.supervisors.values())
 
     async def _conclude(self, tasks: Mapping[TopicPartition, T]) -> None:
         offsets = {tp: task.committed for tp, task in tasks.items() if task.committed is not None}
@@ -350,7 +324,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
             await self._proofs.conclude(offsets)
         except NotOwner as error:
             self._log.warning("last_commit_refused", error=str(error))
-            self._is_lost |= error.unknown_member
+            self._is_lost |= isinstance(error, UnknownMember)
         except (KafkaError, TimeoutError) as error:
             self._log.warning("last_commit_failed", error=repr(error))
 
@@ -359,20 +333,13 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._log.warning("not_owner", error=str(error))
         self._metrics.proof("refused")
         self._proofs.revoke()
-        supervisors, self._supervisors, self._tasks = self._supervisors, {}, {}
+        supervisors = self._supervision.release().supervisors
         self.assigned = None
-        self._is_lost |= error.unknown_member
+        self._is_lost |= isinstance(error, UnknownMember)
         current = asyncio.current_task()
-        await self._end(supervisor for supervisor in supervisors.values() if supervisor is not current)
-        if not error.rejoins:
+        await end(supervisor for supervisor in supervisors.values() if supervisor is not current)
+        if isinstance(error, NotAssigned):
             raise error
-
-    async def _end(self, supervisors: Iterable[asyncio.Task[None]]) -> None:
-        ending = list(supervisors)
-        for supervisor in ending:
-            supervisor.cancel()
-        if ending:
-            await asyncio.wait(ending)
 
     async def _check_instance_id(self, *, is_lost: bool) -> None:
         """See whether another process has this member's id; if it is this one's to end, it ends."""
@@ -388,111 +355,34 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
 
     # loops
 
-    async def _supervise(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
-        """Keep a task for an assigned partition: after trouble, build it again from the first step."""
-        source = PartitionInput(
-            self._consumer,
-            self._admin,
-            self._group_id,
-            partition,
-            self._start_from,
-            self._first_start,
-            self._clock,
-            suspect,
-        )
-        failures = 0
-        # What was released meanwhile is kept by nobody, or by another.
-        while self._supervisors.get(partition) is asyncio.current_task():
-            task = self._tasks[partition] = self._make_task(source)
-            self._topics.ask()
-            started = self._clock.monotonic()
-            try:
-                await self._know(partition)
-                await task.run()
-            except NotOwner as error:
-                if not error.revoked:
-                    await self._abandon(error)
-                return
-            except StateRefused as error:
-                self._stands_still(partition, error)
-                source.pause()
-                await asyncio.sleep(REFUSED_STATE_SECONDS)
-                continue
-            except Exception as error:
-                # Whatever it is, only a task built anew can be trusted. A fault of ours shows its traceback.
-                expected = isinstance(error, (*FAILURES, Refused, Unanswered))
-                failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
-                self._metrics.task_trouble()
-                self._troubles[partition] = error
-                self._restoring_since = self._clock.monotonic()
-                self._log.error(
-                    "task_trouble",
-                    partition=partition.partition,
-                    error=repr(error),
-                    failures=failures,
-                    exc_info=None if expected else error,
-                )
-            if task.has_checkpointed:
-                source = replace(source, suspect=None)  # what that showed is in the checkpoint
-            source.pause()
-            await asyncio.sleep(self._backoff.wait(failures))
-
-    async def _know(self, partition: TopicPartition) -> None:
-        """See to it that the client knows a partition that was just added: whoever assigned it knew more.
-
-        Of one that it does not know it would ask until its requests time out. Raises `UnknownTopicOrPartitionError`.
-        """
-        for _ in range(METADATA_LOOKS):
-            if partition.partition in (self._consumer.partitions_for_topic(self._topic) or ()):
-                return
-            async with asyncio.timeout(METADATA_SECONDS):
-                await self._consumer._client.force_metadata_update()
-            await asyncio.sleep(METADATA_WAIT_SECONDS)
-        raise UnknownTopicOrPartitionError(f"topic {self._topic} has no partition {partition.partition} yet")
-
-    def _stands_still(self, partition: TopicPartition, error: StateRefused) -> None:
-        """Nothing is decided of this partition until somebody has mended its state, which is looked at now and then."""
-        known = self._troubles.get(partition)
-        self._troubles[partition] = error
-        if str(known) != str(error):
-            self._metrics.task_trouble()
-            self._log.error("task_stands_still", partition=partition.partition, error=str(error))
-
     async def _position_lost(self, lost: Mapping[TopicPartition, int]) -> None:
         """The broker has removed records that were not decided yet: the task is built again, and restores."""
         for partition in lost:
-            if partition in self._running():
+            if partition in self._supervision.running():
                 self._log.error("position_out_of_range", partition=partition.partition, position=lost[partition])
-                await self._build_again(partition)
+                await self._supervision.build_again(partition)
 
     async def _log_changed(self, partition: TopicPartition, task: Watched, missing: Anchor) -> None:
         """What a task has decided is not in its log any more: it is built again, and begins where it should."""
-        if self._running().get(partition) is task:
+        if self._supervision.running().get(partition) is task:
             self._log.error("input_changed", partition=partition.partition, missing=missing.offset)
-            await self._build_again(partition, missing)
-
-    async def _build_again(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
-        supervisor = self._supervisors.get(partition)
-        if supervisor is not None:
-            await self._end([supervisor])
-            if self._supervisors.get(partition) is supervisor:  # it has not been released meanwhile
-                assert self._group is not None
-                self._supervisors[partition] = self._group.create_task(self._supervise(partition, suspect))
+            await self._supervision.build_again(partition, missing)
 
     async def _prove(self) -> None:
         while True:
-            offsets = {tp: task.committed for tp, task in self._tasks.items() if task.committed is not None}
+            offsets = {tp: task.committed for tp, task in self.tasks.items() if task.committed is not None}
             if offsets:
                 try:
                     await self._proofs.prove(offsets)
+                except Revoked:
+                    pass  # whoever handles that has taken care of the tasks
                 except NotOwner as error:
-                    if not error.revoked:
-                        await self._abandon(error)
+                    await self._abandon(error)
                 except (KafkaError, TimeoutError) as error:
                     self._metrics.proof("unanswered")
                     self._log.warning("proof_unanswered", error=repr(error))
                 else:
-                    for partition, task in self._tasks.items():
+                    for partition, task in self.tasks.items():
                         if (committed := offsets.get(partition)) is not None:
                             task.proved(committed)
                     self._metrics.proof("accepted")
@@ -504,31 +394,16 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         """Once a second: what time brings."""
         while True:
             await self._turns.through(self._ticks())
-            self._tell_restored()
+            self._supervision.tell_restored(self.assigned)
             await asyncio.sleep(TICK_SECONDS)
 
     def _ticks(self) -> Iterator[None]:
-        for task in self._running().values():
+        for task in self._supervision.running().values():
             yield from task.tick()
             yield
 
-    def _tell_restored(self) -> None:
-        """Say once, of all that is assigned together, that it is restored and decides; again after a trouble."""
-        since, running = self._restoring_since, self._running()
-        if since is None or not self.assigned or not self.assigned <= running.keys():
-            return
-        self._restoring_since = None
-        contents = Counter[str]()
-        for task in running.values():
-            contents.update(task.contents)
-        seconds = round(self._clock.monotonic() - since, 1)
-        self._log.info("partitions_restored", partitions=len(running), seconds=seconds, **contents)
-
     async def _watch_topics(self) -> None:
         await self._topics.run(lambda: len(self._consumer.partitions_for_topic(self._topic) or ()))
-
-    def _running(self) -> Mapping[TopicPartition, T]:
-        return {partition: task for partition, task in self._tasks.items() if task.is_running}
 
     async def _watch(self) -> None:
         assert self._fault is not None

@@ -4,7 +4,7 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -16,8 +16,9 @@ from consumer.dlq.letterbox import Letterbox
 from consumer.group.member import GroupMember, Sender
 from consumer.group.standstill import Standstill
 from consumer.group.state_watch import StateWatch
+from consumer.group.subscription import Subscription
 from consumer.group.topic_watch import TopicWatch
-from consumer.input.partition_input import PartitionInput, StartFrom
+from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import GroupPosition
 from consumer.kafka.clients import KafkaClients, start_client
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
@@ -29,13 +30,13 @@ from consumer.partition.ownership import Proofs
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.turns import Turns
-from consumer.waiting import set_within
-from providers.retry import Backoff
+from consumer.waiting import meanwhile, set_within
+from providers.retry import Backoff, Restarts
 
 RESTORES_AT_A_TIME = 4
 """Partitions that are read back at the same time: each holds its whole state twice for a moment."""
 
-T = TypeVar("T", bound=OwnedPartition)
+T = TypeVar("T", bound=OwnedPartition[Any])
 
 
 class MemberRunner(ABC, Generic[T]):
@@ -79,25 +80,21 @@ class MemberRunner(ABC, Generic[T]):
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run until ``stopping`` is set. Raises `InstanceIdTaken`."""
-        watching = asyncio.create_task(self._watch())
-        try:
+        async with meanwhile(self._watch()):
             await self._run(stopping)
-        finally:
-            watching.cancel()
-            await asyncio.wait([watching])
 
     async def _run(self, stopping: asyncio.Event) -> None:
-        failures = 0
+        restarts = Restarts(self._backoff, self._clock.monotonic)
         while not stopping.is_set():
-            started = self._clock.monotonic()
+            restarts.begins()
             try:
                 await self._run_with_admin(stopping)
             except InstanceIdTaken:
                 raise
             except Exception as error:
-                failures = 1 if self._clock.monotonic() - started > self._backoff.maximum else failures + 1
-                self._log.error("member_failed", error=repr(error), failures=failures)
-                await set_within(stopping, self._backoff.wait(failures))
+                restarts.failed()
+                self._log.error("member_failed", error=repr(error), failures=restarts.failures)
+                await set_within(stopping, restarts.wait())
             finally:
                 self._member = self._proofs = self._topics = None
 
@@ -127,31 +124,25 @@ class MemberRunner(ABC, Generic[T]):
     def _new_member(
         self,
         *,
-        topic: str,
-        group_id: str,
-        follower: str,
-        start_from: StartFrom,
+        subscription: Subscription,
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
         proofs: Proofs,
         sender: Sender | None,
         metrics: PipelineMetrics,
         make_task: Callable[[PartitionInput], T],
-        before: str | None = None,
     ) -> GroupMember[T]:
-        """``follower`` is the topic of the checkpoints: it must have as many partitions as ``topic``. ``before`` is the
-        group that may have read the topic before this one."""
-        kafka = self._config.kafka
+        kafka, checkpoints = self._config.kafka, subscription.checkpoints
         self._proofs = proofs
-        spec = follower_of(self._config, follower)
-        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), follower, self._log)
+        spec = follower_of(self._config, checkpoints)
+        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), checkpoints, self._log)
         instance_id = None
         if kafka.group_instance_id is not None:
             instance_id = InstanceId(
                 kafka.group_instance_id,
                 self._clients.process,
                 admin=admin,
-                group_id=group_id,
+                group_id=subscription.group_id,
                 clock=self._clock,
                 log=self._log,
             )
@@ -159,12 +150,8 @@ class MemberRunner(ABC, Generic[T]):
             clients=self._clients,
             consumer=consumer,
             admin=admin,
-            topic=topic,
-            group_id=group_id,
+            subscription=subscription,
             instance_id=instance_id,
-            start_from=start_from,
-            checkpoints=follower,
-            before=before,
             drain_seconds=kafka.rebalance_timeout / 2,
             proofs=proofs,
             sender=sender,
@@ -174,7 +161,7 @@ class MemberRunner(ABC, Generic[T]):
             clock=self._clock,
             log=self._log,
             topics=self._topics,
-            watch_state=lambda running: StateWatch(self._clients, follower, running, self._log),
+            watch_state=lambda running: StateWatch(self._clients, checkpoints, running, self._log),
             turns=self._turns,
         )
         return self._member

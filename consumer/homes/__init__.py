@@ -1,1 +1,1 @@
-"""Which partition a key belongs to, and how its alerts move when partitions are added (design section 17)."""
+"""Which partition a key belongs to, and how its alerts move when that changes (design section 17)."""

@@ -1,8 +1,9 @@
-"""What a task knows of where keys have their homes, and what it may do about a key (design section 17, "Homes move").
+"""What a task knows of the homes of keys (design section 17, "Homes move").
 
-Only the home of a key speaks for it. A home that is new may not know yet what the old one has said, and the old one may
-not know yet that it is none any more. What each rule is for, `tests/model` shows. No I/O and no clock: a task keeps one
-of these, asks it, and tells it what it takes of the feedback topic; its next checkpoint holds it (`encode_homes`).
+The home of a key is the one partition whose task notifies the provider about that key. A new home may not know yet what
+the old home has sent, and the old home may not know yet that it is no longer the home. `tests/model` shows why each
+rule is needed. No I/O and no clock: a task keeps one `Homes`, gives it each record about homes that it takes from the
+feedback topic, and stores it in its next checkpoint (`encode_homes`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,15 +20,19 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Homes:
-    """A value, which one task keeps.
+    """One task's knowledge of homes; an immutable value.
 
-    ``scheme`` is where homes are by all that the task has seen; ``moved`` the one that it has moved to, which its
-    checkpoint and its mark say (None: none yet). ``earlier`` are those before it, under which a key may have had
-    another home; None if that is not known, empty if there was never another: then a key is at home where its records
-    come, whatever is believed of the partitioner. ``marks`` are the highest schemes to which other partitions have said
-    to have moved, ``passed`` how far they had taken the feedback topic then. ``on_the_way`` has, by partition, the last
-    record that was sent there for a key of this home, under an earlier scheme, and that has not been passed on yet.
-    ``old`` says, where the earlier schemes are not known, how many partitions there were before (None: nor is that).
+    A scheme (number of partitions and partitioner) says where homes are. ``scheme`` is the highest that the task has
+    seen. ``moved`` is the one that the task has moved to, as its checkpoint and its mark say (None: to none yet).
+    ``earlier`` are the schemes before, under which a key may have had another home. They are None if they are not
+    known, and empty if there was never another: then a key is at home where its records come, whatever the partitioner
+    is taken for.
+
+    ``marks`` are, by partition, the highest schemes that other tasks' marks say they have moved to; ``passed`` is how
+    far these tasks had taken the feedback topic then. ``on_the_way`` has, by partition, the place of the last record
+    that was sent there under an earlier scheme although its key has its home here, and that was not passed on to here
+    yet. ``old`` is how many partitions there were before, where the earlier schemes are not known (None: not known
+    either).
     """
 
     partition: int
@@ -42,28 +47,28 @@ class Homes:
     # where a key is at home
 
     def home_of(self, key: bytes | None) -> int:
-        """The partition whose task speaks for a record key. What has none stays where it is: it could be anywhere."""
+        """The partition that is the home of a record key. Without a key it is this partition: it could be any."""
         home = self.scheme.home(key)
         return self.partition if home is None else home
 
     def is_elsewhere(self, key: bytes | None) -> bool:
-        """Whether another task speaks for this key: then nothing is sent for it."""
+        """Whether another partition is the home of this key: then this task sends nothing for the key."""
         return self.home_of(key) != self.partition
 
     @property
     def are_ever_moved(self) -> bool:
-        """Whether homes have ever been others, as far as is known."""
+        """Whether homes have ever moved, as far as the task knows."""
         return self.earlier != ()
 
     @property
     def has_moved(self) -> bool:
-        """Whether what has its home elsewhere was handed over, and is forwarded from now on."""
+        """Whether the task has handed over all that has its home elsewhere, and forwards what still comes for it."""
         return self.moved == self.scheme
 
-    # what has to be waited for
+    # waiting for other tasks
 
     def awaited(self, key: bytes | None) -> frozenset[int]:
-        """The old homes of a key that may still speak for it. Its first trigger waits for their marks."""
+        """The earlier homes of a key that may still send for it. The key's first trigger waits for their marks."""
         if not key:
             return frozenset()
         if self.earlier is None:
@@ -75,7 +80,8 @@ class Homes:
 
     @property
     def unheard(self) -> frozenset[int]:
-        """The partitions that may have something left for this home. Resolves, quiet and forgetting wait for them."""
+        """The partitions whose tasks may still have something for this home. Resolves, quiet and forgetting wait for
+        them."""
         if self.earlier == ():
             return frozenset()
         partitions = range(self.scheme.partitions)
@@ -87,12 +93,13 @@ class Homes:
         mark = self.marks.get(partition)
         return mark is None or mark.with_seen(self.scheme) != mark
 
-    # what changes it
+    # changes
 
     def with_seen(self, scheme: Scheme) -> "Homes":
-        """A scheme was seen: at a broker, in a record, in the task's own records. The highest ever seen counts.
+        """The homes after a scheme was seen: at a broker, in a record of the feedback topic, or by the task's own
+        evidence. The highest scheme ever seen counts.
 
-        The homes are others then, what there was is an earlier scheme, and the task has to move.
+        If this one is higher, the scheme until now becomes an earlier one, and the task has to move.
         """
         highest = self.scheme.with_seen(scheme)
         if highest == self.scheme:
@@ -105,20 +112,21 @@ class Homes:
         return replace(self, scheme=highest, earlier=earlier, old=old)
 
     def took(self, move: Move, place: Place) -> "Homes":
-        """A record of the feedback topic about homes was taken, whomever it is for; those of this task's own too."""
+        """The homes after the task has taken a record about homes from the feedback topic, whichever task wrote it and
+        whichever it is for."""
         sender = move.sender
         after = self.with_seen(sender.scheme)
         if not after.are_ever_moved:
-            after = replace(after, moved=None, earlier=None)  # somebody knows of a move that this task has not seen
+            after = replace(after, moved=None, earlier=None)  # another task knows of a move that this one has not seen
         match move:
             case Moved():
                 return after._heard(sender, move.before)
             case HandOver(home=to, key=key) | Forwarded(home=to, key=key):
-                # Under the same scheme it was sent to the home.
+                # A record that was sent under the same scheme went to the home.
                 return after if sender.scheme == after.scheme else after._sent(to, key, place)
 
     def moves(self) -> "Homes":
-        """The task has moved: its next checkpoint says so, and its mark."""
+        """The homes after this task has moved, as its next checkpoint and its mark say."""
         return replace(self, moved=self.scheme)
 
     def _heard(self, sender: Sender, before: Scheme | None) -> "Homes":
@@ -148,12 +156,12 @@ class Homes:
             return self
         feedback, offset = place
         if self.passed.get(to, {}).get(feedback, 0) > offset:
-            return self  # its mark, in another partition of the topic, was taken before this
+            return self  # the mark of ``to``, taken before from another partition of the topic, says it was passed on
         return replace(self, on_the_way={**self.on_the_way, to: place})
 
 
 def encode_homes(homes: Homes) -> dict[str, Any]:
-    """What a checkpoint holds of it, as JSON. ``scheme`` is the one that the task has moved to."""
+    """The homes as a checkpoint holds them: an object for JSON."""
     json: dict[str, Any] = {"scheme": _to_json(homes.scheme)}
     if homes.moved is not None:
         json["moved"] = _to_json(homes.moved)
@@ -174,7 +182,7 @@ def encode_homes(homes: Homes) -> dict[str, Any]:
 
 
 def decode_homes(json: dict[str, Any], partition: int) -> Homes:
-    """What a checkpoint of this partition holds. Raises `CorruptState`."""
+    """The homes that a checkpoint of this partition holds. Raises `CorruptState` if they are malformed."""
     try:
         moved, earlier = json.get("moved"), json.get("earlier")
         return Homes(

@@ -1,9 +1,10 @@
-"""A task's side of homes: what it hands over, forwards, takes, and waits for (design section 17, "Homes move").
+"""How a task moves alerts between homes: what it hands over, forwards, takes and waits for (design section 17, "Homes
+move").
 
-`consumer.homes.home` says where a key has its home and whom that has to wait for, and `tests/model` what each rule is
-for. Here a task lives by it: it moves once it has decided its input to the end at which it learnt of the growth, in
-checkpoints that hold the tombstones and the hand-overs together, of which the last one has the mark. Where homes have
-never moved, all of this waits for nobody and writes nothing.
+`consumer.homes.home` knows where a key has its home and which tasks that home has to wait for; `tests/model` shows why
+each rule is needed. Here a task follows the rules. It moves once it has decided its input up to the end at which it
+learnt of the change. It does so in checkpoints that hold the tombstones together with the hand-overs; the last of them
+has the mark. Where homes have never moved, nothing here waits or writes.
 """
 
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from typing import Any, Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
+from consumer.decisions import DecidedHere, Ended
 from consumer.events.event import FetchedRecord
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, Sender
@@ -21,7 +23,7 @@ from consumer.homes.home import Homes, Place, decode_homes, encode_homes
 from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import Evidence, Partitioner, Scheme
-from consumer.pipeline import Decision, Elsewhere, Pipeline
+from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
 from state.alert import Alert, restored
 from state.joined import joined
@@ -31,32 +33,35 @@ from state.store import Store
 from state.violation import Record
 
 MOVED_AT_A_TIME: Final = 10_000
-"""Alerts that are handed over, or taken, for each checkpoint, so that none takes too long (design section 16)."""
+"""How many alerts one checkpoint hands over or takes, so that no transaction takes too long (design section 16)."""
 
 LATE_SECONDS: Final = 900.0
-"""For so long after a move, or a record that came too late for one, quiet is peace only if all partitions are decided.
-Producers ask within five minutes how many partitions there are (``metadata.max.age.ms``)."""
+"""For so many seconds after a move, or after a record that came too late for it, quiet ends alerts only if all
+partitions are decided. Producers learn of new partitions within five minutes (``metadata.max.age.ms``)."""
 
 TURN_SECONDS: Final = 900.0
-"""After the belief about the partitioner has changed, it does not change again for so long; then for twice as long."""
+"""After the assumed partitioner has changed, it does not change again for so many seconds; after the next change for
+twice as many, and so on."""
 
 NOTICE_SECONDS: Final = 300.0
-"""After which readiness says what a task waits for."""
+"""A task that has waited for homes for so many seconds says so in readiness."""
 
 SUSPECTS_SECONDS: Final = 60.0
-"""For so long it is remembered that a key was in doubt; by then it has been told, or is in doubt again."""
+"""For so many seconds it is remembered that the home of an alert was in doubt. By then its trigger was sent, or its
+home is in doubt again."""
 
 ENDS_SECONDS: Final = 900.0
-"""For so long an end is remembered; longer while something from before it may still come."""
+"""For so many seconds, by event time, an end is remembered; four times as long while other tasks may still hand over or
+forward what occurred before it."""
 
 FORGETTING_SECONDS: Final = 60.0
-"""Between two looks for ends that are to be forgotten."""
+"""Seconds between two searches for ends to forget."""
 
 _MOST_DOUBLINGS: Final = 6
 
 
 class Deeds(Protocol):
-    """What a task does about what is decided here."""
+    """What `Moving` asks of its task."""
 
     @property
     def is_running(self) -> bool: ...
@@ -66,45 +71,46 @@ class Deeds(Protocol):
         ...
 
     def has_decided_what_was_inherited(self) -> bool:
-        """Whether all that an earlier owner can have decided is decided again, and all of an input before."""
+        """Whether the task has decided everything that an earlier owner may have decided, and all of a former input."""
         ...
 
     def handed_over(self, alert: Alert) -> None:
-        """The alert is another task's, and is gone here."""
+        """The alert was handed over to another task, and has left the store."""
         ...
 
     def taken_over(self, alert: Alert, before: Alert | None) -> None:
-        """The alert was handed over, and is in the store; ``before`` is what was known of it here."""
+        """The alert was handed over to this task, and is in the store. ``before`` is the alert that the store had of
+        this key; None if it had none."""
         ...
 
     def gone(self, alert: Alert) -> None:
-        """What was known of it here is over by what was handed over, and has left the store."""
+        """The alert of this task is over because of one that was handed over, and has left the store."""
         ...
 
-    def ending(self, decision: Decision) -> Iterator[None]:
-        """End what a decision ends, in steps."""
+    def ending(self, ended: Ended) -> Iterator[None]:
+        """End the alerts that a decision ends, in steps."""
         ...
 
-    def decided_beside(self, decision: Decision) -> None:
-        """A record that was forwarded has been decided."""
+    def decided_beside(self, decision: DecidedHere) -> Iterator[None]:
+        """A record that was forwarded has been decided: do what was decided, in steps."""
         ...
 
     def undecidable_beside(self, record: Record, error: Exception) -> None:
-        """A record that was forwarded cannot be decided, by a fault of ours."""
+        """Such a record cannot be decided because of a bug."""
         ...
 
     def urge(self) -> None:
-        """A checkpoint is to be written soon."""
+        """Ask for a checkpoint soon."""
         ...
 
     def homes_changed(self, *, are_others: bool) -> None:
-        """Whom one has to wait for is news; ``are_others``: and so is who speaks for which key."""
+        """The partitions that this task waits for may have changed; ``are_others``: also the homes of keys."""
         ...
 
 
 class Moving:
-    """What one task knows of homes. ``partitioner`` is that of the producers, None if it is to be found out; ``whole``
-    is None where nobody asks how many partitions there are."""
+    """The moves of one task. ``partitioner`` is that of the producers, None if it is to be found out from records;
+    ``whole`` is None where nobody asks how many partitions there are."""
 
     def __init__(
         self,
@@ -129,13 +135,13 @@ class Moving:
         self._metrics = metrics
         self._log = log
         self._whole = whole
-        # What stands in a keyed topic was put there by our own stage.
+        # The records of a keyed topic were written by our own stage.
         self._partitioner = Partitioner.MURMUR2 if pipeline.record_key is None else partitioner
         self._homes = Homes(partition, Scheme(1), moved=Scheme(1), earlier=())
-        self._there = 1  # partitions; a topic that was made anew can have fewer than there have been
+        self._there = 1  # partitions there are now; a topic that was created anew can have fewer than before
         self._evidence = Evidence()
         self._ends = RememberedEnds()
-        self._moves: list[Move] = []  # that the next checkpoint writes
+        self._moves: list[Move] = []  # records that the next checkpoint writes
         self._noticed_at = 0.0
         self._leaving: Iterator[str | End] | None = None
         self._busy: list[str] = []
@@ -154,8 +160,11 @@ class Moving:
     # from and to the checkpoint
 
     def restore(self, json: Mapping[str, Any], orders: Mapping[int, int]) -> Mapping[int, int]:
-        """Take what the checkpoint held; ``orders`` is what it says of how far other feedback has been taken. How far
-        records about homes have been. Raises `CorruptState`."""
+        """Take what the checkpoint held; ``orders`` is how far it says that other feedback has been taken. Returns how
+        far records about homes have been taken.
+
+        Raises `CorruptState` if the checkpoint's part about homes is malformed.
+        """
         homes = decode_homes(dict(json), self._partition)
         try:
             self._ends.restore(json.get("ends", {}))
@@ -172,14 +181,14 @@ class Moving:
         return self._homes.scheme.partitions
 
     def begin(self, partitions: int, *, have_never_moved: bool) -> None:
-        """No checkpoint has said anything of homes; there are so many partitions."""
+        """Begin without a checkpoint that knows of homes. There are so many ``partitions``."""
         self._there, scheme = partitions, self._assumed(Scheme(partitions))
         moved, earlier = (scheme, ()) if have_never_moved else (None, None)
         self._homes = Homes(self._partition, scheme, moved=moved, earlier=earlier)
         self._set(self._homes, began=True)
 
     def go_on(self, partitions: int) -> None:
-        """The checkpoint has said what there was; now there are so many partitions."""
+        """Go on from what `restore` has taken. There are so many ``partitions`` now."""
         self._there, homes = partitions, self._homes
         if not homes.are_ever_moved:
             scheme = self._assumed(homes.scheme)
@@ -187,7 +196,7 @@ class Moving:
         elif turn := homes.scheme.turn:
             self._no_turn_before = self._clock.monotonic() + TURN_SECONDS * 2.0 ** min(_MOST_DOUBLINGS, turn - 1)
         seen = homes.with_seen(Scheme(partitions, homes.scheme.turn)).with_seen(self._assumed(homes.scheme))
-        if not homes.are_ever_moved and partitions < homes.scheme.partitions:  # the topic was made anew
+        if not homes.are_ever_moved and partitions < homes.scheme.partitions:  # the topic was created anew
             seen = replace(homes, scheme=Scheme(partitions, homes.scheme.turn), earlier=None)
         self._set(seen, began=True)
 
@@ -195,8 +204,8 @@ class Moving:
         return scheme if self._partitioner is None else scheme.believing(self._partitioner)
 
     def to_json(self, taken: Mapping[int, int], orders: Mapping[int, int]) -> Mapping[str, Any]:
-        """What the next checkpoint holds. ``taken`` is how far records about homes have been taken, ``orders`` how far
-        all others, which it holds anyway."""
+        """What the next checkpoint holds of homes. ``taken`` is how far records about homes have been taken, ``orders``
+        how far all other feedback, which the checkpoint holds anyway."""
         json = encode_homes(self._homes)
         if self._evidence.score:
             json["score"] = self._evidence.score
@@ -207,7 +216,8 @@ class Moving:
         return json
 
     def cut(self, taken: Mapping[int, int]) -> tuple[Move, ...]:
-        """What the next checkpoint writes for other tasks. What was taken is passed on in it, or was before."""
+        """Take the records for other tasks that the next checkpoint writes. All that was taken and is to be passed on
+        is in them, or in an earlier checkpoint, so a mark among them says ``taken``."""
         moves, self._moves = self._moves, []
         if self._marks_again:
             self._marks_again = False
@@ -220,33 +230,33 @@ class Moving:
 
     @property
     def has_moves(self) -> bool:
-        """Whether there is something for other tasks."""
+        """Whether the next checkpoint has something to write for other tasks."""
         return bool(self._moves) or self._marks_again
 
     @property
     def is_at_work(self) -> bool:
-        """Whether it has to move, and checkpoints are to follow soon."""
+        """Whether the task has to move, so that checkpoints have to follow soon."""
         return self._homes.are_ever_moved and not self._homes.has_moved
 
-    # what is asked for each event (`consumer.pipeline.Elsewhere`)
+    # asked for each event (`consumer.pipeline.Elsewhere`)
 
     @property
     def elsewhere(self) -> Elsewhere | None:
-        """Itself, if homes have ever moved."""
+        """This object if homes have ever moved, else None."""
         return self if self._homes.are_ever_moved else None
 
     def forwards(self, key: bytes | None) -> bool:
-        """Whether another task is to decide the records of this key."""
+        """Whether records of this key are forwarded for another task to decide."""
         return self._forwards and self._home_of(key) != self._partition
 
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
-        """The event time of an end that was told of before what it ends, if there was one."""
+        """The event time of a remembered end of this dedup key or session; None if there is none."""
         if not len(self._ends):
             return None
         return self._ends.latest(dedup_key, None if session_id is None else session(session_id))
 
     def ended(self, end: End) -> None:
-        """An end was decided: what occurred before it may still come, from another partition."""
+        """Remember an end that was decided: events from before it may still come by another partition."""
         if self._whole is not None:
             self._ends.remember(end)
 
@@ -254,16 +264,16 @@ class Moving:
         home = self._homes.home_of(key)
         return home if home < self._there else self._partition
 
-    # what is asked for each alert (`consumer.alerting.outbox.Voice`)
+    # asked for each alert (`consumer.alerting.outbox.Voice`)
 
     @property
     def is_settled(self) -> bool:
-        """Whether all has been heard that other tasks have to say about keys of this one, and the other way round."""
+        """Whether this task has moved and has heard all that other tasks have to say about its keys."""
         return self._is_settled
 
     @property
     def notice(self) -> str | None:
-        """What keeps its alerts from being resolved, if that has lasted for long."""
+        """What has kept the task from resolving its alerts for longer than `NOTICE_SECONDS`; else None."""
         if self._is_settled or self._clock.monotonic() - self._noticed_at < NOTICE_SECONDS:
             return None
         if not self._homes.has_moved:
@@ -272,27 +282,28 @@ class Moving:
         return f"it resolves nothing: of partition {partitions} it waits to hear that what has moved is handed over"
 
     def is_elsewhere(self, alert: Alert) -> bool:
-        """Whether another task speaks for this alert."""
+        """Whether the alert has its home at another task, to which it is about to be handed over."""
         homes = self._homes
         if homes.has_moved or not homes.are_ever_moved:
-            return False  # what is here is at home
+            return False  # all alerts in the store are at home
         return self._home_of(self._pipeline.home_key_of(alert)) != self._partition
 
     def awaits(self, alert: Alert) -> bool:
-        """Whether another task may still speak for this alert, or have something of it."""
+        """Whether another task may still send for this alert, or still has to hand over something of it."""
         if self._is_settled:
             return not self._homes.are_ever_moved and self._is_suspect(alert)
         return not self._unheard.isdisjoint(self._homes.awaited(self._pipeline.home_key_of(alert)))
 
     @property
     def awaits_since(self) -> float | None:
-        """Since when homes of before are waited for; None where none is, but keys may come that belong elsewhere."""
+        """Since when the task waits for earlier homes. None if it does not: then it waits only for single alerts, whose
+        key belongs elsewhere."""
         return None if self._is_settled else self._noticed_at
 
     def _is_suspect(self, alert: Alert) -> bool:
-        """Whether a key comes here that belongs elsewhere: if the topic has just grown, this may be its new home.
+        """Whether the alert's key belongs elsewhere, and this may be its new home because the topic has just grown.
 
-        That is known as soon as it has been asked how many partitions there are.
+        The doubt ends with the next count of the partitions.
         """
         if self._whole is None or not self._is_known():
             return False
@@ -302,7 +313,7 @@ class Moving:
         return self._whole.counted_at is None or self._whole.counted_at < since
 
     def quiet_to(self, now: float) -> float | None:
-        """Up to which moment that nothing was heard says that nothing was; None if it says nothing."""
+        """The moment up to which silence means that nothing has occurred; None if silence means nothing."""
         if not self._is_settled:
             return None
         if self._whole is None:
@@ -319,13 +330,14 @@ class Moving:
 
     @property
     def wants_to_know_all(self) -> bool:
-        """Whether it has to know how far all partitions are decided."""
+        """Whether the task has to know how far all partitions are decided."""
         return self._wants_to_know_all(self._clock.monotonic())
 
-    # what shows how producers choose
+    # evidence of the producers' partitioner
 
     def sample(self, record: FetchedRecord) -> None:
-        """A record of the input, one of many. Of a backlog it says nothing, for it may be from before a growth."""
+        """Take a record of the input, one of many, as evidence of the producers' partitioner. A record of a backlog is
+        no evidence once homes have moved: it may be from before a growth."""
         if self._partitioner is not None or self._whole is None:
             return
         homes, now = self._homes, self._clock.monotonic()
@@ -335,7 +347,7 @@ class Moving:
         self._evidence = after = before.seen(record.key, self._partition, homes.scheme.partitions)
         if after is before or after.believed is homes.scheme.partitioner or not after.is_convincing:
             return
-        if not homes.are_ever_moved:  # nobody has ever gone by it
+        if not homes.are_ever_moved:  # the assumed partitioner has not been used yet
             scheme = Scheme(homes.scheme.partitions, list(Partitioner).index(after.believed))
             self._homes = replace(homes, scheme=scheme, moved=scheme)
         elif now >= self._no_turn_before:
@@ -344,7 +356,7 @@ class Moving:
     # time
 
     def tick(self) -> Iterator[None]:
-        """What the passing of time brings, once a second."""
+        """Done once a second, in steps: notice new partitions, and forget old doubts and ends."""
         if self._whole is not None and self._whole.partitions > self._there:
             self._there = self._whole.partitions
             self._see(Scheme(self._there, self._homes.scheme.turn))
@@ -369,10 +381,10 @@ class Moving:
         self._set(self._homes.with_seen(scheme))
 
     def _set(self, homes: Homes, *, began: bool = False) -> None:
-        """Homes are others than they were, or it is known of others that they have moved."""
+        """Take new knowledge of homes: the homes of keys have changed, or other tasks have moved."""
         before, now = self._homes, self._clock.monotonic()
         if before.are_ever_moved != homes.are_ever_moved and not self._is_known():
-            # By which partitioner the keys came here was never seen.
+            # The partitioner by which keys came here until now is not known.
             homes = replace(homes, earlier=None, old=before.scheme.partitions if homes.earlier else None)
         self._homes = homes
         if homes.scheme.turn > before.scheme.turn and before.are_ever_moved:
@@ -406,7 +418,8 @@ class Moving:
     # move
 
     def leave(self) -> Iterator[None]:
-        """Hand over what has its home elsewhere, at most so much that one checkpoint can hold it, and then say so."""
+        """Hand over all that has its home elsewhere, at most as much as one checkpoint can hold. When all of it is
+        handed over, write the mark."""
         if not self._may_leave():
             return
         if self._leaving is None:
@@ -415,7 +428,7 @@ class Moving:
         while self._deeds.is_running and self._has_room() and self._leaving is leaving:
             found = next(leaving, None)
             match found:
-                case None if self._busy:  # their answers come first
+                case None if self._busy:  # alerts with a request on the wire wait for its answer
                     self._leaving, self._busy = iter(self._busy), []
                 case None:
                     self._mark()
@@ -466,7 +479,7 @@ class Moving:
         self._settle()
 
     def forward(self, record: Record, key: bytes | None, *, is_replay: bool = False) -> None:
-        """The home of this record's key is to decide it; the next checkpoint holds it."""
+        """Have the next checkpoint forward this record to the home of its key, whose task decides it."""
         self._moves.append(Forwarded(self._sender(), self._home_of(key), record, key, is_replay))
         self._late_until = self._clock.monotonic() + LATE_SECONDS
         self._metrics.home("forwarded")
@@ -480,7 +493,7 @@ class Moving:
     # take
 
     def take(self, lane: Lane[Move], newest: Callable[[], float | None]) -> Iterator[None]:
-        """Take what other tasks have written, at most so much that one checkpoint can hold it."""
+        """Take records that other tasks have written, at most as many as one checkpoint can hold."""
         self._taken = lane.positions
         while self._deeds.is_running and self._has_room() and (head := lane.head) is not None:
             feedback, offset, move = head
@@ -489,16 +502,17 @@ class Moving:
             try:
                 yield from self._take(move, (feedback, offset), newest)
                 if not self._deeds.is_running:
-                    return  # in the middle of it, perhaps
-            except Exception as error:  # a fault of ours, of this record only
+                    return  # perhaps in the middle of the record: its next owner takes it again
+            except Exception as error:  # a bug with this record only
                 self._log.error("feedback_failed", feedback_offset=offset, exc_info=error)
             lane.took()
             self._taken = lane.positions
             yield
 
     def _has_to_wait(self, move: Move) -> bool:
-        """Until what was sent of the key is answered, and what was decided before is again: else a next owner would
-        decide in another order, and another event would choose the route."""
+        """Whether the record has to wait until a request of its alert is answered, and until all that an earlier owner
+        decided is decided again. Else a next owner would decide in another order, and another event would choose the
+        route."""
         match move:
             case HandOver(home=self._partition, dedup_key=dedup_key):
                 return self._deeds.is_busy(dedup_key) or not self._deeds.has_decided_what_was_inherited()
@@ -526,7 +540,7 @@ class Moving:
             self._join(move.alert)
 
     def _hear(self, move: Move, place: Place) -> None:
-        """What the record says of where homes are."""
+        """Learn from the record where homes are."""
         before = self._homes
         after = before.took(move, place)
         if after is not before:
@@ -535,8 +549,8 @@ class Moving:
             self._set(after)
 
     def _of_this_input(self, move: Move) -> Move:
-        """A record that was on its way when a repartition stage came or went. It is for the task with this number all
-        the same; but of where homes are now it says nothing, and the key is of the other kind."""
+        """The record with its key as this input has it. It was on its way when a repartition stage came or went: it is
+        still for the task with this number, but says nothing of where homes are now, and has a key of another kind."""
         match move:
             case HandOver(alert=Alert() as alert):
                 return replace(move, key=self._pipeline.home_key_of(alert))
@@ -552,22 +566,18 @@ class Moving:
         self._deeds.urge()
 
     def decide(self, record: Record, newest: Callable[[], float | None], *, is_replay: bool = False) -> Iterator[None]:
-        """Decide a record that is not of this task's input, like an event, in steps: one that was forwarded, or of an
-        input that the pipeline had before."""
+        """Decide a record that is not of this task's input, like an event and in steps: a forwarded record, or one of
+        an input that the pipeline had before."""
         now = self._clock.moment()
         self._metrics.home("decided")
         try:
             decision = self._pipeline.forwarded(record, self._store, now, newest(), self, is_replay=is_replay)
-        except Exception as error:  # as with an event: neither stop nor lose it
+        except Exception as error:  # as with an event: a bug must neither stop the task nor lose the record
             self._log.error("decision_failed", offset=record.offset, of_partition=record.partition, exc_info=error)
             self._deeds.undecidable_beside(record, error)
             return
-        if decision is None:
-            return
-        if decision.ends is not None:
-            yield from self._deeds.ending(decision)
-        else:
-            self._deeds.decided_beside(decision)
+        if decision is not None:
+            yield from self._deeds.decided_beside(decision)
 
     def _end(self, end: End) -> Iterator[None]:
         subject = end.subject
@@ -575,17 +585,17 @@ class Moving:
             ends = self._store.keys_of_session(subject.removeprefix(session("")))
         else:
             ends = [subject]
-        yield from self._deeds.ending(Decision(ends=ends, end=end))
+        yield from self._deeds.ending(Ended(dedup_keys=ends, end=end))
 
     def _join(self, handed: Alert) -> None:
         written = self._pipeline.placed(restored(handed, self._clock.wall()))
         own = self._store.get(written.dedup_key)
         after = joined(own, written, self.ended_at(written.dedup_key, written.session_id))
         if after is not None:
-            after = self._pipeline.placed(after)  # of both, what was out of reach is so still
+            after = self._pipeline.placed(after)  # the orphans of both are found out anew
         self._metrics.home("taken_over")
         if after is not None:
-            self._store.hear(after, self._clock.monotonic())  # nobody says for how long it has been quiet
+            self._store.hear(after, self._clock.monotonic())  # for how long it was quiet is not handed over
             self._deeds.taken_over(after, own)
         elif own is not None:
             self._store.drop(own.dedup_key)

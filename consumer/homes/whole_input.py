@@ -1,9 +1,9 @@
-"""What a member knows of all partitions of its input, whoever decides them (design section 17, "Homes move").
+"""What a member knows of all partitions of its input, whichever members own them (design section 17, "Homes move").
 
-That nothing has been heard of a problem says that it is over only if it would have been heard of: the topic can have
-grown, so that events come where another task decides, and those that come there late are forwarded. So it is asked,
-again and again, how many partitions there are and, for a while after homes have moved, how far all of them have been
-decided and where the feedback topic ended after that. All times are by the monotonic clock.
+Silence about a problem means that it is over only if its events would have come here. The topic can have grown: then
+they go to another partition, and those that come there late are forwarded. So the member asks again and again how many
+partitions there are. For a while after homes have moved, it also asks how far all partitions are decided, and where the
+feedback topic ended after that. All times are by the monotonic clock.
 """
 
 import asyncio
@@ -18,32 +18,34 @@ from consumer.clock import Clock
 from consumer.input.progress import GroupPosition
 
 LOOK_SECONDS = 2.0
-"""Between two looks."""
+"""Seconds between two looks."""
 
 ASK_SECONDS = 10.0
-"""For all answers of one look."""
+"""The longest time for all answers of one look, in seconds."""
 
 TRIES = 5
 TRY_SECONDS = 1.0
-"""How often a broker is asked that knows of fewer partitions than there have been, and between two tries."""
+"""How often a broker is asked again that knows of fewer partitions than there were, and the seconds in between."""
 
 _LOOKS = 100
-"""The ends of so many looks are remembered while the group is behind them."""
+"""How many looks are remembered while the group has not come to their ends."""
 
 _HEARD = 30
 
 
 class Admin(Protocol):
-    """What is asked of the admin client."""
+    """The part of the admin client that is used here."""
 
     async def describe_topics(self, topics: list[str]) -> list[dict[str, object]]: ...
 
 
 class WholeInput:
-    """The partitions of one topic. ``progress`` says how far the group has committed all of them: no further than to
-    what is owed. ``decided`` says of some of them how far they are decided, ``feedback_ends`` where the partitions of
-    the feedback topic end; ``is_needed`` whether anybody wants to know that now. ``grown`` is called when there are
-    more partitions than there were."""
+    """The partitions of one topic.
+
+    ``progress`` returns the group's offsets of all partitions, which do not pass what is owed. ``decided`` returns how
+    far some partitions are decided, ``feedback_ends`` where the partitions of the feedback topic end, ``is_needed``
+    whether a task needs to know that now. ``grown`` is called when there are more partitions than before.
+    """
 
     def __init__(
         self,
@@ -71,13 +73,13 @@ class WholeInput:
         self._heard: deque[tuple[float, Mapping[int, int]]] = deque(maxlen=_HEARD)
         self._is_unknown = False
         self.partitions = 0
-        """How many there were when this was last asked."""
+        """How many partitions there were at the last count."""
         self.counted_at: float | None = None
-        """When that was asked; None: it never was."""
+        """When the last count was asked for; None before the first."""
 
     async def count(self, at_least: int = 0) -> int:
-        """Ask how many partitions there are. A broker that says fewer than ``at_least`` may not have heard of a growth,
-        and is asked again before that is believed.
+        """Ask how many partitions there are. A broker that says fewer than ``at_least`` may not know of a growth yet,
+        so it is asked again before its answer is believed.
 
         Raises KafkaError, OSError and TimeoutError.
         """
@@ -98,15 +100,15 @@ class WholeInput:
         return self.partitions
 
     def decided_to(self, taken: Mapping[int, int]) -> float | None:
-        """The latest moment of which it is known that all that had been produced by then is decided, or was forwarded
-        in what a task has taken that is so far in the feedback topic; None if there is none."""
+        """The latest moment up to which nothing is missing for a task that has ``taken`` the feedback topic so far: all
+        that was produced before it is decided, or was forwarded and taken. None if there is no such moment."""
         for moment, ends in reversed(self._heard):
             if all(taken.get(partition, 0) >= end for partition, end in ends.items()):
                 return moment
         return None
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Look every `LOOK_SECONDS`, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(ASK_SECONDS):
@@ -115,7 +117,7 @@ class WholeInput:
                 if not self._is_unknown:
                     self._log.warning("whole_input_unknown", error=repr(error))
                 self._is_unknown = True
-            except Exception as error:  # a fault of ours: nothing quiet would ever be resolved
+            except Exception as error:  # a bug must not stop the looks: no quiet alert would ever be resolved
                 self._log.error("whole_input_unknown", exc_info=error)
             else:
                 if self._is_unknown:
@@ -137,7 +139,7 @@ class WholeInput:
         known = {partition: found.committed for partition, found in positions.items()}
         oldest = self._looks[0][1] if self._looks else {}
         if behind := [partition for partition, end in oldest.items() if known.get(partition, 0) < end]:
-            # A trigger that is owed keeps its offset from being committed, for a day where it is refused for ever.
+            # An owed trigger holds the group's offset back, for a day if the provider refuses it for ever.
             for partition, position in (await self._decided(behind)).items():
                 known[partition] = max(known.get(partition, 0), position)
         self._looks.append((moment, {partition: found.end for partition, found in positions.items()}))
@@ -145,5 +147,5 @@ class WholeInput:
         while self._looks and all(known.get(partition, 0) >= end for partition, end in self._looks[0][1].items()):
             decided_to, _ = self._looks.popleft()
         if decided_to is not None:
-            # Asked only now: what was forwarded of all that lies below these ends.
+            # Asked only now, so that all is below the ends that was forwarded of the records decided before.
             self._heard.append((decided_to, await self._feedback_ends()))

@@ -1,1 +1,1 @@
-"""The way in over HTTP: events that are posted here become records of the events topic (design section 19)."""
+"""Takes events over HTTP: events that are posted here become records of the events topic (design section 19)."""

@@ -1,17 +1,17 @@
-"""The HTTP application of the way in: posts, and what is asked of the process. Every answer is one line."""
+"""The HTTP application of ingest: posts of events, health and metrics. Every answer to a sender is one line."""
 
 from time import perf_counter
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
-from consumer.ingest.connections import Connections
 from consumer.ingest.metrics import IngestMetrics
-from consumer.ingest.refusal import Refused
 from consumer.ingest.way import Way
-from consumer.ingest.writer import Writer
+from consumer.posts.connections import Connections
+from consumer.posts.one_line import one_line
+from consumer.posts.refusal import Refused
+from consumer.posts.writer import Writer
 from consumer.telemetry.server import metrics_of, verdict_of
 
 PATH = "/v1/events"
@@ -25,27 +25,9 @@ def create_app(
     registry: CollectorRegistry,
     log: FilteringBoundLogger,
 ) -> web.Application:
-    """``POST /v1/events``; ``/healthz`` (the loop turns: it answers), ``/readyz`` (events are taken),
-    ``/readyz/traffic`` (it has started: what is wrong with Kafka is wrong for every process), ``/metrics``."""
-
-    @web.middleware
-    async def one_line(request: web.Request, handler: Handler) -> web.StreamResponse:
-        connection = connections.of(request)
-        connections.began(connection)
-        try:
-            return await handler(request)
-        except Refused as refused:
-            return refused.response()
-        except web.HTTPMethodNotAllowed as error:
-            allowed = ", ".join(sorted(error.allowed_methods))
-            return Refused(405, f"only {allowed} here", closes=True, headers={"Allow": allowed}).response()
-        except web.HTTPException as error:
-            return Refused(error.status, f"events are posted to {PATH}", closes=True).response()
-        except Exception as error:  # a fault of ours
-            log.error("ingest_failed", exc_info=error)
-            return Refused(500, "a fault of this service: its log says more", closes=True).response()
-        finally:
-            connections.ended(connection)
+    """The application with ``POST /v1/events``, ``/healthz`` (200 whenever it answers), ``/readyz`` (events are taken),
+    ``/readyz/traffic`` (it has started; trouble with Kafka concerns every process, so it does not count here) and
+    ``/metrics``."""
 
     async def post(request: web.Request) -> web.StreamResponse:
         began, status = perf_counter(), 500
@@ -66,7 +48,7 @@ def create_app(
         trouble = writer.trouble()
         return verdict_of(() if trouble is None else (trouble,), {})
 
-    app = web.Application(middlewares=[one_line])
+    app = web.Application(middlewares=[one_line(connections, log, f"events are posted to {PATH}")])
     app.add_routes(
         [
             web.post(PATH, post),

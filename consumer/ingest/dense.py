@@ -1,6 +1,6 @@
-"""Takes apart an array that may have very many values, no more of them than may be. Pure.
+"""Splits a JSON array that may have very many values, up to a given number of them. Pure.
 
-msgspec is ten times as fast, but would make a million parts of ``[0,0,0,…`` before anybody could count them.
+msgspec is ten times as fast, but would make a million parts of ``[0,0,0,…`` before they could be counted.
 """
 
 import re
@@ -12,7 +12,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class NotAnArray(Exception):
-    """It is not JSON."""
+    """The bytes are no JSON array."""
 
 
 def _no_constant(name: str) -> Any:
@@ -23,9 +23,9 @@ _DECODER = JSONDecoder(parse_constant=_no_constant)
 
 
 def first_parts(array: bytes, most: int) -> Sequence[bytes]:
-    """The values of a JSON array, without spaces around it, byte for byte, or the first ``most`` of them.
+    """The first ``most`` values of a JSON array, byte for byte. ``array`` has no spaces around it.
 
-    Raises `NotAnArray`.
+    Raises `NotAnArray` if that is not JSON, as far as it is read.
     """
     parts: list[bytes] = []
     try:
@@ -50,5 +50,5 @@ def first_parts(array: bytes, most: int) -> Sequence[bytes]:
 
 def _skipped(text: str, at: int) -> int:
     found = _SPACE.match(text, at)
-    assert found is not None  # it matches nothing, too
+    assert found is not None  # the pattern matches an empty text, too
     return found.end()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consumer.config import UNKEYED
-from consumer.dlq.dead_letter import DeadLetter
+from consumer.dlq.dead_letter import DeadLetter, Stage
 from consumer.events.event import SecurityEvent
 from consumer.events.filter import SESSION_END
 from consumer.events.keys import LACKING, value_of
@@ -12,15 +12,15 @@ from consumer.events.schema import Poison, read_event, read_gate
 from state.violation import SEVERITY_BY_LABEL, Record
 
 NAME = "ingest"
-"""What stands in the place of a provider in the dead letters of the way in, and as their stage."""
+"""What stands in the place of a provider in the dead letters of the way in."""
 
 _NOWHERE = -1
-"""Partition and offset of what was never a record."""
+"""Partition and offset in the dead letter of an event that was never a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """An event for the events topic. ``event_id`` is None where it has none that can be read."""
+    """An event for the events topic. ``event_id`` is None if it has none that can be read."""
 
     event_id: str | None
     key: bytes | None
@@ -29,14 +29,14 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """What is no event, and why."""
+    """Bytes that are no valid event, and why."""
 
     poison: Poison
     value: bytes
 
 
 class Judge:
-    """Keys events of ``max_event_bytes`` at most by ``event_key``: a placeholder of the key templates, or ``none``."""
+    """Checks events, and gives them a record key. ``event_key`` is a placeholder of the key templates, or ``none``."""
 
     def __init__(self, event_key: str, max_event_bytes: int) -> None:
         self._key_of: Callable[[SecurityEvent], str | None] | None = None
@@ -45,12 +45,12 @@ class Judge:
         self._max_event_bytes = max_event_bytes
 
     def judge(self, value: bytes) -> Fit | Unfit:
-        """What becomes of an event. Raises nothing, whatever the bytes.
+        """Check one event. Raises nothing, whatever the bytes.
 
-        As for a pipeline, an event that by its gate fields concerns nobody need not be valid in full (design section
-        4): it is written, without a key, for which no task has any use.
+        As for a pipeline, an event that concerns nobody by its gate fields need not be valid in full (design section
+        4): it is written without a key, as no task needs one.
         """
-        if len(value) > self._max_event_bytes:  # which would take too long to read
+        if len(value) > self._max_event_bytes:  # parsing would take too long
             return self._measured(Fit(None, None, value))
         found = read_event(value)
         if isinstance(found, Poison):
@@ -61,7 +61,8 @@ class Judge:
         return self._measured(Fit(event.event_id, self._key(facts), value))
 
     def _key(self, facts: SecurityEvent) -> bytes | None:
-        """Events that lack the field have one key as well: they are one problem where the template has that field."""
+        """The record key. All events that lack the field have the same key: for a template with that field they are one
+        problem."""
         return None if self._key_of is None else (self._key_of(facts) or LACKING).encode()
 
     def _measured(self, fit: Fit) -> Fit | Unfit:
@@ -77,12 +78,12 @@ class Judge:
 
 
 def letter_of(unfit: Unfit, topic: str, now: float) -> DeadLetter:
-    """The dead letter of what is no event for this topic; ``now`` is seconds since the epoch."""
+    """The dead letter of an invalid event for this topic; ``now`` is in seconds since the epoch."""
     poison = unfit.poison
     return DeadLetter(
         record=Record(topic, _NOWHERE, _NOWHERE, int(now * 1000), None, unfit.value),
         provider=NAME,
-        stage=NAME,
+        stage=Stage.INGEST,
         event_id=poison.event_id,
         error_class=poison.error_class,
         error=f"{poison.path}: {poison.reason}" if poison.path else poison.reason,

@@ -1,4 +1,4 @@
-"""The metrics of the way in."""
+"""The metrics of ingest."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from consumer.telemetry.metrics import PREFIX
 
 OUTCOMES = ("written", "repeated", "invalid", "unknown")
-"""What can become of an event: it is in Kafka; it was before; it is a dead letter; it is to be sent again."""
+"""What can become of an event: it was written to Kafka; it had been written before; it was invalid and dead-lettered;
+or nobody knows, and it is to be sent again."""
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class IngestMetrics:
-    """Declares them in a registry, each series from the beginning."""
+    """Declares the metrics in a registry; each event outcome has its series from the beginning."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -32,7 +33,8 @@ class IngestMetrics:
         )
 
     def watch(self, *, waiting: Callable[[], float], oldest: Callable[[], float], open: Callable[[], float]) -> None:
-        """Ask these at each scrape: bytes and seconds of what waits for Kafka, and the connections."""
+        """Call these at each scrape: for the bytes that wait for Kafka, the age of the oldest event that waits in
+        seconds, and the number of connections."""
         for name, documentation, ask in (
             ("waiting_bytes", "What was received and is not in Kafka", waiting),
             ("oldest_waiting_seconds", "How long the oldest event has been waiting for Kafka", oldest),
@@ -41,10 +43,10 @@ class IngestMetrics:
             Gauge(f"{PREFIX}_ingest_{name}", documentation, registry=self._registry).set_function(ask)
 
     def request(self, status: int, seconds: float) -> None:
-        """A post was answered."""
+        """Count a post that was answered with this status, after ``seconds``."""
         self._requests.labels(str(status)).inc()
         self._seconds.observe(seconds)
 
     def events(self, outcome: str, count: int) -> None:
-        """That became of so many events."""
+        """Count events with this outcome (`OUTCOMES`)."""
         self._events[outcome].inc(count)

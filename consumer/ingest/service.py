@@ -1,7 +1,6 @@
-"""The way in as a service of its own: from the wait for Kafka to the last answer."""
+"""Ingest as a service: from the wait for Kafka to the last answer."""
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -12,45 +11,40 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.config import Config
 from consumer.ingest.app import create_app
-from consumer.ingest.bearer import Bearer
-from consumer.ingest.connections import Connections, descriptors
 from consumer.ingest.judge import Judge
-from consumer.ingest.limits import Limits
 from consumer.ingest.metrics import IngestMetrics
-from consumer.ingest.producer import Producer, kafka_producer
-from consumer.ingest.room import Room
 from consumer.ingest.way import Way
-from consumer.ingest.writer import CLOSE_SECONDS, Writer
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES
 from consumer.kafka.topics import ask_max_bytes
 from consumer.kafka.topics_there import topics_there
+from consumer.posts.bearer import Bearer
+from consumer.posts.connections import Connections, most_connections
+from consumer.posts.limits import Limits
+from consumer.posts.producer import Producer, kafka_producer
+from consumer.posts.receiver import receiving
+from consumer.posts.room import Room
+from consumer.posts.writer import Writer
 from consumer.telemetry.garbage import search_everything_when_short
 from consumer.telemetry.lag import LoopLag
 from consumer.telemetry.log_metrics import DroppedLines
 from consumer.telemetry.process_metrics import process_metrics
-from consumer.telemetry.server import SHUTDOWN_SECONDS, serving
 from consumer.turns import Turns
 from consumer.waiting import unless_set
 
 _AROUND_BYTES = 1024
-"""What is around the records of a batch, or around an event that is one alone, of what a topic takes."""
-
-_ANSWERS, _FAREWELL = 0.7, 0.05
-"""Of the time for stopping: until posts are answered that Kafka has not taken, and twice, for the answers to be
-read. The rest is for what Kafka was handed over."""
-
-_LEAST_SECONDS = 0.05
+"""How many bytes of a topic's limit are left for a batch's overhead around its records."""
 
 
 async def run_ingest(
     config: Config, stopping: asyncio.Event, log: FilteringBoundLogger, *, dropped_lines: DroppedLines = dict
 ) -> None:
-    """Take events until ``stopping`` is set, then answer what was taken, and end.
+    """Take events until ``stopping`` is set, then answer the posts that were taken, and return.
 
-    Raises `UnusableFiles`; `StartupError` if Kafka or its topics are not as they must be; `ServerError`.
+    Raises `UnusableFiles` if a certificate file cannot be used, `StartupError` if Kafka or its topics are not as they
+    must be, and `ServerError` if the address cannot be listened on.
     """
     clients = KafkaClients(config.kafka, log=log)
     if not await _await_topics(config, clients, stopping, log):
@@ -67,7 +61,7 @@ async def run_ingest(
 
 
 Make = Callable[[Way], Awaitable[Producer]]
-"""Makes a producer, not started, and tells the way in what its topics take at this moment."""
+"""Makes a producer, not started, and gives the `Way` the limits that the topics have at this moment."""
 
 
 def kafka_producers(config: Config, clients: KafkaClients) -> Make:
@@ -81,7 +75,7 @@ def kafka_producers(config: Config, clients: KafkaClients) -> Make:
         limit = min(config.delivery.max_event_bytes, takes[0] - _AROUND_BYTES)
         limits.told(limit, takes[1], min(BATCH_BYTES, *takes) - _AROUND_BYTES)
         way.judge, way.dead_letter_limit = Judge(kafka.event_key, limits.event), limits.dead_letter
-        return kafka_producer(clients, limits, clock)
+        return kafka_producer(clients, topics.events, limits, clock)
 
     return make
 
@@ -90,11 +84,15 @@ def kafka_producers(config: Config, clients: KafkaClients) -> Make:
 async def ingesting(
     config: Config, make: Make, registry: CollectorRegistry, log: FilteringBoundLogger
 ) -> AsyncIterator[int]:
-    """Take events for the length of the block; yields the port. All of its end takes ``delivery.shutdown_grace`` at
-    most: posts that are here are answered, and what was handed over goes out. Raises `ServerError`."""
+    """Take events for the length of the block; yields the port. At the end of the block, posts that are here are
+    answered and records that were handed over are sent; all that takes at most ``delivery.shutdown_grace``.
+
+    Raises `ServerError` if the address cannot be listened on.
+    """
     ingest, topics, grace = config.ingest, config.kafka.topics, config.delivery.shutdown_grace
+    log = log.bind(section="ingest")
     room, metrics = Room(ingest.max_waiting_bytes), IngestMetrics(registry)
-    connections = Connections(_open_files(ingest.max_connections, log))
+    connections = Connections(most_connections(ingest.max_connections, log))
 
     writer = Writer(lambda: make(way), room, log)
     way = Way(
@@ -112,61 +110,27 @@ async def ingesting(
     )
     metrics.watch(waiting=lambda: room.taken, oldest=lambda: writer.oldest, open=lambda: len(connections))
     app = create_app(way, writer, connections, metrics, registry, log)
-    writing = asyncio.create_task(writer.run())
-    loop = asyncio.get_running_loop()
-    end: float | None = None
-
-    async def stop() -> None:
-        nonlocal end
-        end = loop.time() + grace
-        writing.cancel()  # there is not going to be another producer
-        await way.stop(loop.time() + min(ingest.answer_within, grace * _ANSWERS))
-
-    try:
-        async with serving(
-            app,
-            ingest.host,
-            ingest.port,
-            section="ingest",
-            protocols=connections.protocols,
-            shutdown_seconds=max(_LEAST_SECONDS, min(SHUTDOWN_SECONDS, grace * _FAREWELL)),
-            before_end=stop,
-        ) as port:
-            log.info("ingest_started", port=port, topic=topics.events, max_connections=connections.most)
-            yield port
-    finally:
-        writing.cancel()
-        await asyncio.wait([writing])
-        left = CLOSE_SECONDS if end is None else end - loop.time()
-        await writer.close(max(_LEAST_SECONDS, min(CLOSE_SECONDS, left)))
-
-
-async def ended_with(stopping: asyncio.Event, stack: AsyncExitStack) -> None:
-    """Leave the blocks of a stack as soon as this is stopping, beside whatever else has to end."""
-    await stopping.wait()
-    await stack.aclose()
-
-
-def _open_files(most: int, log: FilteringBoundLogger) -> int:
-    """How many connections there can be; the limit of open files is raised as far as it may be."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    connections, soft = descriptors(most, limits)
-    try:
-        if soft != limits[0]:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
-    except (ValueError, OSError):  # the system has a limit beyond these
-        connections, soft = descriptors(most, (limits[0], limits[0]))
-    if connections < most:
-        log.warning("ingest_connections_limited", max_connections=connections, open_files=soft)
-    return connections
+    async with receiving(
+        app,
+        answering=way.answering,
+        connections=connections,
+        writer=writer,
+        host=ingest.host,
+        port=ingest.port,
+        section="ingest",
+        answer_within=ingest.answer_within,
+        grace=grace,
+    ) as port:
+        log.info("ingest_started", port=port, topic=topics.events, max_connections=connections.most)
+        yield port
 
 
 async def _await_topics(
     config: Config, clients: KafkaClients, stopping: asyncio.Event, log: FilteringBoundLogger
 ) -> bool:
-    """Wait until Kafka answers, and has the topics; false if this is to end before.
+    """Wait until Kafka answers. Returns False if ``stopping`` is set before.
 
-    Raises `StartupError`.
+    Raises `StartupError` if a topic does not exist.
     """
 
     async def look(admin: AIOKafkaAdminClient) -> Sequence[str]:

@@ -1,7 +1,7 @@
-"""From the body of a request to its events, byte for byte (design section 19). Pure.
+"""Splits the body of a request into its events, byte for byte (design section 19). Pure.
 
-One event, a JSON array, or one event a line (NDJSON); as they are, or as CloudEvents: structured, a batch, or binary,
-of which the body is the event. Which of these it is the body tells; only CloudEvents are told by the ``Content-Type``.
+A body is one event, a JSON array, or one event on each line (NDJSON); which one, the body itself shows. Events may be
+plain or CloudEvents (structured, a batch, or binary, where the body is the event); the ``Content-Type`` says which.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,13 @@ BATCH: Final = "application/cloudevents-batch+json"
 """The media type of several structured CloudEvents."""
 
 MOST_EVENTS: Final = 10_000
-"""In one request. Events are larger than what a body may have for more of them."""
+"""The most events in one request. Real events are so large that no more fit into a body."""
 
 _SPARSE = 12
-"""Bytes to a comma, at least, in an array of events; where there are more commas, they may be of many more values."""
+"""The least bytes for each comma in an array of events. An array with more commas may have far too many values."""
 
 _LOOKED_AT = 100
-"""Lines of which one must be an object, for all of them to be taken for events."""
+"""Of so many first lines one must be a JSON object; else the lines are not taken for events."""
 
 _CLOUDEVENTS = "application/cloudevents"
 _ARRAY: Final = Decoder(list[Raw])
@@ -35,13 +35,13 @@ _SPACE = b" \t\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """The parts of a body, in their order: events, or ``is_wrapped``, the structured CloudEvents that hold them."""
+    """The parts of a body, in order: events, or, with ``is_wrapped``, structured CloudEvents that hold the events."""
 
     parts: Sequence[bytes]
     is_wrapped: bool = False
 
     def __iter__(self) -> Iterator[tuple[bytes, Poison | None]]:
-        """Each event; where there is none in a part, the part, and why."""
+        """Each event, with None. For a CloudEvent without an event: the CloudEvent, and what is wrong with it."""
         if not self.is_wrapped:
             return ((part, None) for part in self.parts)
         return map(_data, self.parts)
@@ -49,14 +49,14 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Unsplittable:
-    """There is nothing in it that could be told apart: why, and the status that says so."""
+    """A body that cannot be split into events: why, and the status of the answer."""
 
     reason: str
     status: int = 400
 
 
 def split(body: bytes, content_type: str = "") -> Whole | Unsplittable:
-    """What a body of this ``Content-Type`` holds. Raises nothing, whatever the bytes."""
+    """Split a body with this ``Content-Type``. Raises nothing, whatever the bytes."""
     kind = media_type(content_type)
     body = unframed(body).strip(_SPACE)
     if kind.startswith(_CLOUDEVENTS) and kind not in (STRUCTURED, BATCH):
@@ -93,8 +93,8 @@ def _array(body: bytes) -> Sequence[bytes] | Unsplittable:
 
 
 def _lines(body: bytes) -> Sequence[bytes] | Unsplittable:
-    """One JSON value, however many lines it has; else one on each line, of which one at least, among the first, must
-    be an object: a broken event over many lines has such lines hardly ever."""
+    """One JSON value, whatever its number of lines; else one value on each line. Then at least one of the first lines
+    must be an object by itself: a single broken event on many lines hardly ever has such a line."""
     if _is_json(body):
         return [body]
     if body.count(b"\n") >= MOST_EVENTS:
@@ -108,9 +108,9 @@ def _lines(body: bytes) -> Sequence[bytes] | Unsplittable:
 
 
 def _is_json(body: bytes) -> bool:
-    """Whether it is one value, none of which is made: a megabyte takes a millisecond or two.
+    """Whether the bytes are one JSON value. No objects are made, so a megabyte takes a millisecond or two.
 
-    That it is UTF-8 is seen where it is not skipped but read."""
+    msgspec does not check the UTF-8 of a value that it skips, so that is checked by decoding."""
     try:
         _VALUE.decode(body)
         return body.isascii() or bool(body.decode())

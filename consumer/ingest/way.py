@@ -1,7 +1,7 @@
-"""The way of a post, from its head to its answer: who sends, what it holds, whether that is in Kafka.
+"""The way of a post, from its head to its answer: check the token, read and split the body, write it to Kafka.
 
-Nothing is received that could not be written: while Kafka takes nothing, or too much waits for it, a post is answered
-at its head. What is invalid is as safe as what is not: in the dead-letter topic, before the post is answered.
+No body is received that could not be written: while Kafka accepts nothing, or too much waits for it, a post is answered
+after its head. Invalid events are as safe as valid ones: they are in the dead-letter topic before the post is answered.
 """
 
 import asyncio
@@ -13,26 +13,28 @@ from typing import Any
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from consumer.ingest.bearer import Bearer
-from consumer.ingest.body import read_body
 from consumer.ingest.judge import Fit, Judge, Unfit, letter_of
 from consumer.ingest.metrics import IngestMetrics
-from consumer.ingest.refusal import Refused, busy, line, unauthorized
-from consumer.ingest.room import Lease, Room
-from consumer.ingest.seldom import Seldom
 from consumer.ingest.split import Unsplittable, Whole, split
-from consumer.ingest.writer import Outcome, Writer
-from consumer.ingest.written import digest_of
+from consumer.posts.answering import Answering
+from consumer.posts.bearer import Bearer
+from consumer.posts.body import read_body
+from consumer.posts.refusal import Refused, busy, line, unauthorized
+from consumer.posts.room import Lease, Room
+from consumer.posts.seldom import Seldom
+from consumer.posts.writer import Outcome, Writer
+from consumer.posts.written import digest_of
 from consumer.turns import Turns
 
 MOST_SHOWN = 10
-"""So many invalid events are explained in an answer; the others are counted."""
+"""How many invalid events an answer explains; the others are counted only."""
 
 _FEW = 20
-"""Events that are judged at once: that takes a millisecond at most, where they have no more than `_FEW_BYTES`."""
+"""How many events are checked in one step: if they have at most `_FEW_BYTES` in all, that takes at most a
+millisecond."""
 
 _FEW_BYTES = 32 * 1024
-"""That are worked on before others get their turn."""
+"""How many bytes are worked on before the event loop runs other callbacks."""
 
 _EVENT, _LETTER = b"event", b"letter"
 
@@ -40,7 +42,7 @@ Judged = Fit | Unfit
 
 
 class Way:
-    """Takes posts. ``limit`` is in bytes, ``answer_within`` in seconds from when a post has been read."""
+    """Takes posts. ``limit`` is the most bytes of a body; ``answer_within`` is in seconds after a post was read."""
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class Way:
     ) -> None:
         self.judge = judge
         self.dead_letter_limit: int | None = None
-        """The largest batch that the dead-letter topic takes, in bytes; None if that is not known."""
+        """The largest batch that the dead-letter topic accepts, in bytes; None if that is not known."""
         self._bearer = bearer
         self._room = room
         self._writer = writer
@@ -73,33 +75,11 @@ class Way:
         self._log = log
         self._now = now
         self._refused, self._invalid = Seldom(), Seldom()
-        self._open: set[asyncio.Timeout] = set()
-        self._ends_at: float | None = None
-        self._one_ended = asyncio.Event()
+        self.answering = Answering()
 
     async def post(self, request: web.Request) -> web.Response:
-        """Answer one post. Raises `Refused`."""
-        if self._ends_at is not None:
-            raise _stopping()
-        try:
-            async with asyncio.timeout(None) as limit:
-                self._open.add(limit)
-                try:
-                    return await self._post(request)
-                finally:
-                    self._open.discard(limit)
-                    self._one_ended.set()
-        except TimeoutError:
-            raise _stopping() from None
-
-    async def stop(self, at: float) -> None:
-        """Take nothing more, and answer every post that is here by then at the latest: a time of the loop."""
-        self._ends_at = at
-        for limit in self._open:
-            limit.reschedule(at)
-        while self._open:
-            self._one_ended.clear()
-            await self._one_ended.wait()
+        """Answer one post. Raises `Refused` for every answer but 200."""
+        return await self.answering.outcome_of(lambda: self._post(request))
 
     async def _post(self, request: web.Request) -> web.Response:
         if not self._bearer.allows(request.headers.get("Authorization")):
@@ -113,10 +93,10 @@ class Way:
             body = await read_body(request, request.headers.get("Content-Encoding", "").lower(), lease, self._limit)
             found = split(body, request.headers.get("Content-Type", ""))
             if len(body) > _FEW_BYTES:
-                await asyncio.sleep(0)  # either takes as long as a step may: to take it apart, and to judge
+                await asyncio.sleep(0)  # to split it, and to check it, each may take as long as one step
             if isinstance(found, Unsplittable):
                 raise Refused(found.status, found.reason)
-            del body  # its parts are what is there now
+            del body  # free it: the parts are copies
             return await self._answer(found, lease)
 
     async def _answer(self, found: Whole, lease: Lease) -> web.Response:
@@ -124,7 +104,7 @@ class Way:
             async with asyncio.timeout(self._answer_within):
                 judged = await self._judged(found)
                 handed_over = await self._hand_over(judged)
-                lease.end()  # what is written is counted by the writer
+                lease.end()  # the writer counts these bytes now
                 await _all(handed_over)
         except TimeoutError:
             self._metrics.events("unknown", len(found.parts))
@@ -154,11 +134,12 @@ class Way:
             handed_over.append(await self._event(one) if isinstance(one, Fit) else await self._letter(one))
             if number % 50 == 0 or size > _FEW_BYTES:
                 size = 0
-                await asyncio.sleep(0)  # handing over does not wait, unless Kafka is slower
+                await asyncio.sleep(0)  # handing over does not wait by itself, unless Kafka is slow
         return handed_over
 
     async def _event(self, fit: Fit) -> "asyncio.Future[Outcome] | None":
-        # A sender's retry is the same, byte for byte. An id alone can be that of many: privacy settings redact it.
+        # A sender's retry is the same byte for byte. The id alone could be that of many events: privacy settings may
+        # redact it.
         digest = None if fit.event_id is None else digest_of(_EVENT, fit.value)
         return await self._writer.write(self._events_topic, fit.value, fit.key, (), digest)
 
@@ -194,10 +175,6 @@ class Way:
     def _tell_refused(self, request: web.Request) -> None:
         if (others := self._refused.now()) is not None:
             self._log.warning("ingest_refused", remote=request.remote, error="no token of ours", before=others)
-
-
-def _stopping() -> Refused:
-    return busy("this process is being stopped", closes=True)
 
 
 async def _all(handed_over: "Sequence[asyncio.Future[Outcome] | None]") -> None:

@@ -1,7 +1,7 @@
 """Where a task begins (design section 17). Pure.
 
-`beginning` goes by the anchors of the checkpoint, which say whether this is the log that was decided; `judge` by the
-offset that the group has, which can be somebody else's.
+`beginning` compares the log with the anchors of the checkpoint: is this the log that was decided? `judge` looks at the
+group's offset, which somebody else can have set.
 """
 
 from collections.abc import Sequence
@@ -16,25 +16,27 @@ from state.records import Position
 
 
 class Fit(Enum):
-    """What is found at the offset of an anchor."""
+    """What is found in the log at the offset of an anchor."""
 
     FITS = auto()
-    """Its record."""
+    """The anchor's record."""
     OTHER = auto()
     """Another record."""
     ABSENT = auto()
-    """No record, although the log begins before it: it ends, or a marker is there, or the record was compacted."""
+    """No record, although the log begins before the offset: the log ends before it, there is a transaction marker, or
+    the record was compacted away."""
     REMOVED = auto()
-    """The log begins behind it."""
+    """The log begins after the offset."""
     UNREADABLE = auto()
-    """A batch that cannot be read, which says nothing."""
+    """A batch that cannot be read, which says nothing of the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a log: where it begins, its high watermark, and of each anchor, the newest first, what is there.
+    """What was seen of a log: its first offset, its high watermark (``end``), and how each anchor fits, the newest
+    first.
 
-    ``follows`` is the offset of the first record behind the newest anchor and below the position, None without any.
+    ``follows`` is the offset of the first record after the newest anchor and below the position; None if there is none.
     """
 
     beginning: int
@@ -44,20 +46,21 @@ class Look:
 
 
 class Log(Enum):
-    """What a log is to a task, compared with the one that it has decided."""
+    """How a log compares with the one that a task has decided."""
 
     SAME = "same"
     TRUNCATED = "truncated"
-    """It is the same up to some record, and ends there or goes another way."""
+    """The log is the same up to some record, and ends there or has other records from there on."""
     RECREATED = "recreated"
-    """It is another one."""
+    """It is another log: the topic was created anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """Where to begin, and why. ``anchors`` are those that hold for this log.
+    """Where to begin, and why. ``anchors`` are those that are valid for this log.
 
-    ``again`` is how many records at most are decided once more, ``lost`` how many were removed that nobody had decided.
+    ``again`` is how many records are decided once more, at most; ``lost`` is how many were removed before anybody
+    decided them.
     """
 
     offset: int
@@ -68,11 +71,12 @@ class Beginning:
 
 
 def beginning(position: int, anchors: Anchors, look: Look) -> Beginning:
-    """Behind the newest anchor that fits; without one at the beginning, unless all of them are removed.
+    """Begin after the newest anchor that fits. If none fits, begin at the log's beginning, unless all are removed.
 
-    ``position`` is where the checkpoint has decided up to. Where a log was replaced while it was read, and decided
-    before anybody noticed, the newest anchors fit and older ones meet other records: those that fit are then of the new
-    log, which is not decided below them. An older one that is merely absent says nothing: logs can be compacted.
+    ``position`` is how far the checkpoint says that the log is decided. If a log was replaced while it was read, and
+    the new one was decided for a while before anybody noticed, the newest anchors fit and older ones meet other
+    records. Then the fitting ones above the others are of the new log, which is not decided below them, so they do not
+    count. An older anchor that is merely absent says nothing, as logs can be compacted.
     """
     if not anchors:
         return _without_anchors(position, look)
@@ -97,34 +101,35 @@ def beginning(position: int, anchors: Anchors, look: Look) -> Beginning:
 
 
 def _behind(position: int, anchors: Anchors, look: Look) -> int:
-    """At the position, if that is what follows upon the newest anchor; what lies between is not decided."""
+    """The position, if no record lies between it and the newest anchor; else the offset after that anchor, as the
+    records in between are not decided."""
     if look.follows is None and position <= look.end:
         return position
     return min(anchors[0].offset + 1, look.end)
 
 
 def _without_anchors(position: int, look: Look) -> Beginning:
-    """A state of an earlier release, or nothing has been decided yet: the position, while the log has it."""
+    """Without anchors (earlier release's state, or nothing decided yet): begin at the position, if the log has it."""
     if position > look.end:
         return Beginning(look.beginning, Log.RECREATED)
     return Beginning(max(position, look.beginning), Log.SAME, lost=max(0, look.beginning - position))
 
 
-# what the group's offset says
+# what the group's offset means
 
 
 @dataclass(frozen=True, slots=True)
 class Obeyed:
-    """An operator has set this offset: the task goes there."""
+    """An operator has set this offset on purpose: the task begins there."""
 
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Somebody has set this offset, who was no operator as far as can be told.
+    """Somebody has set this offset, but nothing shows that it was an operator's order. The task ignores it.
 
-    Obeyed, it would have repeated ``repeats`` records, or skipped ``skips`` that nobody has decided.
+    If obeyed, it would have repeated ``repeats`` records, or skipped ``skips`` records that nobody has decided.
     """
 
     offset: int
@@ -134,12 +139,13 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class StateGone:
-    """We have committed here, and there is no checkpoint: the state is gone. The task goes on at the group's offset."""
+    """The service has committed this offset, but there is no checkpoint: the state is gone. The task goes on at the
+    group's offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateWentBack:
-    """We have committed ``by`` offsets beyond the checkpoint: the state has lost its end."""
+    """The service has committed ``by`` offsets beyond the checkpoint: the state has lost its end."""
 
     by: int
 
@@ -148,14 +154,14 @@ Judgement = Obeyed | Ignored | StateGone | StateWentBack | None
 
 
 def judge(committed: OffsetAndMetadata, checkpoint: Position | None, offset: int, *, has_state: bool) -> Judgement:
-    """What the offset that the group has says to a task that would begin at ``offset`` without it.
+    """What the group's offset means for a task that would begin at ``offset`` without it; None if it means nothing.
 
     ``checkpoint`` is that of this log; ``has_state`` is also true if there is one of another topic.
 
-    Whoever wants records decided again sets an offset before the last one that we have proved. What lies between that
-    and the position comes of a reader that went on from ours, and what lies behind it would skip what nobody has
-    decided; neither is obeyed without `ORDER_METADATA`. What was obeyed once is not again, for as long as the group can
-    still have it: it would win after each crash.
+    Whoever wants records decided again sets an offset before the last proof. An offset between that proof and the
+    position comes from a reader that went on from our offset. A later one would skip records that nobody has decided.
+    Neither of these two is obeyed without `ORDER_METADATA`. An offset that was obeyed is not obeyed again while the
+    group may still have it: else it would win after each crash.
     """
     given = committed.offset
     match whose(committed):
@@ -174,7 +180,7 @@ def judge(committed: OffsetAndMetadata, checkpoint: Position | None, offset: int
 
 
 def proof_of(checkpoint: Position | None, offset: int) -> int:
-    """The last proof as far as it holds for a task that begins at ``offset``; that itself where none is known."""
+    """The last proof of the checkpoint, at most ``offset``, where the task begins; ``offset`` if no proof is known."""
     if checkpoint is None or checkpoint.proof is None:
         return offset
     return min(checkpoint.proof, offset)

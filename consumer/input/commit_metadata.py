@@ -1,33 +1,34 @@
-"""Whose a group offset is: the metadata of our commits says so (design section 17, "Offsets of others"). Pure."""
+"""Who has set a group offset, by the metadata of the commit (design section 17, "Offsets of others"). Pure."""
 
 from enum import Enum, auto
 
 from aiokafka.structs import OffsetAndMetadata
 
 COMMIT_METADATA = "clawdstrike-alerting"
-"""The metadata of the commits of a task that has a checkpoint. It never changes: earlier releases know this one only,
-and take an offset with any other for an operator's."""
+"""The metadata of the commits of a task that has a checkpoint. It must never change: earlier releases know only this
+text, and obey an offset with any other as an operator's."""
 
 START_METADATA = f"{COMMIT_METADATA} start"
-"""Of the first commit of a pipeline that has never been: its configured start, before there is any checkpoint."""
+"""The metadata of the first commit of a pipeline that has never run: its configured start, before any checkpoint."""
 
 BEGINNING_METADATA = f"{COMMIT_METADATA} beginning"
-"""Of the first commit of any other partition without an offset: its beginning."""
+"""The metadata of the first commit of any other partition without an offset: its beginning."""
 
 ORDER_METADATA = f"{COMMIT_METADATA} order"
-"""Of what ``offsets rewind`` and ``offsets skip`` set: it is obeyed, wherever it is."""
+"""The metadata of an offset that ``offsets rewind`` or ``offsets skip`` has set: it is obeyed, whatever it is."""
 
 
 class Whose(Enum):
-    """Who has set a group offset, and what that says."""
+    """Who has set a group offset."""
 
     OURS = auto()
+    """The service, after a checkpoint."""
     FIRST = auto()
-    """Ours, and there was no checkpoint yet."""
+    """The service, before there was a checkpoint."""
     ORDER = auto()
-    """An operator's, by our own command."""
+    """An operator, by our own command."""
     FOREIGN = auto()
-    """Anybody else's: Kafka's tools, or a reader with our group's id."""
+    """Anybody else: Kafka's tools, or a reader with our group's id."""
 
 
 _WHOSE = {
@@ -39,12 +40,12 @@ _WHOSE = {
 
 
 def proved(committed: OffsetAndMetadata) -> int | None:
-    """This group offset, if the service has set it behind a checkpoint."""
+    """This group offset if the service has set it after a checkpoint, else None."""
     return committed.offset if whose(committed) is Whose.OURS else None
 
 
 def is_ours(committed: OffsetAndMetadata) -> bool:
-    """Whether the service has set this group offset, behind a checkpoint or before there was one."""
+    """Whether the service has set this group offset, after a checkpoint or before there was one."""
     return whose(committed) in (Whose.OURS, Whose.FIRST)
 
 

@@ -1,7 +1,7 @@
-"""Whether a pipeline has never been: only then does ``start_from`` count (design section 17).
+"""Whether a pipeline starts for the first time: only then ``start_from`` counts (design section 17).
 
-A partition without an offset in a pipeline that has been before was added, or its topic was created anew: it begins at
-its beginning, or what came while the service was down would be lost.
+In a pipeline that has run before, a partition without an offset was added, or its topic was created anew. It begins at
+its beginning; else events that came while the service was down would be lost.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from consumer.kafka.reading import bounds, read
 from consumer.kafka.topics_there import topics_there
 
 READ_SECONDS = 20.0
-"""For finding out whether there is a checkpoint."""
+"""The longest time to find out whether there is a checkpoint, in seconds."""
 
 
 class FirstStart:
-    """Answers for the partitions of one member.
+    """Finds out whether a pipeline starts for the first time, for the partitions of one member.
 
-    ``checkpoints`` is the topic that has those of its tasks, and ``before`` the group that may have read the input
-    before this one: where that has been, this is no first start.
+    ``checkpoints`` is the topic with the checkpoints of its tasks. ``before`` is a group that may have read the input
+    before this one: if it has, this is no first start.
     """
 
     def __init__(self, admin: AIOKafkaAdminClient, group_id: str, checkpoints: str, before: str | None = None) -> None:
@@ -35,13 +35,15 @@ class FirstStart:
         self._group_id = group_id
         self._checkpoints = checkpoints
         self._asking = asyncio.Lock()
-        self._first = 0  # partitions below are of a pipeline that had never been when this was asked
+        self._first = 0  # the configured start counts for partitions below this number
 
     async def counts_for(self, partition: TopicPartition, partitions: int, clients: KafkaClients) -> bool:
-        """Whether the configured start counts for this one, which has no offset. The topic has so many ``partitions``.
+        """Whether the configured start counts for this partition, which has no offset. The topic has so many
+        ``partitions``.
 
-        Once it does, it does for all partitions that there are: the tasks of some may have committed a checkpoint
-        before those of others begin. Raises KafkaError and TimeoutError.
+        Once the answer was yes, it stays yes for all of them: some tasks may commit a checkpoint before others begin.
+
+        Raises KafkaError and TimeoutError.
         """
         async with self._asking:
             if partition.partition >= self._first and await self._is_first(partition.topic, partitions, clients):
@@ -60,7 +62,7 @@ class FirstStart:
         return [offset for offset in offsets.values() if offset is not None]
 
     async def _has_checkpoint(self, clients: KafkaClients) -> bool:
-        """Whether any record of the topic is committed: each of a task's transactions has a checkpoint."""
+        """Whether the topic has any committed record: each transaction of a task has a checkpoint."""
         there = (await topics_there(self._admin)).get(self._checkpoints, ())
         partitions = [TopicPartition(self._checkpoints, found["partition"]) for found in there]
         async with asyncio.timeout(READ_SECONDS), started(clients.reader()) as reader:
@@ -72,9 +74,10 @@ class FirstStart:
 
 
 def has_begun(offsets: Iterable[OffsetAndMetadata]) -> bool | None:
-    """What the offsets of its group say of a pipeline; None if they say nothing.
+    """Whether a pipeline has run before, as the offsets of its group tell; None if they do not tell.
 
-    Where a configured start is still to be seen, the pipeline is just beginning, whatever others have committed since.
+    While one of them is still a configured start, the pipeline is just beginning, whatever other tasks have committed
+    since.
     """
     marks = {found.metadata for found in offsets if found.offset >= 0}
     if START_METADATA in marks:

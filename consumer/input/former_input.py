@@ -1,5 +1,5 @@
-"""What stands in a topic that was a pipeline's input before, and is decided before anything of its input now: what its
-repartition stage had forwarded when that went (design section 17, "A stage comes or goes")."""
+"""The former input of a pipeline whose repartition stage has gone: the records that the stage had forwarded. They are
+decided before any record of the present input (design section 17, "A stage comes or goes")."""
 
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Sequence
@@ -23,21 +23,22 @@ from state.records import InputPlace, Position
 
 
 class StageBefore(Protocol):
-    """A repartition stage that a pipeline may have had before it, as a task asks about it."""
+    """A repartition stage that the pipeline may have had, as its tasks see it."""
 
     async def checkpoint(self, events: TopicPartition) -> Position | None:
-        """How far it has forwarded this partition of the events; None if there was no such stage."""
+        """How far the stage has forwarded this partition of the events; None if there was no stage."""
         ...
 
     async def input(
         self, source: PartitionInput, own: Position | None, of_stage: Position | None, inputs: Inputs
     ) -> "FormerInput | None":
-        """What it has forwarded to the partition with this number; None if nothing of that is still to be decided."""
+        """The partition that the stage has forwarded to and that has the number of ``source``; None if nothing of it is
+        still to be decided."""
         ...
 
 
 class FormerInput:
-    """One partition of it, which is decided up to ``place``."""
+    """One partition of the former input, which is decided up to ``place``."""
 
     def __init__(
         self, clients: KafkaClients, partition: TopicPartition, place: InputPlace, log: FilteringBoundLogger
@@ -49,16 +50,19 @@ class FormerInput:
         self._in_hand: Sequence[FetchedRecord] = ()
         self.topic = partition.topic
         self.is_decided = False
-        """Whether it has been decided to its end."""
+        """Whether the partition is decided to its end."""
 
     @property
     def place(self) -> InputPlace:
-        """How far it has been decided, which can be in the middle of what is in hand."""
+        """How far the partition is decided, which can be in the middle of the records in hand."""
         decided = bisect_left(self._in_hand, self._offset, key=attrgetter("offset"))
         return InputPlace(self._offset, with_decided(self._anchors, self._in_hand[:decided]), self._hands)
 
     async def find(self) -> None:
-        """Find the place again, if the log is another than it was. Raises KafkaError and TimeoutError."""
+        """Find the place in the log again, in case that was truncated or created anew.
+
+        Raises KafkaError and TimeoutError.
+        """
         async with looking(self._clients, [self._partition]) as (partition,):
             look = await partition.look(self._offset, self._anchors)
         found = beginning(self._offset, self._anchors, look)
@@ -67,7 +71,8 @@ class FormerInput:
         self._offset, self._anchors = found.offset, found.anchors
 
     async def records(self) -> AsyncGenerator[Sequence[FetchedRecord], None]:
-        """What is not decided yet, in order, some at a time; the end is asked for again once that is reached.
+        """The records that are not decided yet, in order, some at a time. When the end is reached, it is asked for
+        again.
 
         Raises KafkaError, TimeoutError, and `HiddenState` while an open transaction hides the end.
         """
@@ -86,5 +91,5 @@ class FormerInput:
                 self._offset = max(self._offset, end)
 
     def passed(self, record: FetchedRecord) -> None:
-        """This record, the next of those in hand, is decided."""
+        """This record, the next one in hand, is decided."""
         self._offset = record.offset + 1

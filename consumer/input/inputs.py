@@ -1,10 +1,11 @@
-"""The inputs that a pipeline has had, and who goes on in one of them: a stage comes or goes (design section 17). Pure.
+"""The inputs that a pipeline has had, and where to go on when a repartition stage comes or goes (design section 17).
+Pure.
 
-Where the key template needs a repartition stage, that reads the events, and the pipeline reads what the stage forwards;
-where it needs none, the pipeline reads the events itself. So from one start to the next the events can change hands.
-Whoever takes them goes on where the other was. How often they have changed hands stands beside each position: of two
-positions in one partition the one that was taken later is the one to go on from. Where that was not counted, by an
-earlier release in between, it is the further one: who takes over is never behind.
+If the key template needs a repartition stage, the stage reads the events, and the pipeline reads what the stage
+forwards. If it needs none, the pipeline reads the events itself. So the events can change hands from one start to the
+next, and their new reader goes on where the other one was. Beside each position stands how often the input had changed
+hands: of two positions in one partition, the one that was taken later counts. If a release in between has not counted,
+the further one counts, as a reader that takes over is never behind.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,10 @@ from state.records import InputPlace, Position
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a task knows of its inputs: ``here`` is where it goes on in the one that it has now, None if it has never
-    had it; ``hands`` is how often that has changed hands; ``others`` are the places in inputs that it has had before.
+    """What a task knows of its inputs.
+
+    ``here`` is where it goes on in its present input; None if that is not known. ``hands`` is how often that input has
+    changed hands. ``others`` are its places in the inputs that it has had before, by topic.
     """
 
     here: Position | None = None
@@ -27,7 +30,7 @@ class Inputs:
 
 
 def place_of(topic: str, position: Position | None) -> InputPlace | None:
-    """Where in this topic a task was that has written this checkpoint; None if it has never had it."""
+    """The place in this topic of the task that wrote this checkpoint; None if it has never read the topic."""
     if position is None:
         return None
     if position.topic == topic:
@@ -38,11 +41,11 @@ def place_of(topic: str, position: Position | None) -> InputPlace | None:
 def inputs_of(
     partition: TopicPartition, own: Position | None, other: Position | None = None, *, proved: int | None = None
 ) -> Inputs:
-    """Those of a task with this input.
+    """The inputs of the task that reads this partition.
 
-    ``own`` is its last checkpoint, ``other`` that of who may have read the input before: of the stage, for a pipeline's
-    task, and of the task behind it, for a stage's. ``proved`` is the offset that the task's group has, if the service
-    has set it behind a checkpoint. Where that checkpoint is gone, what the other knows counts only beyond it.
+    ``own`` is the task's last checkpoint. ``other`` is that of the task that may have read the input before: for a
+    pipeline's task that of the stage, for a stage's task that of the pipeline. ``proved`` is the group's offset, if the
+    service has set it after a checkpoint. If that checkpoint is gone, the other's place counts only beyond ``proved``.
     """
     topic, number = partition
     mine, theirs = place_of(topic, own), place_of(topic, other)
@@ -71,7 +74,8 @@ def _is_later(theirs: InputPlace, mine: InputPlace | None) -> bool:
 
 
 def _hands(mine: InputPlace | None, theirs: InputPlace | None) -> int:
-    """As often as either knows of; where one has not counted, once more than the other: its place may be later."""
+    """How often the input has changed hands: the higher of both counts. If only one of two places has a count, one more
+    than that, as the other place may be later."""
     known = [place.hands for place in (mine, theirs) if place is not None and place.hands is not None]
     is_unknown = mine is not None and theirs is not None and len(known) == 1
     return max(known, default=0) + is_unknown

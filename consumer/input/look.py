@@ -1,6 +1,6 @@
-"""Looking at single records of a partition: whether anchors fit, what is before an offset (design section 17).
+"""Reads single records of a partition: whether anchors fit, which record is before an offset (design section 17).
 
-Everything is read uncommitted, up to the high watermark: an aborted record is a part of its log as well.
+Everything is read uncommitted, up to the high watermark: an aborted record is a part of its log, too.
 """
 
 import asyncio
@@ -16,18 +16,19 @@ from consumer.kafka.unreadable import UnreadableRecords
 from state.anchors import Anchor, Anchors, anchor_of
 
 LOOK_SECONDS = 20.0
-"""For everything that is read of one partition."""
+"""The longest time for one call, in seconds."""
 
 FETCH_BYTES = 64 * 1024
-"""Of a partition at a time, where one record is wanted. (A first batch that is larger comes whole: KIP-74.)"""
+"""How many bytes are fetched at a time, as only one record is wanted. (A first batch that is larger comes whole:
+KIP-74.)"""
 
 STALE_END_TRIES = 6
 STALE_END_SECONDS = 0.5
-"""How often, and how many seconds apart, an end below what was decided is asked for again. Right after a commit, or a
-change of the leader, the broker can still give an old one; one that stays is another log's."""
+"""How often, and how many seconds apart, an end below the decided position is asked for again. Right after a commit or
+a change of the leader, the broker can still return an old end. An end that stays below shows another log."""
 
 BACK_OFFSETS = (8, 512)
-"""How far before an offset a record is looked for. The offsets before it can be those of transaction markers."""
+"""How far before an offset the last record is looked for. Offsets in between can be those of transaction markers."""
 
 
 class PartitionLook:
@@ -39,11 +40,11 @@ class PartitionLook:
         self._partition = partition
 
     async def look(self, position: int, anchors: Anchors) -> Look:
-        """What there is of these anchors, and behind the newest one below ``position``."""
+        """How these anchors fit, and whether a record lies between the newest one and ``position``."""
         async with asyncio.timeout(LOOK_SECONDS):
             newest = anchors[0].offset + 1 if anchors else position
             first, end = await self._bounds(newest)
-            # From old to new: what follows upon the newest is awaited by the client, and holds up the next fetch.
+            # From old to new: the client goes on to fetch what follows the last one, which holds up the next fetch.
             fits = [await self._fit(anchor, first, end) for anchor in reversed(anchors)][::-1]
             follows = None
             if fits and fits[0] is Fit.FITS and newest < position:
@@ -52,13 +53,13 @@ class PartitionLook:
             return Look(first, end, fits, follows)
 
     async def fits(self, anchors: Sequence[Anchor]) -> list[Fit]:
-        """What there is of each of these anchors."""
+        """How each of these anchors fits."""
         async with asyncio.timeout(LOOK_SECONDS):
             first, end = await self._bounds(max(anchor.offset for anchor in anchors) + 1)
             return [await self._fit(anchor, first, end) for anchor in anchors]
 
     async def before(self, offset: int) -> Anchor | None:
-        """The anchor that the last record before this offset makes; None if there is none, or it cannot be read."""
+        """The anchor of the last record before this offset; None if there is no record, or it cannot be read."""
         async with asyncio.timeout(LOOK_SECONDS):
             first, end = await self._bounds(offset)
             for back in BACK_OFFSETS:
@@ -73,7 +74,8 @@ class PartitionLook:
             return None
 
     async def _bounds(self, reached: int) -> tuple[int, int]:
-        """Where the log begins, and its high watermark, once that has caught up with what was ``reached``."""
+        """The first offset of the log, and its high watermark, which is asked for again a few times while it is below
+        ``reached``."""
         for tried in range(STALE_END_TRIES):
             if tried:
                 await asyncio.sleep(STALE_END_SECONDS)
@@ -95,13 +97,13 @@ class PartitionLook:
         return Fit.FITS if anchor_of(found) == anchor else Fit.OTHER
 
     async def _first(self, begin: int, end: int) -> "ConsumerRecord[bytes, bytes] | None":
-        """The first record at or behind ``begin`` and below ``end``."""
+        """The first record at or after ``begin`` and below ``end``; None if there is none."""
         if begin >= end:
             return None
         self._reader.seek(self._partition, begin)
         self._reader.resume(self._partition)
         try:
-            # The position passes over transaction markers; the offset of the last record does not.
+            # The reader's position moves past transaction markers, which the offset of the last record does not.
             while await self._reader.position(self._partition) < end:
                 batch = await self._reader.getmany(self._partition, timeout_ms=500, max_records=1)
                 for record in batch.get(self._partition, ()):
@@ -115,11 +117,11 @@ class PartitionLook:
 async def looking(
     clients: KafkaClients, partitions: Sequence[TopicPartition]
 ) -> AsyncIterator[Sequence[PartitionLook]]:
-    """What looks at each of these partitions, for the length of the block. One is looked at at a time."""
+    """Looks at these partitions, for the length of the block. Use one at a time: they share a reader."""
     reader = clients.reader(isolation_level="read_uncommitted", fetch_bytes=FETCH_BYTES)
     async with started(reader):
         reader.assign(partitions)
         for partition in partitions:
-            reader.seek(partition, 0)  # a position that is set is never looked up
+            reader.seek(partition, 0)  # with a position set, the client does not look one up
         reader.pause(*partitions)
         yield [PartitionLook(clients, reader, partition) for partition in partitions]

@@ -1,4 +1,4 @@
-"""One partition of a pipeline's input, as its task sees it: the group's offset, what is in it, seek, pause, resume."""
+"""One partition of a pipeline's input, as its task sees it: the group's offset, its records, seek, pause, resume."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from consumer.kafka.newest import newest_time
 from state.anchors import Anchor, Anchors
 
 StartFrom = float | str
-"""Where a pipeline begins that has never been: ``earliest``, ``latest``, or how many seconds back."""
+"""Where a pipeline begins that has never run: ``earliest``, ``latest``, or how many seconds back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +33,27 @@ class PartitionInput:
     first_start: FirstStart
     clock: Clock
     suspect: Anchor | None = None
-    """A record that an earlier task has decided, and that was not found again: the log is another from there on."""
+    """A record that an earlier task has decided, but that is no longer in the log: from there on it is another log."""
 
     async def group_offset(self) -> OffsetAndMetadata | None:
-        """The group's offset with its metadata, None if there is none. Raises as `group_offsets`."""
+        """The group's offset with its metadata; None if there is none. Raises as `group_offsets`."""
         return await self.group_offset_of(self.partition)
 
     async def group_offset_of(self, partition: TopicPartition) -> OffsetAndMetadata | None:
-        """The same of another partition, which the group may have had before."""
+        """The group's offset of another partition, which the group may have read before. Raises as `group_offsets`."""
         return (await group_offsets(self.admin, self.group_id, [partition]))[partition]
 
     async def offsets_of_others(self, partitions: int) -> Sequence[OffsetAndMetadata | None]:
-        """The group's offsets of all other partitions of the topic, which has so many. Raises as `group_offset`."""
+        """The group's offsets of all other partitions of the topic, which has so many ``partitions``. Raises as
+        `group_offsets`."""
         topic, own = self.partition
         others = [TopicPartition(topic, number) for number in range(partitions) if number != own]
         return list((await group_offsets(self.admin, self.group_id, others)).values())
 
     async def start(self, clients: KafkaClients) -> OffsetAndMetadata:
-        """Where to begin without an offset and without a checkpoint, with the mark that says why.
+        """Where to begin without an offset and without a checkpoint, with the metadata that says why.
 
-        At the configured start if the pipeline has never been, else at the beginning of the partition.
+        That is the configured start if the pipeline has never run, else the beginning of the partition.
         """
         partitions = len(self.consumer.partitions_for_topic(self.partition.topic) or ())
         if self.start_from != "earliest" and await self.first_start.counts_for(self.partition, partitions, clients):
@@ -61,10 +62,10 @@ class PartitionInput:
         return OffsetAndMetadata(beginning, BEGINNING_METADATA)
 
     async def _configured_start(self, clients: KafkaClients) -> int:
-        """The configured start as a number.
+        """The offset of the configured start.
 
-        So many seconds back are counted from this host's time or the newest record's, whichever is earlier: a host
-        whose clock is ahead must not skip events; one whose clock is behind reads some more.
+        A number of seconds counts back from this host's time or the newest record's, whichever is earlier. So a host
+        whose clock is ahead skips no events; one whose clock is behind reads some more.
         """
         beginning, end = await self._bounds()
         if self.start_from == "latest":
@@ -77,7 +78,7 @@ class PartitionInput:
         return end if found is None else max(found.offset, beginning)
 
     async def newest_time(self, clients: KafkaClients) -> float | None:
-        """When its newest record was written, as `consumer.kafka.newest.newest_time` tells it."""
+        """The time of the partition's newest record; see `consumer.kafka.newest.newest_time`."""
         return await newest_time(clients, self.partition, self.clock.wall())
 
     async def _bounds(self) -> tuple[int, int]:
@@ -86,12 +87,15 @@ class PartitionInput:
         return beginning, (await self.consumer.end_offsets([self.partition]))[self.partition]
 
     async def look(self, clients: KafkaClients, position: int, anchors: Anchors) -> Look:
-        """Where it begins and ends, and what there is of these anchors. Raises KafkaError and TimeoutError."""
+        """Where the log begins and ends, and how these anchors fit. Raises KafkaError and TimeoutError."""
         async with looking(clients, [self.partition]) as (partition,):
             return await partition.look(position, anchors)
 
     async def anchor_before(self, clients: KafkaClients, offset: int) -> Anchor | None:
-        """The anchor that the last record before this offset makes. Raises KafkaError and TimeoutError."""
+        """The anchor of the last record before this offset; None if there is none.
+
+        Raises KafkaError and TimeoutError.
+        """
         async with looking(clients, [self.partition]) as (partition,):
             return await partition.before(offset)
 
@@ -101,7 +105,7 @@ class PartitionInput:
         self.consumer.resume(self.partition)
 
     def seek(self, offset: int) -> None:
-        """What is fetched next is this; what is fetched already is thrown away."""
+        """Set the offset that is fetched next. Records that are fetched already are thrown away."""
         self.consumer.seek(self.partition, offset)
 
     def pause(self) -> None:

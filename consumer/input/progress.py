@@ -1,4 +1,4 @@
-"""Whether a task is caught up, and whether quiet may be read as peace (design sections 6 and 15).
+"""Whether a task is caught up, and quiescent for long enough that quiet may end alerts (design sections 6 and 15).
 
 All times are by the monotonic clock, in seconds.
 """
@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 FRESH_SECONDS = 5.0
-"""A task is caught up now if it is caught up to a moment that is less than this ago."""
+"""A task is caught up now if it is caught up to a moment less than so many seconds ago."""
 
 QUIESCENT_SECONDS = 30.0
-"""Quiet counts only when the task has been caught up throughout this long."""
+"""A task is quiescent if it has been caught up throughout the last so many seconds; only then quiet ends alerts."""
 
 STANDSTILL_SECONDS = 60.0
-"""A stable offset below the end of its partition that has not moved for so long stands still."""
+"""A last stable offset below the end of its partition that has not moved for so many seconds stands still."""
 
 OPEN_SHARE = 0.1
-"""Of the quiet that ends an alert: for so long others' open transactions may hide what is behind their first record."""
+"""The part of ``quiet_seconds`` for which other producers' open transactions may hide records."""
 
 MARKS = 100
-"""How finely the moments are told apart that a task can be caught up to: in parts of the time for which they matter."""
+"""Into how many parts the time is divided for which observed ends matter: one end is kept of each part."""
 
 
 class Before(Protocol):
-    """What stands before a partition: all of its records are known only if that has let everything through."""
+    """The repartition stage before a partition: all records for the partition are known only if the stage has forwarded
+    everything."""
 
     def is_caught_up(self, now: float) -> bool: ...
     def is_quiescent(self, now: float) -> bool: ...
@@ -32,7 +33,8 @@ class Before(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GroupPosition:
-    """How far a group has come in a partition: its committed offset, the last stable offset, and the end."""
+    """A group's position in a partition: its committed offset, the last stable offset, and the high watermark
+    (``end``)."""
 
     committed: int
     stable: int
@@ -41,28 +43,29 @@ class GroupPosition:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """A transaction that is open at ``offset`` hides the records from there to ``end``, at least since ``since``."""
+    """An open transaction that begins at ``offset`` hides the records from there to ``end``. It was first seen at
+    ``since``."""
 
     offset: int
     end: int
     since: float
 
     def stands_still(self, now: float) -> bool:
-        """Whether the offset has been the same for too long."""
+        """Whether the last stable offset has not moved for `STANDSTILL_SECONDS`."""
         return now - self.since >= STANDSTILL_SECONDS
 
 
 class Progress:
-    """Compares how far a partition has been decided with how far it was known to reach at past moments.
+    """Compares how far a partition is decided with the ends that it had at past moments.
 
-    An end is observed with the moment at which its request was *sent*: everything that was in the partition then lies
-    below it. Once the decided position has passed it, the task is caught up to that moment.
+    An end is observed with the moment at which its request was *sent*: every record that was in the partition then is
+    below that end. Once the decided position has reached the end, the task is caught up to that moment.
 
-    A partition has two ends. What lies between the stable offset and the high watermark is behind somebody's open
-    transaction and cannot be read yet. The task has to be caught up with what it can read, to ``fresh_seconds`` ago,
-    and with all of it, to `OPEN_SHARE` of ``quiet_seconds`` ago (``fresh_seconds`` at least): transactions that are
-    open for some seconds, one after the other, are ordinary. A stable offset that stands still is not: while it does,
-    nothing is caught up.
+    A partition has two ends. Records between the last stable offset and the high watermark are hidden by somebody's
+    open transaction and cannot be read yet. The task has to be caught up with the stable offset of ``fresh_seconds``
+    ago, and with the high watermark of `OPEN_SHARE` of ``quiet_seconds`` ago (at least ``fresh_seconds``):
+    transactions that are open for some seconds, one after the other, are ordinary. A stable offset that stands still is
+    not ordinary: while it does, no task is caught up.
     """
 
     def __init__(
@@ -83,15 +86,16 @@ class Progress:
 
     @property
     def held_back(self) -> HeldBack | None:
-        """What was last known to be hidden by an open transaction; None if nothing was."""
+        """The records that an open transaction hid at the last observation; None if none did."""
         return self._held_back
 
     def hidden_seconds(self, now: float) -> float:
-        """For how long the same open transaction has hidden something; 0 if nothing is hidden."""
+        """For how many seconds the same open transaction has hidden records; 0 if none are hidden."""
         return 0.0 if self._held_back is None else now - self._held_back.since
 
     def observe_end(self, moment: float, end: int, now: float, *, stable: int | None = None) -> None:
-        """The partition's end, asked for at ``moment``, was ``end``, and what can be read ended at ``stable``."""
+        """The partition's high watermark, asked for at ``moment``, was ``end``, and its last stable offset ``stable``
+        (None: the same)."""
         was_fresh = self._is_fresh(now)
         if stable is None or stable >= end:
             stable, self._held_back = end, None
@@ -113,16 +117,17 @@ class Progress:
             self._fresh_since = now
 
     def is_decided_to(self, moment: float) -> bool:
-        """Whether everything that could be read at that moment, or at one after it, has been decided."""
+        """Whether everything that could be read at that moment, or at a later one, is decided."""
         decided_to = self._readable.decided_to
         return decided_to is not None and decided_to >= moment
 
     def is_caught_up(self, now: float) -> bool:
-        """Whether everything up to a moment that is recent enough has been decided."""
+        """Whether everything up to a recent enough moment is decided, here and by the stage before."""
         return self._is_fresh(now) and (self._before is None or self._before.is_caught_up(now))
 
     def is_quiescent(self, now: float) -> bool:
-        """Whether quiet may be read as peace: caught up now, and at every moment of the last ``quiescent_seconds``."""
+        """Whether quiet may end alerts (the design's *peace*): the task is caught up now, and was throughout the last
+        ``quiescent_seconds``."""
         if self._fresh_since is None or now - self._fresh_since < self._peace_seconds:
             return False
         return self._is_fresh(now) and (self._before is None or self._before.is_quiescent(now))
@@ -134,10 +139,10 @@ class Progress:
 
 
 class _Marks:
-    """The ends that a partition had in the last ``seconds``, and the latest moment whose end has been decided.
+    """The ends that a partition had in the last ``seconds``, and the latest moment whose end is decided.
 
-    An older moment could not make it fresh any more, and of moments that are closer to each other than `MARKS` tells
-    apart one is enough: so there are never more than some 200 of them, however long the partition is behind.
+    An older end could not make the task fresh any more, and of ends closer together than ``seconds`` / `MARKS` one is
+    enough. So there are never more than some 200, however long the partition is behind.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -149,7 +154,7 @@ class _Marks:
 
     def observe(self, moment: float, end: int, now: float) -> None:
         """The end at ``moment`` was at least ``end``."""
-        # A broker that has just become the leader can give an older end than the one before it has given.
+        # A broker that has just become the leader can return an older end than the leader before it.
         self._highest = max(self._highest, end)
         ends = self._ends
         while ends and now - ends[0][0] >= self._seconds:
@@ -165,7 +170,7 @@ class _Marks:
         self._settle()
 
     def is_fresh(self, now: float) -> bool:
-        """Whether everything up to less than ``seconds`` ago has been decided."""
+        """Whether everything up to a moment less than ``seconds`` ago is decided."""
         return self.decided_to is not None and now - self.decided_to < self._seconds
 
     def _settle(self) -> None:

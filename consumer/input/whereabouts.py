@@ -1,6 +1,7 @@
 """How far a task has come in its input, and how it finds its place again (design section 17).
 
-What is decided from is pure (`consumer.input.beginning`, `state.anchors`); here it is looked at, told and remembered.
+The decisions are pure (`consumer.input.beginning`, `state.anchors`). This module reads the log, reports what it finds,
+and remembers it for the checkpoint.
 """
 
 from bisect import bisect_left
@@ -33,11 +34,12 @@ from state.anchors import Anchor, AnchorRecord, Anchors, below, with_decided
 from state.records import Position
 
 NOTICE_SECONDS = 600.0
-"""For so long readiness says that the state of a partition is gone: nothing else will say it again."""
+"""For so many seconds readiness says that the state of a partition is gone; after the log line nothing else says it."""
 
 
 class Whereabouts:
-    """The anchors of one task, the group offset that it proved last, and one of somebody else that it has obeyed."""
+    """One task's place in its input: its anchors, the group offset that it proved last, and a foreign group offset that
+    it has obeyed."""
 
     def __init__(
         self,
@@ -52,24 +54,25 @@ class Whereabouts:
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._anchors: Anchors = ()  # of what was decided before the slice in hand
+        self._anchors: Anchors = ()  # of records decided before the slice in hand
         self._slice: Sequence[AnchorRecord] = ()
         self._proof: int | None = None
         self._obeyed: int | None = None  # for as long as the group may still have it
         self._gone_at: float | None = None
         self.holds: OffsetAndMetadata | None = None
-        """What the group's offset stays at until a checkpoint has followed: it stands for what is in none yet."""
+        """The commit that the group keeps until a checkpoint has followed: an operator's order, or a first start, which
+        no checkpoint holds yet. None if there is none."""
         self.inherited_end = 0
-        """An earlier owner has decided nothing at or beyond this offset, in whatever log."""
+        """No earlier owner can have decided a record at or beyond this offset, whichever log it read."""
 
     @property
     def newest(self) -> Anchor | None:
-        """The last record that was decided, or one of a moment ago: the log must still have it."""
+        """The anchor of one of the records decided last: the log must still have it. None before the first."""
         return self._anchors[0] if self._anchors else None
 
     @property
     def notice(self) -> str | None:
-        """What somebody should know of this partition, although it goes on."""
+        """What people should know of this partition, although its task goes on; None if there is nothing."""
         if self._gone_at is None or (age := self._clock.monotonic() - self._gone_at) >= NOTICE_SECONDS:
             return None
         return f"its state was found to be gone {age:.0f} s ago: what was open is not known any more"
@@ -79,10 +82,12 @@ class Whereabouts:
     async def find(
         self, committed: OffsetAndMetadata, here: Position | None, *, has_state: bool, has_had_owners: bool
     ) -> Beginning:
-        """Where to go on, by the anchors of the checkpoint and by what the group's offset says.
+        """Find where to go on, by the anchors of the checkpoint and by the group's offset, and report what was found.
 
-        ``here`` is what is known of this partition, and ``has_state`` is also true if there is a checkpoint that knows
-        nothing of it. Raises KafkaError and TimeoutError.
+        ``here`` is the position that is known of this partition; ``has_state`` is also true if there is a checkpoint
+        without one. ``has_had_owners``: other tasks may have decided this partition before.
+
+        Raises KafkaError and TimeoutError.
         """
         begun = committed
         if here is None and whose(committed) in (Whose.ORDER, Whose.FOREIGN):
@@ -108,12 +113,12 @@ class Whereabouts:
         return found
 
     def _doubted(self, anchors: Anchors) -> Anchors:
-        """Without those that were made of another log before anybody noticed."""
+        """The anchors without those that were made of another log before anybody noticed."""
         suspect = self._source.suspect
         return anchors if suspect is None else (suspect, *below(anchors, suspect.offset))
 
     def _obey(self, offset: int, proof: int, found: Beginning, look: Look) -> Beginning:
-        """Go where an operator wants it, as far as the log reaches."""
+        """Begin where an operator's offset says, as far as the log has that."""
         reached = min(max(offset, look.beginning), look.end)
         if reached != offset:
             self._tell_lost(offset, look)
@@ -121,35 +126,36 @@ class Whereabouts:
         return replace(found, offset=reached, anchors=below(found.anchors, reached))
 
     async def _with_the_one_before(self, found: Beginning) -> Beginning:
-        """With the record before the position as the newest anchor: nothing has been decided there by this task."""
+        """Add the record before the position as the newest anchor, as this task has decided nothing there yet."""
         before = await self._source.anchor_before(self._clients, found.offset)
         if before is None:
             return found
         return replace(found, anchors=(before, *below(found.anchors, before.offset)))
 
-    # what has been decided
+    # deciding
 
     def in_hand(self, records: Sequence[AnchorRecord]) -> None:
         """These records are decided next, in their order."""
         self._slice = records
 
     def through(self, position: int) -> None:
-        """What was in hand is decided, as far as it lies below the position."""
+        """The records in hand below the position are decided."""
         self._anchors, self._slice = self._anchored(position), ()
 
     def place(
         self, position: int, feedback: Mapping[int, int] | None = None, *, last_proof: int | None = None
     ) -> Position:
-        """What a checkpoint says of how far its task has come; that can be in the middle of what is in hand.
+        """The position for a checkpoint, which can be in the middle of the records in hand.
 
-        The last one goes before a commit of ``last_proof`` that no further checkpoint can tell of.
+        ``last_proof`` is given for the last checkpoint: the offset that is committed after it, which no further
+        checkpoint can hold.
         """
         topic, partition = self._source.partition
         proof, obeyed = (self._proof, self._obeyed) if last_proof is None else (last_proof, None)
         return Position(topic, partition, position, dict(feedback or {}), self._anchored(position), proof, obeyed)
 
     def proved(self, committed: OffsetAndMetadata) -> None:
-        """The group has accepted this as its offset."""
+        """The group has accepted this commit."""
         if whose(committed) is Whose.OURS:
             self._proof, self._obeyed = committed.offset, None
 
@@ -157,7 +163,7 @@ class Whereabouts:
         decided = bisect_left(self._slice, position, key=attrgetter("offset"))
         return with_decided(self._anchors, self._slice[:decided])
 
-    # what is told
+    # log and metrics
 
     def _tell_found(self, found: Beginning, position: int, look: Look) -> None:
         match found.log:

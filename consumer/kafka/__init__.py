@@ -1,1 +1,1 @@
-"""Kafka's clients and topics, and what is asked of a broker. Nothing here knows of alerts."""
+"""Kafka: clients, topics, offsets, transactions and reading. Nothing is decided here."""

@@ -1,8 +1,9 @@
-"""A broker that does not keep to the SASL mechanism: an authentication failure like any other.
+"""Turns the failure of a broker that breaks the rules of the SASL mechanism into an ordinary authentication failure.
 
 SCRAM proves both sides: a broker that does not know the password cannot sign its last message (RFC 5802). aiokafka 0.14
-raises ValueError for that, and for a message that cannot be read ValueError, KeyError or AssertionError. These go
-past everything that expects a connection to fail: past the other addresses at start, and out of a member's loops.
+raises ValueError for a wrong signature, and ValueError, KeyError or AssertionError for a message that it cannot read.
+The code that handles failed connections catches none of these: without this module, the other addresses are not tried
+at start, and a member's loops end.
 """
 
 import aiokafka.conn
@@ -11,11 +12,11 @@ from aiokafka.errors import KafkaError
 
 
 class BrokenAuthentication(KafkaError):  # type: ignore[misc]
-    """The broker's side of the authentication is wrong, or none at all."""
+    """The broker's part of the authentication is wrong or missing."""
 
 
 class AuthenticatedConnection(AIOKafkaConnection):  # type: ignore[misc]
-    """A connection whose authentication fails with errors of Kafka's only."""
+    """A connection whose authentication raises only KafkaError, OSError and TimeoutError."""
 
     async def _do_sasl_handshake(self) -> None:
         try:
@@ -30,5 +31,5 @@ class AuthenticatedConnection(AIOKafkaConnection):  # type: ignore[misc]
 
 def let_authentication_fail_as_such() -> None:
     """Make aiokafka's clients in this process raise `BrokenAuthentication` where a broker breaks the mechanism."""
-    # The client takes the class from its module and cannot be given another.
+    # The client looks the class up in its own module; there is no parameter for it.
     aiokafka.conn.AIOKafkaConnection = AuthenticatedConnection

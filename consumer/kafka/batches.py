@@ -1,7 +1,7 @@
-"""The records of a transaction, put into batches without an ``await``, so that it can be done in slices.
+"""Puts the records of a transaction into batches without an ``await``, so that the work can be done in slices.
 
-A record at a time, the Kafka client makes a future for each and wakes whoever waits for it: ten thousand at the moment
-when their batch is answered.
+When records are sent one by one, the Kafka client makes a future for each record: the answer to a batch of ten thousand
+records then wakes ten thousand waiters at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +32,7 @@ class Batch:
 
 
 def batched(records: Iterable[Outgoing], create: Callable[[], BatchBuilder]) -> Iterator[Batch | None]:
-    """The records in batches, those of one partition in their order; ``create`` makes an empty one.
+    """The records in batches, those of one partition in their order; ``create`` makes an empty batch.
 
     Yields None after a record that has filled no batch, so that the work can be interrupted there.
     """

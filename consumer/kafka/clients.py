@@ -21,39 +21,44 @@ from consumer.kafka.unreadable import name_what_cannot_be_read
 from consumer.kafka.watermarks import Watermarks, all_watermarks
 
 CLIENT_ID = "clawdstrike-alerting"
-"""With which the client id of each of our clients begins: brokers, and other members, know it by that."""
+"""The client id of each of our clients begins with this; by it brokers and other members recognise our clients."""
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
-"""The producers' own limit; the broker's is the one that counts, and topics are checked against it at start."""
+"""The largest request that our producers send. ``max.message.bytes`` of each topic is the limit that counts; at start
+the events topic's is checked against this one."""
 
 TRANSACTION_TIMEOUT_SECONDS = 60
-"""After which the broker aborts a transaction whose producer is silent; a commit is given up after 30 s."""
+"""The broker aborts a transaction that is open for longer (``transaction.timeout.ms``). We give up after 30 s."""
 
 FETCH_WAIT_MS = 100
-"""How long the broker may wait for records: whatever else is asked on the same connection waits as long (the ends)."""
+"""How long a broker may hold back the answer to a fetch until there are records. Other requests on the same connection,
+such as those for the ends of partitions, wait behind the fetch."""
 
 METADATA_SECONDS = 30.0
-"""Between two looks, of a client that is not in trouble, at which topics, partitions and brokers there are: what is
-added has to be noticed within a minute."""
+"""How old the metadata (topics, partitions, brokers) of a client without errors may get: added partitions have to be
+noticed within a minute."""
 
 CANCEL_SECONDS = 1.0
-"""For a client that is cancelled while it starts, to get to where it can be closed as a whole."""
+"""How long a start that is cancelled may go on, to reach a state in which the client can be closed completely."""
 
 BATCH_BYTES = 512 * 1024
 """How much of one partition a producer puts into one batch."""
 
 
 def task_id(group_id: str, partition: int) -> str:
-    """The transactional id of the task of a partition: whoever takes it fences who had it before."""
+    """The transactional id of a partition's task: a producer that takes this id fences the producer that had it
+    before."""
     return f"{group_id}-{partition}"
 
 
 class KafkaClients:
     """Makes the clients of one member. Nothing is connected until a client is started.
 
-    Certificate files are read again when they have changed, for every new connection; ``log`` is told. Raises
-    `UnusableFiles`. ``process`` is this one, as static members tell it (`consumer.kafka.instance_id`). The client id,
-    which brokers log and quotas go by, names the host or, if it has one, the instance id.
+    Before every new connection, certificate files that have changed are read again, and ``log`` says so. ``process``
+    identifies this process in the client ids of static members (`consumer.kafka.instance_id`). The client id, which
+    brokers log and apply quotas to, names the instance id if there is one, else the host.
+
+    Raises `UnusableFiles` if the certificate files cannot be used.
     """
 
     def __init__(
@@ -122,17 +127,20 @@ class KafkaClients:
         batch_bytes: int = BATCH_BYTES,
         timeout_seconds: float = TRANSACTION_TIMEOUT_SECONDS,
     ) -> AIOKafkaProducer:
-        """A producer whose start fences every earlier one with this id (KIP-98). Only a record that is larger alone
-        makes a batch larger than ``batch_bytes``. The broker aborts what is open for longer than ``timeout_seconds``,
-        of a producer that has died for example."""
+        """A producer whose start fences every earlier producer with this id (KIP-98).
+
+        A batch is larger than ``batch_bytes`` only if it holds one record that is. The broker aborts a transaction that
+        is open for longer than ``timeout_seconds``, for example because its producer has died.
+        """
         return self._producer(
             batch_bytes, transactional_id=transactional_id, transaction_timeout_ms=int(timeout_seconds * 1000)
         )
 
     def producer(self, *, batch_bytes: int = 16 * 1024) -> AIOKafkaProducer:
-        """An idempotent producer without transactions, whose batches have ``batch_bytes`` as those of `transactional`.
+        """An idempotent producer without transactions; ``batch_bytes`` as in `transactional`.
 
-        What it was given it tries to send for as long as there is a leader."""
+        It tries to send each record for as long as the record's partition has a leader.
+        """
         return self._producer(batch_bytes, enable_idempotence=True, metadata_max_age_ms=int(METADATA_SECONDS * 1000))
 
     def _producer(self, batch_bytes: int, **settings: Any) -> AIOKafkaProducer:
@@ -145,7 +153,7 @@ class KafkaClients:
     async def watermarks(
         self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
     ) -> Mapping[TopicPartition, Watermarks]:
-        """How far these partitions reach, as their leaders say. Raises KafkaError if one is not told."""
+        """The watermarks of these partitions, as their leaders give them. Raises KafkaError if one is not given."""
         return await all_watermarks(consumer, partitions)
 
     def admin(self) -> AIOKafkaAdminClient:
@@ -155,7 +163,7 @@ class KafkaClients:
         return admin
 
     async def bootstrap_answers(self) -> bool:
-        """Whether the bootstrap addresses lead to a broker that answers now, over connections of their own."""
+        """Whether the bootstrap addresses lead, over new connections, to a broker that answers now."""
         try:
             async with asyncio.timeout(BOOTSTRAP_SECONDS), bootstrapped(self._bootstrap_client()):
                 return True
@@ -180,7 +188,7 @@ def _security(security: SecurityConfig, log: Logger | None) -> dict[str, Any]:
 
 @asynccontextmanager
 async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer for the length of the block, started in it and stopped behind it, whatever happens."""
+    """Start the consumer for the length of the block, and stop it afterwards whatever happens."""
     try:
         await start_client(consumer.start())
         yield consumer
@@ -189,19 +197,19 @@ async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]
 
 
 async def start_producer(producer: AIOKafkaProducer) -> None:
-    """Start a producer. Raises aiokafka's errors, `KafkaConnectionError` if there is no broker to ask."""
+    """Start a producer. Raises aiokafka's errors: `KafkaConnectionError` if no broker is known."""
     try:
         await start_client(producer.start())
     except AssertionError as error:
-        # A broker that is just starting knows of none, not even of itself; aiokafka asserts that there is one.
+        # The metadata of a broker that is just starting lists no broker, not even itself; aiokafka asserts otherwise.
         raise KafkaConnectionError(f"no broker is known: {error}") from error
 
 
 async def close_producer(producer: AIOKafkaProducer, timeout: float = 5.0) -> None:
-    """Close a producer, whatever has become of it, within ``timeout`` seconds.
+    """Close a producer, in whatever state it is, within ``timeout`` seconds.
 
-    A clean stop waits for what is still to be sent, and for as long as there is no broker; nothing here depends on it,
-    since what was not committed is aborted by the next initialisation.
+    A clean stop first sends what is left, and waits for as long as there is no broker. We need no clean stop: the next
+    initialisation aborts what was not committed.
     """
     await to_the_end(_close_producer(producer, timeout))
 
@@ -209,8 +217,8 @@ async def close_producer(producer: AIOKafkaProducer, timeout: float = 5.0) -> No
 async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None) -> None:
     """Stop a consumer within ``timeout`` seconds; a group member leaves its group.
 
-    Raises TimeoutError and aiokafka's errors. Whatever is raised, nothing of it goes on: a stop that was cut off cannot
-    be asked for again (aiokafka 0.14).
+    Raises TimeoutError and aiokafka's errors. Before an error is raised, all of the consumer's tasks and connections
+    are ended here, since ``stop`` cannot be called a second time after it was interrupted (aiokafka 0.14).
     """
     stopping = asyncio.ensure_future(consumer.stop())
     try:
@@ -220,8 +228,8 @@ async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None
         if not stopping.cancelled():
             stopping.result()
             return
-        # The fetcher waits for tasks that it has cancelled: one that was about to fetch again after an error cancels
-        # the stop, and with it whoever asked for it. What is left is closed here.
+        # The stop was cancelled, but not by us: the fetcher waits for tasks that it has cancelled, and the cancellation
+        # of one that was about to fetch again after an error spreads to the stop. What is left is closed below.
     finally:
         if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
             stopping.cancel()
@@ -231,9 +239,9 @@ async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None
 
 
 async def start_client(starting: Coroutine[Any, Any, None]) -> None:
-    """Wait until a client has started. Cancelled, it gets as far as it comes in a moment.
+    """Wait until a client has started. If the caller is cancelled, the start may still go on for `CANCEL_SECONDS`.
 
-    A client that is cancelled while it asks its first broker leaves that connection behind (aiokafka 0.14).
+    A client that is cancelled while it asks its first broker leaves that connection open (aiokafka 0.14).
     """
     work = asyncio.ensure_future(starting)
     try:
@@ -246,7 +254,7 @@ async def start_client(starting: Coroutine[Any, Any, None]) -> None:
 
 
 async def to_the_end(closing: Coroutine[Any, Any, None]) -> None:
-    """Wait until it is done, also while being cancelled: half closed, a client leaves tasks and connections behind."""
+    """Wait until ``closing`` is done, even if the caller is cancelled: a half-closed client leaves tasks behind."""
     work = asyncio.ensure_future(closing)
     try:
         await asyncio.shield(work)
@@ -266,7 +274,7 @@ async def _close_producer(producer: AIOKafkaProducer, timeout: float) -> None:
 
 
 async def _end_tasks_of(*owners: object) -> None:
-    """Cancel every task that runs a method of one of these objects (None: of nothing), and wait for its end."""
+    """Cancel every task that runs a method of one of these objects (None is skipped), and wait for its end."""
     left = []
     for task in asyncio.all_tasks():
         frame = getattr(task.get_coro(), "cr_frame", None)

@@ -1,4 +1,4 @@
-"""Whether a transaction whose commit was not answered has come about."""
+"""Finds out whether a transaction was committed when the request to commit it got no answer."""
 
 import asyncio
 
@@ -10,15 +10,16 @@ from consumer.kafka.clients import KafkaClients, started
 from consumer.kafka.settled import settled_end
 
 LOOK_SECONDS = 15.0
-"""For the partition to show the record, or what is behind it."""
+"""Time limit for reading the record, or the end of the partition, if the record is not there."""
 
 
 async def is_committed(clients: KafkaClients, record: RecordMetadata, log: FilteringBoundLogger) -> bool:
-    """Whether this record of a transaction is committed, or has been aborted.
+    """Whether this record of a transaction is committed; if not, it was aborted.
 
-    To be called after the next producer with its transactional id was initialised: the transaction has ended then, and
-    its end is written to every partition. Nobody else writes to this one, so no compaction has taken the record.
-    Raises TimeoutError if the partition does not answer, and what the consumer raises: it is not known then.
+    Call this after the next producer with the same transactional id was initialised: by then the transaction has ended,
+    and the end is written to every partition. Nobody else writes to the record's partition, so no compaction has
+    removed the record. Raises TimeoutError if the partition does not answer, and what the consumer raises; the outcome
+    is unknown then.
     """
     partition = TopicPartition(record.topic, record.partition)
     async with asyncio.timeout(LOOK_SECONDS), started(clients.reader()) as reader:

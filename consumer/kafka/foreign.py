@@ -14,14 +14,14 @@ from providers.errors import text_of
 from state.records import Position
 
 LOOK_SECONDS = 10.0
-"""For the topics of state to say whose they are. One that does not answer keeps nobody from starting: each task asks
-once more, of its own partition."""
+"""Time limit for reading the checkpoints of all state topics. A topic that does not answer keeps nobody from starting:
+each task checks its own partition again."""
 
 
 def foreign_group(checkpoint: Position, group_id: str, topic: str) -> str | None:
-    """What is wrong with a checkpoint of a topic of ours, and the fix; None if it is this group's.
+    """The problem, with its fix, if a checkpoint in our topic ``topic`` belongs to another group; else None.
 
-    A checkpoint of a release that did not say whose it is is taken as this group's.
+    A checkpoint that names no group (an earlier release wrote it) counts as this group's.
     """
     if checkpoint.group is None or checkpoint.group == group_id:
         return None
@@ -43,8 +43,7 @@ def groups_of(config: Config) -> Mapping[str, str]:
 async def foreign_topics(
     clients: KafkaClients, config: Config, found: Mapping[str, int]
 ) -> tuple[list[str], str | None]:
-    """What is wrong with the topics that hold checkpoints of another group, a sentence for each; and why that is not
-    known, if so.
+    """A sentence for each topic that holds checkpoints of another group; and, if not all topics could be read, why.
 
     ``found`` has the number of partitions of every topic that exists.
     """

@@ -1,4 +1,4 @@
-"""What a broker says of a consumer group and its members (Kafka's DescribeGroups), by name instead of by place."""
+"""A consumer group and its members as a broker describes them (Kafka's DescribeGroups), with named fields."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -14,15 +14,15 @@ COORDINATOR_ERRORS: Final = (
     GroupCoordinatorNotAvailableError,
     NotCoordinatorForGroupError,
 )
-"""A group's coordinator is loading, not there, or another one: that passes."""
+"""The group's coordinator is loading, missing, or has moved: such an error passes."""
 
 UUID_LENGTH = 36
-"""Of what Kafka puts behind an instance id, or a client id, to make a member's id."""
+"""A member id is an instance id or a client id, then a hyphen and a UUID of this length."""
 
 
 class DescribedMember(NamedTuple):
-    """A member; ``metadata`` is its subscription and ``assignment`` what it has, both in Kafka's encoding and empty
-    while the group is in a rebalance. ``host`` is the address that its connection came from, as the broker writes it.
+    """A member. ``metadata`` is its subscription and ``assignment`` its partitions: both are in Kafka's encoding, and
+    empty while the group rebalances. ``host`` is the address that its connection came from, as the broker writes it.
     """
 
     member_id: str
@@ -33,12 +33,13 @@ class DescribedMember(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What stands before the UUID in its id: the ``group.instance.id`` of a static member, else the client id."""
+        """The member id without its UUID: the ``group.instance.id`` of a static member, else the client id."""
         return self.member_id[: -UUID_LENGTH - 1]
 
     @property
     def instance_id(self) -> str | None:
-        """Its ``group.instance.id``, for which the client does not ask; None for a dynamic member."""
+        """Its ``group.instance.id``, taken from the member id, since aiokafka does not request the field itself; None
+        for a dynamic member."""
         return self.name if self.name and self.name != self.client_id else None
 
 
@@ -53,7 +54,7 @@ class DescribedGroup(NamedTuple):
 
 
 def described_groups(answers: Iterable[Any]) -> Iterator[DescribedGroup]:
-    """The groups in what the admin client's ``describe_consumer_groups`` gives."""
+    """The groups in the result of the admin client's ``describe_consumer_groups``."""
     for answer in answers:
         for error, name, state, protocol_type, _, members, *_ in answer.groups:
             found = [

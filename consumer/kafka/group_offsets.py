@@ -1,4 +1,4 @@
-"""The offsets that a consumer group has committed, with their metadata. (The consumer itself gives no metadata.)"""
+"""The offsets that a consumer group has committed, with their metadata. (aiokafka's consumer returns no metadata.)"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from aiokafka.structs import OffsetAndMetadata
 from consumer.kafka.group_members import COORDINATOR_ERRORS
 
 COORDINATOR_SECONDS = 15.0
-"""For a group to have a coordinator that answers."""
+"""How long to wait until a group has a coordinator that answers."""
 
 _AGAIN_SECONDS = 0.5
 
@@ -22,26 +22,27 @@ T = TypeVar("T")
 async def group_offsets(
     admin: AIOKafkaAdminClient, group_id: str, partitions: Iterable[TopicPartition]
 ) -> Mapping[TopicPartition, OffsetAndMetadata | None]:
-    """That of each of these partitions, None if there is none.
+    """The committed offset of each of these partitions; None where there is none.
 
-    Raises `GroupLoadInProgressError` if the coordinator does not say, and what the admin client raises.
+    Raises `GroupLoadInProgressError` if the coordinator does not give the offsets, and what the admin client raises.
     """
     wanted = list(partitions)
     if not wanted:
         return {}
     offsets = await admin.list_consumer_group_offsets(group_id, partitions=wanted)
     if any(one not in offsets for one in wanted):
-        # Kafka answers for every partition that it is asked for. Without any, the answer was an error about the group
-        # (it is being loaded, or has moved), which the admin client does not look at.
+        # Kafka answers for every requested partition. Where partitions are missing, the answer was an error about the
+        # group (it is being loaded, or has moved), which the admin client ignores.
         raise GroupLoadInProgressError(f"group {group_id}: its coordinator does not give the offsets")
-    # -1 stands for none, and is also what a client may have committed by mistake.
+    # -1 means that there is no offset; a client may also have committed it by mistake.
     return {one: offsets[one] if offsets[one].offset >= 0 else None for one in wanted}
 
 
 async def coordinated(ask: Callable[[], Awaitable[T]]) -> T:
-    """What a group's coordinator says, once there is one: it moves, and in a new cluster nobody has had a group yet.
+    """The result of ``ask``, once the group has a coordinator: it can move, and in a new cluster there is none at
+    first.
 
-    Raises KafkaError if it does not come to that soon.
+    Raises KafkaError if there is none within `COORDINATOR_SECONDS`.
     """
     deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
     while True:

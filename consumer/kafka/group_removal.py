@@ -21,7 +21,7 @@ AGAIN_SECONDS = 0.2
 
 _NOT_FOUND = GroupIdNotFound.errno
 _FOR_A_MOMENT = frozenset(error.errno for error in (*COORDINATOR_ERRORS, NonEmptyGroup))
-"""Nobody coordinates the group yet; or a member has not left, or not been missed."""
+"""Errors that pass: the group has no coordinator yet, or a member has neither left nor timed out."""
 
 NOT_ALLOWED = "this user may not delete it"
 
@@ -32,9 +32,9 @@ _SAYS: Mapping[int, str] = {
 
 
 async def delete_groups(admin: AIOKafkaAdminClient, groups: Iterable[str], seconds: float) -> Mapping[str, str]:
-    """Delete these groups, within so many seconds together; why not, of each that is still there.
+    """Delete these groups, within ``seconds`` in all. Returns the reason for each group that is still there.
 
-    One that is not there is fine. Raises nothing but cancellation.
+    A group that does not exist counts as deleted. Raises nothing but cancellation.
     """
     left = dict.fromkeys(groups, "no answer in time")
     try:
@@ -45,12 +45,12 @@ async def delete_groups(admin: AIOKafkaAdminClient, groups: Iterable[str], secon
                 else:
                     left[group] = reason
     except TimeoutError:
-        pass  # what was said last of each is why
+        pass  # the last reason of each group is in ``left``
     return left
 
 
 async def _delete(admin: AIOKafkaAdminClient, group: str, left: dict[str, str]) -> str | None:
-    """Delete a group; why it cannot be, None if it is gone. What it waits for meanwhile is in ``left``."""
+    """Delete a group. Returns why that is not possible, None if it is gone; ``left`` has the reason of each retry."""
     while True:
         try:
             code = await _code(admin, group)

@@ -1,8 +1,8 @@
-"""Records whose header names are no UTF-8.
+"""Lets consumers read records whose header names are not UTF-8.
 
-Kafka's protocol calls a header's name a string, its broker takes any bytes, and aiokafka 0.14 raises UnicodeDecodeError
-out of ``getmany`` for such a record: for ever, since the position stays before it, and having passed over the records
-that lay before it in the same fetch. One client that writes one such name would stop everybody who reads the topic.
+Kafka's protocol defines a header's name as a string, but brokers accept any bytes. For such a record aiokafka 0.14
+raises UnicodeDecodeError from ``getmany``: at every call, since the position stays before the record, and the records
+before it in the same fetch are lost. So one producer that writes one such name would stop every reader of the topic.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
 _OVERHEAD, _LENGTH = 12, slice(8, 12)
-"""Of a batch: the bytes up to the end of its length field, and that field."""
+"""In a record batch: the number of bytes up to the end of the length field, and the place of that field."""
 
 
 def let_header_names_be_any_bytes() -> None:
-    """Make aiokafka's consumers in this process read ``\\xff`` for a byte that is no UTF-8, instead of raising."""
-    # The fetcher takes the class from its module and cannot be given another.
+    """Make aiokafka's consumers in this process read a byte that is not UTF-8 as its escape, such as ``\\xff``."""
+    # The fetcher looks the class up in its own module; there is no parameter for it.
     aiokafka.consumer.fetcher.MemoryRecords = TolerantRecords
 
 
@@ -37,7 +37,7 @@ class TolerantRecords:
         return bool(self._records.has_next())
 
     def size_in_bytes(self) -> int:
-        """Of everything, a batch that was cut off included."""
+        """The size of all batches, including one that was cut off."""
         return int(self._records.size_in_bytes())
 
     def next_batch(self) -> "TolerantBatch":
@@ -50,7 +50,7 @@ class TolerantRecords:
 
 
 class TolerantBatch:
-    """A batch; what is not asked for here is the original's."""
+    """A batch. What is not defined here comes from the original batch."""
 
     def __init__(self, batch: Any, data: bytes, start: int, end: int) -> None:
         self._batch = batch
@@ -69,7 +69,7 @@ class TolerantBatch:
             for record in self._batch:
                 passed += 1
                 yield record
-        except (UnicodeDecodeError, CorruptRecordException):  # the second without aiokafka's compiled parts
+        except (UnicodeDecodeError, CorruptRecordException):  # the second is raised without aiokafka's C extensions
             yield from islice(_read_tolerantly(self._data[self._start : self._end]), passed, None)
 
 

@@ -1,8 +1,9 @@
 """Two processes with one ``kafka.group_instance_id``: the one that started first goes on, the other ends (design
 section 15).
 
-Kafka lets each take the membership from the other, every few seconds, for ever, and both believe in it (KIP-345). So
-each says in its client id who it is, and one whose membership is gone asks the group who has it.
+Kafka lets each process take the membership from the other, every few seconds, for ever, and both believe that they are
+the member (KIP-345). So each process identifies itself in its client id, and a process that has lost the membership
+asks the group who has it.
 """
 
 import asyncio
@@ -22,24 +23,24 @@ from consumer.kafka.group_members import described_groups
 from providers.errors import UserError
 
 ASK_SECONDS = 5.0
-"""For the group to say who its members are. A rebalance waits meanwhile."""
+"""Time limit for asking the group for its members; a rebalance of this member waits meanwhile."""
 
 LOSSES = 5
 LOSS_SECONDS = 60.0
-"""A member that loses its membership so often within so long, and is not told to whom, shares its id as well."""
+"""A member that loses its membership `LOSSES` times within this time, without learning to whom, ends too."""
 
 _TOKEN_LENGTH = 8
 
 
 class InstanceIdTaken(UserError):
-    """Another process uses this one's ``group_instance_id``, and was there first."""
+    """Another process uses this process's ``group_instance_id``, and this process is the one that has to end."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Process:
-    """Which process this is: when it started (milliseconds since the epoch, by its host), and a number of its own.
+    """Identifies a process: when it started (milliseconds since the epoch, by its host's clock), and a random token.
 
-    The order is by age, the same for all who compare: it does not matter whose clock is wrong.
+    Processes are ordered by start time. All who compare two see the same order, so a wrong clock does no harm.
     """
 
     started: int
@@ -47,16 +48,16 @@ class Process:
 
     @classmethod
     def this(cls) -> "Process":
-        """One that starts now."""
+        """A process that starts now."""
         return cls(time.time_ns() // 1_000_000, secrets.token_hex(_TOKEN_LENGTH // 2))
 
     def client_id(self, name: str) -> str:
-        """The client id by which others know it."""
+        """The client id by which other members recognise this process."""
         return f"{name}-{self.started}-{self.token}"
 
     @classmethod
     def of(cls, client_id: str) -> "Process | None":
-        """The process with this client id; None if that is not one of ours, or of a release that did not say."""
+        """The process with this client id; None if the client is not ours, or of a release that named no process."""
         _, *rest = client_id.rsplit("-", 2)
         match rest:
             case [started, token] if started.isdecimal() and len(token) == _TOKEN_LENGTH:
@@ -86,7 +87,7 @@ class InstanceId:
         self._losses: deque[float] = deque(maxlen=LOSSES)
 
     async def check(self, *, is_lost: bool) -> None:
-        """Ask who has it. ``is_lost``: the group has said that this member has not.
+        """Ask the group who has the membership. ``is_lost``: the group has said that this member has lost it.
 
         Raises `InstanceIdTaken` if this process is the one to end.
         """
@@ -109,7 +110,7 @@ class InstanceId:
         )
 
     async def _holder(self) -> Process | None:
-        """The process that has the membership now; None if nobody has, or it is not known."""
+        """The process that has the membership now; None if nobody has it, or if that is not known."""
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 answers = await self._admin.describe_consumer_groups([self._group_id])
@@ -120,7 +121,7 @@ class InstanceId:
 
 
 def holders(answers: Iterable[Any], instance_id: str) -> Iterator[str]:
-    """The client ids of the members with this instance id, of which there can be one."""
+    """The client ids of the members with this instance id: none or one."""
     for group in described_groups(answers):
         for member in group.members:
             if member.name == instance_id:

@@ -9,19 +9,21 @@ from consumer.kafka.clients import KafkaClients, started
 from state.alert import EARLIEST
 
 AHEAD_SECONDS = 3600.0
-"""A timestamp that is further ahead of this host is none that anything could follow from."""
+"""A timestamp that is further ahead of this host's time is ignored."""
 
 LAST_OFFSETS = (8, 512)
-"""How far from the end a time is looked for. The last offsets can be those of transaction markers."""
+"""How many offsets before the end the search begins; the second number if the first finds no time. (The last offsets
+can be those of transaction markers.)"""
 
 READ_SECONDS = 20.0
-"""For reading these."""
+"""Time limit for reading these records."""
 
 
 async def newest_time(clients: KafkaClients, partition: TopicPartition, now: float) -> float | None:
-    """In seconds since the epoch; None if no timestamp near the end can be one. ``now`` is this host's time.
+    """The newest record's time in seconds since the epoch; None if no timestamp near the end can be a time.
 
-    What is not committed, or was aborted, tells the time as well. Raises KafkaError and TimeoutError.
+    ``now`` is this host's time. Records that are not committed, or were aborted, count as well. Raises KafkaError and
+    TimeoutError.
     """
     async with asyncio.timeout(READ_SECONDS), started(clients.reader(isolation_level="read_uncommitted")) as reader:
         reader.assign([partition])
@@ -40,7 +42,7 @@ async def newest_time(clients: KafkaClients, partition: TopicPartition, now: flo
 
 
 def last_time(timestamps: Sequence[int], now: float) -> float | None:
-    """The last of these (milliseconds, in the order of their records) that can be a time, in seconds."""
+    """The last of these timestamps (milliseconds, in the records' order) that can be a time, in seconds; else None."""
     for timestamp in reversed(timestamps):
         if EARLIEST <= timestamp / 1000 <= now + AHEAD_SECONDS:
             return timestamp / 1000

@@ -1,9 +1,9 @@
 """Which partition the producers give a key, as far as it can be known (design section 17, "Homes move").
 
 A key's home is the task of that partition. The engine's producer is the integrator's choice: Java's client and aiokafka
-choose by murmur2, librdkafka by crc32 (its ``consistent_random``, the default). Where this is not configured it is
-found out from the records that are decided. A wrong guess does no harm, as long as all tasks guess the same: what comes
-elsewhere is forwarded to the home.
+choose by murmur2, librdkafka by crc32 (its ``consistent_random``, the default). Where the partitioner is not
+configured, it is found out from the records that are decided. A wrong guess does no harm as long as all tasks guess the
+same: events that arrive in another partition are forwarded to the home.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from zlib import crc32
 from aiokafka.partitioner import murmur2
 
 CONVINCED = 8
-"""By so many records more than speak for the other one a partitioner is believed to be another than it was."""
+"""The belief changes to the other partitioner once this many more records fit that one than the believed one."""
 
 CERTAIN = 64
-"""More records than this change nothing: what was true yesterday is outweighed by this many of today."""
+"""The limit of `Evidence.score`, in both directions, so that a few records of today outweigh all of yesterday's."""
 
 _KNOWN = 8192
-"""Keys of which murmur2 is remembered: it is computed in Python, and takes 15 µs."""
+"""For how many keys the murmur2 hash is remembered: computing one takes 15 µs, in Python."""
 
 
 class Partitioner(Enum):
@@ -30,7 +30,7 @@ class Partitioner(Enum):
     CRC32 = "crc32"
 
     def partition_of(self, key: bytes, partitions: int) -> int:
-        """The partition of a key among so many."""
+        """The partition of a key in a topic with ``partitions`` partitions."""
         if self is Partitioner.MURMUR2:
             return _murmur2(key) % partitions
         return crc32(key) % partitions
@@ -45,8 +45,8 @@ def _murmur2(key: bytes) -> int:
 class Evidence:
     """What the decided records say about the partitioner.
 
-    ``score`` is how many more of those that tell the two apart fit crc32 than murmur2. A record tells nothing where
-    both give it the same partition, nor where it fits neither (it was written when there were fewer partitions).
+    ``score`` is the number of records that fit only crc32, minus the number of those that fit only murmur2. A record
+    that fits both, or neither (it was written when there were fewer partitions), does not count.
     """
 
     believed: Partitioner = Partitioner.MURMUR2
@@ -54,11 +54,11 @@ class Evidence:
 
     @property
     def is_convincing(self) -> bool:
-        """Whether records speak for what is believed; else it is a guess."""
+        """Whether records support the belief; else the belief is a guess."""
         return (self.score if self.believed is Partitioner.CRC32 else -self.score) >= CONVINCED
 
     def seen(self, key: bytes | None, partition: int, partitions: int) -> "Evidence":
-        """A record with this key was found in this partition, of so many."""
+        """The evidence after a record with this key was found in ``partition``, of ``partitions`` partitions."""
         if not key or partitions < 2:
             return self
         fits_crc32 = Partitioner.CRC32.partition_of(key, partitions) == partition
@@ -74,11 +74,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """Where the homes of all keys are: among so many ``partitions``, by the partitioner that is believed in.
+    """Where the homes of all keys are: by the number of ``partitions``, and by the partitioner that is believed in.
 
-    ``turn`` counts how often that belief has changed, from murmur2 on. What tasks have seen of it is put together
-    number by number (`with_seen`), so that all come to the same whatever the order: neither a broker that is late nor a
-    task that has seen few records leads back to an earlier one.
+    ``turn`` counts how often the belief has changed; it begins with murmur2. Tasks combine the schemes that they have
+    seen by taking the highest of each number (`with_seen`), so all tasks come to the same scheme in any order: neither
+    a broker that is late nor a task that has seen few records leads back to an earlier scheme.
     """
 
     partitions: int
@@ -86,25 +86,25 @@ class Scheme:
 
     @property
     def partitioner(self) -> Partitioner:
-        """The one that is believed in."""
+        """The partitioner that is believed in."""
         return (Partitioner.MURMUR2, Partitioner.CRC32)[self.turn % 2]
 
     def believing(self, partitioner: Partitioner) -> "Scheme":
-        """The same with this partitioner, which is the next turn if it is another one."""
+        """The scheme with this partitioner; a change of the partitioner is the next turn."""
         return self if partitioner is self.partitioner else Scheme(self.partitions, self.turn + 1)
 
     def with_seen(self, other: "Scheme") -> "Scheme":
-        """The highest of both that was ever seen."""
+        """The scheme with the highest number of partitions and the highest turn of the two."""
         return Scheme(max(self.partitions, other.partitions), max(self.turn, other.turn))
 
     def home(self, key: bytes | None) -> int | None:
-        """The partition whose task speaks for a record key; None if a record without it could be in any."""
+        """The partition whose task is the home of a record key; None without a key: such a record can be in any."""
         return self.partitioner.partition_of(key, self.partitions) if key else None
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key among so many, as Kafka's own producers choose it.
+    """The partition that Kafka's own producers would choose for a key, of ``partitions`` partitions.
 
-    It is chosen here because the record keeps its own key, which a dead letter repeats.
+    The producer cannot choose it, since the record keeps its own, other key (which a dead letter repeats).
     """
     return Partitioner.MURMUR2.partition_of(key, partitions)

@@ -22,27 +22,27 @@ Offsets = Mapping[TopicPartition, int]
 POLL_MS = 500
 
 OPEN_SECONDS = 2.0
-"""A transaction that is open for longer is none of the service's own, which are committed at once."""
+"""How long an open transaction is waited for. The service commits its own at once, so a longer one is another's."""
 
 OPEN_POLL_SECONDS = 0.1
 
 RECORD_SECONDS = 5.0
-"""For one record, which somebody waits for who wants to see the rest as well."""
+"""Time limit for reading one record: a person waits for it, and for the rest of the answer."""
 
 RECORD_BYTES = 64 * 1024
-"""Asked for at a time where one record is wanted; one that is larger comes all the same."""
+"""How much a fetch asks for where one record is wanted. A larger record comes whole all the same (KIP-74)."""
 
 LAST_OFFSETS = (8, 512)
-"""How far from the end a checkpoint is looked for, before all is read: it is the last record of its transaction, but
-transactions that were aborted may lie behind it."""
+"""How many offsets before the end the search for a checkpoint begins, before the whole partition is read: a checkpoint
+is the last record of its transaction, but aborted transactions may follow it."""
 
 
 async def partitions_of(
     admin: AIOKafkaAdminClient, topics: Iterable[str], optional: Iterable[str] = ()
 ) -> Mapping[str, Sequence[TopicPartition]]:
-    """The partitions of each of these topics, and of those ``optional`` ones that are there.
+    """The partitions of each of these ``topics``, and of those ``optional`` topics that exist.
 
-    Raises `StartupError` for one that is not.
+    Raises `StartupError` if one of ``topics`` does not exist.
     """
     there = await topics_there(admin)
     wanted = list(topics)
@@ -58,7 +58,7 @@ async def partitions_of(
 
 
 async def bounds(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> tuple[Offsets, Offsets]:
-    """Where these partitions begin, and where what is committed ends. To be called before `read`."""
+    """The first offset of each partition, and the end of what is committed there. Call this before `read`."""
     reader.assign(partitions)
     for partition in partitions:
         reader.seek(partition, 0)  # a position that is set is never looked up
@@ -67,7 +67,7 @@ async def bounds(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition])
 
 
 async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> AsyncGenerator[Records, None]:
-    """The committed records between these offsets, per partition in order, some of one partition at a time."""
+    """The committed records between these offsets. Yields some records of one partition at a time, in their order."""
     for partition, begin in begins.items():
         reader.seek(partition, begin)
     left = {partition for partition, begin in begins.items() if begin < ends[partition]}
@@ -84,9 +84,9 @@ async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> Asyn
 
 
 async def read_record(clients: KafkaClients, topic: str, partition: int, offset: int) -> Record | None:
-    """The committed record at this place; None if there is none, or the topic is not there any more.
+    """The committed record at this place; None if there is none, or if the topic does not exist any more.
 
-    Raises KafkaError, OSError, TimeoutError: it is not waited for longer than `RECORD_SECONDS`.
+    Raises KafkaError and OSError; TimeoutError after `RECORD_SECONDS`.
     """
     wanted = TopicPartition(topic, partition)
     async with asyncio.timeout(RECORD_SECONDS):
@@ -115,9 +115,9 @@ async def _partitions_there(clients: KafkaClients, topic: str) -> Sequence[Topic
 
 
 async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[str]:
-    """Of each partition whose end an open transaction hides, a sentence that says so. Raises KafkaError.
+    """A sentence for each partition whose end an open transaction hides. Raises KafkaError.
 
-    What was there when it was called is shown to a ``read_committed`` reader from now on, or said to be hidden.
+    In the other partitions, a ``read_committed`` reader is from now on shown all that was there at the call.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + OPEN_SECONDS
@@ -134,9 +134,9 @@ async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartit
 
 
 async def last_checkpoints(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[Position]:
-    """The last checkpoint of each of these partitions that has one which can be read.
+    """The last checkpoint of each of these partitions, as far as there is one that can be read.
 
-    One that cannot be read stops its task, and says so there.
+    (A checkpoint that cannot be read stops its task, and that task reports it.)
     """
     found = []
     for value in (await last_checkpoint_values(reader, partitions)).values():
@@ -150,7 +150,7 @@ async def last_checkpoints(reader: AIOKafkaConsumer, partitions: Sequence[TopicP
 async def decided_positions(
     clients: KafkaClients, state_topic: str, input_topic: str, partitions: Collection[int]
 ) -> Mapping[int, int]:
-    """How far these partitions of the input are decided, as their last checkpoints say. Raises KafkaError."""
+    """The offset up to which each of these input partitions is decided, by its last checkpoint. Raises KafkaError."""
     wanted = [TopicPartition(state_topic, partition) for partition in partitions]
     async with started(clients.reader()) as reader:
         found = await last_checkpoints(reader, wanted)
@@ -178,8 +178,8 @@ async def last_checkpoint_values(
 async def read_alerts(
     clients: KafkaClients, partitions: Sequence[TopicPartition]
 ) -> tuple[list[tuple[int, Alert]], list[str]]:
-    """All alerts of a state topic, each with its partition; and what is wrong: records that cannot be read, and what
-    cannot be seen.
+    """All alerts of a state topic, each with its partition; and a sentence for each record that cannot be read and for
+    each partition whose end is hidden.
 
     A dedup key can be in several partitions (its records moved when topics grew, or have other keys than
     ``kafka.event_key`` says): these are several alerts.
@@ -205,7 +205,7 @@ async def read_alerts(
 
 
 def alerts_of(state: StateRecords, name: str) -> tuple[list[Alert], list[str]]:
-    """The alerts of one state partition, and what of it cannot be read, a sentence for each."""
+    """The alerts of one state partition, and a sentence for each of its records that cannot be read."""
     alerts: list[Alert] = []
     wrong: list[str] = []
     counts: Mapping[str, Counts] = {}

@@ -1,8 +1,9 @@
-"""The way back of a client whose brokers have all gone: it asks the bootstrap addresses again (KIP-899, KIP-1102).
+"""Lets a client whose brokers are all gone ask the bootstrap addresses again (KIP-899, KIP-1102).
 
-aiokafka 0.14 asks for metadata only the brokers of its last metadata. When these have all come back at other addresses
-it asks the old ones for ever. Kafka's own clients then begin again with ``bootstrap.servers``, and so do ours: the
-client stays, and with it the membership of its group, so that nobody has to find out what a long silence means.
+aiokafka 0.14 requests metadata only from the brokers of its last metadata. When all of these have come back at other
+addresses, it asks the old addresses for ever. Kafka's own clients then begin again with ``bootstrap.servers``, and so
+do ours. The client stays, and so does its membership of the group: no other code has to guess the reason of a long
+silence.
 """
 
 import asyncio
@@ -17,24 +18,24 @@ from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError
 
 CONNECT_SECONDS = 10.0
-"""For a connection to be set up, with its authentication (KIP-601). The client's own limit is the one of a request,
-40 s, and while one connection is being set up no other is."""
+"""Time limit for setting up a connection, with its authentication (KIP-601). The client's own limit is that of a
+request, 40 s, and it sets up one connection at a time."""
 
 KNOWN_BROKERS_SECONDS = 25.0
-"""For the known brokers, all together and in any order, to give their metadata: one or two may hang."""
+"""Time limit for getting metadata from any of the known brokers, all together: one or two of them may hang."""
 
 BOOTSTRAP_SECONDS = 20.0
-"""For the bootstrap addresses, in any order, to lead to a broker that gives its metadata."""
+"""Time limit for getting metadata by way of any of the bootstrap addresses, all together."""
 
 BOOTSTRAP_REQUEST_SECONDS = 5.0
-"""For each of them to be connected to, and to answer."""
+"""Time limit for each request to a bootstrap address, and for connecting to it."""
 
 INTERVAL_SECONDS = 5.0
-"""Between two times that one client asks the bootstrap addresses."""
+"""The shortest time between two attempts of one client to use the bootstrap addresses."""
 
 
 class Rebootstrap:
-    """How one client renews its metadata: from the brokers that it knows, else from the bootstrap addresses."""
+    """Renews the metadata of one client: from the brokers that it knows, else by way of the bootstrap addresses."""
 
     def __init__(
         self,
@@ -56,27 +57,30 @@ class Rebootstrap:
         fresh: Callable[[], AIOKafkaClient],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Let this client find its way back; ``fresh`` makes another one that knows the bootstrap addresses only."""
+        """Make ``client`` use the bootstrap addresses when its brokers are gone.
+
+        ``fresh`` makes another client that knows only these addresses.
+        """
         way = cls(client, fresh, clock)
         client._metadata_update, client._get_conn = way.update, way.connection
 
     async def update(self, cluster: ClusterMetadata, topics: Collection[str] | None) -> bool:
-        """Renew the metadata in ``cluster``, in place of the client's own method; whether that was possible."""
+        """Renew the metadata in ``cluster``. Replaces the client's own method. Returns whether that was possible."""
         try:
             async with asyncio.timeout(KNOWN_BROKERS_SECONDS):
                 if await self._ask_known_brokers(cluster, topics):
                     return True
         except TimeoutError:
-            pass  # nor does a broker answer that accepts connections and says nothing
+            pass  # a broker that accepts connections and never answers counts as gone
         return await self._ask_bootstrap(cluster, topics)
 
     async def connection(self, node: int, **options: Any) -> Any:
-        """A connection to this broker, None if there is none, in place of the client's own method."""
+        """A connection to this broker, None if it cannot be set up. Replaces the client's own method."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 return await self._connect(node, **options)
         except TimeoutError:
-            self._client.force_metadata_update()  # it may have moved
+            self._client.force_metadata_update()  # the broker may have moved
             return None
 
     async def _ask_bootstrap(self, cluster: ClusterMetadata, topics: Collection[str] | None) -> bool:
@@ -86,7 +90,7 @@ class Rebootstrap:
         self._asked_at = now
         try:
             async with asyncio.timeout(BOOTSTRAP_SECONDS), bootstrapped(self._fresh()) as fresh:
-                # By way of the brokers that the bootstrap addresses lead to: only what answers is believed.
+                # ``fresh`` asks the brokers that the bootstrap addresses have named: these must answer to be believed.
                 if not await fresh._metadata_update(cluster, topics):
                     return False
         except (KafkaError, OSError, TimeoutError):
@@ -96,7 +100,7 @@ class Rebootstrap:
         return True
 
     def _leave_the_old_addresses(self) -> None:
-        """Close the connections that lead elsewhere: what waits on them for an answer fails now, not after 40 s."""
+        """Close the connections to addresses that no broker has now: requests on them fail at once, not after 40 s."""
         for (node, _), connection in list(self._client._conns.items()):
             broker = self._client.cluster.broker_metadata(node)
             if broker is None or (broker.host, broker.port) != (connection.host, connection.port):
@@ -105,9 +109,9 @@ class Rebootstrap:
 
 @asynccontextmanager
 async def bootstrapped(client: AIOKafkaClient) -> AsyncIterator[Any]:
-    """A client that has found a broker by way of the bootstrap addresses, for the length of the block.
+    """The client, once it has found a broker by way of the bootstrap addresses. It is closed after the block.
 
-    Raises KafkaConnectionError if none of them leads to one.
+    Raises KafkaConnectionError if none of the addresses leads to a broker.
     """
     try:
         await client.bootstrap()

@@ -1,5 +1,5 @@
-"""What the records say of the time, and the timestamps of those that a member writes (design section 14: no clock is
-trusted).
+"""The time by the records that were read, and the timestamps of the records that a member writes (design section 14: no
+clock is trusted).
 
 A broker refuses a record whose timestamp is more than an hour ahead of its own clock
 (``message.timestamp.after.max.ms``), so a host whose clock is far ahead could write no checkpoint and no dead letter.
@@ -11,13 +11,13 @@ from consumer.clock import Clock
 from consumer.kafka.newest import last_time
 
 REFUSED_SECONDS: Final = 600.0
-"""For so long after a refusal the host's clock is not used."""
+"""For how long after a refusal the host's clock is not used."""
 
 
 class RecordClock:
-    """The host's time, until a broker refuses it; then the time of the newest record that was read, carried on.
+    """The host's time, until a broker refuses it; then the newest record's timestamp plus the time since it was read.
 
-    That one was taken by a broker, and a timestamp that lies behind is refused by none as it is configured by default.
+    A broker has accepted that timestamp, and with its default settings no broker refuses one that lies in the past.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -26,7 +26,7 @@ class RecordClock:
         self._ahead_of_monotonic: float | None = None
 
     def saw(self, timestamp: int) -> None:
-        """A record with this timestamp (milliseconds) was read; one that cannot be a time says nothing."""
+        """Take note of a record that was read; a timestamp (milliseconds) that cannot be a time is ignored."""
         time = last_time((timestamp,), self._clock.wall())
         if time is None:
             return
@@ -35,25 +35,25 @@ class RecordClock:
             self._ahead_of_monotonic = ahead
 
     def refused(self) -> bool:
-        """A broker has refused a timestamp. Returns whether the next ones will be others."""
+        """Take note that a broker has refused a timestamp. Returns whether the next timestamps will be different."""
         was_refused = self.is_refused
         self._refused_until = self._clock.monotonic() + REFUSED_SECONDS
         return self._ahead_of_monotonic is not None and not was_refused
 
     @property
     def is_refused(self) -> bool:
-        """Whether the host's clock was refused a while ago."""
+        """Whether a broker has refused the host's clock within the last `REFUSED_SECONDS`."""
         return self._clock.monotonic() < self._refused_until
 
     def now(self) -> int | None:
-        """The timestamp of a record that is written now, in milliseconds; None for the host's."""
+        """The timestamp for a record that is written now, in milliseconds; None means the host's time."""
         newest = self.newest()
         return int(newest * 1000) if newest is not None and self.is_refused else None
 
     def newest(self) -> float | None:
-        """The time of the newest record that was read, carried on, in seconds since the epoch; None without one.
+        """The newest record's time plus the time since it was read, in seconds since the epoch; None without a record.
 
-        It is the real time or an earlier one, as far as the records' timestamps are true.
+        As far as the records' timestamps are true, this is the real time or an earlier one.
         """
         if self._ahead_of_monotonic is None:
             return None

@@ -1,8 +1,9 @@
-"""The right to write dead letters, tried before anything is read: without it the first poison stops its partition.
+"""Tries the right to write dead letters before anything is read: without it, the first poison event stops its
+partition.
 
-The trial is one record in a transaction that is aborted, so nobody who reads committed records sees it. It has a
-transactional id of its own: a task's would fence the task's owner. It goes to the dead-letter topic alone: in a state
-partition an open transaction would hide the owner's checkpoints from the next owner (design section 15).
+The trial writes one record in a transaction that it aborts, so no ``read_committed`` reader sees the record. It uses a
+transactional id of its own: a task's id would fence the task's owner. It writes to the dead-letter topic only: in a
+state partition its open transaction would hide the owner's checkpoints from the next owner (design section 15).
 """
 
 import asyncio
@@ -20,18 +21,19 @@ from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.kafka.startup import StartupError
 
 TRIAL_SECONDS = 10.0
-"""For the trial. What takes longer is no matter of rights, and is left to later."""
+"""Time limit for the trial. If it takes longer, the reason is not a missing right, and the service starts all the
+same."""
 
 
 async def try_dead_letters(clients: KafkaClients) -> str | None:
-    """See whether this user may write dead letters. Returns what else has gone wrong, None if nothing has.
+    """Find out whether this user may write dead letters. Returns any other error of the trial, None without one.
 
-    Raises `StartupError` with the missing right and the command that gives it. Anything else forbids nothing: it can
-    be over when the first dead letter is to be written, and is told there if it is not.
+    Another error forbids nothing: it may be over when the first dead letter is written, and is reported then if it is
+    not. Raises `StartupError` if a right is missing, with the right and the command that grants it.
     """
     kafka = clients.config
-    # A member that dies in its trial leaves it open, and no other has its transactional id, so the broker has to end
-    # it. Until then it hides every dead letter that is written behind it.
+    # A process that dies during its trial leaves the transaction open. Nobody else has this transactional id, so only
+    # the broker's time-out ends the transaction, which until then hides every dead letter written after it.
     transactional_id = f"{kafka.group_id}-check-{uuid.uuid4().hex}"
     producer = clients.transactional(transactional_id, timeout_seconds=TRIAL_SECONDS)
     try:

@@ -1,4 +1,4 @@
-"""Where a partition of ours ends, once nobody's open transaction hides a part of it (design section 15)."""
+"""Where a partition of ours ends, once no open transaction hides a part of it (design section 15)."""
 
 import asyncio
 
@@ -8,23 +8,24 @@ from structlog.typing import FilteringBoundLogger
 from consumer.kafka.clients import KafkaClients
 
 POLL_SECONDS = 0.25
-"""Between two looks at whether the transaction has ended."""
+"""Time between two looks at whether the transaction has ended."""
 
 WAIT_SECONDS = 5.0
-"""For a transaction to end, before the task gives up its place among those that are restored and tries again later."""
+"""How long a task waits for the transaction to end. Then it makes room for another task's restore, and tries again
+later."""
 
 
 class HiddenState(TimeoutError):
-    """Somebody's open transaction hides the end of a partition from which a task is to be restored."""
+    """Another producer's open transaction hides the end of a partition from which a task is to be restored."""
 
 
 async def settled_end(
     clients: KafkaClients, reader: AIOKafkaConsumer, partition: TopicPartition, log: FilteringBoundLogger
 ) -> int:
-    """The high watermark of a partition that is assigned to ``reader``, once all below it can be read.
+    """The high watermark of a partition that is assigned to ``reader``, once everything below it can be read.
 
-    What a ``read_committed`` reader is shown as the end would be one from before any transaction that is open: a state
-    from before the last checkpoints. The owner's own has none open after its initialisation.
+    The end that a ``read_committed`` reader is shown lies before the first open transaction: a state read up to there
+    could lack the last checkpoints. (The owner's own producer has no open transaction after its initialisation.)
 
     Raises `HiddenState` if the transaction does not end, and what `all_watermarks` raises.
     """

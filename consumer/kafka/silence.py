@@ -1,6 +1,6 @@
-"""Partitions whose fetches are not answered: no leader, a failed disk, an error that the client only logs. Pure.
+"""Finds partitions whose fetches are not answered: no leader, a failed disk, an error that the client only logs. Pure.
 
-The client raises nothing then (aiokafka 0.14): a partition without an answer looks like one without events.
+aiokafka 0.14 raises nothing in these cases: a partition without answers looks like a partition without events.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from aiokafka import TopicPartition
 
 SILENT_SECONDS = 60.0
-"""Longer than the election of a leader or a restart of a broker takes."""
+"""A partition without an answer for this long is silent: leader elections and broker restarts take less time."""
 
 
 class Silence:
@@ -19,7 +19,10 @@ class Silence:
         self._heard_at: dict[TopicPartition, float] = {}
 
     def observe(self, answers: Mapping[TopicPartition, int | None], now: float) -> None:
-        """What marks the last answer to a fetch (None: there was none yet), of every partition that is fetched now."""
+        """Take note of the last answer to a fetch, for every partition that is fetched now.
+
+        ``answers`` has a number that changes with each answer (None: there was none yet).
+        """
         self._heard_at = {
             partition: self._heard_at[partition]
             if partition in self._answers and self._answers[partition] == answer
@@ -29,7 +32,7 @@ class Silence:
         self._answers = dict(answers)
 
     def silent(self, now: float) -> Mapping[TopicPartition, float]:
-        """The partitions that have been silent for too long, and for how many seconds."""
+        """The partitions that have been silent for too long, with the number of seconds."""
         return {
             partition: now - heard_at
             for partition, heard_at in self._heard_at.items()

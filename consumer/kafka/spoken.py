@@ -1,7 +1,8 @@
-"""Whether TLS is spoken at an address, or Kafka without it: asked over a connection of its own, after a failure.
+"""Finds out, after a failure and over a new connection, whether an address speaks TLS, or Kafka without TLS.
 
-The client says of both mistakes no more than that the connection was closed. What is at the address says it by the
-first bytes of its answer: to a question that brokers answer before anybody has a password, then to a hello of TLS.
+Whichever of the two was configured by mistake, the client says only that the connection was closed. The first bytes of
+an answer show what is spoken: first the answer to a request that brokers answer without authentication, then the answer
+to a TLS hello.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from enum import Enum
 from typing import Final
 
 ASK_SECONDS: Final = 2.0
-"""For each of the two questions."""
+"""Time limit for each of the two questions."""
 
 _CORRELATION: Final = 0x636C6177
 _QUESTION: Final = struct.pack(">ihhih", 10, 18, 0, _CORRELATION, -1)
@@ -30,7 +31,7 @@ class Spoken(Enum):
 
 
 async def spoken(host: str, port: int) -> Spoken | None:
-    """What is spoken there; None if nobody says, within `ASK_SECONDS` for each question. Raises nothing."""
+    """What the address speaks; None if no answer shows it (`ASK_SECONDS` for each question). Raises nothing."""
     answer = await _answer(host, port, _QUESTION)
     if answer[4:8] == _QUESTION[8:12]:
         return Spoken.PLAIN
@@ -44,7 +45,7 @@ def _is_tls(answer: bytes) -> bool:
 
 
 async def _answer(host: str, port: int, question: bytes) -> bytes:
-    """The first bytes of the answer, empty without one."""
+    """The first bytes of the answer; empty without an answer."""
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(ASK_SECONDS):
@@ -59,7 +60,7 @@ async def _answer(host: str, port: int, question: bytes) -> bytes:
 
 
 def _hello() -> bytes:
-    """The first message of a client of TLS, whoever it talks to."""
+    """The first message of a TLS client that checks no host name and no certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Waiting for Kafka at start, and what a user is told when it cannot be waited for any longer."""
+"""Waits for Kafka at start, and says what a user is told when the time for that is over."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ CLOSE_SECONDS = 5.0
 
 
 class StartupError(UserError):
-    """The work cannot start: one line for the user, with the fix."""
+    """The service or a command cannot start: one line for the user, with the fix."""
 
 
 async def when_kafka_answers(
@@ -32,10 +32,10 @@ async def when_kafka_answers(
     act: Callable[[AIOKafkaAdminClient], Awaitable[T]],
     unreachable: Callable[[str, float], None] = lambda reason, seconds_left: None,
 ) -> T:
-    """What ``act`` gives, as soon as Kafka answers it.
+    """The result of ``act``, as soon as Kafka answers.
 
-    ``unreachable`` is told of every attempt that failed: the reason, and how many seconds of ``kafka.startup_timeout``
-    are left. Raises `StartupError` when they are over.
+    ``unreachable`` is called after each failed attempt with the reason, and with the seconds that are left of
+    ``kafka.startup_timeout``. Raises `StartupError` when these are over.
     """
     config, loop = clients.config, asyncio.get_running_loop()
     deadline = loop.time() + config.startup_timeout
@@ -63,7 +63,7 @@ async def when_kafka_answers(
 
 
 def unreachable_in(log: FilteringBoundLogger, config: KafkaConfig) -> Callable[[str, float], None]:
-    """What `when_kafka_answers` tells of an attempt that failed, told in a log."""
+    """A callback for `when_kafka_answers` that logs each failed attempt."""
 
     def tell(reason: str, seconds_left: float) -> None:
         log.warning(
@@ -77,7 +77,7 @@ def unreachable_in(log: FilteringBoundLogger, config: KafkaConfig) -> Callable[[
 
 
 async def close_admin(admin: AIOKafkaAdminClient) -> None:
-    """Close it, whether or not it has ever started. Nobody waits for that longer than `CLOSE_SECONDS`."""
+    """Close an admin client, whether or not it has ever started, within `CLOSE_SECONDS`."""
     with suppress(KafkaError, OSError, TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await admin.close()
@@ -86,7 +86,9 @@ async def close_admin(admin: AIOKafkaAdminClient) -> None:
 async def _seen_through(
     reason: Unreachable | None, security: SecurityConfig, asked: dict[str, Spoken | None]
 ) -> Unreachable | None:
-    """The reason, with what is spoken at its address. Each address is ``asked`` until it has once said that."""
+    """The reason, corrected by what its address speaks. ``asked`` has the answers; an address without one is asked
+    again.
+    """
     if reason is None or reason.address is None:
         return reason
     if asked.get(reason.address) is None:
@@ -96,14 +98,15 @@ async def _seen_through(
 
 
 def _newer(known: Unreachable | None, new: Unreachable | None, *, cut_off: bool) -> Unreachable | None:
-    """The reason after one more attempt. One that the deadline has cut off may not have come to its real one."""
+    """The reason to tell after one more attempt. An attempt that the deadline cut off may not have met its real
+    reason."""
     if known is None or new is None:
         return new or known
     return known if cut_off and new.certainty < known.certainty else new
 
 
 def _address(admin: AIOKafkaAdminClient, node: int) -> str | None:
-    """Where the cluster says that one of its brokers is."""
+    """The address of a broker as the cluster's metadata gives it."""
     broker = admin._client.cluster.broker_metadata(node)
     return None if broker is None else f"{broker.host}:{broker.port} (as broker {node} is advertised)"
 

@@ -1,7 +1,7 @@
-"""TLS to the brokers, by certificate files that may be replaced while the service runs.
+"""TLS to the brokers, with certificate files that may be replaced while the service runs.
 
-Certificates live for days, and whoever renews them writes the files anew. A connection that is made afterwards has to
-present the new one, and to trust the new authority and no longer the old one.
+Some certificates are valid for days only, and each renewal writes the files anew. A connection that is made afterwards
+has to present the new certificate, and to trust the new authority instead of the old one.
 """
 
 import hashlib
@@ -19,32 +19,31 @@ class UnusableFiles(Mistake):
 
 
 class Logger(Protocol):
-    """What is needed of structlog's bound logger."""
+    """The methods of structlog's bound logger that are needed here."""
 
     def info(self, event: str, **fields: Any) -> Any: ...
     def error(self, event: str, **fields: Any) -> Any: ...
 
 
 class CertificateFiles:
-    """The files of one configuration, and the context that was made of them when they last fitted together."""
+    """The certificate files of one configuration, from which SSL contexts are made."""
 
     def __init__(self, *, ca_file: str | None, cert_file: str | None, key_file: str | None) -> None:
         self._ca_file, self._cert_file, self._key_file = ca_file, cert_file, key_file
         self._paths = [path for path in (ca_file, cert_file, key_file) if path is not None]
 
     def digest(self) -> bytes:
-        """What tells these contents from others; also of files that cannot be read. The key itself is not kept.
+        """A digest of the files' contents, also of files that cannot be read. The private key itself is not kept.
 
-        The contents, not the times: a file can be replaced within one tick of the file system's clock. They are a few
-        kilobytes, which are read in a tenth of a millisecond.
+        It is made of the contents, not of the times: a file can be replaced within one tick of the file system's clock.
+        The files have a few kilobytes, which are read in a tenth of a millisecond.
         """
         return hashlib.sha256(b"".join(map(_digest, self._paths))).digest()
 
     def load(self) -> ssl.SSLContext:
         """A context for connections to brokers.
 
-        Raises:
-            UnusableFiles: a file cannot be read, is none of its kind, or certificate and key are no pair.
+        Raises `UnusableFiles` if a file cannot be read or is of another kind, or if certificate and key are no pair.
         """
         with _as_one_line():
             context = ssl.create_default_context(cafile=self._ca_file)
@@ -52,14 +51,13 @@ class CertificateFiles:
             return context
 
     def renew(self, context: ssl.SSLContext) -> ssl.SSLContext:
-        """A context like ``context``, an earlier one, by what the files have now.
+        """A context like the earlier ``context``, with the contents that the files have now.
 
-        Raises:
-            UnusableFiles: as `load`; the earlier context is as it was.
+        Raises `UnusableFiles` as `load` does; the earlier context is unchanged then.
         """
         if self._ca_file is not None:
             return self.load()
-        # The authorities of the system take 50 ms to read, and the loop waits: the context that has them is kept.
+        # Reading the system's authorities would stop the event loop for 50 ms: the context that has them is kept.
         with _as_one_line():
             self._load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
             self._load_pair(context)
@@ -71,11 +69,11 @@ class CertificateFiles:
 
 
 class RenewingContext(ssl.SSLContext):
-    """A context that asks, for every new connection, whether its files have changed (see `CertificateFiles`).
+    """A context that looks, before every new connection, whether its files have changed (see `CertificateFiles`).
 
-    aiokafka takes one context for all connections of a client, and asyncio calls `wrap_bio` for each of them: what it
-    wraps is wrapped by the context of the newest files. While these do not fit together, as between the writing of a
-    key and of its certificate, it is the one before.
+    aiokafka takes one context for all connections of a client, and asyncio calls `wrap_bio` for each connection. The
+    call is passed on to a context made from the newest files. While these do not fit together, for example when a new
+    key is written and its certificate is not yet, the context before stays in use.
     """
 
     _files: CertificateFiles
@@ -85,7 +83,7 @@ class RenewingContext(ssl.SSLContext):
     _refused: bytes | None
 
     def __new__(cls, files: CertificateFiles, log: Logger | None = None) -> "RenewingContext":
-        """Read the files. Raises `UnusableFiles`."""
+        """Read the files. Raises `UnusableFiles` as `CertificateFiles.load` does."""
         context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
         context._files, context._log = files, log
         context._taken, context._refused = files.digest(), None
@@ -93,7 +91,7 @@ class RenewingContext(ssl.SSLContext):
         return context
 
     def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
-        """Called by asyncio: begin the TLS of one connection."""
+        """Begin the TLS of one connection; asyncio calls this."""
         self._renew()
         return self._inner.wrap_bio(*args, **named)
 
@@ -124,11 +122,11 @@ def _digest(path: str) -> bytes:
 def _as_one_line() -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # of which ssl.SSLError is one
+    except OSError as error:  # ssl.SSLError is an OSError
         reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         raise UnusableFiles(f"kafka.security: the certificate files cannot be used: {reason or error}") from error
 
 
 def _no_password() -> str:
-    # Asked for by OpenSSL on the terminal, it would hold up the start for ever.
+    # Without this function, OpenSSL would ask for the password on the terminal, and the start would wait for ever.
     raise UnusableFiles("kafka.security.key_file: the key is encrypted, and there is nobody to ask for its password")

@@ -1,7 +1,7 @@
-"""More partitions while the service runs: how many each topic gets, and in which order (design section 17).
+"""Adds partitions while the service runs: how many each topic gets, and in which order (design section 17).
 
-Task *i* keeps its alerts, or its position, in partition *i* of a topic of ours, so that topic grows before its input:
-no partition of the input is ever without. Kafka takes no partition away again.
+Task *i* keeps its alerts, or its position, in partition *i* of a topic of ours. So that topic grows before its input:
+every input partition then has its counterpart at any time. Kafka cannot remove a partition.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _SETTLE_LOOKS = 150
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """A topic that gets more partitions: ``now`` it has so many, ``then`` it will have so many."""
+    """A topic that gets more partitions: the number that it has ``now``, and the number that it will have ``then``."""
 
     topic: str
     now: int
@@ -51,20 +51,21 @@ class GrowthRefused(UserError):
 
 
 def growing(specs: Sequence[TopicSpec]) -> list[str]:
-    """The topics whose numbers of partitions hang together."""
+    """The topics whose numbers of partitions depend on one another, each input before the topics that follow it."""
     return [spec.name for spec in specs if spec.partitions is not Partitions.ANY]
 
 
 def growths(specs: Sequence[TopicSpec], counts: Mapping[str, int], partitions: int) -> list[Growth]:
-    """What has to grow, in this order, for an events topic of so many partitions; nothing if all have grown already.
+    """The topics that have to grow, in this order, so that the events topic gets ``partitions``; empty if none has to.
 
-    ``counts`` has the number of partitions of each that is `growing`. A topic of which any number will do gets as many
-    as its input, or as it and its own followers have, if these are more. Raises `FewerThanNow`.
+    ``counts`` has the number of partitions of each topic that is `growing`. A topic for which any number will do gets
+    as many as its input, or as many as it or one of its own followers has now, if that is more. Raises `FewerThanNow`
+    if a topic would have to lose partitions.
     """
     if partitions < (fewest := least(specs, counts)):
         topic = next(name for name in _of_one_number(specs) if counts[name] == fewest)
         raise FewerThanNow(
-            f"topic {topic} has {fewest} partitions, and none can be taken away: {fewest} or more are possible"
+            f"topic {topic} has {fewest} partitions, and none can be removed: {fewest} or more are possible"
         )
     then: dict[str, int] = {}
     for spec in specs:
@@ -82,12 +83,13 @@ def growths(specs: Sequence[TopicSpec], counts: Mapping[str, int], partitions: i
 
 
 def least(specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> int:
-    """The fewest partitions that the events topic can get, by what it and those with the same number have now."""
+    """The fewest partitions that the events topic can get: the most that it, or a topic that must have as many, has
+    now."""
     return max(counts.get(name, 0) for name in _of_one_number(specs))
 
 
 def _of_one_number(specs: Sequence[TopicSpec]) -> list[str]:
-    """The events topic, and those that must have as many partitions as it."""
+    """The events topic, and the topics that must have as many partitions as the events topic."""
     events = next(spec.name for spec in specs if spec.partitions is Partitions.CHOSEN)
     return [events, *_followers(specs, events)]
 
@@ -100,7 +102,7 @@ def _followers(specs: Sequence[TopicSpec], topic: str) -> list[str]:
 
 
 def outgrown(spec: TopicSpec, specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> Iterator[str]:
-    """What is wrong with the number of partitions of a topic, beside that of its input; the fix is in it."""
+    """A sentence, with the fix, if a topic must have as many partitions as its input and has not."""
     if spec.partitions is not Partitions.AS_INPUT or spec.name not in counts or spec.input not in counts:
         return
     count, wanted = counts[spec.name], counts[spec.input]
@@ -119,7 +121,7 @@ def outgrown(spec: TopicSpec, specs: Sequence[TopicSpec], counts: Mapping[str, i
 
 
 def fewer_than_input(spec: TopicSpec, specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> Iterator[str]:
-    """What is to be known of a topic that has fewer partitions than its input, although any number will do."""
+    """A note, if a topic for which any number of partitions will do has fewer than its input."""
     if spec.partitions is not Partitions.LIKE_INPUT or spec.name not in counts or spec.input not in counts:
         return
     count, more = counts[spec.name], counts[spec.input]
@@ -138,7 +140,10 @@ def _grow(specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> str:
 
 
 async def try_growths(admin: AIOKafkaAdminClient, planned: Sequence[Growth]) -> None:
-    """Ask the broker whether it would do it; it does nothing. Raises `GrowthRefused`, OSError or TimeoutError."""
+    """Ask the broker whether it would add these partitions; none is added.
+
+    Raises `GrowthRefused`, OSError or TimeoutError.
+    """
     for growth in planned:
         try:
             await admin.create_partitions({growth.topic: NewPartitions(growth.then)}, validate_only=True)
@@ -151,8 +156,8 @@ async def grow(
 ) -> None:
     """Let these topics grow, one after the other: each has its new partitions, with leaders, before the next begins.
 
-    ``grown`` is told of each. What is done when it ends with an error stays, and can be gone on with at any time.
-    Raises `GrowthRefused`, KafkaError, OSError or TimeoutError.
+    ``grown`` is called after each. Topics that have grown before an error stay grown, and the growth can be repeated at
+    any time. Raises `GrowthRefused`, KafkaError, OSError or TimeoutError.
     """
     for growth in planned:
         refusal: KafkaError | None = None
@@ -193,7 +198,7 @@ def _refused(growth: Growth, error: KafkaError | None) -> GrowthRefused:
 
 
 def _reason(error: KafkaError, topic: str) -> str:
-    """What the broker said, without what the client puts before it."""
+    """What the broker said, without the words that the client puts before it."""
     said = " ".join(str(error.args[0] if error.args else "").split())
     said = said.removeprefix(f"Could not create partitions for {topic}: ")
     return said if said not in ("", "None") else type(error).__name__

@@ -1,4 +1,4 @@
-"""Which topics the configured pipelines need, and as what (design section 3)."""
+"""Which topics the configured pipelines need, and with which settings (design section 3)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,17 +9,18 @@ from consumer.events.keys import KeyTemplate
 from consumer.kafka.clients import BATCH_BYTES
 
 KAFKA_MAX_MESSAGE_BYTES = 1_048_588
-"""Kafka's default of ``max.message.bytes``, taken where the broker does not say."""
+"""Kafka's default of ``max.message.bytes``, assumed where the broker does not give the value."""
 
 POLICY, MAX_BYTES, RETENTION = "cleanup.policy", "max.message.bytes", "retention.ms"
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 FOR_EVER = -1
-"""As a retention."""
+"""The value of ``retention.ms`` for records that are never removed."""
 
 WHOLE_BATCH_BYTES = BATCH_BYTES + 1024
-"""What our producers put into one batch (`KafkaClients.transactional`), which is what ``max.message.bytes`` bounds."""
+"""The most that our producers put into one batch (`KafkaClients.transactional`), unless a single record is larger.
+``max.message.bytes`` is a limit for batches."""
 
 _STATE_OVERHEAD = 8 * 1024
 """Bytes of a state record besides the event that it holds in base64."""
@@ -44,24 +45,24 @@ class Partitions(Enum):
     """How many partitions a topic gets."""
 
     CHOSEN = "chosen"
-    """By who creates it."""
+    """As many as the user who creates the topic has chosen."""
     AS_INPUT = "as the input"
     """As many as its input has: task *i* keeps its alerts, or its position, in partition *i*."""
     LIKE_INPUT = "like the input"
-    """As many as its input has if it is created here; any number will do."""
+    """As many as its input has when we create it; any other number will do as well."""
     ANY = "any"
-    """One if it is created here: few records, and their order is worth something."""
+    """One when we create it, since its records are few and their order is useful; any other number will do as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One topic as it is to be.
+    """One topic as it has to be.
 
-    ``configs`` are those it is created with; those of an existing one are checked by its purpose. ``largest_batch`` is
-    what its ``max.message.bytes`` has to hold, as far as the configuration says (0: anything will do). ``input`` is the
-    topic that its number of partitions follows. ``kept_ms`` is for how long its records are needed, after those of its
-    input where it has one (None: for ever; 0 where nothing is asked). ``without`` says what there is not where the
-    topic is not there, and the service runs all the same; empty: it does not run.
+    ``configs`` are the settings with which we create it; those of an existing topic are checked by its purpose.
+    ``largest_batch`` is the least value of ``max.message.bytes``, as far as our configuration decides it (0: any
+    value). ``input`` is the topic whose number of partitions it follows. ``kept_ms`` is for how many milliseconds its
+    records are needed: after those of its input are removed, if it has an input (None: for ever; 0: not checked).
+    ``without`` says what the service cannot do without this topic (empty: without it the service does not run).
     """
 
     name: str
@@ -114,18 +115,18 @@ def topics_of(config: Config) -> list[TopicSpec]:
 
 
 def _give_up_ms(config: Config) -> int | None:
-    """For how long something can be owed, None for ever: so long an alert that is handed over can wait."""
+    """For how long a notification can be owed, in milliseconds; None for ever. A hand-over can wait as long."""
     return int(config.delivery.give_up_after * 1000) or None
 
 
 def is_repartitioned(config: Config, name: str) -> bool:
-    """Whether this pipeline has a repartition stage before itself."""
+    """Whether this pipeline has a repartition stage before it."""
     template = KeyTemplate.parse(config.sections[name].deduplication.key_template)
     return needs_repartition(template, config.kafka.event_key)
 
 
 def _stage_topics(config: Config, name: str, compacted: Mapping[str, str]) -> Iterator[TopicSpec]:
-    """Between a pipeline's repartition stage and its tasks, and how far that stage has come."""
+    """The keyed topic between a pipeline's repartition stage and its tasks, and the topic of the stage's positions."""
     kafka, delivery, kept = config.kafka, config.delivery, _give_up_ms(config)
     batch = max(WHOLE_BATCH_BYTES, delivery.max_event_bytes + _STATE_OVERHEAD)
     keyed = {
@@ -141,5 +142,5 @@ def _stage_topics(config: Config, name: str, compacted: Mapping[str, str]) -> It
 
 
 def follower_of(config: Config, name: str) -> TopicSpec:
-    """The topic of this name, whose partitions follow those of another."""
+    """The topic of this name, which must have as many partitions as its input."""
     return next(spec for spec in topics_of(config) if spec.name == name and spec.partitions is Partitions.AS_INPUT)

@@ -40,10 +40,11 @@ from consumer.kafka.topics_there import topics_there
 from providers.errors import UserError
 
 DEFAULT_PARTITIONS = 6
-"""Of an events topic that is created here: what one cluster of agents needs, and a number that divides well."""
+"""How many partitions an events topic gets that we create: enough for one cluster of agents, and divisible by 2, 3 and
+6."""
 
 REPLICAS = 3
-"""Of a topic that is created here, or as many as there are brokers."""
+"""How many replicas a topic gets that we create, unless there are fewer brokers."""
 
 _DEAD_LETTER_HEADERS = 64 * 1024
 """Room for our headers behind the original ones of a dead letter."""
@@ -54,29 +55,31 @@ _REPLAY_HEADERS = 1024
 _SETTLE_SECONDS = 0.1
 _SETTLE_LOOKS = 150
 _CONFIG_LOOKS = 20
-"""How often a topic that was just created is looked for, and its configs, which the user may have no right to see."""
+"""How often we look for a topic that was just created (`_SETTLE_LOOKS`), and for its configs, which this user may have
+no right to see (`_CONFIG_LOOKS`)."""
 
 _ASK_SECONDS = 5.0
-"""For asking about one topic in the middle of work."""
+"""Time limit for a request about one topic while the service runs."""
 
 _KAFKA_RETENTION_MS = 7 * DAY_MS
-"""Kafka's default of ``retention.ms``, taken where the broker does not say."""
+"""Kafka's default of ``retention.ms``, assumed where the broker does not give the value."""
 
 _KEYED_MARGIN_MS = DAY_MS
-"""How much longer than it must a keyed topic that is created here keeps its records; an hour of it is asked of others:
-what the broker removes, it removes when it looks."""
+"""How much longer than necessary a keyed topic that we create keeps its records. An existing one must have an hour more
+than necessary: a broker looks for old records only now and then, so the input may keep its records a little longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicReport:
     """The topics as they are.
 
-    ``problems`` forbid to start; each names the topic and the fix, as does each of ``outgrown``: topics with another
-    number of partitions than their input, of which one has to grow. (While they do, in whichever order, the partitions
-    that have both go on.) ``notes`` say what hinders nobody, and should be better. ``unknown`` is what the broker would
-    not say and is taken for Kafka's default. ``found`` has the number of partitions of every topic of ours that exists.
-    ``partitions`` is that of the pipelines' input (0 without one), ``dead_letter_limit`` the largest batch that may be
-    sent to the dead-letter topic.
+    ``problems`` keep the service from starting. ``outgrown`` are topics that have not as many partitions as their
+    input: one of the two has to grow, and until then, the partitions that both have go on. Each sentence of these two
+    names the topic and the fix. ``notes`` stop nothing, but should be put right. ``unknown`` are the settings that the
+    broker does not give; Kafka's defaults are assumed. ``found`` has the number of partitions of every topic of ours
+    that exists. ``partitions`` is that of the events topic (0 without one; in `member_topics`: that of the member's
+    input). ``dead_letter_limit`` is the size in bytes of the largest batch that may be sent to the dead-letter topic.
+    ``advice`` is what `member_topics` says.
     """
 
     problems: tuple[str, ...]
@@ -91,7 +94,7 @@ class TopicReport:
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """What ``create_topics`` did: the topics that it created, and how all of them are now."""
+    """The result of `create_topics`: the topics that it created, and all topics as they are now."""
 
     created: tuple[str, ...]
     replication_factor: int
@@ -99,11 +102,12 @@ class Creation:
 
 
 class TooFewBrokers(UserError):
-    """The cluster has fewer brokers than a topic is to have replicas: one line for the user."""
+    """The cluster has fewer brokers than the replicas that a topic shall have: one line for the user."""
 
 
 async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicReport:
-    """Look at the topics. ``admin`` is started; nothing is created, not even where the broker would by itself.
+    """Look at the topics. ``admin`` must be started. Nothing is created, not even where brokers create topics by
+    themselves.
 
     Raises KafkaError, OSError or TimeoutError if Kafka does not answer.
     """
@@ -111,10 +115,11 @@ async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicRepor
 
 
 async def member_topics(admin: AIOKafkaAdminClient, config: Config, follower: TopicSpec) -> TopicReport:
-    """The topics that one member needs: ``follower`` and its input, and those that all share. Raises as `check_topics`.
+    """The topics that one member needs: ``follower``, its input, and those that all members share.
 
-    ``partitions`` is the number of its input's. ``problems`` are those that endanger what the member knows, or stop it;
-    ``advice`` is what else would keep one from starting, and hinders none that runs, or should be better.
+    ``partitions`` of the report is the input's number. ``problems`` are those that stop the member or endanger its
+    state. ``advice`` are those that would keep a member from starting but do not hinder one that runs, and other things
+    that should be put right. Raises as `check_topics`.
     """
     specs = topics_of(config)
     seen = await _look(admin, specs)
@@ -132,10 +137,12 @@ async def member_topics(admin: AIOKafkaAdminClient, config: Config, follower: To
 async def create_topics(
     admin: AIOKafkaAdminClient, config: Config, partitions: int | None, replication_factor: int | None
 ) -> Creation:
-    """Create what is missing and leave alone what exists. What could not be created is among the problems.
+    """Create the topics that are missing, and leave alone those that exist. A topic that could not be created is among
+    the problems of the report.
 
-    ``partitions`` is for the events topic (None: `DEFAULT_PARTITIONS`); ``replication_factor`` None is `REPLICAS`, or
-    the number of brokers if that is less. Raises as `check_topics`, and `TooFewBrokers` before anything is created.
+    ``partitions`` is for the events topic (None: `DEFAULT_PARTITIONS`). A ``replication_factor`` of None means
+    `REPLICAS`, or the number of brokers if that is less. Raises as `check_topics`, and `TooFewBrokers` before anything
+    is created.
     """
     specs = topics_of(config)
     brokers = len((await admin.describe_cluster())["brokers"])
@@ -160,12 +167,12 @@ async def create_topics(
         )
         if failure := await _create(admin, new):
             failures.append(failure)
-            break  # the others depend on it, or fail likewise
+            break  # the other topics depend on this one, or would fail in the same way
         created.append(spec.name)
         if spec is specs[0]:
             seen = await _settled(admin, specs, created)
     seen = await _settled(admin, specs, created)
-    # What was not tried because of a failure is missing, as who reads of the failure can think.
+    # After a failure, the topics that were not tried are not reported as missing: the failure explains that.
     of = [spec for spec in specs if spec.name in seen.partitions] if failures else None
     report = _report(specs, seen, of)
     return Creation(tuple(created), replication_factor, replace(report, problems=(*failures, *report.problems)))
@@ -176,7 +183,7 @@ async def create_topics(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Our topics that exist: their numbers of partitions, and of their configs what the broker says."""
+    """Our topics that exist: their numbers of partitions, and their configs as far as the broker gives them."""
 
     partitions: Mapping[str, int]
     configs: Mapping[str, Mapping[str, str]]
@@ -190,7 +197,7 @@ class _Seen:
         return int(text) if text is not None and text.isdecimal() else None
 
     def retention_ms(self, topic: str) -> int | None:
-        """-1 is for ever, None what the broker does not tell."""
+        """The topic's ``retention.ms``: -1 means for ever, None that the broker does not give it."""
         text = self.configs.get(topic, {}).get(RETENTION)
         return None if text is None else int(text)
 
@@ -203,7 +210,7 @@ async def _look(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> _Seen
 
 
 async def _configs_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What the broker says of these topics' configs: a topic is missing where this user may not ask."""
+    """The configs of these topics as the broker gives them. A topic is missing if this user may not see its configs."""
     if not names:
         return {}
     asked = {POLICY: None, MAX_BYTES: None, RETENTION: None}
@@ -222,7 +229,10 @@ async def _configs_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
 
 
 async def ask_max_bytes(clients: KafkaClients, topic: str) -> int | None:
-    """The ``max.message.bytes`` of a topic at this moment, None if the broker does not tell it, or not in time."""
+    """The ``max.message.bytes`` of a topic now; None if the broker does not give it, or not in time.
+
+    It is at most `MAX_REQUEST_BYTES`.
+    """
     admin = clients.admin()
     try:
         async with asyncio.timeout(_ASK_SECONDS):
@@ -236,7 +246,7 @@ async def ask_max_bytes(clients: KafkaClients, topic: str) -> int | None:
 
 
 async def _settled(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], created: Sequence[str]) -> _Seen:
-    """Look again, until what was just created is seen: brokers learn of it one after another."""
+    """Look again until the topics that were just created are seen: brokers learn of a topic one after another."""
     seen = await _look(admin, specs)
     for wait in range(_SETTLE_LOOKS):
         is_there = all(name in seen.partitions for name in created)
@@ -245,14 +255,14 @@ async def _settled(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], creat
             break
         await asyncio.sleep(_SETTLE_SECONDS)
         seen = await _look(admin, specs)
-    return seen  # what is still not seen is reported as missing, or as unknown
+    return seen  # topics and configs that are still not seen are reported as missing, or as unknown
 
 
 # whether it is as it must be
 
 
 def _report(specs: Sequence[TopicSpec], seen: _Seen, of: Sequence[TopicSpec] | None = None) -> TopicReport:
-    """``of``: only what concerns these topics is told."""
+    """The report about the topics ``of`` only (None: about all)."""
     told = specs if of is None else of
     events, dlq = specs[0].name, specs[-1].name
     dead_letter_limit = min(seen.max_bytes(dlq) or KAFKA_MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES)
@@ -303,7 +313,8 @@ _LOSS = {
     Purpose.DEAD_LETTERS: "dead letters with the same key would be lost",
     Purpose.SILENCES: "silences would end before their time",
 }
-"""By another ``cleanup.policy`` than a topic of ours is created with. (That of the events is not ours to judge.)"""
+"""What would be lost if a topic of ours had another ``cleanup.policy`` than we create it with. (The policy of the
+events topic is for its owner to decide.)"""
 
 
 def _wrong_policy(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
@@ -320,8 +331,8 @@ def _wrong_policy(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
 
 
 def _not_for_hand_overs(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
-    """Why an alert that is handed over to another partition could be lost, or not be written. Nobody is kept from
-    starting by it, for it counts only where the topics grow."""
+    """Sentences that say why an alert that is handed over to another partition could be lost, or not be written. These
+    keep nobody from starting, since alerts are handed over only when topics grow."""
     if spec.purpose is not Purpose.FEEDBACK or spec.name not in seen.partitions:
         return
     yield from _kept_too_short(spec, seen)
@@ -348,18 +359,19 @@ def _kept_too_short(spec: TopicSpec, seen: _Seen) -> Iterator[str]:
 
 
 def _needed_ms(spec: TopicSpec, seen: _Seen) -> int:
-    """For how long a topic must keep its records, at least; 0 where nothing is asked.
+    """The shortest allowed ``retention.ms`` of a topic; 0 if any value will do.
 
-    Records that are forwarded keep their timestamps, so one that is as old as its input allows is removed the soonest.
+    Forwarded records keep their timestamps, so the record that is removed soonest is one that was already as old as the
+    input's retention allows when it was forwarded.
     """
     if spec.purpose is not Purpose.KEYED:
         return FOR_EVER if spec.kept_ms is None else spec.kept_ms
-    # What the broker does not tell about the input cannot be asked of the topic behind it.
+    # Where the broker does not give the input's retention, nothing can be required of the topic behind the input.
     return _kept_ms(spec, seen.retention_ms(spec.input) or 0, HOUR_MS)
 
 
 def _kept_ms(spec: TopicSpec, input_retention_ms: int, margin_ms: int) -> int:
-    """How long a topic has to keep its records, if its input keeps them so long."""
+    """How many milliseconds a topic has to keep its records, if its input keeps them for ``input_retention_ms``."""
     if spec.kept_ms is None or input_retention_ms == FOR_EVER:
         return FOR_EVER
     return input_retention_ms + spec.kept_ms + margin_ms
@@ -422,7 +434,7 @@ def _configs(spec: TopicSpec, events: str, seen: _Seen, replication_factor: int)
         replay = _dead_letter_bytes(input_limit or KAFKA_MAX_MESSAGE_BYTES) + _REPLAY_HEADERS
         configs[MAX_BYTES] = str(max(replay, spec.largest_batch))
     if spec.purpose is not Purpose.EVENTS and replication_factor >= REPLICAS:
-        configs["min.insync.replicas"] = "2"  # what one broker alone has acknowledged can be lost with it
+        configs["min.insync.replicas"] = "2"  # a record that only one broker has can be lost with that broker
     return configs
 
 
@@ -431,7 +443,7 @@ def _dead_letter_bytes(input_limit: int) -> int:
 
 
 async def _create(admin: AIOKafkaAdminClient, new: NewTopic) -> str | None:
-    """Create a topic; why not, if not. One that somebody else has created meanwhile is there, which is all we want."""
+    """Create a topic. Returns why that failed, None if the topic exists now, whoever has created it."""
     response = await admin.create_topics([new])
     for _, error_code, *rest in response.topic_errors:
         error: Any = for_code(error_code)

@@ -1,4 +1,4 @@
-"""One Kafka transaction: begin, send, await, commit; and what is known of it when that fails."""
+"""One Kafka transaction: begin, send, await, commit; and what is known about it after a failure."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,15 +11,15 @@ COMMIT_TIMEOUT_SECONDS = 30.0
 """A transaction that takes longer counts as failed (design section 6.8)."""
 
 FAILURES = (KafkaError, IllegalOperation, OSError, TimeoutError)
-"""What Kafka, its client or the way to it does to a transaction; anything else is a fault of this program. (That no
-transaction is open is what a producer says that has been fenced while one was.)"""
+"""The errors of a transaction that come from Kafka, its client or the network; any other error is a fault of this
+program. (IllegalOperation: a producer that is fenced during a transaction says later that none is open.)"""
 
 
 class Refused(Exception):
-    """It failed before the commit was asked for: nothing of the transaction is, or will be, committed.
+    """The transaction failed before its commit was requested: nothing of it is committed, now or later.
 
-    ``is_mended``: sent once more, it will look otherwise, and may be taken. If not, only somebody else can mend it.
-    The producer is not to be used again.
+    ``is_mended``: the next attempt will write the records differently, and may be accepted. If not, only somebody else
+    can remove the cause. Do not use the producer again.
     """
 
     def __init__(self, error: BaseException, *, topic: str | None = None, is_mended: bool = False) -> None:
@@ -30,10 +30,10 @@ class Refused(Exception):
 
 
 class Unanswered(Exception):
-    """The commit was asked for, and may have come about: ``record`` is visible then, and for ever.
+    """The commit was requested, and its outcome is unknown. If it succeeded, ``record`` is visible from then on.
 
-    The initialisation of the next producer with this transactional id decides it, if nothing has before. The producer
-    is not to be used again.
+    The initialisation of the next producer with this transactional id aborts the transaction if it has not ended by
+    then. Do not use the producer again.
     """
 
     def __init__(self, error: BaseException, record: RecordMetadata) -> None:
@@ -43,19 +43,20 @@ class Unanswered(Exception):
 
     @property
     def is_traceable(self) -> bool:
-        """Whether it is known where the record would be: of a repeated request, a broker may say no more than that."""
+        """Whether the record's offset is known. In answer to a repeated request a broker may not give the offset."""
         return bool(self.record.offset >= 0)
 
 
 async def commit_transaction(
     producer: AIOKafkaProducer, send: Callable[[], Awaitable[RecordMetadata]]
 ) -> RecordMetadata:
-    """Begin, send everything, await every send, commit. Returns what ``send`` does.
+    """Begin, send everything, await every send, commit. Returns what ``send`` returns: where one of the records is.
 
-    A transaction can commit without a record whose send nobody awaited, so ``send`` awaits each; it returns where one
-    of them is. Raises `Refused` if that fails, or has not been done within `COMMIT_TIMEOUT_SECONDS` (a partition
-    without enough replicas takes no record), `Unanswered` if the commit fails or takes so long. What ``send`` raises
-    that is none of `FAILURES` is raised as it is; nothing is committed then.
+    ``send`` must await each of its sends: Kafka can commit a transaction without a record whose send was not awaited.
+
+    Raises `Refused` if anything before the commit fails, or takes longer than `COMMIT_TIMEOUT_SECONDS` (a partition
+    without enough replicas accepts no record), and `Unanswered` if the commit fails or takes that long. An error of
+    ``send`` that is none of `FAILURES` is raised unchanged; nothing is committed then.
     """
     record = None
     try:

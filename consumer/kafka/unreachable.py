@@ -1,8 +1,8 @@
-"""Why Kafka could not be reached: which address was tried, how that failed, and which setting it is about.
+"""Why Kafka could not be reached: which address was tried, how that failed, and which setting has to do with it.
 
-aiokafka goes through all addresses, logs each failure with its exception, and raises no more than that there was none
-left. What it logs besides ("Sending username and password in the clear") is no reason of anything, so the exceptions
-are asked, not the lines.
+aiokafka tries all addresses, logs each failure with its exception, and raises only that no address is left. It also
+logs lines that explain no failure ("Sending username and password in the clear"), so this module reads the logged
+exceptions, not the texts.
 """
 
 import asyncio
@@ -27,14 +27,15 @@ from consumer.kafka.authentication import BrokenAuthentication
 from consumer.kafka.spoken import Spoken
 
 AddressOf = Callable[[int], str | None]
-"""``host:port`` of a broker by its number; None if it is not known."""
+"""Gives a broker's ``host:port`` by its node id; None if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """One reason. ``setting`` is the path of what it is about; ``certainty`` says which of several is told.
+    """One reason. ``setting`` is the path of the setting concerned. Of several reasons, that with the highest
+    ``certainty`` is told.
 
-    ``address`` is ``host:port``, where it can be that something else is spoken than `kafka.security.protocol` says.
+    ``address`` is a ``host:port`` at which another protocol may be spoken than `kafka.security.protocol` says.
     """
 
     setting: str
@@ -50,10 +51,10 @@ _AUTHENTICATION, _TLS, _NAME, _ANSWER = 3, 2, 1, 0
 
 
 def why(records: Iterable[logging.LogRecord], security: SecurityConfig, address_of: AddressOf) -> Unreachable | None:
-    """The reason that is told, of all that the client logged in one attempt; None if it logged no failure.
+    """The reason to tell, of all failures that the client logged in one attempt; None if it logged none.
 
-    A broker that refuses the authentication is there and has been understood, one whose name is wrong was not even
-    asked: of several reasons it is the one that got furthest, of equal ones the last.
+    It is the failure of the attempt that got furthest, and of equal ones the last: a broker that refuses the
+    authentication was reached and understood; a name that cannot be resolved was not even connected to.
     """
     told: Unreachable | None = None
     for where, error in _failures(records, address_of):
@@ -74,7 +75,7 @@ def _failures(records: Iterable[logging.LogRecord], address_of: AddressOf) -> It
 
 
 def explain(where: str, error: BaseException, security: SecurityConfig) -> Unreachable:
-    """What an exception says about the connection to the address ``where``, on one line."""
+    """The reason, on one line, that an exception gives for the failed connection to the address ``where``."""
     for cause in _causes(error):
         match cause:
             case UnsupportedSaslMechanismError():
@@ -105,7 +106,7 @@ def explain(where: str, error: BaseException, security: SecurityConfig) -> Unrea
 
 
 def otherwise(reason: Unreachable, spoken: Spoken | None, security: SecurityConfig) -> Unreachable:
-    """The reason, once it is known what is spoken at its address: the protocol, if that is another."""
+    """The reason, once it is known what its address speaks: a wrong protocol, if that is not what is configured."""
     has_tls = security.protocol in ("SSL", "SASL_SSL")
     if spoken is None or (spoken is Spoken.TLS) == has_tls:
         return replace(reason, address=None)
@@ -115,12 +116,12 @@ def otherwise(reason: Unreachable, spoken: Spoken | None, security: SecurityConf
 
 
 def _address(where: str) -> str:
-    """The address alone: where it is that of a broker, that is said behind it."""
+    """The address alone, without the text behind it that may name the broker."""
     return where.partition(" ")[0]
 
 
 def _is_closed(error: BaseException) -> bool:
-    """How a broker turns away who speaks another protocol than it does at that port."""
+    """Whether the connection was closed, as a broker does when a client speaks another protocol than the port's."""
     return isinstance(error, KafkaConnectionError) or any(
         isinstance(cause, asyncio.IncompleteReadError | ConnectionResetError) for cause in _causes(error)
     )
@@ -144,7 +145,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _said(error: BaseException) -> str:
-    """What it says itself; a Kafka error without its number, its name and its punctuation where it says more."""
+    """The error's own text; that of a Kafka error without error code, class name and punctuation, where it has more."""
     if isinstance(error, KafkaError) and error.args and error.args[0]:
         return _one_line(str(error.args[0]))
     return _one_line(str(error)) or type(error).__name__

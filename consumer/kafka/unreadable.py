@@ -1,8 +1,8 @@
-"""Records that cannot be read: a corrupt batch is the trouble of its partition alone (design section 15).
+"""Keeps the trouble of a corrupt batch to its own partition (design section 15).
 
-aiokafka 0.14 raises what is wrong with a batch out of ``getmany``, at each call, and does not say of which partition.
-By then it has passed over what the same call had taken of other partitions, and over the records before the batch
-(source: ``Fetcher.fetched_records``, ``FetchResult.getall``). So whoever goes on has to seek.
+aiokafka 0.14 raises the error of a corrupt batch from ``getmany``, at each call, and does not name the partition. By
+then it has moved the positions past records that the same call took from other partitions, and past the records before
+the batch (source: ``Fetcher.fetched_records``, ``FetchResult.getall``). So a caller that goes on has to seek back.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,11 +14,11 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import KafkaError, RecordTooLargeError
 
 RETRY_SECONDS = 30.0
-"""Between two attempts to read on: another leader, a mended or a compacted log may give what this one did not."""
+"""Time between two attempts to read on: another leader, or a repaired or compacted log, may give readable records."""
 
 
 class UnreadableRecords(KafkaError):  # type: ignore[misc]
-    """The batch at this offset of this partition is no batch: its checksum, its length or its records are wrong."""
+    """The batch at this offset of this partition cannot be read: its checksum, its length or its records are wrong."""
 
     def __init__(self, partition: TopicPartition, offset: int, reason: str) -> None:
         super().__init__(f"{partition.topic}-{partition.partition} at offset {offset}: {reason}")
@@ -29,14 +29,15 @@ class UnreadableRecords(KafkaError):  # type: ignore[misc]
 
 def name_what_cannot_be_read() -> None:
     """Make aiokafka's consumers in this process raise `UnreadableRecords` for a batch that they cannot read."""
-    # The fetcher takes the class from its module and cannot be given another.
+    # The fetcher looks the class up in its own module; there is no parameter for it.
     aiokafka.consumer.fetcher.PartitionRecords = NamedRecords
 
 
 class NamedRecords(PartitionRecords):  # type: ignore[misc]
     """The fetched records of one partition, as the fetcher uses them.
 
-    What lies before a batch that cannot be read is handed out first: the batch is then the first of another fetch.
+    Records before an unreadable batch are handed out without an error. The batch is then the first of the next fetch,
+    and raises.
     """
 
     def __init__(self, tp: TopicPartition, records: Any, aborted: Any, fetch_offset: int, *settings: Any) -> None:
@@ -55,8 +56,8 @@ class NamedRecords(PartitionRecords):  # type: ignore[misc]
 def unreadable(error: UnreadableRecords | RecordTooLargeError) -> UnreadableRecords:
     """The same error with the partition's name.
 
-    The second says that a fetch had not even one whole batch. Brokers send the first batch whole, however large it is
-    (KIP-74), so the batch's length is wrong.
+    `RecordTooLargeError` says that a fetch did not contain one whole batch. Brokers send the first batch whole, however
+    large it is (KIP-74), so the length in the batch is wrong.
     """
     if isinstance(error, UnreadableRecords):
         return error
@@ -65,7 +66,7 @@ def unreadable(error: UnreadableRecords | RecordTooLargeError) -> UnreadableReco
 
 
 class UnreadablePartitions:
-    """The partitions of a member that cannot be read on, and when each is to be tried again. Pure."""
+    """The partitions of a member that cannot be read on, and when each is tried again. Pure."""
 
     def __init__(self) -> None:
         self._errors: dict[TopicPartition, UnreadableRecords] = {}
@@ -73,28 +74,28 @@ class UnreadablePartitions:
 
     @property
     def errors(self) -> Mapping[TopicPartition, UnreadableRecords]:
-        """What cannot be read, until it was."""
+        """The error of each partition that cannot be read, until its batch has been passed."""
         return self._errors
 
     @property
     def waiting(self) -> frozenset[TopicPartition]:
-        """Those that are to be left out of a fetch: their next attempt is not due."""
+        """The partitions to leave out of a fetch, because their next attempt is not due."""
         return frozenset(self._retry_at)
 
     def failed(self, error: UnreadableRecords, now: float) -> None:
-        """This partition cannot be read on."""
+        """Take note that a partition cannot be read on."""
         self._errors[error.partition] = error
         self._retry_at[error.partition] = now + RETRY_SECONDS
 
     def due(self, now: float) -> list[TopicPartition]:
-        """Those whose next attempt is due; from now on they are part of a fetch again."""
+        """The partitions whose next attempt is due; from now on they are not `waiting`."""
         due = [partition for partition, retry_at in self._retry_at.items() if retry_at <= now]
         for partition in due:
             del self._retry_at[partition]
         return due
 
     def passed(self, partition: TopicPartition, position: int) -> bool:
-        """Everything below this position was read; whether that was in doubt."""
+        """Take note that everything below this position was read. Returns whether this passed an unreadable batch."""
         error = self._errors.get(partition)
         if error is None or position <= error.offset:
             return False
@@ -102,7 +103,7 @@ class UnreadablePartitions:
         return True
 
     def keep(self, assigned: Iterable[TopicPartition]) -> None:
-        """The member has only these partitions; what it knows of them is as old as its assignment before."""
+        """Forget all partitions but these, which the member has now."""
         for partition in self._errors.keys() - set(assigned):
             self._forget(partition)
 

@@ -1,7 +1,8 @@
-"""How far a partition reaches, and how much of that a ``read_committed`` reader is shown (KIP-98).
+"""The high watermark of a partition, and its last stable offset, up to which a ``read_committed`` reader sees (KIP-98).
 
-A consumer asks for ends with its own isolation level, so one of ours is told the last stable offset as the end: where
-another producer's transaction is open, that hides everything behind it. Here both are asked for, by the protocol.
+aiokafka's consumer requests ends with its own isolation level, so ours is given the last stable offset as the end,
+which hides everything behind another producer's open transaction. This module sends its own ListOffsets requests for
+both.
 """
 
 import asyncio
@@ -16,10 +17,10 @@ from aiokafka.errors import KafkaError, LeaderNotAvailableError, UnknownTopicOrP
 from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 
 ANSWER_SECONDS = 2.0
-"""For a leader to answer. One that does not must not keep what the others say from being known."""
+"""Time limit for one leader's answer: a leader that does not answer must not hold back the answers of the others."""
 
 ALL_SECONDS = 5.0
-"""For all leaders to answer, where nothing can be done without one of them."""
+"""Time limit for the answers of all leaders, where the caller needs every one."""
 
 AGAIN_SECONDS = 0.1
 
@@ -38,7 +39,8 @@ class Watermarks:
 async def each_watermarks(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], seconds: float = ANSWER_SECONDS
 ) -> AsyncGenerator[Mapping[TopicPartition, Watermarks], None]:
-    """The watermarks that each leader gives, as soon as it answers; nothing of one that does not, or is unknown."""
+    """Yields the watermarks that each leader gives, as soon as it answers; nothing for partitions whose leader does not
+    answer or is unknown."""
     client: AIOKafkaClient = consumer._client
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -47,7 +49,7 @@ async def each_watermarks(
     for partition in partitions:
         leader = client.cluster.leader_for_partition(partition)
         if leader is None:
-            client.add_topic(partition.topic)  # asks for its metadata, if this is a topic that it does not know yet
+            client.add_topic(partition.topic)  # requests its metadata, if the client does not know the topic yet
         elif leader == -1:
             client.force_metadata_update()
         else:
@@ -64,10 +66,10 @@ async def each_watermarks(
 async def all_watermarks(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], seconds: float = ALL_SECONDS
 ) -> Mapping[TopicPartition, Watermarks]:
-    """The watermarks of all of these partitions; where a leader has just changed, they are asked for again.
+    """The watermarks of all of these partitions; where a leader has just changed, the request is repeated.
 
-    Raises `UnknownTopicOrPartitionError` if one does not exist, `LeaderNotAvailableError` if some are not told within
-    ``seconds``.
+    Raises `UnknownTopicOrPartitionError` if a partition does not exist, `LeaderNotAvailableError` if some watermarks
+    are still missing after ``seconds``.
     """
     found: dict[TopicPartition, Watermarks] = {}
     deadline = asyncio.get_running_loop().time() + seconds

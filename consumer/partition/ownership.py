@@ -17,19 +17,22 @@ from consumer.clock import Clock
 class NotOwner(Exception):
     """The group refused the proof, or took the partitions back meanwhile: this member owns nothing now.
 
-    ``unknown_member`` is true when the group did not even know the member: its session had expired, or another member
-    has taken its ``group_instance_id``. ``revoked`` is true when a revocation has begun since the proof was begun:
-    whoever handles that has taken care of the tasks. ``rejoins``: the client has heard of it too, and joins again; else
-    it has to be built anew.
+    Of this class itself: the group knows the member, but by another generation. The client has heard of it too, and
+    joins again.
     """
 
-    def __init__(
-        self, reason: str, *, unknown_member: bool = False, revoked: bool = False, rejoins: bool = True
-    ) -> None:
-        super().__init__(reason)
-        self.unknown_member = unknown_member
-        self.revoked = revoked
-        self.rejoins = rejoins
+
+class Revoked(NotOwner):
+    """A revocation has begun since the proof was begun: whoever handles that has taken care of the tasks."""
+
+
+class UnknownMember(NotOwner):
+    """The group does not even know the member: its session had expired, or another one has taken its
+    ``group_instance_id``. The client joins again."""
+
+
+class NotAssigned(NotOwner):
+    """The client says that the partitions are not this member's. It does not join again: it has to be built anew."""
 
 
 class Proofs:
@@ -60,9 +63,9 @@ class Proofs:
     async def prove(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit these offsets as a member of the group; accepted, it is a fresh proof.
 
-        Raises `NotOwner` if the group refuses, or if a revocation has begun meanwhile (the client sends its current
-        generation, so such a commit can pass for partitions that are gone); TimeoutError if the group does not answer
-        within a session time-out; KafkaError for anything else.
+        Raises `NotOwner` if the group refuses, `Revoked` if a revocation has begun meanwhile (the client sends its
+        current generation, so such a commit can pass for partitions that are gone); TimeoutError if the group does not
+        answer within a session time-out; KafkaError for anything else.
         """
         begun, revocations = self._clock.monotonic(), self._revocations
         try:
@@ -71,7 +74,7 @@ class Proofs:
             if self._revocations == revocations:
                 raise
         if self._revocations != revocations:
-            raise NotOwner("the partitions were revoked meanwhile", revoked=True)
+            raise Revoked("the partitions were revoked meanwhile")
         self._proved_at = max(begun, self._proved_at or begun)
 
     async def conclude(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
@@ -80,7 +83,7 @@ class Proofs:
             async with asyncio.timeout(self._session_timeout):
                 await self._consumer.commit(dict(offsets))
         except CommitFailedError as error:
-            unknown = isinstance(error.__cause__, UnknownMemberIdError)
-            raise NotOwner("the group refused the commit", unknown_member=unknown) from error
+            refusal = UnknownMember if isinstance(error.__cause__, UnknownMemberIdError) else NotOwner
+            raise refusal("the group refused the commit") from error
         except IllegalStateError as error:
-            raise NotOwner(f"not assigned: {error}", rejoins=False) from error
+            raise NotAssigned(f"not assigned: {error}") from error

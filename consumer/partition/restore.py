@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka.clients import KafkaClients, started
+from consumer.kafka.foreign import foreign_group
 from consumer.kafka.settled import HiddenState, settled_end
 from state.counts import Counts
 from state.partition_records import Found, StateRecords
@@ -33,6 +34,12 @@ def unreadable(checkpoint: str, error: CorruptState) -> StateRefused:
     return StateRefused(
         f"{checkpoint} cannot be read, so a later release has written it, or somebody else: run that release ({error})"
     )
+
+
+def accept(checkpointed: Position | None, group_id: str, topic: str) -> None:
+    """Raises `StateRefused` for a checkpoint of another group: its alerts are not this one's to resolve."""
+    if checkpointed is not None and (problem := foreign_group(checkpointed, group_id, topic)) is not None:
+        raise StateRefused(problem)
 
 
 @dataclass(frozen=True, slots=True)

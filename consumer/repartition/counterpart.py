@@ -1,5 +1,5 @@
-"""The checkpoint of who may have read a partition of the events before: of a pipeline's repartition stage, or of the
-task behind a stage (design section 17, "A stage comes or goes")."""
+"""The checkpoint of the other task that may have read a partition of the events before: of the repartition stage for a
+pipeline's task, of the pipeline's task for a stage's (design section 17, "A stage comes or goes")."""
 
 import asyncio
 
@@ -17,17 +17,18 @@ from consumer.partition.restore import unreadable
 from state.records import CorruptState, Position, decode_position
 
 READ_SECONDS = 30.0
-"""For its last checkpoint. A task that reads it holds up others that are to be restored."""
+"""The longest time to read a last checkpoint, in seconds. A task that reads it holds up others that wait for their
+restore."""
 
 FENCE_SECONDS = 30.0
-"""For its producer to be fenced, which waits for a transaction that is open to be ended."""
+"""The longest time to fence a producer, in seconds: the broker first ends the transaction that it has left open."""
 
 
 class Counterpart:
     """The tasks of a group that write their checkpoints to ``topic``.
 
-    ``is_gone``: none of them is to run any more. One that does all the same is fenced, and a transaction that one has
-    left open is ended, before its checkpoint is read.
+    ``is_gone``: none of them is to run any more. Then, before a checkpoint is read, its task is fenced in case it still
+    runs, which also ends a transaction that it has left open.
     """
 
     def __init__(
@@ -48,8 +49,8 @@ class Counterpart:
         self._log = log
 
     async def checkpoint(self, partition: int, *, of_input: str) -> Position | None:
-        """The last checkpoint of the task with this number; without one, where it was to begin in ``of_input``. None if
-        there never was a task of this group.
+        """The last checkpoint of the task with this number. Without one, the position in ``of_input`` where the task
+        was to begin. None if there never was such a task of this group.
 
         Raises `StateRefused` if the checkpoint cannot be read, KafkaError and TimeoutError.
         """

@@ -1,7 +1,8 @@
-"""Members that run already and do not agree with this one whether there is a repartition stage (design section 17).
+"""Finds running members that do not agree with this one whether there is a repartition stage (design section 17).
 
-Their tasks would read the same events by two ways: one of the stage, one past it. So whoever comes later does not
-start: a key template that needs a stage, or needs one no more, is changed while all members are stopped.
+Their tasks and ours would decide the same events twice: once through the stage, once without it. So the member that
+comes later does not start. A key template that needs a stage, or no longer needs one, is changed while all members are
+stopped.
 """
 
 import asyncio
@@ -19,23 +20,23 @@ from consumer.kafka.topic_specs import is_repartitioned
 from consumer.kafka.topics_there import topics_there
 
 ASK_SECONDS = 5.0
-"""For a group to say who its members are."""
+"""The longest time for the answer of one group, in seconds."""
 
 _AT_REST = ("Stable", "Empty", "Dead")
-"""States of a group in which it says what its members read."""
+"""The states in which a group says what its members read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """What members that run read otherwise than this one would, a sentence for each group; and the groups of which that
-    is not known: one in a rebalance does not say what its members read."""
+    """``lines`` has a sentence for each group whose members read another topic than this configuration says.
+    ``unknown`` are the groups that could not be asked: a group in a rebalance does not say what its members read."""
 
     lines: Sequence[str] = ()
     unknown: Sequence[str] = ()
 
 
 async def disagreement(admin: AIOKafkaAdminClient, config: Config) -> Disagreement:
-    """Ask the groups of the configured pipelines. One that this user may not ask about says nothing.
+    """Ask the groups of the configured pipelines. A group that this user may not describe counts as agreeing.
 
     Raises KafkaError.
     """
@@ -52,9 +53,11 @@ async def disagreement(admin: AIOKafkaAdminClient, config: Config) -> Disagreeme
 
 
 def topics_of_groups(config: Config, there: Collection[str]) -> Mapping[str, str | None]:
-    """The topic that the members of each group of ours read by this configuration; None: there is to be no member.
+    """The topic that the members of each of our groups read by this configuration; None: the group is to have no
+    member.
 
-    Where the topics that are ``there`` have none for a stage, nobody can have one, and nobody has to be asked.
+    A pipeline without a stage is left out if its keyed topic is not among the existing topics (``there``): then no
+    member can have a stage, and no group has to be asked.
     """
     kafka, wanted = config.kafka, dict[str, str | None]()
     for name in config.pipelines:
@@ -67,7 +70,7 @@ def topics_of_groups(config: Config, there: Collection[str]) -> Mapping[str, str
 
 
 def others(found: Iterable[DescribedGroup], group: str, topic: str | None) -> Iterator[str]:
-    """A sentence, if a member of the service reads something else in this group."""
+    """A sentence, if a member of the service reads another topic in this group; else nothing."""
     read = {each for subscription in _subscriptions(found) for each in subscription}
     if not read or read == {topic}:
         return

@@ -1,4 +1,4 @@
-"""The repartition stage that a pipeline without one may have had: how far it came, and what it has forwarded."""
+"""The repartition stage that a pipeline without one may have had before: how far it came, and what it forwarded."""
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -15,7 +15,8 @@ from state.records import InputPlace, Position
 
 
 class FormerStage:
-    """``stage`` are its tasks, and ``keyed_topic`` is what they forwarded to."""
+    """A repartition stage that may have been there before. ``stage`` are its tasks; they forwarded to
+    ``keyed_topic``."""
 
     def __init__(
         self,
@@ -32,17 +33,20 @@ class FormerStage:
         self._log = log
 
     async def checkpoint(self, events: TopicPartition) -> Position | None:
-        """How far the stage has forwarded this partition; None if there was none. Raises as `Counterpart`."""
+        """How far the stage has forwarded this partition; None if there was no stage. Raises as
+        `Counterpart.checkpoint`."""
         return await self._stage.checkpoint(events.partition, of_input=events.topic)
 
     async def input(
         self, source: PartitionInput, own: Position | None, of_stage: Position | None, inputs: Inputs
     ) -> FormerInput | None:
-        """What it had forwarded to the partition with this number; None if there is nothing to be decided of that.
+        """The partition of the keyed topic that has the number of ``source``; None if nothing of it is still to be
+        decided.
 
-        A task that does not remember how far it has decided it (its state is gone, or was written by a release that did
-        not keep that) goes on where its group has proved to be. Without that it begins at the beginning, unless neither
-        of the two has ever counted a change of hands: then all of it was decided when that release let the stage go.
+        A task may not know how far it has decided that partition: its state is gone, or was written by a release that
+        did not keep this. Then it goes on where its group has proved to be. Without a proof it begins at the beginning,
+        unless neither the task nor the stage has ever counted a change of hands: then everything was decided when an
+        earlier release let the stage go.
         """
         partition = TopicPartition(self._keyed_topic, source.partition.partition)
         place = inputs.others.get(self._keyed_topic)

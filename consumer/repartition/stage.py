@@ -1,7 +1,7 @@
-"""The repartition stage: what of the engine's events it forwards, and to which partition (design section 7).
+"""The repartition stage: which of the engine's events it forwards, and by which key (design section 7).
 
-It stands before a pipeline whose key template lacks the field that the engine keys its records by: the events of one
-dedup key, which come in several partitions, meet in one partition of a topic between the stage and the pipeline.
+The stage stands before a pipeline whose key template lacks the field by which the engine's records are keyed. Events of
+one dedup key come in several partitions; in the topic between stage and pipeline they meet in one.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,18 @@ from consumer.pipeline import Pipeline
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The record is forwarded to where the events of this key meet."""
+    """The record is forwarded to where the events of this key meet. ``change`` is its event, if it is told as a change
+    besides."""
 
     key: bytes
+    change: SecurityEvent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The event is told as a change, and concerns no alert."""
+
+    event: SecurityEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +42,30 @@ class Repartition:
         """The stage's name in health, metrics and logs."""
         return f"{self.pipeline.provider.name}-repartition"
 
-    def decide(self, record: FetchedRecord) -> Forward | DeadLetter | Tombstone | None:
-        """Decide one record; None if it concerns nobody, which is what most do.
+    def decide(self, record: FetchedRecord) -> Forward | Change | DeadLetter | Tombstone | None:
+        """Decide one record; None if it concerns nobody, like most records.
 
-        What may alert and what may end an alert is forwarded. Poison has no key: it is dead-lettered here.
+        Events that may alert or end an alert are forwarded. Poison has no key, so it is dead-lettered here.
         """
         event = self.pipeline.decoder.decode(record)
         if event is None or event is TOMBSTONE:
             return event
         if isinstance(event, SecurityEvent):
-            return Forward(self._key(event).encode())
+            if not event.concerns_alerts:
+                return Change(event)
+            return Forward(self._key(event).encode(), event if event.is_change else None)
         return self.pipeline.poison(event, record)
 
     def undecidable(self, record: FetchedRecord, error: Exception) -> DeadLetter:
-        """The decision on a record that a fault of this program makes undecidable."""
-        dead_letter = self.pipeline.undecidable(record, error).dead_letter
-        assert dead_letter is not None
-        return dead_letter
+        """The dead letter of a record that cannot be decided because of a bug."""
+        return self.pipeline.undecidable(record, error).dead_letter
 
     def _key(self, event: SecurityEvent) -> str:
-        """By session where the template has it, so that a session's end meets its alerts; else by dedup key.
+        """The key by which the event is forwarded: the session id where the template has it, so that a session's end
+        meets its alerts; else the dedup key.
 
-        Sessions without an id render the key of the one that is called as they are rendered, so they meet it.
+        An event without a session id renders the same dedup key as a session with the name `LACKING`, so it goes to the
+        same partition.
         """
         if "session_id" in self.pipeline.template.fields:
             return event.session_id or LACKING

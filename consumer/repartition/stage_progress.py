@@ -1,8 +1,8 @@
 """How far the stage before a pipeline has forwarded the events (design section 6, "Caught up to a moment").
 
-A task that has decided all of its input has seen all of the events only if the stage was caught up, in every partition
-and whoever owns it: else a stage that stands still would look like peace, and live problems would be resolved. What all
-members can see of it is what its group has committed.
+A task that has decided all of its input has seen all events only if the stage was caught up, in every partition and
+whichever member owns it. Else a stage that stands still would look like quiet, and live problems would be resolved. All
+members can see the offsets that the stage's group has committed.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from consumer.input.progress import GroupPosition, Progress
 from consumer.partition.owned import PROGRESS_SECONDS
 
 LOOK_SECONDS = 2.0
-"""Between two looks at what the group has committed."""
+"""Seconds between two looks at the group's committed offsets."""
 
 Commits = Callable[[], Awaitable[Mapping[int, GroupPosition]]]
-"""Of every partition: how far the stage's group has come. Nothing while this is not known."""
+"""Returns how far the stage's group has come, by partition; empty while that is not known."""
 
 
 class StageProgress:
@@ -36,7 +36,8 @@ class StageProgress:
         log: FilteringBoundLogger,
     ) -> None:
         self._commits = commits
-        # A position waits for its checkpoint, that for a proof, and that for a look: twice as long is too long.
+        # A position waits for its checkpoint, the checkpoint for a proof, and the proof for a look. If all that takes
+        # twice as long as it should, the stage is behind.
         self._fresh_seconds = 2 * (PROGRESS_SECONDS + proof_interval + LOOK_SECONDS)
         self._peace_seconds = quiescent_seconds
         self._quiet_seconds = quiet_seconds
@@ -45,7 +46,7 @@ class StageProgress:
         self._progress: dict[int, Progress] = {}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Look at the group's offsets every `LOOK_SECONDS`, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(self._fresh_seconds):
@@ -53,12 +54,12 @@ class StageProgress:
                     self.observe(moment, await self._commits(), self._clock.monotonic())
             except (KafkaError, OSError, TimeoutError) as error:
                 self._log.warning("stage_progress_unknown", error=repr(error))
-            except Exception as error:  # a fault of ours: nothing more would ever be resolved
+            except Exception as error:  # a bug must not stop the looks: nothing would ever be resolved
                 self._log.error("stage_progress_unknown", exc_info=error)
             await asyncio.sleep(LOOK_SECONDS)
 
     def observe(self, moment: float, commits: Mapping[int, GroupPosition], now: float) -> None:
-        """What was asked for at ``moment``, and is known now."""
+        """Take the group's positions, which were asked for at ``moment``."""
         for partition, found in commits.items():
             progress = self._progress.get(partition)
             if progress is None:
@@ -69,9 +70,9 @@ class StageProgress:
             progress.observe_end(moment, found.end, now, stable=found.stable)
 
     def is_caught_up(self, now: float) -> bool:
-        """Whether the stage has forwarded everything up to a moment that is recent enough, in all partitions."""
+        """Whether the stage has forwarded everything up to a recent enough moment, in all partitions."""
         return bool(self._progress) and all(progress.is_caught_up(now) for progress in self._progress.values())
 
     def is_quiescent(self, now: float) -> bool:
-        """Whether it has been caught up for long enough to read quiet as peace."""
+        """Whether the stage has been caught up for long enough that quiet may end alerts."""
         return bool(self._progress) and all(progress.is_quiescent(now) for progress in self._progress.values())

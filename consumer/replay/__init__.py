@@ -1,1 +1,1 @@
-"""Dead letters as they stand in their topic: listed, and replayed."""
+"""The dead letters in their topic: which there are, and their replay."""

@@ -1,4 +1,4 @@
-"""The dead letters as they stand in their topic, and which of them are meant."""
+"""The dead letters in their topic, and the filters that select some of them."""
 
 import hashlib
 import json
@@ -15,10 +15,8 @@ from consumer.feedback.records import history_of
 from consumer.kafka.reading import Offsets, read
 from consumer.replay.replayed import decode_mark
 
-POISON_STAGE = "decode"
-
 CLASSES: Final = ("given_up", "internal_error", "overflow", "stale", "undecodable", *get_args(ErrorClass))
-"""The error classes that a dead letter can have, but for those of what a provider has rejected (`is_class`)."""
+"""The error classes that a dead letter can have, except those of a provider's rejections (`is_class`)."""
 
 _REJECTED = re.compile(r"rejected_[0-9]{3}")
 
@@ -37,7 +35,7 @@ class StoredLetter:
 
     @property
     def id(self) -> str:
-        """Where it stands: partition and offset of the dead-letter topic."""
+        """Its place: partition and offset in the dead-letter topic."""
         return f"{self.record.partition}/{self.record.offset}"
 
     @property
@@ -47,12 +45,12 @@ class StoredLetter:
 
     @property
     def history(self) -> list[str]:
-        """The ids of the dead letters that it was before."""
+        """The ids of the earlier dead letters whose replays have led to this one."""
         return list(history_of(self.letter)) if self.letter is not None else []
 
 
 Tasks = Mapping[str, Collection[TopicPartition]]
-"""The partitions of each provider's input: each has a task."""
+"""The partitions of each provider's input: each of them has a task."""
 
 
 def has_task(letter: DeadLetter, tasks: Tasks) -> bool:
@@ -62,9 +60,10 @@ def has_task(letter: DeadLetter, tasks: Tasks) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters are meant; what is None is not asked. ``since`` and ``until`` bound when they were written.
+    """Selects dead letters; a filter that is None selects all. ``since`` (included) and ``until`` (not included) are
+    limits for when a letter was written, in seconds since the epoch.
 
-    ``retryable``: only what a replay can help, by these ``tasks``.
+    ``retryable``: only letters that a replay can help, and that one of ``tasks`` would decide (None: not checked).
     """
 
     provider: str | None = None
@@ -75,7 +74,8 @@ class Selection:
     tasks: Tasks | None = None
 
     def has(self, stored: StoredLetter) -> bool:
-        """Whether this one is meant."""
+        """Whether this letter is selected. A record that is no readable dead letter is selected if there is no
+        filter."""
         letter = stored.letter
         if letter is None:
             return self == Selection()
@@ -92,14 +92,14 @@ class Selection:
 
 
 def replay_groups(group_id: str) -> str:
-    """With what the names of all groups of replays begin, but for those that somebody has named."""
+    """The beginning of the names of all consumer groups of replays, except those that a user has chosen."""
     return f"{group_id}-dlq-replay"
 
 
 def replay_group(group_id: str, filters: dict[str, object]) -> str:
-    """The group of a replay with these filters (as they were written).
+    """The consumer group of a replay with these filters (as the user wrote them).
 
-    Each set of filters has one of its own: what one leaves out, another may mean.
+    Each set of filters has its own group: a letter that one set leaves out, another may select.
     """
     asked = {name: value for name, value in sorted(filters.items()) if value}
     if not asked:
@@ -110,7 +110,7 @@ def replay_group(group_id: str, filters: dict[str, object]) -> str:
 async def stored_letters(
     reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets
 ) -> AsyncGenerator[StoredLetter, None]:
-    """The dead letters between these offsets, per partition in order; the marks of replays are none."""
+    """The dead letters between these offsets, in order within each partition, without the marks of replays."""
     async for records in read(reader, begins, ends):
         for record in records:
             if decode_mark(record.value, record.headers) is None:
@@ -118,7 +118,7 @@ async def stored_letters(
 
 
 def stored_letter(record: "ConsumerRecord[bytes, bytes]") -> StoredLetter:
-    """A record of the dead-letter topic, whatever it is."""
+    """A record of the dead-letter topic as a `StoredLetter`, whatever it holds."""
     try:
         return StoredLetter(record, decode(record.key, record.value, record.headers))
     except ValueError:

@@ -1,11 +1,11 @@
-"""Replaying dead letters: each goes to the feedback topic once, however often this is begun, ended or killed.
+"""Replays dead letters: each goes to the feedback topic once, however often replays are begun, interrupted or killed.
 
-What is sent, the mark that it was (`consumer.replay.replayed`), and, where that is kept, how far the dead letters have
-been looked through is one transaction; that of the last letters says also that all has been looked through. The
-client's transactional offset commit carries no generation, which is right here: there is one replayer at a time, and
-the initialisation of its producer ends whatever the one before had left open. What other replays have sent is known by
-their marks; that of a release that left none by what the feedback topic still has of it. A replay stops at the end that
-the topic has when it starts, so what fails again is not replayed again by it.
+One transaction holds the records that are sent, the marks of their letters (`consumer.replay.replayed`), and, where
+that is kept, how far the dead letters have been read; the last transaction also says that all were read. The client's
+transactional offset commit carries no generation, which is right here: there is one replayer at a time, and the
+initialisation of its producer ends whatever the replayer before had left open. What other replays have sent is known
+from their marks; what a release without marks has sent, from the records that the feedback topic still has. A replay
+stops at the end that the topic has when it starts, so it does not replay a letter again that fails again.
 """
 
 import asyncio
@@ -19,28 +19,30 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from consumer.dlq.dead_letter import Stage
 from consumer.feedback.records import replay_headers
 from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.kafka.group_offsets import coordinated, group_offsets
 from consumer.kafka.group_removal import delete_groups
 from consumer.kafka.reading import Offsets, bounds, hidden_ends
-from consumer.replay.letters import POISON_STAGE, Selection, StoredLetter, Tasks, has_task, stored_letters
+from consumer.replay.letters import Selection, StoredLetter, Tasks, has_task, stored_letters
 from consumer.replay.replayed import encode_mark, find_replays
 from providers.errors import UserError
 
 BATCH = 100
-"""Dead letters in one transaction, and per second where the rate is lower."""
+"""The most dead letters in one transaction; with a lower rate (per second), a transaction has that many."""
 
 LOOKED_THROUGH = 10_000
-"""Dead letters that are passed over before that is committed."""
+"""After this many dead letters that are not replayed, the progress is committed."""
 
 START_SECONDS = 70.0
-"""For the initialisation, which waits until a transaction that was left open is ended."""
+"""Time limit for the initialisation, which waits until a transaction that was left open has ended."""
 
 ABORT_SECONDS = 5.0
 
 DELETE_SECONDS = 5.0
-"""For a group that is not needed any more; one that stays expires on the broker, after a week by default."""
+"""Time limit for deleting a group that is not needed any more. A group that stays expires on the broker, by default
+after a week."""
 
 
 class ReplayFailed(UserError):
@@ -48,7 +50,8 @@ class ReplayFailed(UserError):
 
 
 class Skipped(Enum):
-    """Why a dead letter is not replayed. None but those that were `REPLAYED` are marked: they can be later."""
+    """Why a dead letter is not replayed. Only `REPLAYED` letters have a mark; the others can still be replayed
+    later."""
 
     FILTERED = "not selected"
     POISON = "poison"
@@ -60,28 +63,29 @@ class Skipped(Enum):
 
 
 _LEFT = frozenset({Skipped.NO_TASK, Skipped.UNREADABLE})
-"""What nobody has chosen to leave out: another configuration, or another release, can replay it."""
+"""Reasons that no user has chosen: with another configuration, or another release, such a letter can be replayed."""
 
 
 class Keeping(Enum):
     """Whether a replay keeps in its group how far it has come."""
 
     NOTHING = "nothing"
-    """It goes by the marks alone, which say of each letter whether it was sent, and leaves no group behind."""
+    """It uses only the marks, which say of each letter whether it was sent, and leaves no group behind."""
     UNTIL_DONE = "until it is done"
-    """What has a mark is sent again, so only the position says what this one has sent. Done, it is at the beginning
-    again, and the group is deleted if that can be."""
+    """Letters with a mark are sent again, so only the group's offset says what this replay has sent. When it is done,
+    it sets the offset back to the beginning, and deletes the group if that is possible."""
     FOR_EVER = "for ever"
-    """The next one goes on from there. What has a mark is left out, so the position waits for what is `_LEFT`."""
+    """The next replay goes on from the group's offset. Letters with a mark are left out anyway, so the offset does not
+    pass a letter that was skipped for a reason in `_LEFT`."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a replay has done: the ids of what was sent, and how many were skipped, by why.
+    """What a replay has done: the ids of the letters that were sent, and how many were skipped for each reason.
 
-    ``passed_before`` are the offsets that its group had passed when it began. ``group_left`` is why a group that should
-    have been deleted is still there; None if it is gone, or to stay. ``hidden`` is what could not be seen, a sentence
-    for each partition.
+    ``passed_before`` is how many offsets its group had passed when it began. ``group_left`` is why a group that should
+    have been deleted still exists; None if it is gone, or is kept. ``hidden`` has a sentence for each partition of
+    which an open transaction hides a part.
     """
 
     sent: list[str] = field(default_factory=list)
@@ -93,10 +97,10 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be replayed, by these ``tasks``; ``rate`` is per second.
+    """What to replay; ``tasks`` are those that can decide it, and ``rate`` is letters per second.
 
-    It begins where ``group`` has come to, if there is such a group, whether it keeps that or not: an earlier release
-    has kept it for each set of filters.
+    The replay begins at the committed offset of ``group``, if the group exists, even where `keeping` is nothing: an
+    earlier release has kept an offset for each set of filters.
     """
 
     selection: Selection
@@ -112,7 +116,8 @@ class Plan:
     keeping: Keeping = Keeping.NOTHING
 
     def why_not(self, stored: StoredLetter, replayed: Collection[str]) -> Skipped | None:
-        """Why this one is not to be replayed; None if it is."""
+        """Why this letter is not replayed; None if it is. ``replayed`` are the ids of letters that were replayed
+        before."""
         letter = stored.letter
         if letter is None:
             return Skipped.UNREADABLE
@@ -122,7 +127,7 @@ class Plan:
             return Skipped.CUT
         if letter.record.offset < 0:
             return Skipped.NO_RECORD
-        if letter.stage == POISON_STAGE and not self.poison:
+        if letter.stage == Stage.DECODE and not self.poison:
             return Skipped.POISON
         if not has_task(letter, self.tasks):
             return Skipped.NO_TASK
@@ -132,13 +137,13 @@ class Plan:
 
 
 Progress = Callable[[int, int], None]
-"""Is told how many dead letters have been passed, and of how many."""
+"""Is called with the number of offsets that were passed, and with the number of all offsets to pass."""
 
 
 async def dry_run(
     clients: KafkaClients, admin: AIOKafkaAdminClient, plan: Plan
 ) -> tuple[Sequence[StoredLetter], Summary]:
-    """What a replay would send now. Sends nothing, moves nothing, and stops nobody."""
+    """What a replay would send now. Sends nothing, commits nothing, and stops no other replay."""
     summary = Summary()
     found: list[StoredLetter] = []
     reader = clients.reader()
@@ -170,7 +175,7 @@ async def replay(
     progress: Progress,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Summary:
-    """Replay what is planned; cancelled or killed, it goes on from there when it is begun again.
+    """Replay what is planned. After a cancellation or a kill, the next call goes on from there.
 
     Raises `ReplayFailed`, and what the clients raise.
     """
@@ -180,7 +185,8 @@ async def replay(
         async with asyncio.timeout(START_SECONDS):
             await start_producer(producer)
         await reader.start()
-        # Only now: what an earlier replay had left open is ended, and unless others hide it, everything below is seen.
+        # Only after the initialisation, which has ended what an earlier replay left open: now all that has been
+        # replayed can be read, unless another producer's transaction hides it.
         if hidden := await _hidden(reader, plan):
             more = f" (so it is in {len(hidden) - 1} more of the partitions)" if len(hidden) > 1 else ""
             raise ReplayFailed(f"{hidden[0]}{more}: what has been replayed is not known, and nothing was sent")
@@ -206,7 +212,8 @@ async def replay(
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """What a replay looks through: from where its group has come to, if that lies between, to the end."""
+    """What a replay reads: from its group's offset, or from the ``first`` offset if the partition does not have that
+    offset, to the end."""
 
     first: Offsets
     begins: Offsets
@@ -251,9 +258,10 @@ class _Work:
         return limit is not None and len(self.summary.sent) + len(self._batch) >= limit
 
     async def take(self, stored: StoredLetter, why_not: Skipped | None) -> None:
-        """Take the next dead letter; what has come together before it is committed when that is enough.
+        """Take the next dead letter. If the letters before it fill a transaction, commit these first.
 
-        Not earlier: the last transaction has to know that it is the last.
+        They are not committed as soon as the transaction is full, since the last transaction has to know that it is the
+        last.
         """
         if len(self._batch) >= self._batch_size or self._passed >= LOOKED_THROUGH:
             await self.commit()
@@ -270,7 +278,7 @@ class _Work:
             self._kept[partition] = stored.record.offset + 1
 
     async def commit(self, *, is_done: bool = False) -> None:
-        """Send what has come together and how far we are, in one transaction; ``is_done``: it is the last."""
+        """Send the letters that were taken, and the progress, in one transaction; ``is_done``: it is the last one."""
         kept = self._to_keep(is_done=is_done)
         if self._batch or kept:
             await self._write(kept)
@@ -284,12 +292,12 @@ class _Work:
                 await self._sleep(ahead)
 
     def _to_keep(self, *, is_done: bool) -> Offsets:
-        """What the group is to hold from now on: nothing new where that is empty."""
+        """The offsets to commit for the group; empty if its offsets shall not change."""
         match self._plan.keeping:
             case Keeping.NOTHING:
                 return {}
             case Keeping.UNTIL_DONE if is_done:
-                # Whatever becomes of the group: an end would say that there is nothing left to send again.
+                # The group may outlive this: an offset at the end would say that nothing is left to be sent again.
                 return self._span.first if self._moved or self._span.passed_before else {}
             case _:
                 return self._kept
@@ -309,7 +317,7 @@ class _Work:
 
     async def _send(self) -> None:
         topic = self._plan.feedback[0].topic
-        # Each is awaited: a transaction can commit without a record that failed.
+        # Each send is awaited: Kafka can commit a transaction without a record whose send has failed.
         results = await asyncio.gather(
             *(self._send_one(topic, stored) for stored in self._batch), return_exceptions=True
         )
@@ -321,11 +329,11 @@ class _Work:
         for partition, places in marks.items():
             key, value, headers = encode_mark(places)
             letters = self._plan.dead_letters[0].topic
-            # In their own partition: it is kept at least as long as they are.
+            # A mark goes to the partition of its letters, so that it is kept at least as long as they are.
             await self._producer.send_and_wait(letters, value, key, partition=partition, headers=headers)
 
     async def _send_one(self, topic: str, stored: StoredLetter) -> tuple[int, int]:
-        """Send it; partition and offset in the feedback topic."""
+        """Send one letter. Returns its partition and offset in the feedback topic."""
         record = stored.record
         headers = replay_headers(record.headers, stored.id)
         try:
@@ -339,18 +347,18 @@ class _Work:
 
 
 async def _hidden(reader: AIOKafkaConsumer, plan: Plan) -> list[str]:
-    """What others' open transactions hide of the letters, and of what has been replayed, a sentence for each."""
+    """A sentence for each partition of dead letters or feedback whose end another producer's transaction hides."""
     return await hidden_ends(reader, [*plan.dead_letters, *plan.feedback])
 
 
 async def _span(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> _Span:
-    # Without an answer it would begin at the beginning, and send with --again what has been sent.
+    # The offsets must be known: a replay with --again that began at the beginning would send letters a second time.
     committed = await coordinated(lambda: group_offsets(admin, plan.group, plan.dead_letters))
     first, ends = await bounds(reader, plan.dead_letters)
     begins = {}
     for partition, begin in first.items():
         found = committed[partition]
         offset = -1 if found is None else found.offset
-        # One beyond the end is of a topic that has been created anew.
+        # An offset beyond the end is from a topic that has been created anew since.
         begins[partition] = offset if begin <= offset <= ends[partition] else begin
     return _Span(first, begins, ends)

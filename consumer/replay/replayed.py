@@ -1,9 +1,9 @@
 """Which dead letters have been replayed, when, and how that ended (design section 9).
 
-A replay leaves a *mark* in the partition of the dead-letter topic that its letters are in, in the transaction that
-sends them: so it is known for as long as the letters are there, whatever becomes of the feedback topic and of offsets.
-A mark is no dead letter: it lacks ``alerting.topic``, by which an earlier release finds it "not readable", and skips
-it. A release that left no marks is known by what it has left in the feedback topic.
+A replay writes a *mark* to the partition of the dead-letter topic that its letters are in, in the transaction that
+sends them. So the replay is known for as long as the letters exist, whatever becomes of the feedback topic and of
+offsets. A mark is no dead letter: it lacks ``alerting.topic``, so an earlier release calls it "not readable" and skips
+it. Replays of a release without marks are known from their records in the feedback topic.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ from consumer.feedback.records import history_of, replay_id_of
 from consumer.kafka.reading import bounds, read
 
 MARK: Final = "alerting.replayed"
-"""The header of a mark, and the only one; its value says how many letters it is about."""
+"""The one header of a mark; the header's value is the number of letters that the mark is about."""
 
 _VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A dead letter was replayed at ``at`` (seconds since the epoch); ``place`` is the partition and the offset of its
-    record in the feedback topic, ``marked`` the offset of the mark, None without one."""
+    """The replay of a dead letter, at ``at`` (seconds since the epoch). ``place`` is the partition and the offset of
+    its record in the feedback topic, ``marked`` the offset of the mark, None without a mark."""
 
     at: float
     place: tuple[int, int]
@@ -38,17 +38,18 @@ class Ending(Enum):
     """How a replay ended."""
 
     WAITING = "waits"
-    """No task has taken it yet."""
+    """No task has taken the replayed record yet."""
     DECIDED = "decided"
-    """It was decided like an event of now."""
+    """A task has decided it like an event that occurs now."""
     DEAD = "dead again"
-    """It is a dead letter again."""
+    """It has become a dead letter again."""
     UNKNOWN = "replayed"
-    """How far the tasks of its provider have come is not known."""
+    """It was replayed; how far the tasks of its provider have come is not known."""
 
 
 def encode_mark(places: Mapping[int, tuple[int, int]]) -> Encoded:
-    """Key, value and headers of a mark of these letters: their offsets, and where each is in the feedback topic."""
+    """Key, value and headers of a mark. ``places`` has, by the letter's offset, partition and offset of its record in
+    the feedback topic."""
     value = {"v": _VERSION, "replayed": {str(offset): list(place) for offset, place in places.items()}}
     return None, orjson.dumps(value), [(MARK, str(len(places)).encode())]
 
@@ -56,7 +57,7 @@ def encode_mark(places: Mapping[int, tuple[int, int]]) -> Encoded:
 def decode_mark(value: bytes | None, headers: Headers) -> Mapping[int, tuple[int, int]] | None:
     """The offsets of the letters that a record marks, and where each is in the feedback topic; None if it is no mark.
 
-    An event can have any headers, but none that is dead-lettered has only this one: ours are behind its own.
+    An event can have any headers, but a dead letter never has this header alone, since our headers follow the event's.
     """
     if len(headers) != 1 or headers[0][0] != MARK:
         return None
@@ -64,19 +65,19 @@ def decode_mark(value: bytes | None, headers: Headers) -> Mapping[int, tuple[int
         facts = orjson.loads(value or b"")
         return {int(offset): (int(at[0]), int(at[1])) for offset, at in facts["replayed"].items()}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return {}  # of a later release: a mark all the same, and no dead letter
+        return {}  # a later release has written it: it is still a mark, and no dead letter
 
 
 @dataclass(slots=True)
 class Replays:
-    """What is known of replays. ``sent`` and ``again`` are by the letter's id; ``again`` is the letter that it became
-    when it failed again."""
+    """What is known of replays, by the letter's id. ``again`` has the id of the letter that it became when it failed
+    again."""
 
     sent: dict[str, Sent] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
 
     def take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
-        """The next record of the dead-letter topic."""
+        """Take in the next record of the dead-letter topic."""
         marked = decode_mark(record.value, record.headers)
         if marked is not None:
             for offset, place in marked.items():
@@ -90,13 +91,13 @@ class Replays:
             self.again[history[-1]] = f"{record.partition}/{record.offset}"
 
     def take_feedback(self, record: "ConsumerRecord[bytes, bytes]") -> None:
-        """The next record of the feedback topic."""
+        """Take in the next record of the feedback topic."""
         replay_id = replay_id_of(record.headers)
         if replay_id is not None:
             self.sent[replay_id] = Sent(record.timestamp / 1000, (record.partition, record.offset))
 
     def ending(self, letter_id: str, letter: DeadLetter, taken: "Taken") -> tuple[Ending, str | None]:
-        """How the replay of a letter has ended, and which letter it is now if it is one again."""
+        """How the replay of a letter has ended; and the id of its new letter, if it has become a dead letter again."""
         sent, again = self.sent[letter_id], self.again.get(letter_id)
         if again is not None and _is_behind(again, letter_id, sent):
             return Ending.DEAD, again
@@ -108,19 +109,21 @@ class Replays:
 
 
 def _is_behind(again: str, letter_id: str, sent: Sent) -> bool:
-    """Whether a letter is of this replay, and not of one before it: records of one key keep their partition."""
+    """Whether the letter ``again`` comes from this replay, not from an earlier one. Offsets can be compared, since
+    records of one key stay in one partition."""
     (number, _), (other, offset) = letter_id.split("/"), again.split("/")
     return sent.marked is None or number != other or int(offset) > sent.marked
 
 
 Taken = Mapping[str, Mapping[int, Mapping[int, int]]]
-"""How far the tasks of each provider have taken each partition of the feedback topic: by the task's own partition."""
+"""How far tasks have read the feedback topic: by provider and by the task's partition, the position in each feedback
+partition."""
 
 
 async def find_replays(
     reader: AIOKafkaConsumer, dead_letters: Sequence[TopicPartition], feedback: Sequence[TopicPartition]
 ) -> Replays:
-    """What the two topics say of replays. What is in both is as the dead-letter topic has it. Raises KafkaError."""
+    """The replays that the two topics show. Where both show one, the dead-letter topic counts. Raises KafkaError."""
     found = Replays()
     for partitions, take in ((feedback, found.take_feedback), (dead_letters, found.take)):
         if partitions:

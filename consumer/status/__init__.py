@@ -1,1 +1,1 @@
-"""How the service as a whole is: what the command ``status`` shows, whoever runs the members."""
+"""The service as a whole, seen from outside: what ``status`` shows, and how far operators' commands have come."""

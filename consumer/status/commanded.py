@@ -1,8 +1,9 @@
 """What has become of an operator's command, as the state topics show it (design section 6, "Feedback").
 
 A task takes commands in the order of the feedback topic, and its checkpoint says how far it has come: a command has
-been taken when a checkpoint of the alert's task is beyond its record. What the alert is then says the rest. One that
-has left its partition may be gone, or on its way to another: then its hand-over stands in the feedback topic.
+been taken once a checkpoint of the alert's task is beyond the command's record. The alert as it is then shows the
+outcome. An alert that has left its partition is gone, or is on its way to another partition; in the second case its
+hand-over is in the feedback topic.
 """
 
 from collections import Counter, defaultdict, deque
@@ -47,7 +48,7 @@ class Stage(Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more comes of it."""
+        """Whether the stage cannot change any more."""
         return _RANK[self] > _RANK[Stage.TAKEN]
 
 
@@ -58,8 +59,9 @@ _RANK: Final = {each: rank for rank, each in enumerate(Stage)}
 class Awaited:
     """A command and an alert that it is about; ``partition`` is that of the alert's state.
 
-    ``place`` is the partition and the offset of its record in the feedback topic; None where none had to be written,
-    since the alert is on its way to where the command wants it. ``at`` and ``seen`` are those of the `Command`.
+    ``place`` is the partition and the offset of the command's record in the feedback topic; None where no record had to
+    be written, since the alert is already becoming what the command wants. ``at`` and ``seen`` are those of the
+    `Command`.
     """
 
     kind: Kind
@@ -71,8 +73,8 @@ class Awaited:
 
 
 def stage(kind: Kind, alert: Alert | None, *, is_taken: bool, news: News | None = None) -> Stage:
-    """How far a command has come: of an alert as it is now (None: gone), whether its task has taken the command, and
-    why it is none about this alert (None: it is)."""
+    """How far a command has come. ``alert`` is as it is now (None: gone), ``is_taken`` says whether its task has taken
+    the command, and ``news`` why the command does not concern this alert (None: it does)."""
     undone = Stage.UNDONE if news is None else Stage(news.value)
     if not is_taken:
         return Stage.UNTAKEN
@@ -88,8 +90,9 @@ def stage(kind: Kind, alert: Alert | None, *, is_taken: bool, news: News | None 
 
 
 class Course:
-    """A command on its way. ``partition`` is where its alert is now, or goes: ``behind`` is then the place of its
-    hand-over, which that partition's task has to take first. ``end`` is what has become of it, if nothing more can."""
+    """A command under way. ``partition`` is where its alert is now or where it goes to. While it goes there, ``behind``
+    is the place of its hand-over, which that partition's task has to take first. ``end`` is the final stage, once there
+    is one."""
 
     __slots__ = ("behind", "command", "end", "is_taken", "partition")
 
@@ -103,20 +106,20 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """An alert has left its partition, and it is not known yet whether it was handed over. ``stage`` is what has become
-    of the command if it was not; ``number`` tells doubts apart."""
+    """An alert has left its partition, and it is not known yet whether it was handed over. If not, ``stage`` is what
+    has become of the command. Each doubt has its own ``number``."""
 
     number: int
     stage: Stage
 
 
 class Watch:
-    """The alerts that commands are about, kept up to date with the records of their state partitions, and with what is
-    handed over in the feedback topic.
+    """The alerts that commands are about, kept up to date from the records of their state partitions, and from the
+    hand-overs in the feedback topic.
 
-    ``alerts`` are those that are known, by their state partition and dedup key; ``topics`` are the state topics by
-    provider and consumer group. What has become of a command is seen at the checkpoints, and stays: a problem that
-    comes back afterwards is another one. Each record costs as much as the commands that it is about.
+    ``alerts`` are those known at the start, by state partition and dedup key; ``topics`` are the state topics by
+    provider and consumer group. The outcome of a command is judged at checkpoints, and is final: a problem that comes
+    back later is another problem. The cost of a record grows only with the number of commands that it concerns.
     """
 
     def __init__(
@@ -127,10 +130,10 @@ class Watch:
     ) -> None:
         self.awaited = awaited
         self.partitions = {one.partition for one in awaited}
-        """The state partitions that have to be read; there can come to be more."""
+        """The state partitions that have to be read; further ones may be added."""
         self._alerts: dict[tuple[TopicPartition, str], Alert | None] = dict(alerts)
         self._topics = topics or {}
-        # A record that this release cannot read has its alert beside it, under a key of its own.
+        # Where a record cannot be read by this release, the alert is kept beside it, under a key of its own.
         self._keys = {
             encode_key(one.dedup_key, beside=beside): (one.dedup_key, beside)
             for one in awaited
@@ -172,7 +175,8 @@ class Watch:
     # what is read
 
     def settle(self, partition: TopicPartition) -> None:
-        """All that there was when the reading began has been read of this partition: it is known how it is now."""
+        """Take note that this partition has been read to the end that it had when the reading began: its present state
+        is known."""
         if partition not in self._settled:
             self._settled.add(partition)
             for course in self._unneeded.pop(partition, ()):
@@ -181,7 +185,7 @@ class Watch:
             self._look(partition)
 
     def take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
-        """The next record of one of the state partitions. What cannot be read changes nothing."""
+        """Take in the next record of one of the state partitions. A record that cannot be read changes nothing."""
         partition = TopicPartition(record.topic, record.partition)
         try:
             if record.key == CHECKPOINT_KEY and record.value is not None:
@@ -196,7 +200,7 @@ class Watch:
         if not beside:
             self._own.add(place)
         elif value is None and place in self._own:
-            return  # the two have become one, which is the alert's own record
+            return  # the record beside it was merged into the alert's own record
         self._alerts[place] = None if value is None else decode_alert(dedup_key.encode(), value)
         self._touch(place)
 
@@ -219,7 +223,7 @@ class Watch:
         self._look(partition)
 
     def hear(self, record: "ConsumerRecord[bytes, bytes]") -> None:
-        """The next record of the feedback topic, of which only hand-overs of the alerts matter."""
+        """Take in the next record of the feedback topic, where only hand-overs of these alerts matter."""
         if record.key not in self._keys or not is_move(tuple(record.headers)):
             return
         try:
@@ -238,7 +242,7 @@ class Watch:
     # what has become of them
 
     def _look(self, partition: TopicPartition) -> None:
-        """Behind a checkpoint: what is over now is so, whatever comes."""
+        """Judge the commands whose alerts this checkpoint has changed; a command that is over now stays over."""
         for course in self._touched.pop(partition, ()):
             if course.end is None and course.partition == partition:
                 self._judge(course)
@@ -251,7 +255,7 @@ class Watch:
             course.behind = None
             self._moving[course.partition].remove(course)
         if (doubt := self._doubts.get(course)) is not None and doubt.stage.is_final:
-            return  # what it is now is another one
+            return  # the alert that is there now is another one
         self._doubts.pop(course, None)
         now = self._stage_here(course)
         if self._alerts.get(place) is not None:
@@ -264,7 +268,7 @@ class Watch:
             self._doubts[course] = Doubt(self._doubted, now)
 
     def _has_arrived(self, partition: TopicPartition, place: Place) -> bool:
-        """Whether the task of this partition has taken the hand-over that stands there."""
+        """Whether the task of ``partition`` has taken the hand-over at ``place`` in the feedback topic."""
         if (position := self._taken.get(partition)) is None:
             return False
         number, offset = place
@@ -273,7 +277,7 @@ class Watch:
         return taken > offset
 
     def _move(self, place: tuple[TopicPartition, str], courses: Sequence[Course]) -> None:
-        """The alert was handed over: it is awaited where it goes."""
+        """Follow an alert that was handed over to the partition that it goes to."""
         home, behind = self._handed[place].popleft()
         there = TopicPartition(place[0].topic, home)
         self.partitions.add(there)
@@ -306,11 +310,11 @@ class Watch:
 
     @property
     def doubts(self) -> Mapping[Course, Doubt]:
-        """Those that there are now."""
+        """The doubts that there are now."""
         return dict(self._doubts)
 
     def were_not_handed_over(self, doubts: Mapping[Course, Doubt]) -> None:
-        """All has been read of the feedback topic that stood there when there were these doubts."""
+        """Take note that the feedback topic was read to the end that it had when there were these doubts."""
         for course, doubt in doubts.items():
             if self._doubts.get(course) == doubt:
                 del self._doubts[course]
@@ -320,7 +324,7 @@ class Watch:
     # what is asked
 
     def stage_of(self, one: Awaited) -> Stage:
-        """How far this command has come about this alert."""
+        """How far this command has come with this alert."""
         course = self._courses[one.partition, one.dedup_key]
         if course.end is not None:
             return course.end
@@ -332,18 +336,18 @@ class Watch:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes of any command."""
+        """Whether all commands have their final stage."""
         return not self._going
 
     def ended(self) -> Iterator[tuple[tuple[str, str], Stage]]:
-        """Those, as `stages` has them, of which nothing more comes, each once."""
+        """The commands that have reached their final stage since the last call, as `stages` has them."""
         over, self._over = self._over, []
         for key in over:
             yield key, self._last[key]
 
     def stages(self) -> Mapping[tuple[str, str], Stage]:
-        """How far each command has come, by the topic of its alert's state and its dedup key: where a key has several
-        alerts, as far as the last of them."""
+        """How far each command has come, by the state topic and the dedup key of its alert. Where a key has several
+        alerts, it is the stage of the one that is least far."""
         found: dict[tuple[str, str], Stage] = {}
         for one in self.awaited:
             key, now = _key(one), self.stage_of(one)

@@ -1,4 +1,4 @@
-"""How the service is at one moment, as it is seen from outside: by Kafka, and by the members' servers. Values only."""
+"""The service at one moment, as Kafka and the members' servers show it from outside. Values only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a consumer group, and the partitions of its input that it has.
+    """A member of a consumer group, and the input partitions that are assigned to it.
 
-    ``host`` is the address that it came from, empty where the broker does not say one. ``instance_id`` is None for a
-    dynamic member.
+    ``host`` is the address that its connection came from, empty where the broker gives none. ``instance_id`` is None
+    for a dynamic member.
     """
 
     client_id: str
@@ -20,12 +20,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition of an input, by its offsets.
+    """The offsets of an input partition.
 
-    ``decided`` is the position of the last checkpoint, which is some seconds old where nothing alerts; ``committed`` is
-    the group's offset, which never passes what is owed. Both are None where there is none yet. ``waits_since`` is the
-    timestamp of the first record that is not decided, in seconds since the epoch; None if it is not known.
-    ``stable`` is less than ``end`` where a transaction hides what is behind it.
+    ``decided`` is the position of the last checkpoint (some seconds old while no event alerts), or the group's offset
+    without one. ``committed`` is the group's offset, which never passes an event that is owed. Both are None where
+    there is no offset yet. ``waits_since`` is the timestamp of the first record that is not decided, in seconds since
+    the epoch; None if it is not known. ``stable`` is less than ``end`` where an open transaction hides the records
+    behind it.
     """
 
     number: int
@@ -37,17 +38,17 @@ class Partition:
 
     @property
     def undecided(self) -> int:
-        """How many offsets are behind the decided position; 0 where nothing has begun."""
+        """How many offsets lie between the decided position and the end; 0 where there is no position yet."""
         return 0 if self.decided is None else max(0, self.end - self.decided)
 
     @property
     def hidden(self) -> int:
-        """How many of these nobody is shown, because of an open transaction."""
+        """How many of the undecided offsets an open transaction hides from every reader."""
         return min(self.undecided, max(0, self.end - self.stable))
 
     @property
     def lag(self) -> int:
-        """The group's lag, as Kafka's own tools count it; 0 where nothing has begun."""
+        """The group's lag, as Kafka's own tools count it; 0 where there is no offset yet."""
         return 0 if self.committed is None else max(0, self.end - self.committed)
 
 
@@ -71,10 +72,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A pipeline: who decides, what is open, and what people have not been told.
+    """A pipeline: who decides, which alerts are open, and what people have not been told.
 
-    ``alerts`` counts by status, ``owed`` by severity, the worst first; ``owed_since`` is since when the longest owed
-    trigger has been owed. ``unreadable`` says what of the state could not be seen, a sentence for each.
+    ``alerts`` counts alerts by status, ``owed`` counts owed triggers by severity, the worst first. ``owed_since`` is
+    the time since which the longest owed trigger has been owed, in seconds since the epoch. ``unreadable`` has a
+    sentence for each part of the state that could not be read.
     """
 
     group: Group
@@ -93,8 +95,8 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class RouteSaid:
-    """What a member says is wrong with a route: ``condition`` is ``refused``, ``failing``, ``throttled``, or a word of
-    a later release; ``since`` is RFC 3339."""
+    """The trouble with a route, as a member's server reports it: ``condition`` is ``refused``, ``failing``,
+    ``throttled``, or a word of a later release; ``since`` is RFC 3339."""
 
     pipeline: str
     route: str
@@ -105,7 +107,7 @@ class RouteSaid:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What the server of a member says: that of ``host``. ``silence`` is why nothing is known of it, else None."""
+    """What the server of the member on ``host`` answers. ``silence`` is why there is no answer, else None."""
 
     host: str
     port: int
@@ -125,9 +127,9 @@ class Status:
 
     @property
     def groups(self) -> Sequence[Group]:
-        """Those of the pipelines, each behind that of its stage."""
+        """The groups of all pipelines, each after the group of its stage."""
         return [group for pipeline in self.pipelines for group in (pipeline.stage, pipeline.group) if group is not None]
 
     def server_of(self, host: str) -> Server | None:
-        """What the server on this host says; None where none was asked."""
+        """What the server on this host answers; None if it was not asked."""
         return next((server for server in self.servers if server.host == host), None)

@@ -1,4 +1,5 @@
-"""Reading on for those who wait for commands: the state topics, and what is handed over in the feedback topic."""
+"""Reads the state topics, and hand-overs in the feedback topic, on and on for a command line that waits for
+commands."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
@@ -11,7 +12,7 @@ from consumer.status.commanded import Course, Doubt, Watch
 
 
 async def ends_of(clients: KafkaClients, partitions: Sequence[TopicPartition]) -> Offsets:
-    """Where what is committed in these partitions ends now: what is written from now on stands behind it."""
+    """The end of what is committed in each of these partitions now: later records are written behind it."""
     async with started(clients.reader()) as reader:
         _, ends = await bounds(reader, partitions)
         return ends
@@ -20,8 +21,10 @@ async def ends_of(clients: KafkaClients, partitions: Sequence[TopicPartition]) -
 async def follow(
     clients: KafkaClients, begins: Offsets, watch: Watch, feedback: Sequence[TopicPartition]
 ) -> AsyncGenerator[None, None]:
-    """Read the state on from there, for ever, and what is handed over in the feedback topic: something has been read
-    each time. A partition of which is not said where is read from its beginning. Raises what the clients raise."""
+    """Read the state from ``begins`` on, for ever, and the hand-overs in the feedback topic; yields after each fetch.
+
+    A partition that is not in ``begins`` is read from its beginning. Raises what the clients raise.
+    """
     places = dict(begins)
     while True:
         states = sorted(watch.partitions)
@@ -58,10 +61,11 @@ async def _doubt(
     feedback: Sequence[TopicPartition],
     asked: tuple[Offsets, Mapping[Course, Doubt]] | None,
 ) -> tuple[Offsets, Mapping[Course, Doubt]] | None:
-    """Settle the doubts that were ``asked`` about, once the feedback topic is read as far as it reached then.
+    """Settle the doubts in ``asked``, once the feedback topic is read to the high watermark that it had at that time.
 
-    An alert leaves its partition and is handed over in one transaction; but each partition is told by itself that it is
-    committed, and what is committed in the feedback topic may be shown later. So it counts how far that is written.
+    An alert leaves its partition and is handed over in one transaction. But each partition gets its own commit marker,
+    so the feedback topic may show the hand-over later than the state shows that the alert has left. The high watermark
+    counts the hand-over even before it is shown.
     """
     if asked is not None:
         highs, doubts = asked

@@ -1,4 +1,4 @@
-"""Whether all is well, by what was seen. Pure; the time comes as an argument."""
+"""Judges from a `Status` whether all is well. Pure; the time is an argument."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -6,13 +6,13 @@ from itertools import groupby
 from consumer.status.facts import Group, Pipeline, Status
 
 WAITS_SECONDS = 120.0
-"""A page, or an event, that has waited for so long is a problem: what Prometheus' rule PagesWait goes by."""
+"""A page, or an event, that has waited for this long is a problem; Prometheus' rule PagesWait uses the same time."""
 
 
 def problems(status: Status, now: float) -> list[str]:
-    """What somebody should look at, a sentence for each; empty if all is well.
+    """A sentence for each problem that somebody should look at; empty if all is well.
 
-    A member whose server cannot be reached is none: a network may be made so. What a server does say, is.
+    A server that cannot be reached is no problem, since a network may forbid it. A reason that a server gives is one.
     """
     return [
         *(sentence for group in status.groups for sentence in _of_group(group, now)),
@@ -22,7 +22,7 @@ def problems(status: Status, now: float) -> list[str]:
 
 
 def numbers(partitions: Sequence[int]) -> str:
-    """Numbers in as few words as they need: ``0-5, 7``."""
+    """The numbers as a short text, with ranges: ``0-5, 7``."""
     runs = []
     for _, run in groupby(enumerate(sorted(partitions)), lambda place: place[1] - place[0]):
         found = [number for _, number in run]

@@ -26,10 +26,10 @@ from state.records import CorruptState, decode_position
 from state.violation import Severity
 
 REBALANCE_SECONDS = 5.0
-"""So long is a rebalance waited for, before it is taken as what there is: while it goes on nobody has a partition."""
+"""How long to wait for the end of a rebalance; while it goes on, no member has a partition."""
 
 FIRST_SECONDS = 3.0
-"""For the first undecided record of each partition to be read: it says since when there is something to decide."""
+"""Time limit for reading the first undecided record of each partition, which shows since when events have waited."""
 
 _AGAIN_SECONDS = 0.5
 _FIRST_BYTES = 64 * 1024
@@ -39,7 +39,8 @@ Partitions = Mapping[str, Sequence[TopicPartition]]
 
 
 def topics_to_look_at(config: Config) -> list[str]:
-    """The topics that are read: what the pipelines and their stages read, and where their checkpoints are."""
+    """The topics that `look` reads: the inputs of the pipelines and their stages, and the topics of their
+    checkpoints."""
     topics: dict[str, None] = {}
     for pipeline in build_pipelines(config):
         topics |= dict.fromkeys((pipeline.input_topic, pipeline.state_topic))
@@ -49,7 +50,10 @@ def topics_to_look_at(config: Config) -> list[str]:
 
 
 async def look(config: Config, clients: KafkaClients, partitions: Partitions) -> Status:
-    """How everything is. ``partitions`` are those of `topics_to_look_at`. Raises KafkaError, OSError, TimeoutError."""
+    """The status of the whole service. ``partitions`` are those of `topics_to_look_at`.
+
+    Raises KafkaError, OSError and TimeoutError.
+    """
     admin = clients.admin()
     try:
         await start_client(admin.start())
@@ -86,7 +90,7 @@ async def _pipeline(
 def summed_up(
     group: Group, stage: Group | None, routes: Sequence[str], alerts: Sequence[Alert], unreadable: Sequence[str]
 ) -> Pipeline:
-    """A pipeline with these alerts."""
+    """The facts about a pipeline that has these alerts."""
     owed = [alert.owed for alert in alerts if alert.owed is not None]
     by_status = Counter(alert.status for alert in alerts)
     by_severity = Counter(one.severity for one in owed)
@@ -130,7 +134,7 @@ async def _group(
 
 
 async def _described(admin: AIOKafkaAdminClient, group_id: str) -> DescribedGroup | None:
-    """The group, at rest if it comes to that soon."""
+    """The group as Kafka describes it, after a rebalance if that ends within `REBALANCE_SECONDS`; None if unknown."""
     deadline = asyncio.get_running_loop().time() + REBALANCE_SECONDS
     while True:
         answers = await coordinated(lambda: admin.describe_consumer_groups([group_id]))
@@ -152,15 +156,16 @@ def _assigned(member: DescribedMember, topic: str) -> Sequence[int]:
         return ()
     try:
         found = ConsumerProtocolMemberAssignment.decode(member.assignment).partitions()
-    except Exception:  # somebody else's member may have said anything, and the client raises as it comes
+    except Exception:  # somebody else's member may have sent any bytes, for which the client raises any error
         return ()
     return sorted(one.partition for one in found if one.topic == topic)
 
 
 async def _decided(clients: KafkaClients, topic: str, checkpoints: Sequence[TopicPartition]) -> Mapping[int, int]:
-    """How far each partition of this topic is decided, of those that have a checkpoint which says so.
+    """The position of each partition of this topic that has a checkpoint which can be read.
 
-    One that cannot be read is among what `read_alerts` complains of."""
+    (`read_alerts` reports checkpoints that cannot be read.)
+    """
     async with started(clients.reader()) as reader:
         values = await last_checkpoint_values(reader, checkpoints)
     decided = {}
@@ -175,20 +180,20 @@ async def _decided(clients: KafkaClients, topic: str, checkpoints: Sequence[Topi
 
 
 async def _with_first(clients: KafkaClients, topic: str, seen: Sequence[Partition]) -> Sequence[Partition]:
-    """The partitions, with since when there is something to decide; where only markers of transactions are left, that
-    is nothing."""
+    """The partitions with ``waits_since``. A partition in which only transaction markers are left to read counts as
+    decided."""
     behind = {TopicPartition(topic, one.number): one for one in seen if one.undecided}
     times: dict[TopicPartition, float] = {}
     passed: set[TopicPartition] = set()
     if behind:
-        # Uncommitted, since what a transaction hides waits as well.
+        # read_uncommitted, since records that an open transaction hides wait as well.
         async with started(clients.reader(isolation_level="read_uncommitted", fetch_bytes=_FIRST_BYTES)) as reader:
             begins, _ = await bounds(reader, list(behind))
             for partition, one in behind.items():
                 reader.seek(partition, max(one.decided or 0, begins[partition]))
             reader.resume(*behind)
             left = set(behind)
-            # What cannot be read, or not in time, has waited for nobody knows how long.
+            # Where the record cannot be read, or not in time, ``waits_since`` stays unknown.
             with suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(FIRST_SECONDS):
                     while left:
@@ -216,7 +221,7 @@ async def _with_first(clients: KafkaClients, topic: str, seen: Sequence[Partitio
 async def _with_servers(config: Config, status: Status) -> Status:
     server = config.server
     if server.port == 0:
-        return status  # each member has one of the system's choice
+        return status  # the system chose the port of each member's server, so none is known
     hosts = {
         member.host
         for group in status.groups

@@ -1,6 +1,6 @@
-"""What the members' servers say of themselves: ``/readyz`` of each, all asked at the same time.
+"""Asks the servers of all members for ``/readyz``, at the same time.
 
-An address may belong to anybody by now, so what it answers is judged and cut, and nothing of it is followed.
+An address may belong to somebody else by now, so its answer is checked and cut, and redirects are not followed.
 """
 
 import asyncio
@@ -16,20 +16,21 @@ from yarl import URL
 from consumer.status.facts import RouteSaid, Server
 
 ANSWER_SECONDS = 2.0
-"""For one server to answer."""
+"""Time limit for the answer of one server."""
 
 LONGEST_ANSWER = 1 << 20
-"""In bytes; the answer of a member with a hundred partitions in trouble has some ten thousand."""
+"""The longest answer that is read, in bytes. A member with a hundred partitions in trouble sends some ten thousand."""
 
 AT_ONCE = 64
-"""Servers that are asked at the same time."""
+"""How many servers are asked at the same time."""
 
 _LONGEST_TEXT = 500
 _MOST_TEXTS = 100
 
 
 def address_of(host: str) -> str:
-    """The address in what a broker says of a client's host (``/10.0.0.5``, or a name before that); empty if none is."""
+    """The address in a client's host as brokers write it (``/10.0.0.5``, or a name before the slash); empty without
+    one."""
     try:
         return str(ip_address(host.rpartition("/")[2]))
     except ValueError:
@@ -37,7 +38,7 @@ def address_of(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server that listens there is reached from its own host only."""
+    """Whether a server that listens on ``host`` can be reached from its own host only."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -45,7 +46,7 @@ def is_loopback(host: str) -> bool:
 
 
 async def ask_servers(hosts: Collection[str], port: int) -> list[Server]:
-    """What each of these hosts says. Nothing is raised: one that does not answer has a `Server.silence`."""
+    """The answers of the servers on these hosts. Raises nothing: a host that does not answer has a `Server.silence`."""
     gate = asyncio.Semaphore(AT_ONCE)
     timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -77,7 +78,7 @@ async def _ask(session: aiohttp.ClientSession, host: str, port: int) -> Server:
 
 
 def answered(host: str, port: int, body: bytes) -> Server:
-    """What this answer of a server says; one that is not ours is a silence."""
+    """The facts in a server's answer. An answer that does not come from a server of ours counts as silence."""
     try:
         said = orjson.loads(body)
         pipelines = said["pipelines"]

@@ -1,1 +1,1 @@
-"""What the service says of itself: log, metrics, health, and the server that shows them."""
+"""The log, the metrics and the health of the service, and the server that shows them."""

@@ -1,4 +1,4 @@
-"""Steps of the host's clock, which are said and counted (design section 14)."""
+"""Logs and counts steps of the host's clock (design section 14)."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,19 +9,19 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock, Moment
 
 STEP_SECONDS: Final = 30.0
-"""A clock that is set by less is only corrected."""
+"""A change by less is an ordinary correction of the clock, not a step."""
 
 LOOK_SECONDS: Final = 5.0
 
 
 def step_between(before: Moment, now: Moment) -> float:
-    """By how many seconds the wall clock was set between two moments; 0 for what is no step."""
+    """By how many seconds the wall clock was stepped between two moments; 0 without a step."""
     step = (now.wall - before.wall) - (now.monotonic - before.monotonic)
     return step if abs(step) > STEP_SECONDS else 0.0
 
 
 async def watch_clock(clock: Clock, stepped: Callable[[], None], log: FilteringBoundLogger) -> None:
-    """Log each step of the wall clock, and tell ``stepped``, until cancelled."""
+    """Log each step of the wall clock, and call ``stepped`` for each, until cancelled."""
     before = clock.moment()
     while True:
         await asyncio.sleep(LOOK_SECONDS)

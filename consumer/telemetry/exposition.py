@@ -1,7 +1,8 @@
-"""The text of ``/metrics``, of which most is the same at each scrape.
+"""Writes the text of ``/metrics``, most of which is the same at each scrape.
 
-With five hundred routes there are ten thousand series. Prometheus' library writes the name and the labels of each anew
-at every scrape, which takes a second; here they are written once and kept, and then only values are written.
+With five hundred routes there are ten thousand series. Prometheus' library encodes the name and the labels of each
+series again at every scrape, which takes a second. This module encodes them once and keeps the text; later it encodes
+only values.
 """
 
 import asyncio
@@ -20,21 +21,21 @@ _Encode = Callable[[Any], bytes]
 _END = "# EOF\n"
 _LINES = 250
 _SLICE_SECONDS = 0.02
-"""Of writing, before others get a turn. Each turn can make whoever asks wait as long again."""
+"""How long the text is written before other tasks of the event loop get a turn. Each turn can delay the answer."""
 
 _PLAIN = 1e6
-"""From here on numbers have an exponent."""
+"""From this number on, the format writes numbers with an exponent."""
 
 
 class Exposition:
-    """What a registry has to say, in the format that is asked for. When a series was created is left out."""
+    """The text of a registry, in the format that the client accepts. The creation times of series are left out."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._formats: dict[str, _Format] = {}
 
     async def text(self, accept: str) -> tuple[bytes, str]:
-        """The series as they are now, for whoever accepts this (an ``Accept`` header), and their content type."""
+        """The series as they are now, and the content type. ``accept`` is the request's ``Accept`` header."""
         encode, content_type = choose_encoder(accept)
         known = self._formats.get(content_type)
         if known is None:
@@ -43,7 +44,7 @@ class Exposition:
 
 
 class _Format:
-    """One of the formats, with what has been written in it before."""
+    """One of the formats, with the texts that have been encoded in it before."""
 
     def __init__(self, encode: _Encode) -> None:
         self._encode = encode
@@ -81,7 +82,7 @@ class _Format:
 
 
 def _series(sample: Sample) -> str:
-    """The name and the labels, which both formats write alike; nothing for what is not written."""
+    """The name and the labels, which both formats write alike; empty for a series that is left out."""
     if sample.name.endswith("_created"):
         return ""
     labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(sample.labels.items()))
@@ -95,7 +96,7 @@ def _escaped(value: str) -> str:
 def _number(value: float) -> str:
     number = float(value)
     if number.is_integer() and abs(number) < _PLAIN:
-        return f"{number:.1f}"  # as most are
+        return f"{number:.1f}"  # the fast way for most numbers
     text: str = floatToGoString(number)  # type: ignore[no-untyped-call]
     return text
 

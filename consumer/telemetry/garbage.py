@@ -1,9 +1,9 @@
-"""Python's search for cyclic garbage, which must not stop the event loop for as long as a million alerts take.
+"""Keeps Python's search for cyclic garbage from stopping the event loop for the time that a million alerts take.
 
 Alerts are many, live long and are in no cycles, so their classes take no part in the search (``gc=False``: a million
-take 20 ms of it instead of a second). What waits to be sent does, and can be as many. So Python is told to search young
-objects only. What becomes garbage later, such as the clients of a partition that was given back, is searched for now
-and then, at moments when there is little to look at.
+alerts then take 20 ms instead of a second). Notifications that wait to be sent take part, and can be as many. So Python
+is told to search young objects only. Older garbage, such as the clients of a partition that was given back, is searched
+for now and then, at moments when there are few objects.
 """
 
 import asyncio
@@ -12,21 +12,23 @@ import sys
 from collections.abc import Callable
 
 THRESHOLDS = (20_000, 2, 1_000_000_000)
-"""Objects before the youngest are searched, searches of these before those that survived one, and never all by itself.
-A search looks at some 60,000 objects at most, and at what is on the wire (25 ms with 256 requests). Smaller ones look
-at the latter more often: with 2,500 objects they took a tenth of all time while notifications were sent."""
+"""After 20,000 new objects Python searches the youngest generation, after two such searches the next one, and never by
+itself the oldest. One search looks at some 60,000 objects at most, and at the objects of requests on the wire (25 ms
+with 256 requests). A lower first number looks at those requests more often: with 2,500, searches took a tenth of all
+time while notifications were sent."""
 
 INTERVAL_SECONDS = 600.0
 SHORT_BLOCKS = 1_000_000
-"""Pieces of memory taken since the start. With so many a search of everything takes 5 ms where they are alerts (250,000
-of them; a million take 25), and 20 ms where all of these owe something (100,000; 200,000 take 70)."""
+"""Everything is searched only with fewer memory blocks than this, allocated since the start. With this many, the search
+takes 5 ms if they are alerts (250,000 alerts; a million take 25 ms), and 20 ms if all these alerts owe something
+(100,000 alerts; 200,000 take 70 ms)."""
 
 _LOOK_SECONDS = 1.0
-"""Between two looks whether it would be short: it is for a moment when partitions have just been given back."""
+"""Time between two looks whether the search would be short: it is for a moment after partitions were given back."""
 
 
 def search_young_only() -> None:
-    """Set up this process, once all of its modules are loaded: these are not looked at any more."""
+    """Set up this process. Call this once all modules are loaded: later searches leave their objects out."""
     gc.set_threshold(*THRESHOLDS)
     gc.freeze()
 
@@ -34,7 +36,7 @@ def search_young_only() -> None:
 async def search_everything_when_short(
     allocated: Callable[[], int] = sys.getallocatedblocks, search: Callable[[], object] = gc.collect
 ) -> None:
-    """Every `INTERVAL_SECONDS`, search everything as soon as that is short."""
+    """After each `INTERVAL_SECONDS`, search everything as soon as this takes little time (`SHORT_BLOCKS`)."""
     at_start = allocated()
     while True:
         await asyncio.sleep(INTERVAL_SECONDS)

@@ -1,4 +1,5 @@
-"""Whether the service is alive, ready, and to be vouched for (design section 9). Pure: values in, reasons out."""
+"""Whether the service is alive, is ready, and may send its heartbeat (design section 9). Pure: values in, reasons
+out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,10 +8,10 @@ from providers.delivery.outage import Condition, RouteTrouble
 from providers.story import utc
 
 STALLED_SECONDS = 120.0
-"""A fetching loop of a member that is in its group and has not turned for so long is stuck."""
+"""The fetching loop of a member that is in its group is stuck if it has not turned for this long."""
 
 STANDSTILL_SECONDS = 300.0
-"""So long may a member be without a proof although Kafka answers, before a restart is worth its rebalance."""
+"""After this long without a proof although Kafka answers, a restart is worth the rebalance that it causes."""
 
 _NOT_STARTED = "no pipeline has started yet"
 _NOT_JOINED = "not in its consumer group"
@@ -21,14 +22,14 @@ _NOTHING_GETS_THROUGH = {Condition.REFUSED: "refuses", Condition.FAILING: "takes
 class PipelineHealth:
     """How one pipeline of this member is now.
 
-    ``joined``: it is in its group. ``proved``: a proof was accepted recently enough to send (it needs none without
-    partitions). ``partitions``: how many are assigned to it; ``restored``: how many of these decide. ``stuck``: what is
-    wrong with the progress of the whole group, a sentence for each partition. ``routes``: those with which something is
-    wrong. ``troubles``: what is wrong with single partitions of this member, a sentence for each. ``loop_age``: seconds
-    since its fetching loop turned, 0 while it waits for its group. ``standstill``: seconds for which Kafka has answered
-    while a member with partitions had no proof, and neither a rebalance nor a restore was under way.
-    ``outgrown``: which topics have another number of partitions than their input, a sentence for each; ``unfit``: what
-    else is wrong with the topics. ``notes`` is what somebody should know although pages get through.
+    ``joined``: the member is in its group. ``proved``: a proof was accepted recently enough to send (a member without
+    partitions needs none). ``partitions``: how many are assigned to it; ``restored``: how many of these decide.
+    ``stuck``: a sentence for each partition of the whole group that makes no progress. ``routes``: the routes in
+    trouble. ``troubles``: a sentence for each partition of this member that is in trouble. ``loop_age``: seconds since
+    the fetching loop turned, 0 while the member waits for its group. ``standstill``: seconds for which Kafka has
+    answered while the member had partitions but no proof, and neither a rebalance nor a restore was under way.
+    ``outgrown``: a sentence for each topic that has not as many partitions as its input; ``unfit``: a sentence for each
+    other problem with the topics. ``notes``: what somebody should know although pages get through.
     """
 
     name: str
@@ -47,9 +48,9 @@ class PipelineHealth:
 
 
 def liveness(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> list[str]:
-    """Why the process should be started again; empty if it is alive.
+    """Why the process should be restarted; empty if it is alive.
 
-    Only what a restart can mend. An outage of Kafka is not among that: restarts would prolong it.
+    The reasons are only those that a restart can remove. An outage of Kafka is none: restarts would prolong it.
     """
     return _all(pipelines, lambda pipeline: _not_alive(pipeline, stalled_after))
 
@@ -57,22 +58,22 @@ def liveness(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED
 def readiness(pipelines: Sequence[PipelineHealth]) -> list[str]:
     """Why alerts do not get through as they should; empty if they do.
 
-    A partition that is stuck is not among them: it may be another member's.
+    A partition that is stuck is no reason: it may be another member's.
     """
     return _all(pipelines, _not_ready)
 
 
 def takes_traffic(pipelines: Sequence[PipelineHealth]) -> list[str]:
-    """Why the process should get no requests, and a rolling update should not go on; empty if it may.
+    """Why the process should get no requests, and a rolling update should wait; empty if neither is so.
 
-    It has started: that is all. What is wrong with Kafka, a provider or a partition is wrong for every member, and
-    another pod instead of this one would page nobody sooner.
+    The only reason is that no pipeline has started yet. Trouble with Kafka, a provider or a partition is the same for
+    every member: another pod in place of this one would page nobody sooner.
     """
     return _all(pipelines, lambda pipeline: iter(()))
 
 
 def heartbeat_reason(pipelines: Sequence[PipelineHealth], stalled_after: float = STALLED_SECONDS) -> str | None:
-    """Why the group is not to be vouched for; None if all is well."""
+    """Why the heartbeat must not be sent for the group; None if all is well."""
     reasons = _all(pipelines, lambda pipeline: _not_well(pipeline, stalled_after))
     return "; ".join(reasons) or None
 

@@ -1,4 +1,4 @@
-"""How long whatever is ready has to wait, because something else holds the event loop."""
+"""Measures how long tasks that are ready have to wait because something else holds the event loop."""
 
 import asyncio
 from collections import deque
@@ -8,16 +8,16 @@ from time import perf_counter
 from structlog.typing import FilteringBoundLogger
 
 LOOK_SECONDS = 0.01
-"""Between two looks. What holds the loop for longer is seen, less at most this."""
+"""Time between two looks. A longer hold of the loop is seen; it is measured too short by this much at most."""
 
 WINDOW_SECONDS = 60.0
-"""No scrape of Prometheus that comes once a minute misses the longest."""
+"""The longest lag of this time is kept, so that a Prometheus that scrapes once a minute does not miss it."""
 
 TELL_SECONDS = 1.0
-"""A lag that is logged: a proof of ownership and a heartbeat of Kafka's wait as long."""
+"""A lag of this length is logged: a proof of ownership and a heartbeat to Kafka's group are delayed by as much."""
 
 _PARTS = 6
-"""Of the window; each is forgotten as a whole."""
+"""The window has this many parts; each is forgotten as a whole."""
 
 
 class LoopLag:
@@ -35,7 +35,7 @@ class LoopLag:
         return max((lag for _, lag in self._parts), default=0.0)
 
     def note(self, lag: float, now: float) -> None:
-        """The loop was so late ``now``."""
+        """Take note that at ``now`` the loop was late by ``lag`` seconds."""
         if not self._parts or now - self._parts[-1][0] >= WINDOW_SECONDS / _PARTS:
             self._parts.append((now, lag))
             self._forget(now)
@@ -45,7 +45,7 @@ class LoopLag:
             self._log.warning("event_loop_lagged", seconds=round(lag, 3))
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Measure until cancelled."""
         while True:
             before = self._clock()
             await asyncio.sleep(LOOK_SECONDS)

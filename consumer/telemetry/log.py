@@ -1,7 +1,8 @@
 """The log: one event per line, as JSON or for people, and never a secret.
 
-Our own lines and those of libraries (``logging``) take the same way: a level, a time, then every value is made harmless
-(`_Tidy`), then one line is written. Values of events are hostile: whoever provokes a violation chooses parts of them.
+Our own lines and those of libraries (``logging``) take the same way: a level and a time are added, then every value is
+made harmless (`_Tidy`), then one line is written. Values of security events are hostile: an attacker who provokes a
+violation chooses parts of them.
 """
 
 import logging
@@ -22,19 +23,20 @@ from consumer.telemetry.log_lines import LEVELS, Level, Lines
 from providers.masking import Mask
 
 VALUE_LIMIT: Final = 2000
-"""Characters of one value."""
+"""How many characters of one value are written."""
 
 TRACEBACK_LIMIT: Final = 16_000
-"""Characters of a traceback; what is too long loses its middle."""
+"""How many characters of a traceback are written; a longer one loses its middle."""
 
 ITEM_LIMIT: Final = 100
-"""Items of one list or mapping."""
+"""How many items of one list or mapping are written."""
 
 REPEAT_SECONDS: Final = 10.0
-"""What a library says again within so long is counted, not written: while a broker is away it says little else."""
+"""A line that a library repeats within this time is counted, not written: while a broker is away, Kafka's client logs
+little else."""
 
 _REMEMBERED = 256
-"""So many different texts of libraries are known at a time."""
+"""How many different texts of libraries are remembered at a time."""
 
 _DEPTH = 6
 _LEVELS: Final[Mapping[Level, int]] = {
@@ -44,10 +46,10 @@ _LEVELS: Final[Mapping[Level, int]] = {
     "error": logging.ERROR,
 }
 _OURS = ("timestamp", "level")
-"""Fields that nobody but this module writes."""
+"""Fields that only this module writes."""
 _OUR_NAMES = (*_OURS, "event")
 _EVENT_NAME = re.compile("[a-z][a-z0-9_]*")
-"""What our own lines have as their event; that of a library's line is a text."""
+"""The form of ``event`` in our own lines; in a library's line it is free text."""
 
 
 def configure_log(
@@ -56,9 +58,9 @@ def configure_log(
     secrets: frozenset[str],
     lines: Lines,
 ) -> FilteringBoundLogger:
-    """The log of this process, written by ``lines``; warnings and worse of libraries go there too.
+    """Set up the log of this process, which ``lines`` writes; warnings and errors of libraries go there too.
 
-    None of ``secrets`` is written, whatever it stands in. Called again, it takes the place of the log before.
+    None of ``secrets`` is written, wherever it occurs. A second call replaces the earlier log.
     """
     tidy = _Tidy(secrets, multiline=format == "json")
     processors: list[Processor] = [
@@ -76,7 +78,7 @@ def configure_log(
 
 @contextmanager
 def quiet(library: str) -> Iterator[list[logging.LogRecord]]:
-    """Let a library log nothing within the block; what it would have logged is in the list."""
+    """Let a library log nothing within the block; the list gets the records that it would have logged."""
     logger = logging.getLogger(library)
     keeper = _Keeper()
     propagate, logger.propagate = logger.propagate, False
@@ -92,10 +94,10 @@ def quiet(library: str) -> Iterator[list[logging.LogRecord]]:
 
 
 class _Timestamp:
-    """The time of each line, in UTC to the millisecond. Most lines are of the second of the line before."""
+    """Adds the time of each line, in UTC to the millisecond. The text of the last second is kept for the next lines."""
 
     def __init__(self) -> None:
-        self._last = (-1, "")  # a second, and how it is written: together, as lines come from several threads
+        self._last = (-1, "")  # a second and its text, replaced in one step since lines come from several threads
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
         second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
@@ -108,7 +110,7 @@ class _Timestamp:
 
 
 def _add_traceback(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """``exc_info``, in all forms that it can have, becomes the text ``exception``; never with local variables."""
+    """Turn ``exc_info``, in any of its forms, into the text ``exception``, without local variables."""
     try:
         return structlog.processors.format_exc_info(logger, name, event)
     except Exception as error:  # an exception whose own text cannot be made
@@ -117,9 +119,9 @@ def _add_traceback(logger: WrappedLogger, name: str, event: EventDict) -> EventD
 
 
 class _Tidy:
-    """Makes every value fit for a line: no secret, no control character, bounded, and of a type that JSON has.
+    """Makes every value fit for a line: no secret, no control character, limited in size, and of a type that JSON has.
 
-    Line breaks are kept in tracebacks if ``multiline`` (in JSON they are escaped anyway).
+    Line breaks in tracebacks are kept if ``multiline`` (JSON escapes them anyway).
     """
 
     def __init__(self, secrets: Iterable[str], *, multiline: bool) -> None:
@@ -130,7 +132,7 @@ class _Tidy:
         return event if self._is_fit(event) else self._tidied(event)
 
     def _is_fit(self, event: EventDict) -> bool:
-        """Whether nothing of it need be changed, as of most lines; all of its texts are looked at together."""
+        """Whether no value has to be changed, as in most lines. All texts are checked together, which is faster."""
         texts = []
         for value in event.values():
             kind = type(value)
@@ -146,7 +148,7 @@ class _Tidy:
 
     def _tidied(self, event: EventDict) -> EventDict:
         said = event.get("event")
-        # A name of ours is written as it is, whatever word somebody has chosen for a password.
+        # The name of one of our events is never masked, even if somebody has chosen that word as a password.
         is_name = "logger" not in event and isinstance(said, str) and _EVENT_NAME.fullmatch(said) is not None
         ours = _OUR_NAMES if is_name else _OURS
         return {name: value if name in ours else self._field(name, value) for name, value in event.items()}
@@ -163,9 +165,9 @@ class _Tidy:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, float):
-            return float.__float__(value)  # the JSON writer takes no class of somebody else's
+            return float.__float__(value)  # the JSON writer accepts no subclasses
         if isinstance(value, int):
-            number = int.__index__(value)  # such a class may compare, and write itself, as it likes
+            number = int.__index__(value)  # a subclass may redefine comparisons and its text
             return number if _fits_json(number) else self._text(hex(number), VALUE_LIMIT)
         if depth and isinstance(value, Mapping):
             return {
@@ -189,7 +191,7 @@ class _Tidy:
 
 
 def _fits_json(number: int) -> bool:
-    """Whether the JSON writer takes the number."""
+    """Whether the JSON writer accepts the number."""
     return -(2**63) <= number < 2**64
 
 
@@ -237,9 +239,9 @@ class _Levels:
 
 
 def _level_of(record: logging.LogRecord) -> Level:
-    """The highest of our levels that the record reaches; libraries have their own between them.
+    """The highest of our levels that the record reaches; libraries may use levels in between.
 
-    What Kafka's client is about to try again, such as finding a coordinator that is just being elected, is no error.
+    An error that Kafka's client will retry, such as a coordinator that is just being elected, counts as a warning.
     """
     if record.levelno >= logging.ERROR and _will_be_tried_again(record):
         return "warning"
@@ -256,9 +258,9 @@ def _will_be_tried_again(record: logging.LogRecord) -> bool:
 
 
 class _LibraryHandler(logging.Handler):
-    """Lets what libraries log take the same way as our own lines, the same text only now and then.
+    """Writes what libraries log as our own lines are written, and a text that is repeated only now and then.
 
-    Its next line has as ``repeated`` how often it was said meanwhile.
+    The next line with that text has the field ``repeated``: how often the text was left out meanwhile.
     """
 
     def __init__(self, processors: Iterable[Processor], lines: Lines) -> None:
@@ -268,7 +270,7 @@ class _LibraryHandler(logging.Handler):
         self._said: dict[tuple[object, ...], _Said] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, whatever the record is like, unless it was just written."""
+        """Write one line, whatever the record is like, unless the same was written just before."""
         name, message = _level_of(record), _message(record)
         what = record.levelno, record.name, message, record.exc_info and record.exc_info[0]
         said = self._said.get(what)
@@ -282,7 +284,7 @@ class _LibraryHandler(logging.Handler):
         if said is not None and said.again:
             line["repeated"] = said.again
         if record.exc_info and isinstance(record.exc_info[1], KafkaError):
-            line["error"] = repr(record.exc_info[1])  # what Kafka answered; where the client noticed helps nobody
+            line["error"] = repr(record.exc_info[1])  # Kafka's answer; a traceback through the client helps nobody
         elif record.exc_info:
             line["exc_info"] = record.exc_info
         for process in self._processors:
@@ -292,7 +294,7 @@ class _LibraryHandler(logging.Handler):
 
 @dataclass(slots=True)
 class _Said:
-    """When a text was written, and how often it was said since."""
+    """When a text was last written, and how often it has been repeated since."""
 
     at: float
     again: int = 0

@@ -1,8 +1,7 @@
-"""Where the lines of the log go: to whoever reads them, and nobody else waits for that.
+"""Writes the lines of the log so that nobody waits for their reader.
 
-A pipe holds 64 KiB. If what is behind it reads no more (a log collector that hangs, a terminal that was stopped), a
-write waits, and whoever wrote waits with it. So lines are written by a thread of their own, and dropped when too many
-wait.
+A pipe holds 64 KiB. If its reader stops reading (a log collector that hangs, a terminal that was stopped), a write
+blocks, and so does the code that logs. So a separate thread writes the lines, and lines are dropped when too many wait.
 """
 
 import os
@@ -18,21 +17,21 @@ Level = Literal["debug", "info", "warning", "error"]
 LEVELS: Final[tuple[Level, ...]] = ("debug", "info", "warning", "error")
 
 ROOM: Final = 10_000
-"""So many lines wait to be written; what comes then is dropped."""
+"""How many lines may wait to be written; further lines are dropped."""
 
 ROOM_FOR_TROUBLE: Final = 1_000
-"""So many more warnings and errors wait; their room is never taken by other lines."""
+"""How many more warnings and errors may wait; other lines never take this room."""
 
 CHARACTERS: Final = 16 << 20
-"""So many characters wait at most, and a tenth more of warnings and errors."""
+"""How many characters may wait; of warnings and errors a tenth more."""
 
 _BATCH_BYTES = 1 << 16
-_ATOMIC_BYTES = 4096  # PIPE_BUF: so much a pipe that has room takes at once
+_ATOMIC_BYTES = 4096  # PIPE_BUF: a pipe that is writable takes this many bytes without blocking
 _DIRECT_SECONDS = 1.0
 
 
 class Lines(Protocol):
-    """What takes the lines of a log, whole and without their line break, from any thread."""
+    """Takes the lines of a log, whole and without their line break, from any thread."""
 
     def __call__(self, level: Level, line: str) -> None:
         """Take one line."""
@@ -40,7 +39,7 @@ class Lines(Protocol):
 
 
 class StreamLines:
-    """Writes each line to a stream at once, and waits for it. A line that cannot be written is lost."""
+    """Writes each line to a stream at once, and waits until that is done. A line that cannot be written is lost."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -60,17 +59,18 @@ class StreamLines:
 
 
 class ThreadedLines:
-    """Lets a thread write the lines to a file descriptor. Who says something waits for nobody.
+    """Lets a thread write the lines to a file descriptor, so that the code that logs never waits.
 
-    What finds no room is dropped, counted, and told of by ``tell`` once half of the room is free again: it is called
-    in that thread, with how many lines of each level were dropped since it was called last, and may log.
+    A line that finds no room is dropped and counted. Once half of the room is free again, that thread calls ``tell``
+    with the number of lines of each level that were dropped since the last call; ``tell`` may log.
     """
 
     def __init__(self, descriptor: int, *, encoding: str = "utf-8", room: int = ROOM) -> None:
         self._descriptor = descriptor
         self._encoding = encoding
         self._room = room
-        # Reentrant: a collected object may warn, and so log, at any moment, also within the blocks below.
+        # Reentrant: an object that is garbage-collected may warn, and so log, at any moment, also while this lock is
+        # held.
         self._changed = threading.Condition(threading.RLock())
         self._waiting: deque[tuple[Level, str]] = deque()
         self._characters = 0
@@ -81,12 +81,12 @@ class ThreadedLines:
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def start(self, tell: Callable[[Mapping[Level, int]], None]) -> None:
-        """Begin to write; what was said before has waited."""
+        """Begin to write; lines that were logged before have waited."""
         self._tell = tell
         self._thread.start()
 
     def __call__(self, level: Level, line: str) -> None:
-        """Let one line be written, or drop it."""
+        """Queue one line to be written, or drop it."""
         with self._changed:
             if self._state != "ended":
                 if self._state == "abandoned" or not self._has_room(level, line):
@@ -105,9 +105,9 @@ class ThreadedLines:
             return {level: self._dropped[level] for level in LEVELS}
 
     def close(self, seconds: float) -> bool:
-        """Write what waits, for at most so many seconds; False if that was not enough, and the rest is lost.
+        """Write the lines that wait, within ``seconds``. Returns False if that was not enough: then the rest is lost.
 
-        What is said afterwards is written at once, or lost with the rest.
+        Later lines are written at once if it was enough, and are lost if not.
         """
         with self._changed:
             self._state = "closing"
@@ -136,7 +136,7 @@ class ThreadedLines:
                 self._tell(untold)
 
     def _next(self) -> list[tuple[Level, str]]:
-        """The lines to write next; none when it is over."""
+        """The lines to write next; none when the thread shall end."""
         batch: list[tuple[Level, str]] = []
         size = 0
         with self._changed:
@@ -160,7 +160,7 @@ class ThreadedLines:
 
 
 def write_within(descriptor: int, data: bytes, seconds: float) -> bool:
-    """Write to a descriptor that perhaps nobody reads, for at most so many seconds; whether all of it was written."""
+    """Write to a descriptor that perhaps nobody reads, within ``seconds``. Returns whether everything was written."""
     end = time.monotonic() + seconds
     try:
         while data:
@@ -174,7 +174,7 @@ def write_within(descriptor: int, data: bytes, seconds: float) -> bool:
 
 def _is_writable(descriptor: int, seconds: float) -> bool:
     if sys.platform == "win32":
-        return True  # there is no way to ask
+        return True  # Windows cannot poll a pipe
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(max(0, seconds) * 1000))

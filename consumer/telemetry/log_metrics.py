@@ -1,4 +1,4 @@
-"""The metric of the log itself: what of it nobody has read in time."""
+"""The metric of the log itself: how many of its lines were dropped because nobody read them in time."""
 
 from collections.abc import Callable, Iterable, Mapping
 

@@ -1,6 +1,6 @@
 """All metrics of the service, declared together (Prometheus naming practices).
 
-Counters are counted where things happen; what is a state is read when Prometheus asks (`StateCollector`).
+Counters are increased where things happen; states are read when Prometheus scrapes (`StateCollector`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from consumer.telemetry.state_metrics import PipelineState, StateCollector
 from consumer.telemetry.tally import Count, Tally
+from state.provider_feedback import What
 
 PREFIX = "clawdstrike_alerting"
 
@@ -16,19 +17,20 @@ OUTCOMES = (
     "ignored", "triggered", "counted", "suppressed", "ended", "quiet", "poison", "stale", "internal_error", "tombstone",
     "forwarded",
 )  # fmt: skip
-"""What can become of an event (``quiet`` is the end of an alert without one, ``forwarded`` went to its home)."""
+"""What can become of an event (``quiet``: an alert ended without an event; ``forwarded``: the event went to its
+home)."""
 
 STAGE_OUTCOMES = ("ignored", "forwarded", "poison", "tombstone")
 """What can become of an event in a repartition stage, which has no alerts."""
 
 ACTIONS = ("trigger", "acknowledge", "resolve")
-FEEDBACK = ("acknowledge", "resolve", "replay", "malformed")
+FEEDBACK = ("acknowledge", "resolve", "replay", "malformed", *(what.value for what in What))
 INPUT_CHANGES = ("truncated", "recreated")
 IGNORED_EFFECTS = ("repeat", "skip")
 STATE_CHANGES = ("gone", "went_back")
 HOMES = ("handed_over", "taken_over", "forwarded", "decided", "passed_on")
-"""Alerts that went to their new home and came to it, events that were forwarded to it and decided there, and either of
-them that went on to a newer one."""
+"""Alerts that were handed over to their new home and that arrived there, events that were forwarded to it and decided
+there, and alerts or events that an outdated home passed on to a newer one."""
 RESULTS = ("accepted", "rejected", "refused", "throttled", "unavailable")
 CHECKS = ("accepted", "refused", "unavailable")
 
@@ -56,9 +58,27 @@ class Metrics:
             ["pipeline", "route"],
             registry=registry,
         )
+        self._unverified = Tally(
+            f"{PREFIX}_acceptances_unverified",
+            "Accepted notifications of which it was asked in vain what has become of them",
+            ["pipeline", "route"],
+            registry=registry,
+        )
         self._route_checks = Tally(
             f"{PREFIX}_route_checks",
             "Checks of a route's key by answer",
+            ["pipeline", "route", "result"],
+            registry=registry,
+        )
+        self._change_events = Counter(
+            f"{PREFIX}_change_events",
+            "Change events by what became of them",
+            ["pipeline", "result"],
+            registry=registry,
+        )
+        self._inspections = Counter(
+            f"{PREFIX}_route_inspections",
+            "Looks whether anybody is paged through a route, by what was found",
             ["pipeline", "route", "result"],
             registry=registry,
         )
@@ -127,7 +147,7 @@ class Metrics:
         )
         self._feedback = Counter(
             f"{PREFIX}_feedback",
-            "Feedback of operators and replayed dead letters, by what became of it",
+            "Feedback of operators and providers, and replayed dead letters, by what became of it",
             ["pipeline", "kind", "result"],
             registry=registry,
         )
@@ -137,7 +157,9 @@ class Metrics:
             ["pipeline", "what"],
             registry=registry,
         )
-        self._heartbeats = Counter(f"{PREFIX}_heartbeats", "Heartbeat pings by result", ["result"], registry=registry)
+        self._heartbeats = Counter(
+            f"{PREFIX}_heartbeats", "Heartbeat pings by result", ["pipeline", "result"], registry=registry
+        )
 
     def pipeline(
         self,
@@ -146,7 +168,7 @@ class Metrics:
         state: Callable[[], PipelineState],
         outcomes: Sequence[str] = OUTCOMES,
     ) -> "PipelineMetrics":
-        """The metrics of one pipeline or stage, every series there from the start; each scrape asks for ``state``."""
+        """The metrics of one pipeline or stage. All series exist from the start; each scrape calls ``state``."""
         for counter, values in (
             (self._input_changes, INPUT_CHANGES),
             (self._offsets_ignored, IGNORED_EFFECTS),
@@ -163,14 +185,15 @@ class Metrics:
                 for result in RESULTS:
                     self._notifications.labels(name, route, action, result)
             self._follow_ups.labels(name, route)
+            self._unverified.labels(name, route)
             for result in CHECKS:
                 self._route_checks.labels(name, route, result)
         self._states.add(name, state)
         return PipelineMetrics(self, name, outcomes)
 
-    def heartbeat(self, result: str) -> None:
-        """A ping was ``accepted``, ``failed`` or ``withheld``."""
-        self._heartbeats.labels(result).inc()
+    def heartbeat(self, pipeline: str, result: str) -> None:
+        """A ping of a pipeline's heartbeat was ``accepted``, ``failed`` or ``withheld``."""
+        self._heartbeats.labels(pipeline, result).inc()
 
 
 class PipelineMetrics:
@@ -190,12 +213,12 @@ class PipelineMetrics:
         self._unexpected_keys = metrics._unexpected_keys.labels(name)
 
     def events(self, outcome: str, count: int) -> None:
-        """That many events came to this."""
+        """Count ``count`` events with this outcome."""
         if count and outcome in self._events:
             self._events[outcome].inc(count)
 
     def notification(self, route: str, action: str, result: str, seconds: float) -> None:
-        """A notification was answered after ``seconds``."""
+        """Count a notification that was answered after ``seconds``."""
         key = (route, action, result)
         counter = self._notified.get(key)
         if counter is None:
@@ -204,61 +227,74 @@ class PipelineMetrics:
         self._answered.observe(seconds)
 
     def follow_up_rejected(self, route: str) -> None:
-        """A further request of an accepted notification was rejected."""
+        """Count a further request of an accepted notification that was rejected."""
         self._metrics._follow_ups.labels(self._name, route).inc()
 
+    def unverified(self, route: str) -> None:
+        """It was asked in vain what has become of an accepted notification."""
+        self._metrics._unverified.labels(self._name, route).inc()
+
     def route_check(self, route: str, result: str) -> None:
-        """The key of a route was checked: ``accepted``, ``refused`` or ``unavailable``."""
+        """Count a check of a route's key: ``accepted``, ``refused`` or ``unavailable``."""
         self._metrics._route_checks.labels(self._name, route, result).inc()
 
+    def inspection(self, route: str, result: str) -> None:
+        """It was looked whether anybody is paged: ``paged``, ``obstructed``, ``missing`` (an alert that was accepted is
+        not there), or ``unknown``."""
+        self._metrics._inspections.labels(self._name, route, result).inc()
+
+    def change_event(self, result: str) -> None:
+        """A change event was ``accepted``, ``rejected`` or ``dropped``, or ``failed``: nobody knows."""
+        self._metrics._change_events.labels(self._name, result).inc()
+
     def accepted(self, seconds: float) -> None:
-        """A trigger was accepted that long after its record was produced."""
+        """Count a trigger that was accepted ``seconds`` after its record was produced."""
         self._acceptance.observe(seconds)
 
     def dead_letter(self, stage: str, error_class: str) -> None:
-        """A dead letter is to be written."""
+        """Count a dead letter that is going to be written."""
         self._metrics._dead_letters.labels(self._name, stage, error_class).inc()
 
     def checkpoint(self, seconds: float) -> None:
-        """A checkpoint was committed in ``seconds``."""
+        """Count a checkpoint that was committed in ``seconds``."""
         self._checkpoints.observe(seconds)
 
     def proof(self, result: str) -> None:
-        """A proof was ``accepted``, ``refused`` or ``unanswered``."""
+        """Count a proof that was ``accepted``, ``refused`` or ``unanswered``."""
         self._metrics._proofs.labels(self._name, result).inc()
 
     def task_trouble(self) -> None:
-        """A task was closed because of an error."""
+        """Count a task that was closed because of an error."""
         self._troubles.inc()
 
     def feedback(self, kind: str, result: str) -> None:
-        """Feedback was ``applied`` or ``ignored``; ``kind`` is also ``malformed``."""
+        """Count feedback that was ``applied`` or ``ignored``; ``kind`` is one of `FEEDBACK`."""
         self._metrics._feedback.labels(self._name, kind, result).inc()
 
     def home(self, what: str) -> None:
-        """Something was told because homes have moved, as `HOMES` names it."""
+        """Count something that happened because homes have moved; ``what`` is one of `HOMES`."""
         self._metrics._homes.labels(self._name, what).inc()
 
     def position_lost(self) -> None:
-        """The broker no longer had a task's position."""
+        """Count a task whose position the broker no longer had."""
         self._lost.inc()
 
     def unexpected_key(self) -> None:
-        """A record had no key, or another than the configuration says."""
+        """Count a record without a key, or with another key than the configuration says."""
         self._unexpected_keys.inc()
 
     def state_written_again(self) -> None:
-        """A task's state was gone from its topic, and is written again."""
+        """Count a task whose state was gone from its topic, and is written again."""
         self._written_again.inc()
 
     def input_changed(self, change: str) -> None:
-        """A partition of the input was found to be ``truncated`` or ``recreated``."""
+        """Count a partition of the input that was found to be ``truncated`` or ``recreated``."""
         self._metrics._input_changes.labels(self._name, change).inc()
 
     def offset_ignored(self, effect: str) -> None:
-        """A group offset of somebody else was ignored, which would have had this effect: ``repeat`` or ``skip``."""
+        """Count a group offset of somebody else that was ignored; its effect would have been ``repeat`` or ``skip``."""
         self._metrics._offsets_ignored.labels(self._name, effect).inc()
 
     def state_lost(self, change: str) -> None:
-        """The state of a partition was ``gone``, or ``went_back``."""
+        """Count a partition whose state was ``gone``, or ``went_back``."""
         self._metrics._states_lost.labels(self._name, change).inc()

@@ -1,4 +1,4 @@
-"""The metrics that every process of ours has: its release, its log, its event loop, and what the system says of it."""
+"""The metrics that every process of ours has: its release, its log, its event loop, and the system's figures of it."""
 
 import asyncio
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from consumer.telemetry.metrics import PREFIX
 
 
 def process_metrics(lag: LoopLag, dropped_lines: DroppedLines) -> CollectorRegistry:
-    """A registry with these; ``dropped_lines`` counts what of the log was not written."""
+    """A registry with these metrics; ``dropped_lines`` gives the number of log lines that were dropped."""
     disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, which nobody asks for
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)

@@ -19,28 +19,35 @@ from providers.errors import UserError
 from providers.story import utc
 
 SHUTDOWN_SECONDS = 1.0
-"""So long are answers on their way waited for at the end."""
+"""How long the end of the server waits for answers that are under way."""
 
 Health = Callable[[], Sequence[PipelineHealth]]
 Protocols = Callable[[web.Server], Callable[[], asyncio.Protocol]]
-"""What speaks with each connection that is accepted, on behalf of a server."""
+"""Makes, for a server, the factory of the protocols that handle its accepted connections (asyncio's term)."""
 
 
 class ServerError(UserError):
     """The server cannot listen: one line for the user, which names the setting."""
 
 
-def create_app(health: Health, registry: CollectorRegistry) -> web.Application:
-    """The application; ``health`` is asked at each request for the state of every pipeline.
+def create_app(
+    health: Health, registry: CollectorRegistry, notes: Callable[[], Sequence[str]] = tuple
+) -> web.Application:
+    """The application; ``health`` is asked at each request for the state of every pipeline, ``notes`` for what somebody
+    should know besides.
 
-    ``/healthz`` (to be started again?), ``/readyz`` (do pages get through?) and ``/readyz/traffic`` (the readiness
-    probe of a pod) answer 200 or 503, with the reasons as JSON; ``/metrics`` in the format that is asked for.
+    ``/healthz`` (is a restart needed?), ``/readyz`` (do pages get through?) and ``/readyz/traffic`` (the readiness
+    probe of a pod) answer 200 or 503, with the reasons as JSON; ``/metrics`` answers in the format that the client
+    accepts.
     """
 
     def verdict(ask: Callable[[Sequence[PipelineHealth]], list[str]]) -> Handler:
         async def answer(_: web.Request) -> web.Response:
             pipelines = health()
-            return verdict_of(ask(pipelines), {"pipelines": {one.name: _facts(one) for one in pipelines}})
+            facts: dict[str, Any] = {"pipelines": {one.name: _facts(one) for one in pipelines}}
+            if noted := notes():
+                facts["notes"] = noted
+            return verdict_of(ask(pipelines), facts)
 
         return answer
 
@@ -57,7 +64,7 @@ def create_app(health: Health, registry: CollectorRegistry) -> web.Application:
 
 
 def metrics_of(registry: CollectorRegistry) -> Handler:
-    """Answers with all metrics of a registry."""
+    """A handler that answers with all metrics of a registry."""
     exposition = Exposition(registry)
 
     async def metrics(request: web.Request) -> web.Response:
@@ -70,7 +77,7 @@ def metrics_of(registry: CollectorRegistry) -> Handler:
 
 
 def verdict_of(reasons: Sequence[str], facts: Mapping[str, Any]) -> web.Response:
-    """The answer of a probe: 503 if there are reasons for it, else 200; with further ``facts`` for people."""
+    """The answer of a probe: 503 if there are ``reasons``, else 200; with further ``facts`` for people."""
     body = {"status": "failing" if reasons else "ok", "reasons": reasons, **facts}
     return web.Response(
         status=503 if reasons else 200,
@@ -91,13 +98,11 @@ async def serving(
     shutdown_seconds: float = SHUTDOWN_SECONDS,
     before_end: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[int]:
-    """Serve the application until the block ends; yields the port, which port 0 leaves to the system.
+    """Serve the application until the block ends. Yields the port: with port 0 the system has chosen it.
 
-    ``section`` of the configuration says host and port. At the end no more connections are accepted; then comes
-    ``before_end``, during which requests are still answered; then answers on their way are waited for, for so long.
-
-    Raises:
-        ServerError: the address cannot be listened on.
+    Host and port come from ``section`` of the configuration. At the end no more connections are accepted; then
+    ``before_end`` runs, while requests are still answered; then the server waits up to ``shutdown_seconds`` for answers
+    that are under way. Raises `ServerError` if it cannot listen on the address.
     """
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=shutdown_seconds)
     await runner.setup()

@@ -1,4 +1,4 @@
-"""What is a state (open alerts, owed, lag) and is read when Prometheus asks: one family each for all pipelines."""
+"""Metrics of states (open alerts, owed triggers, lag), read at each scrape; one family each for all pipelines."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,11 @@ from providers.delivery.outage import RouteTrouble
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """What one task is like now. ``lag`` counts from the decided position to the high watermark; ages are in seconds.
+    """One task as it is now. Ages are in seconds; a value that is None has no series.
 
-    ``hidden`` is how long an open transaction of another producer has hidden what is behind it, 0 if nothing is hidden.
+    ``lag`` counts from the decided position to the high watermark. ``hidden`` is for how many seconds another
+    producer's open transaction has hidden the records behind it, 0 if nothing is hidden. Both are None while the task
+    does not run.
 
     ``owed``, its age and ``orphaned`` are None in a stage, which owes nothing to anybody. ``orphaned`` counts alerts
     with an incident at a key that is not configured; ``unreadable`` is how many records of the state cannot be read.
@@ -33,7 +35,7 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class PipelineState:
-    """What one pipeline of this member is like now."""
+    """One pipeline of this member as it is now."""
 
     partitions: tuple[PartitionState, ...] = ()
     routes: tuple[str, ...] = ()
@@ -43,13 +45,15 @@ class PipelineState:
     queued: dict[str, int] = field(default_factory=dict)
     in_flight: int | None = None
     ignored: Mapping[str, int] = field(default_factory=dict)
-    """How many events concerned nobody since the start, by reason; nothing where a stage before it says so."""
+    """How many events concerned nobody since the start, by reason; empty where the stage before the pipeline counts
+    them.
+    """
 
 
 class StateCollector(Collector):
-    """Asks each pipeline and stage how it is. The names of the families begin with ``prefix``.
+    """Reads the state of each pipeline and stage at each scrape. The names of the families begin with ``prefix``.
 
-    A family stands once in what Prometheus reads, whatever the number of pipelines: parsers refuse a second head.
+    The text that Prometheus reads has each family once, for all pipelines: parsers refuse a second head of a family.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -57,7 +61,7 @@ class StateCollector(Collector):
         self._states: dict[str, Callable[[], PipelineState]] = {}
 
     def add(self, pipeline: str, state: Callable[[], PipelineState]) -> None:
-        """Each scrape asks for the ``state`` of this pipeline or stage as well."""
+        """From now on, call ``state`` for this pipeline or stage at each scrape."""
         self._states[pipeline] = state
 
     def describe(self) -> Iterable[Metric]:
@@ -65,7 +69,7 @@ class StateCollector(Collector):
         return self._collect({})
 
     def collect(self) -> Iterable[Metric]:
-        """The families, as everything is now."""
+        """The families with their samples as they are now."""
         return self._collect({pipeline: state() for pipeline, state in self._states.items()})
 
     def _collect(self, states: dict[str, PipelineState]) -> Iterable[Metric]:
@@ -151,4 +155,4 @@ _OF_PARTITION: tuple[tuple[str, str, Callable[[PartitionState], float | None]], 
         lambda one: one.unreadable,
     ),
 )
-"""Name, documentation, and what it is of a partition (None: there is no such series)."""
+"""Of each metric of a partition: its name, its documentation, and its value (None: there is no such series)."""

@@ -1,4 +1,4 @@
-"""A counter of which there can be thousands of series."""
+"""A Prometheus counter that is fast with thousands of series."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,14 +18,14 @@ class Count:
         self.value = 0.0
 
     def inc(self, amount: float = 1) -> None:
-        """It happened so many times more."""
+        """Increase the count."""
         self.value += amount
 
 
 class Tally(Collector):
-    """Counts by labels, like Prometheus' `Counter`, which takes a tenth of a second to collect ten thousand of them.
+    """Counts by labels, like Prometheus' `Counter`, which needs a tenth of a second to collect ten thousand series.
 
-    To be counted and collected in one thread.
+    Increase and collect it in one thread only.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Tally(Collector):
         registry.register(self)
 
     def labels(self, *values: str) -> Count:
-        """The series with these values of the labels, which is there from now on."""
+        """The series with these label values; it exists from the first call on."""
         count = self._counts.get(values)
         if count is None:
             count = self._counts[values] = Count(dict(zip(self._labelnames, values, strict=True)))

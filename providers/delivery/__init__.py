@@ -1,1 +1,1 @@
-"""Delivery: from what tasks owe to what the provider has answered (design section 13)."""
+"""Delivery of the tasks' owed notifications to a provider (design section 13)."""

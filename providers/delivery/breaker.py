@@ -1,7 +1,7 @@
 """The circuit breaker of one integration (design section 13). Pure; the monotonic clock comes as an argument.
 
-Breaker libraries wrap a call and refuse it with an exception; here nothing may be called at all while it is open,
-except for single probes that the queue chooses, so only the states are needed.
+Breaker libraries wrap a call and refuse it with an exception. Here nothing is called while the breaker is open, except
+for single probes that the queue chooses. So this keeps the states only.
 """
 
 import math
@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 A = TypeVar("A")
-"""What names an alert."""
+"""The type that identifies an alert."""
 
 QUICK_PROBES: Final = 40
-"""Alerts that have not failed yet are tried at once, one after another, so often after the last success: the failures
-may be those of some alerts only, and must not hold up the others."""
+"""How many alerts that have not failed yet are tried one right after another since the last success. The failures may
+be those of some alerts only, and must not hold up the others."""
 
 FRESH_SECONDS: Final = 5.0
-"""After those, between two alerts that have not failed yet, even while an earlier one hangs."""
+"""Seconds between two alerts that have not failed yet, once `QUICK_PROBES` are used up; also while an earlier request
+hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,10 @@ class BreakerSettings:
 
 
 class Probes:
-    """When single notifications may leave through an integration that is thought to take none.
+    """When single notifications (probes) may leave through an integration that seems to accept none.
 
-    An alert that has failed leaves every ``recovery_seconds``, one at a time. One that has not is *fresh*: it is better
-    evidence, and may be the page that everybody waits for, so it leaves sooner.
+    Alerts that have failed leave one at a time, one every ``recovery_seconds``. An alert that has not failed is
+    *fresh*. It is better evidence, and may be the page that everybody waits for, so it leaves sooner.
     """
 
     def __init__(
@@ -43,46 +44,46 @@ class Probes:
         self._fresh_seconds = min(fresh_seconds, recovery_seconds)
         self._fresh_at = -math.inf
         self.asked_until = -math.inf
-        """Before which nothing at all is to leave, because the provider asked for that."""
+        """Until when nothing at all may leave, because the provider asked for that (``Retry-After``)."""
         self.at = -math.inf
         """When the next alert that has failed may leave."""
 
     def allows(self, now: float, in_flight: int, *, is_fresh: bool) -> bool:
-        """Whether one more may leave, with so many on the wire."""
+        """Whether one more probe may leave while ``in_flight`` notifications are on the wire."""
         if is_fresh and now >= self.asked_until:
             return now >= self._fresh_at or (in_flight == 0 and self._quick > 0)
         return in_flight == 0 and now >= self.at
 
     def due(self, *, has_fresh: bool) -> float:
-        """When one may leave, if nothing is on the wire then."""
+        """When the next probe may leave, if nothing is on the wire then."""
         if not has_fresh:
             return self.at
         return min(self.at, max(self.asked_until, -math.inf if self._quick > 0 else self._fresh_at))
 
     def due_beside(self) -> float:
-        """When a fresh one may leave although others are on the wire."""
+        """When a fresh alert may leave although others are on the wire."""
         return max(self.asked_until, self._fresh_at)
 
     def left(self, now: float, *, is_fresh: bool) -> None:
-        """One has left."""
+        """A probe has left."""
         if is_fresh:
             self._quick = max(0, self._quick - 1)
             self._fresh_at = now + self._fresh_seconds
 
     def failed(self, now: float, retry_after: float = 0.0) -> None:
-        """One has failed; ``retry_after`` is for how many seconds nothing at all is to leave."""
+        """A notification has failed; nothing at all may leave for ``retry_after`` seconds."""
         self.at = now + max(self._recovery_seconds, retry_after)
         self.asked_until = max(self.asked_until, now + retry_after)
 
     def succeeded(self) -> None:
-        """One was accepted."""
+        """A notification was accepted."""
         self._quick = self._all_quick
         self._fresh_at = self.asked_until = self.at = -math.inf
 
 
 class Breaker(Generic[A]):
-    """Opens when so many different alerts have failed since the last success; then lets only probes pass. The first
-    success closes it."""
+    """Opens when ``failure_threshold`` different alerts have failed since the last success; then only probes may leave.
+    The first success closes it."""
 
     def __init__(self, settings: BreakerSettings) -> None:
         self._threshold = settings.failure_threshold
@@ -92,10 +93,10 @@ class Breaker(Generic[A]):
         self.is_open = False
         """Whether nothing but probes may leave."""
         self.opened_by: tuple[A, ...] = ()
-        """The alerts whose failures have opened it, while it is open."""
+        """The alerts whose failures have opened the breaker; empty while it is closed."""
 
     def succeeded(self) -> None:
-        """The provider took a notification."""
+        """The provider accepted a notification: close the breaker."""
         self._failed.clear()
         self._asked = None
         self.probes.succeeded()
@@ -105,8 +106,9 @@ class Breaker(Generic[A]):
     def failed(self, alert: A, now: float, retry_after: float = 0.0) -> None:
         """An alert has failed, and nothing has been accepted since its first failure.
 
-        ``retry_after`` is how many seconds the provider asked to wait. Open, the breaker heeds what two alerts in a row
-        were asked: something between us and the provider can ask it for one alert alone.
+        ``retry_after`` is how many seconds the provider asked to wait. An open breaker obeys only if two different
+        alerts in a row were asked, and waits the shorter time: something between us and the provider can ask for a wait
+        for one alert alone.
         """
         asked = 0.0
         if self._asked is not None and self._asked[0] != alert:
@@ -121,7 +123,7 @@ class Breaker(Generic[A]):
         self.probes.failed(now, asked if self._threshold > 1 else retry_after)
 
     def forget(self, is_gone: Callable[[A], bool]) -> None:
-        """Those alerts are no longer this member's."""
+        """Forget the alerts that ``is_gone`` names: they are no longer this member's."""
         for alert in [alert for alert in self._failed if is_gone(alert)]:
             del self._failed[alert]
         self.opened_by = tuple(alert for alert in self.opened_by if not is_gone(alert))

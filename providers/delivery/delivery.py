@@ -1,7 +1,8 @@
-"""Delivery: it asks for the next thing that may leave, sends it, and tells what came of it (design section 13).
+"""Delivery: choose the next notification that may leave, send it, and report the outcome (design section 13).
 
-A `Delivery` serves one pipeline for as long as the process runs. What is owed lives with the tasks (`Outbox`); order,
-retries, probes, rates, and whose fault a refusal is are kept here. Whatever is lost here is offered again from there.
+A `Delivery` serves one pipeline for as long as the process runs. The tasks keep what is owed (`Outbox`). Delivery keeps
+order, retries, probes and rates, and finds out whether the alert or the key is at fault for a rejection. Whatever
+delivery forgets, the tasks offer again.
 """
 
 import asyncio
@@ -24,41 +25,43 @@ from providers.delivery.limiter import KeyLimiter
 from providers.delivery.outage import Condition, Failure, RouteTrouble
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
-from providers.notify import NO_SUCH_ALERT, Sender, ask, deliver
+from providers.delivery.verifying import Verifying
+from providers.notify import NO_SUCH_ALERT, Sender, check, deliver
 from providers.provider import Provider
 from providers.rate import Rate
 from providers.retry import Backoff
 from state.pieces import Pieces
 
 OWN_BACKOFF_SECONDS: Final = 600.0
-"""How far the backoff of an alert grows that fails while its route accepts others."""
+"""The longest backoff, in seconds, of an alert that fails while its integration accepts others."""
 
 ACCESS_STATUSES: Final = frozenset({401, 402, 403, 405, 407})
-"""Rejections of somebody between us and the provider, who may take the alert another time."""
+"""Statuses of rejections that may come from a gateway between us and the provider, which may let the alert pass
+later."""
 
 MAX_OWED_BYTES: Final = 256 * 1024 * 1024
-"""Of records that are kept because they are owed, for all tasks of a member."""
+"""Bytes of the records that may be kept because they are owed, for all tasks of a member."""
 
 _AT_A_TIME: Final = 16
-"""Integrations that are looked at before others run."""
+"""How many integrations are pumped before the event loop runs other callbacks."""
 
 _STARTED_AT_A_TIME: Final = 16
-"""Notifications that leave through one integration before others run."""
+"""How many notifications leave through one integration before others have their turn."""
 
 _FREED_AT_A_TIME: Final = 5000
-"""Steps of what an ended task leaves behind, before others run."""
+"""How many steps of freeing a closed task's entries are done before the event loop runs other callbacks."""
 
 _LEAST_SECONDS: Final = 0.001
 _LOOK_SECONDS: Final = 1.0
-"""Between two looks for a token: the member's share, and with it the rate, can change meanwhile."""
+"""The longest sleep between two looks for a token: the member's share, and with it the rate, can change meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteLimits:
     """What the configuration says of one route.
 
-    ``rate`` None is no limit; ``check_interval`` is in seconds, 0 for no checks; ``may_owe`` is how many triggers may
-    be owed (None: any number). Without ``checks_idle`` the key is checked in doubt only.
+    ``rate`` None means no limit. ``check_interval`` is in seconds; 0 means no checks. ``may_owe`` is how many triggers
+    may be owed (None: any number). Without ``checks_idle`` the key is checked only when there is a doubt about it.
     """
 
     rate: Rate | None = None
@@ -70,9 +73,9 @@ class RouteLimits:
 class Delivery:
     """Sends what is owed, as fast as integrations, provider and ``max_in_flight`` allow.
 
-    ``may_send`` is asked immediately before every request; while it says no, nothing leaves (design section 6.5), and
-    `wake` is to be called when that may have changed. ``limits`` are those of each route; of routes that share a key,
-    the first one's.
+    ``may_send`` is called immediately before every request. While it returns False, nothing leaves (design section
+    6.5); call `wake` when that may have changed. ``limits`` are by route; of routes that share a key, the first route's
+    count.
     """
 
     def __init__(
@@ -132,12 +135,12 @@ class Delivery:
         self._to_pump: OrderedDict[Integration, None] = OrderedDict()
         self._is_pumping = False
         self._in_flight = 0
-        self._looks = 0  # how many of the crowded have not been offered what has become free
+        self._looks = 0  # how many of the crowded have yet to be offered a place that became free
         self._withdrawn: WeakSet[Outbox] = WeakSet()
         self._unpaid_bytes = 0
         self._is_closed = False
 
-    # what is seen from outside
+    # queries
 
     @property
     def in_flight(self) -> int:
@@ -154,11 +157,11 @@ class Delivery:
         return {integration.route: len(integration) for integration in self._integrations}
 
     def open_breakers(self) -> Sequence[str]:
-        """The routes that nothing but probes leaves through."""
+        """The routes whose breaker is open: only probes leave through them."""
         return [route for one in self._integrations if one.breaker.is_open for route in one.routes]
 
     def troubles(self, wall: float) -> Iterator[RouteTrouble]:
-        """What is wrong with which routes, in the order of the configuration. ``wall`` is now, by the wall clock."""
+        """The routes with a trouble, in the order of the configuration. ``wall`` is the time now by the wall clock."""
         now = self._clock()
         epoch = wall - now
         for one in self._integrations:
@@ -177,13 +180,13 @@ class Delivery:
         return (outbox, dedup_key) in self._on_the_wire
 
     def doubted(self, outbox: Outbox, dedup_key: str) -> str | None:
-        """Why this alert was rejected, while a check has yet to show whose fault that is; None if it was not."""
+        """Why this alert was rejected, while a check has yet to show whether the key is at fault; else None."""
         alert = (outbox, dedup_key)
         suspect = self._integration_of(alert).suspects.get(alert)
         return None if suspect is None else suspect.answer.reason
 
     def is_down(self, route: str) -> bool:
-        """Whether nothing but probes and checks leaves through the route."""
+        """Whether only probes and checks leave through the route: its key is refused, or its breaker open."""
         integration = self._route(route)
         return integration.refusal is not None or integration.breaker.is_open
 
@@ -191,47 +194,55 @@ class Delivery:
         """Whether one more trigger of that many bytes may be owed through this route."""
         return self._route(route).has_room() and self._owed.bytes + size <= self._max_owed_bytes
 
-    # what tasks tell
+    def take_spare(self, route: str) -> bool:
+        """Take a token of a route's key for what is about no alert and can wait: only where no alert has to wait for
+        it, and the route works. Whether there was one."""
+        integration = self._route(route)
+        is_free = self._may_send() and not self.is_down(route) and not (integration.is_held_up or integration.awaiting)
+        return is_free and integration.limiter.take_spare(self._clock())
+
+    # calls from tasks and their member
 
     def start(self) -> None:
         """Check the keys of all routes, now and whenever they have been idle for long."""
         self._pump_soon(self._integrations)
 
     def changed(self, outbox: Outbox, dedup_key: str, *, is_new: bool = False) -> None:
-        """What the alert has to say may have changed; ``is_new``: a trigger has come to be owed."""
+        """The pending notification of the alert may have changed; ``is_new``: a trigger has come to be owed."""
         alert = (outbox, dedup_key)
         if alert in self._on_the_wire:
-            return  # it is asked when the answer has come
+            return  # the outbox is asked when the answer has come
         triggers, size = self._owed.triggers, self._owed.bytes
         integration = self._ask(alert)
         if integration is None:
             return
         if is_new:
             self._keep_to_budget(integration, self._owed.triggers > triggers, self._owed.bytes - size)
-        # Else it is asked when there is a token, or a place.
+        # Else a timer pumps the integration when there is a token, or a finished request gives it a place.
         if not (integration.is_held_up and integration in self._timers) and integration not in self._crowded:
             self._pump_soon([integration])
 
     def may_resolve_again(self, outbox: Outbox) -> None:
-        """The task's resolves, which had to wait, may leave."""
+        """The task's resolves, which had to wait, may leave now."""
         self._pump_soon([one for one in self._integrations if one.may_resolve_again(outbox)])
 
     def set_share(self, share: float) -> None:
-        """This member has that part (0 to 1) of the pipeline's partitions, and may use that part of the rates."""
+        """This member has the part ``share`` (0 to 1) of the pipeline's partitions, and may use that part of each
+        rate."""
         now = self._clock()
         for integration in self._integrations:
             integration.limiter.set_share(share, now)
         self._pump_soon(self._integrations)
 
     def wake(self) -> None:
-        """Something has changed that may let requests leave; also the clock may have gone on while timers stood
-        still."""
+        """Requests may be able to leave that could not before; also call this when the clock may have gone on while
+        timers stood still (after a suspension)."""
         self._pump_soon([one for one in self._integrations if one.has_waiting or one.outages.current is not None])
 
     async def withdraw(self, outbox: Outbox, grace: float) -> None:
-        """Send nothing more for this outbox: wait up to ``grace`` seconds for its requests, then cut them off.
+        """Send nothing more for this outbox, ever: wait up to ``grace`` seconds for its requests, then cancel them.
 
-        It is for good: whatever a task still finds out after that, another owns its partition by then.
+        It is not served again, whatever its task may still report: by then another task owns the partition.
         """
         self._withdrawn.add(outbox)
         where = self._where.pop(outbox, None)
@@ -249,12 +260,12 @@ class Delivery:
                 self._give_up_if_idle(integration)
 
     def _free(self, steps: Iterator[object]) -> None:
-        """Free what is not used any more; much of it, others run in between."""
+        """Free what is not used any more. If there is much of it, the event loop runs other callbacks in between."""
         if sum(1 for _ in islice(steps, _FREED_AT_A_TIME)) == _FREED_AT_A_TIME:
             asyncio.get_running_loop().call_soon(self._free, steps)
 
     async def close(self) -> None:
-        """Cut off whatever is on the wire; nothing leaves any more."""
+        """Cancel all requests on the wire; nothing leaves any more."""
         self._is_closed = True
         for timer in self._timers.values():
             timer.cancel()
@@ -265,7 +276,7 @@ class Delivery:
         if tasks:
             await asyncio.wait(tasks)
 
-    # what waits
+    # queueing
 
     def _route(self, name: str) -> Integration:
         # An alert may remember a route that the configuration no longer has: the provider falls back to its default.
@@ -277,7 +288,8 @@ class Delivery:
         return integration if integration is not None else self._default
 
     def _ask(self, alert: Alert) -> Integration | None:
-        """Ask what the alert has to say, and let that wait for its turn; where, if anywhere."""
+        """Ask for the pending notification of the alert, and let that wait for its turn. Returns the integration where
+        it waits, None if it waits nowhere."""
         outbox, dedup_key = alert
         if outbox in self._withdrawn or alert in self._on_the_wire:
             return None
@@ -291,7 +303,7 @@ class Delivery:
                 not_before = before.left(outbox, dedup_key)
                 where.pop(dedup_key)
                 if before.outages.current is not None:
-                    self._pump_soon([before])  # where nobody waits any more, it is to be checked
+                    self._pump_soon([before])  # if no alert waits there any more, its key may have to be checked
             if integration is not None:
                 where[dedup_key] = integration
                 integration.came(outbox, dedup_key, not_before)
@@ -301,14 +313,15 @@ class Delivery:
         return integration
 
     def _ask_again(self, alert: Alert, here: Integration) -> None:
-        """The same after an answer that came ``here``: what is to be said now can have another route."""
+        """Ask again after an answer through the integration ``here``: the next notification can have another route."""
         there = self._ask(alert)
         if there is not None and there is not here:
             self._pump_soon([there])
 
     def _keep_to_budget(self, integration: Integration, has_come: bool, size: int) -> None:
-        """One leaves for one that comes, where that is too much for its route; as much as comes, where it is too much
-        for the member. Who has to stay for a while leaves for one that comes later."""
+        """Let owed triggers go where more are owed than the budget allows. For each trigger that comes to an
+        integration which owes too many, one goes; for the bytes that come to a member which keeps too many, as many
+        go. What cannot go now goes when a later trigger comes."""
         must_go = has_come and integration.has_come()
         while must_go and self._make_room(integration):
             must_go = integration.has_gone()
@@ -327,10 +340,10 @@ class Delivery:
                 return True
         return False
 
-    # what leaves
+    # sending
 
     def _pump(self, integration: Integration) -> None:
-        """Let everything leave through this integration that is ready and has a place."""
+        """Send everything through this integration that may leave now and has a place."""
         if self._is_closed:
             return
         now = self._clock()
@@ -343,7 +356,7 @@ class Delivery:
                 break
             if not self._has_place(integration):
                 self._crowded[integration] = None
-                return  # the next place that is free is offered to it
+                return  # the next free place is offered to it
             entry = integration.take(now)
             if entry is None:
                 break
@@ -353,12 +366,12 @@ class Delivery:
         self._set_timer(integration, now, at_once=more_is_due)
 
     def _pump_soon(self, integrations: Iterable[Integration]) -> None:
-        """Let leave what may through each of these, once for all that happens in this turn of the loop."""
+        """Pump these integrations soon, each once for all that happens in this turn of the event loop."""
         self._to_pump.update(dict.fromkeys(integrations))
         self._pump_in_turn()
 
     def _place_is_free(self, integration: Integration) -> None:
-        """A request of this integration has ended: those that had to wait for a place have waited longer."""
+        """A request of this integration has ended. Its place is offered first to integrations that wait for one."""
         if self._crowded:
             self._crowded[integration] = None
             self._looks = len(self._crowded)
@@ -372,7 +385,8 @@ class Delivery:
             asyncio.get_running_loop().call_soon(self._pump_some)
 
     def _pump_some(self) -> None:
-        """Those that had to wait for a place are first; of many, others run in between."""
+        """Pump some integrations, those first that had to wait for a place. If there are more, the event loop runs
+        other callbacks in between."""
         self._is_pumping = False
         for _ in range(_AT_A_TIME):
             if self._looks and self._crowded and self._in_flight < self._max_in_flight:
@@ -384,14 +398,14 @@ class Delivery:
                 return
             try:
                 self._pump(integration)
-            except Exception:  # a fault of ours with one integration ends nothing for the others
+            except Exception:  # a bug with one integration must not stop the others
                 self._pump_in_turn()
                 raise
         self._pump_in_turn()
 
     def _has_place(self, integration: Integration) -> bool:
-        """Whether one more may be on the wire: one integration takes at most as many places as it leaves free, so that
-        a key that hangs cannot take them all from the others."""
+        """Whether one more request of this integration may be on the wire. An integration takes at most as many places
+        as it leaves free, so that a key whose requests hang cannot take all places from the others."""
         free = self._max_in_flight - self._in_flight
         return free > 0 and (len(self._integrations) == 1 or integration.in_flight < max(1, free))
 
@@ -406,7 +420,7 @@ class Delivery:
         self._in_flight += 1
         task = asyncio.create_task(self._deliver(integration, entry.outbox, dispatch))
         self._on_the_wire[alert] = task
-        # A callback and not the coroutine's own end: a task that is cancelled before its first step never runs.
+        # A callback instead of a ``finally``: a task that is cancelled before its first step never runs its coroutine.
         task.add_done_callback(partial(self._delivered, integration, entry, dispatch, self._clock()))
 
     async def _deliver(self, integration: Integration, outbox: Outbox, dispatch: Dispatch) -> Answer | None:
@@ -419,8 +433,18 @@ class Delivery:
             nonlocal is_first
             if not is_first and not await self._take_token(integration, may_leave, self._timeout):
                 return False
-            is_first = False  # the first has its token by being taken
+            is_first = False  # the first request took its token when it was chosen
             return self._may_send()
+
+        async def take_token(seconds: float, goes_first: bool) -> bool:
+            until = self._clock() + seconds
+
+            def may_ask() -> bool:
+                return may_leave() and self._clock() < until
+
+            if goes_first:
+                return await self._take_token(integration, may_ask, seconds)
+            return await self._take_spare_token(integration, may_ask)
 
         return await deliver(
             self._sender,
@@ -431,21 +455,42 @@ class Delivery:
             permit,
             partial(self._heard, integration),
             partial(self._observer.follow_up_rejected, dispatch),
+            Verifying(integration, take_token, partial(self._heard_of_status, integration)),
         )
 
     def _heard(self, integration: Integration, answer: Answer) -> None:
-        """Tell the limiter of an answer that says nothing of its limit; one that did not come at all is none."""
+        """Tell the limiter of an answer other than 429; a request without an answer does not count."""
         if not isinstance(answer, Throttled) and not (isinstance(answer, Unavailable) and answer.status is None):
             integration.limiter.answered(self._clock())
+
+    def _heard_of_status(self, integration: Integration, answer: Answer) -> None:
+        """The same of an answer to the question what has become of a request: it is about no alert's turn."""
+        self._heard(integration, answer)
+        if isinstance(answer, Throttled):
+            now = self._clock()
+            integration.limiter.throttled(now, answer.retry_after)
+            self._throttled(integration, answer, now)
+
+    async def _take_spare_token(self, integration: Integration, may_leave: Callable[[], bool]) -> bool:
+        """For a request that can wait: it leaves when nothing else waits for a token. False if it may not any more."""
+        limiter = integration.limiter
+        while may_leave():
+            now = self._clock()
+            if not integration.is_held_up and limiter.has_token(now):
+                limiter.take(now)
+                return True
+            await asyncio.sleep(_LOOK_SECONDS)
+        return False
 
     async def _take_token(
         self, integration: Integration, may_leave: Callable[[], bool] = lambda: True, longest: float = inf
     ) -> bool:
-        """For a request that belongs to a notification on the wire, or to none: it goes before what has not begun.
+        """Wait for a token for a follow-up request or a check; it goes before notifications that have not begun.
 
-        False, and no token, if it may not leave any more, or nothing leaves for longer than ``longest`` seconds: then a
-        notification is better off in its place in the queue, where it holds up nobody. However slow the rate is, it
-        waits: the notification would begin anew with its first request, and never come further.
+        Returns False, without a token, if the request may not leave any more, or if the limiter lets nothing leave for
+        longer than ``longest`` seconds: then the notification goes back to its place in the queue, where it holds up
+        nobody. But it waits however slow the rate is: a notification that went back would begin anew with its first
+        request, and never get further.
         """
         limiter = integration.limiter
         integration.awaiting += 1
@@ -483,7 +528,8 @@ class Delivery:
 
     @contextmanager
     def _apart(self, alert: Alert) -> Iterator[None]:
-        """A fault of ours about one alert is loud, and nobody else's: it has its turn again, but not at once."""
+        """A bug that one alert meets is reported loudly and touches no other alert. This alert is tried again after
+        `OWN_BACKOFF_SECONDS`."""
         try:
             yield
         except Exception as error:
@@ -500,16 +546,16 @@ class Delivery:
         task: "asyncio.Task[Answer | None]",
     ) -> None:
         error = task.exception()
-        if error is not None:  # a fault of ours, of this notification only: a dead letter, loudly, and on
+        if error is not None:  # a bug with this notification only: report it, dead-letter it, go on
             self._observer.failed(dispatch, error)
             self._tell(entry, dispatch, Rejected(0, f"internal error: {type(error).__name__}"))
         elif (answer := task.result()) is not None:
             self._observer.answered(dispatch, answer, self._clock() - sent_at, _attempt(entry))
             self._settle(integration, entry, dispatch, answer, sent_at)
         else:
-            self._ask_again((entry.outbox, entry.dedup_key), integration)  # withheld: it has its place again
+            self._ask_again((entry.outbox, entry.dedup_key), integration)  # withheld: it goes back to its place
 
-    # what comes of it
+    # outcomes
 
     def _settle(
         self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Answer, sent_at: float
@@ -538,7 +584,7 @@ class Delivery:
             case RouteRefused():
                 assert suspect is not None
                 if integration.is_own_trouble(entry) and integration.check_interval:
-                    self._suspect(integration, suspect)  # it alone may be answered so
+                    self._suspect(integration, suspect)  # the provider may refuse this alert only
                 elif integration.is_own_trouble(entry) or sent_at <= integration.accepted_at:
                     self._own_fault(integration, suspect)
                 else:
@@ -562,7 +608,8 @@ class Delivery:
     def _fail(
         self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Unavailable, sent_at: float
     ) -> None:
-        """It is still owed, and tried again after its backoff, which grows further while its route accepts others."""
+        """The notification is still owed, and tried again after its backoff. The backoff grows further while the
+        integration accepts others."""
         now, retry_after = self._clock(), answer.retry_after or 0.0
         retry = integration.note_failure(entry, sent_at)
         integration.failed(entry, now, retry_after)
@@ -573,7 +620,7 @@ class Delivery:
             self._observer.fails_alone(dispatch, answer, _attempt(entry))
         wait = self._backoff.wait(entry.pending.failures + 1, OWN_BACKOFF_SECONDS if retry.others_accepted else None)
         retry.not_before = now + wait
-        if integration.breaker.probes.asked_until < now + retry_after:  # else all wait for it
+        if integration.breaker.probes.asked_until < now + retry_after:  # else the breaker makes all wait
             retry.not_before = now + max(wait, retry_after)
         self._tell(entry, dispatch, answer)
 
@@ -587,12 +634,13 @@ class Delivery:
 
     def _suspect(self, integration: Integration, suspect: Suspect) -> None:
         if suspect.entry.outbox in self._withdrawn:
-            return  # it is owed, and its next owner finds out whose fault it is
+            return  # it stays owed, and the next owner finds out whose fault it is
         integration.suspect(suspect)
         self._ask_again((suspect.entry.outbox, suspect.entry.dedup_key), integration)
 
     def _clear_up(self, integration: Integration, suspect: Suspect, *, key_works: bool) -> None:
-        """It is known now whose fault it is, if it is still asked."""
+        """It is known now whether the key works, and so whose fault the rejection was. Nothing happens if the suspect
+        no longer waits for that."""
         alert = (suspect.entry.outbox, suspect.entry.dedup_key)
         if integration.suspects.get(alert) is not suspect:
             return
@@ -601,8 +649,8 @@ class Delivery:
             (self._key_works if key_works else self._routes_fault)(integration, suspect)
 
     def _key_works(self, integration: Integration, suspect: Suspect) -> None:
-        """The key works. Where it may not have worked when it rejected the notification, and have been put right since,
-        that is asked once more, behind what has not failed, before it is given up for its own fault."""
+        """The key works now. If it may not have worked at the time of the rejection, the notification is tried once
+        more, behind what has not failed, before the rejection counts as the alert's own fault."""
         entry, sent_at = suspect.entry, suspect.sent_at
         if suspect.is_certain or _may_be_taken_later(suspect.answer) or integration.is_asked_again(entry):
             self._own_fault(integration, suspect)
@@ -611,7 +659,7 @@ class Delivery:
             self._stay_owed(suspect)
 
     def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
-        """The key works: the notification itself is rejected."""
+        """The key works, so the notification itself is at fault."""
         answer, entry = suspect.answer, suspect.entry
         if isinstance(answer, Rejected) and not _may_be_taken_later(answer):
             self._reject(entry, suspect.dispatch, answer)
@@ -632,7 +680,7 @@ class Delivery:
     def _stay_owed(self, suspect: Suspect) -> None:
         self._tell(suspect.entry, suspect.dispatch, RouteRefused(suspect.answer.status, suspect.answer.reason))
 
-    # what somebody is told of the routes
+    # what the observer is told of routes
 
     def _fails(self, integration: Integration, failure: Failure, now: float, *, by_check: bool = False) -> None:
         is_certain = integration.breaker.is_open
@@ -651,7 +699,8 @@ class Delivery:
             self._observer.works(integration.routes, seconds, outage.failures, integration.owed)
 
     def _give_up_if_idle(self, integration: Integration) -> None:
-        """Of an outage that nobody waits for any more, nothing will be known. (A refusal is one as well.)"""
+        """End an outage through whose integration no alert has anything to say any more: no answer will end it. (A
+        refusal is an outage as well.)"""
         if integration.outages.current is None or not integration.is_idle:
             return
         outage = integration.over()
@@ -659,8 +708,8 @@ class Delivery:
             self._observer.given_up(integration.routes, self._clock() - outage.since)
 
     def _check_works(self, integration: Integration) -> None:
-        """A check ends what a check has found out, or by which nothing is owed any more; any other refusal or outage
-        ends with the next acceptance."""
+        """The key works, says a check. That ends a refusal or outage that a check has found out, and one that nothing
+        waits for any more. Any other refusal or outage ends with the next accepted notification."""
         refusal, outage = integration.refusal, integration.outages.current
         if refusal is not None:
             is_over = refusal.by_check or not integration.owed
@@ -690,16 +739,16 @@ class Delivery:
         if due > now or integration.is_checking:
             return
         integration.is_checking = True
-        check = asyncio.create_task(self._check(integration))
-        self._checks.add(check)
-        check.add_done_callback(self._checks.discard)
+        checking = asyncio.create_task(self._check(integration))
+        self._checks.add(checking)
+        checking.add_done_callback(self._checks.discard)
 
     async def _check(self, integration: Integration) -> None:
-        """Check the key: it takes a token, and waits for no proof, as it is about no alert."""
+        """Check the key. The check takes a token, but waits for no proof of ownership, as it is about no alert."""
         try:
             await self._take_token(integration)
             sent_at = integration.checked_at = self._clock()
-            answer = await ask(self._sender, self._provider, self._provider.check(integration.route), self._timeout)
+            answer = await check(self._sender, self._provider, integration.route, self._timeout)
             self._heard(integration, answer)
         finally:
             integration.is_checking = False
@@ -716,8 +765,8 @@ class Delivery:
                 for suspect in suspects:
                     self._clear_up(integration, suspect, key_works=True)
             case Rejected(is_plain=True):
-                # There is no such alert: it has read the key. Or there is no such address, and then what was answered
-                # so as well is no alert's fault.
+                # A 404: the provider has read the key and has no such alert. But if notifications were answered 404,
+                # too, the address is wrong: that is no alert's fault.
                 suspects = integration.check_read(sent_at, now)
                 nowhere = [suspect for suspect in suspects if suspect.answer.status == NO_SUCH_ALERT]
                 if nowhere:
@@ -728,7 +777,7 @@ class Delivery:
                     self._clear_up(integration, suspect, key_works=suspect not in nowhere)
             case Rejected() | RouteRefused():
                 if sent_at <= integration.accepted_at:
-                    return  # something was accepted after it had left
+                    return  # a notification was accepted after the check had left
                 self._refuse(integration, answer, by_check=True)
                 for suspect in integration.check_refused():
                     self._clear_up(integration, suspect, key_works=False)
@@ -744,10 +793,11 @@ class Delivery:
     # time
 
     def _set_timer(self, integration: Integration, now: float, *, at_once: bool = False) -> None:
-        """Come back when something may leave, or is to be checked; a timer that ends before that looks again."""
+        """Pump the integration again when something may leave or the key is to be checked. An earlier timer stays: it
+        sets the next one."""
         if self._is_closed:
             return
-        due = now if at_once else integration.next_due(now, is_held=not self._may_send())  # `wake` ends that
+        due = now if at_once else integration.next_due(now, is_held=not self._may_send())  # `wake` ends the hold
         if due is None:
             return
         loop = asyncio.get_running_loop()

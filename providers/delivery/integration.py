@@ -1,5 +1,5 @@
-"""One integration: a key at an address, with everything that waits to leave through it, and its condition (design
-section 13). No I/O; the monotonic clock comes as an argument.
+"""One integration: a key at a provider's host, with all notifications that wait to leave through it, and its condition
+(design section 13). No I/O; the monotonic clock comes as an argument.
 """
 
 import heapq
@@ -21,35 +21,38 @@ from providers.delivery.queue import Entry, Queue, Retry
 from state.violation import Severity
 
 CHECK_SECONDS: Final = 10.0
-"""Between two checks of one key, at least."""
+"""The least seconds between two checks of one key."""
 
 CERTAIN_SECONDS: Final = 15.0
-"""So long after a key was seen to work it is taken to work still; nobody revokes it and puts it right meanwhile."""
+"""For so many seconds after a key was seen to work, it is taken to work still: nobody revokes a key and puts it right
+again within that time."""
 
 BELIEVED: Final = 2
-"""Rejections since the last acceptance that are believed where the key cannot be checked."""
+"""Where the key cannot be checked: how many rejections since the last acceptance count as the alert's own fault."""
 
 _TRIES: Final = 100
-"""So many owed triggers are looked at for one that may go."""
+"""How many owed triggers are looked at to find one that may go for want of room."""
 
 FORGIVEN: Final = 5
-"""Of the alerts that have opened a breaker, so many are tried again in their own turn, once it has closed: they are the
-worst there were, and each costs the others one request."""
+"""How many of the alerts that opened a breaker have their own turn again once it has closed: they were the worst that
+waited, and each costs the others one request."""
 
 _FORGIVE_SECONDS: Final = 60.0
-"""Between two times at least: a breaker that opens again and again was opened by alerts that always fail."""
+"""The least seconds between two such pardons: a breaker that opens again and again is opened by alerts that always
+fail."""
 
 _QUICK_PROBES: Final = 5
-"""Alerts that have not failed and are tried at once when a key is refused: it may be refused for some alerts only."""
+"""How many alerts that have not failed are tried at once after a key was refused: it may be refused for some alerts
+only."""
 
 _BEHIND_SECONDS: Final = 1.0
-"""Between two alerts that have failed before, where the last of these has failed again."""
+"""Seconds between two alerts that have failed before, while none of these is accepted."""
 
 _MOST_BEHIND: Final = 64
-"""So many of them are on the wire at most, while they are accepted."""
+"""The most alerts that have failed before and are on the wire at once, while such alerts are accepted."""
 
 _THROTTLES: Final = 2
-"""Answers 429 to one alert in a row, after which something may throttle that alert alone."""
+"""After so many answers 429 in a row to one alert, something may throttle that alert alone."""
 
 _TURNS: Final[Sequence[Sequence[Lane]]] = (
     (Lane.NEW, Lane.AGAIN, Lane.ACKNOWLEDGE, Lane.RESOLVE),
@@ -58,20 +61,21 @@ _TURNS: Final[Sequence[Sequence[Lane]]] = (
     (Lane.ACKNOWLEDGE, Lane.AGAIN, Lane.NEW, Lane.RESOLVE),
     (Lane.NEW, Lane.AGAIN, Lane.ACKNOWLEDGE, Lane.RESOLVE),
 )
-"""Which lane has the first right to each of five requests in turn: two of five are not for new problems, so that what
-ends and what somebody has taken is told in the worst storm too."""
+"""The order in which the lanes are asked, for each of five requests in turn. Two of the five do not begin with new
+problems, so that resolves and acknowledges leave in the worst storm, too."""
 
 
 Alert = tuple[Outbox, str]
-"""An alert, as delivery knows it: whose it is, and its dedup key."""
+"""An alert as delivery identifies it: by its task's outbox and its dedup key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A notification that was rejected, or whose route was refused: the check says whose fault it is.
+    """A notification that was rejected, or whose route was refused. A check of the key will show whether the alert or
+    the key is at fault.
 
-    It left at ``sent_at``, and was answered at ``answered_at``; the key was last seen to work at ``worked_at``, which
-    is never where it has been seen not to since.
+    The notification left at ``sent_at`` and was answered at ``answered_at``. ``worked_at`` is when the key was last
+    seen to work (minus infinity if it was refused then).
     """
 
     entry: Entry
@@ -83,13 +87,13 @@ class Suspect:
 
     @property
     def is_certain(self) -> bool:
-        """Whether, if the key works now, it has worked all the time: it was seen to just before the request left."""
+        """Whether a key that works now has also worked when the request left: it was seen to work just before."""
         return self.sent_at <= self.worked_at + CERTAIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The provider refuses the key; whether a check has found it out. (Why, and since when, the outage says.)"""
+    """The provider refuses the key. ``by_check``: a check has found that out. (The outage says why, and since when.)"""
 
     by_check: bool
     probes: Probes
@@ -97,7 +101,7 @@ class Refusal:
 
 @dataclass(slots=True, eq=False)
 class Owed:
-    """What is owed through all integrations of a member: triggers, and the bytes that are kept because of them."""
+    """What all integrations of a member owe: the number of triggers, and the bytes that are kept for them."""
 
     triggers: int = 0
     bytes: int = 0
@@ -105,11 +109,11 @@ class Owed:
 
 @dataclass(slots=True, eq=False)
 class Integration:
-    """Several routes can share one, and with it its rate, its breaker and its refusal.
+    """One integration. Several routes can share it, and with it its rate, its breaker and its refusal.
 
-    ``route`` is one of its ``routes``. ``check_interval`` is in seconds, 0 for no checks; ``may_owe`` is how many
-    triggers may be owed (None: any number). One that is not checked when it is idle is checked in doubt only. Times are
-    by the monotonic clock.
+    ``check_interval`` is in seconds; 0 means no checks. ``may_owe`` is how many triggers may be owed (None: any
+    number). Without ``checks_idle`` the key is checked only when there is a doubt about it. ``everything`` counts what
+    all integrations of the member owe. Times are by the monotonic clock, in seconds.
     """
 
     routes: tuple[str, ...]
@@ -122,24 +126,29 @@ class Integration:
     checks_idle: bool = True
     in_flight: int = 0
     is_held_up: bool = False
-    """Whether something would leave now but for the limiter."""
+    """Whether a notification would leave now if the limiter let it."""
     awaiting: int = 0
-    """Notifications on the wire whose next request waits for a token: they go before what has not begun."""
+    """How many requests wait for a token that belong to a notification on the wire, or are a check: they go before
+    notifications that have not begun."""
     refusal: Refusal | None = None
     outages: Outages = field(default_factory=Outages)
     throttled_since: float | None = None
-    """When the provider began to limit the rate, until it is as it should be."""
+    """When the provider began to limit the rate (429); None while it does not."""
     suspects: dict[Alert, Suspect] = field(default_factory=dict)
     accepted_at: float = float("-inf")
-    """When the last acceptance came."""
+    """When the last notification was accepted."""
     worked_at: float = float("-inf")
-    """When the provider last took anything with this key, a check included."""
+    """When the provider last accepted a notification or a check with this key."""
     is_checking: bool = False
     checked_at: float = float("-inf")
     heard_at: float = float("-inf")
-    """When the provider last said something about the key: an acceptance, or the answer to a check."""
+    """When the provider last said something of the key: it accepted a notification, or answered a check."""
     owed: int = 0
     owed_bytes: int = 0
+    is_proved: bool = False
+    """Whether what it accepts is believed to come about: once it was asked (`providers.delivery.verifying`)."""
+    is_asking: bool = False
+    """Whether the questions about one notification go before what has not begun."""
     _queues: dict[Outbox, Queue] = field(default_factory=dict)
     _resolving: OrderedDict[Outbox, Queue] = field(default_factory=OrderedDict)
     _forgiven: dict[Alert, int] = field(default_factory=dict)
@@ -153,46 +162,47 @@ class Integration:
     _unpaid: int = 0
     _doubts_throttling: bool = False
     _is_unheard: bool = False
-    """Whether the last check had no answer that says anything, and nothing has been heard since."""
+    """Whether the last check had no answer that says anything of the key, and nothing has been heard since."""
 
     @property
     def route(self) -> str:
-        """The name of one of its routes."""
+        """The name of the first of its routes."""
         return self.routes[0]
 
     def __len__(self) -> int:
-        """How many alerts wait."""
+        """How many alerts wait to leave through this integration."""
         return sum(len(queue) for queue in self._queues.values())
 
     @property
     def has_waiting(self) -> bool:
-        """Whether anything waits."""
+        """Whether an alert waits."""
         return any(len(queue) for queue in self._queues.values())
 
     def waiting(self) -> Iterator[Entry]:
-        """All that wait, in no order."""
+        """The entries of all alerts that wait, in no order."""
         for queue in self._queues.values():
             yield from queue.waiting()
 
-    # what waits
+    # queueing
 
     def queue(self, outbox: Outbox) -> Queue:
-        """The queue of this task."""
+        """The queue of this task; made if there is none yet."""
         queue = self._queues.get(outbox)
         if queue is None:
             queue = self._queues[outbox] = Queue(outbox, self._serial)
         return queue
 
     def came(self, outbox: Outbox, dedup_key: str, not_before: float) -> None:
-        """The alert has something to say through this integration from now on, which it tries at ``not_before`` at the
-        earliest: it may have failed elsewhere."""
+        """From now on the alert has something to say through this integration. Its first attempt here is not before
+        ``not_before``, as it may have failed at another integration."""
         queue = self.queue(outbox)
         queue.concerned += 1
         if not_before > -math.inf:
             queue.retries[dedup_key] = Retry(not_before=not_before)
 
     def left(self, outbox: Outbox, dedup_key: str) -> float:
-        """The alert has nothing to say through this integration any more. Gives when it would have tried again."""
+        """The alert has nothing to say through this integration any more. Returns when it would have been tried again
+        (minus infinity if it has not failed)."""
         queue = self._queues[outbox]
         queue.concerned -= 1
         queue.remove(dedup_key)
@@ -203,18 +213,19 @@ class Integration:
         return -math.inf if retry is None else retry.not_before
 
     def put(self, outbox: Outbox, dedup_key: str, pending: Pending, now: float) -> None:
-        """What the alert has to say next through this integration; it waits while there is a doubt about just that."""
+        """Take the alert's next notification. It is not lined up while the check is awaited that says whose fault its
+        rejection was, or while its task does not let it leave."""
         queue, alert = self._queues[outbox], (outbox, dedup_key)
         suspect = self.suspects.get(alert)
         if suspect is not None and not pending.continues(suspect.entry.pending):
-            del self.suspects[alert]  # what was rejected is not to be said any more
+            del self.suspects[alert]  # the rejected notification is no longer to be sent
             suspect = None
         if suspect is not None or not pending.is_ready:
             queue.remove(dedup_key)
         else:
             retry = queue.retries.get(dedup_key)
             if pending.failures == 0 and retry is not None and not retry.throttled:
-                del queue.retries[dedup_key]  # something new is said, whatever failed before
+                del queue.retries[dedup_key]  # this is a new notification: earlier failures do not count
                 retry = None
             if retry is not None and retry.not_before > pending.not_before:
                 pending = replace(pending, not_before=retry.not_before)
@@ -225,7 +236,7 @@ class Integration:
         self.owe(outbox, dedup_key, pending)
 
     def owe(self, outbox: Outbox, dedup_key: str, pending: Pending | None) -> None:
-        """The trigger that the alert owes, waiting or on the wire; None if it owes none."""
+        """Count the trigger that the alert owes, waiting or on the wire; None if it owes none."""
         queue = self._queues.get(outbox)
         if queue is None:
             return
@@ -240,14 +251,15 @@ class Integration:
         self.everything.bytes += size
 
     def settled(self, outbox: Outbox, dedup_key: str) -> None:
-        """What the alert had to say was taken or rejected, or is not to be said any more: what failed is forgotten."""
+        """The alert's notification was accepted or rejected, or is no longer to be sent: forget its failures."""
         queue = self._queues.get(outbox)
         if queue is not None:
             queue.retries.pop(dedup_key, None)
         self._forgiven.pop((outbox, dedup_key), None)
 
     def forget(self, outbox: Outbox) -> Queue | None:
-        """Nothing of this task waits any more; gives what waited, of which nothing leaves any more."""
+        """Forget this task. Returns its queue, of which nothing leaves any more, for the caller to free; None if there
+        is none."""
         queue = self._queues.pop(outbox, None)
         if queue is not None:
             self._count(-queue.count, -queue.bytes)
@@ -260,24 +272,24 @@ class Integration:
         return queue
 
     def may_resolve_again(self, outbox: Outbox) -> bool:
-        """The task's resolves may leave again; whether there are any."""
+        """The task's resolves may leave again. Returns whether there are any that were held back."""
         queue = self._queues.get(outbox)
         if queue is None or outbox in self._resolving or queue.head(Lane.RESOLVE) is None:
             return False
         self._resolving[outbox] = queue
         return True
 
-    # what leaves
+    # sending
 
     def unpark(self, now: float) -> bool:
-        """Line up what has waited for its moment. Whether more of it is to come."""
+        """Line up the notifications whose moment has come. Returns whether there are more of them."""
         more = False
         for queue in self._queues.values():
             more = queue.unpark(now) or more
         return more
 
     def take(self, now: float) -> Entry | None:
-        """What leaves next, taken out of its queue; None if nothing may at this moment."""
+        """Take the notification that leaves next out of its queue; None if none may leave at this moment."""
         entry = None
         if not self.awaiting and self._queues:
             entry = self._probe(now) if self._is_probing else self._next(now)
@@ -289,12 +301,12 @@ class Integration:
         return entry
 
     def withhold(self, now: float) -> None:
-        """Nothing may leave at this moment, for a reason that is not the limiter's."""
+        """Nothing may leave at this moment, for a reason other than the rate."""
         self.is_held_up = False
         self.limiter.set_waiting(False, now)
 
     def started(self, entry: Entry, now: float) -> None:
-        """What was taken is on the wire: it has its token, and the next one has its turn."""
+        """The taken notification leaves: it uses up a token and its turn."""
         self.limiter.take(now)
         if entry.is_behind:
             self._behind_in_flight += 1
@@ -306,7 +318,7 @@ class Integration:
         self.in_flight += 1
 
     def finished(self, entry: Entry) -> None:
-        """It is on the wire no more."""
+        """The notification is no longer on the wire."""
         self.in_flight -= 1
         if entry.is_behind:
             self._behind_in_flight -= 1
@@ -317,7 +329,7 @@ class Integration:
 
     @property
     def _probing(self) -> Sequence[Probes]:
-        """What has to allow a probe: an open breaker, and a refusal."""
+        """The conditions that must all allow a probe: those of an open breaker, and of a refusal."""
         probing = [self.breaker.probes] if self.breaker.is_open else []
         if self.refusal is not None:
             probing.append(self.refusal.probes)
@@ -328,8 +340,8 @@ class Integration:
             entry = self._first_resolve() if lane is Lane.RESOLVE else self._first(lane)
             if entry is not None:
                 return entry
-        # What has failed before is let go by and by, or a few that always fail would use up what others need: so many
-        # at a time as have lately been accepted.
+        # Alerts that have failed before leave slowly; else a few that always fail would use up the rate that others
+        # need. As many are on the wire at a time as have lately been accepted, else one a second.
         if self._behind_in_flight < self._window or now >= self._behind_at + _BEHIND_SECONDS:
             return self._first_behind()
         return None
@@ -343,7 +355,7 @@ class Integration:
         return first
 
     def _first_resolve(self) -> Entry | None:
-        """Of the tasks that are caught up, each has its turn."""
+        """The next resolve that may leave. Tasks whose resolves may leave take turns."""
         while self._resolving:
             outbox, queue = next(iter(self._resolving.items()))
             entry = queue.head(Lane.RESOLVE)
@@ -358,8 +370,8 @@ class Integration:
         return min(behind, key=_rank_behind, default=None)
 
     def _probe(self, now: float) -> Entry | None:
-        """What may leave while it is not known whether the provider takes anything; of a refusal that a check has found
-        out, only a check says that it is over."""
+        """The probe that may leave now; None if none may. After a check has found the key refused, no probe leaves:
+        only a check can end that refusal."""
         if self.refusal is not None and self.refusal.by_check:
             return None
         for is_fresh in (True, False):
@@ -370,8 +382,8 @@ class Integration:
         return None
 
     def _first_fresh(self) -> Entry | None:
-        """An alert that has not failed, a trigger before others; of these the least severe, as it may fail too, and
-        then goes behind all that have not."""
+        """The best probe among alerts that have not failed: triggers first, and of these the least severe, because a
+        probe that fails goes behind all alerts that have not failed."""
         for lane in (Lane.NEW, Lane.AGAIN, Lane.ACKNOWLEDGE):
             tails = (tail for queue in self._queues.values() if (tail := queue.tail(lane)) is not None)
             entry = min(tails, key=_rank_of_probe, default=None)
@@ -380,9 +392,8 @@ class Integration:
         return self._first_resolve()
 
     def next_due(self, now: float, *, is_held: bool = False) -> float | None:
-        """When something may leave, or is to be checked, that is not now; None if no time will change that.
-
-        While all is ``is_held``, nothing but checks may leave.
+        """The next moment after ``now`` at which a notification may leave or the key is to be checked; None if there is
+        none. While ``is_held``, only checks may leave.
         """
         due: list[float] = []
         if self._queues and not is_held:
@@ -398,7 +409,7 @@ class Integration:
         return min((at for at in due if now < at < math.inf), default=None)
 
     def _held_until(self, now: float) -> float:
-        """Before when no probe leaves; no time at all if anything may leave."""
+        """Until when no probe may leave; minus infinity while all notifications may leave."""
         probing = self._probing
         if not probing:
             return -math.inf
@@ -409,11 +420,11 @@ class Integration:
         has_fresh = any(queue.has_fresh for queue in self._queues.values())
         return max(probes.due(has_fresh=has_fresh) for probes in probing)
 
-    # what answers say
+    # answers
 
     def accepted(self, entry: Entry, sent_at: float, now: float) -> list[Suspect]:
-        """The provider took what had left at ``sent_at``; gives the suspects that had been answered by then:
-        the key works, so it is their own fault. Then whatever was wrong is `over`."""
+        """The provider accepted a notification that had left at ``sent_at``. Returns the suspects that had been
+        answered by then: the key works, so they are at fault themselves. The caller then calls `over`."""
         self.accepted_at = self.worked_at = self.heard_at = now
         self._is_unheard = False
         self._rejected = 0
@@ -427,30 +438,32 @@ class Integration:
         return self._answered_by(sent_at)
 
     def failed(self, entry: Entry, now: float, retry_after: float | None = None) -> None:
-        """An outage answer (`note_failure`). It counts for the breaker if nothing has been accepted since the alert's
-        first failure."""
+        """A notification has met an outage (after `note_failure`). This counts for the breaker if nothing has been
+        accepted since the alert's first failure."""
         if not self.is_own_trouble(entry):
             self.breaker.failed((entry.outbox, entry.dedup_key), now, retry_after or 0.0)
 
     def is_own_trouble(self, entry: Entry) -> bool:
-        """Whether the provider has taken something since a request of the alert left that then failed."""
+        """Whether the provider has accepted something since the alert's first failed request left."""
         retry = entry.queue.retries.get(entry.dedup_key)
         return retry is not None and self.worked_at > retry.first_failed
 
     def fails_alone(self, entry: Entry) -> bool:
-        """Whether the provider has taken something since a request of the alert left that then failed, as this process
-        has seen it. What was taken before is no sign that it takes anything now."""
+        """Whether the provider has accepted something since the alert's first request left that failed in this process.
+        (Failures before this process took the alert over do not count here: an acceptance since then does not show that
+        the provider accepts anything now.)"""
         retry = entry.queue.retries.get(entry.dedup_key)
         return retry is not None and self.worked_at > retry.first_failed_here
 
     def is_asked_again(self, entry: Entry) -> bool:
-        """Whether the alert has been rejected before, and a check has shown since then that the key is read."""
+        """Whether the alert was rejected before, and tried once more after a check showed that the key works."""
         retry = entry.queue.retries.get(entry.dedup_key)
         return retry is not None and retry.is_asked_again
 
     def note_failure(self, entry: Entry, sent_at: float) -> Retry:
-        """A request of the alert has failed that left at ``sent_at``: what was accepted while it hung shows as much as
-        what was accepted afterwards. One that has failed before this process knew of it has done so for ever."""
+        """A request of the alert has failed that left at ``sent_at``. Failures are kept by the moments at which their
+        requests left: an acceptance while a request hung shows as much as a later one. An alert that had failed before
+        this process took it over counts as having failed for ever."""
         retry = entry.queue.retries.setdefault(entry.dedup_key, Retry())
         if retry.first_failed == math.inf:
             retry.first_failed = -math.inf if entry.pending.failures else sent_at
@@ -462,10 +475,12 @@ class Integration:
         return retry
 
     def throttled(self, entry: Entry, retry_after: float | None, sent_at: float, now: float) -> bool:
-        """An answer 429. Whether it is the integration's: it then lets nothing leave for a while.
+        """An alert was answered 429. Returns whether the integration is throttled: then nothing leaves through it for a
+        while.
 
-        Something may throttle that alert alone, and it would hold up all others for ever. So after some of them in a
-        row the key is checked, and what is then throttled once more has a trouble of its own.
+        But something may throttle this alert alone, which would then hold up all others for ever. So after
+        `_THROTTLES` such answers in a row the key is checked; an alert that is throttled once more, although the
+        provider has accepted something meanwhile, has a trouble of its own (False).
         """
         retry = self.note_failure(entry, sent_at)
         retry.throttled += 1
@@ -476,10 +491,11 @@ class Integration:
         return True
 
     def forgive(self, alert: Alert, now: float) -> None:
-        """What the alert has failed so far was the route's fault: it has its own turn again, until it fails once more.
+        """The alert's failures so far were the route's fault: the alert has its own turn again, until it fails once
+        more.
 
-        Only once: it could be the alert that makes the route look faulty, and would be tried before all others for
-        ever.
+        This is done only once for an alert: it could be the one that makes the route look faulty, and would else be
+        tried before all others for ever.
         """
         outbox, dedup_key = alert
         queue = self._queues.get(outbox)
@@ -491,7 +507,7 @@ class Integration:
     # refusals
 
     def refuse(self, failure: Failure, now: float, *, by_check: bool) -> bool:
-        """The provider refuses the key, which is an outage as well. Whether that is news."""
+        """The provider refuses the key, which is an outage as well. Returns whether the key was not refused before."""
         self.outages.failed(failure, now, is_certain=True, by_check=by_check)
         before = self.refusal
         probes = before.probes if before is not None else self._new_probes()
@@ -503,28 +519,28 @@ class Integration:
         return Probes(self.recovery_seconds, quick=_QUICK_PROBES, fresh_seconds=self.recovery_seconds)
 
     def over(self) -> Outage | None:
-        """The key is not refused, and no outage goes on, as far as is known, so nothing has to wait for its end any
-        more: gives the outage that somebody knows of."""
+        """End any refusal and outage, and close the breaker: nothing has to wait for their end any more. Returns the
+        outage whose beginning was told, else None."""
         self.refusal = None
         self.breaker.succeeded()
         return self.outages.over()
 
     @property
     def is_idle(self) -> bool:
-        """Whether no alert has anything to say through it, at this moment or later, and nothing is on the wire."""
+        """Whether no alert has anything to say through this integration, now or later, and nothing is on the wire."""
         return not (self.in_flight or any(queue.concerned for queue in self._queues.values()))
 
     def suspect(self, suspect: Suspect) -> None:
-        """It waits for the next check."""
+        """Let a rejected notification wait for the next check."""
         self.suspects[suspect.entry.outbox, suspect.entry.dedup_key] = suspect
 
     @property
     def known_to_work_at(self) -> float:
-        """When the provider last took something with this key; no time at all if it has refused it since."""
+        """When the provider last accepted something with this key; minus infinity while the key is refused."""
         return self.worked_at if self.refusal is None else -math.inf
 
     def believes_rejection(self) -> bool:
-        """Where the key cannot be checked: whether a rejection is taken for the alert's own fault."""
+        """Count a rejection where the key cannot be checked. Returns whether it counts as the alert's own fault."""
         self._rejected += 1
         return self._rejected <= BELIEVED
 
@@ -534,40 +550,43 @@ class Integration:
             return None
         if self.suspects or self._doubts_throttling:
             return self.checked_at + CHECK_SECONDS
-        is_left = self.outages.current is not None and self.is_idle  # of an outage that only a check can end now
+        is_left = self.outages.current is not None and self.is_idle  # only a check can end the outage now
         if self._is_unheard or is_left or (self.refusal is not None and (self.refusal.by_check or not self.owed)):
             return self.checked_at + max(CHECK_SECONDS, self.recovery_seconds)
         return max(self.heard_at, self.checked_at) + self.check_interval if self.checks_idle else None
 
     def check_accepted(self, sent_at: float, now: float) -> list[Suspect]:
-        """The check that had left at ``sent_at`` was accepted; gives the suspects whose own fault it is then."""
+        """The check that had left at ``sent_at`` was accepted. Returns the suspects that had been answered by then:
+        they are at fault themselves."""
         self.worked_at = now
         return self.check_read(sent_at, now)
 
     def check_read(self, sent_at: float, now: float) -> list[Suspect]:
-        """The same of a check that was answered, where that can also be said by somebody who has not read the key."""
+        """The check that had left at ``sent_at`` was answered, but perhaps by somebody who has not read the key.
+        Returns the suspects that had been answered by then."""
         self.heard_at, self._is_unheard = now, False
         self._doubts_throttling = False
         return self._answered_by(sent_at)
 
     def check_unanswered(self) -> None:
-        """The check has met an outage, or a limiter, and says nothing of the key."""
+        """The check met an outage or a rate limit, and so says nothing of the key."""
         self._is_unheard = True
 
     def check_refused(self) -> list[Suspect]:
-        """The check was refused; gives the suspects, whose fault it is not."""
+        """The check was refused. Returns all suspects: they are not at fault."""
         self._is_unheard = False
         return list(self.suspects.values())
 
     def _answered_by(self, sent_at: float) -> list[Suspect]:
         return [suspect for suspect in self.suspects.values() if suspect.answered_at <= sent_at]
 
-    # room
+    # room for owed triggers
 
     def has_come(self) -> bool:
-        """One more trigger has come to be owed. Whether one has to go for it, or for one that came before.
+        """One more trigger has come to be owed. Returns whether one has to go for it.
 
-        What a take-over has brought is more than may be owed through no fault of what comes now: it stays.
+        For triggers that a take-over brought none has to go, although more may be owed then than allowed: only a
+        trigger that comes to be owed is paid for.
         """
         if self.may_owe is None or self.owed <= self.may_owe:
             self._unpaid = 0
@@ -576,7 +595,7 @@ class Integration:
         return True
 
     def has_gone(self) -> bool:
-        """One has gone for another. Whether one more has to."""
+        """One trigger has gone. Returns whether one more has to go, for an earlier one that none could go for."""
         self._unpaid -= 1
         return self._unpaid > 0 and self.may_owe is not None and self.owed > self.may_owe
 
@@ -585,10 +604,10 @@ class Integration:
         return self.may_owe is None or self.owed < self.may_owe
 
     def least_owed(self) -> Iterator[Alert]:
-        """Triggers that are owed and may go for another: of the least severity, the longest owed first.
+        """The owed triggers that may go for want of room: those of the least severity, the longest owed first.
 
-        None of a higher severity: where all of the least severe are on the wire or may still land, more is owed for a
-        while than may be, rather than that a worse one goes.
+        None of a higher severity is among them: while all of the least severe are on the wire or may still land, more
+        is owed than allowed.
         """
         least_severe: Severity | None = None
         owed = [queue.least_owed() for queue in self._queues.values()]

@@ -1,7 +1,7 @@
 """How fast a member may send through one integration key (design section 13, "Rates").
 
-The members of a group share a key's rate and never speak to each other: each knows its own part of the partitions, and
-sees the provider's answers. No I/O; the monotonic clock comes as an argument, in seconds.
+The members of a group share a key's rate and never speak to each other: each knows its own part of the partitions (its
+share), and sees the provider's answers. No I/O; the monotonic clock comes as an argument, in seconds.
 
 ``tests/support/rate_simulation.py`` judges the numbers below, with many members against a provider that counts calls in
 a rolling minute.
@@ -17,37 +17,42 @@ PACE: Final = 3.0
 """Requests per second beyond a member's share of a burst that leave although no answer has come."""
 
 REFILL_SECONDS: Final = 300.0
-"""When nothing has waited for so long, the burst is whole again, however small the share: the group is not busy."""
+"""After so many seconds in which nothing waited, the burst is whole again, however small the share: the group is not
+busy."""
 
 RISE_SECONDS: Final = 60.0
-"""In that time the sustained rate rises by one share while something waits, and comes back to its firm level."""
+"""Seconds in which the sustained rate rises by one share while something waits, or returns to its firm level."""
 
 LEAST_RISE: Final = 1 / 12
-"""Or by this part of the documented rate, where a share is less: of a hundred members one may have all the work."""
+"""If a share is less than this part of the documented rate, the sustained rate rises by this part instead: of a hundred
+members one may have all the work."""
 
 GROWTH: Final = math.log(2) / 180
-"""What is beyond the firm level doubles in three minutes in which something waits, and halves when nothing does."""
+"""Growth per second of what lies beyond the firm level: it doubles in three minutes in which something waits, and
+halves in three minutes in which nothing does."""
 
 CAUTION: Final = 8.0
-"""By this a 429 divides the rise. A rolling minute answers a minute late: who rises fast goes far beyond it."""
+"""Each 429 divides the rise by this. A limit per rolling minute shows itself a minute late: a fast rise goes far beyond
+it."""
 
 SLOWEST_RISE: Final = 0.01
-"""Firm levels in `RISE_SECONDS`: what any number of 429s leave of the rise."""
+"""The least rise, however many 429s there were, in firm levels per `RISE_SECONDS`."""
 
 LOWEST: Final = 1 / 8
-"""Shares below which no 429 takes the sustained rate."""
+"""The lowest sustained rate after a 429, in shares."""
 
 SHORTEST_PAUSE: Final = 45.0
 LONGEST_PAUSE: Final = 60.0
-"""Seconds in which nothing leaves after a 429, at random: who comes back much before a rolling minute is over only
-meets another 429, and of members that are few both halves of the minute pass unused."""
+"""After a 429 nothing leaves for a random number of seconds between these. A member that comes back much before a
+rolling minute is over only meets another 429; where members are few, both halves of the minute pass unused then."""
 
 LONGEST_RETRY_AFTER: Final = 3600.0
 """A longer ``Retry-After`` is cut to this: one wrong header must not silence a key for a day."""
 
 _UNLIMITED: Final = Rate(requests_per_second=1e6, burst_size=1e6)
 _ROUNDING: Final = 1e-6
-"""Requests by which a sum of floats may be off. What is too much is carried on as a debt, so it does not add up."""
+"""How many requests a sum of floats may be off. What was let through too much stays in the bucket, so errors do not add
+up."""
 _SHORTEST_WAIT: Final = 1e-4
 
 
@@ -56,17 +61,17 @@ class KeyLimiter:
 
     Two leaky buckets count requests that have left. ``_burst`` holds a full burst and leaks at the sustained rate, so
     that this member alone never passes the documented rate. ``_paced`` holds the member's share of a burst (at least
-    one request); what is answered leaves it, and it leaks at `PACE`. So, of many members that begin at once, each has
-    sent little beyond its share when the first 429 comes, however long a request takes, and one that hangs holds
-    nothing up.
+    one request); each answer takes one request out of it, and it leaks at `PACE`. So, of many members that begin at
+    once, each has sent little beyond its share when the first 429 comes, however long a request takes; and a request
+    that hangs holds nothing up.
 
-    The sustained rate is ``_level`` times the member's share of the documented one: 1 at first, up to the whole
-    documented rate while something waits, a half or less after a 429. It comes back from there to the *firm* level,
-    half of what it was when the 429 came and at least 1, within a minute, and is careful beyond that until the burst
-    is whole again.
+    The sustained rate is ``_level`` times the member's share of the documented rate. ``_level`` is 1 at first, rises
+    while something waits until the sustained rate is the whole documented rate, and is a half or less after a 429.
+    Within a minute it returns from there to the *firm* level: half of what it was when the 429 came, and at least 1.
+    Beyond the firm level it rises slowly until the burst is whole again.
 
-    ``rate`` None is a key without a limit: only a 429 holds it back. ``random`` gives a number in [0, 1). Nothing may
-    leave until `set_share` has given the member a part.
+    ``rate`` None is a key without a limit: only a 429 holds it back. ``random`` returns a number in [0, 1). Nothing may
+    leave until `set_share` has given the member a share.
     """
 
     def __init__(self, rate: Rate | None, *, random: Callable[[], float], now: float) -> None:
@@ -79,17 +84,18 @@ class KeyLimiter:
         self._paced = 0.0
         self._share = 0.0
         self._rate = 0.0  # the member's share of the documented rate
-        self._most = 1.0  # shares that the level rises to: all of the documented rate
+        self._most = 1.0  # the highest level, in shares: all of the documented rate
         self._level = 1.0
         self._firm = 1.0
         self._rise = 0.0
-        self._throttled = 0  # how often, since the burst was whole
+        self._throttled = 0  # how many 429s since the burst was whole
         self._waiting = False
         self._paused_until = -math.inf
         self._at = now
 
     def set_share(self, share: float, now: float) -> None:
-        """The member has this part (0 to 1) of the group's partitions from now on. What was used stays used."""
+        """From now on the member has the part ``share`` (0 to 1) of the group's partitions. Requests that have left
+        still count."""
         self._advance(now)
         self._share = share
         self._rate = share * self._documented
@@ -101,7 +107,7 @@ class KeyLimiter:
         self._set_rise()
 
     def set_waiting(self, waiting: bool, now: float) -> None:
-        """Whether something waits that would leave now but for this limiter: only that makes the rate rise."""
+        """Set whether a request waits that only this limiter holds back: only then the rate rises."""
         if waiting is not self._waiting:
             self._advance(now)
             self._waiting = waiting
@@ -114,16 +120,26 @@ class KeyLimiter:
         # Without a share the size is 0, and nothing fits.
         return self._paced + 1 <= self._paced_size + _ROUNDING and self._burst + 1 <= self._burst_size + _ROUNDING
 
+    def take_spare(self, now: float) -> bool:
+        """Take a token for what can wait for ever: only where nothing else waits, no 429 is remembered (its end is seen
+        by a whole burst), and half of a burst is left for what is urgent. Whether one was taken."""
+        if self._waiting or self.is_throttled(now) or not self.has_token(now):
+            return False
+        if self._burst + 1 > max(1.0, self._burst_size / 2) + _ROUNDING:
+            return False
+        self._burst += 1  # it is no part of a share of a burst: `_paced` is for what all members send at once
+        return True
+
     def take(self, now: float) -> None:
-        """A request leaves. One that did not wait for `has_token` is a debt, which the next ones wait for."""
+        """A request leaves. If it did not wait for `has_token`, the next requests wait longer."""
         self._advance(now)
         self._burst += 1
         self._paced += 1
 
     def next_at(self, now: float) -> float:
-        """When `has_token` is true if nothing happens before: ``now``, later, or infinity without a share.
+        """When `has_token` will be true if nothing happens before: ``now``, later, or infinity without a share.
 
-        It is asked for something that waits (`set_waiting`).
+        Call this only while something waits (`set_waiting`).
         """
         if self._share <= 0:
             return math.inf
@@ -135,7 +151,7 @@ class KeyLimiter:
         return max(begin + max(0.0, paced, burst), now + _SHORTEST_WAIT)
 
     def withheld_for(self, now: float) -> float:
-        """For how many seconds nothing leaves at any rate: the rest of the pause after a 429, infinity without a
+        """For how many seconds nothing leaves, whatever the rate: the rest of the pause after a 429, infinity without a
         share, else 0."""
         return max(0.0, self._paused_until - now) if self._share > 0 else math.inf
 
@@ -145,9 +161,9 @@ class KeyLimiter:
         self._paced = max(0.0, self._paced - 1)
 
     def throttled(self, now: float, retry_after: float | None) -> None:
-        """A request was answered 429, which named so many seconds or none.
+        """A request was answered 429; ``retry_after`` is the number of seconds that the answer named, if any.
 
-        The answer to one that had left before the pause began tells nothing new, except a longer ``Retry-After``.
+        During a pause a further 429 changes nothing, except that a longer ``Retry-After`` makes the pause longer.
         """
         self._advance(now)
         if now >= self._paused_until:
@@ -155,19 +171,20 @@ class KeyLimiter:
             self._level = max(LOWEST, min(self._level, 1.0) / 2)
             self._throttled += 1
             self._set_rise()
-            # Each keeps a part of one request, at random: members do not all send their next one at the same moment.
+            # Each member keeps a random part of one request, so that not all send their next one at the same moment.
             self._burst = max(self._burst, self._burst_size - self._random())
             self._paused_until = now + SHORTEST_PAUSE + self._random() * (LONGEST_PAUSE - SHORTEST_PAUSE)
         if retry_after is not None:
             self._paused_until = max(self._paused_until, now + min(retry_after, LONGEST_RETRY_AFTER))
 
     def is_throttled(self, now: float) -> bool:
-        """Whether there has been a 429 since the burst was whole: the rate is, or may soon be, lower than it was."""
+        """Whether there has been a 429 since the burst was last whole."""
         self._advance(now)
         return self._throttled > 0
 
     def _set_rise(self) -> None:
-        """By how many shares a second the level rises beyond the firm one, at first; after a change of what that is."""
+        """Set by how many shares per second the level rises just beyond the firm level; to be called after a change of
+        share, firm level or number of 429s."""
         if self._throttled:
             rise = self._firm * max(SLOWEST_RISE, CAUTION**-self._throttled)
         else:
@@ -175,7 +192,7 @@ class KeyLimiter:
         self._rise = rise / RISE_SECONDS
 
     def _advance(self, now: float) -> None:
-        """Let the buckets leak, and the level change, up to now. A pause is no time: nothing is learnt in it."""
+        """Let the buckets leak, and the level change, up to ``now``. The time of a pause does not count."""
         at = self._at
         if now <= at:
             return
@@ -198,7 +215,7 @@ class KeyLimiter:
             self._rest(elapsed)
 
     def _let_through(self, elapsed: float) -> float:
-        """Raise the level for so long; the share-seconds in that time."""
+        """Raise the level for ``elapsed`` seconds. Returns the integral of the level over that time (share-seconds)."""
         before, passed = self._level, 0.0
         if before < self._firm:
             rise = self._firm / RISE_SECONDS
@@ -220,7 +237,7 @@ class KeyLimiter:
         return passed + rising * (before + self._most) / 2 + (elapsed - rising) * self._most
 
     def _seconds_for(self, share_seconds: float) -> float:
-        """How long `_let_through` takes to let through so much."""
+        """In how many seconds `_let_through` would let through ``share_seconds``."""
         if share_seconds <= 0:
             return 0.0
         level, firm, passed, rise = self._level, self._firm, 0.0, self._rise
@@ -243,7 +260,7 @@ class KeyLimiter:
         return passed + rising + (share_seconds - while_rising) / self._most
 
     def _rest(self, elapsed: float) -> None:
-        """Nothing has waited until the burst was whole: what was seen of others is past."""
+        """The burst is whole and nothing waits: forget the 429s, and lower what lies beyond the share."""
         if self._throttled:
             self._firm, self._throttled = 1.0, 0
             self._set_rise()
@@ -252,5 +269,5 @@ class KeyLimiter:
 
 
 def _seconds(share_seconds: float, level: float, rise: float) -> float:
-    """The time in which a level that rises by ``rise`` a second lets through so much."""
+    """The seconds in which a level that rises by ``rise`` per second lets through ``share_seconds``."""
     return 2 * share_seconds / (level + math.sqrt(level * level + 2 * share_seconds * rise))

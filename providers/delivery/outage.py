@@ -1,4 +1,4 @@
-"""An outage of one integration: since when nothing is taken through it, and who is told of that (design section 13).
+"""An outage of one integration: since when it accepts nothing, and whether that is to be told (design section 13).
 Pure; the monotonic clock comes as an argument.
 """
 
@@ -7,29 +7,30 @@ from enum import Enum
 from typing import Final
 
 LASTING_SECONDS: Final = 10.0
-"""A failure behind which nothing is accepted for so long is an outage, whatever has been before."""
+"""If nothing is accepted for so many seconds after a failure, that is told as an outage, however lately the last one
+was."""
 
 CALM_SECONDS: Final = 60.0
-"""Within so long of an outage's last failure the next failure is no news: a provider that refuses one request in twenty
-would otherwise begin to fail, and work again, every few seconds."""
+"""A failure within so many seconds after the last failure is not told as a new outage. Else a provider that refuses one
+request in twenty would begin to fail, and work again, every few seconds."""
 
 
 class Condition(Enum):
     """What can be wrong with a route."""
 
     REFUSED = "refused"
-    """The provider refuses its key."""
+    """The provider refuses the route's key."""
     FAILING = "failing"
-    """Nothing is accepted through it."""
+    """The provider accepts nothing through the route."""
     THROTTLED = "throttled"
-    """Less is accepted than should be."""
+    """The provider limits the rate, below what it should accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTrouble:
     """What is wrong with a route, since when (seconds since the epoch), and what the provider said last.
 
-    ``status`` is that of its answer; None if there was none.
+    ``status`` is the HTTP status of its last answer; None if there was no answer.
     """
 
     route: str
@@ -41,7 +42,7 @@ class RouteTrouble:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An answer that takes nothing, by what no single alert is to blame for. ``status`` is None without an answer."""
+    """A failed request for which no single alert is to blame. ``status`` is the HTTP status, None without an answer."""
 
     status: int | None
     reason: str
@@ -49,8 +50,8 @@ class Failure:
 
 @dataclass(slots=True)
 class Outage:
-    """It began at ``since``, with the first failure, of which there have been ``failures``. ``is_told``: somebody knows
-    of it. ``by_check``: so far only checks of the key have failed."""
+    """An outage, which began at ``since`` with its first failure; ``failures`` is how many there have been.
+    ``is_told``: its beginning was told. ``by_check``: so far only checks of the key have failed."""
 
     since: float
     last: Failure
@@ -60,16 +61,17 @@ class Outage:
 
 
 class Outages:
-    """Makes one outage of the failures behind which nothing is accepted."""
+    """Makes one outage of all failures between which nothing was accepted."""
 
     def __init__(self) -> None:
         self.current: Outage | None = None
-        """The one that goes on."""
+        """The outage that goes on; None if there is none."""
         self._failed_at = float("-inf")
 
     def failed(self, failure: Failure, now: float, *, is_certain: bool = False, by_check: bool = False) -> bool:
-        """Nothing has been accepted since this failure's request first left. Whether somebody is to be told now that an
-        outage has begun. ``is_certain``: many failures stand behind this one."""
+        """A request has failed, and nothing has been accepted since the alert's first failed request left (or the
+        check). Returns whether the beginning of an outage is to be told now. ``is_certain``: more than this failure
+        shows the outage (an open breaker, a refusal)."""
         is_calm, self._failed_at = now >= self._failed_at + CALM_SECONDS, now
         outage = self.current
         if outage is None:
@@ -86,10 +88,11 @@ class Outages:
         return False
 
     def over(self) -> Outage | None:
-        """Something was accepted, or nobody waits any more: gives the outage that is over, if somebody knows of it."""
+        """The outage is over: something was accepted, or no alert waits any more. Returns the outage if its beginning
+        was told, else None."""
         outage, self.current = self.current, None
         return outage if outage is not None and outage.is_told else None
 
     def lasts(self, now: float) -> bool:
-        """Whether there is one that is more than a failure or two."""
+        """Whether there is an outage that has lasted for `LASTING_SECONDS`."""
         return self.current is not None and now >= self.current.since + LASTING_SECONDS

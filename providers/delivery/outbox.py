@@ -1,7 +1,7 @@
-"""What delivery and a task say to each other about an alert.
+"""The protocol between delivery and a task.
 
-A task keeps what is owed, and its `Outbox` answers delivery's questions: what is pending, what leaves now, and here is
-what came of it. Delivery keeps the order, the attempts' moments, the rates and the condition of the routes.
+A task keeps what is owed. Delivery asks its `Outbox` what is pending and what leaves now, and reports each outcome to
+it. Delivery keeps the order, the moments of attempts, the rates and the condition of the routes.
 """
 
 from enum import IntEnum
@@ -16,7 +16,7 @@ from state.violation import Severity
 
 
 class Lane(IntEnum):
-    """What is pending, in the order in which it leaves (design section 13, "Order")."""
+    """Kinds of pending notifications, in the order in which they leave (design section 13, "Order")."""
 
     NEW = 0
     """A trigger of a new problem, or of one that has become worse."""
@@ -27,11 +27,11 @@ class Lane(IntEnum):
 
 
 class Pending(Struct, frozen=True, gc=False):
-    """What an alert has to say next.
+    """The next notification of an alert.
 
-    ``since`` is wall-clock time (its age), ``not_before`` is by the monotonic clock. ``failures`` counts its attempts
-    so far. ``size`` is how many bytes are kept in memory until a trigger is told. One that is not ``is_ready`` waits
-    for its task, which says so by `Delivery.changed`.
+    ``since`` is when it came to be owed, in seconds since the epoch; ``not_before`` is by the monotonic clock.
+    ``failures`` counts the attempts so far. ``size`` is how many bytes are kept in memory until a trigger is told. If
+    ``is_ready`` is False, the notification waits for its task, which calls `Delivery.changed` when it is ready.
     """
 
     route: str
@@ -45,20 +45,20 @@ class Pending(Struct, frozen=True, gc=False):
 
     @property
     def is_trigger(self) -> bool:
-        """Whether it counts for what its route may owe."""
+        """Whether it is a trigger, and so counts for what its integration may owe."""
         return self.lane <= Lane.AGAIN
 
     def continues(self, before: "Pending") -> bool:
-        """Whether this is still what the alert had to say ``before``, with whatever has been counted into it since. A
-        trigger that comes to be owed after another was told or given up is a new one."""
+        """Whether this is still the notification that was pending ``before``, with whatever has been counted into it
+        since. A trigger that comes to be owed after another was told or given up is a new one."""
         if self.is_trigger:
             return before.is_trigger and self.since == before.since
         return self.lane is before.lane
 
 
 class Dispatch(Struct, frozen=True, gc=False):
-    """A notification that leaves now. ``token`` is the outbox's own: what the answer will be compared with.
-    ``partition`` is that of the task, for the log."""
+    """A notification that leaves now. ``token`` is the outbox's own value, with which it compares the answer.
+    ``partition`` is the task's, for the log."""
 
     dedup_key: str
     route: str
@@ -68,47 +68,49 @@ class Dispatch(Struct, frozen=True, gc=False):
 
 
 Outcome = Accepted | Rejected | RouteRefused | Unavailable
-"""What came of a notification: accepted; rejected for good, which is the alert's own fault; or still owed."""
+"""The outcome of a notification: accepted; rejected for good, by the alert's own fault; else it is still owed."""
 
 
 class Outbox(Protocol):
     """A task, as delivery sees it. Outboxes are told apart by identity."""
 
     def pending(self, dedup_key: str) -> Pending | None:
-        """What the alert has to say next; None if nothing."""
+        """The next notification of the alert; None if there is none."""
         ...
 
     def may_resolve(self) -> bool:
-        """Whether resolves may leave at this moment; `Delivery.may_resolve_again` says when that has come back."""
+        """Whether resolves may leave at this moment. When that becomes true again, the task calls
+        `Delivery.may_resolve_again`."""
         ...
 
     def take(self, dedup_key: str, route: str) -> Dispatch | None:
-        """What leaves for this alert through this route now, or None where nothing may; then delivery asks again only
-        after `Delivery.changed`."""
+        """The notification that leaves for this alert through this route now. None if none may leave; then delivery
+        asks again only after `Delivery.changed`."""
         ...
 
     def told(self, dispatch: Dispatch, outcome: Outcome) -> None:
-        """What came of it. Then delivery asks for what is pending."""
+        """Take the outcome of a notification. Afterwards delivery asks for what is `pending`."""
         ...
 
     def make_room(self, dedup_key: str) -> bool:
-        """The route owes too much: let go of the trigger that this alert owes, if that may be."""
+        """The integration owes too much: dead-letter the trigger that this alert owes, if it may go. Returns whether it
+        went."""
         ...
 
 
 class Observer(Protocol):
-    """What delivery tells about its work; metrics and logs listen."""
+    """Takes what delivery reports of its work, for metrics and logs."""
 
     def answered(self, dispatch: Dispatch, answer: Answer, seconds: float, attempt: int) -> None:
-        """A notification was answered after ``seconds``, at its attempt of this number."""
+        """A notification was answered after ``seconds``; ``attempt`` counts from 1."""
         ...
 
     def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
-        """The provider takes this notification at no time: it is given up."""
+        """The provider will never accept this notification, so it is given up."""
         ...
 
     def fails_alone(self, dispatch: Dispatch, answer: Unavailable, attempt: int) -> None:
-        """Its route accepts others, and not this notification, which is tried again; said once of each alert."""
+        """The route accepts others, but not this notification, which is tried again. Reported once for each alert."""
         ...
 
     def follow_up_rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
@@ -116,7 +118,7 @@ class Observer(Protocol):
         ...
 
     def failed(self, dispatch: Dispatch, error: BaseException) -> None:
-        """A notification could not be made into requests: a fault of this program."""
+        """A notification could not be sent because of a bug in this program."""
         ...
 
     def checked(self, route: str, answer: Answer) -> None:
@@ -124,7 +126,7 @@ class Observer(Protocol):
         ...
 
     def failing(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
-        """From now on nothing is taken through these routes, which share a key; ``waiting`` triggers are owed."""
+        """An outage of these routes, which share a key, has begun; ``waiting`` triggers are owed."""
         ...
 
     def refused(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
@@ -132,17 +134,19 @@ class Observer(Protocol):
         ...
 
     def works(self, routes: tuple[str, ...], seconds: float, failures: int, waiting: int) -> None:
-        """What was told of these routes is over, after so long and so many failures. ``waiting`` triggers are owed."""
+        """The outage or refusal of these routes is over, after ``seconds`` and ``failures``; ``waiting`` triggers are
+        owed."""
         ...
 
     def given_up(self, routes: tuple[str, ...], seconds: float) -> None:
-        """What was told of these routes concerns nobody here any more: their alerts are another member's, or gone."""
+        """The outage or refusal of these routes concerns no alert of this member any more: its alerts are another
+        member's, or gone."""
         ...
 
     def throttled(self, routes: tuple[str, ...], answer: Throttled, waiting: int) -> None:
-        """The provider limits the rate of these routes, below what it is known to take; ``waiting`` are owed."""
+        """The provider limits the rate of these routes (429); ``waiting`` triggers are owed."""
         ...
 
     def unthrottled(self, routes: tuple[str, ...], seconds: float) -> None:
-        """The limit of these routes is as it should be again, after so long."""
+        """The provider no longer limits the rate of these routes; it did for ``seconds``."""
         ...

@@ -1,6 +1,6 @@
-"""What the alerts of one task have pending for one integration, in the order in which it leaves (design section 13).
+"""The pending notifications of one task for one integration, in the order in which they leave (design section 13).
 
-One queue for each task, so that closing a task costs nothing for the others, and its own are let go of at once.
+There is one queue for each task: so closing a task costs the others nothing, and drops its own entries at once.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from state.ordered import Ordered
 from state.pieces import Pieces
 from state.violation import Severity
 
-_UNPARKED_AT_A_TIME = 32  # at each answer, of which many can come at once
+_UNPARKED_AT_A_TIME = 32  # each time that the integration is pumped, which can be often
 
 
 _LEAST_FIRST = tuple(Severity)
@@ -22,13 +22,14 @@ _WORST_FIRST = tuple(reversed(Severity))
 
 @dataclass(slots=True)
 class Retry:
-    """What has failed of an alert through one integration, by the monotonic clock.
+    """An alert's failures through one integration. Times are by the monotonic clock.
 
-    ``first_failed`` and ``last_failed`` are when its first and last request that failed had left: infinity, before one
-    has. What has failed before this process knew of it has done so for ever; ``first_failed_here`` is when its first
-    request of this process that failed had left. ``others_accepted``: the route has accepted others since the one
-    before. ``throttled`` counts the answers 429 in a row; ``is_told``: somebody knows that it fails while others are
-    accepted. ``is_asked_again``: it was rejected, and the key read by a check since then.
+    ``first_failed`` and ``last_failed`` are the moments at which its first and last failed request left; infinity
+    before a failure. ``first_failed`` is minus infinity if the alert had failed before this process took it over;
+    ``first_failed_here`` is that of the first request that failed in this process. ``others_accepted``: the
+    integration has accepted others since the failure before the last. ``throttled`` counts the answers 429 in a row.
+    ``is_told``: the observer was told that the alert fails while others are accepted. ``is_asked_again``: the alert was
+    rejected, a check showed that the key works, and the alert is tried once more.
     """
 
     first_failed: float = inf
@@ -43,7 +44,7 @@ class Retry:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One alert's turn. ``is_behind``: it has failed, and goes behind everything that has not."""
+    """A pending notification in the queue. ``is_behind``: its alert has failed, and goes behind all that have not."""
 
     queue: "Queue"
     dedup_key: str
@@ -52,28 +53,30 @@ class Entry:
 
     @property
     def outbox(self) -> Outbox:
-        """Whose alert it is."""
+        """The task that the alert belongs to."""
         return self.queue.outbox
 
 
 _Age = tuple[float, int]
-"""A time, and a number that tells those apart that have the same."""
+"""A time, and a number that tells entries with the same time apart."""
 
 
 class Queue:
-    """The pending notifications of one task through one integration. ``serial`` gives numbers that rise, other ones to
-    each queue of an integration: what is otherwise equal leaves in the order in which it came."""
+    """The pending notifications of one task through one integration.
+
+    ``serial`` gives rising numbers and is shared by all queues of an integration: notifications that are otherwise
+    equal leave in the order in which they came."""
 
     def __init__(self, outbox: Outbox, serial: Iterator[int]) -> None:
         self.outbox = outbox
         self.retries: dict[str, Retry] = {}
-        """What has failed, by dedup key, until it is told or given up."""
+        """The failures of alerts by dedup key, until the notification is told or given up."""
         self.concerned = 0
-        """How many alerts have something to say through this integration, whether or not they may at this moment."""
+        """How many alerts have something to say through this integration, whether or not it may leave now."""
         self.count = 0
-        """How many triggers are owed, also those on the wire."""
+        """How many triggers are owed, including those on the wire."""
         self.bytes = 0
-        """What they keep in memory."""
+        """How many bytes are kept in memory for them."""
         self._serial = serial
         self._entries = Pieces[str, Entry]()
         self._fresh: defaultdict[tuple[Lane, Severity], Ordered[_Age]] = defaultdict(Ordered)
@@ -84,21 +87,21 @@ class Queue:
         self._owed: defaultdict[Severity, Ordered[_Age]] = defaultdict(Ordered)
 
     def __len__(self) -> int:
-        """How many alerts wait, parked ones among them."""
+        """How many alerts wait, including those that are parked until a moment."""
         return len(self._entries)
 
     def waiting(self) -> Iterator[Entry]:
-        """All that wait, in no order."""
+        """All entries that wait, in no order."""
         return self._entries.values()
 
     def get(self, dedup_key: str) -> Entry | None:
         """The entry of this alert, if it waits."""
         return self._entries.get(dedup_key)
 
-    # what waits
+    # waiting notifications
 
     def put(self, dedup_key: str, pending: Pending, *, is_behind: bool, now: float) -> Entry:
-        """Let the alert wait for its turn, in the place of what it waited with before."""
+        """Let the alert wait for its turn with this notification, instead of the one that it waited with before."""
         before = self._entries.get(dedup_key)
         if before is not None:
             if before.pending == pending and before.is_behind == is_behind:
@@ -112,7 +115,7 @@ class Queue:
         return entry
 
     def remove(self, dedup_key: str) -> Entry | None:
-        """The alert waits no more."""
+        """Remove the alert's entry and return it; None if it did not wait."""
         entry = self._entries.pop(dedup_key)
         if entry is not None:
             lane = entry.pending.lane
@@ -127,7 +130,7 @@ class Queue:
         return entry
 
     def emptied(self) -> Iterator[None]:
-        """Free all that is in it, when it is not used any more; yields after each step."""
+        """Free everything bit by bit, once nobody uses the queue any more; yields after each step."""
         self.retries.clear()
         for entries in (self._entries.taken(), self._debts.taken()):
             for _ in entries:
@@ -139,7 +142,7 @@ class Queue:
         yield from self._behind.emptied()
 
     def unpark(self, now: float) -> bool:
-        """Line up what has waited for its moment, so much that others need not wait for it. Whether more is to come."""
+        """Line up at most `_UNPARKED_AT_A_TIME` notifications whose moment has come. Returns whether there are more."""
         for _ in range(_UNPARKED_AT_A_TIME):
             dedup_key = self._parked.first()
             if dedup_key is None or not self._is_due(now):
@@ -154,16 +157,17 @@ class Queue:
 
     @property
     def next_unparked(self) -> float | None:
-        """When the first of those that wait for a moment may line up, by the monotonic clock."""
+        """When the first parked notification may line up, by the monotonic clock; None if none is parked."""
         parked = self._parked.smallest()
         return parked[0] if parked is not None else None
 
     def head(self, lane: Lane) -> Entry | None:
-        """Which of the lane would leave first: the worst, of these the oldest; of those that end, the first."""
+        """The entry of the lane that would leave first: the most severe, of these the longest owed. Of acknowledges and
+        resolves the one that came first."""
         return self._first(lane, _WORST_FIRST)
 
     def tail(self, lane: Lane) -> Entry | None:
-        """Which of the lane is missed the least if it fails: the least severe, of these the oldest."""
+        """The entry of the lane whose failure would matter least: the least severe, of these the longest owed."""
         return self._first(lane, _LEAST_FIRST)
 
     def _first(self, lane: Lane, severities: Sequence[Severity]) -> Entry | None:
@@ -183,11 +187,12 @@ class Queue:
 
     @property
     def has_fresh(self) -> bool:
-        """Whether some of those whose turn it may be have not failed."""
+        """Whether an alert is lined up that has not failed."""
         return any(self.head(lane) is not None for lane in Lane)
 
     def behind(self) -> Entry | None:
-        """Of those that have failed, the one that has failed the least; a trigger before others, the worst first."""
+        """Of the lined up alerts that have failed, the one with the fewest failures; of these triggers before others,
+        and the most severe first."""
         return self._entry(self._behind.first())
 
     def _line_up(self, entry: Entry) -> None:
@@ -200,10 +205,10 @@ class Queue:
         else:
             self._fresh[pending.lane, pending.severity].set(dedup_key, (pending.since, next(self._serial)))
 
-    # what is owed
+    # owed triggers
 
     def owe(self, dedup_key: str, pending: Pending | None) -> None:
-        """The trigger that the alert owes is this one; None if it owes none."""
+        """Count the trigger that the alert owes; None, or no trigger, if it owes none."""
         before = self._debts.pop(dedup_key)
         owed = pending if pending is not None and pending.is_trigger else None
         if before is not None:
@@ -220,8 +225,8 @@ class Queue:
             self._owed[owed.severity].set(dedup_key, (owed.since, next(self._serial)))
 
     def least_owed(self) -> Iterator[tuple[Severity, float, int, "Queue", str]]:
-        """The triggers that are owed, the least severe first, of these the longest owed: severity, since, a number that
-        no two of a member's have, this queue, dedup key. Nothing must change meanwhile."""
+        """The owed triggers, the least severe first, of these the longest owed: severity, since, a number that is
+        unique in the integration, this queue, dedup key. Nothing may change meanwhile."""
         for severity in Severity:
             if severity in self._owed:
                 for (since, serial), dedup_key in self._owed[severity].items():

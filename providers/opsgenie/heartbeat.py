@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
-from providers.opsgenie.settings import OpsGenieSettings
+from providers.opsgenie.settings import AlertSettings
 from providers.provider import HeartbeatCalls, Request
 
 
 def heartbeat_calls(
-    settings: OpsGenieSettings, headers: Mapping[str, str], read: Callable[[int, bytes], str]
+    settings: AlertSettings, headers: Mapping[str, str], read: Callable[[int, bytes], str]
 ) -> HeartbeatCalls | None:
     """What the settings ask for; None if the heartbeat is not enabled. ``headers`` carry the key."""
     heartbeat = settings.heartbeat

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from providers import story
 from providers.notification import Trigger
-from providers.opsgenie.settings import MOST_TAGS, TAG_LIMIT, OpsGenieSettings
+from providers.opsgenie.settings import MOST_TAGS, NOTE_LIMIT, TAG_LIMIT, AlertSettings
 from providers.text import fit, one_line, shorten, units
 from state.violation import Violation
 
@@ -16,7 +16,6 @@ MESSAGE_LIMIT: Final = 130
 DESCRIPTION_LIMIT: Final = 15_000
 ENTITY_LIMIT: Final = 512
 SOURCE_LIMIT: Final = 100
-NOTE_LIMIT: Final = 25_000
 DETAILS_LIMIT: Final = 8_000
 """Characters of all names and values of ``details`` together."""
 
@@ -24,9 +23,6 @@ ACTION_LIMIT: Final = 50
 MOST_ACTIONS: Final = 10
 MOST_RECIPIENTS: Final = 50
 """Of ``responders``, and of ``visibleTo``."""
-
-ACTOR: Final = "clawdstrike-alerting"
-"""Who acts on an alert when this service does, in ``user`` and ``source`` of actions."""
 
 _LACKING = "N/A"
 
@@ -60,7 +56,10 @@ _DESCRIPTION = """\
 class Payloads:
     """Makes the bodies of requests out of notifications, by the settings."""
 
-    def __init__(self, settings: OpsGenieSettings) -> None:
+    def __init__(self, settings: AlertSettings) -> None:
+        self.user = settings.user
+        """Who acts on an alert when this service does."""
+        self._note = settings.note
         self._responders = [recipient.payload() for recipient in settings.responders]
         self._visible_to = _distinct(recipient.payload() for recipient in settings.visible_to)[:MOST_RECIPIENTS]
         self._actions = [shorten(one_line(action), ACTION_LIMIT) for action in settings.actions[:MOST_ACTIONS]]
@@ -83,7 +82,10 @@ class Payloads:
             "entity": shorten(one_line(violation.resource_name), ENTITY_LIMIT),
             "source": shorten(f"clawdstrike-{one_line(violation.agent_id)}", SOURCE_LIMIT),
             "priority": self.priority(trigger),
+            "user": self.user,
         }
+        if self._note:
+            body["note"] = self._note
         responders = self._responders_of(trigger, tags)
         if responders:
             body["responders"] = responders
@@ -108,7 +110,15 @@ class Payloads:
             f"Highest severity: {told['highest_severity']}"
         )
         event = shorten(f"{_headline(violation)} (event {one_line(violation.event_id)})", NOTE_LIMIT - 1000)
-        return action(f"{begin}\n{event}\n{end}")
+        return self.action(f"{begin}\n{event}\n{end}")
+
+    def action(self, note: str) -> dict[str, str]:
+        """The body of an action on an alert that is there: who acts, and why."""
+        return {"user": self.user, "source": self.user, "note": shorten(note, NOTE_LIMIT)}
+
+    def raised_tags(self, trigger: Trigger) -> list[str]:
+        """The tags that an alert gets which has become worse; those of its time before stay."""
+        return [shorten(f"severity:{trigger.severity.label}", TAG_LIMIT)]
 
     def _tags_of(self, trigger: Trigger) -> list[str]:
         violation = trigger.violation
@@ -135,11 +145,6 @@ class Payloads:
             for mark, teams in self._teams_by_tag.items():
                 if mark in marks:
                     yield from teams
-
-
-def action(note: str) -> dict[str, str]:
-    """The body of an action on an alert that is there: who acts, and why."""
-    return {"user": ACTOR, "source": ACTOR, "note": shorten(note, NOTE_LIMIT)}
 
 
 def _headline(violation: Violation) -> str:

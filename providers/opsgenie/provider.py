@@ -1,4 +1,4 @@
-"""OpsGenie and Jira Service Management, Alert API v2: requests, and what the answers mean.
+"""OpsGenie, Alert API v2: requests, and what the answers mean. `providers.opsgenie.jsm` has the same for its successor.
 
 https://docs.opsgenie.com/docs/alert-api, https://docs.opsgenie.com/docs/response
 """
@@ -6,26 +6,25 @@ https://docs.opsgenie.com/docs/alert-api, https://docs.opsgenie.com/docs/respons
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
 from pydantic import SecretStr
 
-from providers.answer import Answer, RouteRefused, Throttled
-from providers.classification import Reasons, accepted, classify_status, header, json_object, seconds_of
+from providers.answer import Accepted, Answer, RouteRefused, Throttled
+from providers.classification import Reasons, classify_status, header, http_date, json_object, seconds_of
 from providers.integration import digest, random_name, retired_route
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.opsgenie.heartbeat import heartbeat_calls
-from providers.opsgenie.payload import ACTOR, Payloads, action
-from providers.opsgenie.settings import OpsGenieSettings
-from providers.provider import Request
+from providers.opsgenie.payload import Payloads
+from providers.opsgenie.request_status import read_status
+from providers.opsgenie.settings import AlertSettings, is_jira_service_management
+from providers.provider import HeartbeatCalls, Request, Verify
 from providers.rate import Rate
 from state.violation import Violation
 
 DEFAULT_ROUTE: Final = "default"
-
-_JSM_PATH = "/jsm/ops/"
-"""In the base address of Jira Service Management, whose integrations have no call for the priority."""
 
 
 class OpsGenie:
@@ -39,7 +38,7 @@ class OpsGenie:
     documented_rate = Rate(10, 20)
     shares_alerts = True
 
-    def __init__(self, settings: OpsGenieSettings, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: AlertSettings, *, now: Callable[[], float] = time.time) -> None:
         self._alerts = f"{settings.api_endpoint.rstrip('/')}/v2/alerts"
         in_use, retired = settings.api_key, settings.retired_api_keys
         by_route = {DEFAULT_ROUTE: in_use}
@@ -48,11 +47,12 @@ class OpsGenie:
         self._integrations = {route: digest(self._alerts, key.get_secret_value()) for route, key in by_route.items()}
         self._payloads = Payloads(settings)
         self._reasons = Reasons(key.get_secret_value() for key in by_route.values())
-        self._changes_priority = _JSM_PATH not in settings.api_endpoint
+        self._is_jsm = is_jira_service_management(settings.api_endpoint)
+        self._verify = settings.verify if self._says_what_became() else False
         self._now = now
         self.routes: Sequence[str] = tuple(by_route)
         self.retired_routes: Sequence[str] = self.routes[1:]
-        self.heartbeat = heartbeat_calls(settings, authorization(in_use), self._reasons.read)
+        self.heartbeat: HeartbeatCalls | None = heartbeat_calls(settings, authorization(in_use), self._reasons.read)
 
     def route_of(self, violation: Violation) -> str:
         """Always ``default``."""
@@ -67,25 +67,56 @@ class OpsGenie:
 
         A trigger is always a create: it counts up an alert that is open, and opens one again that somebody closed.
         Since a create leaves the fields of an open alert as they were, a trigger that is said again adds a note, and
-        one of a higher severity sets the priority first. (Jira Service Management has no such call for integrations:
-        there the note alone tells of it.)
+        one of a higher severity sets the priority first, and adds its tag. (The integrations of Jira Service Management
+        have no such calls: there the note alone tells of it.)
         """
         match notification:
             case Trigger(dedup_key):
                 return self._trigger(route, dedup_key, notification)
             case Acknowledge(dedup_key):
-                return (self._act(route, dedup_key, "acknowledge", action(f"Acknowledged by {ACTOR}")),)
+                return (self._end_or_take(route, dedup_key, "acknowledge", "Acknowledged"),)
             case Resolve(dedup_key):
-                return (self._act(route, dedup_key, "close", action(f"Resolved by {ACTOR}")),)
+                return (self._end_or_take(route, dedup_key, "close", "Resolved"),)
 
     def _trigger(self, route: str, dedup_key: str, trigger: Trigger) -> Sequence[Request]:
-        requests = [Request("POST", self._alerts, self._authorization(route), self._payloads.create(trigger))]
-        if trigger.again and trigger.raised and self._changes_priority:
-            priority = {"priority": self._payloads.priority(trigger)}
-            requests.append(self._act(route, dedup_key, "priority", priority, method="PUT"))
+        body = self._payloads.create(trigger)
+        verify = self._verified(route, is_action=False) if self._verify else None
+        requests = [Request("POST", self._alerts, self._authorization(route), body, verify=verify)]
+        if trigger.again and trigger.raised:
+            requests += self._raise(route, trigger)
         if trigger.again:
             requests.append(self._act(route, dedup_key, "notes", self._payloads.note(trigger)))
         return requests
+
+    def _raise(self, route: str, trigger: Trigger) -> Sequence[Request]:
+        """What shows at an alert that it has become worse, besides a note."""
+        if self._is_jsm:
+            return ()
+        priority = {"priority": self._payloads.priority(trigger)}
+        tags = {"tags": self._payloads.raised_tags(trigger), "user": self._payloads.user, "source": self._payloads.user}
+        return (
+            self._act(route, trigger.dedup_key, "priority", priority, method="PUT"),
+            self._act(route, trigger.dedup_key, "tags", tags),
+        )
+
+    def _end_or_take(self, route: str, dedup_key: str, what: str, done: str) -> Request:
+        request = self._act(route, dedup_key, what, self._payloads.action(f"{done} by {self._payloads.user}"))
+        return replace(request, verify=self._verified(route, is_action=True)) if self._verify is True else request
+
+    def _verified(self, route: str, *, is_action: bool) -> Verify:
+        return Verify(partial(self._status, route, is_action=is_action), always=self._verify is True)
+
+    def _says_what_became(self) -> bool:
+        """Whether it can be asked what has become of a request."""
+        return not self._is_jsm
+
+    def _status(self, route: str, receipt: str, *, is_action: bool) -> Request:
+        """Ask what has become of a request."""
+        url = f"{self._alerts}/requests/{path_segment(receipt)}"
+        return Request("GET", url, self._authorization(route), read=partial(self._read_status, is_action=is_action))
+
+    def _read_status(self, status: int, headers: Mapping[str, str], body: bytes, *, is_action: bool) -> Answer:
+        return read_status(status, headers, body, is_action=is_action, reasons=self._reasons, now=self._now())
 
     def _act(self, route: str, dedup_key: str, what: str, body: Mapping[str, Any], *, method: str = "POST") -> Request:
         url = f"{self._alerts}/{path_segment(dedup_key)}/{what}?identifierType=alias"
@@ -100,7 +131,7 @@ class OpsGenie:
 
     def check(self, route: str) -> Request:
         """The close of an alert that cannot exist: a read would pass with keys that may not create."""
-        return self._act(route, random_name(), "close", action(f"Checked by {ACTOR}"))
+        return self._act(route, random_name(), "close", self._payloads.action(f"Checked by {self._payloads.user}"))
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         """What an HTTP answer means: 202 is accepted, whatever the body says.
@@ -108,7 +139,7 @@ class OpsGenie:
         A wrong key is answered by 401, or by 422 when it has not even the form of one.
         """
         if status == 202:
-            return accepted(headers)
+            return Accepted(http_date(header(headers, "Date")), _receipt(body) if self._verify else None)
         reason = self._reasons.read(status, body)
         if status == 401 or _refuses_key(body):
             return RouteRefused(status, reason)
@@ -116,6 +147,12 @@ class OpsGenie:
         if isinstance(answer, Throttled) and answer.retry_after is None:
             return replace(answer, retry_after=seconds_of(header(headers, "X-RateLimit-Period-In-Sec")))
         return answer
+
+
+def _receipt(body: bytes) -> str | None:
+    """By what the request's status can be asked for."""
+    receipt = (json_object(body) or {}).get("requestId")
+    return receipt if isinstance(receipt, str) and receipt else None
 
 
 def _refuses_key(body: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The settings of OpsGenie, or Jira Service Management, that the provider itself needs (design section 11)."""
+"""The settings of OpsGenie and of Jira Service Management that the providers themselves need (design section 11)."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
@@ -33,6 +33,21 @@ MOST_TAGS: Final = 20
 _OWN_TAGS: Final = 3  # guard, severity, event type
 
 Action = Annotated[str, Field(min_length=1, max_length=50)]
+
+VerifyMode = Literal["first"] | bool
+"""Of which accepted requests it is asked what has become of them: of the first alert's, of all, of none."""
+
+Plan = Literal["free", "standard", "premium", "enterprise"]
+
+_NO_HEARTBEATS: Final = frozenset({"free", "standard"})
+_NO_WEBHOOKS: Final = frozenset({"free", "standard"})
+
+ACTOR: Final = "clawdstrike-alerting"
+"""Who acts on an alert when this service does, unless ``user`` says otherwise."""
+
+USER_LIMIT: Final = 100
+NOTE_LIMIT: Final = 25_000
+"""Characters of ``user``, and of ``note``."""
 
 
 def is_jira_service_management(api_endpoint: str) -> bool:
@@ -99,21 +114,25 @@ class HeartbeatSettings(Settings):
     interval_minutes: float = Field(default=5.0, gt=0)
 
 
-class OpsGenieSettings(ProviderSettings):
-    """How violations become OpsGenie alerts. ``priority_mapping`` has all five severities, whatever was given.
+class AlertSettings(ProviderSettings):
+    """How violations become alerts of OpsGenie's kind. ``priority_mapping`` has all five severities, whatever is given.
 
-    Through the ``retired_api_keys`` goes nothing but acknowledges and closes of what was opened by them.
+    Through the ``retired_api_keys`` goes nothing but acknowledges and closes of what was opened by them. ``note`` is
+    written to each new alert; empty is none.
     """
 
     default_key_template: ClassVar[str] = "clawdstrike-{guard}-{session_id}"
 
     api_key: ApiKey
     retired_api_keys: tuple[ApiKey, ...] = ()
-    api_endpoint: Endpoint = "https://api.opsgenie.com"
+    api_endpoint: Endpoint
     responders: tuple[Responder, ...] = Field(default=(), max_length=50)
     visible_to: tuple[Viewer, ...] = Field(default=(), max_length=50)
     actions: tuple[Action, ...] = Field(default=(), max_length=10)
     tags: tuple[NonEmpty, ...] = ()
+    user: Annotated[str, Field(min_length=1, max_length=USER_LIMIT)] = ACTOR
+    note: Annotated[str, Field(max_length=NOTE_LIMIT)] = ""
+    verify: VerifyMode = "first"
     priority_mapping: PriorityMapping = Field(default={}, validate_default=True)
     routing: OpsGenieRouting = OpsGenieRouting()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
@@ -151,5 +170,97 @@ class OpsGenieSettings(ProviderSettings):
             yield "tags", f"the last {too_many} are dropped: OpsGenie takes {MOST_TAGS}, three are our own"
         if cut := [tag for tag in self.tags if len(tag) > TAG_LIMIT]:
             yield "tags", f"cut to {TAG_LIMIT} characters: {', '.join(cut)}"
+        yield from self._verified()
         beat = self.heartbeat
         yield "heartbeat", f"{beat.name}, every {beat.interval_minutes:g} min" if beat.enabled else "none"
+
+    def _verified(self) -> Iterator[tuple[str, str]]:
+        match self.verify:
+            case "first":
+                yield "verified", "until one alert has come about after a start, and send-test"
+            case True:
+                yield "verified", "each request: one call more, or several"
+            case False:
+                yield "verified", "nothing: what is accepted is believed to come about"
+
+
+class OpsGenieSettings(AlertSettings):
+    """How violations become OpsGenie alerts."""
+
+    api_endpoint: Endpoint = "https://api.opsgenie.com"
+
+    @model_validator(mode="after")
+    def _heartbeat_is_at_opsgenie(self) -> Self:
+        if self.heartbeat.enabled and is_jira_service_management(self.api_endpoint):
+            raise ValueError(
+                "heartbeat: a heartbeat of Jira Service Management is pinged through its cloud API: "
+                "configure that as the provider jsm"
+            )
+        return self
+
+    def _verified(self) -> Iterator[tuple[str, str]]:
+        if is_jira_service_management(self.api_endpoint):
+            yield "verified", "nothing: Jira Service Management says it by its cloud API only (the provider jsm)"
+        else:
+            yield from super()._verified()
+
+
+class CloudSettings(Settings):
+    """Atlassian's cloud API: the site, and whose API token calls it. ``product``: whose the alerts are."""
+
+    cloud_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
+    email: Annotated[str, Field(pattern=r"^[!-9;-~]+@[!-9;-~]+$")]
+    token: ApiKey
+    product: Literal["jsm", "compass"] = "jsm"
+    api_endpoint: Endpoint = "https://api.atlassian.com"
+
+
+class JsmHeartbeatSettings(HeartbeatSettings):
+    """The same of a heartbeat that belongs to a team."""
+
+    team_id: NonEmpty | None = None
+
+
+class JsmSettings(AlertSettings):
+    """How violations become alerts of Jira Service Management, or Compass.
+
+    Without ``cloud`` there is what its integrations can do: create, acknowledge, close and note. ``plan`` is for
+    ``check-config``, which says what it lacks.
+    """
+
+    api_endpoint: Endpoint = "https://api.atlassian.com/jsm/ops/integration"
+    cloud: CloudSettings | None = None
+    plan: Plan | None = None
+    heartbeat: JsmHeartbeatSettings = JsmHeartbeatSettings()
+
+    @model_validator(mode="after")
+    def _heartbeat_can_be_pinged(self) -> Self:
+        if self.heartbeat.enabled:
+            if self.cloud is None:
+                raise ValueError("heartbeat: is pinged through the cloud API: cloud is needed")
+            if self.heartbeat.team_id is None:
+                raise ValueError("heartbeat: belongs to a team: heartbeat.team_id is needed")
+            if self.plan in _NO_HEARTBEATS:
+                raise ValueError(f"heartbeat: the plan {self.plan} has none")
+        return self
+
+    def described(self) -> Iterator[tuple[str, str]]:
+        """What the others say, and what can be done without the cloud API, or in this plan."""
+        yield from super().described()
+        if self.cloud is None:
+            yield "cloud API", "none: no priority and tags of what is open, no heartbeat"
+        else:
+            yield "cloud API", f"{self.cloud.product} {self.cloud.cloud_id}, as {self.cloud.email}"
+        if self.plan is None:
+            yield "plan", "not given: Free and Standard have no heartbeats,"
+            yield "", "and outgoing webhooks need Premium or Enterprise"
+        elif self.plan in _NO_WEBHOOKS:
+            yield "plan", f"{self.plan}: no heartbeats, and no outgoing webhooks"
+        else:
+            yield "plan", self.plan
+
+    def _verified(self) -> Iterator[tuple[str, str]]:
+        if self.cloud is None:
+            yield "verified", "nothing: the cloud API alone says what has become of a request"
+        else:
+            yield from super()._verified()

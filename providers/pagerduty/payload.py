@@ -3,17 +3,18 @@
 https://developer.pagerduty.com/docs/send-alert-event
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import orjson
 
 from providers import story
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
-from providers.pagerduty.settings import Image, Link, PagerDutySettings
+from providers.pagerduty.settings import Image, Link, PagerDutySettings, PayloadField
 from providers.template import Template
-from providers.text import fit, one_line, shorten
+from providers.text import ELLIPSIS, fit, one_line, shorten
 from state.violation import Violation
 
 SUMMARY_LIMIT: Final = 1024
@@ -24,6 +25,15 @@ FIELD_LIMIT: Final = 1024
 
 REQUEST_LIMIT: Final = 512_000
 """Bytes of a whole request. The page says 512 KB; this is the smaller reading of it."""
+
+DETAIL_LIMIT: Final = 1024
+"""Characters of one label, and of one detail that a template makes. PagerDuty states none."""
+
+MOST_LABELS: Final = 50
+"""Labels of an event that are told."""
+
+_NAME_LIMIT = 128
+"""Characters of a label's name."""
 
 _MOST_BYTES_OF_A_CHARACTER = 4
 _ROOM_FOR_CUTS = 4096
@@ -74,7 +84,9 @@ class Payloads:
 
     def __init__(self, settings: PagerDutySettings) -> None:
         self._severities: Mapping[str, str] = dict(settings.severity_mapping.items())
+        self._fields = {name: Template(text) for name, text in settings.payload.items()}
         self._with_details = settings.custom_details
+        self._extra = {name: Template(text) for name, text in settings.extra_details.items()}
         self._client = shorten(one_line(settings.client), FIELD_LIMIT)
         self._client_url = Template(settings.client_url) if settings.client_url else None
         self._links = [_link(link) for link in settings.links]
@@ -92,20 +104,21 @@ class Payloads:
 
     def _trigger(self, routing_key: str, trigger: Trigger) -> dict[str, Any]:
         violation = trigger.violation
-        guard = one_line(violation.guard)
         payload: dict[str, Any] = {
-            "summary": shorten(f"[{guard}] {one_line(violation.reason)}", SUMMARY_LIMIT),
-            "source": shorten(f"clawdstrike-{one_line(violation.agent_id)}", FIELD_LIMIT),
+            "summary": self._field("summary", violation),
+            "source": self._field("source", violation),
             "severity": self._severities[trigger.severity.label],
-            "component": shorten(guard, FIELD_LIMIT),
-            "group": shorten(one_line(violation.tenant_id or "default"), FIELD_LIMIT),
-            "class": shorten(one_line(violation.event_type), FIELD_LIMIT),
+            "component": self._field("component", violation),
+            "group": self._field("group", violation),
+            "class": self._field("class", violation),
         }
         moment = story.timestamp(violation.timestamp)
         if moment is not None:
             payload["timestamp"] = moment
-        if self._with_details:
-            payload["custom_details"] = _details(trigger)
+        details = _details(trigger) if self._with_details else {}
+        details.update(self._extra_details(violation))
+        if details:
+            payload["custom_details"] = details
         body: dict[str, Any] = {
             "routing_key": routing_key,
             "event_action": "trigger",
@@ -121,6 +134,59 @@ class Payloads:
             body["images"] = images
         return _shrunk(body)
 
+    def change(self, routing_key: str, violation: Violation) -> dict[str, Any]:
+        """The body of a change event, about an action that was allowed.
+
+        https://developer.pagerduty.com/docs/send-change-event
+        """
+        payload: dict[str, Any] = {
+            "summary": self._field("summary", violation),
+            "source": self._field("source", violation),
+        }
+        moment = story.timestamp(violation.timestamp)
+        if moment is not None:
+            payload["timestamp"] = moment
+        details = {**(_facts(violation) if self._with_details else {}), **self._extra_details(violation)}
+        if details:
+            payload["custom_details"] = details
+        body: dict[str, Any] = {"routing_key": routing_key, "payload": payload}
+        if links := _rendered(self._links, violation):
+            body["links"] = links
+        if images := _rendered(self._images, violation):
+            body["images"] = images
+        return _shrunk(body)
+
+    def _field(self, name: PayloadField, violation: Violation) -> str:
+        """A field of the payload, by its template if it has one that says something for this event.
+
+        PagerDuty rejects an event without a summary or a source, which would be a page that never came.
+        """
+        limit = SUMMARY_LIMIT if name == "summary" else FIELD_LIMIT
+        template = self._fields.get(name)
+        if template is not None and (rendered := template.text(violation, limit)).strip():
+            return shorten(rendered, limit)
+        return shorten(_OWN[name](violation), limit)
+
+    def _extra_details(self, violation: Violation) -> dict[str, str]:
+        return {
+            name: shorten(template.text(violation, DETAIL_LIMIT), DETAIL_LIMIT)
+            for name, template in self._extra.items()
+        }
+
+
+def _summary(violation: Violation) -> str:
+    return f"[{one_line(violation.guard)}] {one_line(violation.reason)}"
+
+
+_OWN: Final[Mapping[PayloadField, Callable[[Violation], str]]] = {
+    "summary": _summary,
+    "source": lambda violation: f"clawdstrike-{one_line(violation.agent_id)}",
+    "component": lambda violation: one_line(violation.guard),
+    "group": lambda violation: one_line(violation.tenant_id or "default"),
+    "class": lambda violation: one_line(violation.event_type),
+}
+"""What the fields say without a template."""
+
 
 def _rendered(addresses: Sequence[_Address], violation: Violation) -> list[dict[str, str]]:
     return [rendered for address in addresses if (rendered := address.render(violation)) is not None]
@@ -128,7 +194,14 @@ def _rendered(addresses: Sequence[_Address], violation: Violation) -> list[dict[
 
 def _details(trigger: Trigger) -> dict[str, Any]:
     """``custom_details``: the facts of the event that it has, and the story once there is one to tell."""
-    violation = trigger.violation
+    details = _facts(trigger.violation)
+    details.update(story.origin(trigger))
+    if trigger.again or trigger.story.occurrences > 1:
+        details.update(story.facts(trigger.story))
+    return details
+
+
+def _facts(violation: Violation) -> dict[str, Any]:
     texts = {
         "event_id": violation.event_id,
         "event_type": violation.event_type,
@@ -143,24 +216,44 @@ def _details(trigger: Trigger) -> dict[str, Any]:
     }
     details: dict[str, Any] = {name: one_line(text) for name, text in texts.items() if text is not None}
     details["allowed"] = violation.allowed
-    details.update(story.origin(trigger))
-    if trigger.again or trigger.story.occurrences > 1:
-        details.update(story.facts(trigger.story))
+    if violation.labels:
+        details["labels"] = _labels(violation.labels)
     return details
 
 
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels of an event, the first `MOST_LABELS` of them; an ellipsis stands for how many are left out."""
+    told = {
+        shorten(one_line(name), _NAME_LIMIT): shorten(one_line(value), DETAIL_LIMIT)
+        for name, value in islice(labels.items(), MOST_LABELS)
+    }
+    if (left_out := len(labels) - MOST_LABELS) > 0:
+        told[ELLIPSIS] = f"{left_out} more"
+    return told
+
+
 def _shrunk(body: dict[str, Any]) -> dict[str, Any]:
-    """The body within `REQUEST_LIMIT`: its longest details are cut, and if that is not enough, images and links go."""
+    """The body within `REQUEST_LIMIT`: its longest details are cut, each with an ellipsis; where that is not enough,
+    images, links, ``client_url`` and labels go, and the detail ``cut`` names them."""
     if len(orjson.dumps(body)) <= REQUEST_LIMIT:  # about 2 µs, cheaper than estimating well
         return body
     payload: dict[str, Any] = body["payload"]
     details: dict[str, Any] = payload.pop("custom_details", {})
-    for dispensable in ("images", "links"):
-        if len(orjson.dumps(body)) > REQUEST_LIMIT // 2:
-            body.pop(dispensable, None)
+    cut: list[str] = []
+    for dispensable in ("images", "links", "client_url"):
+        if dispensable in body and len(orjson.dumps(body)) > REQUEST_LIMIT // 2:
+            del body[dispensable]
+            cut.append(dispensable)
+    if len(orjson.dumps(details.get("labels"))) > REQUEST_LIMIT // 4:
+        del details["labels"]
+        cut.append("labels")
     if details:
+        if cut:
+            details["cut"] = ", ".join(cut)
+        fixed = {name: value for name, value in details.items() if not isinstance(value, str)}
+        payload["custom_details"] = {**dict.fromkeys(details, ""), **fixed}
         room = REQUEST_LIMIT - len(orjson.dumps(body)) - _ROOM_FOR_CUTS
-        names = [name for name, value in details.items() if isinstance(value, str)]
+        names = [name for name in details if name not in fixed]
         texts = fit([details[name] for name in names], room // _MOST_BYTES_OF_A_CHARACTER)
-        payload["custom_details"] = {**details, **dict(zip(names, texts, strict=True))}
+        payload["custom_details"].update(zip(names, texts, strict=True))
     return body

@@ -4,15 +4,17 @@ https://developer.pagerduty.com/docs/events-api-v2-overview
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from providers.answer import Answer, RouteRefused
 from providers.classification import Reasons, accepted, classify_status, error_list, json_object
+from providers.inspection import Inspector
 from providers.integration import digest, random_name, retired_route
 from providers.notification import Notification, Resolve
 from providers.pagerduty.payload import Payloads
-from providers.pagerduty.settings import PagerDutySettings
+from providers.pagerduty.rest import RestInspector, rest_base
+from providers.pagerduty.settings import PagerDutySettings, is_global
 from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from state.violation import Violation
@@ -34,13 +36,22 @@ class PagerDuty:
     heartbeat: HeartbeatCalls | None = None
 
     def __init__(self, settings: PagerDutySettings, *, now: Callable[[], float] = time.time) -> None:
-        self._url = f"{settings.api_endpoint.rstrip('/')}/v2/enqueue"
+        base = settings.api_endpoint.rstrip("/")
+        self._url = f"{base}/v2/enqueue"
+        self._change_url = f"{base}/v2/change/enqueue"
         in_use = {route: key.get_secret_value() for route, key in settings.route_keys().items()}
         keys = [key.get_secret_value() for key in settings.retired_routing_keys]
         retired = {retired_route(digest(self._url, key)): key for key in keys}
         self._keys = {**in_use, **retired}
         self._integrations = {route: digest(self._url, key) for route, key in self._keys.items()}
         self._payloads = Payloads(settings)
+        changes = settings.change_events
+        self.changes: Collection[str] = frozenset(changes.categories if changes.enabled else ())
+        self.inspector: Inspector | None = None
+        if settings.rest_token is not None:
+            rest = settings.rest_endpoint or rest_base(settings.api_endpoint)
+            self.inspector = RestInspector(rest, settings.rest_token, in_use)
+        self._takes_no_changes = {route for route, key in settings.route_keys().items() if is_global(key)}
         self._reasons = Reasons(self._keys.values())
         self._now = now
         self.routes: Sequence[str] = tuple(self._keys)
@@ -65,6 +76,16 @@ class PagerDuty:
         """
         key = self._keys.get(route) or self._keys[DEFAULT_ROUTE]
         return (Request("POST", self._url, body=self._payloads.body(key, notification)),)
+
+    def change(self, violation: Violation) -> Request | None:
+        """The change event about an action that was allowed, to where a page about it would go.
+
+        None where that is an event orchestration: PagerDuty takes no change event by its global integration key.
+        """
+        route = self.route_of(violation)
+        if route in self._takes_no_changes:
+            return None
+        return Request("POST", self._change_url, body=self._payloads.change(self._keys[route], violation))
 
     def integration_of(self, route: str) -> str:
         """A digest of the integration key and the address."""

@@ -1,7 +1,7 @@
 """The settings of PagerDuty that the provider itself needs (design section 11)."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
@@ -31,8 +31,14 @@ def _check_routing_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def is_global(key: SecretStr) -> bool:
+    """Whether it is a global integration key, by which an event orchestration finds the service. It begins with R."""
+    return key.get_secret_value().startswith("R")
+
+
 RoutingKey = Annotated[ApiKey, AfterValidator(_check_routing_key)]
-"""An integration key. One of another length can never work, so it is refused before the first page needs it."""
+"""An integration key, of a service or a global one. One of another length can never work, so it is refused before the
+first page needs it."""
 
 
 def _check_image_source(src: str) -> str:
@@ -42,6 +48,25 @@ def _check_image_source(src: str) -> str:
 
 
 TextTemplate = Annotated[NonEmpty, AfterValidator(check_template)]
+
+PayloadField = Literal["summary", "source", "component", "group", "class"]
+"""What of ``payload`` a template can say in place of what this service says by itself."""
+
+OWN_DETAILS: Final = (
+    "event_id", "event_type", "session_id", "user_id", "resource_type", "resource_name", "resource_path",
+    "resource_host", "policy_hash", "ruleset", "allowed", "labels", "topic", "partition", "offset", "occurrences",
+    "first_seen", "last_seen", "highest_severity", "cut",
+)  # fmt: skip
+"""The ``custom_details`` that this service fills in itself."""
+
+
+def _check_detail(name: str) -> str:
+    if name in OWN_DETAILS:
+        raise ValueError("is one of the details that are filled in already: choose another name")
+    return name
+
+
+DetailName = Annotated[NonEmpty, Field(max_length=100), AfterValidator(_check_detail)]
 ImageSource = Annotated[str, AfterValidator(_check_image_source), AfterValidator(check_template)]
 
 
@@ -76,7 +101,7 @@ class PagerDutyRouting(Settings):
 
 
 class ChangeEvents(Settings):
-    """Allowed events of these categories are shown beside incidents; they page nobody."""
+    """Allowed events of these categories (``event_category``) are shown beside incidents; they page nobody."""
 
     enabled: bool = False
     categories: tuple[EventCategory, ...] = ("configuration",)
@@ -93,9 +118,13 @@ class PagerDutySettings(ProviderSettings):
     routing_key: RoutingKey
     retired_routing_keys: tuple[RoutingKey, ...] = ()
     api_endpoint: Endpoint = "https://events.pagerduty.com"
+    rest_token: ApiKey | None = None
+    rest_endpoint: Endpoint | None = None
     severity_mapping: SeverityMapping = Field(default={}, validate_default=True)
     routing: PagerDutyRouting = PagerDutyRouting()
+    payload: dict[PayloadField, TextTemplate] = {}
     custom_details: bool = True
+    extra_details: dict[DetailName, TextTemplate] = {}
     links: tuple[Link, ...] = ()
     images: tuple[Image, ...] = ()
     client: NonEmpty = "Clawdstrike"
@@ -106,6 +135,14 @@ class PagerDutySettings(ProviderSettings):
     def _retired_keys_are_not_in_use(self) -> Self:
         keys = {key.get_secret_value(): route for route, key in reversed(list(self.route_keys().items()))}
         check_retired("retired_routing_keys", self.retired_routing_keys, keys)
+        return self
+
+    @model_validator(mode="after")
+    def _some_route_takes_change_events(self) -> Self:
+        if self.change_events.enabled and all(map(is_global, self.route_keys().values())):
+            raise ValueError(
+                "change_events.enabled: every key is a global integration key, through which no change event goes"
+            )
         return self
 
     def route_keys(self) -> Mapping[str, SecretStr]:
@@ -131,7 +168,11 @@ class PagerDutySettings(ProviderSettings):
         return self.routing.by_severity.keys()
 
     def described(self) -> Iterator[tuple[str, str]]:
-        """The addresses that begin with a placeholder, and what becomes of them."""
+        """Change events; the addresses that begin with a placeholder, and what becomes of them."""
+        if self.change_events.enabled:
+            yield "change events", f"allowed events of category {', '.join(self.change_events.categories)}"
+            if without := [route for route, key in self.route_keys().items() if is_global(key)]:
+                yield "", f"not through {', '.join(without)}: a global integration key takes none"
         addresses = [
             *((f"links.{number}.href", link.href, "link") for number, link in enumerate(self.links)),
             *((f"images.{number}.src", image.src, "image") for number, image in enumerate(self.images)),

@@ -12,6 +12,7 @@ from providers.sandbox.faults import (
     ArmedFault,
     Delay,
     Drop,
+    FailLater,
     Fault,
     Faults,
     Hang,
@@ -21,6 +22,7 @@ from providers.sandbox.faults import (
 from providers.sandbox.incidents import Incident
 from providers.sandbox.journal import Entry
 from providers.sandbox.sandbox import Sandbox, Settings
+from providers.sandbox.webhooks import Mischief, Subscription, Webhook
 
 __all__ = [
     "AddHeaders",
@@ -30,15 +32,19 @@ __all__ = [
     "Delay",
     "Drop",
     "Entry",
+    "FailLater",
     "Fault",
     "Faults",
     "Hang",
     "Incident",
     "LandLate",
     "LoseAnswer",
+    "Mischief",
     "Moment",
     "Reply",
     "Sandbox",
     "Settings",
+    "Subscription",
+    "Webhook",
     "running_sandbox",
 ]

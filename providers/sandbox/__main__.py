@@ -8,7 +8,7 @@ from providers.sandbox.serve import DESCRIPTION, ServeError, add_options, serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal says to end; the exit code."""
+    """Serve until a signal says to end. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m providers.sandbox", description=DESCRIPTION)
     add_options(parser)
     try:

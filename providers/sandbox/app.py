@@ -1,4 +1,4 @@
-"""The sandbox on a socket: the way of a request, top to bottom, and the faults it can meet on it."""
+"""The sandbox on a socket: the way of a request, top to bottom, and the faults that it can meet."""
 
 import asyncio
 import ssl
@@ -11,21 +11,21 @@ from multidict import CIMultiDict
 
 from providers.sandbox.call import Call, Received, Reply
 from providers.sandbox.control import PREFIX, Control
-from providers.sandbox.faults import AddHeaders, Answer, Delay, Drop, Effect, Hang, LandLate, LoseAnswer
+from providers.sandbox.faults import AddHeaders, Answer, Delay, Drop, Effect, FailLater, Hang, LandLate, LoseAnswer
 from providers.sandbox.journal import Entry
 from providers.sandbox.latency import Latency
 from providers.sandbox.page import Page
 from providers.sandbox.sandbox import Sandbox, Settings
 
 SHUTDOWN_SECONDS = 0.1
-"""So long are answers on their way waited for when the sandbox ends."""
+"""How long the end of the sandbox waits for answers that are on their way."""
 
 
 class App:
     """Carries requests to a sandbox and its answers back.
 
-    A handler is cancelled when its client disconnects. So what must happen even then, a request that lands late,
-    is a task of its own, owned by the app until `close`.
+    A handler is cancelled when its client disconnects. A request that lands late must take effect even then, so it is
+    a task of its own, which the app owns until `close`.
     """
 
     def __init__(self, sandbox: Sandbox, *, host: str) -> None:
@@ -36,7 +36,7 @@ class App:
         self._late: set[asyncio.Task[Reply]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Read, journal, fault, apply, answer; what is for people and programs that look at it goes its own way."""
+        """Read, journal, fault, apply, answer. Requests to the page and to the control interface go another way."""
         address = request.raw_path
         if Page.serves(address):
             return await self._page.handle(request)
@@ -59,7 +59,7 @@ class App:
         return web.Response(status=reply.status, body=reply.body, headers=headers)
 
     async def close(self) -> None:
-        """Give up what has not landed yet."""
+        """Cancel the requests that have not landed yet."""
         self._page.close()
         for task in self._late:
             task.cancel()
@@ -89,6 +89,9 @@ class App:
                 for name, value in headers:
                     more.add(name, value)
                 return replace(reply, headers=more)
+            case FailLater(status):
+                call.fails_with = status
+                return self._sandbox.apply(call, entry)
             case Hang():
                 await asyncio.get_running_loop().create_future()
             case LoseAnswer():
@@ -110,7 +113,7 @@ async def running_sandbox(
     port: int = 0,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Sandbox]:
-    """A sandbox that is served, by https if a context is given, until the block ends. Port 0: any that is free."""
+    """Serve a sandbox until the block ends, by https if ``ssl_context`` is given. Port 0 means any free port."""
     sandbox = Sandbox(settings)
     app = App(sandbox, host=host)
     runner = web.ServerRunner(
@@ -121,7 +124,8 @@ async def running_sandbox(
         await web.TCPSite(runner, host, port, ssl_context=ssl_context, backlog=1024).start()
         scheme = "http" if ssl_context is None else "https"
         sandbox.url = f"{scheme}://{host}:{runner.addresses[0][1]}"
-        yield sandbox
+        async with sandbox.webhooks.sending():
+            yield sandbox
     finally:
         await app.close()
         await runner.cleanup()
@@ -135,7 +139,7 @@ async def _body(request: web.BaseRequest) -> bytes | None:
 
 
 def _cut(request: web.BaseRequest) -> web.Response:
-    """Close the connection at once. The answer goes nowhere: the server wants one to return to."""
+    """Close the connection at once. The returned answer is never sent: aiohttp requires a handler to return one."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

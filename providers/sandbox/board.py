@@ -1,6 +1,6 @@
-"""What a person can look at: the newest incidents with what happened to them, and the latest requests.
+"""What the sandbox's page shows: the newest incidents with their steps, and the latest requests.
 
-However many incidents there are, this holds a fixed number of them, and a fixed number of steps of each.
+However many incidents there are, the board keeps a bounded number of them, and a bounded number of steps of each.
 """
 
 from collections import deque
@@ -11,18 +11,19 @@ from providers.sandbox.incidents import Incident, Step
 from providers.sandbox.journal import Entry
 
 INCIDENTS = 200
-"""So many incidents are on the board, the newest."""
+"""How many incidents are on the board: the newest."""
 
 STEPS = 60
-"""So many steps of one are kept: its first, and the latest."""
+"""How many steps of an incident are kept: its first, and the latest."""
 
 REQUESTS = 24
-"""So many requests are on the board, the latest."""
+"""How many requests are on the board: the latest."""
 
 
 @dataclass(slots=True)
 class Card:
-    """One incident on the board. ``changed`` is the board's revision by which it has last changed."""
+    """One incident on the board. ``changed`` is the board's revision at its last change, ``left_out`` how many of its
+    steps were dropped."""
 
     incident: Incident
     changed: int = 0
@@ -30,7 +31,7 @@ class Card:
     left_out: int = 0
 
     def add(self, step: Step) -> None:
-        """It has happened. Of very many steps those behind the first are left out, and counted."""
+        """Add a step. Beyond `STEPS` the oldest step after the first is dropped, and counted in ``left_out``."""
         self.steps.append(step)
         if len(self.steps) > STEPS:
             del self.steps[1]
@@ -40,7 +41,7 @@ class Card:
 class Board:
     """The newest incidents and the latest requests. ``revision`` grows with every change of an incident.
 
-    ``era`` counts how often everything was forgotten: what was seen in an earlier one is gone.
+    ``era`` counts the calls of `clear`: what was seen in an earlier era is gone.
     """
 
     def __init__(self, *, incidents: int = INCIDENTS, requests: int = REQUESTS) -> None:
@@ -56,7 +57,7 @@ class Board:
         return tuple(self._requests)
 
     def watch(self, incident: Incident, step: Step) -> None:
-        """Something has happened to an incident. To one that is too old for the board, nothing has."""
+        """Add a step of an incident. A step of an incident that is no longer on the board is ignored."""
         card = self._cards.get(incident.id)
         if card is None:
             if step.what != "opened":
@@ -69,15 +70,15 @@ class Board:
         card.changed = self.revision
 
     def received(self, entry: Entry) -> None:
-        """A request has arrived; how it is answered will stand in its entry."""
+        """Add a request that has arrived; its answer will be set in its entry."""
         self._requests.append(entry)
 
     def cards(self, *, since: int = 0) -> list[Card]:
-        """Those that have changed behind that revision, in the order of their opening."""
+        """The incidents that have changed after the revision ``since``, in the order of their opening."""
         return [card for card in self._cards.values() if card.changed > since]
 
     def card(self, id: str) -> Card | None:
-        """That of an incident, while it is on the board."""
+        """The card of the incident with this id; None if it is not on the board."""
         return self._cards.get(id)
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""What a provider receives and what it says, apart from HTTP."""
+"""A provider's requests and answers, apart from HTTP."""
 
 import time
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the provider answers."""
+    """A provider's answer."""
 
     status: int
     body: bytes
@@ -49,12 +49,12 @@ class Received:
 
     @property
     def path(self) -> str:
-        """Without the query."""
+        """The address without the query."""
         return self.address.partition("?")[0]
 
     @property
     def query(self) -> str:
-        """Without the path and the question mark."""
+        """The query, without the question mark."""
         return self.address.partition("?")[2]
 
 
@@ -64,8 +64,9 @@ class Call:
 
     ``path`` is as sent, with the query. ``key`` is the secret key that it came with: PagerDuty's routing key,
     OpsGenie's API key. ``action`` is in the provider's own words (`providers.sandbox.pagerduty.ACTIONS`,
-    `providers.sandbox.opsgenie.ACTIONS`). ``target`` is what the path names (an alert, a request, a heartbeat),
-    ``target_type`` what that name is. ``refusal`` is the answer of a request that cannot be read any further.
+    `providers.sandbox.opsgenie.ACTIONS`). ``target`` is the name in the path (of an alert, a request, a heartbeat), and
+    ``target_type`` its type (``id``, ``alias``, …). ``refusal`` is the answer to a request that cannot be read further.
+    ``fails_with`` is why it fails after it was accepted (OpsGenie, Jira Service Management; None: it does not).
     """
 
     method: str
@@ -79,28 +80,29 @@ class Call:
     target_type: str | None = None
     body: Any = None
     refusal: Reply | None = None
+    fails_with: str | None = None
 
 
 class Api(Protocol):
-    """One provider: `read` finds out what a request is about, `answer` lets it take effect."""
+    """One provider: `read` parses a request into a call, `answer` lets the call take effect."""
 
     name: str
 
     def read(self, received: Received) -> Call | None:
-        """The call that a request is, or None when its path is not this provider's."""
+        """The request as a call; None if its path is not this provider's."""
         ...
 
     def answer(self, call: Call, now: Moment) -> Reply:
-        """Check the call, apply it, and say so. Nothing is applied unless the status is 2xx."""
+        """Check the call, apply it, and return the answer. Nothing is applied unless the status is 2xx."""
         ...
 
     def reset(self) -> None:
-        """Back to the state of the start."""
+        """Return to the state of the start."""
         ...
 
 
 def text(value: Any) -> str | None:
-    """The value where it is text, else None."""
+    """The value if it is text, else None."""
     return value if isinstance(value, str) else None
 
 
@@ -110,6 +112,6 @@ def event_id_in(details: Any) -> str | None:
 
 
 def occurrences_in(details: Any) -> int | None:
-    """How many events a problem has had by then, in ``custom_details`` (a number) or ``details`` (its text)."""
+    """How many events a problem has had so far, as ``custom_details`` (a number) or ``details`` (a text) says."""
     told = str(details.get("occurrences", "")) if isinstance(details, dict) else ""
     return int(told) if told.isdecimal() and len(told) < 10 else None

@@ -1,4 +1,4 @@
-"""The sandbox for other processes: ``/_sandbox/…`` over HTTP, what `Sandbox` is in Python."""
+"""The sandbox's control interface for other processes: ``/_sandbox/…`` over HTTP, like `Sandbox` in Python."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from providers.sandbox.faults import FAULT_JSON
 from providers.sandbox.guard import SAFE_METHODS, why_foreign
 from providers.sandbox.sandbox import Sandbox
+from providers.sandbox.webhooks import Mischief, Subscription
 
 PREFIX = "/_sandbox/"
 
-ProviderName = Literal["pagerduty", "opsgenie"]
+ProviderName = Literal["pagerduty", "opsgenie", "jsm"]
 
 
 class _Asked(BaseModel):
@@ -49,6 +50,25 @@ class _KeysAsked(_Asked):
     restore: Annotated[list[str], Field(default_factory=list)]
 
 
+class _AcknowledgeAsked(_Asked):
+    provider: ProviderName
+    dedup_key: str
+
+
+class _SubscriptionAsked(_Asked):
+    provider: ProviderName
+    url: str
+    secret: str | None = None
+    token: str | None = None
+    names_keys: bool = True
+
+
+class _MischiefAsked(_Asked):
+    lost: float = Field(default=0.0, ge=0, le=1)
+    doubled: float = Field(default=0.0, ge=0, le=1)
+    late: float = Field(default=0.0, ge=0)
+
+
 class Control:
     """The control interface of one sandbox, which listens on ``host``."""
 
@@ -63,6 +83,10 @@ class Control:
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
             ("POST", "close"): self._close,
+            ("POST", "acknowledge"): self._acknowledge,
+            ("GET", "webhooks"): self._webhooks,
+            ("POST", "webhooks"): self._subscribe,
+            ("POST", "webhooks/mischief"): self._mischief,
             ("POST", "keys"): self._keys,
             ("POST", "reset"): self._reset,
         }
@@ -108,6 +132,24 @@ class Control:
     def _close(self, query: str, body: bytes) -> Any:
         asked = _CloseAsked.model_validate_json(body)
         return {"closed": self._sandbox.close(asked.provider, asked.dedup_key, key=asked.key)}
+
+    def _acknowledge(self, query: str, body: bytes) -> Any:
+        asked = _AcknowledgeAsked.model_validate_json(body)
+        return {"acknowledged": self._sandbox.acknowledge(asked.provider, asked.dedup_key)}
+
+    def _webhooks(self, query: str, body: bytes) -> Any:
+        names = ("id", "provider", "what", "dedup_key", "answers")
+        return {"webhooks": [{name: getattr(one, name) for name in names} for one in self._sandbox.webhooks.sent]}
+
+    def _subscribe(self, query: str, body: bytes) -> Any:
+        asked = _SubscriptionAsked.model_validate_json(body)
+        self._sandbox.webhooks.subscribe(Subscription(**asked.model_dump()))
+        return {}
+
+    def _mischief(self, query: str, body: bytes) -> Any:
+        asked = _MischiefAsked.model_validate_json(body)
+        self._sandbox.webhooks.mischief = Mischief(**asked.model_dump())
+        return {}
 
     def _keys(self, query: str, body: bytes) -> Any:
         asked = _KeysAsked.model_validate_json(body)

@@ -1,4 +1,4 @@
-"""Faults, scripted: which requests meet one, how often, and what happens to them."""
+"""Scripted faults: which requests meet one, how often, and what happens to them."""
 
 import itertools
 import random
@@ -17,7 +17,8 @@ STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Answer this in place of the documented answer; the request takes effect only if ``applied``."""
+    """Send this answer, after ``delay`` seconds, instead of the documented one. The request takes effect only if
+    ``applied``."""
 
     __pydantic_config__ = STRICT
     status: int
@@ -36,7 +37,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """The request takes effect at once, the documented answer comes after ``seconds``."""
+    """The request takes effect at once; its documented answer is sent after ``seconds``."""
 
     __pydantic_config__ = STRICT
     seconds: float
@@ -54,7 +55,7 @@ class LandLate:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Nothing: no effect and no answer, until the client or the sandbox closes the connection."""
+    """The request has no effect and no answer, until the client or the sandbox closes the connection."""
 
     __pydantic_config__ = STRICT
     kind: Literal["hang"] = "hang"
@@ -78,7 +79,7 @@ class LoseAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AddHeaders:
-    """The request takes effect, and its documented answer has these headers more, as proxies on the way add them.
+    """The request takes effect, and these headers are added to its documented answer, as proxies on the way do.
 
     A name may come twice, and may be one that the answer has already (two ``Content-Length``).
     """
@@ -88,17 +89,31 @@ class AddHeaders:
     kind: Literal["add_headers"] = "add_headers"
 
 
-Effect = Answer | Delay | LandLate | Hang | Drop | LoseAnswer | AddHeaders
+@dataclass(frozen=True, slots=True)
+class FailLater:
+    """The request is accepted, and then fails without an effect: its status says so, in these words.
+
+    Of a provider that accepts first and acts later: OpsGenie, Jira Service Management.
+    """
+
+    __pydantic_config__ = STRICT
+    status: str
+    kind: Literal["fail_later"] = "fail_later"
+
+
+Effect = Answer | Delay | LandLate | Hang | Drop | LoseAnswer | AddHeaders | FailLater
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to the requests that fit every criterion given.
+    """An effect on the requests that fit every given criterion.
 
-    ``dedup_key_pattern`` is searched for in the dedup key or alias, ``text`` in the body as JSON (a gateway that reads
-    along): so one alert can be refused for ever. ``target_type`` is what the path names (``alias``: an action on one).
-    The first ``skip`` of them pass, then ``times`` are struck (None: all, until the fault is removed). With
-    ``chance``, each is struck with that probability, by a generator of ``seed``: the same every time.
+    ``dedup_key_pattern`` is searched for in the dedup key or alias, ``text`` in the body as JSON (like a gateway that
+    reads the traffic): so one alert can be refused for ever. ``target_type`` is the type of the name in the path
+    (``alias``: an action on an alias). Of the requests that fit, the first ``skip`` pass, then ``times`` are struck
+    (None: all, until the fault is removed). With ``chance``, each is struck with that probability, by a random
+    generator with ``seed``, so the same ones every time. ``untold``: requests whose event a trigger has told before
+    are not struck.
     """
 
     __pydantic_config__ = STRICT
@@ -117,7 +132,7 @@ class Fault:
     untold: bool = field(default=False, kw_only=True)
 
     def fits(self, call: Call) -> bool:
-        """Whether it is about this call."""
+        """Whether the call fits all criteria."""
         return (
             self.provider in (None, call.provider)
             and self.key in (None, call.key)
@@ -145,7 +160,7 @@ class ArmedFault:
         self._remove = remove
 
     def remove(self) -> None:
-        """It is over; requests that it holds back stay held."""
+        """End the fault. Requests that it holds back stay held."""
         self._remove(self.id)
 
     def strikes(self, call: Call) -> bool:
@@ -163,14 +178,14 @@ class ArmedFault:
         return True
 
     def as_json(self) -> dict[str, Any]:
-        """For the control interface."""
+        """The fault as the control interface shows it."""
         return {"id": self.id, "hits": self.hits, "fault": FAULT_JSON.dump_python(self.fault, mode="json")}
 
 
 class Faults:
-    """The faults in force. A request meets at most one: the first added that strikes it.
+    """The faults in force. A request meets at most one: the first in their order that strikes it.
 
-    ``was_told`` says of a call whether its event has had an effect already.
+    ``was_told`` returns whether a trigger with the call's event was accepted before.
     """
 
     def __init__(self, was_told: Callable[[Call], bool] = lambda call: False) -> None:
@@ -179,26 +194,26 @@ class Faults:
         self._armed: dict[int, ArmedFault] = {}
 
     def add(self, fault: Fault, *, first: bool = False) -> ArmedFault:
-        """Put a fault in force, behind those that are, or before them."""
+        """Put a fault in force, as the last one, or as the ``first``."""
         armed = ArmedFault(next(self._ids), fault, lambda id: self._armed.pop(id, None))
         if fault.times != 0:
             self._armed = {armed.id: armed, **self._armed} if first else {**self._armed, armed.id: armed}
         return armed
 
     def clear(self) -> None:
-        """None is in force any more."""
+        """Remove all faults."""
         self._armed.clear()
 
     def armed(self) -> list[ArmedFault]:
-        """Those in force, in the order in which they are tried."""
+        """The faults in force, in the order in which they are tried."""
         return list(self._armed.values())
 
     def get(self, id: int) -> ArmedFault | None:
-        """The fault in force of this id."""
+        """The fault with this id; None if it is not in force."""
         return self._armed.get(id)
 
     def strike(self, call: Call) -> Effect | None:
-        """What happens to this call, if anything."""
+        """The effect of the fault that this call meets; None if it meets none."""
         if not self._armed:
             return None
         for armed in self.armed():

@@ -1,8 +1,8 @@
-"""Who may change something here: programs, and the sandbox's own page. No other web page that a browser has open.
+"""Guards the sandbox against other web pages: only programs and the sandbox's own page may change something.
 
-A browser says where a request comes from (``Origin``, ``Sec-Fetch-Site``); a program such as curl says nothing of the
-kind. Another page could still be taken for ours if its name led to this machine's address (DNS rebinding). So what
-comes from a browser has to name the sandbox by an address, by ``localhost``, or by the host that it listens on.
+A browser says where a request comes from (``Origin``, ``Sec-Fetch-Site``); a program such as curl sends no such header.
+But another page would be taken for ours if its host name resolved to this machine's address (DNS rebinding). So a
+request from a browser has to name the sandbox by an IP address, by ``localhost``, or by the host that it listens on.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ _FROM_HERE = frozenset({"same-origin", "none"})
 
 
 def is_own_host(host: str, listens_on: str) -> bool:
-    """Whether a ``Host`` header, with or without a port, can only mean this sandbox."""
+    """Whether a ``Host`` header, with or without a port, can mean only this sandbox."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -29,7 +29,7 @@ def is_own_host(host: str, listens_on: str) -> bool:
 
 
 def why_foreign(method: str, headers: Mapping[str, str], listens_on: str) -> str | None:
-    """Why a request must not change anything, None if it may."""
+    """Why a request must not change anything; None if it may."""
     if method in SAFE_METHODS:
         return None
     if headers.get("Sec-Fetch-Site", "none") not in _FROM_HERE:

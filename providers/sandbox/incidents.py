@@ -1,4 +1,4 @@
-"""PagerDuty's incidents and OpsGenie's alerts: what people would have been woken up by."""
+"""PagerDuty's incidents and OpsGenie's alerts, for which people would have been woken up."""
 
 import uuid
 from collections import Counter, deque
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from providers.sandbox.call import Moment
 
 By = Literal["client", "person"]
-"""Who did something: the service that was tried, or a person at the sandbox."""
+"""Who did something: the service under test, or a person at the sandbox."""
 Extra = Literal["event_told_before", "open_elsewhere"]
 
 Happening = Literal["opened", "told again", "severity", "acknowledged", "unacknowledged", "note", "tags", "resolved"]
@@ -17,7 +17,7 @@ Happening = Literal["opened", "told again", "severity", "acknowledged", "unackno
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happened to an incident; ``detail`` is the other side's text, and as hostile as that is."""
+    """One thing that happened to an incident. ``detail`` is the client's text, and can be hostile."""
 
     at: float
     what: Happening
@@ -30,11 +30,11 @@ class Incident:
     """One incident (PagerDuty) or alert (OpsGenie), from its opening to its end.
 
     ``number`` counts from 1 over both providers, in the order of opening. ``key`` is the secret key that opened it.
-    ``severity`` is what the provider shows now: PagerDuty's severity as of the last trigger, OpsGenie's priority;
-    ``severities`` are all it has been. ``event_ids`` are those of every trigger, in order, without repeats.
-    ``occurrences`` is how many events the problem has had, as far as it was told. ``opened_with`` is the body that
-    opened it (None in light mode). ``extra`` says why it should not have been opened: its event had been told before,
-    or the same problem was open under another key.
+    ``severity`` is what the provider shows now: PagerDuty's severity of the last trigger, OpsGenie's priority;
+    ``severities`` are all its values so far. ``event_ids`` are those of every trigger, in order, without repeats.
+    ``occurrences`` is how many events the problem has had, by the largest number told. ``opened_with`` is the body that
+    opened the incident (None in light mode). ``extra`` says why the incident should not have been opened: its event had
+    been told before, or the same problem was open under another key.
     """
 
     number: int
@@ -63,16 +63,16 @@ class Incident:
 
     @property
     def open(self) -> bool:
-        """Whether it has not ended; an acknowledged one is still open."""
+        """Whether the incident has not ended; an acknowledged one is still open."""
         return self.status != "ended"
 
     def add_trigger(self, event_id: str | None) -> None:
-        """The same problem was told again."""
+        """Count a trigger that told the same problem again."""
         self.triggers += 1
         self.saw(event_id)
 
     def saw(self, event_id: str | None) -> None:
-        """A request about it carried this event."""
+        """Add the id of an event that a request about this incident carried."""
         if event_id is not None and event_id not in self.event_ids:
             self.event_ids.append(event_id)
 
@@ -82,11 +82,11 @@ def _unwatched(incident: Incident, step: Step) -> None:
 
 
 class Incidents:
-    """All incidents, and which of them is the open one of a dedup key.
+    """All incidents, and the open incident of each dedup key.
 
-    ``scope`` is what a dedup key is unique in: the routing key at PagerDuty, the account (``""``) at OpsGenie.
-    ``keep_ended`` bounds how many ended ones are remembered; the counts go on. ``watch`` is told of every step of every
-    incident, when it has been made.
+    A dedup key is unique within its ``scope``: the routing key at PagerDuty, the account (``""``) at OpsGenie.
+    ``keep_ended`` bounds how many ended incidents are remembered; the counts are of all. ``watch`` is called after
+    every step of every incident.
     """
 
     def __init__(
@@ -114,16 +114,16 @@ class Incidents:
         self._acknowledged: Counter[str] = Counter()
 
     def list(self, provider: str | None = None) -> list[Incident]:
-        """Those that are remembered, in the order of opening."""
+        """The remembered incidents, in the order of opening."""
         return [incident for incident in self._all.values() if provider in (None, incident.provider)]
 
     def get(self, provider: str, id: str) -> Incident | None:
-        """The incident of an id, open or ended."""
+        """The incident with this id, open or ended; None if there is none."""
         incident = self._all.get(id)
         return incident if incident is not None and incident.provider == provider else None
 
     def find_open(self, provider: str, scope: str, dedup_key: str) -> Incident | None:
-        """The open incident of a dedup key."""
+        """The open incident of a dedup key; None if there is none."""
         return self._open.get((provider, scope, dedup_key))
 
     def was_told(self, provider: str | None, event_id: str | None) -> bool:
@@ -144,7 +144,7 @@ class Incidents:
         now: Moment,
         occurrences: int | None = None,
     ) -> tuple[Incident, bool]:
-        """Add to the open incident of the dedup key, or open one; the second value says that it was opened."""
+        """Add to the open incident of the dedup key, or open one. The second value says whether it was opened."""
         told = self._events_told.setdefault(provider, set())
         incident = self._open.get((provider, scope, dedup_key))
         opened = incident is None
@@ -178,7 +178,7 @@ class Incidents:
         return incident, opened
 
     def acknowledge(self, incident: Incident, *, by: By, now: Moment, detail: str = "") -> None:
-        """Somebody has taken an open incident."""
+        """Acknowledge an open incident."""
         incident.acknowledgements += 1
         incident.acknowledged_by = by
         self._acknowledged[incident.provider] += incident.status != "acknowledged"
@@ -186,13 +186,13 @@ class Incidents:
         self._watch(incident, Step(now.wall, "acknowledged", by, detail))
 
     def unacknowledge(self, incident: Incident, *, now: Moment) -> None:
-        """Nobody has an open incident any more."""
+        """Take back the acknowledgement of an open incident."""
         self._acknowledged[incident.provider] -= incident.status == "acknowledged"
         incident.status = "open"
         self._watch(incident, Step(now.wall, "unacknowledged"))
 
     def set_severity(self, incident: Incident, severity: str, *, now: Moment) -> None:
-        """Show another severity from now on."""
+        """Set the severity that the incident shows."""
         if severity != incident.severity:
             detail = f"{incident.severity} → {severity}"
             incident.severity = severity
@@ -200,17 +200,17 @@ class Incidents:
             self._watch(incident, Step(now.wall, "severity", detail=detail))
 
     def note(self, incident: Incident, note: str, *, now: Moment) -> None:
-        """Somebody has written something to it."""
+        """Add a note to the incident."""
         incident.notes.append(note)
         self._watch(incident, Step(now.wall, "note", detail=note))
 
     def tag(self, incident: Incident, tags: Iterable[str], *, now: Moment) -> None:
-        """It has these tags from now on."""
+        """Set the tags of the incident."""
         incident.tags = [*tags]
         self._watch(incident, Step(now.wall, "tags", detail=", ".join(incident.tags)))
 
     def end(self, scope: str, incident: Incident, *, by: By, now: Moment, detail: str = "") -> None:
-        """End an open incident; its dedup key opens a new one next time."""
+        """End an open incident. The next trigger of its dedup key opens a new one."""
         self._acknowledged[incident.provider] -= incident.status == "acknowledged"
         incident.status = "ended"
         incident.ended_by = by
@@ -227,7 +227,7 @@ class Incidents:
         self._watch(incident, Step(now.wall, "resolved", by, detail))
 
     def end_by_person(self, provider: str, dedup_key: str, *, key: str | None, now: Moment) -> int:
-        """A person closes what is open of a dedup key (under one secret key, or all); returns how many that were."""
+        """A person closes the open incidents of a dedup key (under one secret key, or all). Returns their number."""
         found = [
             (scope, incident)
             for (of_provider, scope, of_dedup_key), incident in self._open.items()
@@ -238,11 +238,11 @@ class Incidents:
         return len(found)
 
     def acknowledged(self, provider: str) -> int:
-        """How many open ones somebody has taken."""
+        """How many open incidents are acknowledged."""
         return self._acknowledged[provider]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """By provider: how many were opened, are open, have ended, and should not have been opened."""
+        """By provider: how many incidents were opened, are open, have ended, and should not have been opened."""
         return {
             provider: {
                 "opened": opened,

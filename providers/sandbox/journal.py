@@ -1,4 +1,4 @@
-"""Everything that was received, in order, and how it was answered."""
+"""The journal of all received requests, in order, and of their answers."""
 
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from providers.sandbox.keys import WINDOW
 class Entry:
     """One request that was received.
 
-    ``path`` is as sent, with the query. ``status`` is None while there is no answer, and stays so when none was sent.
-    ``applied`` says that the request took effect, whatever was answered; ``fault`` is the kind of the fault it met.
+    ``path`` is as sent, with the query. ``status`` is None while there is no answer, and for ever if none was sent.
+    ``applied``: the request took effect, whatever was answered. ``fault`` is the kind of the fault that it met.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Entry:
 
 
 class Journal:
-    """The requests in the order of their arrival; ``keep`` bounds how many are remembered, the counts go on."""
+    """The requests in the order of their arrival. ``keep`` bounds how many are remembered; the counts are of all."""
 
     def __init__(self, keep: int | None = None) -> None:
         self._entries: deque[Entry] = deque(maxlen=keep)
@@ -53,7 +53,7 @@ class Journal:
         return self._received
 
     def record(self, call: Call, now: Moment) -> Entry:
-        """A request has arrived."""
+        """Add a request that has arrived."""
         self._received += 1
         entry = Entry(
             number=self._received,
@@ -72,12 +72,12 @@ class Journal:
         return entry
 
     def struck(self, entry: Entry, fault: str) -> None:
-        """The request meets a fault."""
+        """Note that the request meets a fault of this kind."""
         entry.fault = fault
         self._faults += 1
 
     def answered(self, entry: Entry, status: int, now: Moment) -> None:
-        """The request is being answered."""
+        """Note the status with which the request is answered."""
         entry.status = status
         entry.answered_monotonic = now.monotonic
         self._answered[entry.provider, entry.action, status] += 1
@@ -92,7 +92,7 @@ class Journal:
         status: int | None = None,
         after: int = 0,
     ) -> list[Entry]:
-        """Those that fit all that is given; ``after`` leaves out the entries up to that number."""
+        """The entries that fit all given criteria; ``after`` leaves out the entries up to that number."""
         return [
             entry
             for entry in self._entries
@@ -116,7 +116,7 @@ class Journal:
         return most
 
     def outcomes(self, provider: str) -> tuple[int, int]:
-        """How many requests of a provider were answered with success, and how many with anything else."""
+        """How many requests of a provider were answered with a status below 300, and how many with another one."""
         accepted = refused = 0
         for (of_provider, _, status), count in self._answered.items():
             if of_provider == provider:
@@ -124,7 +124,7 @@ class Journal:
         return accepted, refused
 
     def counts(self) -> dict[str, Any]:
-        """How many were received, answered (by provider, action and status), not answered, and met a fault."""
+        """How many requests were received, answered (by provider, action and status), not answered, and met a fault."""
         answered: dict[str, dict[str, dict[str, int]]] = {}
         for (provider, action, status), count in sorted(self._answered.items(), key=repr):
             by_action = answered.setdefault(provider or "unknown", {})

@@ -4,14 +4,14 @@ from collections import deque
 from collections.abc import Iterable
 
 WINDOW = 60.0
-"""Seconds of the rolling window that the rate is counted in."""
+"""The rolling window in which calls are counted, in seconds."""
 
 
 class Keys:
-    """Which keys are known: those of a given set, or every one that is not revoked.
+    """Which keys are known: those of the set ``known``, or all (None), except the revoked ones.
 
-    ``calls_a_minute`` bounds each key's calls in any rolling minute; one that is turned away counts only with
-    ``count_refused``: some limiters count what they refuse, so that whoever does not wait is never let in again.
+    ``calls_a_minute`` bounds each key's calls in any rolling minute. A refused call counts only with ``count_refused``:
+    some rate limiters count the calls that they refuse, so that a client which does not wait is never let in again.
     """
 
     def __init__(
@@ -32,11 +32,12 @@ class Keys:
         return key not in self._revoked and (self._known is None or key in self._known)
 
     def is_malformed(self, key: str) -> bool:
-        """Whether it was revoked as one that cannot be a key at all."""
+        """Whether the key was revoked as ``malformed``: as one that does not even look like a key."""
         return self._revoked.get(key, False)
 
     def revoke(self, key: str, *, malformed: bool = False) -> None:
-        """From now on no integration has this key; ``malformed``: it does not even look like one (OpsGenie says so)."""
+        """From now on no integration has this key. ``malformed``: the key does not even look like one; OpsGenie has an
+        answer of its own to that."""
         self._revoked[key] = malformed
 
     def restore(self, key: str) -> None:
@@ -44,7 +45,7 @@ class Keys:
         self._revoked.pop(key, None)
 
     def admit(self, key: str, monotonic: float) -> bool:
-        """Count a call of this key, unless the last minute is full."""
+        """Count a call of this key. Returns whether it is within the rate."""
         if self._calls_a_minute is None:
             return True
         calls = self._calls.setdefault(key, deque())
@@ -56,6 +57,6 @@ class Keys:
         return admitted
 
     def reset(self) -> None:
-        """Nothing is revoked, nothing was called."""
+        """Forget all revocations and calls."""
         self._revoked.clear()
         self._calls.clear()

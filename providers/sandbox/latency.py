@@ -1,14 +1,14 @@
-"""How long the provider takes to answer, for many requests at once and little CPU."""
+"""Delays answers, many at once and with little CPU."""
 
 import asyncio
 import math
 
 TICKS = 20
-"""Answers leave together, this many times in one latency, so that they do not wake the loop one by one."""
+"""Answers leave in batches, so many in one latency, so that they do not wake the event loop one by one."""
 
 
 class Latency:
-    """Every answer comes after ``seconds``, or up to a twentieth of it later."""
+    """Delays every answer by ``seconds``, or up to a twentieth of that longer."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -16,7 +16,7 @@ class Latency:
         self._batches: dict[int, asyncio.Event] = {}
 
     async def pass_by(self) -> None:
-        """Return when it is over."""
+        """Wait for the delay of one answer."""
         if not self._seconds:
             return
         loop = asyncio.get_running_loop()

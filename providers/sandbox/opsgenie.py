@@ -1,4 +1,4 @@
-"""OpsGenie's Alert API v2 and heartbeats, and Jira Service Management's form of it below its own base address."""
+"""OpsGenie's Alert API v2 and heartbeats."""
 
 import uuid
 from collections import Counter
@@ -16,19 +16,15 @@ from providers.sandbox.opsgenie_rules import RULES, TAG_COUNT
 
 ACTIONS = (
     *("create", "close", "acknowledge", "unacknowledge", "note", "priority", "tags"),
-    *("get", "request_status", "ping", "heartbeat", "unknown"),
+    *("get", "find", "request_status", "ping", "heartbeat", "heartbeats", "unknown"),
 )
-"""What a call can be; ``unknown`` is one that could not be read."""
+"""What a call can be; ``unknown`` is one that could not be read. ``find`` and ``heartbeats`` are the cloud API's."""
 
-JSM_BASE = "/jsm/ops/integration"
-"""Below this prefix only what is documented for Jira Service Management's integrations exists."""
-
-JSM_ACTIONS = frozenset({"create", "close", "acknowledge", "note"})
 COUNT_LIMIT = 100
 STATUSES_KEPT = 10_000
-"""So many request statuses are remembered, the latest."""
+"""How many request statuses are remembered: the latest."""
 
-_ACCOUNT = ""
+ACCOUNT = ""
 _BY_METHOD = {
     ("POST", "close"): "close",
     ("POST", "acknowledge"): "acknowledge",
@@ -43,33 +39,36 @@ _SHOWN = ("description", "actions", "details", "entity", "source")
 
 
 class OpsGenie:
-    """The life of alerts by alias, in one account that all keys belong to. Every key is known unless `keys` says no.
+    """The alerts by alias, in one account that all keys belong to. `keys` decides which keys are known.
 
-    ``heartbeats`` are the names that exist; ``pings`` counts the pings of any name. ``jsm_full`` lets everything
-    work below the base of Jira Service Management too, documented there or not.
+    ``heartbeats`` are the names that exist; ``pings`` counts the pings of any name. ``processing`` seconds after a
+    request was accepted its status can be asked for.
     """
 
     name = "opsgenie"
 
     def __init__(
-        self, keys: Keys, incidents: Incidents, *, heartbeats: Iterable[str] = (), jsm_full: bool = False
+        self, keys: Keys, incidents: Incidents, *, heartbeats: Iterable[str] = (), processing: float = 0.0
     ) -> None:
         self.keys = keys
         self._incidents = incidents
         self._configured_heartbeats = frozenset(heartbeats)
-        self._jsm_full = jsm_full
+        self._processing = processing
         self.reset()
 
     def reset(self) -> None:
-        """No key is revoked, no call was counted, no request is remembered."""
+        """Forget all revocations, calls, pings and request statuses."""
         self.keys.reset()
         self.heartbeats = set(self._configured_heartbeats)
         self.pings: Counter[str] = Counter()
         self._statuses: dict[str, dict[str, Any]] = {}
 
     def read(self, received: Received) -> Call | None:
-        """The call that a request to ``/v2/alerts…`` or ``/v2/heartbeats…``, below any prefix, is."""
-        prefix, found, rest = received.path.partition("/v2/")
+        """The request as a call, if it is to ``/v2/alerts…`` or ``/v2/heartbeats…`` below any prefix; else None."""
+        return self._read_v2(received)
+
+    def _read_v2(self, received: Received) -> Call | None:
+        _, found, rest = received.path.partition("/v2/")
         segments = rest.split("/")
         if not found or segments[0] not in ("alerts", "heartbeats"):
             return None
@@ -78,11 +77,8 @@ class OpsGenie:
         if scheme == "GenieKey" and key.strip():
             call.key = key.strip()
         action, target = _action(received.method, segments)
-        if not self._jsm_full and prefix.endswith(JSM_BASE) and action not in JSM_ACTIONS:
-            action = None
-        if action is None:
-            wrong_method = target is not None and not prefix.endswith(JSM_BASE)
-            call.refusal = _failure(405, "Method Not Allowed") if wrong_method else _failure(404, "No such path")
+        call.refusal = self._refused_action(action, target)
+        if action is None or call.refusal is not None:
             return call
         call.action = action
         call.target = target
@@ -91,6 +87,8 @@ class OpsGenie:
             if call.body is not None:
                 call.dedup_key = text(call.body.get("alias"))
                 call.event_id = event_id_in(call.body.get("details"))
+        elif action == "request_status":
+            call.dedup_key = self._alias_of(target or "")
         elif action in RULES or action == "get":
             call.target_type = parse_qs(received.query).get("identifierType", ["id"])[-1]
             if call.target_type == "alias":
@@ -99,10 +97,16 @@ class OpsGenie:
                 self._read_body(call, received)
         return call
 
+    def _refused_action(self, action: str | None, target: str | None) -> Reply | None:
+        """What is answered where there is no such call."""
+        if action is not None:
+            return None
+        return failure(404, "No such path") if target is None else failure(405, "Method Not Allowed")
+
     def answer(self, call: Call, now: Moment) -> Reply:
-        """The documented answer; what was accepted has taken effect, as far as it could."""
+        """The documented answer. An accepted call has taken effect, as far as it could."""
         if call.key is not None and self.keys.is_malformed(call.key):
-            return _failure(422, "Key format is not valid!")
+            return failure(422, "Key format is not valid!")
         if call.key is None or not self.keys.knows(call.key):
             return unknown_key()
         if not self.keys.admit(call.key, now.monotonic):
@@ -111,7 +115,8 @@ class OpsGenie:
             return call.refusal
         match call.action:
             case "request_status":
-                return self._request_status(call.target or "")
+                status = self._status(call.target or "", now)
+                return status if isinstance(status, Reply) else _found(status)
             case "get":
                 return self._get(call)
             case "ping":
@@ -121,21 +126,25 @@ class OpsGenie:
                 return self._heartbeat(call.target or "")
         errors = RULES[call.action](call.body)
         if errors:
-            return _failure(422, "Request body is not processable. Please check the errors.", errors)
+            return failure(422, "Request body is not processable. Please check the errors.", errors)
+        return self._process(call, call.key, now)
+
+    def _process(self, call: Call, key: str, now: Moment) -> Reply:
+        """Let what was accepted take effect, unless it is to fail, and remember what has become of it."""
         request_id = str(uuid.uuid4())
-        incident, problem = self._create(call, call.key, now) if call.action == "create" else self._act(call, now)
+        incident, problem = self._take_effect(call, key, now)
         self._remember(request_id, call, incident, problem, now)
         return _accepted("Request will be processed", request_id)
 
     def _read_body(self, call: Call, received: Received) -> None:
-        """The body of a call, which may be absent where nothing in it is required."""
+        """Read the body of a call. It may be absent; then it counts as an empty object."""
         if received.body is None:
-            call.refusal = _failure(413, "Request body is too large")
+            call.refusal = failure(413, "Request body is too large")
             return
         if received.body:
             content_type = received.headers.get("Content-Type", "")
             if content_type.partition(";")[0].strip().lower() != "application/json":
-                call.refusal = _failure(415, "Content type should be application/json")
+                call.refusal = failure(415, "Content type should be application/json")
                 return
         try:
             body = orjson.loads(received.body or b"{}")
@@ -144,21 +153,27 @@ class OpsGenie:
         if isinstance(body, dict):
             call.body = body
         else:
-            call.refusal = _failure(400, "Json is not valid")
+            call.refusal = failure(400, "Json is not valid")
 
     def _find(self, call: Call) -> Incident | None:
-        """The alert that a call is about: the open one of an alias, or any by its id."""
+        """The alert that a call is about: the open alert of an alias, or any alert by its id."""
         target = call.target or ""
         if call.target_type == "alias":
-            return self._incidents.find_open(self.name, _ACCOUNT, target)
+            return self._incidents.find_open(self.name, ACCOUNT, target)
         return self._incidents.get(self.name, target) if call.target_type == "id" else None
 
-    def _create(self, call: Call, key: str, now: Moment) -> tuple[Incident, None]:
+    def _take_effect(self, call: Call, key: str, now: Moment) -> tuple[Incident | None, str | None]:
+        """The alert that it is about, and why it failed."""
+        if call.fails_with is not None:
+            return None, call.fails_with
+        return (self._create(call, key, now), None) if call.action == "create" else self._act(call, now)
+
+    def _create(self, call: Call, key: str, now: Moment) -> Incident:
         body = call.body
         alias = call.dedup_key = call.dedup_key or str(uuid.uuid4())
         incident, opened = self._incidents.trigger(
             self.name,
-            _ACCOUNT,
+            ACCOUNT,
             key=key,
             dedup_key=alias,
             title=body["message"],
@@ -172,10 +187,10 @@ class OpsGenie:
             incident.tags += body.get("tags") or []
             if body.get("note"):
                 self._incidents.note(incident, body["note"], now=now)
-        return incident, None
+        return incident
 
     def _act(self, call: Call, now: Moment) -> tuple[Incident | None, str | None]:
-        """Apply an action; the second value is why it failed."""
+        """Apply an action. The second value is why it failed, None if it did not."""
         incident = self._find(call)
         if incident is None:
             return None, _MISSING
@@ -185,11 +200,11 @@ class OpsGenie:
         note = body.get("note")
         if note and call.action == "note":
             self._incidents.note(incident, note, now=now)
-        elif note:  # what the step itself says in the timeline
+        elif note:  # the step of the action shows the note in the timeline
             incident.notes.append(note)
         match call.action:
             case "close":
-                self._incidents.end(_ACCOUNT, incident, by="client", now=now, detail=note or "")
+                self._incidents.end(ACCOUNT, incident, by="client", now=now, detail=note or "")
             case "acknowledge":
                 self._incidents.acknowledge(incident, by="client", now=now, detail=note or "")
             case "unacknowledge":
@@ -216,24 +231,35 @@ class OpsGenie:
         if len(self._statuses) > STATUSES_KEPT:
             del self._statuses[next(iter(self._statuses))]
 
-    def _request_status(self, request_id: str) -> Reply:
+    def _alias_of(self, request_id: str) -> str | None:
+        """Which alert a request was about."""
+        status = self._statuses.get(request_id)
+        return None if status is None else status["alias"]
+
+    def _status(self, request_id: str, now: Moment) -> dict[str, Any] | Reply:
+        """What has become of a request; what is answered where that cannot be said, or not yet."""
         status = self._statuses.get(request_id)
         if status is None:
-            return _failure(404, "Request not found")
-        return _found({**status, "processedAt": datetime.fromtimestamp(status["processedAt"], UTC).isoformat()})
+            return failure(404, "Request not found")
+        processed = datetime.fromtimestamp(status["processedAt"] + self._processing, UTC)
+        if now.wall < processed.timestamp():
+            later = failure(404, "Request not processed yet")
+            return Reply(404, later.body, headers={"X-Opsgenie-Errortype": "RequestNotProcessed"})
+        return {**status, "processedAt": processed.isoformat()}
 
     def _heartbeat(self, name: str) -> Reply:
         if name not in self.heartbeats:
-            return _failure(404, f"Heartbeat with name [{name}] does not exist")
+            return failure(404, f"Heartbeat with name [{name}] does not exist")
         return _found({"name": name, "enabled": True, "expired": not self.pings[name]})
 
     def _get(self, call: Call) -> Reply:
         incident = self._find(call)
-        return _failure(404, _MISSING) if incident is None else _found(_alert(incident))
+        return failure(404, _MISSING) if incident is None else _found(alert_json(incident))
 
 
 def _action(method: str, segments: list[str]) -> tuple[str | None, str | None]:
-    """What is asked for, and of what: its name, decoded. No action where the method does not fit the path."""
+    """The action of a request, and the decoded name that it is about. The action is None if the path does not exist or
+    the method does not fit it."""
     match segments:
         case ["alerts"]:
             return ("create" if method == "POST" else None), ""
@@ -250,7 +276,7 @@ def _action(method: str, segments: list[str]) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _alert(incident: Incident) -> dict[str, Any]:
+def alert_json(incident: Incident) -> dict[str, Any]:
     opened_with = incident.opened_with or {}
     return {
         "id": incident.id,
@@ -268,7 +294,7 @@ def _alert(incident: Incident) -> dict[str, Any]:
 
 
 def _by_id(responder: dict[str, str]) -> dict[str, str]:
-    """A recipient as an alert shows it: by id, which is made up where it was given by name."""
+    """A recipient as an alert shows it: by id, which is made up if the recipient was given by name."""
     name = responder.get("name") or responder.get("username") or ""
     return {"type": responder["type"], "id": responder.get("id") or str(uuid.uuid5(uuid.NAMESPACE_URL, name))}
 
@@ -281,18 +307,18 @@ def _found(data: dict[str, Any]) -> Reply:
     return Reply.json(200, {"data": data, "took": 0.001, "requestId": str(uuid.uuid4())})
 
 
-def _failure(status: int, message: str, errors: dict[str, str] | None = None) -> Reply:
+def failure(status: int, message: str, errors: dict[str, str] | None = None) -> Reply:
     body: dict[str, Any] = {"message": message, "took": 0.001, "requestId": str(uuid.uuid4())}
     return Reply.json(status, body if errors is None else {**body, "errors": errors})
 
 
 def unknown_key() -> Reply:
-    """To a key that no integration has."""
-    return _failure(401, "Could not authenticate")
+    """The answer to a key that no integration has."""
+    return failure(401, "Could not authenticate")
 
 
 def throttled() -> Reply:
-    """To a key that calls too often."""
-    reply = _failure(429, "You are making too many requests!")
+    """The answer to a key that calls too often."""
+    reply = failure(429, "You are making too many requests!")
     limits = {"X-RateLimit-State": "THROTTLED", "X-RateLimit-Reason": "INTEGRATION", "X-RateLimit-Period-In-Sec": "60"}
     return Reply(429, reply.body, headers=limits)

@@ -1,4 +1,4 @@
-"""What OpsGenie accepts in a request's body: the limits of every field, as an errors map."""
+"""What OpsGenie accepts in a request's body. Each function returns the errors by field."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ _RESPONDERS = ("team", "user", "escalation", "schedule")
 
 
 def create_errors(body: Mapping[str, Any]) -> Errors:
-    """Of ``POST /v2/alerts``."""
+    """The errors of ``POST /v2/alerts``."""
     errors: Errors = {}
     _text(body, errors, "message", 130, required=True)
     for name, limit in (("alias", 512), ("description", 15_000), ("entity", 512), *_ACTION_TEXTS):
@@ -25,7 +25,7 @@ def create_errors(body: Mapping[str, Any]) -> Errors:
 
 
 def action_errors(body: Mapping[str, Any]) -> Errors:
-    """Of close, acknowledge and unacknowledge."""
+    """The errors of close, acknowledge and unacknowledge."""
     errors: Errors = {}
     for name, limit in _ACTION_TEXTS:
         _text(body, errors, name, limit)
@@ -33,21 +33,21 @@ def action_errors(body: Mapping[str, Any]) -> Errors:
 
 
 def note_errors(body: Mapping[str, Any]) -> Errors:
-    """Of a note."""
+    """The errors of adding a note."""
     errors = action_errors(body)
     _text(body, errors, "note", 25_000, required=True)
     return errors
 
 
 def priority_errors(body: Mapping[str, Any]) -> Errors:
-    """Of another priority."""
+    """The errors of changing the priority."""
     errors: Errors = {}
     _priority(body, errors, required=True)
     return errors
 
 
 def tags_errors(body: Mapping[str, Any]) -> Errors:
-    """Of more tags."""
+    """The errors of adding tags."""
     errors = action_errors(body)
     if not body.get("tags"):
         errors["tags"] = "can not be empty"
@@ -65,7 +65,7 @@ RULES: Mapping[str, Callable[[Mapping[str, Any]], Errors]] = {
     "priority": priority_errors,
     "tags": tags_errors,
 }
-"""By action; the others have no body."""
+"""The rules by action; the other actions have no body."""
 
 _ACTION_TEXTS = (("source", 100), ("user", 100), ("note", 25_000))
 

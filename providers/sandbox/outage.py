@@ -1,4 +1,4 @@
-"""A provider that a person breaks for a minute, to see what the service makes of it."""
+"""Outages that a person starts on the sandbox's page, to see what the service makes of them."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,12 +11,18 @@ from providers.sandbox.faults import Answer, ArmedFault, Fault
 from providers.sandbox.sandbox import Sandbox
 
 How = Literal["unavailable", "throttled", "revoked"]
-ProviderName = Literal["pagerduty", "opsgenie"]
+ProviderName = Literal["pagerduty", "opsgenie", "jsm"]
 
 SECONDS = 60.0
-"""So long does an outage last, unless it is ended before."""
+"""How long an outage lasts, unless it is ended before."""
 
 _UNAVAILABLE = Reply.json(503, {"message": "Service Unavailable"})
+
+_OPSGENIE: Mapping[How, Reply] = {
+    "unavailable": _UNAVAILABLE,
+    "throttled": opsgenie.throttled(),
+    "revoked": opsgenie.unknown_key(),
+}
 
 ANSWERS: Mapping[ProviderName, Mapping[How, Reply]] = {
     "pagerduty": {
@@ -24,18 +30,15 @@ ANSWERS: Mapping[ProviderName, Mapping[How, Reply]] = {
         "throttled": pagerduty.THROTTLED,
         "revoked": pagerduty.UNKNOWN_KEY,
     },
-    "opsgenie": {
-        "unavailable": _UNAVAILABLE,
-        "throttled": opsgenie.throttled(),
-        "revoked": opsgenie.unknown_key(),
-    },
+    "opsgenie": _OPSGENIE,
+    "jsm": _OPSGENIE,
 }
-"""What a broken provider answers to everything: as documented for each kind."""
+"""The answer of a broken provider to every request, as documented for each kind of outage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """How a provider is broken, and until when, in seconds of the loop's clock."""
+    """How a provider is broken, and until when, by the event loop's clock in seconds."""
 
     how: How
     status: int
@@ -43,7 +46,7 @@ class Outage:
 
 
 class Outages:
-    """At most one outage for each provider. One ends by itself, is ended, or goes with all other faults."""
+    """At most one outage for each provider. An outage ends by itself, by `end`, or when all faults are cleared."""
 
     def __init__(self, sandbox: Sandbox, *, seconds: float = SECONDS) -> None:
         self._sandbox = sandbox
@@ -51,7 +54,7 @@ class Outages:
         self._armed: dict[ProviderName, tuple[Outage, ArmedFault, asyncio.TimerHandle]] = {}
 
     def begin(self, provider: ProviderName, how: How) -> None:
-        """Break a provider, from now on; in place of an outage that it has."""
+        """Break a provider from now on. This replaces an outage that it has."""
         self.end(provider)
         loop = asyncio.get_running_loop()
         reply = ANSWERS[provider][how]
@@ -63,7 +66,7 @@ class Outages:
         self._sandbox.changed()
 
     def end(self, provider: ProviderName) -> bool:
-        """Mend a provider; whether it was broken."""
+        """End a provider's outage. Returns whether there was one."""
         found = self._armed.pop(provider, None)
         if found is None:
             return False
@@ -74,7 +77,7 @@ class Outages:
         return True
 
     def of(self, provider: ProviderName) -> Outage | None:
-        """How a provider is broken, if it is."""
+        """A provider's outage; None if there is none."""
         found = self._armed.get(provider)
         if found is None or self._sandbox.faults.get(found[1].id) is None:
             return None
@@ -86,6 +89,6 @@ class Outages:
         return len(self._sandbox.faults.armed()) - ours
 
     def close(self) -> None:
-        """Mend everything."""
+        """End all outages."""
         for provider in list(self._armed):
             self.end(provider)

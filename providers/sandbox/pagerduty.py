@@ -10,9 +10,10 @@ import orjson
 from providers.sandbox.call import Call, Moment, Received, Reply, event_id_in, occurrences_in, text
 from providers.sandbox.incidents import Incidents
 from providers.sandbox.keys import Keys
+from providers.sandbox.pagerduty_rest import Rest
 
-ACTIONS = ("trigger", "acknowledge", "resolve", "change", "unknown")
-"""What a call can be; ``unknown`` is one that could not be read."""
+ACTIONS = ("trigger", "acknowledge", "resolve", "change", "look", "unknown")
+"""What a call can be; ``look`` is one of the REST API, ``unknown`` one that could not be read."""
 
 KEY_LENGTH = 32
 DEDUP_KEY_LIMIT = 255
@@ -22,7 +23,7 @@ SEVERITIES = ("critical", "error", "warning", "info")
 
 _ENQUEUE = "/v2/enqueue"
 _CHANGE = "/v2/change/enqueue"
-# Lenient behind the seconds: any fraction, an offset with or without a colon, and the `+00:00Z` of the official client.
+# Lenient after the seconds: any fraction, an offset with or without a colon, and the `+00:00Z` of the official client.
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?Z?)?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 
@@ -37,20 +38,26 @@ UNKNOWN_KEY = Reply(400, b"Invalid routing key", "text/plain")
 
 
 class PagerDuty:
-    """The life of incidents by (routing key, dedup key). Keys of 32 characters are known unless `keys` says no."""
+    """The life of incidents by (routing key, dedup key). Keys of 32 characters are known unless `keys` says no.
+
+    Each key is the integration of a service (`services`), which may be disabled, in maintenance, or suppress events:
+    then an event is accepted, and does nothing.
+    """
 
     name = "pagerduty"
 
-    def __init__(self, keys: Keys, incidents: Incidents) -> None:
+    def __init__(self, keys: Keys, incidents: Incidents, rest_tokens: frozenset[str] | None = None) -> None:
         self.keys = keys
         self._incidents = incidents
+        self._rest = Rest(incidents, rest_tokens)
+        self.services = self._rest.services
 
     def read(self, received: Received) -> Call | None:
-        """The call that a request to ``/v2/enqueue`` or ``/v2/change/enqueue``, below any prefix, is."""
+        """The call that a request to ``/v2/enqueue`` or ``/v2/change/enqueue``, below any prefix, is, or a look-up."""
         path = received.path
         change = path.endswith(_CHANGE)
         if not change and not path.endswith(_ENQUEUE):
-            return None
+            return self._rest.read(received, self.name)
         call = Call(method=received.method, path=received.address, provider=self.name, action="unknown")
         if received.method != "POST":
             call.refusal = Reply.json(405, {"status": "method not allowed", "message": "Use POST"}, {"Allow": "POST"})
@@ -67,6 +74,9 @@ class PagerDuty:
             return call
         call.body = body
         call.key = text(body.get("routing_key"))
+        payload = body.get("payload")
+        if isinstance(payload, dict):
+            call.event_id = event_id_in(payload.get("custom_details"))
         if change:
             call.action = "change"
             return call
@@ -74,15 +84,14 @@ class PagerDuty:
         if action in ("trigger", "acknowledge", "resolve"):
             call.action = action
         call.dedup_key = text(body.get("dedup_key"))
-        payload = body.get("payload")
-        if isinstance(payload, dict):
-            call.event_id = event_id_in(payload.get("custom_details"))
         return call
 
     def answer(self, call: Call, now: Moment) -> Reply:
-        """The documented answer; an accepted event has taken effect."""
+        """The documented answer. An accepted event has taken effect."""
         if call.refusal is not None:
             return call.refusal
+        if call.action == "look":
+            return self._rest.answer(call, now)
         key = call.key
         if key is not None and len(key) == KEY_LENGTH:
             if not self.keys.knows(key):
@@ -97,12 +106,14 @@ class PagerDuty:
             return Reply.json(202, {"status": "success", "message": "Change event processed"})
         dedup_key = call.dedup_key or uuid.uuid4().hex
         call.dedup_key = dedup_key
-        self._apply(call, key, dedup_key, now)
+        if not self.services.of(key).swallows(call.action, now.wall):
+            self._apply(call, key, dedup_key, now)
         return Reply.json(202, {"status": "success", "message": "Event processed", "dedup_key": dedup_key})
 
     def reset(self) -> None:
-        """No key is revoked, no call was counted."""
+        """No key is revoked, no call was counted, every service works."""
         self.keys.reset()
+        self.services.clear()
 
     def _apply(self, call: Call, key: str, dedup_key: str, now: Moment) -> None:
         if call.action == "trigger":

@@ -1,4 +1,4 @@
-"""The sandbox without its sockets: two providers, what they received, what they would have woken people up for."""
+"""The sandbox without its sockets: the providers, what they received, what they would have woken people up for."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -10,30 +10,40 @@ from providers.integration import CHECKED
 from providers.sandbox.board import Board
 from providers.sandbox.call import Api, Call, Moment, Received, Reply
 from providers.sandbox.faults import Faults
-from providers.sandbox.incidents import Incident, Incidents
+from providers.sandbox.incidents import Incident, Incidents, Step
 from providers.sandbox.journal import Entry, Journal
+from providers.sandbox.jsm import Jsm, PingMethod
 from providers.sandbox.keys import Keys
 from providers.sandbox.opsgenie import OpsGenie
 from providers.sandbox.pagerduty import PagerDuty
+from providers.sandbox.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a sandbox behaves.
 
-    ``pagerduty_keys``, ``opsgenie_keys``: the keys that are known (None: all of the right form).
-    ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: any).
-    ``count_refused``: calls that were answered 429 count in that minute too.
+    ``pagerduty_keys``, ``opsgenie_keys``, ``jsm_keys``: the keys that are known (None: all of the right form).
+    ``jsm_users``: who may call the cloud API, as ``email:token`` (None: all).
+    ``pagerduty_rest_tokens``: the tokens of PagerDuty's REST API that are known (None: all).
+    ``pagerduty_rate``, ``opsgenie_rate``: calls per key in a rolling minute, above which the answer is 429 (None: no
+    limit).
+    ``count_refused``: calls that were answered 429 count in that minute, too.
     ``heartbeats``: the names of the heartbeats that exist.
     ``latency``: seconds between a request's effect and its answer.
     ``keep_requests``, ``keep_ended``: how many requests and ended incidents are remembered (None: all).
     ``keep_requests=0`` is the light mode for benchmarks: no journal and no bodies, only counts and incidents.
     ``jsm_full``: below Jira Service Management's base also what is not documented there.
+    ``jsm_ping_by``: the method that a ping has there; any other is answered by 405.
+    ``processing``: seconds after which the status of a request to OpsGenie or Jira Service Management can be asked for.
     ``integrations``: the names of PagerDuty's integrations by their keys, for people who look at it.
     """
 
     pagerduty_keys: frozenset[str] | None = None
     opsgenie_keys: frozenset[str] | None = None
+    jsm_keys: frozenset[str] | None = None
+    jsm_users: frozenset[str] | None = None
+    pagerduty_rest_tokens: frozenset[str] | None = None
     pagerduty_rate: int | None = None
     opsgenie_rate: int | None = None
     count_refused: bool = False
@@ -42,13 +52,15 @@ class Settings:
     keep_requests: int | None = None
     keep_ended: int | None = None
     jsm_full: bool = False
+    jsm_ping_by: PingMethod = "GET"
+    processing: float = 0.0
     integrations: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sandbox:
-    """The two providers and everything that is known about their traffic.
+    """The providers and everything that is known about their traffic.
 
-    ``url`` is where it is served (empty until it is). Times are the provider's: its own clock.
+    ``url`` is where the sandbox is served (empty before). Times are by the sandbox's clock, which is the providers'.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -58,22 +70,37 @@ class Sandbox:
         self.faults = Faults(lambda call: self._incidents.was_told(call.provider, call.event_id))
         self.journal = Journal(settings.keep_requests)
         self.board = Board()
+        self.webhooks = Webhooks()
         self._incidents = Incidents(
-            keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0, watch=self.board.watch
+            keep_ended=settings.keep_ended, keep_bodies=settings.keep_requests != 0, watch=self._watch
         )
         counting = {"count_refused": settings.count_refused}
-        self.pagerduty = PagerDuty(Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting), self._incidents)
+        self.pagerduty = PagerDuty(
+            Keys(settings.pagerduty_keys, settings.pagerduty_rate, **counting),
+            self._incidents,
+            settings.pagerduty_rest_tokens,
+        )
         self.opsgenie = OpsGenie(
             Keys(settings.opsgenie_keys, settings.opsgenie_rate, **counting),
             self._incidents,
             heartbeats=settings.heartbeats,
-            jsm_full=settings.jsm_full,
+            processing=settings.processing,
         )
-        self._apis: dict[str, Api] = {api.name: api for api in (self.pagerduty, self.opsgenie)}
+        self.jsm = Jsm(
+            Keys(settings.jsm_keys, settings.opsgenie_rate, **counting),
+            Keys(settings.jsm_users),
+            self._incidents,
+            heartbeats=settings.heartbeats,
+            full=settings.jsm_full,
+            ping_by=settings.jsm_ping_by,
+            processing=settings.processing,
+        )
+        apis: tuple[Api, ...] = (self.pagerduty, self.jsm, self.opsgenie)  # what is below a longer base comes first
+        self._apis = {api.name: api for api in apis}
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._lookers: set[asyncio.Event] = set()
 
-    # What others ask
+    # Queries, and acts of a person
 
     def requests(
         self,
@@ -86,9 +113,9 @@ class Sandbox:
         after: int = 0,
         checks: bool = False,
     ) -> list[Entry]:
-        """The requests received, in order, that fit all that is given; ``after`` is the number of an entry.
+        """The received requests that fit all given criteria, in order; ``after`` is the number of an entry.
 
-        The service's checks of its keys, which are about no alert, are among them only if ``checks`` says so.
+        The service's checks of its keys, which are about no alert, are left out unless ``checks`` is True.
         """
         entries = self.journal.entries(
             provider, key=key, dedup_key=dedup_key, action=action, status=status, after=after
@@ -96,7 +123,7 @@ class Sandbox:
         return [entry for entry in entries if checks or not (entry.dedup_key or "").startswith(CHECKED)]
 
     def busiest_minute(self, provider: str, key: str) -> int:
-        """How many requests came with a key in the rolling minute that had the most, refused ones included."""
+        """The most requests with a key in any rolling minute, including refused ones."""
         return self.journal.busiest_minute(provider, key)
 
     def incidents(self, provider: str | None = None, *, dedup_key: str | None = None) -> list[Incident]:
@@ -104,29 +131,37 @@ class Sandbox:
         return [one for one in self._incidents.list(provider) if dedup_key in (None, one.dedup_key)]
 
     def open_incidents(self, provider: str | None = None) -> list[Incident]:
-        """Those that have not ended."""
+        """The incidents that have not ended."""
         return [one for one in self._incidents.list(provider) if one.open]
 
     def extra_incidents(self, provider: str | None = None) -> list[Incident]:
-        """Those that should not have been opened (`Incident.extra` says why)."""
+        """The incidents that should not have been opened (`Incident.extra` says why)."""
         return [one for one in self._incidents.list(provider) if one.extra is not None]
 
     def counts(self) -> dict[str, Any]:
-        """How much was received, answered and opened; goes on where the lists are bounded."""
+        """How many requests and incidents there were, also those that the bounded lists no longer have."""
         return {"requests": self.journal.counts(), "incidents": self._incidents.counts()}
 
     def close(self, provider: str, dedup_key: str, *, key: str | None = None) -> int:
-        """A person closes an incident (under one secret key, or all); returns how many were open."""
+        """A person closes the incidents of a dedup key (under one secret key, or all). Returns how many were open."""
         closed = self._incidents.end_by_person(provider, dedup_key, key=key, now=Moment.now())
         self.changed()
         return closed
 
+    def acknowledge(self, provider: str, dedup_key: str) -> int:
+        """A person acknowledges what is open of a dedup key; returns how many that were."""
+        found = [one for one in self.open_incidents(provider) if one.dedup_key == dedup_key]
+        for one in found:
+            self._incidents.acknowledge(one, by="person", now=Moment.now())
+        self.changed()
+        return len(found)
+
     def acknowledged(self, provider: str) -> int:
-        """How many open incidents somebody has taken."""
+        """How many open incidents are acknowledged."""
         return self._incidents.acknowledged(provider)
 
     def acknowledge_one(self, id: str) -> bool:
-        """A person acknowledges an incident of the board; whether it was open."""
+        """A person acknowledges an incident of the board. Returns whether it was open."""
         card = self.board.card(id)
         if card is None or not card.incident.open:
             return False
@@ -135,7 +170,7 @@ class Sandbox:
         return True
 
     def resolve_one(self, id: str) -> bool:
-        """A person resolves an incident of the board; whether it was open."""
+        """A person resolves an incident of the board. Returns whether it was open."""
         card = self.board.card(id)
         if card is None or not card.incident.open:
             return False
@@ -154,7 +189,7 @@ class Sandbox:
 
     def keys(self, provider: str) -> Keys:
         """The keys of a provider, to revoke and restore."""
-        return {"pagerduty": self.pagerduty.keys, "opsgenie": self.opsgenie.keys}[provider]
+        return {"pagerduty": self.pagerduty.keys, "opsgenie": self.opsgenie.keys, "jsm": self.jsm.keys}[provider]
 
     def reset(self) -> None:
         """Forget all traffic, incidents, faults and revocations."""
@@ -162,12 +197,14 @@ class Sandbox:
         self.journal.clear()
         self._incidents.clear()
         self.board.clear()
+        self.webhooks.clear()
         for api in self._apis.values():
             api.reset()
         self.changed()
 
     async def wait_for(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
-        """Return once the predicate holds; it is evaluated now and whenever a request arrives, lands or is answered.
+        """Return once the predicate holds. It is evaluated now and at every change: a request arrives, takes effect or
+        is answered, or a person does something.
 
         Raises TimeoutError, with the counts, after ``timeout`` seconds, and whatever the predicate raises.
         """
@@ -186,7 +223,7 @@ class Sandbox:
     # The steps of a request
 
     def receive(self, received: Received) -> tuple[Call, Entry]:
-        """A request has arrived: find out whose it is, and note it."""
+        """Take a request that has arrived: find out which provider it is for, and add it to the journal."""
         call = self._read(received)
         entry = self.journal.record(call, Moment.now())
         if self.settings.keep_requests != 0:
@@ -200,7 +237,7 @@ class Sandbox:
             return Reply.json(404, {"message": "no provider has this path"})
         reply = self._apis[call.provider].answer(call, Moment.now())
         entry.dedup_key = call.dedup_key
-        entry.applied = reply.status < 300
+        entry.applied = reply.status < 300 and call.fails_with is None
         self.changed()
         return reply
 
@@ -208,6 +245,10 @@ class Sandbox:
         """Note the answer that is about to be sent."""
         self.journal.answered(entry, status, Moment.now())
         self.changed()
+
+    def _watch(self, incident: Incident, step: Step) -> None:
+        self.board.watch(incident, step)
+        self.webhooks.watch(incident, step)
 
     def _read(self, received: Received) -> Call:
         for api in self._apis.values():
@@ -217,7 +258,7 @@ class Sandbox:
         return Call(method=received.method, path=received.address, provider=None, action="unknown")
 
     def changed(self) -> None:
-        """Tell all who wait and look that something is no longer as it was."""
+        """Wake all who wait for a change (`wait_for`, `looking`)."""
         for looker in self._lookers:
             looker.set()
         for predicate, future in self._waiting:

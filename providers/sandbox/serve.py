@@ -1,17 +1,20 @@
-"""The sandbox in a process of its own, until SIGTERM or SIGINT: its options, and what it prints when it is ready."""
+"""Serves the sandbox in a process of its own until SIGTERM or SIGINT: its options, and what it prints when ready."""
 
 import argparse
 import asyncio
 import json
 import signal
 import sys
+from collections.abc import Sequence
 
 from providers.errors import UserError
 from providers.sandbox.app import running_sandbox
 from providers.sandbox.sandbox import Settings
+from providers.sandbox.webhooks import Subscription
 
 DESCRIPTION = (
-    "Behaves like PagerDuty's and OpsGenie's real APIs, and pages nobody. Its page shows what they would show, "
+    "Behaves like the real APIs of PagerDuty, OpsGenie and Jira Service Management, and pages nobody. Its page shows "
+    "what they would show, "
     "/_sandbox/ is for programs. When it is ready it prints where it is: for people on a terminal, else one line of "
     'JSON, {"port": …, "url": …}.'
 )
@@ -35,11 +38,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-requests", type=int, help="how many requests are remembered; default: all")
     parser.add_argument("--keep-ended", type=int, help="how many ended incidents are remembered; default: all")
     parser.add_argument("--light", action="store_true", help="for benchmarks: counts and incidents only")
+    parser.add_argument("--jsm-key", action="append", default=[], help="a known API key there; default: all")
+    parser.add_argument("--webhooks", metavar="URL", help="send webhooks below this address, /pagerduty and /opsgenie")
+    parser.add_argument("--webhooks-secret", metavar="SECRET", help="sign PagerDuty's with it; OpsGenie's bearer token")
     parser.add_argument("--jsm-full", action="store_true", help="below the JSM base also what is not documented there")
+    parser.add_argument("--processing", type=float, default=0.0, help="seconds until a request has a status")
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Serve until a signal says to end. Raises `ServeError`."""
+    """Serve until a signal says to end. Raises `ServeError` if it cannot listen."""
     settings = Settings(
         pagerduty_keys=_keys(options.pagerduty_key),
         opsgenie_keys=_keys(options.opsgenie_key),
@@ -50,21 +57,36 @@ def serve(options: argparse.Namespace) -> None:
         latency=options.latency,
         keep_requests=0 if options.light else options.keep_requests,
         keep_ended=options.keep_ended,
+        jsm_keys=_keys(options.jsm_key),
         jsm_full=options.jsm_full,
+        processing=options.processing,
     )
-    asyncio.run(_serve(settings, host=options.host, port=options.port))
+    subscriptions = _subscriptions(options.webhooks, options.webhooks_secret)
+    asyncio.run(_serve(settings, subscriptions, host=options.host, port=options.port))
 
 
-async def _serve(settings: Settings, *, host: str, port: int) -> None:
+def _subscriptions(base: str | None, secret: str | None) -> list[Subscription]:
+    if base is None:
+        return []
+    base = base.rstrip("/")
+    return [
+        Subscription(provider="pagerduty", url=f"{base}/pagerduty", secret=secret),
+        Subscription(provider="opsgenie", url=f"{base}/opsgenie", token=secret),
+    ]
+
+
+async def _serve(settings: Settings, subscriptions: Sequence[Subscription], *, host: str, port: int) -> None:
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end.set)
     try:
         async with running_sandbox(settings, host=host, port=port) as sandbox:
+            for subscription in subscriptions:
+                sandbox.webhooks.subscribe(subscription)
             print(_ready(sandbox.url, for_people=sys.stdout.isatty()), flush=True)
             await end.wait()
-    except (OSError, OverflowError) as error:  # the latter of a port that cannot be
+    except (OSError, OverflowError) as error:  # OverflowError: an impossible port number
         raise ServeError(f"cannot listen on {host}:{port}: {error}") from error
 
 

@@ -23,11 +23,12 @@ from tests.bench.members import members
 from tests.bench.report import Row, markdown, table
 from tests.bench.restore import restore
 from tests.bench.setting import Setting
+from tests.bench.simulate import simulate
 from tests.bench.size import size
 from tests.support.broker import IMAGE, docker_trouble, embedded, kafka_container
 
 FIGURES: Mapping[str, Callable[[Setting], Awaitable[list[Row]]]] = {
-    figure.__name__: figure for figure in (firehose, storm, dispatch, latency, restore, members, size, ingest)
+    figure.__name__: figure for figure in (firehose, storm, dispatch, latency, restore, members, size, ingest, simulate)
 }
 
 

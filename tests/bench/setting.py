@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 
-from consumer.config.unbuilt import UNBUILT
 from tests.support.kafka import COMPACTED, create_topic, unique
 
 ROUTING_KEY = "d" * 32
@@ -42,8 +41,7 @@ async def document(
     await create_topic(setting.servers, f"{topics['state']}.pagerduty", partitions=partitions, configs=COMPACTED)
     await create_topic(setting.servers, topics["dlq"], configs={"max.message.bytes": str(2 << 20)})
     await create_topic(setting.servers, topics["feedback"])
-    if all(unbuilt.path != "delivery.rate_limit" for unbuilt in UNBUILT):
-        delivery["rate_limit"] = {"requests_per_second": 0}
+    delivery["rate_limit"] = {"requests_per_second": 0}
     return {
         "kafka": {
             "bootstrap_servers": setting.servers,

@@ -17,8 +17,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from providers.sandbox import ArmedFault, Delay, Fault
-from tests.chaos.account import Account, Finding, take_account
+from tests.chaos.account import Account, take_account
 from tests.chaos.crashing import CODE
+from tests.chaos.finding import Finding
 from tests.chaos.members import Members
 from tests.chaos.reader import Reader
 from tests.chaos.setting import Setting, make_world

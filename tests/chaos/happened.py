@@ -89,6 +89,8 @@ class Happened:
     shared: list[tuple[float, float]] = field(default_factory=list)
     rotations: list[Rotation] = field(default_factory=list)
     renderings: list[Rendering] = field(default_factory=list)
+    unheard: set[tuple[str, str]] = field(default_factory=set)
+    """The provider and dedup key of incidents of which somebody's resolve was lost on its way back."""
 
     def refusal(self, session: str) -> Refusal | None:
         """The refusal that this session's alerts meet."""

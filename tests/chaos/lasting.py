@@ -11,18 +11,28 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from io import StringIO
+from typing import Any
 
-from providers.sandbox import Answer, Fault, Hang
-from tests.chaos.account import ENDING
+import structlog
+import yaml
+from prometheus_client import CollectorRegistry
+
+from consumer.config import parse_config
+from consumer.kafka.clients import KafkaClients
+from consumer.webhooks.service import feedback_producers, taking_webhooks
+from providers.sandbox import Answer, Fault, Hang, Mischief, Subscription
 from tests.chaos.faults import MISSED_SECONDS, SILENT_SECONDS, SKEWED, Scene
 from tests.chaos.foreign import transaction
 from tests.chaos.growth import grow
 from tests.chaos.happened import Refusal, Window
 from tests.chaos.keying import dedup_key, session_of
 from tests.chaos.members import Odd
+from tests.chaos.problem import ENDING
 from tests.chaos.setting import QUIET_SECONDS, SHARED_KEY
 from tests.support.kafka import unique
 from tests.support.service import API_KEY
+from tests.support.waiting import wait_until
 
 ONE_IN = 20
 SESSIONS = 4000
@@ -265,6 +275,75 @@ async def _revoke_certificate(scene: Scene, after: float) -> None:
             proxy.turned_away.clear()
 
 
+WEBHOOKS = "webhooks lost, doubled, late"
+MISCHIEF = Mischief(lost=0.1, doubled=0.2, late=1.5 * QUIET_SECONDS)
+"""Later than an alert here takes to be quiet and to end, as minutes are elsewhere: so a resolve is heard of when its
+problem has come back, or is long over."""
+
+ACT_SECONDS = (0.1, 0.8)
+"""Between two things that people do."""
+
+WEBHOOK_SECRET = "chaos-webhooks-0123456789"
+
+
+@contextlib.asynccontextmanager
+async def webhooks(scene: Scene) -> AsyncIterator[None]:
+    """People acknowledge and resolve at the provider, and what is heard of it is lost, doubled, late and out of order.
+
+    The receiver is in this process: what becomes of one that dies is what becomes of a webhook that is late.
+    """
+    sandbox, world, over = scene.setting.sandbox, scene.setting.world, asyncio.Event()
+
+    async def act() -> None:
+        while not over.is_set():
+            await _passed(over, scene.chance.uniform(*ACT_SECONDS))
+            provider = scene.chance.choice(list(scene.setting.providers))
+            there = [
+                one
+                for one in sandbox.open_incidents(provider)
+                if session_of(one.dedup_key, provider).startswith(scene.prefix)
+            ]
+            if there:
+                do = sandbox.close if scene.chance.random() < 0.5 else sandbox.acknowledge
+                do(provider, scene.chance.choice(there).dedup_key)
+
+    config = parse_config(
+        yaml.safe_dump({**world.document, "webhooks": _receiver_of(scene.setting.providers)}), {}, lambda path: ""
+    )
+    producers = feedback_producers(KafkaClients(config.kafka))
+    log = structlog.wrap_logger(structlog.PrintLogger(file=StringIO()))
+    async with taking_webhooks(config, producers, CollectorRegistry(), log) as port:
+        url, sent = f"http://127.0.0.1:{port}/v1/webhooks", len(sandbox.webhooks.sent)
+        subscriptions = [
+            Subscription(provider="pagerduty", url=f"{url}/pagerduty", secret=WEBHOOK_SECRET),
+            Subscription(provider="opsgenie", url=f"{url}/opsgenie", token=WEBHOOK_SECRET),
+        ]
+        for one in subscriptions:
+            sandbox.webhooks.subscribe(one)
+        sandbox.webhooks.mischief = MISCHIEF
+        try:
+            async with _beside(scene, "nobody could do anything at the provider", act, over):
+                yield
+            sandbox.webhooks.mischief = Mischief()
+            await wait_until(
+                lambda: not sandbox.webhooks.waiting, "all webhooks are heard", timeout=2 * MISCHIEF.late, poll=0.5
+            )
+        finally:
+            for one in subscriptions:
+                sandbox.webhooks.unsubscribe(one)
+        told = sandbox.webhooks.sent[sent:]
+        scene.happened.unheard |= {
+            (one.provider, one.dedup_key) for one in told if one.is_lost and one.what == "resolved"
+        }
+        if not any(one.is_lost for one in told) or not any(len(one.answers) > 1 for one in told):
+            scene.members.trouble.append("no webhook was lost, or none was doubled")
+
+
+def _receiver_of(providers: Collection[str]) -> Mapping[str, Any]:
+    known = {"pagerduty": {"secrets": [WEBHOOK_SECRET]}, "opsgenie": {"token": WEBHOOK_SECRET}}
+    return {"enabled": True, "host": "127.0.0.1", "port": 0, **{name: known[name] for name in providers}}
+
+
 async def _all_ready(scene: Scene, within: float = 0.0) -> bool:
     """Whether all members say that they are ready; if so, they are asked again for so many seconds."""
     end = time.monotonic() + within
@@ -287,6 +366,7 @@ _KINDS = (
     Lasting("transactions back to back", transactions_back_to_back, seconds=75.0),
     Lasting("a partition added", partition_added, seconds=100.0),
     Lasting("certificates replaced", certificates_change),
+    Lasting(WEBHOOKS, webhooks),
 )
 
 LASTING: Mapping[str, Lasting] = {kind.name: kind for kind in _KINDS}
@@ -301,6 +381,7 @@ BAD_HOURS: Mapping[str, Sequence[str]] = {
         *("a route's key revoked", "OpsGenie's key malformed", "certificates replaced"),
     ),
     "an open transaction, a partition added": ("a transaction stays open", "a partition added"),
+    "people act at the provider": (WEBHOOKS,),
     "transactions back to back, refused 503": ("transactions back to back", "one in 20 refused: 503"),
 }
 """Which are there together, without any other fault, so that each is there once and pages are judged strictly."""

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from providers.sandbox import Entry, Sandbox
-from tests.chaos.account import OPENING, Finding
+from tests.chaos.finding import Finding
 from tests.chaos.happened import Happened, Hidden, Window
 from tests.chaos.keying import dedup_key
+from tests.chaos.problem import OPENING
 from tests.chaos.reader import Event, Reader
 
 LATE_SECONDS = 5.0
@@ -91,6 +92,7 @@ def pages(
             if entry.dedup_key in events and entry.fault is not None:
                 attempts[entry.dedup_key].append(entry)
         seen: set[str] = set()
+        closed: set[str] = set()  # by somebody at the provider: what follows tells again, when that is heard of
         for incident in sandbox.incidents(provider):
             key = incident.dedup_key
             if key not in events or happened.refusal(events[key][0].session) is not None:
@@ -100,7 +102,10 @@ def pages(
             by_id = {one.event_id: one for one in events[key]}
             first = events[key][0] if key not in seen else by_id.get(next(iter(incident.event_ids), ""))
             seen.add(key)
-            if first is None:
+            is_after_close = key in closed
+            if incident.ended_by == "person":
+                closed.add(key)
+            if first is None or is_after_close:
                 continue
             known = _visible(first.partition, acked.get(first.event_id, first.sent), happened.hidden)
             told = incident.opened_at

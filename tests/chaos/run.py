@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.chaos.account import Account, Finding, take_account, told_again, trace
+from tests.chaos.account import Account, take_account, told_again
 from tests.chaos.changes import Change
 from tests.chaos.faults import CATALOG, MISSED_SECONDS, TWINS, Kind, Scene
+from tests.chaos.finding import Finding
 from tests.chaos.happened import Happened, Refusal, Rendering, Rotation, Window
 from tests.chaos.keying import is_of, session_of
 from tests.chaos.lasting import Lasting
@@ -20,6 +21,7 @@ from tests.chaos.punctuality import Punctuality
 from tests.chaos.reader import Reader
 from tests.chaos.setting import QUIET_SECONDS, Setting
 from tests.chaos.table import Row
+from tests.chaos.trace import trace
 from tests.chaos.traffic import Traffic
 from tests.support.waiting import wait_until
 

@@ -171,6 +171,9 @@ async def make_world(
             "start_from": "earliest",
             "session_timeout": f"{SESSION_SECONDS}s",
             "rebalance_timeout": f"{REBALANCE_SECONDS}s",
+            # Several faults of the brokers in a row take longer than a start waits by default, and a member that ends
+            # with 1 is what a supervisor starts again: here nobody does.
+            "startup_timeout": "600s",
             "topics": {
                 topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed", "silences")
             },

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.crashes import enumerate_crashes, rows_of
 from tests.chaos.faults import CATALOG
-from tests.chaos.lasting import in_order
+from tests.chaos.lasting import WEBHOOKS, in_order
 from tests.chaos.run import Run
 from tests.chaos.setting import brokers, setting
 from tests.chaos.table import Row, table
@@ -49,6 +49,15 @@ async def test_what_stays_wrong_for_long_costs_nobody_else_a_page(tmp_path: Path
             run = Run(where, tmp_path, seed=SEED, members=3, per_second=30)
             async with run.going():
                 await run.lasting("a bad hour", in_order(BAD_HOUR))
+            _assert_nothing_went_wrong(run.rows)
+
+
+async def test_no_live_problem_ends_by_an_old_webhook_and_nothing_is_lost_by_a_late_one(tmp_path: Path) -> None:
+    with brokers(1) as nodes:
+        async with setting(nodes, providers=["pagerduty", "opsgenie"]) as where:
+            run = Run(where, tmp_path, seed=SEED, members=3, per_second=30)
+            async with run.going():
+                await run.together(TOGETHER_SECONDS, [CATALOG["kill -9"]], in_order([WEBHOOKS]))
             _assert_nothing_went_wrong(run.rows)
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.chaos.__main__ import SETTLED_SECONDS, TOGETHER_SECONDS, _together_seconds
-from tests.chaos.account import Account, Finding
+from tests.chaos.account import Account
 from tests.chaos.faults import CATALOG
+from tests.chaos.finding import Finding
 from tests.chaos.lateness import Lateness
 from tests.chaos.table import Row, table, total
 

@@ -173,7 +173,7 @@ async def test_an_alert_is_shown_with_the_event_that_was_told_or_is_owed(
     shown = await commands.json("alerts", "show", KEY)
     assert shown["event"] == {
         "topic": world.events, "partition": 0, "offset": 0,
-        "note": "not there any more: its topic keeps no record for ever",
+        "note": "not there any more: its topic no longer has the record",
     }  # fmt: skip
     assert (await commands.json("alerts", "show", "secret_leak:s2"))["event"]["id"] == "e-3", "it is in the state"
 
@@ -438,7 +438,7 @@ async def test_a_dead_letter_that_was_cut_says_what_it_lacks_and_is_not_replayed
     }
     assert "original value sha256" in await commands.done("dlq", "show", "0/0")
     out = await commands.done("dlq", "replay", "--poison")
-    assert out == "0 dead letters replayed; skipped: 1 cut (only a part of each is here)\n"
+    assert out == "0 dead letters replayed; skipped: 1 cut (only a part of each is stored)\n"
 
 
 async def test_replay_shows_what_it_would_do_then_does_it_once(
@@ -639,7 +639,7 @@ async def test_what_no_task_would_decide_waits_until_there_is_one_again(
     await _put(world, *(letter(world.events, *of) for of in ((0, "opsgenie"), (1, "pagerduty"), (0, "pagerduty"))))
     world.document["exporters"]["alerting"] = {"pagerduty": both["pagerduty"]}
     without = Commands(world, tmp_path, capsys)
-    waiting = "2 not of an input of this configuration (they are left, until they are)\n"
+    waiting = "2 not of an input of this configuration (they stay until a configuration has their input)\n"
     for said in (
         f"1 dead letter replayed; skipped: {waiting}",
         f"0 dead letters replayed; skipped: 1 replayed before (--again replays them once more), {waiting}",
@@ -713,7 +713,7 @@ async def test_a_list_and_a_letter_say_what_they_do_not_show(
         code, out, err = await commands.run("dlq", "show", "0/4")
         assert (code, out) == (1, "")
         assert err.startswith(said)
-        assert err.splitlines()[1:] == ["there is no dead letter 0/4 in what is shown"]
+        assert err.splitlines()[1:] == ["there is no dead letter 0/4 among the records that can be read"]
     assert [letter["id"] for letter in await commands.json("dlq", "list")] == ["0/4"]
     async with _hiding(world, world.state()):
         assert [letter["id"] for letter in await commands.json("dlq", "list")] == ["0/4"]

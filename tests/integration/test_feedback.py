@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from consumer.feedback.records import Command, Feedback, Kind, decode_feedback, encode_command, history_of
+from consumer.feedback.records import Command, Feedback, Kind, Replay, decode_feedback, encode_command, history_of
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
-from consumer.partition.task import Task
+from consumer.partition.alerter import Alerter
 from consumer.replay.letters import Selection
 from consumer.replay.replay import Plan, Summary, replay
 from consumer.replay.replayed import decode_mark
@@ -254,20 +254,20 @@ async def go_back(world: World, member: Member) -> None:
     assert group is not None
     gone = TopicPartition(world.events, 1)
 
-    def task() -> Task:
-        found = group.tasks[gone]
-        assert isinstance(found, Task)
-        return found
+    def alerter() -> Alerter:
+        work = group.tasks[gone].work
+        assert isinstance(work, Alerter)
+        return work
 
-    feedback = task()._context.feedback
+    feedback = alerter()._context.feedback
     assert feedback is not None
-    feedback.detach(task()._inbox)
+    feedback.detach(alerter()._inbox)
     await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s0")
     await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s1")
     await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s0")
     await taken(world, 2, 0)
     await status_is(world, Status.OPEN, "forbidden_path:s1")
-    feedback.attach(task()._inbox)
+    feedback.attach(alerter()._inbox)
     await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s1")
     await command(world, Kind.RESOLVE, "forbidden_path:s1")
     await status_is(world, None, "forbidden_path:s1")
@@ -366,7 +366,7 @@ async def test_a_replay_that_is_cut_off_goes_on_and_sends_nothing_twice(broker: 
     task.cancel()
     await asyncio.wait([task])
     await replay_all(world)
-    sent = [found.replay_id for found in await feedback(world) if not isinstance(found, Command)]
+    sent = [found.replay_id for found in await feedback(world) if isinstance(found, Replay)]
     assert len(sent) == len(set(sent)) == 50
     assert (await replay_all(world, group="another")).sent == [], "nor by a replay with other filters"
     assert len((await replay_all(world, group="third", again=True)).sent) == 50
@@ -383,7 +383,7 @@ async def test_two_replays_at_once_send_nothing_twice(broker: Broker, sandbox: S
     second = await replay_all(world)
     with pytest.raises(Exception):  # noqa: B017, PT011 - fenced, as the client says it
         await first
-    sent = [found.replay_id for found in await feedback(world) if not isinstance(found, Command)]
+    sent = [found.replay_id for found in await feedback(world) if isinstance(found, Replay)]
     assert len(sent) == len(set(sent)) == 30
     assert 0 < len(second.sent) <= 30
 

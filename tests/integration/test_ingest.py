@@ -290,7 +290,7 @@ async def test_kafka_away_for_a_minute(own_kafka: KafkaContainer, tmp_path: Path
         before = await service_memory(sender)
         await asyncio.to_thread(own_kafka.stop)
         began = time.monotonic()
-        await service.said("ingest_stopped_taking")
+        await service.said("receiver_stopped_taking")
         assert await sender.status("/readyz") == 503
         assert await sender.status("/healthz") == 200
         large = [event(reason="x" * 60_000) for _ in range(15)]
@@ -303,7 +303,7 @@ async def test_kafka_away_for_a_minute(own_kafka: KafkaContainer, tmp_path: Path
         await asyncio.to_thread(own_kafka.start)
         await posting.goes_on(timeout=90)
         await posting.end()
-        await service.said("ingest_takes_again")
+        await service.said("receiver_takes_again")
         assert await sender.status("/readyz") == 200
         assert sender.statuses[503] > 16
     await each_is_there_once(world, sender)
@@ -341,7 +341,7 @@ async def test_a_topic_that_takes_less_than_before(broker: Broker, tmp_path: Pat
             if status == 503:
                 assert list(said) == ["error"], "a producer that was refused something is given up"
                 break
-        await service.said("ingest_producer_failed")
+        await service.said("receiver_producer_failed")
 
         async def is_answered() -> bool:
             return (await sender.post(one))[0] == 200

@@ -3,15 +3,18 @@
 import argparse
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from consumer.cli import send_test
 from consumer.cli.main import main
-from providers.sandbox import Answer, Fault, Sandbox, Settings, running_sandbox
+from providers.inspection import look_for
+from providers.sandbox import Answer, FailLater, Fault, Sandbox, Settings, running_sandbox
 
 DEFAULT, DLP, API = "a" * 32, "b" * 32, "opsgenie-key"
+TOKEN = "y_NbAkKc66ryYTWUXYEu"
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ async def test_one_incident_that_says_it_is_a_test_and_its_end(
 ) -> None:
     assert await _send(config, "--provider", provider) == 0
     assert capsys.readouterr().out == (
-        f"{provider}, route default: accepted as {send_test.DEDUP_KEY}; the same command with --resolve ends it\n"
+        f"{provider}, route default: accepted as {send_test.DEDUP_KEY}; the same command with --resolve resolves it\n"
     )
     (incident,) = sandbox.open_incidents()
     assert (incident.provider, incident.dedup_key) == (provider, "clawdstrike-alerting:test")
@@ -92,8 +95,97 @@ async def test_an_answer_that_is_not_accepted_is_1(
     assert capsys.readouterr().err.startswith(f"pagerduty, route default: {word}: ")
 
 
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        ("Message is not acceptable", "rejected, HTTP 202: accepted, then failed: Message is not acceptable"),
+        ("Integration is disabled", "the key is refused, HTTP 202: accepted, then failed: Integration is disabled"),
+    ],
+)
+async def test_what_is_accepted_and_then_fails_is_1(
+    status: str, word: str, config: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add(Fault(FailLater(status), action="create"))
+    assert await _send(config, "--provider", "opsgenie") == 1
+    assert capsys.readouterr() == ("", f"opsgenie, route default: {word}\n")
+
+
+async def test_what_cannot_be_verified_is_said(
+    config: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add(Fault(Answer(status=403, body='{"message":"no right to read"}'), action="request_status"))
+    assert await _send(config, "--provider", "opsgenie") == 0
+    assert capsys.readouterr().out == (
+        f"opsgenie, route default: accepted as {send_test.DEDUP_KEY} (not known whether it has come about: its status "
+        "cannot be asked for, HTTP 403: no right to read); the same command with --resolve ends it\n"
+    )
+
+
 def test_the_parser_needs_a_provider() -> None:
     parser = argparse.ArgumentParser(exit_on_error=False)
     send_test.add_parser(parser.add_subparsers())
     with pytest.raises(SystemExit):
         parser.parse_args(["send-test", "--config", "x"])
+
+
+@pytest.fixture
+def verifying(sandbox: Sandbox, tmp_path: Path) -> str:
+    path = tmp_path / "verifying.yaml"
+    path.write_text(
+        f"""
+exporters:
+  alerting:
+    pagerduty:
+      routing_key: {DEFAULT}
+      api_endpoint: {sandbox.url}
+      rest_endpoint: {sandbox.url}
+      rest_token: {TOKEN}
+    opsgenie: {{api_key: {API}, api_endpoint: "{sandbox.url}"}}
+"""
+    )
+    return str(path)
+
+
+async def test_verified_is_an_incident_that_people_can_see(
+    verifying: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await _send(verifying, "--provider", "pagerduty", "--verify") == 0
+    (incident,) = sandbox.open_incidents()
+    accepted, seen = capsys.readouterr().out.splitlines()
+    assert "accepted as" in accepted
+    assert seen == (
+        "pagerduty, route default: incident 1 on service Service 1 is triggered: "
+        f"https://sandbox.pagerduty.example/incidents/{incident.id}"
+    )
+
+
+async def test_accepted_and_not_there_is_1_with_what_stands_in_the_way(
+    verifying: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_test, "look_for", partial(look_for, patience=0.0))
+    sandbox.pagerduty.services.of(DEFAULT).status = "disabled"
+    assert await _send(verifying, "--provider", "pagerduty", "--verify") == 1
+    out, err = capsys.readouterr()
+    assert "accepted as" in out
+    assert err == "pagerduty, route default: accepted, but there is no incident: service Service 1 is disabled\n"
+
+
+async def test_what_cannot_be_asked_is_1_and_shows_no_token(
+    verifying: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add(Fault(Answer(status=401), action="look"))
+    assert await _send(verifying, "--provider", "pagerduty", "--verify") == 1
+    err = capsys.readouterr().err
+    assert err == "pagerduty, route default: whether anybody is paged cannot be seen: GET /services: HTTP 401\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--provider", "opsgenie"), "nothing is configured"), (("--provider", "pagerduty", "--resolve"), "give one of")],
+)
+async def test_what_cannot_be_verified_is_2_and_sends_nothing(
+    arguments: tuple[str, ...], said: str, verifying: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await _send(verifying, *arguments, "--verify") == 2
+    assert said in capsys.readouterr().err
+    assert sandbox.requests() == []

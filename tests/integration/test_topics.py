@@ -398,7 +398,7 @@ def test_create_then_check_on_the_command_line(
         f"{names.silences}: created, replication factor 1, 1 partition",
         f"{names.dlq}: created, replication factor 1, 1 partition",
     ]
-    for asked, advice in ((12, "`topics grow --partitions 12` adds them"), (2, "Kafka takes none away")):
+    for asked, advice in ((12, "`topics grow --partitions 12` adds them"), (2, "Kafka cannot remove any")):
         assert main(["topics", "create", "--config", str(path), "--partitions", str(asked)]) == 1
         assert capsys.readouterr().err == (
             f"warning: topic {names.events} exists with 3 partitions, and {asked} were asked for: {advice}\n"

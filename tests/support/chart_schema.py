@@ -81,6 +81,7 @@ def chart_schema() -> dict[str, Any]:
                 kafkaTo=_list_of(_MAP),
                 httpsTo=_list_of(_MAP),
                 ingressFrom=_list_of(_MAP),
+                webhooksFrom=_list_of(_MAP),
                 extraEgress=_list_of(_MAP),
             ),
             serviceMonitor=_object(

@@ -21,7 +21,9 @@ from consumer.feedback.records import Command
 from consumer.feedback.records import Kind as CommandKind
 from consumer.input.commit_metadata import START_METADATA
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.task import Task, TaskContext
+from consumer.partition.alerter import Alerter, alerting_task
+from consumer.partition.owned import OwnedPartition
+from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings
@@ -148,17 +150,17 @@ class Partition:
 
     input: Input
     kafka: _Kafka
-    task: Task | None = None
+    task: OwnedPartition[Alerter] | None = None
     runner: "asyncio.Task[None] | None" = None
 
     @property
-    def running(self) -> Task:
+    def running(self) -> OwnedPartition[Alerter]:
         assert self.task is not None
         return self.task
 
     def alert(self, session: str, guard: str = "forbidden_path") -> Alert | None:
         """What is known of this alert."""
-        return self.running.store.get(f"{guard}:{session}")
+        return self.running.work.store.get(f"{guard}:{session}")
 
     def state(self) -> dict[str, Alert]:
         """What the last checkpoint holds."""
@@ -284,12 +286,12 @@ class Setting:
             record_clock=RecordClock(self._clock),
             quiescent_seconds=3.0,
         )
-        partition.task = Task(partition.input, context, _Log(self.faults))  # type: ignore[arg-type]
+        partition.task = alerting_task(partition.input, context, _Log(self.faults))  # type: ignore[arg-type]
         partition.runner = self.loop.create_task(self._run(partition.task))
         self.loop.settle()
         self.decide(partition)
 
-    async def _run(self, task: Task) -> None:
+    async def _run(self, task: OwnedPartition[Alerter]) -> None:
         try:
             await task.run()
         except Exception as error:
@@ -403,7 +405,7 @@ class Setting:
 
     def acknowledge(self, session: str, partition: int = 0, kind: str = "acknowledge") -> None:
         """An operator takes, or ends, the alert."""
-        inbox = self.partitions[partition].running._inbox
+        inbox = self.partitions[partition].running.work._inbox
         command = Command(CommandKind(kind), "simulated", f"forbidden_path:{session}", self._clock.wall() + 1.0, "me")
         at = inbox.next_offset(0)
         with self.loop.running():
@@ -416,7 +418,7 @@ class Setting:
         """All alerts that the tasks know, by dedup key."""
         found: dict[str, Alert] = {}
         for partition in self.partitions:
-            store, keys = partition.running.store, partition.running.store.keys()
+            store, keys = partition.running.work.store, partition.running.work.store.keys()
             found.update((key, alert) for key in keys if (alert := store.get(key)) is not None)
         return found
 

@@ -13,6 +13,7 @@ from consumer.telemetry.exposition import Exposition
 from consumer.telemetry.log_metrics import LogCollector
 from consumer.telemetry.metrics import PREFIX, STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
+from consumer.webhooks.metrics import WebhookMetrics
 from providers.delivery.outage import Condition, RouteTrouble
 
 CONSUMER = Path(__file__).parents[2] / "consumer"
@@ -39,11 +40,17 @@ def text(accept: str = "") -> str:
         pipeline = metrics.pipeline(name, ["default"], _always(state))
         pipeline.events("triggered", 3)
         pipeline.notification("default", "trigger", "accepted", 0.2)
+        pipeline.change_event("accepted")
+        pipeline.inspection("default", "paged")
         pipeline.accepted(0.3)
+        pipeline.unverified("default")
         pipeline.dead_letter("decode", "bad_json")
         pipeline.checkpoint(0.01)
         pipeline.proof("accepted")
-    metrics.heartbeat("accepted")
+    metrics.heartbeat("opsgenie", "accepted")
+    webhooks = WebhookMetrics(registry, ["pagerduty", "opsgenie"])
+    webhooks.webhook("pagerduty", "written", 0.1)
+    webhooks.watch(oldest=lambda: 0.0, open=lambda: 1.0)
     metrics.pipeline("pagerduty-repartition", (), lambda: PipelineState((STAGE_PARTITION,)), STAGE_OUTCOMES)
     return asyncio.run(Exposition(registry).text(accept))[0].decode()
 

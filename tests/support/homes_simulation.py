@@ -1,6 +1,6 @@
 """Homes that move, simulated: several whole tasks, each a member of its own, on one simulated Kafka in virtual time.
 
-A *walk* is a list of steps, each a name and a number, as in ``simulation.py``. A topic of one or two partitions grows;
+A *walk* is a list of steps, each a name and a number, as in ``walks.py``. A topic of one or two partitions grows;
 producers learn of it early or late, or choose another partition than the tasks believe; tasks die, read the feedback
 topic slowly, and commit slowly; brokers know of fewer partitions than there are. After every step nothing may be broken
 of what was promised (design section 17); in the end everything is told, and resolved once.
@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
+from consumer.decisions import Occurred
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
@@ -28,8 +29,9 @@ from consumer.input.commit_metadata import BEGINNING_METADATA
 from consumer.input.progress import GroupPosition
 from consumer.kafka.partitioning import CERTAIN, Evidence, Partitioner
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.task import Task, TaskContext
-from consumer.pipeline import Decision, Pipeline
+from consumer.partition.alerter import Alerter, alerting_task
+from consumer.partition.task_context import TaskContext
+from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
@@ -39,12 +41,16 @@ from state.alert import Alert, Ending, Policy, Status
 from state.records import CHECKPOINT_KEY, decode_position
 from state.store import Store
 from state.violation import Record
-from tests.support import simulation
+from tests.support import walks
 from tests.support.events import encode, event
 from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs, Sent
-from tests.support.simulation import ONE_KEY, BrokenPromise, Dispatched, _Log, _Nothing, _Provider
+from tests.support.simulated_provider import ONE_KEY, SimulatedProvider
+from tests.support.simulation import BrokenPromise
+from tests.support.unheard import FaultLog, Unheard
+from tests.support.walks import Step
+from tests.support.wire import Dispatched
 
 TIMEOUT, WINDOW, QUIET, PEACE = 4.0, 10.0, 20.0, 3.0
 EPOCH = 1_800_000_000.0
@@ -55,8 +61,6 @@ SLACK = 9.0
 TOPIC, FEEDBACK = "events", "feedback"
 MOST = 3
 SESSIONS = ("s1", "s2", "s3")
-
-Step = tuple[str, int]
 
 WEIGHTS = {
     "event": 12, "late": 5, "end": 4, "late_end": 2, "grow": 2, "decide": 14, "feed": 10, "tick": 12, "commit": 16,
@@ -69,7 +73,7 @@ _LEAVING: ContextVar["tuple[int, Dispatch]"] = ContextVar("leaving homes")
 
 def random_walk(seed: object, length: int = 70, weights: Mapping[str, int] = WEIGHTS) -> list[Step]:
     """A walk, the same for the same seed."""
-    return simulation.random_walk(seed, length, weights, NUMBERS)
+    return walks.random_walk(seed, length, weights, NUMBERS)
 
 
 def simulate(walk: Iterable[Step], **options: Any) -> "Homes":
@@ -210,7 +214,7 @@ class Member:
             progress=homes.progress,
             decided=homes.checkpoints,
             feedback_ends=self.reader.ends,
-            is_needed=lambda: self.task.wants_to_know_all,
+            is_needed=lambda: self.task.work.wants_to_know_all,
             clock=homes.clock,
             log=homes.log,
         )
@@ -220,7 +224,7 @@ class Member:
             delivery=self.delivery,
             proofs=self._proofs,  # type: ignore[arg-type]
             restores=asyncio.Semaphore(4),
-            metrics=_Nothing(),  # type: ignore[arg-type]
+            metrics=Unheard(),  # type: ignore[arg-type]
             clock=homes.clock,
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(homes.clock),
@@ -240,8 +244,8 @@ class Member:
 
     async def _keep(self) -> None:
         while True:
-            self.task = task = Task(self.source, self._surroundings, self._homes.log)  # type: ignore[arg-type]
-            self._watch(task)
+            self.task = task = alerting_task(self.source, self._surroundings, self._homes.log)  # type: ignore[arg-type]
+            self._watch(task.work)
             try:
                 await task.run()
             except (KafkaError, TimeoutError) as error:
@@ -250,9 +254,9 @@ class Member:
                 self._homes.break_("a fault", repr(error))
                 return
 
-    def _watch(self, task: Task) -> None:
-        take = task._outbox.take
-        join, over = task._moving._join, task._over
+    def _watch(self, alerter: Alerter) -> None:
+        take = alerter._outbox.take
+        join, over = alerter._moving._join, alerter.deeds._over
 
         def watched(dedup_key: str, route: str) -> Dispatch | None:
             leaving = take(dedup_key, route)
@@ -262,16 +266,16 @@ class Member:
 
         def joining(handed: Alert) -> None:
             join(handed)
-            self._homes.moved(handed.dedup_key, self.number, task.store.get(handed.dedup_key))
+            self._homes.moved(handed.dedup_key, self.number, alerter.store.get(handed.dedup_key))
 
         def ending(alert: Alert, ended_by: Ending) -> bool:
             is_news = over(alert, ended_by)
             self._homes.ended(alert.dedup_key, self.number)
             return is_news
 
-        task._over = ending  # type: ignore[method-assign]
-        task._outbox.take = watched  # type: ignore[method-assign]
-        task._moving._join = joining  # type: ignore[method-assign]
+        alerter.deeds._over = ending  # type: ignore[method-assign]
+        alerter._outbox.take = watched  # type: ignore[method-assign]
+        alerter._moving._join = joining  # type: ignore[method-assign]
 
     def tick(self) -> None:
         """What a member does once in a second."""
@@ -312,8 +316,8 @@ class Homes:
         self.broken: str | None = None
         self.loop = VirtualLoop()
         self.clock = Clock(wall=self.wall, monotonic=self.loop.time)
-        self.log: Any = _Log(self.break_, lambda key: None)
-        self.provider = _Provider(ONE_KEY)
+        self.log: Any = FaultLog(self.break_, lambda key: None)
+        self.provider = SimulatedProvider(ONE_KEY)
         self.believed = believed
         self.count = self._first = count
         self.feedback: list[Any] = []
@@ -334,7 +338,7 @@ class Homes:
             self._join()
         self.settle()
         for member in self.members:  # it has been running for a while, and has seen how the producers choose
-            member.task._moving._evidence = Evidence(Partitioner.MURMUR2, -CERTAIN if count > 1 else 0)
+            member.task.work._moving._evidence = Evidence(Partitioner.MURMUR2, -CERTAIN if count > 1 else 0)
         with self.loop.running():
             for _ in range(2):
                 self._everything()
@@ -431,7 +435,7 @@ class Homes:
     def _step_feed(self, number: int) -> None:
         member = self._member(number)
         member.reader.hand(1 + number // 6)
-        member.task.urge()
+        member.task.work.deeds.urge()
         self.loop.advance(INTERVAL)
 
     def _step_tick(self, number: int) -> None:
@@ -499,7 +503,7 @@ class Homes:
             self._decide(member, len(member.source.records))
             self.settle()
             member.reader.hand(1000)
-            member.task.urge()
+            member.task.work.deeds.urge()
             self.settle()
             self._step_commit(member.number)
             self.settle()
@@ -607,8 +611,8 @@ class Homes:
         alerts: dict[tuple[int, str], Alert] = {
             (member.number, key): alert
             for member in self.members
-            for key in list(member.task.store.keys())
-            if (alert := member.task.store.get(key)) is not None
+            for key in list(member.task.work.store.keys())
+            if (alert := member.task.work.store.get(key)) is not None
         }
         for (number, key), alert in alerts.items():
             before = self._statuses.get((number, key))
@@ -650,9 +654,9 @@ class Homes:
                 if self._is_at_rest():
                     break
         alerts = {
-            (member.number, key): member.task.store.get(key)
+            (member.number, key): member.task.work.store.get(key)
             for member in self.members
-            for key in list(member.task.store.keys())
+            for key in list(member.task.work.store.keys())
         }
         if alerts:
             self.break_("everything ends", str(alerts))
@@ -667,10 +671,10 @@ class Homes:
         return not self._wire and all(
             member.task.is_running
             and member.task.position == len(member.source.records)
-            and not len(member.task.store)
-            and not member.task.store.has_changes
-            and not member.task._inbox.moves
-            and not member.task._moving.has_moves
+            and not len(member.task.work.store)
+            and not member.task.work.store.has_changes
+            and not member.task.work._inbox.moves
+            and not member.task.work._moving.has_moves
             and member.kafka.waiting is None
             and member.reader.inbox is not None
             and member.reader.inbox.next_offset(0) == len(self.feedback)
@@ -696,7 +700,7 @@ class Homes:
         class WatchedPipeline(Pipeline):
             def _occurred(
                 self, event: SecurityEvent, record: Record, store: Store, *args: Any, **options: Any
-            ) -> Decision:
+            ) -> Occurred:
                 decision = Pipeline._occurred(self, event, record, store, *args, **options)
                 dedup_key = self.template.render(event)
                 homes.counted(member, record, dedup_key, decision.outcome, store.get(dedup_key))

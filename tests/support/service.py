@@ -87,17 +87,22 @@ async def make_world(
     partitions: int = 1,
     pagerduty: Mapping[str, Any] | None = None,
     opsgenie: Mapping[str, Any] | None = None,
+    jsm: Mapping[str, Any] | None = None,
+    http: Mapping[str, Mapping[str, Any]] | None = None,
     delivery: Mapping[str, Any] | None = None,
     kafka: Mapping[str, Any] | None = None,
     alerting: Mapping[str, Any] | None = None,
 ) -> World:
-    """Create the topics and write the configuration; PagerDuty alone unless told otherwise."""
+    """Create the topics and write the configuration; PagerDuty alone unless told otherwise. ``http`` are described
+    providers by their names."""
     name = unique("w")
     providers: dict[str, Any] = {}
-    if pagerduty is not None or opsgenie is None:
+    if pagerduty is not None or (opsgenie is None and jsm is None):
         providers["pagerduty"] = {"routing_key": ROUTING_KEY, "api_endpoint": sandbox_url, **(pagerduty or {})}
     if opsgenie is not None:
         providers["opsgenie"] = {"api_key": API_KEY, "api_endpoint": sandbox_url, **opsgenie}
+    if jsm is not None:
+        providers["jsm"] = {"api_key": API_KEY, "api_endpoint": f"{sandbox_url}/jsm/ops/integration", **jsm}
     document = {
         "kafka": {
             "bootstrap_servers": bootstrap_servers,
@@ -110,7 +115,7 @@ async def make_world(
             },
             **(kafka or {}),
         },
-        "exporters": {"alerting": {**(alerting or {}), **providers}},
+        "exporters": {"alerting": {**(alerting or {}), **providers, "http": dict(http or {})}},
         "delivery": {
             "timeout_seconds": 2,
             "retry": {"initial_backoff_ms": 50, "max_backoff_ms": 500},
@@ -127,7 +132,7 @@ async def make_world(
     await create_topic(bootstrap_servers, world.dlq, configs={"max.message.bytes": str(2 << 20)})
     lasting = {"max.message.bytes": str(2 << 20), "retention.ms": "-1"}  # whatever give_up_after is
     await create_topic(bootstrap_servers, world.feedback, configs=lasting)
-    for provider in providers:
+    for provider in (*providers, *(http or ())):
         await create_topic(bootstrap_servers, world.state(provider), partitions=partitions, configs=COMPACTED)
     for pipeline in build_pipelines(world.config):
         if (stage := build_repartition(world.config, pipeline)) is not None:

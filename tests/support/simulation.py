@@ -13,8 +13,7 @@ when the provider takes it, which may be before that, never, or, with ``late``, 
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,123 +27,63 @@ from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
+from consumer.feedback.records import FromProvider
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import FRESH_SECONDS
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.task import Task, TaskContext
+from consumer.partition.alerter import Alerter, alerting_task
+from consumer.partition.owned import OwnedPartition
+from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
-from providers.notification import Notification, Resolve, Trigger
-from providers.provider import HeartbeatCalls, Request
-from providers.rate import Rate
+from providers.notification import Trigger
+from providers.provider import Request
 from providers.retry import Backoff
-from state.alert import Alert, Due, Policy, Status, due
+from state.alert import ELSEWHERE, Alert, Due, Policy, Status, due
+from state.provider_feedback import Happened, What
 from state.records import CHECKPOINT_KEY, decode_alert
-from state.violation import SEVERITY_BY_LABEL, Record, Severity, Violation
+from state.violation import SEVERITY_BY_LABEL, Record, Severity
 from tests.support.events import encode, event, session_end
 from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs
+from tests.support.simulated_provider import (
+    ACCOUNT,
+    CONFIGURATIONS,
+    ONE_KEY,
+    SHARED_CONFIGURATIONS,
+    SimulatedProvider,
+)
+from tests.support.unheard import FaultLog, Unheard
+from tests.support.walks import SAYS, SKEWS, WAITS, Step
+from tests.support.wire import OnTheWire
 
 TIMEOUT, WINDOW, QUIET, RENOTIFY, GIVE_UP, PEACE = 4.0, 10.0, 20.0, 60.0, 45.0, 3.0
 EPOCH = 1_800_000_000.0
 INTERVAL = 0.1
-
-SAYS = (("s1", "high"), ("s1", "high"), ("s1", "critical"), ("s2", "high"), ("s1", "high"), ("s2", "critical"))
-"""Session, and so dedup key, and severity of the events that may occur."""
-
-WAITS = (0.1, 0.3, 1.0, 2.0, 3.9, 6.0, 12.0, 25.0)
-
-Step = tuple[str, int]
-
-WEIGHTS = {
-    "event": 10, "end": 4, "flap": 5, "decide": 10, "tick": 8, "wait": 4, "calm": 2, "resolve": 4,
-    "land": 6, "answer": 10, "reject": 3, "outage": 2, "throttle": 1, "refuse": 1, "break": 3, "late": 4,
-    "commit": 10, "commit_fails": 3, "crash": 3, "hand_over": 1, "proof": 1, "revoke": 2, "clock": 1,
-}  # fmt: skip
-NUMBERS = 8
-
-ROUTED_WEIGHTS = {**WEIGHTS, "reconfigure": 4}
-"""The same where a member may be started again with other keys and routes."""
-
-SKEWS = (0.0, 2700.0, -2700.0, 31_536_000.0, -31_536_000.0, 40.0, -40.0, 0.0)
-"""By how many seconds the wall clock of the member may be wrong."""
-
 CHECK = 40.0
 
 REST = 900
 """Seconds until all is told: an alert that fails while others are accepted waits for ten minutes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """A configuration: the key of each route, of which the last one is for critical events, and retired keys."""
-
-    of_route: Mapping[str, str]
-    retired: Sequence[str] = ()
-
-    @property
-    def in_use(self) -> frozenset[str]:
-        """The keys that triggers go through."""
-        return frozenset(self.of_route.values())
-
-    @property
-    def within_reach(self) -> frozenset[str]:
-        """The keys that anything goes through."""
-        return self.in_use | set(self.retired)
-
-
-ONE_KEY = Keys({"default": "key"})
-
-CONFIGURATIONS = (
-    Keys({"default": "A", "critical": "B"}),
-    Keys({"default": "A", "urgent": "B"}),
-    Keys({"default": "A", "critical": "C"}, retired=("B",)),
-    Keys({"default": "D", "critical": "B"}, retired=("A",)),
-    Keys({"default": "A"}, retired=("B",)),
-    Keys({"default": "A"}),
-    Keys({"default": "D", "critical": "C"}),
-    Keys({"default": "B", "critical": "A"}),
-)
-"""What a routed simulation begins with, and what it may become: a route renamed, keys rotated, routes removed, with the
-old keys listed as retired or not, and two routes whose keys are exchanged."""
-
-
-SHARED_CONFIGURATIONS = (
-    Keys({"default": "A"}),
-    Keys({"default": "B"}, retired=("A",)),
-    Keys({"default": "C"}, retired=("B", "A")),
-    Keys({"default": "A"}, retired=("B",)),
-    Keys({"default": "B"}),
-    Keys({"default": "C"}),
-    Keys({"default": "B"}, retired=("C",)),
-    Keys({"default": "C"}, retired=("A",)),
-)
-"""The same where all keys are of an account that shares its alerts."""
-
-ACCOUNT = "account"
-
-
 class BrokenPromise(AssertionError):
     """What was promised, and the walk that broke it."""
 
 
-def random_walk(
-    seed: object, length: int = 60, weights: Mapping[str, int] = WEIGHTS, numbers: int = NUMBERS
-) -> list[Step]:
-    """A walk, the same for the same seed."""
-    chance = random.Random(repr(seed))
-    names = chance.choices(list(weights), list(weights.values()), k=length)
-    return [(name, chance.randrange(numbers)) for name in names]
-
-
 def simulate(
-    walk: Iterable[Step], *, late: bool = False, tight: bool = False, routed: bool = False, shared: bool = False
+    walk: Iterable[Step],
+    *,
+    late: bool = False,
+    tight: bool = False,
+    routed: bool = False,
+    shared: bool = False,
+    people: bool = False,
 ) -> None:
     """Take the walk to its end and on to rest. Raises `BrokenPromise`."""
-    simulation = Simulation(late=late, tight=tight, routed=routed, shared=shared)
+    simulation = Simulation(late=late, tight=tight, routed=routed, shared=shared, people=people)
     try:
         for name, number in walk:
             simulation.step(name, number)
@@ -153,62 +92,11 @@ def simulate(
         simulation.close()
 
 
-def shortest(walk: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> list[Step]:
-    """The walk without every step that it fails without."""
-    kept, size = list(walk), len(walk) // 2
-    while size:
-        index = 0
-        while index < len(kept):
-            shorter = kept[:index] + kept[index + size :]
-            if fails(shorter):
-                kept = shorter
-            else:
-                index += size
-        size //= 2
-    return kept
-
-
-class Dispatched:
-    """What is known of a request by what was dispatched with it."""
-
-    __slots__ = ()
-    dispatch: Dispatch
-
-    @property
-    def key(self) -> str:
-        return self.dispatch.dedup_key
-
-    @property
-    def is_trigger(self) -> bool:
-        return isinstance(self.dispatch.notification, Trigger)
-
-    @property
-    def what(self) -> str:
-        """What it does to the incident."""
-        return "trigger" if self.is_trigger else "resolve"
-
-
-@dataclass(eq=False, slots=True)
-class OnTheWire(Dispatched):
-    """A request that has left; ``covers`` are the events a trigger tells. ``place`` is where it lands."""
-
-    dispatch: Dispatch
-    place: str
-    keys: Keys
-    covers: frozenset[int]
-    answer: "asyncio.Future[Answer]"
-    landed: bool = False
-    deadline: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.key} at {self.place} {sorted(self.covers) or ''}".rstrip()
-
-
 @dataclass(slots=True)
 class Memory:
     """What is known of one incarnation of the task: what it has decided, and what it owes or is about to bury."""
 
-    task: Task
+    task: OwnedPartition[Alerter]
     decided: int
     owed: set[int] = field(default_factory=set)
     waiting: set[int] = field(default_factory=set)
@@ -221,7 +109,15 @@ _LEAVING: ContextVar[Dispatch] = ContextVar("leaving")
 class Simulation:
     """One partition of one pipeline, its provider, its Kafka, and what has happened to every event."""
 
-    def __init__(self, *, late: bool = False, tight: bool = False, routed: bool = False, shared: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        late: bool = False,
+        tight: bool = False,
+        routed: bool = False,
+        shared: bool = False,
+        people: bool = False,
+    ) -> None:
         self.trace: list[str] = []
         self._late = late
         self._configurations = SHARED_CONFIGURATIONS if shared else CONFIGURATIONS if routed else (ONE_KEY,)
@@ -233,7 +129,7 @@ class Simulation:
         self._loop = VirtualLoop()
         self._skew = 0.0
         self._clock = Clock(wall=lambda: self._true_time() + self._skew, monotonic=self._loop.time)
-        self._provider = _Provider(self._keys, shares_alerts=shared)
+        self._provider = SimulatedProvider(self._keys, shares_alerts=shared)
         self._pipeline = self._make_pipeline()
         self._kafka = Kafka(self._pipeline.state_topic, self._clock.wall)
         self._input = Input(self._pipeline.input_topic, START_METADATA)
@@ -261,6 +157,11 @@ class Simulation:
         self._open: dict[tuple[str, str], Severity] = {}  # by place and dedup key
         self._wire: list[OnTheWire] = []
         self._adrift: list[OnTheWire] = []  # cut off, and may still land
+        self._taken: set[tuple[str, str]] = set()  # what somebody has acknowledged, by place and dedup key
+        self._webhooks: list[FromProvider] = []  # that nobody has heard of yet
+        self._feedback: list[FromProvider] = []  # the feedback topic
+        self._has_people = people
+        self._happenings = 0
         self._handing_over: asyncio.Task[None] | None = None
         self._start()
 
@@ -289,11 +190,12 @@ class Simulation:
             delivery=self._delivery,
             proofs=self._proofs,  # type: ignore[arg-type]
             restores=asyncio.Semaphore(4),
-            metrics=_Nothing(),  # type: ignore[arg-type]
+            metrics=Unheard(),  # type: ignore[arg-type]
             clock=self._clock,
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(self._clock),
             quiescent_seconds=PEACE,
+            read_record=self._read_record,
         )
         with self._loop.running():
             self._delivery.start()
@@ -306,10 +208,10 @@ class Simulation:
 
     async def _keep(self) -> None:
         while True:
-            log = _Log(self._break, self._left_behind.add)
-            task = Task(self._input, self._surroundings, log)  # type: ignore[arg-type]
+            log = FaultLog(self._break, self._left_behind.add)
+            task = alerting_task(self._input, self._surroundings, log)  # type: ignore[arg-type]
             self._memory = Memory(task, -1)
-            _watch(task._outbox)
+            _watch(task.work._outbox)
             try:
                 await task.run()
             except (KafkaError, TimeoutError) as error:
@@ -435,7 +337,7 @@ class Simulation:
     def _accept(self, request: OnTheWire, number: int = 0) -> None:
         self._land(request)
         if request.landed:
-            self._answer(request, Accepted(self._true_time()))
+            self._answer(request, Accepted(float(int(self._true_time()))))
         else:  # the key is not one: the provider says so in words that are known, or others
             refusals = (Rejected(400, "no"), RouteRefused(400, "Invalid routing key"), Rejected(403, "who?"))
             self._answer(request, refusals[number % len(refusals)])
@@ -487,7 +389,7 @@ class Simulation:
 
     def _is_known(self, request: OnTheWire) -> bool:
         """Whether the alert has been where this request, of an owner with other keys, lands: else nobody can know."""
-        alert = self._memory.task.store.get(request.key)
+        alert = self._memory.task.work.store.get(request.key)
         if alert is None:
             return False
         left = (one.integration for one in (*alert.former, *alert.orphans))
@@ -528,7 +430,7 @@ class Simulation:
         self._keys, self._has_changed = keys, True
         if not self._shared:
             self._forget_what_nobody_knows()
-        self._provider = _Provider(keys, shares_alerts=self._shared)
+        self._provider = SimulatedProvider(keys, shares_alerts=self._shared)
         self._pipeline = self._make_pipeline()
         self._start()
 
@@ -556,6 +458,64 @@ class Simulation:
             self._proofs.is_fresh = not self._proofs.is_fresh
             self._say(f"proof {'fresh' if self._proofs.is_fresh else 'stale'}")
             self._delivery.wake()
+
+    # what people do at the provider
+
+    def _step_take(self, number: int) -> None:
+        if (here := self._one_open(number)) is not None and here not in self._taken:
+            self._say(f"somebody takes {here}")
+            self._taken.add(here)
+            self._tell(here, What.ACKNOWLEDGED)
+
+    def _step_close(self, number: int) -> None:
+        if (here := self._one_open(number)) is not None:
+            self._say(f"somebody closes {here}")
+            self._close(here)
+            self._unpromised.add(here[1])
+            self._tell(here, What.RESOLVED)
+
+    def _one_open(self, number: int) -> tuple[str, str] | None:
+        found = sorted(self._open)
+        return found[number % len(found)] if found else None
+
+    def _tell(self, here: tuple[str, str], what: What, *, by_integration: bool = False) -> None:
+        """It will be heard of, where people are there; no two things happen at one moment."""
+        if self._has_people:
+            self._happenings += 1
+            at = self._true_time() + self._happenings * 1e-6
+            self._webhooks.append(FromProvider("simulated", here[1], Happened(what, at, None, by_integration)))
+
+    def _close(self, here: tuple[str, str]) -> None:
+        self._open.pop(here, None)
+        self._taken.discard(here)
+
+    def _step_hear(self, number: int) -> None:
+        if self._webhooks and self._memory.task.is_running:
+            self._hear(self._webhooks.pop(number % len(self._webhooks)))
+
+    def _step_twice(self, number: int) -> None:
+        if self._webhooks and self._memory.task.is_running:
+            self._hear(self._webhooks[number % len(self._webhooks)])
+
+    def _step_hear_all(self, number: int) -> None:
+        while self._webhooks:
+            self._hear(self._webhooks.pop(0))
+        self._hand_feedback()
+
+    def _hear(self, found: FromProvider) -> None:
+        self._say(f"hears: {found.it.what.value} {found.dedup_key}")
+        self._feedback.append(found)
+        self._hand_feedback()
+
+    def _hand_feedback(self) -> None:
+        """What a reader does: everything from where the task has come to."""
+        inbox = self._memory.task.work.deeds.inbox
+        begin = inbox.next_offset(0)
+        inbox.hand(0, list(enumerate(self._feedback[begin:], begin)), len(self._feedback))
+
+    async def _read_record(self, topic: str, partition: int, offset: int) -> Record | None:
+        found: Record = self._input.records[offset]
+        return found
 
     def _pick(self, number: int, which: Callable[[OnTheWire], bool] = lambda request: True) -> OnTheWire | None:
         # By key, for what leaves at the same moment leaves in any order.
@@ -599,7 +559,7 @@ class Simulation:
         if any(other.key == leaving.key for other in self._wire):
             self._break("two requests at a time about one alert", str(leaving))
         if leaving.is_trigger:
-            store = self._memory.task.store
+            store = self._memory.task.work.store
             if leaving.dispatch.token.repeat is False and store.state_holds_another(leaving.key):
                 self._unpromised.add(leaving.key)  # it has waited for too long
         elif due(leaving.dispatch.token) is Due.RESOLVE_FORMER and leaving.dispatch.token.has:
@@ -633,7 +593,9 @@ class Simulation:
         key = request.key
         here, in_use = (request.place, key), set(map(self._place, self._keys.in_use))
         if not request.is_trigger:
-            self._open.pop(here, None)
+            if here in self._open:
+                self._tell(here, What.RESOLVED, by_integration=True)
+            self._close(here)
             return
         if here not in self._open and key not in self._unpromised:
             others = in_use if self._shared else in_use - self._left(key)
@@ -699,6 +661,8 @@ class Simulation:
         self._dead_keys.add(key)
         if letter.error_class.startswith("rejected") and key not in self._own_fault:
             self._break("a revoked key costs no dead letter", f"{letter.error_class}: {covers}")
+        if letter.first_offset == ELSEWHERE:
+            return  # it was to be told again, and is dead-lettered as what it is: one that was told
         if letter.error_class == "given_up":
             owed_for = self._loop.time() - min(self._produced_at[offset] for offset in covers)
             if owed_for < GIVE_UP:
@@ -710,7 +674,7 @@ class Simulation:
     def _account(self) -> None:
         """An event that is not owed any more was suppressed, into what the provider has or into nothing."""
         memory = self._memory
-        store, position = memory.task.store, memory.task.position
+        store, position = memory.task.work.store, memory.task.position
         if memory.decided < 0:
             memory.decided = position
             memory.waiting = {offset for offset in self._waiting if offset < position}
@@ -743,7 +707,7 @@ class Simulation:
         return max((self._open[one, key] for one in places if (one, key) in self._open), default=None)
 
     def _is_owed(self, offset: int) -> bool:
-        alert = self._memory.task.store.get(self._key_of[offset])
+        alert = self._memory.task.work.store.get(self._key_of[offset])
         owed = alert.owed if alert is not None else None
         return owed is not None and owed.first_offset <= offset <= owed.last_offset
 
@@ -769,6 +733,8 @@ class Simulation:
             if self._handing_over is None and not self._proofs.is_fresh:
                 self.step("proof", 0)
             self.step("decide", 2 * len(self._input.records))
+            if self._memory.task.is_running:
+                self.step("hear_all", 0)
             while self._wire:
                 self.step("answer", 0)
             self.step("commit", 0)
@@ -778,24 +744,26 @@ class Simulation:
             while self._adrift and self._adrift[0].deadline - self._loop.time() <= 1.0:  # type: ignore[operator]  # it has one
                 self.step("late", 0)
         else:
-            self._break("everything owed is delivered", f"{list(self._memory.task.store.owing())}")
+            self._break("everything owed is delivered", f"{list(self._memory.task.work.store.owing())}")
         self._check_rest()
         self._look()
 
     def _is_at_rest(self) -> bool:
         task = self._memory.task
-        store = task.store
+        store = task.work.store
         return (
             self._handing_over is None
             and task.is_running
             and task.position == len(self._input.records)
+            and not self._webhooks
+            and task.work.deeds.inbox.positions.get(0, 0) == len(self._feedback)
             and not (self._wire or self._adrift or store.has_changes or self._kafka.waiting is not None)
             and all(due(alert) is None for alert in self._alerts())
-            and not (task._dead_letters or task.is_refused)  # a checkpoint that has failed is to be written again
+            and not (task.waiting or task.is_refused)  # a checkpoint that has failed is to be written again
         )
 
     def _alerts(self) -> list[Alert]:
-        store = self._memory.task.store
+        store = self._memory.task.work.store
         keys = store.keys()
         return [alert for key in keys if (alert := store.get(key)) is not None]
 
@@ -813,6 +781,9 @@ class Simulation:
         within_reach = {key for place, key in self._open if place in places}
         if only_here := alerts.keys() - within_reach - excused:
             self._break("what is open here is open at the provider", str(only_here))
+        taken = {key for _, key in self._taken}
+        if untaken := {key for key, one in alerts.items() if one.status is Status.ACKNOWLEDGED} - taken:
+            self._break("nobody counts as having taken what nobody has", str(untaken))
         for place, key in self._open:
             alert = alerts.get(key)
             had = (alert.integration, *(one.integration for one in alert.former)) if alert is not None else ()
@@ -834,7 +805,7 @@ class Simulation:
 
     def _left(self, key: str) -> set[str | None]:
         """The integrations that the alert is known to have left, where its incident will be resolved."""
-        alert = self._memory.task.store.get(key)
+        alert = self._memory.task.work.store.get(key)
         return {one.integration for one in alert.former} if alert is not None else set()
 
     @staticmethod
@@ -924,67 +895,3 @@ def _timeless(alert: Alert) -> Alert:
         orphans=(),
         owed=structs.replace(owed, since=0.0) if owed is not None else None,
     )
-
-
-class _Provider:
-    """One request for every notification."""
-
-    name = "simulated"
-    heartbeat: HeartbeatCalls | None = None
-    key_limit = 255
-    documented_rate = Rate(1.5, 30)
-
-    def __init__(self, keys: Keys, *, shares_alerts: bool = False) -> None:
-        self.shares_alerts = shares_alerts
-        retired = {f"retired:{key}": key for key in keys.retired}
-        self._keys = {**keys.of_route, **retired}
-        self._critical = list(keys.of_route)[-1]
-        self.routes: Sequence[str] = tuple(self._keys)
-        self.retired_routes: Sequence[str] = tuple(retired)
-
-    def route_of(self, violation: Violation) -> str:
-        return self._critical if violation.severity is Severity.CRITICAL else "default"
-
-    def integration_of(self, route: str) -> str:
-        return self._keys.get(route, self._keys["default"])
-
-    def knows(self, route: str) -> bool:
-        return route in self._keys
-
-    def requests(self, route: str, notification: Notification) -> Sequence[Request]:
-        assert isinstance(notification, Trigger | Resolve)
-        return (Request("POST", "https://simulated"),)
-
-    def check(self, route: str) -> Request:
-        return Request("POST", "https://simulated/check")
-
-    def classify(self, status: int, headers: object, body: bytes) -> Answer:
-        raise NotImplementedError
-
-
-class _Log:
-    """A log in which only faults of the program are of interest, and what is out of reach."""
-
-    def __init__(self, fault: Callable[[str, str], None], left_behind: Callable[[str], None]) -> None:
-        self._fault = fault
-        self._left_behind = left_behind
-
-    def error(self, name: str, *, exc_info: Exception | None = None, **fields: Any) -> None:
-        if exc_info is not None:
-            self._fault("a fault", f"{name}: {exc_info!r}")
-
-    def warning(self, name: str, **fields: Any) -> None:
-        if name == "orphan_left_behind":
-            self._left_behind(fields["dedup_key"])
-
-    def info(self, name: str, **fields: Any) -> None:
-        pass
-
-    debug = info
-
-
-class _Nothing:
-    """Metrics that nobody reads."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **fields: None

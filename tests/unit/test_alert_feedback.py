@@ -13,7 +13,6 @@ from state.alert import (
     Status,
     acknowledge,
     acknowledge_answered,
-    acknowledged_elsewhere,
     due,
     occurred,
     over,
@@ -75,7 +74,6 @@ def test_a_new_occurrence_does_not_cancel_it() -> None:
 @pytest.mark.parametrize("alert", [over(told()), acknowledge_answered(acknowledge(told()), accepted=True)])
 def test_what_is_being_resolved_or_acknowledged_already_stays_as_it_is(alert: Alert) -> None:
     assert acknowledge(alert) is alert
-    assert acknowledged_elsewhere(alert) is alert
 
 
 def test_twice_is_once() -> None:
@@ -110,20 +108,6 @@ def test_an_acknowledged_alert_is_suppressed_and_can_be_resolved() -> None:
     ended = over(again)
     assert ended is not None
     assert due(ended) is Due.RESOLVE
-
-
-# somebody acknowledges at the provider
-
-
-@pytest.mark.parametrize("alert", [told(), acknowledge(told())])
-def test_acknowledged_at_the_provider_nothing_is_sent(alert: Alert) -> None:
-    after = acknowledged_elsewhere(alert)
-    assert (after.status, due(after)) == (Status.ACKNOWLEDGED, None)
-
-
-def test_acknowledged_at_the_provider_what_is_owed_stays_owed() -> None:
-    after = acknowledged_elsewhere(occurs(told(), 1, severity=Severity.CRITICAL))
-    assert (after.status, due(after)) == (Status.ACKNOWLEDGED, Due.TRIGGER)
 
 
 # replays

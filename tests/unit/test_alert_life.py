@@ -10,16 +10,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.simulation import (
+from tests.support.simulation import BrokenPromise, Simulation, simulate
+from tests.support.walks import (
+    COMMIT,
+    CRITICAL,
+    HIGH,
     NUMBERS,
+    PEOPLE_WEIGHTS,
     ROUTED_WEIGHTS,
     WEIGHTS,
-    BrokenPromise,
-    Simulation,
     Step,
+    decide,
+    end,
+    event,
     random_walk,
     shortest,
-    simulate,
+    wait,
 )
 
 pytestmark = pytest.mark.slow
@@ -29,6 +35,7 @@ CHUNK = 100
 
 WALKS = st.lists(st.tuples(st.sampled_from(sorted(WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
 ROUTED_WALKS = st.lists(st.tuples(st.sampled_from(sorted(ROUTED_WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
+PEOPLES_WALKS = st.lists(st.tuples(st.sampled_from(sorted(PEOPLE_WEIGHTS)), st.integers(0, NUMBERS - 1)), max_size=50)
 SEARCH = settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -81,6 +88,18 @@ def test_keys_of_an_account_that_shares_its_alerts_are_rotated_and_nothing_live_
         check(random_walk(("shared", seed), weights=ROUTED_WEIGHTS), late=bool(seed % 2), shared=True)
 
 
+@pytest.mark.parametrize("first", range(0, 300, CHUNK))
+def test_people_act_at_the_provider_and_both_sides_agree_in_the_end(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("people", seed), weights=PEOPLE_WEIGHTS), late=bool(seed % 2), people=True)
+
+
+@given(PEOPLES_WALKS)
+@SEARCH
+def test_no_walk_is_found_that_breaks_a_promise_by_what_people_do_at_the_provider(walk: list[Step]) -> None:
+    simulate(walk, people=True)
+
+
 @given(ROUTED_WALKS)
 @SEARCH
 def test_no_walk_is_found_that_breaks_a_promise_by_a_change_of_keys(walk: list[Step]) -> None:
@@ -109,35 +128,45 @@ def test_no_walk_is_found_that_breaks_a_promise_by_what_lands_late(walk: list[St
 
 
 def test_what_was_counted_before_a_higher_severity_is_not_lost_when_the_first_trigger_is_rejected() -> None:
-    simulate([("event", 4), ("event", 7), ("event", 2), ("decide", 7), ("reject", 2)])
+    simulate([event("s1", HIGH), event("s1", HIGH), event("s1", CRITICAL), decide(4), ("reject", 2)])
 
 
 def test_a_dead_letter_counts_the_occurrences_between_its_first_and_its_last() -> None:
-    simulate([("event", 0), ("decide", 0), ("event", 0), ("event", 2), ("decide", 7), ("reject", 0), ("reject", 0)])
+    simulate(
+        [
+            event("s1", HIGH),
+            decide(1),
+            event("s1", HIGH),
+            event("s1", CRITICAL),
+            decide(4),
+            ("reject", 0),
+            ("reject", 0),
+        ]
+    )
 
 
 def test_no_resolve_overtakes_a_trigger_of_a_dead_owner_that_no_checkpoint_held() -> None:
-    simulate([("wait", 6), ("event", 3), ("decide", 7), ("commit_fails", 0), ("end", 0)], late=True)
+    simulate([wait(12.0), event("s2", HIGH), decide(4), ("commit_fails", 0), end("s2")], late=True)
 
 
 RESOLVE_BROKE_OFF: list[Step] = [
-    ("event", 0), ("decide", 0), ("answer", 0), ("end", 1), ("decide", 0), ("calm", 0), ("break", 0)
+    event("s1", HIGH), decide(1), ("answer", 0), end("s1"), decide(1), ("calm", 0), ("break", 0)
 ]  # fmt: skip
 
 
 def test_an_alert_that_begins_after_a_rejected_one_is_not_closed_by_a_late_resolve_of_that() -> None:
-    again: list[Step] = [("event", 0), ("decide", 0)]
+    again: list[Step] = [event("s1", HIGH), decide(1)]
     simulate([*RESOLVE_BROKE_OFF, *again, ("reject", 0), *again, ("answer", 0)], late=True)
 
 
 def test_a_rejected_trigger_does_not_take_with_it_the_repeat_that_an_unknown_resolve_demands() -> None:
-    higher: list[Step] = [("event", 2), ("decide", 0)]
-    simulate([*RESOLVE_BROKE_OFF, ("event", 0), ("decide", 0), ("answer", 0), *higher, ("reject", 0)], late=True)
+    higher: list[Step] = [event("s1", CRITICAL), decide(1)]
+    simulate([*RESOLVE_BROKE_OFF, event("s1", HIGH), decide(1), ("answer", 0), *higher, ("reject", 0)], late=True)
 
 
 def test_nor_by_a_late_resolve_of_a_dead_owner_when_its_events_were_there_before_the_restore() -> None:
-    resolve: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1)]
-    two: list[Step] = [("event", 0), ("event", 0), ("crash", 4), ("decide", 0), ("reject", 0), ("decide", 0)]
+    resolve: list[Step] = [event("s1", HIGH), decide(1), ("answer", 0), ("resolve", 1)]
+    two: list[Step] = [event("s1", HIGH), event("s1", HIGH), ("crash", 4), decide(1), ("reject", 0), decide(1)]
     simulate([*resolve, *two, ("answer", 0)], late=True)
 
 
@@ -145,42 +174,45 @@ def test_nor_by_a_late_resolve_of_a_dead_owner_when_its_events_were_there_before
 
 
 def test_a_higher_severity_that_is_decided_again_with_the_first_event_has_its_route() -> None:
-    simulate([("event", 0), ("decide", 0), ("land", 0), ("event", 2), ("crash", 0)], routed=True)
+    simulate([event("s1", HIGH), decide(1), ("land", 0), event("s1", CRITICAL), ("crash", 0)], routed=True)
 
 
 def test_a_new_life_with_another_route_is_told_once_the_state_knows_of_it() -> None:
-    resolved: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0)]
-    simulate([*resolved, ("event", 2), ("decide", 0), ("land", 0), ("crash", 0)], routed=True)
-    simulate([*resolved, ("event", 2), ("decide", 0), ("commit", 0), ("land", 0), ("crash", 0)], routed=True)
+    resolved: list[Step] = [event("s1", HIGH), decide(1), ("answer", 0), ("resolve", 1), ("answer", 0)]
+    simulate([*resolved, event("s1", CRITICAL), decide(1), ("land", 0), ("crash", 0)], routed=True)
+    simulate([*resolved, event("s1", CRITICAL), decide(1), COMMIT, ("land", 0), ("crash", 0)], routed=True)
 
 
 def test_it_waits_for_a_checkpoint_for_a_minute_and_no_longer() -> None:
     """A page that does not come is worse than one that is told twice if the task dies as well."""
-    resolved: list[Step] = [("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0)]
+    resolved: list[Step] = [event("s1", HIGH), decide(1), ("answer", 0), ("resolve", 1), ("answer", 0)]
     simulation = Simulation(routed=True)
     try:
-        for name, number in [*resolved, ("event", 2), ("decide", 0), *[("wait", 6)] * 4]:
+        for name, number in [*resolved, event("s1", CRITICAL), decide(1), *[wait(12.0)] * 4]:
             simulation.step(name, number)
         assert simulation.on_the_wire == []
         for _ in range(2):
-            simulation.step("wait", 6)
+            simulation.step(*wait(12.0))
         assert simulation.on_the_wire == ["trigger forbidden_path:s1 at B [2]"]
     finally:
         simulation.close()
 
 
 @pytest.mark.parametrize("number", range(NUMBERS))
-@pytest.mark.parametrize("between", [[], [("event", 2), ("decide", 0)], [("end", 1), ("decide", 0)]])
+@pytest.mark.parametrize("between", [[], [event("s1", CRITICAL), decide(1)], [end("s1"), decide(1)]])
 def test_whatever_the_keys_become_what_was_told_has_one_incident_or_is_an_orphan(
     number: int, between: list[Step]
 ) -> None:
-    told: list[Step] = [("event", 2), ("decide", 0), ("answer", 0), ("commit", 0), ("commit", 0)]
-    simulate([*told, *between, ("reconfigure", number), ("event", 0), ("calm", 7)], routed=True)
-    simulate([*told, *between, ("reconfigure", number), ("event", 0), ("calm", 0), ("reconfigure", 0)], routed=True)
+    told: list[Step] = [event("s1", CRITICAL), decide(1), ("answer", 0), COMMIT, COMMIT]
+    simulate([*told, *between, ("reconfigure", number), event("s1", HIGH), ("calm", 7)], routed=True)
+    simulate(
+        [*told, *between, ("reconfigure", number), event("s1", HIGH), ("calm", 0), ("reconfigure", 0)], routed=True
+    )
 
 
 def test_what_finds_no_room_when_it_is_decided_again_may_have_been_told_by_an_earlier_owner() -> None:
     walk: list[Step] = [
-        ("event", 3), ("flap", 7), ("answer", 7), ("event", 6), ("decide", 4), ("crash", 7), ("end", 4), ("event", 2),
+        event("s2", HIGH), ("flap", 7), ("answer", 7), event("s1", HIGH), decide(3), ("crash", 7),
+        end("s1"), event("s1", CRITICAL),
     ]  # fmt: skip
     simulate(walk, tight=True, routed=True)

@@ -14,13 +14,13 @@ from msgspec import structs
 
 import consumer.alerting.outbox
 import consumer.partition.checkpoint
-import consumer.partition.task
+import consumer.partition.deeds
 import consumer.pipeline
 import providers.belonging
 from consumer.alerting.outbox import TaskOutbox
 from consumer.input.progress import Progress
+from consumer.partition.alerter import Alerter
 from consumer.partition.checkpoint import Checkpoint, Sink
-from consumer.partition.task import Task
 from consumer.pipeline import Pipeline
 from providers.belonging import Integrations
 from providers.delivery.delivery import Delivery
@@ -29,7 +29,20 @@ from state import alert as rules
 from state.alert import Alert, Due, Ending, Former, Occurrence, Outcome, Owed, Policy, Status
 from state.records import encode_alert
 from state.store import Changed, Cut, Store
-from tests.support.simulation import ROUTED_WEIGHTS, WEIGHTS, BrokenPromise, Step, random_walk, simulate
+from tests.support.simulation import BrokenPromise, simulate
+from tests.support.walks import (
+    COMMIT,
+    CRITICAL,
+    HIGH,
+    ROUTED_WEIGHTS,
+    TICK,
+    WEIGHTS,
+    Step,
+    decide,
+    end,
+    event,
+    random_walk,
+)
 
 WALKS = 2000
 """How many walks a mutant may survive before it counts as not found."""
@@ -182,7 +195,7 @@ async def takes_a_failure_for_success(checkpoint: Checkpoint, sink: Sink) -> Rec
 
 
 _send, _commit = Checkpoint._send, Checkpoint.commit
-_changed, _pump, _look_back = Delivery.changed, Delivery._pump, Task._restore
+_changed, _pump, _look_back = Delivery.changed, Delivery._pump, Alerter.restore
 
 
 def asks_about_what_is_on_the_wire(delivery: Delivery, outbox: Any, dedup_key: str, *, is_new: bool = False) -> None:
@@ -233,22 +246,23 @@ _bury, _make_room, _left = TaskOutbox._bury, TaskOutbox.make_room, TaskOutbox._l
 # the rules of design section 14
 
 
-def quiet_by_the_wall_clock(task: Task, now: float, at_most: int) -> list[Alert]:
-    seconds = task._context.pipeline.policy.quiet_seconds
-    if seconds is None or not task.progress.is_quiescent(now):
-        return []
-    wall = task._context.clock.wall()
-    return [alert for alert in task.store.longest_quiet(1e18) if wall - alert.decided >= seconds][:at_most]
+def quiet_by_the_wall_clock(alerter: Alerter) -> Iterator[None]:
+    seconds, now = alerter._context.pipeline.policy.quiet_seconds, alerter._context.clock.moment()
+    if seconds is not None and alerter.task.progress.is_quiescent(now.monotonic):
+        for alert in list(alerter.store.longest_quiet(1e18)):
+            if now.wall - alert.decided >= seconds:
+                alerter.deeds.end_quiet(alert)
+            yield
 
 
 def gives_up_by_the_wall_clock(outbox: TaskOutbox, age: float) -> float:
     return outbox._pipeline.give_up_seconds - age
 
 
-async def restores_no_position(task: Task, committed: Any) -> None:
-    await _look_back(task, committed)
-    source: Any = task.source  # one that is simulated
-    task.position = len(source.records)
+async def restores_no_position(alerter: Alerter, committed: Any) -> None:
+    await _look_back(alerter, committed)
+    source: Any = alerter.task.source  # one that is simulated
+    alerter.task.position = len(source.records)
 
 
 # the rules of design section 18
@@ -371,53 +385,53 @@ def due_and_its_former(due: Callable[[Alert], Due | None]) -> Callable[[pytest.M
 
 
 BACK_AND_REJECTED: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1),
-    ("event", 0), ("decide", 0), ("answer", 0), ("reject", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), ("resolve", 1),
+    event("s1", HIGH), decide(1), ("answer", 0), ("reject", 0),
 )  # fmt: skip
 """What was resolved comes back, and that trigger is rejected."""
 
-COMMITTED: tuple[Step, ...] = (("commit", 0), ("commit", 0))
+COMMITTED: tuple[Step, ...] = (COMMIT, COMMIT)
 
 ANOTHER_LIFE: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), ("resolve", 1), ("answer", 0),
-    ("event", 2), ("decide", 0), ("land", 0), ("crash", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), ("resolve", 1), ("answer", 0),
+    event("s1", CRITICAL), decide(1), ("land", 0), ("crash", 0),
 )  # fmt: skip
 """What was resolved comes back with another severity, is told at once, and the owner dies before its checkpoint."""
 
 THERE_AND_BACK: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 6),
-    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0), *COMMITTED, ("reconfigure", 0),
-    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), *COMMITTED, ("reconfigure", 6),
+    event("s1", HIGH), decide(1), *COMMITTED, ("answer", 0), *COMMITTED, ("reconfigure", 0),
+    event("s1", HIGH), decide(1), *COMMITTED, ("answer", 0),
 )  # fmt: skip
 """The key of an alert is gone, it is told by another, and the old configuration comes back."""
 
 REJECTED_ELSEWHERE: tuple[Step, ...] = (
-    ("event", 2), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 4),
-    ("event", 2), ("decide", 0), *COMMITTED, ("reject", 0),
+    event("s1", CRITICAL), decide(1), ("answer", 0), *COMMITTED, ("reconfigure", 4),
+    event("s1", CRITICAL), decide(1), *COMMITTED, ("reject", 0),
 )  # fmt: skip
 """What a retired key has opened is told by another key, and that trigger is rejected."""
 
 UNSETTLED_AND_ROTATED: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), ("end", 1), ("decide", 0), ("calm", 0), ("break", 0),
-    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, *COMMITTED,
-    ("reconfigure", 1), ("commit", 0), ("answer", 0), ("late", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), end("s1"), decide(1), ("calm", 0), ("break", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), *COMMITTED, *COMMITTED,
+    ("reconfigure", 1), COMMIT, ("answer", 0), ("late", 0),
 )  # fmt: skip
 """The answer to a resolve is lost, an event opens the alert again, and its key is retired; then the resolve lands."""
 
 CLOSED_BY_BOTH: tuple[Step, ...] = (
-    ("event", 0), ("decide", 0), ("answer", 0), *COMMITTED, ("reconfigure", 1), *COMMITTED,
-    ("event", 0), ("decide", 0), *COMMITTED, ("answer", 0), *COMMITTED,
-    ("end", 1), ("decide", 0), ("tick", 0), *COMMITTED, ("tick", 0), ("answer", 0), *COMMITTED, ("tick", 0),
-    ("event", 0), ("decide", 0), ("break", 0), *COMMITTED, ("answer", 0), ("late", 0),
+    event("s1", HIGH), decide(1), ("answer", 0), *COMMITTED, ("reconfigure", 1), *COMMITTED,
+    event("s1", HIGH), decide(1), *COMMITTED, ("answer", 0), *COMMITTED,
+    end("s1"), decide(1), TICK, *COMMITTED, TICK, ("answer", 0), *COMMITTED, TICK,
+    event("s1", HIGH), decide(1), ("break", 0), *COMMITTED, ("answer", 0), ("late", 0),
 )  # fmt: skip
 """A problem is over, today's key has closed its alert, and an event comes while the close by the retired one is on the
 wire, which lands late."""
 
-CHECKPOINT, OUTBOX, PIPELINE, TASK, BELONGING = (
+CHECKPOINT, OUTBOX, PIPELINE, DEEDS, BELONGING = (
     consumer.partition.checkpoint,
     consumer.alerting.outbox,
     consumer.pipeline,
-    consumer.partition.task,
+    consumer.partition.deeds,
     providers.belonging,
 )
 
@@ -453,10 +467,10 @@ MUTANTS = [
     mutant("alerts are not committed", Checkpoint, "_send", commits_no_alerts, STATE, LOST, OFFSET, NO_INTENT),
     mutant("a failed checkpoint counts as committed", Checkpoint, "commit", takes_a_failure_for_success,
            OFFSET, STATE, LOST, NO_INTENT),
-    mutant("the position passes what is not decided", Task, "_restore", restores_no_position, LOST, OFFSET),
-    mutant("a resolving alert still counts as the provider's", TASK, "over", still_has_it_when_resolving,
+    mutant("the position passes what is not decided", Alerter, "restore", restores_no_position, LOST, OFFSET),
+    mutant("a resolving alert still counts as the provider's", DEEDS, "over", still_has_it_when_resolving,
            ONLY_HERE, walk=BACK_AND_REJECTED),
-    mutant("a trigger that is owed is not told before the resolve", TASK, "over", over_forgets_what_is_owed,
+    mutant("a trigger that is owed is not told before the resolve", DEEDS, "over", over_forgets_what_is_owed,
            LOST, OFFSET),
     mutant("two requests at a time about an alert", Delivery, "changed", asks_about_what_is_on_the_wire,
            TWO_AT_A_TIME),
@@ -474,7 +488,7 @@ MUTANTS = [
     mutant("what makes room is forgotten", OUTBOX, "overflowed", loses_what_it_makes_room_by, ORPHAN, LOST, OFFSET,
            tight=True),
     # time
-    mutant("quiet is read from the wall clock", Task, "_quiet", quiet_by_the_wall_clock, LIVE),
+    mutant("quiet is read from the wall clock", Alerter, "_end_quiet", quiet_by_the_wall_clock, LIVE),
     mutant("how long something is owed is read from the wall clock", TaskOutbox, "_left", gives_up_by_the_wall_clock,
            EARLY),
     # an integration is known by its key
@@ -496,7 +510,7 @@ MUTANTS = [
            due_and_its_former(resolves_what_it_has_left_at_once), frozenset({NO_INTENT, LIVE}), routed=True),
     mutant("an alert is gone when it is resolved, whatever it has left", OUTBOX, "resolve_answered",
            is_gone_when_resolved, ORPHAN, routed=True),
-    mutant("an alert is over, whatever it has left", TASK, "over", is_gone_when_over, ORPHAN, OUT_OF_REACH,
+    mutant("an alert is over, whatever it has left", DEEDS, "over", is_gone_when_over, ORPHAN, OUT_OF_REACH,
            routed=True),
     mutant("an alert is gone when its trigger is rejected, whatever it has left", OUTBOX, "trigger_refused",
            is_gone_when_rejected, ORPHAN, OUT_OF_REACH, routed=True, walk=REJECTED_ELSEWHERE),

@@ -9,6 +9,8 @@ from consumer.cli.main import main
 COMMANDS = [
     ["run"],
     ["check-config"],
+    ["explain", "--event-id", "ID"],
+    ["simulate", "--since", "1d"],
     ["topics", "create"],
     ["topics", "check"],
     ["topics", "grow", "--partitions", "2"],
@@ -50,7 +52,7 @@ def test_a_configuration_is_given_either_way_and_once(
     assert capsys.readouterr().err.endswith(
         "error: --config: which configuration? Give its file: --config FILE, or FILE alone\n"
     )
-    if command[:2] in (["alerts", "ack"], ["alerts", "resolve"]):
-        return  # what stands behind their keys is one more of them, where there is a configuration already
+    if command[:2] in (["alerts", "ack"], ["alerts", "resolve"], ["explain", "--event-id"]):
+        return  # a file there is one more key, or an event, where there is a configuration already
     assert main([*with_file(command, str(wrong)), "--config", str(wrong)]) == 2
     assert capsys.readouterr().err.endswith("error: --config: two configurations are given, and one is taken\n")

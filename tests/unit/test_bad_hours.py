@@ -363,9 +363,9 @@ def test_a_refusal_ends_by_itself_when_what_waited_has_ended_by_another_way(answ
     assert setting.delivery.refused_routes == ["default"]
     setting.acknowledge("a", kind="resolve")
     setting.run(60)
-    setting.partitions[0].running.store.drop("forbidden_path:a")
+    setting.partitions[0].running.work.store.drop("forbidden_path:a")
     with setting.loop.running():
-        setting.delivery.changed(setting.partitions[0].running._outbox, "forbidden_path:a")
+        setting.delivery.changed(setting.partitions[0].running.work._outbox, "forbidden_path:a")
     refused = False
     setting.run(60)
     assert setting.delivery.refused_routes == []
@@ -584,7 +584,7 @@ def test_over_the_bytes_only_the_route_that_owes_most_gives() -> None:
         setting.run(40)
     assert {letter.record.offset for letter in setting.dead_letters} <= set(range(20, 40))
     assert 8 <= len(setting.dead_letters) <= 12
-    owed = sum(partition.running.store.owed_bytes for partition in setting.partitions)
+    owed = sum(partition.running.work.store.owed_bytes for partition in setting.partitions)
     assert owed <= 1_000_000
 
 
@@ -635,7 +635,7 @@ def test_a_task_that_waits_for_room_holds_up_its_own_feedback_only() -> None:
     setting.occur("c", partition=1)
     setting.run(5)
     replay = a_replay(setting, "again")
-    full, other = (partition.running._inbox for partition in setting.partitions)
+    full, other = (partition.running.work._inbox for partition in setting.partitions)
     with setting.loop.running():
         full.hand(0, [(number, replay) for number in range(CAPACITY + 100)], CAPACITY + 100)
         other.hand(0, [(number, replay) for number in range(CAPACITY + 100)], CAPACITY + 100)

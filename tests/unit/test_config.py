@@ -13,11 +13,16 @@ from hypothesis import strategies as st
 from consumer.cli import check_config as command
 from consumer.cli.main import main
 from consumer.config import Config, ConfigError, load_config, needs_repartition, parse_config, secrets_of, short_secrets
-from consumer.config.unbuilt import UNBUILT, unbuilt_settings
+from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
+from consumer.runner import route_limits
 from providers.opsgenie.settings import OpsGenieSettings
+from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
-from state.violation import Severity
+from providers.rate import Rate
+from state.violation import Record, Severity
+from tests.support.events import encode, event
+from tests.support.stand_ins import ENVIRON as EXAMPLE_SECRETS
 
 S = TypeVar("S")
 
@@ -32,7 +37,12 @@ ENVIRON = {
     "PAGERDUTY_DLP_KEY": DLP_KEY,
     "PAGERDUTY_NETWORK_KEY": "e" * 32,
     "PAGERDUTY_ACME_KEY": "f" * 32,
+    "PAGERDUTY_ONCALL_KEY": "c" * 32,
+    "PAGERDUTY_REST_TOKEN": "y_NbAkKc66ryYTWUXYEu",
     "OPSGENIE_API_KEY": API_KEY,
+    "JSM_API_KEY": API_KEY,
+    "JSM_TOKEN": "an-api-token",
+    **EXAMPLE_SECRETS,
 }
 
 
@@ -100,7 +110,7 @@ def test_every_example_loads(path: Path) -> None:
 
 def test_the_reference_says_the_defaults() -> None:
     reference = load_config(EXAMPLES / "reference.yaml", ENVIRON)
-    sections = {"pagerduty": {"routing_key": KEY}, "opsgenie": {"api_key": API_KEY}}
+    sections = {"pagerduty": {"routing_key": KEY}, "opsgenie": {"api_key": API_KEY}, "jsm": {"api_key": API_KEY}}
     assert reference == parse(yaml.safe_dump(nested("exporters.alerting", sections)))
 
 
@@ -130,6 +140,57 @@ def test_routing_example_has_its_keys_and_teams() -> None:
     assert opsgenie(config).routing.by_guard["secret_leak"] == ("dlp-team", "security-team")
     assert alerting.min_severity is Severity.MEDIUM
     assert alerting.exclude_guards == ("prompt_injection",)
+
+
+def test_the_example_of_teams_gives_each_its_service_with_an_escalation_policy_of_its_own() -> None:
+    section = pagerduty(load_config(EXAMPLES / "pagerduty-by-team.yaml", ENVIRON))
+    provider = PagerDuty(section)
+    keys = {route: key.get_secret_value() for route, key in section.route_keys().items()}
+    assert len(set(keys.values())) == len(keys) == 5
+    for guard, tenant, severity, route in (
+        ("secret_leak", "acme-corp", Severity.CRITICAL, "by_guard:secret_leak"),
+        ("egress_allowlist", None, Severity.HIGH, "by_guard:egress_allowlist"),
+        ("shell_command", "acme-corp", Severity.CRITICAL, "by_tenant:acme-corp"),
+        ("shell_command", "other", Severity.CRITICAL, "by_severity:critical"),
+        ("shell_command", None, Severity.HIGH, "default"),
+    ):
+        violation = violation_of(
+            Record("t", 0, 0, 0, None, encode(event(guard=guard, tenant=tenant, severity=severity.label)))
+        )
+        assert provider.route_of(violation) == route
+    assert route_limits(load_config(EXAMPLES / "pagerduty-by-team.yaml", ENVIRON), provider)[
+        "by_guard:egress_allowlist"
+    ].rate == Rate(10, 100)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        (f"{PD}.payload", {"summary": "{nope}"}, f"{PD}.payload.summary: unknown placeholder {{nope}}"),
+        (f"{PD}.payload", {"severity": "x"}, f"{PD}.payload.severity: must be one of"),
+        (f"{PD}.extra_details", {"team": "{label.team"}, f"{PD}.extra_details.team: unbalanced brace"),
+        (f"{PD}.extra_details", {"labels": "x"}, f"{PD}.extra_details.labels: is one of the details"),
+        (f"{PD}.rest_endpoint", "http://api.pagerduty.com", f"{PD}.rest_endpoint: must be https"),
+        (f"{PD}.rest_token", "two words", f"{PD}.rest_token: must consist of visible ASCII"),
+    ],
+)
+def test_what_is_wrong_with_the_fields_of_a_page_is_told_with_its_path(path: str, value: Any, problem: str) -> None:
+    (told,) = problems(text_of(path, value))
+    assert told.startswith(problem)
+
+
+def test_check_config_says_what_is_told_as_a_change(capsys: pytest.CaptureFixture[str]) -> None:
+    section = {
+        "change_events": {"enabled": True, "categories": ["configuration", "network"]},
+        "routing": {"by_guard": {"secret_leak": "R" * 32}},
+    }
+    assert command.check_config(parse(text_of(PD, section)), print) == 0
+    told = capsys.readouterr().out
+    assert "change events    allowed events of category configuration, network" in told
+    assert "not through by_guard:secret_leak: a global integration key takes none" in told
+    every = {**section, "routing_key": "R" * 32}
+    (problem,) = problems(text_of(PD, every))
+    assert problem.startswith(f"{PD}: change_events.enabled: every key is a global integration key")
 
 
 def test_mappings_merge_with_their_defaults() -> None:
@@ -186,7 +247,7 @@ def test_start_from(text: str, expected: object) -> None:
 )
 def test_endpoints(path: str, url: str, expected: str) -> None:
     (section,) = parse(text_of(path, url)).sections.values()
-    assert section.api_endpoint == expected
+    assert section.endpoint() == expected
 
 
 def test_recipients_are_named_as_the_api_names_them() -> None:
@@ -502,24 +563,14 @@ def test_a_certificate_needs_its_key() -> None:
     assert secrets_of(parse(text_of(path, sasl))) == {"p"}
 
 
-@pytest.mark.parametrize("path", [setting.path for setting in UNBUILT if not setting.together])
-def test_what_is_not_built_is_refused_when_it_is_set(path: str) -> None:
-    value: Any = True if path.endswith("enabled") else "a-topic" if "topics" in path else {}
-    assert problems(text_of(path, value)) == [f"{path}: not available in this version"]
-
-
-def test_what_is_not_built_can_be_off() -> None:
-    assert not parse("webhooks: {enabled: false}").webhooks.enabled
-    assert list(unbuilt_settings({"webhooks": None, "delivery": []})) == []
-
-
 JIRA = ("https://api.atlassian.com/jsm/ops/integration", "https://proxy.example/jsm/ops/x/", "https://a.atlassian.com")
 
 
 @pytest.mark.parametrize("endpoint", JIRA)
 def test_the_heartbeat_of_jira_service_management_is_refused(endpoint: str) -> None:
     assert problems(text_of(OG, {"api_endpoint": endpoint, "heartbeat": {"enabled": True}})) == [
-        f"{OG}.heartbeat.enabled: not available in this version with an api_endpoint of Jira Service Management"
+        f"{OG}: heartbeat: a heartbeat of Jira Service Management is pinged through its cloud API: "
+        "configure that as the provider jsm"
     ]
 
 
@@ -528,6 +579,13 @@ def test_the_heartbeat_of_opsgenie_is_not(endpoint: str | None) -> None:
     section = {"heartbeat": {"enabled": True}, **({"api_endpoint": endpoint} if endpoint else {})}
     assert parse(text_of(OG, section)).pipelines == ["opsgenie"]
     assert parse(text_of(OG, {"api_endpoint": JIRA[0], "heartbeat": {"enabled": False}})).pipelines == ["opsgenie"]
+
+
+@pytest.mark.parametrize(("written", "verify"), [("first", "first"), ("true", True), ("false", False)])
+def test_verify_is_first_or_a_truth_value(written: str, verify: str | bool) -> None:
+    text = f"exporters: {{alerting: {{opsgenie: {{api_key: {API_KEY}, verify: {written}}}}}}}"
+    assert opsgenie(parse(text)).verify == verify
+    assert len(problems(text.replace(f"verify: {written}", "verify: second"))) >= 1
 
 
 def test_an_address_that_is_none_is_told_beside_its_heartbeat() -> None:
@@ -763,7 +821,8 @@ def test_check_config_says_what_would_run(capsys: pytest.CaptureFixture[str], mo
         "not needed: the dedup key contains {session_id}",
     ):
         assert told in out
-    assert not [secret for secret in ENVIRON.values() if secret in out]
+    own = [secret for name, secret in ENVIRON.items() if name not in EXAMPLE_SECRETS]
+    assert not [secret for secret in own if secret in out]
 
 
 def test_check_config_says_that_the_repartition_stage_is_needed(capsys: pytest.CaptureFixture[str]) -> None:

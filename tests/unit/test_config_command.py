@@ -29,7 +29,7 @@ def test_the_reference_is_printed_as_it_ships(capsys: pytest.CaptureFixture[str]
     assert main(["config", "reference"]) == 0
     printed = capsys.readouterr().out
     assert printed == (ROOT / "deploy" / "examples" / "reference.yaml").read_text()
-    environ = {"PAGERDUTY_ROUTING_KEY": KEY, "OPSGENIE_API_KEY": "0f1e2d3c-key"}
+    environ = {"PAGERDUTY_ROUTING_KEY": KEY, "OPSGENIE_API_KEY": "0f1e2d3c-key", "JSM_API_KEY": "0f1e2d3c-jsm"}
     assert parse_config(printed, environ, lambda path: path).pipelines
 
 

@@ -91,7 +91,7 @@ def test_the_sandbox_is_on_the_loopback_of_the_service(config: Config) -> None:
     assert SERVICES["alerting"]["network_mode"] == "service:sandbox"
     assert config.pipelines == ["pagerduty", "opsgenie"]
     for section in config.sections.values():
-        assert section.api_endpoint == f"http://127.0.0.1:{options.port}"
+        assert section.endpoint() == f"http://127.0.0.1:{options.port}"
     for port in (options.port, config.server.port):
         assert f"127.0.0.1:{port}:{port}" in SERVICES["sandbox"]["ports"]
     assert config.server.host == "0.0.0.0"

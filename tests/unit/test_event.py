@@ -565,3 +565,63 @@ def test_what_the_gate_does_not_read_need_not_be_valid_in_an_event_that_concerns
     broken = decode(orjson.dumps(FULL).replace(b'"reason":"', b'"reason":"\xff'))
     assert isinstance(broken, Poison)
     assert broken.error_class == "not_utf8"
+
+
+# --- what is told as a change
+
+CHANGES = Decoder(Filter(Severity.HIGH), ENDS, MAX_EVENT_BYTES, changes=("configuration", "session"))
+
+
+def allowed(category: Any, event_type: str = "policy_allow", guard: str = "engine") -> dict[str, Any]:
+    decision = {**FULL["decision"], "allowed": True, "guard": guard, "severity": "info"}
+    return {**FULL, "event_category": category, "event_type": event_type, "decision": decision}
+
+
+def decoded(decoder: Decoder, fields: dict[str, Any]) -> SecurityEvent | None:
+    found = decoder.decode(Record("t", 0, 0, 0, b"k", orjson.dumps(fields)))
+    assert found is None or isinstance(found, SecurityEvent)
+    return found
+
+
+def test_an_allowed_event_of_a_category_is_a_change_and_concerns_no_alert() -> None:
+    event = decoded(CHANGES, allowed("configuration"))
+    assert event is not None
+    assert (event.is_change, event.alertable, event.ends, event.concerns_alerts) == (True, False, None, False)
+    assert event.violation().allowed
+
+
+@pytest.mark.parametrize("category", ["network", "", None, 7, ["configuration"], {"configuration": 1}, True])
+def test_one_of_another_category_or_of_none_is_not(category: Any) -> None:
+    assert decoded(CHANGES, allowed(category)) is None
+    assert decoded(CHANGES, {name: value for name, value in allowed("x").items() if name != "event_category"}) is None
+
+
+def test_one_that_ends_an_alert_is_both() -> None:
+    event = decoded(CHANGES, allowed("session", "session_end"))
+    assert event is not None
+    assert (event.is_change, event.ends, event.concerns_alerts) == (True, End.SESSION, True)
+    other = decoded(CHANGES, allowed("file", "session_end"))
+    assert other is not None
+    assert (other.is_change, other.ends) == (False, End.SESSION)
+
+
+def test_a_denial_is_no_change() -> None:
+    event = decoded(CHANGES, {**FULL, "event_category": "configuration"})
+    assert event is not None
+    assert (event.is_change, event.alertable) == (False, True)
+    low = {**FULL["decision"], "severity": "low"}
+    assert decoded(CHANGES, {**FULL, "event_category": "configuration", "decision": low}) is None
+
+
+def test_a_change_that_is_not_valid_in_full_is_passed_over_and_no_poison() -> None:
+    decoder = Decoder(Filter(Severity.HIGH), None, MAX_EVENT_BYTES, changes=("configuration",))
+    assert decoded(decoder, {**allowed("configuration"), "timestamp": "yesterday"}) is None
+    assert decoder.ignored["allowed"] == 1
+
+
+def test_without_changes_nothing_more_of_an_event_is_read() -> None:
+    assert decoded(DECODER, allowed("configuration")) is None
+    assert (
+        DECODER.decode(Record("t", 0, 0, 0, b"k", orjson.dumps(allowed(None))[:-1] + b',"event_category":1e400}'))
+        is None
+    )

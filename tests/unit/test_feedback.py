@@ -12,15 +12,18 @@ from consumer.dlq.dead_letter import DeadLetter, decode
 from consumer.feedback.records import (
     HISTORY_BYTES,
     Command,
+    FromProvider,
     Kind,
     MalformedFeedback,
     Replay,
     decode_feedback,
     encode_command,
+    encode_from_provider,
     history_of,
     replay_headers,
     replay_id_of,
 )
+from state.provider_feedback import Happened, What
 from state.seen import Seen
 from state.violation import Record, Severity, size_of
 
@@ -96,6 +99,29 @@ def test_a_command_comes_back_as_it_was(
 ) -> None:
     command = Command(kind, provider, dedup_key, at, by, seen)
     assert decode_feedback(*encode_command(command), NOW) == replace(command, at=min(at, NOW / 1000))
+
+
+@given(
+    TEXT,
+    TEXT.filter(lambda text: 0 < len(text.encode()) < 2000),
+    st.sampled_from(What),
+    st.floats(0, 4e9),
+    st.none() | TEXT.map(lambda text: text[:200]),
+    st.booleans(),
+    TEXT.map(lambda text: text[:200]),
+)
+def test_what_has_happened_at_a_provider_comes_back_as_it_was_and_its_time_is_the_provider_s(
+    provider: str, dedup_key: str, what: What, at: float, incident: str | None, by_integration: bool, by: str
+) -> None:
+    found = FromProvider(provider, dedup_key, Happened(what, at, incident, by_integration), by)
+    assert decode_feedback(*encode_from_provider(found), 1_420_070_400_001) == found
+
+
+@pytest.mark.parametrize("more", [b'"incident": 3', b'"by_integration": 1', b'"by_integration": null'])
+def test_what_is_of_another_type_there_is_malformed(more: bytes) -> None:
+    headers = [("alerting.provider", b"p"), ("alerting.kind", b"resolved")]
+    with pytest.raises(MalformedFeedback, match="unreadable feedback"):
+        decode_feedback(b"k", b'{"at": 1, "by": "", %b}' % more, headers, NOW)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,10 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.clock import Clock
-from consumer.group import member as group
+from consumer.group import supervision
 from consumer.group.member import GroupMember
+from consumer.group.subscription import Subscription
+from consumer.group.supervision import known
 from consumer.input.first_start import FirstStart
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
@@ -173,12 +175,8 @@ class Setting:
             clients=None,  # type: ignore[arg-type]
             consumer=self.consumer,
             admin=None,
-            topic="events",
-            group_id="group",
+            subscription=Subscription(topic="events", group_id="group", checkpoints="state", start_from="latest"),
             instance_id=None,
-            start_from="latest",
-            checkpoints="state",
-            before=None,
             drain_seconds=1.0,
             proofs=Proofs(self.consumer, 15.0, clock),
             sender=None,
@@ -265,7 +263,7 @@ async def test_a_lost_position_builds_nothing_of_a_partition_that_was_released_m
         lost.closing.set()
         await asyncio.gather(losing, releasing)
         assert len(setting.of(B)) == 1
-        assert not setting.member._supervisors
+        assert not setting.member._supervision.release().supervisors
 
 
 async def test_a_member_that_has_partitions_for_itself_only_is_built_anew() -> None:
@@ -463,12 +461,13 @@ async def test_a_partition_that_the_client_does_not_know_yet_is_asked_for_first(
             return True
 
     setting.consumer._client = Client()
-    await setting.member._know(TopicPartition("events", 1))
+    consumer: Any = setting.consumer
+    await known(consumer, TopicPartition("events", 1))
     assert looks == []
-    await setting.member._know(TopicPartition("events", 7))
+    await known(consumer, TopicPartition("events", 7))
     assert len(looks) == 2
     with pytest.raises(UnknownTopicOrPartitionError, match="topic events has no partition 9 yet"):
-        await setting.member._know(TopicPartition("events", 9))
+        await known(consumer, TopicPartition("events", 9))
 
 
 async def _refuses(task: Task) -> None:
@@ -478,7 +477,7 @@ async def _refuses(task: Task) -> None:
 async def test_a_state_that_a_task_cannot_go_on_from_is_told_once_and_looked_at_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(group, "REFUSED_STATE_SECONDS", 0.001)
+    monkeypatch.setattr(supervision, "REFUSED_STATE_SECONDS", 0.001)
     async with _assigned({A: _runs, B: _refuses}) as (setting, _):
         await wait_until(lambda: len(setting.of(B)) >= 5, "it is looked at again and again", poll=0.001)
         assert setting.member.troubles == {
@@ -523,17 +522,17 @@ async def test_that_all_is_restored_is_said_once_and_again_after_a_trouble() -> 
             (first, _) = setting.made
             first.is_running = False
             setting.now = 2.0
-            setting.member._tell_restored()
+            setting.member._supervision.tell_restored(setting.member.assigned)
             assert "partitions_restored" not in [line["event"] for line in lines], "one is not"
             first.is_running = True
             setting.now = 3.0
             for _ in range(3):
-                setting.member._tell_restored()
+                setting.member._supervision.tell_restored(setting.member.assigned)
             said = [line for line in lines if line["event"] == "partitions_restored"]
             assert said == [
                 {"event": "partitions_restored", "log_level": "info", "partitions": 2, "seconds": 3.0}
                 | {"alerts": 4, "owed": 2}
             ]
-            setting.member._restoring_since = 3.0  # one of them was in trouble
-            setting.member._tell_restored()
+            setting.member._supervision._restoring_since = 3.0  # one of them was in trouble
+            setting.member._supervision.tell_restored(setting.member.assigned)
             assert [line["event"] for line in lines].count("partitions_restored") == 2

@@ -87,6 +87,7 @@ async def _run(
 
 def test_the_requests() -> None:
     for request, url in ((calls().ping, f"{PATH}/prod%2F1/ping"), (calls().exists, f"{PATH}/prod%2F1")):
+        assert request is not None
         assert (request.method, request.url, request.body) == ("GET", url, None)
         assert request.headers == {"Authorization": f"GenieKey {API_KEY}"}
         assert API_KEY not in repr(request)

@@ -124,7 +124,7 @@ def test_the_service_reads_its_configuration_in_the_pod(values: Values) -> None:
 
 
 def test_every_setting_comes_through_as_it_was_written() -> None:
-    environ = {"PAGERDUTY_ROUTING_KEY": "a" * 32, "OPSGENIE_API_KEY": "0f1e2d3c-key"}
+    environ = {"PAGERDUTY_ROUTING_KEY": "a" * 32, "OPSGENIE_API_KEY": "0f1e2d3c-key", "JSM_API_KEY": "0f1e2d3c-jsm"}
     written = yaml.safe_load(REFERENCE)
     written["server"]["host"] = "0.0.0.0"
     values: Values = {"config": written, "networkPolicy": {"enabled": False}}
@@ -450,3 +450,14 @@ def test_what_is_owed_and_what_another_release_has_does_not_scale_out(tmp_path: 
     file.write_text(yaml.safe_dump({"tests": [{"interval": "1m", "input_series": given, "promql_expr_test": [asked]}]}))
     done = promtool("test", "rules", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_webhooks_have_a_port_a_service_and_a_way_in() -> None:
+    webhooks = {"enabled": True, "port": 8181, "pagerduty": {"secrets": ["${WEBHOOK_SECRET}"]}}
+    values = merged(with_config(webhooks=webhooks), networkPolicy={"webhooksFrom": [{"podSelector": {}}]})
+    assert {"name": "webhooks", "containerPort": 8181} in container(values)["ports"]
+    (service,) = [one for one in render(values) if one["metadata"]["name"].endswith("-webhooks")]
+    assert service["spec"]["ports"] == [{"name": "webhooks", "port": 8181, "targetPort": "webhooks"}]
+    ingress = the("NetworkPolicy", values)["spec"]["ingress"]
+    assert ingress[1] == {"ports": [{"port": 8181, "protocol": "TCP"}], "from": [{"podSelector": {}}]}
+    assert not [one for one in render(PAGERDUTY) if one["metadata"]["name"].endswith("-webhooks")]

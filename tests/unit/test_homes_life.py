@@ -1,22 +1,21 @@
 """Homes move while everything goes on: whole tasks in a simulation, and weakened copies of what they go by."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
-from msgspec.structs import replace
 
 import consumer.homes.moving
 from consumer.feedback.moves import HandOver
 from consumer.homes.moving import Moving
 from consumer.kafka.partitioning import Partitioner
-from consumer.partition.task import Task
-from consumer.pipeline import Decision
+from consumer.partition.deeds import TaskDeeds
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY
-from tests.support.homes_simulation import Homes, Step, random_walk, simulate
+from tests.support.homes_simulation import Homes, random_walk, simulate
 from tests.support.simulation import BrokenPromise
+from tests.support.walks import Step
 
 WALKS = 40
 """Some thousands have been walked once."""
@@ -129,12 +128,6 @@ def always(value: object) -> Callable[..., object]:
     return lambda *args, **options: value
 
 
-def _ending_whatever_its_time(self: Task, decision: Decision) -> Iterator[None]:
-    if decision.end is not None:
-        self._moving.ended(decision.end)
-    yield from ENDING(self, replace(decision, end=None))
-
-
 def _join_without_a_word(self: Moving, handed: Alert) -> None:
     store = self._store
     store.hear = lambda alert, now: store.put(alert)  # type: ignore[method-assign]
@@ -142,7 +135,6 @@ def _join_without_a_word(self: Moving, handed: Alert) -> None:
     del store.hear
 
 
-ENDING = Task.ending
 JOIN = Moving._join
 
 AN_OLD_RESOLVE_UNDER_WAY: list[Step] = [
@@ -158,7 +150,7 @@ A_LATE_EVENT_THAT_WAITS: list[Step] = [
 MUTANTS: dict[str, tuple[Any, str, object, list[Step] | int, str]] = {
     "only the home speaks": (Moving, "is_elsewhere", always(False), 0, CLOSED),
     "what comes late is forwarded": (Moving, "forwards", always(False), 18, CLOSED),
-    "an end knows its time": (Task, "ending", _ending_whatever_its_time, 69, LIVE),
+    "an end knows its time": (TaskDeeds, "_is_meant", always(True), 69, LIVE),
     "the first trigger waits for the mark": (Moving, "awaits", always(False), AN_OLD_RESOLVE_UNDER_WAY, CLOSED),
     "ends are remembered": (Moving, "ended_at", always(None), 71, LOST),
     "quiet waits for all": (Moving, "_wants_to_know_all", always(False), A_LATE_EVENT_THAT_WAITS, LIVE),

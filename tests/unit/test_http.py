@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from providers.answer import Accepted, Answer, Rejected, Unavailable
-from providers.http import MAX_ANSWER, NEVER_SENT, HttpSender, create_session, environment_proxy
+from providers.http import NEVER_SENT, HttpSender, create_session, environment_proxy
 from providers.http_head import read_head
 from providers.notification import Story, Trigger
 from providers.notify import deliver
@@ -24,7 +24,7 @@ from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
-from providers.provider import Request
+from providers.provider import MAX_ANSWER, Request
 from state.violation import Severity, Violation
 
 SECRET = "0f1e2d3c-opsgenie-key"
@@ -439,7 +439,7 @@ def test_the_environment_names_the_proxy(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("statuses", "urls", "expected"),
     [
-        ([202, 202, 202], ["alerts", "priority", "notes"], Accepted()),
+        ([202, 202, 202, 202], ["alerts", "priority", "tags", "notes"], Accepted()),
         ([202, 503], ["alerts", "priority"], Unavailable(503, "HTTP 503")),
         ([422], ["alerts"], Rejected(422, "HTTP 422")),
     ],

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from consumer.alerting.inbox import CAPACITY, TaskInbox
 from consumer.clock import Clock
-from consumer.feedback.records import Command, Feedback, Kind, Replay
-from consumer.pipeline import Decision
+from consumer.decisions import SUPPRESSED, DeadLettered, Replayed
+from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay
 from state.alert import Alert, Ending, Occurrence, Policy, Status, occurred, over, resolve_answered, trigger_accepted
+from state.provider_feedback import Happened, What
 from state.seen import Seen, seen_of
 from state.store import Store
 from state.violation import Record, Severity
@@ -36,22 +37,26 @@ class Log:
 class World:
     """An inbox, and all that it asks and tells."""
 
-    def __init__(self, replay: Callable[..., Decision | None] = lambda *_: None) -> None:
+    def __init__(self, replay: Callable[..., Replayed | None] = lambda *_: None) -> None:
         self.store = Store()
         self.log = Log()
         self.changed: list[Alert] = []
-        self.decided: list[Decision] = []
+        self.decided: list[Replayed] = []
         self.counted: list[tuple[str, str]] = []
         self.on_the_wire: set[str] = set()
         self.ended: list[str] = []
         self.soon: list[Callable[[], None]] = []
-        self.commanded: list[Command] = []
-        self.has_room = self.is_running = True
+        self.commands: list[Command] = []
+        self.closed: list[str] = []
+        self.again: list[Alert] = []
+        self.event_there: Record | None = None
+        self.has_room = self.is_running = self.all_known = True
         pipeline: Any = SimpleNamespace(
             provider=SimpleNamespace(name="pagerduty"),
             input_topic="events",
+            timeout_seconds=30.0,
             replay=replay,
-            undecidable=lambda record, error: Decision(dead_letter=SimpleNamespace(record=record)),  # type: ignore[arg-type]
+            undecidable=lambda record, error: DeadLettered(dead_letter=SimpleNamespace(record=record)),  # type: ignore[arg-type]
         )
         metrics: Any = SimpleNamespace(feedback=lambda kind, result: self.counted.append((kind, result)))
         log: Any = self.log
@@ -62,15 +67,48 @@ class World:
             clock=Clock(lambda: 100.0, lambda: 0.0),
             metrics=metrics,
             log=log,
-            is_running=lambda: self.is_running,
-            waits=self.on_the_wire.__contains__,
-            has_room=lambda replay: self.has_room,
-            changed=self.changed.append,
-            ended=self.ended.append,
-            decided=self.decided.append,
+            deeds=self,
             soon=self.soon.append,
-            commanded=self.commanded.append,
         )
+
+    # what a task does about feedback
+
+    elsewhere = None
+
+    def is_busy(self, dedup_key: str) -> bool:
+        return dedup_key in self.on_the_wire
+
+    def has_room_for(self, replay: Replay) -> bool:
+        return self.has_room
+
+    def commanded(self, command: Command) -> None:
+        self.commands.append(command)
+
+    def changed_by_feedback(self, alert: Alert) -> None:
+        self.changed.append(alert)
+
+    def ended_by_feedback(self, dedup_key: str) -> None:
+        self.ended.append(dedup_key)
+
+    def replayed(self, decision: Replayed) -> None:
+        self.decided.append(decision)
+
+    def urge(self) -> None:
+        pass
+
+    def knows_all(self) -> bool:
+        return self.all_known
+
+    def told_event(self, alert: Alert) -> Record | None:
+        return self.event_there
+
+    def owes_again(self, alert: Alert) -> None:
+        self.again.append(alert)
+
+    def closed_at_provider(self, dedup_key: str) -> None:
+        self.closed.append(dedup_key)
+
+    # what happens
 
     def has(self, dedup_key: str) -> None:
         """There is an open alert that the provider has."""
@@ -243,7 +281,7 @@ def test_the_end_that_is_remembered_for_what_is_on_its_way_is_that_of_what_is_me
     seen = seen_of(world.alert("a"))
     world.occurs("a", Severity.CRITICAL, now=2.0)
     world.hand(command("a", Kind.RESOLVE, "pagerduty", seen), command("not here", Kind.RESOLVE, "pagerduty", seen))
-    assert [one.dedup_key for one in world.commanded] == ["not here"], "what is ignored ends nothing that comes later"
+    assert [one.dedup_key for one in world.commands] == ["not here"], "what is ignored ends nothing that comes later"
 
 
 # in order
@@ -276,7 +314,7 @@ def test_what_it_has_had_is_skipped() -> None:
 
 
 def test_only_the_task_that_it_came_from_takes_a_replay() -> None:
-    world = World(lambda *_: Decision())
+    world = World(lambda *_: SUPPRESSED)
     world.hand(replay(partition=1), replay(provider="opsgenie"), replay(topic="other"), replay())
     assert len(world.decided) == 1
     assert world.inbox.positions == {0: 4}
@@ -294,16 +332,16 @@ def test_what_is_not_alertable_any_more_is_done() -> None:
 
 
 def test_a_fault_of_ours_is_a_dead_letter_and_does_not_stop_the_rest() -> None:
-    def fails(*_: object) -> Decision:
+    def fails(*_: object) -> Replayed:
         raise RuntimeError("a bug")
 
     world = World(fails)
     world.hand(replay(), replay())
-    assert [decision.dead_letter is not None for decision in world.decided] == [True, True]
+    assert [type(decision) for decision in world.decided] == [DeadLettered, DeadLettered]
 
 
 def test_a_task_that_owes_much_takes_no_replay_for_now() -> None:
-    world = World(lambda *_: Decision())
+    world = World(lambda *_: SUPPRESSED)
     world.has_room = False
     world.hand(*[replay()] * CAPACITY)
     assert (len(world.decided), world.inbox.is_full, world.inbox.positions) == (0, True, {})
@@ -357,3 +395,77 @@ def test_of_many_records_others_have_their_turn_in_between() -> None:
         taken.append(sum(world.status(key) is Status.RESOLVING for key in keys))
     assert taken == [25, 50, 75, 100]
     assert world.inbox.positions == {0: 100}
+
+
+# what has happened at the provider
+
+
+def from_provider(what: What, dedup_key: str = "a", *, at: float = 500.0, provider: str = "pagerduty") -> FromProvider:
+    return FromProvider(provider, dedup_key, Happened(what, EPOCH + at), "Ann")
+
+
+def told_at(world: World, dedup_key: str = "a", *, date: float = 1.0) -> None:
+    """There is an open alert that the provider has accepted at this time of its own."""
+    record = Record("events", 2, 1, 100, None, b"")
+    alert, _ = occurred(None, dedup_key, None, Occurrence(Severity.HIGH, EPOCH + 1, record), EPOCH + 1, POLICY)
+    assert alert.owed is not None
+    world.store.put(trigger_accepted(alert, alert.owed, "default", EPOCH + date, EPOCH + 1))
+
+
+def test_what_happens_at_the_provider_changes_the_alert_and_is_counted_and_told() -> None:
+    world = World()
+    told_at(world)
+    world.hand(
+        from_provider(What.ANNOTATED),
+        from_provider(What.ACKNOWLEDGED, at=400.0),
+        from_provider(What.ACKNOWLEDGED, provider="opsgenie"),
+    )
+    assert world.status("a") is Status.ACKNOWLEDGED
+    assert [alert.status for alert in world.changed] == [Status.ACKNOWLEDGED]
+    assert world.counted == [("annotated", "ignored"), ("acknowledged", "applied")]
+    assert [line for line, _ in world.log.lines] == ["provider_feedback_ignored", "provider_feedback_applied"]
+    world.hand(from_provider(What.RESOLVED), at=3)
+    assert world.closed == ["a"]
+
+
+def test_it_waits_for_a_request_on_the_wire_and_holds_up_what_is_behind_it() -> None:
+    world = World()
+    told_at(world)
+    world.on_the_wire.add("a")
+    world.hand(from_provider(What.ACKNOWLEDGED), command("b"))
+    assert world.inbox.positions == {}
+    world.on_the_wire.clear()
+    world.inbox.work()
+    assert world.status("a") is Status.ACKNOWLEDGED
+    assert world.inbox.positions == {0: 2}
+
+
+def test_of_an_alert_that_may_still_come_it_waits() -> None:
+    world = World()
+    world.all_known = False
+    world.hand(from_provider(What.ACKNOWLEDGED))
+    assert world.inbox.positions == {}
+    told_at(world)
+    world.inbox.work()
+    assert world.status("a") is Status.ACKNOWLEDGED
+
+
+def test_of_an_alert_that_cannot_come_it_says_nothing() -> None:
+    world = World()
+    world.hand(from_provider(What.RESOLVED))
+    assert world.inbox.positions == {0: 1}
+    assert world.counted == []
+
+
+def test_the_event_that_is_told_again_is_waited_for() -> None:
+    world = World()
+    told_at(world)
+    world.hand(from_provider(What.RESOLVED, at=5.0))  # within the time-out: which was the first is not known
+    assert (world.inbox.positions, world.again) == ({}, [])
+    world.event_there = record = Record("events", 2, 1, 100, None, b"told")
+    world.inbox.work()
+    (again,) = world.again
+    assert again.owed is not None
+    assert (again.owed.record, again.owed.repeat) == (record, True)
+    assert world.alert("a") is again
+    assert world.inbox.positions == {0: 1}

@@ -22,15 +22,15 @@ from aiokafka.errors import (
 from consumer import ingest as package
 from consumer.dlq.dead_letter import decode
 from consumer.events.wrapping import STRUCTURED
-from consumer.ingest import body as body_module
-from consumer.ingest import connections as connections_module
-from consumer.ingest import producer as producer_module
-from consumer.ingest import writer as writer_module
-from consumer.ingest.connections import Connection
 from consumer.ingest.judge import Fit, Judge, Unfit
 from consumer.ingest.service import kafka_producers
 from consumer.ingest.split import split as split_it
 from consumer.kafka.clients import KafkaClients
+from consumer.posts import body as body_module
+from consumer.posts import connections as connections_module
+from consumer.posts import producer as producer_module
+from consumer.posts import writer as writer_module
+from consumer.posts.connections import Connection
 from consumer.telemetry.server import ServerError
 from tests.support.events import encode, event
 from tests.support.ingest import TOKEN, FakeKafka, FakeProducer, Ingest, ingest_config, running_ingest
@@ -341,7 +341,7 @@ async def test_a_fault_of_ours_is_one_line_and_logged(monkeypatch: pytest.Monkey
     async with running_ingest() as ingest:
         status, said, _ = await ingest.post(event())
         assert (status, said) == (500, {"error": "a fault of this service: its log says more"})
-        (line,) = ingest.log("ingest_failed")
+        (line,) = ingest.log("receiver_failed")
         assert line["exception"].endswith("RuntimeError: of ours")
         ingest.written.truncate(0)  # which no other test may have in it
 
@@ -423,7 +423,7 @@ async def test_connections_leave_half_of_the_open_files_to_everything_else(
     async with running_ingest() as ingest:
         assert given == [raised]
         assert [line["max_connections"] for line in ingest.log("ingest_started")] == [most]
-        cut = [(line["max_connections"], line["open_files"]) for line in ingest.log("ingest_connections_limited")]
+        cut = [(line["max_connections"], line["open_files"]) for line in ingest.log("receiver_connections_limited")]
         assert cut == ([] if most == 1000 else [(600, 1200)])
 
 
@@ -434,7 +434,7 @@ async def test_where_the_limit_of_open_files_cannot_be_raised_it_stays(monkeypat
     monkeypatch.setattr("resource.getrlimit", lambda _: (600, -1))
     monkeypatch.setattr("resource.setrlimit", fail)
     async with running_ingest() as ingest:
-        (line,) = ingest.log("ingest_connections_limited")
+        (line,) = ingest.log("receiver_connections_limited")
         assert (line["max_connections"], line["open_files"]) == (300, 600)
 
 
@@ -469,11 +469,11 @@ async def test_while_kafka_takes_nothing_nothing_is_read(monkeypatch: pytest.Mon
         assert await probe(ingest, "/readyz") == 503
         assert await probe(ingest, "/healthz") == 200
         assert await probe(ingest, "/readyz/traffic") == 200
-        await wait_until(lambda: ingest.log("ingest_stopped_taking"), "it is said")
+        await wait_until(lambda: ingest.log("receiver_stopped_taking"), "it is said")
         kafka.come_back()
         assert await probe(ingest, "/readyz") == 200
         assert (await ingest.post(one))[1]["repeated"] == 1
-        await wait_until(lambda: ingest.log("ingest_takes_again"), "it is said")
+        await wait_until(lambda: ingest.log("receiver_takes_again"), "it is said")
         assert kafka.values() == [orjson.dumps(one)]
 
 
@@ -500,7 +500,7 @@ async def test_after_an_error_of_a_producer_there_is_another_one(monkeypatch: py
         await wait_until(is_ready, "it takes events")
         assert (await ingest.post(one))[1]["written"] == 1
         assert kafka.producers[0].closed
-        assert len(ingest.log("ingest_producer_failed")) == 1
+        assert len(ingest.log("receiver_producer_failed")) == 1
 
 
 class StrictBroker:
@@ -600,7 +600,7 @@ async def test_a_fault_with_a_producer_does_not_end_the_way_in(monkeypatch: pyte
     async with running_ingest(kafka) as ingest:
         kafka.error, kafka.fault = OutOfOrderSequenceNumber(), RuntimeError("of ours")
         assert (await ingest.post(event()))[0] == 503
-        await wait_until(lambda: ingest.log("ingest_failed"), "it is said")
+        await wait_until(lambda: ingest.log("receiver_failed"), "it is said")
         kafka.error = kafka.fault = None
 
         async def is_ready() -> bool:

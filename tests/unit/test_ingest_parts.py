@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from consumer.events.schema import Poison, parsed
 from consumer.events.wrapping import STRUCTURED
-from consumer.ingest.bearer import Bearer
-from consumer.ingest.connections import descriptors
 from consumer.ingest.dense import NotAnArray, first_parts
-from consumer.ingest.inflate import Inflate, NotGzip
 from consumer.ingest.judge import NAME, Fit, Judge, Unfit, letter_of
-from consumer.ingest.limits import Limits
-from consumer.ingest.room import NoRoom, Room
-from consumer.ingest.seldom import Seldom
 from consumer.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
-from consumer.ingest.written import Written, digest_of
+from consumer.posts.bearer import Bearer
+from consumer.posts.connections import descriptors
+from consumer.posts.inflate import Inflate, NotGzip
+from consumer.posts.limits import Limits
+from consumer.posts.room import NoRoom, Room
+from consumer.posts.seldom import Seldom
+from consumer.posts.written import Written, digest_of
 from tests.support.events import encode, event, session_end
 
 TOKEN = "t0ken-of-the-daemon"

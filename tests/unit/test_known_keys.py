@@ -9,6 +9,7 @@ from consumer.cli.main import main
 from consumer.config import Config, ConfigError, load_config, parse_config, without_effect
 from consumer.config.known_keys import _keys, advice
 from state.violation import Severity
+from tests.support.stand_ins import ENVIRON as EXAMPLE_SECRETS
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 PD = ("exporters", "alerting", "pagerduty")
@@ -111,8 +112,10 @@ def test_what_has_no_effect_beside_the_rest_is_a_warning(tmp_path: Path, capsys:
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.name)
 def test_everything_in_our_examples_has_an_effect(file: Path) -> None:
     keys = ("PAGERDUTY_ROUTING_KEY", "PAGERDUTY_DEFAULT_KEY", "PAGERDUTY_DLP_KEY", "PAGERDUTY_NETWORK_KEY")
-    environ = dict.fromkeys((*keys, "PAGERDUTY_ACME_KEY"), "a" * 32) | {"OPSGENIE_API_KEY": "0f1e2d3c-key"}
-    assert without_effect(load_config(file, environ)) == []
+    environ = dict.fromkeys((*keys, "PAGERDUTY_ACME_KEY"), "a" * 32)
+    environ |= {"OPSGENIE_API_KEY": "0f1e2d3c-key", "JSM_API_KEY": "0f1e2d3c-jsm", "JSM_TOKEN": "a-token"}
+    environ |= {"PAGERDUTY_REST_TOKEN": "a-rest-token", "PAGERDUTY_ONCALL_KEY": "b" * 32}
+    assert without_effect(load_config(file, {**environ, **EXAMPLE_SECRETS})) == []
 
 
 def test_what_is_said_of_a_route_is_what_the_filter_does_with_its_events() -> None:

@@ -53,15 +53,15 @@ def test_what_is_owed_comes_before_what_was_told_and_is_not_read() -> None:
 @pytest.mark.parametrize(
     ("read", "note"),
     [
-        (gives(None), "not there any more: its topic keeps no record for ever"),
+        (gives(None), "not there any more: its topic no longer has the record"),
         (gives(error=TimeoutError()), "not read: no answer"),
         (
             gives(error=TopicAuthorizationFailedError("keyed")),
             "not read: [Error 29] TopicAuthorizationFailedError: keyed",
         ),
-        (gives(replace(RECORD, value=encode(event(session="other")))), "another event stands there"),
-        (gives(replace(RECORD, value=b"{}")), "another event stands there"),
-        (gives(replace(RECORD, value=None)), "another event stands there"),
+        (gives(replace(RECORD, value=encode(event(session="other")))), "another event is there"),
+        (gives(replace(RECORD, value=b"{}")), "another event is there"),
+        (gives(replace(RECORD, value=None)), "another event is there"),
     ],
 )
 def test_what_cannot_be_read_is_one_plain_line(read: Read, note: str) -> None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 import consumer.homes.moving
 from consumer.clock import Clock
+from consumer.decisions import DecidedHere, Ended
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
@@ -19,12 +20,13 @@ from consumer.homes.moving import LATE_SECONDS, TURN_SECONDS, Moving
 from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import CONVINCED, Partitioner, Scheme
-from consumer.pipeline import Decision, Pipeline
+from consumer.pipeline import Pipeline
 from state.alert import Alert, Former, Policy, Status, Told, due
 from state.records import CorruptState
 from state.store import Store
 from state.violation import Record, Severity
-from tests.support.simulation import ONE_KEY, _Nothing, _Provider
+from tests.support.simulated_provider import ONE_KEY, SimulatedProvider
+from tests.support.unheard import Unheard
 
 NOW = 1_800_000_000.0
 CRC32_ONLY = [
@@ -57,12 +59,13 @@ class Deeds:
     def gone(self, alert: Alert) -> None:
         self.said.append(f"gone {alert.dedup_key}")
 
-    def ending(self, decision: Decision) -> Iterator[None]:
-        self.said.append(f"ends {decision.ends}")
+    def ending(self, ended: Ended) -> Iterator[None]:
+        self.said.append(f"ends {ended.dedup_keys}")
         yield
 
-    def decided_beside(self, decision: Decision) -> None:
+    def decided_beside(self, decision: DecidedHere) -> Iterator[None]:
         self.said.append("decided")
+        yield
 
     def undecidable_beside(self, record: Record, error: Exception) -> None:
         self.said.append("undecidable")
@@ -100,7 +103,7 @@ class World:
             progress=self.progress,
             deeds=self.deeds,
             clock=clock,
-            metrics=_Nothing(),  # type: ignore[arg-type]
+            metrics=Unheard(),  # type: ignore[arg-type]
             log=log,
             whole=self.whole,
             partitioner=partitioner,
@@ -132,7 +135,7 @@ class World:
 
 def _pipeline() -> Pipeline:
     return Pipeline(
-        provider=_Provider(ONE_KEY),
+        provider=SimulatedProvider(ONE_KEY),
         group_id="group",
         input_topic="events",
         state_topic="state",

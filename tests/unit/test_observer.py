@@ -138,3 +138,19 @@ def test_what_is_the_alerts_own_trouble_is_told_of_the_alert() -> None:
     assert (level, event, fields["attempt"], fields["partition"]) == ("warning", "notification_fails", 2, 7)
     heard.observer.checked("default", Unavailable(503, "down"))
     assert heard.line == ("debug", "route_checked", {"route": "default", "result": "unavailable", "error": "down"})
+
+
+def test_what_is_accepted_and_unverified_is_counted_each_time_and_said_once() -> None:
+    heard = Heard()
+    levels = []
+    for unverified in ("not processed yet", "not processed yet", None, "not processed yet"):
+        heard.observer.answered(dispatch(), Accepted(unverified=unverified), 0.1, 1)
+        levels.append((heard.line[0], heard.line[1]))
+    again = ("warning", "acceptance_unverified")
+    assert levels == [again, ("debug", "acceptance_unverified"), ("info", "alert_triggered"), again]
+    assert heard.line[2]["error"] == "not processed yet"
+    assert heard.line[2]["dedup_key"] == "g:s"
+    labels = {"pipeline": "pagerduty", "route": "default"}
+    name = "clawdstrike_alerting_acceptances_unverified_total"
+    assert heard.registry.get_sample_value(name, labels) == 3
+    assert heard.count("accepted") == 4

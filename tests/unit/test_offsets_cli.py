@@ -292,7 +292,7 @@ def _terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> Iterator[None]:
             ["skip", "--to", "latest", "--yes", "--stage", "--provider", "pagerduty"],
             "--stage: pagerduty has no repartition stage",
         ),
-        (["skip", "--to", "12", "--yes"], "--to 12: an offset is one of a partition: say which with --partition"),
+        (["skip", "--to", "12", "--yes"], "--to 12: an offset belongs to one partition: say which with --partition"),
         (["skip", "--to", "latest", "--yes", "--partition", "2"], "--partition 2: topic clawdstrike.events has 2 part"),
     ],
 )

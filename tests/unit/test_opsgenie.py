@@ -79,6 +79,8 @@ def check_rules(body: dict[str, Any]) -> None:
     assert sum(len(name) + len(value) for name, value in body["details"].items()) <= 8_000
     assert len(body["entity"]) <= 512
     assert len(body["source"]) <= 100
+    assert 0 < len(body["user"]) <= 100
+    assert len(body.get("note", "")) <= 25_000
     assert body["priority"] in ("P1", "P2", "P3", "P4", "P5")
 
 
@@ -88,6 +90,7 @@ def test_create_field_by_field() -> None:
         visible_to=[{"type": "team", "id": "t-1"}],
         actions=["isolate"],
         tags=["env:prod"],
+        note="Runbook: https://wiki.example/agents",
     )
     of = violation(user_id="u-1", tenant_id="acme", environment="prod", resource_path="/srv/config.yaml")
     (request,) = provider.requests("default", trigger(of))
@@ -120,6 +123,8 @@ def test_create_field_by_field() -> None:
         "entity": "config.yaml",
         "source": "clawdstrike-agent-7",
         "priority": "P2",
+        "user": "clawdstrike-alerting",
+        "note": "Runbook: https://wiki.example/agents",
     }
     expected = """\
 ## Security Violation Details
@@ -270,6 +275,7 @@ ALIAS = f"{BASE}/clawdstrike-secret_leak-sess-1"
             [
                 f"POST {BASE}",
                 f"PUT {ALIAS}/priority?identifierType=alias",
+                f"POST {ALIAS}/tags?identifierType=alias",
                 f"POST {ALIAS}/notes?identifierType=alias",
             ],
         ),
@@ -286,8 +292,13 @@ def test_the_requests_of_a_notification(notification: Notification, expected: li
 
 def test_a_raised_severity_sets_the_priority_and_tells_it_in_a_note() -> None:
     sent = trigger(violation(reason="a\nb"), severity=Severity.CRITICAL, again=True, raised=True)
-    _, priority, note = map(body_of, opsgenie().requests("default", sent))
+    _, priority, tags, note = map(body_of, opsgenie().requests("default", sent))
     assert priority == {"priority": "P1"}
+    assert tags == {
+        "tags": ["severity:critical"],
+        "user": "clawdstrike-alerting",
+        "source": "clawdstrike-alerting",
+    }
     assert set(note) == {"user", "source", "note"}
     assert note["note"] == (
         "Severity raised to critical, priority P1.\n"
@@ -308,6 +319,9 @@ def test_actions_say_who_acts_and_why() -> None:
     }
     (acknowledge,) = opsgenie().requests("default", Acknowledge("k"))
     assert body_of(acknowledge)["note"] == "Acknowledged by clawdstrike-alerting"
+    (close,) = opsgenie(user="soc-bot").requests("default", Resolve("k"))
+    assert body_of(close) == {"user": "soc-bot", "source": "soc-bot", "note": "Resolved by soc-bot"}
+    assert create(opsgenie(user="soc-bot"), trigger())["user"] == "soc-bot"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """What is the same for every kind of task: which checkpoints there are, and which there are not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,16 +13,21 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 from aiokafka.structs import RecordMetadata
 
-import consumer.partition.owned
+import consumer.partition.transactions
 from consumer.clock import Clock
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import Progress
 from consumer.kafka.clients import BATCH_BYTES
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import Refused, Unanswered
-from consumer.partition.owned import LEAST_BATCH_BYTES, MAX_WAITING_BYTES, MENDS, WAITING_RECORD_BYTES, OwnedPartition
+from consumer.partition.owned import OwnedPartition, OwnerContext
 from consumer.partition.ownership import NotOwner
+from consumer.partition.transactions import LEAST_BATCH_BYTES, MENDS
+from consumer.partition.waiting_records import MAX_WAITING_BYTES, WAITING_RECORD_BYTES
+from consumer.partition.work import Work
+from state.records import Position
 from state.violation import Record
+from tests.support.letterbox import large_letterbox
 from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
 from tests.support.waiting import wait_until
 from tests.unit.test_deadletter import dead_letter
@@ -67,68 +73,87 @@ class _Input(Input):
         self.is_paused = False
 
 
-class _Kind(OwnedPartition):
-    """A task that has something to commit whenever it is asked, and is told by the test what comes of it."""
+@dataclass(frozen=True)
+class _Cut:
+    """A checkpoint that the test says what comes of."""
 
-    def __init__(self) -> None:
-        self.kafka, self.proofs, self.input = _Kafka("state"), _Proofs(), _Input("events", START_METADATA)
-        super().__init__(
-            self.input,  # type: ignore[arg-type]
-            group_id="group",
-            clients=self.kafka,  # type: ignore[arg-type]
-            proofs=self.proofs,  # type: ignore[arg-type]
-            restores=asyncio.Semaphore(),
-            commit_interval=0.0,
-            progress=Progress(),
-            metrics=SimpleNamespace(dead_letter=lambda *_: None),  # type: ignore[arg-type]
-            record_clock=RecordClock(Clock.system()),
-            clock=Clock.system(),
-            log=structlog.get_logger(),
-        )
-        self.commits: list[asyncio.Future[None]] = []
+    commits: "list[asyncio.Future[None]]"
+    position: Position = field(default_factory=lambda: Position("events", 0, 0))
+    facts: Mapping[str, int] = field(default_factory=dict)
 
-    def _owns(self, producer: Any) -> None:
-        pass
-
-    async def _restore(self, committed: Any) -> None:
-        pass
-
-    def _provable(self) -> int:
-        return self.position
-
-    async def _restored(self) -> None:
-        self._urgent.set()
-
-    async def _decide(self, records: Sequence[Any]) -> None:
-        pass
-
-    async def _before_checkpoint(self) -> None:
-        pass
-
-    async def _commit(self) -> None:
-        self._urgent.clear()
-        await self._transact(self._write)
-
-    async def _write(self) -> None:
+    async def commit(self, producer: Any) -> Any:
         self.commits.append(asyncio.get_running_loop().create_future())
         await self.commits[-1]
 
+    async def committed(self, written: Any) -> None:
+        pass
+
+
+class _Work(Work):
+    """Has something to commit whenever it is asked."""
+
+    def __init__(self, task: OwnedPartition[Any]) -> None:
+        self.task = task
+        self.commits: list[asyncio.Future[None]] = []
+
+    async def restore(self, committed: Any) -> None:
+        pass
+
+    def provable(self) -> int:
+        return self.task.position
+
+    async def begin(self) -> None:
+        self.task.urgent.set()
+
+    async def decide(self, records: Sequence[Any]) -> None:
+        pass
+
+    def cut(self) -> _Cut:
+        return _Cut(self.commits)
+
+    async def withdraw(self, grace: float) -> None:
+        self.task.urgent.set()  # as a request does that is answered while the task closes
+
+
+class _Task(OwnedPartition[_Work]):
+    """A task whose checkpoints wait for the test."""
+
+    def __init__(self) -> None:
+        self.kafka, self.proofs, self.input = _Kafka("state"), _Proofs(), _Input("events", START_METADATA)
+        clock = Clock.system()
+        context = OwnerContext(
+            clients=self.kafka,  # type: ignore[arg-type]
+            proofs=self.proofs,  # type: ignore[arg-type]
+            restores=asyncio.Semaphore(),
+            metrics=SimpleNamespace(dead_letter=lambda *_: None, checkpoint=lambda _: None),  # type: ignore[arg-type]
+            clock=clock,
+            letterbox=large_letterbox("dlq"),
+            record_clock=RecordClock(clock),
+        )
+        super().__init__(
+            self.input,  # type: ignore[arg-type]
+            context,
+            _Work,
+            group_id="group",
+            commit_interval=0.0,
+            progress=Progress(),
+            log=structlog.get_logger(),
+        )
+
+    @property
+    def commits(self) -> "list[asyncio.Future[None]]":
+        return self.work.commits
+
     def letter(self, size: int) -> None:
         """Take a dead letter of so many bytes."""
-        self._take_dead_letter(dead_letter(Record("events", 0, 0, 0, None, b"v" * size)))
-
-    async def _withdraw(self, grace: float) -> None:
-        self._urgent.set()  # as a request does that is answered while the task closes
-
-    def tick(self) -> Iterator[None]:
-        return iter(())
+        self.waiting.take(dead_letter(Record("events", 0, 0, 0, None, b"v" * size)))
 
 
-async def _committing(count: int, task: _Kind) -> None:
+async def _committing(count: int, task: _Task) -> None:
     await wait_until(lambda: len(task.commits) == count, f"{count} commits have begun")
 
 
-async def _drained(task: _Kind, running: "asyncio.Task[None]") -> BaseException | None:
+async def _drained(task: _Task, running: "asyncio.Task[None]") -> BaseException | None:
     """What the task has ended with, which is told to close."""
     await asyncio.wait_for(task.drain(1.0), 5)
     await asyncio.wait([running], timeout=5)
@@ -141,7 +166,7 @@ async def _turns(count: int = 20) -> None:
 
 
 async def test_while_it_drains_the_last_checkpoint_is_the_only_one() -> None:
-    task = _Kind()
+    task = _Task()
     running = asyncio.create_task(task.run())
     await _committing(1, task)
     draining = asyncio.create_task(task.drain(1.0))
@@ -151,7 +176,7 @@ async def test_while_it_drains_the_last_checkpoint_is_the_only_one() -> None:
     await _committing(2, task)
     task.commits[1].set_exception(KafkaError("gone"))
     await draining
-    task._urgent.set()
+    task.urgent.set()
     await _turns()
     assert len(task.commits) == 2
     running.cancel()
@@ -162,7 +187,7 @@ async def test_while_it_drains_the_last_checkpoint_is_the_only_one() -> None:
     "end", [lambda commit: commit.set_exception(KafkaError("gone")), lambda commit: commit.cancel()]
 )
 async def test_behind_a_checkpoint_that_failed_there_is_no_last_one(end: Callable[[Any], None]) -> None:
-    task = _Kind()
+    task = _Task()
     running = asyncio.create_task(task.run())
     await _committing(1, task)
     draining = asyncio.create_task(task.drain(1.0))
@@ -178,9 +203,9 @@ async def test_behind_a_checkpoint_that_failed_there_is_no_last_one(end: Callabl
 
 
 @asynccontextmanager
-async def _running() -> AsyncIterator[tuple[_Kind, "asyncio.Task[None]"]]:
+async def _running() -> AsyncIterator[tuple[_Task, "asyncio.Task[None]"]]:
     """A task whose first commit has begun."""
-    task = _Kind()
+    task = _Task()
     running = asyncio.create_task(task.run())
     try:
         await _committing(1, task)
@@ -212,7 +237,7 @@ async def test_what_will_be_written_otherwise_is_at_once_by_another_producer_and
 
 
 async def test_what_nobody_here_can_mend_is_tried_again_and_the_task_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.owned, "REFUSED_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (0.01, 0.02))
     async with _running() as (task, running):
         for number in range(5):
             task.commits[number].set_exception(_not_mended())
@@ -222,7 +247,7 @@ async def test_what_nobody_here_can_mend_is_tried_again_and_the_task_goes_on(mon
         assert not task.input.is_paused
         task.letter(0)
         assert task.input.is_paused  # what waits to be written must not grow for ever
-        task._dead_letters.clear()
+        task.waiting.cut()
         task.commits[5].set_result(None)
         await _turns()
         assert not task.is_refused
@@ -244,7 +269,7 @@ async def test_a_state_record_that_is_refused_is_written_in_smaller_batches() ->
 
 @pytest.mark.slow
 async def test_mending_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.owned, "REFUSED_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (60.0, 60.0))
     async with _running() as (task, _):
         for number in range(MENDS):
             task.commits[number].set_exception(_mended())
@@ -264,7 +289,7 @@ async def test_who_is_no_owner_any_more_writes_nothing_again() -> None:
 
 
 async def test_a_task_that_is_closed_while_it_waits_ends_without_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.owned, "REFUSED_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (60.0, 60.0))
     async with _running() as (task, running):
         task.commits[0].set_exception(_not_mended())
         await wait_until(lambda: task.is_refused, "it is in trouble")
@@ -295,13 +320,13 @@ async def test_a_commit_without_an_answer_that_has_come_about_is_not_written_aga
         task.commits[0].set_exception(_unanswered(7))
         await wait_until(lambda: task.kafka.producer is not first and not task.is_refused, "it is settled")
         assert task.proofs.count == proofs + 1
-        task._urgent.set()
+        task.urgent.set()
         await _committing(2, task)  # it is the next one
         assert not running.done()
 
 
 async def test_one_that_has_not_come_about_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.owned, "REFUSED_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (0.01, 0.02))
     async with _running() as (task, running):
         task.kafka.state, task.kafka.offsets, task.kafka.end = {b"key": b"value"}, {b"key": 7}, 9
         task.commits[0].set_exception(_unanswered(8))
@@ -314,7 +339,7 @@ async def test_one_that_has_not_come_about_is_written_again(monkeypatch: pytest.
 
 
 async def test_while_no_producer_can_be_had_the_task_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.owned, "REFUSED_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (0.01, 0.02))
     async with _running() as (task, running):
         task.kafka.outage = 5
         task.commits[0].set_exception(_not_mended())
@@ -326,7 +351,7 @@ async def test_while_no_producer_can_be_had_the_task_goes_on(monkeypatch: pytest
 
 
 async def test_a_task_that_is_closed_while_no_producer_can_be_had_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.owned, "REFUSED_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (60.0, 60.0))
     async with _running() as (task, running):
         task.kafka.outage = 1
         task.commits[0].set_exception(_unanswered(0))

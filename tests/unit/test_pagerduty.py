@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from pydantic import ValidationError
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.notification import Acknowledge, Notification, Origin, Resolve, Story, Trigger
 from providers.pagerduty.payload import REQUEST_LIMIT
 from providers.pagerduty.provider import PagerDuty
-from providers.pagerduty.settings import PagerDutySettings
+from providers.pagerduty.settings import OWN_DETAILS, PagerDutySettings
 from state.violation import Severity, Violation
+from tests.support.pagerduty_schema import check_schema
 
 DEFAULT_KEY = "0" * 32
 GUARD_KEY = "a" * 32
@@ -61,6 +63,11 @@ def routed() -> PagerDuty:
     return pagerduty(routing=by)
 
 
+def routed_with_changes(**settings: Any) -> PagerDuty:
+    changes = {"enabled": True, "categories": ["configuration", "network"]}
+    return pagerduty(**{"routing": {"by_guard": {"secret_leak": GUARD_KEY}}, "change_events": changes, **settings})
+
+
 def body_of(provider: PagerDuty, notification: Notification, route: str = "default") -> dict[str, Any]:
     (request,) = provider.requests(route, notification)
     assert request.body is not None
@@ -69,7 +76,8 @@ def body_of(provider: PagerDuty, notification: Notification, route: str = "defau
 
 
 def check_rules(body: dict[str, Any]) -> None:
-    """The rules of the API page, written by hand."""
+    """PagerDuty's own description of a request, and the rules of the API page, written by hand."""
+    check_schema("/enqueue", body)
     assert len(orjson.dumps(body)) <= 512_000
     assert len(body["routing_key"]) == 32
     assert body["event_action"] in ("trigger", "acknowledge", "resolve")
@@ -80,6 +88,8 @@ def check_rules(body: dict[str, Any]) -> None:
     payload = body["payload"]
     assert 0 < len(payload["summary"]) <= 1024
     assert payload["severity"] in ("critical", "error", "warning", "info")
+    assert payload["summary"].strip()
+    assert payload["source"].strip()
     for name in ("summary", "source", "component", "group", "class"):
         assert isinstance(payload[name], str)
         assert "\n" not in payload[name]
@@ -161,6 +171,148 @@ def test_custom_details_can_be_switched_off() -> None:
     assert "custom_details" not in body_of(pagerduty(custom_details=False), trigger(again=True))["payload"]
 
 
+def test_labels_are_told_within_bounds() -> None:
+    of = violation(labels={"team": "payments\n", "note": "x" * 2000, "": "n" * 3})
+    details = body_of(pagerduty(), trigger(of))["payload"]["custom_details"]
+    assert details["labels"] == {"team": "payments", "note": "x" * 1023 + "…", "": "nnn"}
+    many = violation(labels={f"label-{number}": "v" for number in range(53)})
+    labels = body_of(pagerduty(), trigger(many))["payload"]["custom_details"]["labels"]
+    assert len(labels) == 51
+    assert labels["…"] == "3 more"
+
+
+TEMPLATES = {
+    "payload": {
+        "summary": "{severity}: {reason} ({label.team})",
+        "source": "{resource_host}",
+        "component": "{resource_type} {resource}",
+        "group": "{environment}",
+        "class": "{guard}/{event_type}",
+    },
+    "extra_details": {"team": "{label.team}", "runbook": "https://wiki.example/{guard}", "plain": "as it is"},
+}
+
+
+def test_fields_of_the_payload_are_templates_and_details_come_with_more() -> None:
+    of = violation(resource_host="h1", environment="production", labels={"team": "payments"})
+    body = body_of(pagerduty(**TEMPLATES), trigger(of))
+    check_rules(body)
+    assert body == {
+        "routing_key": DEFAULT_KEY,
+        "event_action": "trigger",
+        "dedup_key": "forbidden_path:sess-1",
+        "client": "Clawdstrike",
+        "payload": {
+            "summary": "critical: Access to forbidden path: /etc/shadow (payments)",
+            "source": "h1",
+            "severity": "critical",
+            "timestamp": "2026-05-20T14:00:00.123456Z",
+            "component": "file /etc/shadow",
+            "group": "production",
+            "class": "forbidden_path/forbidden_path",
+            "custom_details": {
+                "event_id": "0196ee5c-0000-7000-8000-000000000001",
+                "event_type": "forbidden_path",
+                "session_id": "sess-1",
+                "resource_type": "file",
+                "resource_name": "/etc/shadow",
+                "resource_host": "h1",
+                "allowed": False,
+                "labels": {"team": "payments"},
+                "team": "payments",
+                "runbook": "https://wiki.example/forbidden_path",
+                "plain": "as it is",
+            },
+        },
+    }
+
+
+def test_extra_details_are_told_also_without_our_own() -> None:
+    body = body_of(pagerduty(custom_details=False, extra_details={"who": "{user_id}"}), trigger())
+    assert body["payload"]["custom_details"] == {"who": "default"}
+
+
+def test_a_template_that_says_nothing_for_an_event_gives_way_to_the_default() -> None:
+    blank = pagerduty(payload={"summary": "{reason}", "source": "{user_id}"})
+    payload = body_of(blank, trigger(violation(reason="\n\0", user_id="\u2028")))["payload"]
+    assert payload["summary"] == "[forbidden_path] "
+    assert payload["source"] == "clawdstrike-agent-7"
+
+
+def test_a_field_by_a_template_is_cut_like_the_default() -> None:
+    provider = pagerduty(payload={"summary": "{reason}{reason}", "class": "{reason}"})
+    payload = body_of(provider, trigger(violation(reason="x" * 1000)))["payload"]
+    assert payload["summary"] == "x" * 1023 + "…"
+    assert payload["class"] == "x" * 1000
+
+
+@pytest.mark.parametrize(
+    ("settings", "at", "error"),
+    [
+        ({"payload": {"summary": "{nope}"}}, "payload.summary", "unknown placeholder {nope}"),
+        ({"payload": {"class": "{guard"}}, "payload.class", "unbalanced brace"),
+        ({"payload": {"severity": "x"}}, "payload.severity.[key]", "Input should be"),
+        ({"extra_details": {"x": "{label.}"}}, "extra_details.x", "unknown placeholder {label.}"),
+        ({"extra_details": {"event_id": "x"}}, "extra_details.event_id.[key]", "is one of the details"),
+    ],
+)
+def test_a_wrong_template_is_found_at_start_and_named(settings: dict[str, Any], at: str, error: str) -> None:
+    with pytest.raises(ValidationError) as found:
+        pagerduty(**settings)
+    (mistake,) = found.value.errors()
+    assert ".".join(map(str, mistake["loc"])) == at
+    assert error in mistake["msg"]
+
+
+def test_the_details_of_our_own_are_all_reserved() -> None:
+    of = violation(user_id="u", resource_path="p", resource_host="h", policy_hash="x", ruleset="r", labels={"a": "b"})
+    body = body_of(pagerduty(), trigger(of, again=True, origin=Origin("t", 0, 1)))
+    assert {*body["payload"]["custom_details"], "cut"} == set(OWN_DETAILS)
+
+
+def test_a_change_event_field_by_field() -> None:
+    settings = {"links": [{"href": "https://console.example.com/{session_id}", "text": "Session"}]}
+    provider = routed_with_changes(**settings)
+    of = violation(
+        event_type="policy_allow", guard="secret_leak", reason="Policy was reloaded", allowed=True, labels={"a": "b"}
+    )
+    request = provider.change(of)
+    assert request is not None
+    assert (request.method, request.url) == ("POST", "https://events.pagerduty.com/v2/change/enqueue")
+    assert request.body == {
+        "routing_key": GUARD_KEY,
+        "payload": {
+            "summary": "[secret_leak] Policy was reloaded",
+            "source": "clawdstrike-agent-7",
+            "timestamp": "2026-05-20T14:00:00.123456Z",
+            "custom_details": {
+                "event_id": "0196ee5c-0000-7000-8000-000000000001",
+                "event_type": "policy_allow",
+                "session_id": "sess-1",
+                "resource_type": "file",
+                "resource_name": "/etc/shadow",
+                "allowed": True,
+                "labels": {"a": "b"},
+            },
+        },
+        "links": [{"href": "https://console.example.com/sess-1", "text": "Session"}],
+    }
+
+
+def test_a_global_integration_key_pages_and_takes_no_change_events() -> None:
+    provider = routed_with_changes(routing={"by_guard": {"secret_leak": "R" * 32}})
+    assert provider.change(violation(guard="secret_leak", allowed=True)) is None
+    assert body_of(provider, trigger(violation(guard="secret_leak")), "by_guard:secret_leak")["routing_key"] == "R" * 32
+    assert provider.change(violation(allowed=True)) is not None
+    with pytest.raises(ValidationError, match="every key is a global integration key"):
+        pagerduty(routing_key="R" * 32, change_events={"enabled": True})
+
+
+def test_without_the_setting_there_are_no_change_events() -> None:
+    assert pagerduty().changes == frozenset()
+    assert routed_with_changes().changes == {"configuration", "network"}
+
+
 @pytest.mark.parametrize(
     ("severity", "expected"),
     [
@@ -235,6 +387,24 @@ def test_a_request_that_is_too_large_loses_the_ends_of_its_longest_details() -> 
     assert details["resource_path"].endswith("☠…")
     assert details["occurrences"] == 1
     assert len(orjson.dumps(body)) > REQUEST_LIMIT // 3
+
+
+def test_what_cannot_be_cut_is_left_out_and_named() -> None:
+    endless = "https://x.example/" + "{reason}" * 150
+    provider = pagerduty(
+        links=[{"href": endless}] * 2,
+        client_url="https://x.example/",
+        extra_details={f"detail-{number}": "{reason}" for number in range(400)},
+    )
+    of = violation(reason="☠" * 1024, labels={f"{number}" * 64: "☠" * 1024 for number in range(10, 90)})
+    body = body_of(provider, trigger(of))
+    check_rules(body)
+    details = body["payload"]["custom_details"]
+    assert details["cut"] == "links, labels"
+    assert "labels" not in details
+    assert details["detail-399"].endswith("☠…")
+    assert details["event_id"] == of.event_id
+    assert body["client_url"] == "https://x.example/"
 
 
 @pytest.mark.parametrize(
@@ -482,7 +652,7 @@ VIOLATIONS = st.builds(
         ("user_id", "tenant_id", "environment", "policy_hash", "ruleset", "resource_path", "resource_host"),
         st.none() | TEXT,
     ),
-    labels=st.dictionaries(st.text(), TEXT, max_size=3),
+    labels=st.dictionaries(TEXT, TEXT, max_size=3),
 )
 STORIES = st.builds(Story, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
 
@@ -493,7 +663,14 @@ def test_any_violation_makes_a_payload_within_the_rules(of: Violation, story: St
         links=[{"href": "https://x.example/{resource}/{label.team}", "text": "{reason}"}],
         images=[{"src": "https://x.example/{guard}.png", "href": "https://x.example/{user_id}", "alt": "{ruleset}"}],
         client_url="https://x.example/{session_id}",
+        payload=dict.fromkeys(("summary", "source", "component", "group", "class"), "{reason}{label.team}"),
+        extra_details={"why": "{reason}{reason}{reason}"},
+        change_events={"enabled": True},
     )
+    request = provider.change(of)
+    assert request is not None
+    assert orjson.loads(orjson.dumps(request.body))["payload"]["summary"].strip()
+    check_schema("/change/enqueue", request.body)
     assert provider.route_of(of) == "default"
     body = body_of(provider, trigger(of, story=story, again=again))
     check_rules(body)

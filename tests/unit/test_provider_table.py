@@ -1,6 +1,7 @@
-"""A provider is a folder and a line: everything else finds it in the table (`tests/support/shout` is one)."""
+"""A provider is a folder and a line, or an entry point: all else finds it in the table (`tests/support/shout`)."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from providers.provider import Provider
-from providers.table import PROVIDERS
+from providers.table import BUILT_IN, PROVIDERS, build
+from tests.support.distributions import distribution
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,52 +42,139 @@ def got() -> Iterator[tuple[str, list[dict[str, str]]]]:
         thread.join()
 
 
-def command(*args: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "tests.support.shout", *args]
-    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where another distribution has brought Shout."""
+    return distribution(tmp_path_factory.mktemp("site"), "shout-alerting", {"shout": "tests.support.shout:KIND"})
 
 
-def configuration(folder: Path, endpoint: str = "https://shout.example", kafka: str = "") -> str:
+def command(site: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run the service's command where the distributions in ``site`` are installed."""
+    return subprocess.run(
+        [sys.executable, "-m", "consumer.cli.entry", *args],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        timeout=60,
+        check=False,
+    )
+
+
+def configuration(folder: Path, endpoint: str = "https://shout.example", kafka: str = "", beside: str = "") -> str:
     file = folder / "config.yaml"
     section = f"{{token: a-secret-token, api_endpoint: '{endpoint}', routes: {{default: {{route_check: 5m}}}}}}"
-    file.write_text(f"kafka: {{bootstrap_servers: 'k:9092'{kafka}}}\nexporters: {{alerting: {{shout: {section}}}}}\n")
+    file.write_text(
+        f"kafka: {{bootstrap_servers: 'k:9092'{kafka}}}\nexporters: {{alerting: {{shout: {section}{beside}}}}}\n"
+    )
     return str(file)
 
 
-def test_check_config_knows_it(tmp_path: Path) -> None:
-    done = command("check-config", configuration(tmp_path))
+def test_check_config_knows_it(tmp_path: Path, installed: Path) -> None:
+    done = command(installed, "check-config", configuration(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     for what in ("clawdstrike-alerting.shout", "clawdstrike.alerting.state.shout", "shout/{guard}/{session_id}"):
         assert what in done.stdout
     assert "a-secret-token" not in done.stdout
 
 
-def test_its_state_topic_is_one_of_ours(tmp_path: Path) -> None:
+def test_its_state_topic_is_one_of_ours(tmp_path: Path, installed: Path) -> None:
     kafka = ", topics: {events: clawdstrike.alerting.state.shout}"
-    done = command("check-config", configuration(tmp_path, kafka=kafka))
+    done = command(installed, "check-config", configuration(tmp_path, kafka=kafka))
     assert done.returncode == 2
     assert "clawdstrike.alerting.state.shout" in done.stderr
 
 
 def test_a_test_notification_goes_to_it_and_to_nobody_else(
-    tmp_path: Path, got: tuple[str, list[dict[str, str]]]
+    tmp_path: Path, installed: Path, got: tuple[str, list[dict[str, str]]]
 ) -> None:
     address, bodies = got
-    done = command("send-test", "--config", configuration(tmp_path, address), "--provider", "shout")
+    done = command(installed, "send-test", "--config", configuration(tmp_path, address), "--provider", "shout")
     assert (done.returncode, done.stderr) == (0, "")
     assert bodies == [{"what": "trigger", "key": "clawdstrike-alerting:test"}]
 
 
 @pytest.mark.parametrize("action", [["alerts", "list"], ["dlq", "list"], ["alerts", "ack", "k"], ["offsets", "rewind"]])
-def test_each_command_takes_its_name(tmp_path: Path, action: list[str]) -> None:
-    done = command(*action, "--help")
+def test_each_command_takes_its_name(installed: Path, action: list[str]) -> None:
+    done = command(installed, *action, "--help")
     assert "shout" in done.stdout
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_the_name_in_the_table_is_that_of_the_provider(name: str) -> None:
-    key = {"pagerduty": {"routing_key": "k" * 32}, "opsgenie": {"api_key": "key-key-key"}}[name]
-    kind = PROVIDERS[name]
-    provider: Provider = kind.build(kind.settings.model_validate(key))
+    api_key = {"api_key": "key-key-key"}
+    key = {"pagerduty": {"routing_key": "k" * 32}, "opsgenie": api_key, "jsm": api_key}[name]
+    settings = PROVIDERS[name].settings.model_validate(key)
+    provider: Provider = build(name, settings)
     assert provider.name == name
-    assert list(kind.settings.model_validate(key).route_keys()) == list(provider.routes)
+    assert list(settings.route_keys()) == list(provider.routes)
+
+
+# --- what may be wrong with a distribution: a mistake of its own section, and nobody else's
+
+KINDS = "from providers.provider import Kind\nfrom tests.support.shout import Shout, ShoutSettings\n"
+
+
+def provider_with(settings: str = "", provider: str = "", build: str = "Provider") -> str:
+    """A module with Shout, but for some lines of its settings, of its class, and for how it is made."""
+    return (
+        f"{KINDS}class Settings(ShoutSettings):\n    {settings or 'pass'}\n"
+        f"class Provider(Shout):\n    {provider or 'pass'}\nKIND = Kind(Settings, {build})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("1 / 0", "the provider of broken-alerting cannot be loaded: ZeroDivisionError"),
+        ("import sys; sys.exit(0)", "cannot be loaded: SystemExit"),
+        ("", "cannot be loaded: AttributeError"),
+        ("import consumer.cli.nothing", "cannot be loaded: ModuleNotFoundError"),
+        ("KIND = 7", "must be a Kind, not of the type int"),
+        (f"{KINDS}KIND = Kind(dict, Shout)", "must be a model that extends"),
+        (provider_with("default_key_template = '{x}'"), "the provider's settings can be no section: ValueError"),
+        (provider_with("def described(self): 1 / 0"), "the provider's settings cannot be read: ZeroDivisionError"),
+        (provider_with(build="lambda it: {}[it.token.get_secret_value()]"), "the provider cannot be made: KeyError"),
+        (provider_with(provider="routes = ()"), "routes: the first must be the default one"),
+        (provider_with(provider="name = 'pagerduty'"), "name: it is the provider 'pagerduty'"),
+    ],
+    ids=range(11),
+)
+def test_a_provider_that_is_wrong_is_a_mistake_of_its_section(tmp_path: Path, module: str, said: str) -> None:
+    site = distribution(tmp_path / "site", "broken-alerting", {"shout": "broken_alerting:KIND"}, module)
+    done = command(site, "check-config", configuration(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "exporters.alerting.shout: " in line
+    assert said in line
+    assert "a-secret-token" not in line
+
+
+def test_without_its_section_nobody_notices_a_provider_that_is_wrong(tmp_path: Path) -> None:
+    site = distribution(tmp_path / "site", "broken-alerting", {"shout": "broken_alerting:KIND"}, "1 / 0")
+    file = tmp_path / "others.yaml"
+    file.write_text(f"exporters: {{alerting: {{pagerduty: {{routing_key: {'k' * 32}}}}}}}\n")
+    done = command(site, "check-config", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_name_of_ours_cannot_be_taken_and_that_is_said(tmp_path: Path) -> None:
+    points = dict.fromkeys(("pagerduty", "a.b", "http"), "tests.support.shout:KIND")
+    site = distribution(tmp_path / "site", "taking-alerting", points)
+    file = tmp_path / "others.yaml"
+    file.write_text(f"exporters: {{alerting: {{pagerduty: {{routing_key: {'k' * 32}}}}}}}\n")
+    done = command(site, "check-config", str(file))
+    assert done.returncode == 0
+    assert "pipeline pagerduty" in done.stdout
+    said = done.stderr.splitlines()
+    assert [line.partition(" is not taken: its name ")[0] for line in sorted(said)] == [
+        f"warning: the provider '{name}' of taking-alerting" for name in ("a.b", "http", "pagerduty")
+    ]
+
+
+def test_two_distributions_with_one_provider_are_both_named(tmp_path: Path) -> None:
+    site = distribution(tmp_path / "site", "one-alerting", {"shout": "tests.support.shout:KIND"})
+    distribution(site, "two-alerting", {"shout": "two_alerting:KIND"}, KINDS + "KIND = Kind(ShoutSettings, Shout)")
+    done = command(site, "check-config", configuration(tmp_path))
+    assert done.returncode == 2
+    assert "more than one distribution brings this provider: one-alerting, two-alerting" in done.stderr

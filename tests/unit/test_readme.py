@@ -171,7 +171,7 @@ def test_the_complete_configuration_is_complete() -> None:
 
 
 def test_what_connects_the_engine_fits_together() -> None:
-    _, ours, daemons = examples("yaml")
+    _, ours, daemons, *_ = examples("yaml")
     config = parse_config(ours, {"CLAWDSTRIKE_INGEST_TOKEN": "t" * 16}, lambda path: "")
     assert [token.get_secret_value() for token in config.ingest.tokens] == ["t" * 16]
     (hook,) = yaml.safe_load(daemons)["webhooks"]["webhooks"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import Alert, Ending, Former, Owed, Status, Told, source
+from state.alert import Alert, Ending, Former, Heard, Owed, Status, Told, source
 from state.anchors import Anchor
 from state.records import (
     CHECKPOINT_KEY,
@@ -59,7 +59,7 @@ OWED = st.builds(
     last_status=st.none() | st.integers(100, 599),
     last_error=st.none() | TEXT,
 )
-TOLD = st.builds(Told, SEVERITIES, TIMES, st.none() | TIMES, st.none() | OFFSETS)
+TOLD = st.builds(Told, SEVERITIES, TIMES, st.none() | TIMES, st.none() | OFFSETS, st.none() | st.integers(0, 10**9))
 ALERTS = st.builds(
     Alert,
     dedup_key=TEXT.filter(bool),
@@ -82,6 +82,7 @@ ALERTS = st.builds(
     ended_by=st.none() | st.sampled_from(Ending),
     source=st.none() | st.builds(source, st.none() | TEXT, st.none() | TEXT, TEXT, st.integers(0, 10_000)),
     begun=st.none() | TIMES,
+    heard=st.none() | st.builds(Heard, st.none() | TIMES, st.none() | TEXT, st.booleans()),
 )
 
 

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.retry import Backoff
+from providers.retry import Backoff, Restarts
 
 ALMOST_ONE = 1.0 - 2**-53
 
@@ -44,3 +44,16 @@ def test_an_alert_with_a_trouble_of_its_own_waits_up_to_what_is_said_instead_of_
     backoff = Backoff(1.0, 30.0, 2.0, lambda: 1.0)
     assert [backoff.wait(failures, 600.0) for failures in (1, 5, 6, 10, 11, 10**6)] == [1, 16, 32, 512, 600, 600]
     assert Backoff(1.0, 3600.0, 2.0, lambda: 1.0).wait(20, 600.0) == 600.0
+
+
+def test_what_fails_again_and_again_is_begun_ever_later_and_what_has_run_for_long_soon() -> None:
+    now = 0.0
+    restarts = Restarts(Backoff(1.0, 30.0, 2.0, lambda: 1.0), lambda: now)
+    waits = []
+    for ran in (0.0, 5.0, 30.0, 31.0, 0.0):
+        restarts.begins()
+        now += ran
+        restarts.failed()
+        waits.append((restarts.failures, restarts.wait()))
+        now += restarts.wait()
+    assert waits == [(1, 1.0), (2, 2.0), (3, 4.0), (1, 1.0), (2, 2.0)]

@@ -299,6 +299,25 @@ async def test_jsm_can_have_everything() -> None:
         assert sandbox.incidents()[0].severity == "P1"
 
 
+async def test_until_it_is_processed_a_request_has_no_status() -> None:
+    async with running_sandbox(Settings(processing=3600.0)) as sandbox, aiohttp.ClientSession() as http:
+        client = Client(http, sandbox)
+        _, answer = await client.create(alert("a"))
+        url = f"{sandbox.url}/v2/alerts/requests/{answer['requestId']}"
+        async with http.get(url, headers=KEY) as status:
+            assert (status.status, status.headers["X-Opsgenie-Errortype"]) == (404, "RequestNotProcessed")
+        async with http.get(f"{sandbox.url}/v2/alerts/requests/another", headers=KEY) as status:
+            assert status.status == 404
+            assert "X-Opsgenie-Errortype" not in status.headers
+
+
+async def test_what_is_below_the_base_of_jsm_is_another_account(client: Client) -> None:
+    await client.create(alert("a"))
+    await client.create(alert("a"), JSM)
+    assert [one.provider for one in client.sandbox.open_incidents()] == ["opsgenie", "jsm"]
+    assert client.sandbox.extra_incidents() == []
+
+
 async def test_calls_over_the_rate_are_throttled_as_documented() -> None:
     async with running_sandbox(Settings(opsgenie_rate=1)) as sandbox, aiohttp.ClientSession() as http:
         client = Client(http, sandbox)

@@ -6,8 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import structlog
-from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -15,7 +13,7 @@ from msgspec.structs import replace
 from consumer.alerting.outbox import _Moments
 from consumer.clock import Clock
 from consumer.partition.checkpoint import divided
-from consumer.repartition.forwarder import Forwarder, Stamps, _Cut
+from consumer.repartition.forwarder import ForwarderCut, Stamps
 from consumer.turns import Turns
 from state import written
 from state.alert import Alert, Owed, Status
@@ -135,7 +133,7 @@ def test_a_restore_asks_nothing_of_each_record_that_it_leaves_alone(monkeypatch:
         partition.kafka.state[b"key %d" % number] = b'{"v":2}'
     monkeypatch.setattr(Store, "get", counting)
     setting.restart()
-    assert partition.running.left_alone.count == MANY
+    assert partition.running.work.left_alone.count == MANY
     assert asked < 10
 
 
@@ -166,7 +164,7 @@ def test_alerts_that_become_one_with_what_was_beside_them_are_written_again_step
     monkeypatch.setattr(Turns, "through", through)
     setting.restart()
     assert setting.faults == []
-    assert len(partition.running.store) == MANY
+    assert len(partition.running.work.store) == MANY
     assert (sum(steps), max(steps)) == (2 * MANY, 2)
     assert written == 0
 
@@ -289,12 +287,11 @@ def test_a_stage_forwards_in_slices() -> None:
         stamps=Stamps(clock),
         turns=work.turns(10.0),
     )
-    source: Any = SimpleNamespace(partition=TopicPartition("events", 3))
-    forwarder = Forwarder(source, context, structlog.get_logger())
     record: Any = Record("events", 3, 0, 7, b"k", b"{}")
     producer: Any = Producer(work)
-    cut = _Cut([(number % 2, record) for number in range(MANY)], [], Position("events", 3, MANY))
-    sending = loop.create_task(forwarder._send(cut, producer))
+    forwards = [(number % 2, record) for number in range(MANY)]
+    cut = ForwarderCut(context, forwards, [], Position("events", 3, MANY))
+    sending = loop.create_task(cut._send(producer))
     loop.complete(work.watch(sending))
     sending.result()
     assert work.longest <= 11.0

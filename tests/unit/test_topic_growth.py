@@ -234,7 +234,7 @@ def test_it_says_what_it_does(config: str, kafka: TopicAdmin, capsys: pytest.Cap
         ["TOPIC", "FROM", "TO"],
         ["state.pagerduty", "6", "8"],
         ["events", "6", "8"],
-        ["in", "this", "order;", "partitions", "cannot", "be", "taken", "away", "again"],
+        ["in", "this", "order;", "partitions", "cannot", "be", "removed", "again"],
         ["state.pagerduty:", "8", "partitions"],
         ["events:", "8", "partitions"],
         ["done:", "the", "service", "notices", "within", "a", "minute"],
@@ -307,7 +307,7 @@ def test_where_nothing_is_left_to_do_it_is_done(
         (["--partitions", "8", "--json"], "--yes: is needed where nobody can be asked"),
         (
             ["--partitions", "5", "--yes"],
-            "--partitions 5: topic events has 6 partitions, and none can be taken away: 6 or more are possible\n",
+            "--partitions 5: topic events has 6 partitions, and none can be removed: 6 or more are possible\n",
         ),
     ],
 )

@@ -79,9 +79,9 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     assert (found.owed is None) is (alert.owed is None)
     back = decode_alert(found.dedup_key.encode(), release_0_1.encode_alert(found))
     known = replace(alert, failed=0, overflow=None, integration=None, former=(), key=None, ended_by=None, source=None)
-    known = replace(known, begun=None)
+    known = replace(known, begun=None, heard=None)
     if known.told is not None:
-        known = replace(known, told=replace(known.told, offset=None))
+        known = replace(known, told=replace(known.told, offset=None, occurrences=None))
     if known.owed is not None:
         owed = replace(known.owed, guard=None, tenant=None, last_status=None, last_error=None)
         known = replace(known, owed=owed)
@@ -184,6 +184,9 @@ UNREADABLE = {
     "failed so often": changed(failed=1.5),
     "begun at a text": changed(begun="1.0"),
     "begun at a flag": changed(begun=True),
+    "heard of at a text": changed(heard=["1.0", None, False]),
+    "heard of nothing": changed(heard=[]),
+    "told when there were a text": changed(told=[3, 1.0, None, 7, "2"]),
     "owes a text": changed(owed="a trigger"),
     "owes nothing at all": changed(owed={}),
     "owed since never": owing(since=None),
@@ -211,7 +214,7 @@ def test_it_is_left_as_it_is_and_everything_else_of_the_partition_goes_on(value:
     setting.restart()
     assert partition.running.is_running
     assert set(setting.alerts()) == {"forbidden_path:s0", "forbidden_path:s2"}
-    assert partition.running.left_alone.count == 1
+    assert partition.running.work.left_alone.count == 1
     assert partition.running.state_trouble == (
         "1 record of state cannot be read and is left as it is, the first forbidden_path:s1 at offset 77: "
         "a later release can"
@@ -237,7 +240,7 @@ def test_an_event_of_its_key_is_told_and_kept_beside_it_until_it_is_over() -> No
     beside = decode_alert(KEY.encode(), state[BESIDE + KEY.encode()] or b"")
     assert (beside.status, beside.owed) == (Status.OPEN, None)
     setting.restart()
-    assert partition.running.left_alone.count == 1
+    assert partition.running.work.left_alone.count == 1
     assert setting.alerts() == {KEY: beside}
     setting.occur("s1")
     setting.run(5.0)
@@ -260,7 +263,7 @@ def test_once_it_can_be_read_both_are_one_alert_and_nothing_that_either_owes_is_
     state[KEY.encode()] = encode_alert(OWING)  # the later release has come back, and this one after it
     setting.restart()
     setting.run(5.0)
-    assert partition.running.left_alone.count == 0
+    assert partition.running.work.left_alone.count == 0
     alert = setting.alerts()[KEY]
     assert (alert.occurrences, alert.highest) == (4, Severity.CRITICAL)
     assert alert.owed is not None

@@ -1,10 +1,10 @@
-"""Waiting for work no longer than until an event."""
+"""Waiting for work no longer than until an event, and work beside a block."""
 
 import asyncio
 
 import pytest
 
-from consumer.waiting import unless_set
+from consumer.waiting import meanwhile, unless_set
 
 
 async def test_the_result_of_the_work_where_it_is_done_before() -> None:
@@ -36,3 +36,24 @@ async def test_what_the_work_raises() -> None:
 
     with pytest.raises(OSError, match="no"):
         await unless_set(asyncio.Event(), work())
+
+
+async def test_what_is_done_beside_a_block_has_come_to_its_end_with_it() -> None:
+    said = list[str]()
+
+    async def work() -> None:
+        said.append("it has begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            said.append("it is closed")
+
+    async def block() -> None:
+        async with meanwhile(work()):
+            await asyncio.sleep(0)
+            raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        await block()
+    assert said == ["it has begun", "it is closed"]

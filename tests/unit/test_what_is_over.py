@@ -235,7 +235,7 @@ def test_a_long_pause_of_a_key_does_not_stop_the_commands_of_a_partition() -> No
     for session in (sessions[0], "nobody"):
         setting.acknowledge(session)
     go(setting, 60)
-    assert not setting.partitions[0].running._inbox._orders
+    assert not setting.partitions[0].running.work._inbox._orders
     go(setting, 3700)
     assert not [alert for alert in setting.alerts().values() if alert.owed is not None]
 
@@ -255,7 +255,7 @@ def test_an_alert_that_waits_for_a_check_holds_up_no_command_and_is_given_up_in_
     is_bad = True
     setting.occur("bad")
     go(setting, 60)
-    inbox = setting.partitions[0].running._inbox
+    inbox = setting.partitions[0].running.work._inbox
     for key in ("forbidden_path:bad", "b:ok"):
         command = Command(CommandKind("acknowledge"), "simulated", key, setting._clock.wall() + 1.0, "me")
         at = inbox.next_offset(0)

@@ -1,4 +1,4 @@
-"""The page's requests: its files, its stream of server-sent events, one incident, and what its buttons do."""
+"""Answers the page's requests: its files, its stream of server-sent events, one incident, and its buttons."""
 
 import asyncio
 import secrets
@@ -26,8 +26,8 @@ FILES = {
 """The files below ``static/`` that a browser may ask for, and their types."""
 
 HEADERS = {
-    # Only what comes from here runs or is loaded, nothing may frame the page, and no text can become markup:
-    # browsers that know trusted types refuse every assignment of one.
+    # The browser loads and runs only files of this server, no other page may frame this one, and no text can become
+    # markup: browsers that know trusted types refuse every assignment of text as markup.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -40,16 +40,16 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every answer to the page."""
+"""The headers of every answer to the page."""
 
 MOST_STREAMS = 32
-"""So many pages can look at the same time."""
+"""How many pages can have a stream at the same time."""
 
 PAUSE_SECONDS = 0.2
-"""Between two events of a stream: what changes meanwhile is told at once."""
+"""The least seconds between two events of a stream: all changes in between are sent together."""
 
 STILL_SECONDS = 5.0
-"""So often is a stream told how things stand while nothing changes."""
+"""A stream gets an event after so many seconds, also if nothing has changed."""
 
 _STATIC = files("providers.sandbox.page").joinpath("static")
 
@@ -87,7 +87,7 @@ _ASKED: TypeAdapter[_Acknowledge | _Resolve | _Break | _Mend] = TypeAdapter(
 class Page:
     """The page of one sandbox, which listens on ``host``.
 
-    What its buttons ask for has to carry a token that stands in the page: another page cannot read it.
+    A button's request has to carry a token that stands in the page: another web page cannot read it.
     """
 
     def __init__(self, sandbox: Sandbox, *, host: str, outages: Outages | None = None) -> None:
@@ -99,7 +99,7 @@ class Page:
 
     @staticmethod
     def serves(address: str) -> bool:
-        """Whether a path with its query is the page's."""
+        """Whether the address (path and query) is one of the page's."""
         path = address.partition("?")[0]
         return path == "/" or path.startswith(PREFIX)
 
@@ -122,11 +122,13 @@ class Page:
         return _text(404, "There is no such thing here.\n")
 
     def state(self, *, since: int = 0, era: int | None = None) -> dict[str, Any]:
-        """How things stand, as the stream tells it; ``since`` and ``era`` are what was told last."""
+        """The state that the stream sends. ``since`` and ``era`` are the board's revision and era that it sent last."""
         sandbox = self._sandbox
         counts: dict[str, dict[str, int]] = sandbox.counts()["incidents"]
         now = asyncio.get_running_loop().time()
         names: tuple[ProviderName, ...] = ("pagerduty", "opsgenie")
+        if sandbox.journal.outcomes("jsm") != (0, 0):
+            names = (*names, "jsm")
         providers = [
             shown.provider(
                 name,
@@ -150,7 +152,7 @@ class Page:
         )
 
     def close(self) -> None:
-        """The sandbox ends: what was broken is mended."""
+        """End all outages, as the sandbox ends."""
         self._outages.close()
 
     def _index(self) -> web.Response:
@@ -202,7 +204,7 @@ class Page:
                     await response.write(b"data: " + orjson.dumps(state) + b"\n\n")
                     await asyncio.sleep(PAUSE_SECONDS)
                     await _set_within(changed, STILL_SECONDS)
-        except ConnectionError:  # who looked has gone
+        except ConnectionError:  # the browser has closed the connection
             return response
         finally:
             self._streams -= 1

@@ -1,7 +1,7 @@
-"""What the page is given: incidents, providers and requests as JSON, without secrets and in harmless characters. Pure.
+"""The data of the page: incidents, providers and requests as JSON, without secrets and in harmless characters. Pure.
 
-Whoever provokes a violation chooses parts of it. The page shows them as text and never as markup; here they lose what
-would make even text lie: control characters, marks that turn its direction round, and boundless length.
+Whoever provokes a violation chooses parts of the texts. The page shows them as text and never as markup. Here they lose
+what would make even a text deceive: control characters, marks that reverse its direction, and unbounded length.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ TITLE_LIMIT = 300
 NAME_LIMIT = 120
 DETAIL_LIMIT = 2_000
 PAYLOAD_LIMIT = 40_000
-"""Characters of a text that the page shows; the rest is an ellipsis."""
+"""How many characters of a text the page shows; a longer text ends in an ellipsis."""
 
 MOST_TEAMS = 12
 
@@ -28,21 +28,21 @@ LEVELS: Mapping[str, str] = {
     **{"critical": "critical", "error": "high", "warning": "medium", "info": "info"},
     **{"P1": "critical", "P2": "high", "P3": "medium", "P4": "low", "P5": "info"},
 }
-"""How bad each of the providers' words is, in one scale for both."""
+"""The level of each provider's severities or priorities, on one scale for both."""
 
 
 def visible(text: str, limit: int) -> str:
-    """The text on one line, with what does not print, or turns round what follows, as an escape."""
+    """The text on one line. Characters that do not print, or reverse the text after them, become escapes."""
     return shorten(_escaped(text[: limit + 1]), limit)
 
 
 def lines(text: str, limit: int) -> str:
-    """The same of a text that may have several lines."""
+    """Like `visible`, for a text that may have several lines."""
     return shorten("\n".join(_escaped(line) for line in text[: limit + 1].split("\n")), limit)
 
 
 def incident(card: Card, integrations: Mapping[str, str]) -> dict[str, Any]:
-    """One incident as its line shows it."""
+    """One incident as the line of the page's list shows it."""
     one = card.incident
     return {
         "id": one.id,
@@ -64,7 +64,7 @@ def incident(card: Card, integrations: Mapping[str, str]) -> dict[str, Any]:
 
 
 def detail(card: Card, integrations: Mapping[str, str]) -> dict[str, Any]:
-    """One incident with what happened to it and what it was opened with."""
+    """One incident with its steps and the body that opened it."""
     steps = [
         {"at": step.at, "what": step.what, "by": step.by, "detail": lines(step.detail, DETAIL_LIMIT)}
         for step in card.steps
@@ -79,7 +79,7 @@ def detail(card: Card, integrations: Mapping[str, str]) -> dict[str, Any]:
 
 
 def teams(one: Incident, integrations: Mapping[str, str]) -> list[str]:
-    """Whom it went to: the integration at PagerDuty, the responders at OpsGenie."""
+    """The addressees of an incident: the integration at PagerDuty, the responders at OpsGenie."""
     if one.provider == "pagerduty":
         return [visible(integrations.get(one.key, f"integration …{one.key[-4:]}"), NAME_LIMIT)]
     responders: Iterable[Mapping[str, Any]] = (one.opened_with or {}).get("responders") or ()
@@ -89,7 +89,8 @@ def teams(one: Incident, integrations: Mapping[str, str]) -> list[str]:
 
 
 def payload(body: Mapping[str, Any] | None) -> str | None:
-    """A body as text of many lines, its key unreadable; None if it was not kept."""
+    """A request's body as text of many lines, without its key but for the last four characters; None if the body was
+    not kept."""
     if body is None:
         return None
     told = dict(body)
@@ -108,7 +109,7 @@ def provider(
     outage: Outage | None,
     now: float,
 ) -> dict[str, Any]:
-    """One provider: how much it shows, how it has answered, and how it is broken. ``now`` is by the loop's clock."""
+    """One provider: its incidents by status, its answers, and its outage. ``now`` is by the event loop's clock."""
     accepted, refused = outcomes
     return {
         "name": name,
@@ -124,7 +125,7 @@ def provider(
 
 
 def request(entry: Entry) -> dict[str, Any]:
-    """One request. A ``status`` of None with a ``fault`` is one that was never answered."""
+    """One request. ``status`` is None while it has no answer; with a ``fault`` it may never get one."""
     about = entry.dedup_key or ""
     checks = about.startswith(CHECKED)
     return {
@@ -149,9 +150,11 @@ def state(
     faults: int,
     now: float,
 ) -> dict[str, Any]:
-    """What the page is told at one moment: all of the board, or what has changed behind the revision ``since``.
+    """One event of the page's stream: the ``whole`` board, or the incidents that have changed after the revision
+    ``since``.
 
-    ``opened`` is how many incidents there ever were, ``faults`` how many are in force that were not begun at the page.
+    ``opened`` is how many incidents there ever were; ``faults`` is how many faults are in force that were not begun at
+    the page.
     """
     cards = board.cards(since=0 if whole else since)
     oldest = next(iter(board.cards()), None)

@@ -38,8 +38,8 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{/* What of the values does not fit together. */}}
 {{- define "alerting.check" -}}
 {{- $alerting := ((.Values.config.exporters).alerting) | default dict -}}
-{{- if not (or $alerting.pagerduty $alerting.opsgenie) -}}
-{{- fail "config.exporters.alerting: name a provider, pagerduty or opsgenie; the service ends without one" -}}
+{{- if not (or $alerting.pagerduty $alerting.opsgenie $alerting.jsm) -}}
+{{- fail "config.exporters.alerting: name a provider, pagerduty, opsgenie or jsm; the service ends without one" -}}
 {{- end -}}
 {{- if .Values.networkPolicy.enabled -}}
 {{- $open := list -}}

@@ -1,7 +1,7 @@
-// What all parts of the page use: elements, times, and the one way to ask the sandbox for something.
+// What all parts of the page use: elements, times, and the one function that asks the sandbox to do something.
 // Texts get into the page by textContent only, so that no event's text is ever markup.
 
-export const NAMES = { pagerduty: "PagerDuty", opsgenie: "OpsGenie" };
+export const NAMES = { pagerduty: "PagerDuty", opsgenie: "OpsGenie", jsm: "Jira Service Management" };
 
 export function byId(id) {
   return document.getElementById(id);
@@ -21,7 +21,7 @@ export function button(className, text, whenPressed) {
   return node;
 }
 
-/** Change a text only where it differs, so that what is selected or read aloud stays as it is. */
+/** Change a text only if it differs, so that a selection, or a screen reader's place, is not lost. */
 export function setText(node, text) {
   if (node.textContent !== text) {
     node.textContent = text;
@@ -58,7 +58,7 @@ export function tell(text) {
   }, 6000);
 }
 
-/** Ask the sandbox to do something; what it has done comes by the stream. */
+/** Ask the sandbox to do something. The change is shown when it comes by the stream. */
 export async function ask(what) {
   const token = document.querySelector("meta[name=token]").content;
   try {

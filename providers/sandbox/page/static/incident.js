@@ -1,4 +1,4 @@
-// One incident: its line, which stays the same element while it lives, and what it shows when it is opened.
+// One incident: its line, which stays the same element while it is listed, and the details that it shows when opened.
 
 import { NAMES, ask, button, clock, count, duration, make, setText, tell } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// The page: what the stream tells is shown, line by line, without building anything anew that has not changed.
+// The page: shows each event of the stream line by line, and rebuilds only what has changed.
 
 import { byId, count, setText } from "./dom.js";
 import { IncidentLine } from "./incident.js";

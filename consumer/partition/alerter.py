@@ -1,0 +1,380 @@
+"""The work of a pipeline's task: everything for one partition but its life (design section 6).
+
+That is `OwnedPartition.run`: own, restore, run. Decisions come from the pipeline, requests go through delivery, and
+what has become of both is committed by checkpoints.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import OffsetAndMetadata, RecordMetadata
+from structlog.typing import FilteringBoundLogger
+
+from consumer.alerting.placing import Placing
+from consumer.alerting.quiet import Quiet
+from consumer.clock import Moment
+from consumer.decisions import Changed
+from consumer.events.event import FetchedRecord, SecurityEvent
+from consumer.input.former_input import FormerInput
+from consumer.input.partition_input import PartitionInput
+from consumer.input.progress import Progress
+from consumer.partition.checkpoint import Sink
+from consumer.partition.deeds import TaskDeeds
+from consumer.partition.left_alone import LeftAlone
+from consumer.partition.owned import OwnedPartition
+from consumer.partition.pauses import Pause
+from consumer.partition.restoration import Restoration
+from consumer.partition.rewriting import Rewriting
+from consumer.partition.state_log import StateLog
+from consumer.partition.task_context import TaskContext
+from consumer.partition.task_cut import TaskCut
+from consumer.partition.work import Work
+from consumer.pipeline import kept
+from state.alert import Due, due
+from state.counts import Counts
+from state.partition_records import counts_key
+from state.store import Cut, Store
+
+ENDED_AT_A_TIME = 10_000
+"""Alerts that quiet and forgetting end for each checkpoint, so that none takes too long (design section 16)."""
+
+_ENDED_IN_A_TURN = 256
+
+_SLICE_SECONDS = 0.01
+"""For which something goes on before others get a turn."""
+
+_RESOLVES = (Due.RESOLVE, Due.RESOLVE_FORMER)
+
+
+def alerting_task(source: PartitionInput, context: TaskContext, log: FilteringBoundLogger) -> "OwnedPartition[Alerter]":
+    """The task of one partition of a pipeline's input."""
+    pipeline = context.pipeline
+    return OwnedPartition(
+        source,
+        context,
+        lambda task: Alerter(task, context),
+        group_id=pipeline.group_id,
+        commit_interval=pipeline.commit_interval,
+        progress=Progress(
+            context.quiescent_seconds, quiet_seconds=pipeline.policy.quiet_seconds, before=context.stage_progress
+        ),
+        log=log,
+    )
+
+
+class Alerter(Work):
+    """One partition of one pipeline: its alerts, and what they owe."""
+
+    def __init__(self, task: OwnedPartition[Any], context: TaskContext) -> None:
+        pipeline, partition = context.pipeline, task.source.partition.partition
+        self.task = task
+        self.store = Store()
+        self.left_alone = LeftAlone(pipeline.state_topic, partition, context.told_unreadable, task.log)
+        self._context = context
+        self._placing = Placing(pipeline, task.log)
+        self._former: FormerInput | None = None  # that is not decided to its end yet
+        self._foreign_counts: Mapping[str, Counts] = {}  # of records that are left alone
+        self._rewriting: Rewriting | None = None
+        self._owing: list[str] = []
+        self._written_at: float | None = None
+        self.deeds = TaskDeeds(task, context, self.store, lambda: self._former is None)
+        self._moving, self._outbox, self._inbox = self.deeds.moving, self.deeds.outbox, self.deeds.inbox
+        self._quiet = Quiet(self.store, pipeline.policy, task.progress, self._moving.quiet_to)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the task decides."""
+        return self.task.is_running
+
+    @property
+    def trouble(self) -> str | None:
+        """What of its state cannot be read."""
+        return self.left_alone.trouble
+
+    @property
+    def notice(self) -> str | None:
+        """What somebody should know of this partition, although it goes on."""
+        return self._moving.notice
+
+    @property
+    def contents(self) -> Mapping[str, int]:
+        """How many alerts it has, and how many of them owe a trigger."""
+        return {"alerts": len(self.store), "owed": self.store.owed_count}
+
+    @property
+    def state_log(self) -> StateLog | None:
+        """What it knows of the log of its state, once that is read."""
+        return None if self._rewriting is None else self._rewriting.state_log
+
+    def state_is_gone(self, beginning: int, high: int) -> None:
+        """Records of its state are missing, in a partition with these bounds: all alerts are written again."""
+        assert self._rewriting is not None
+        self._rewriting.is_gone(beginning, high)
+
+    # restore
+
+    async def restore(self, committed: OffsetAndMetadata) -> None:
+        """Read back alerts and position; the store is filled, and what is owed is known."""
+        task, context = self.task, self._context
+        started = context.clock.monotonic()
+        restoration = Restoration(
+            task,
+            context,
+            store=self.store,
+            left_alone=self.left_alone,
+            placing=self._placing,
+            moving=self._moving,
+            inbox=self._inbox,
+        )
+        found = await restoration.run(committed)
+        self._owing, self._written_at, self._former = found.owing, found.written_at, found.former
+        self._foreign_counts = found.foreign_counts
+        self._rewriting = Rewriting(
+            found.state_log, self.store, context.pipeline.state_topic, self.deeds.urge, context.metrics, task.log
+        )
+        task.log.debug(
+            "partition_restored",
+            **self.contents,
+            position=task.position,
+            seconds=round(context.clock.monotonic() - started, 3),
+        )
+
+    def provable(self) -> int:
+        """The position, or what is owed of before it."""
+        oldest_owed = self.store.oldest_owed_offset()
+        return self.task.position if oldest_owed is None else min(self.task.position, oldest_owed)
+
+    async def begin(self) -> None:
+        """Tell what is owed, and take what operators want."""
+        owing, self._owing = self._owing, []
+        inherited_end = self.task.inherited_end
+        await self._context.turns.through(self._placing.moved_in(self.store))
+        self._placing.tell()
+        await self._context.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
+        if self._former is not None:
+            self.task.pauses.hold_back(Pause.FORMER_INPUT)
+            self.deeds.urge()
+        if self._context.feedback is not None:
+            self._context.feedback.attach(self._inbox)
+
+    # decide
+
+    async def decide(self, records: Sequence[FetchedRecord]) -> None:
+        """Decide these records in order, and apply each decision at once."""
+        decide, store, moving, apply = self._context.pipeline.decide, self.store, self._moving, self.deeds.apply
+        now, newest, elsewhere = self._context.clock.moment(), self._context.record_clock.newest(), moving.elsewhere
+        moving.sample(records[0])
+        turn = perf_counter()
+        concerned = 0
+        for number, record in enumerate(records, 1):
+            try:
+                decision = decide(record, store, now, newest, elsewhere)
+            except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
+                self.task.log.error("decision_failed", offset=record.offset, exc_info=error)
+                decision = self._context.pipeline.undecidable(record, error)
+            if decision is not None and decision.change is not None:
+                self._tell_change(decision.change, record)
+            if decision is not None and not isinstance(decision, Changed):
+                concerned += 1
+                if decision.unexpected_key is not None and self._context.key_watch is not None:
+                    partition = self.task.source.partition.partition
+                    self._context.key_watch.saw(partition, record.offset, decision.unexpected_key)
+                if (steps := apply(decision)) is not None:
+                    self.task.passed(record.offset)  # a checkpoint may come in between
+                    await self._context.turns.through(steps)
+                    if not self.is_running:  # the next owner decides it again, and does what is left of it
+                        records = records[: number - 1]
+                        break
+            if perf_counter() - turn > _SLICE_SECONDS:
+                self.task.passed(record.offset + 1)
+                await asyncio.sleep(0)
+                if not self.is_running:
+                    records = records[:number]
+                    break
+                now, newest, turn = self._context.clock.moment(), self._context.record_clock.newest(), perf_counter()
+                elsewhere = moving.elsewhere
+        if records:
+            self.task.passed(records[-1].offset + 1)
+            self._context.metrics.events("ignored", len(records) - concerned)
+        self.deeds.tell_outcomes()
+
+    def _tell_change(self, change: SecurityEvent, record: FetchedRecord) -> None:
+        if self._context.tell_change is not None:
+            self._context.tell_change(change.violation(), len(record.value or b""))
+
+    @property
+    def wants_to_know_all(self) -> bool:
+        """Whether it has to know how far all partitions are decided (`WholeInput`)."""
+        return self.is_running and self._moving.wants_to_know_all
+
+    # time
+
+    def tick(self) -> Iterator[None]:
+        """What the passing of time brings: quiet, forgetting, resolves that had to wait."""
+        if self.is_running:
+            for _ in self._passing_of_time():
+                yield
+                if not self.is_running:
+                    return
+
+    def _passing_of_time(self) -> Iterator[None]:
+        now = self._context.clock.moment()
+        if self._quiet.over(now.monotonic, 1):
+            self.deeds.urge()  # the next checkpoint holds what is over
+        yield from self._moving.tick()
+        if self._moving.is_at_work or self._inbox.moves:
+            self.deeds.urge()  # what it waits for may have come about
+        if self._moving.is_settled:
+            yield from self._forget(now)
+        yield from self._outbox.tick()
+        self._inbox.work()
+
+    async def prepare(self) -> None:
+        """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
+        it; hand over what has its home elsewhere."""
+        turns, moving = self._context.turns, self._moving
+        if self.deeds.recall.is_wanted:
+            await self.deeds.recall.read()
+            self._inbox.work()
+        if self._former is not None:
+            await self._decide_former(self._former)
+        await turns.through(moving.take(self._inbox.moves, self._context.record_clock.newest))
+        self.deeds.tell_outcomes()
+        await turns.through(self._end_quiet())
+        await turns.through(moving.leave())
+        if self._rewriting is not None:
+            await turns.through(self._rewriting.write(self._has_room))
+
+    async def _decide_former(self, former: FormerInput) -> None:
+        """Decide of a former input so much that one checkpoint can hold it; if that was all, the input may go on."""
+        async with aclosing(former.records()) as found:
+            async for records in found:
+                await self._context.turns.through(self._deciding(former, records))
+                if not self._has_room() or self.task.waiting.are_too_many:
+                    break
+        if former.is_decided:
+            inputs = self.task.inputs
+            self.task.inputs = replace(inputs, others={**inputs.others, former.topic: former.place})
+            self._former = None
+            self.task.log.info("former_input_decided", topic=former.topic, position=former.place.offset)
+            self.task.pauses.let_go(Pause.FORMER_INPUT)
+        self.deeds.urge()
+
+    def _deciding(self, former: FormerInput, records: Sequence[FetchedRecord]) -> Iterator[None]:
+        for record in records:
+            yield from self._moving.decide(kept(record), self._context.record_clock.newest)
+            if not self.is_running:
+                return  # in the middle of it, perhaps
+            former.passed(record)
+            yield
+
+    def _has_room(self) -> bool:
+        """Whether the next checkpoint can hold more."""
+        return self.is_running and self.store.changes < ENDED_AT_A_TIME
+
+    def _end_quiet(self) -> Iterator[None]:
+        while self._has_room():
+            quiet = self._quiet.over(self._context.clock.monotonic(), _ENDED_IN_A_TURN)
+            for alert in quiet:
+                # Others have had their turn meanwhile: something may have been heard of it.
+                if self.is_running and self.store.get(alert.dedup_key) is alert:
+                    self.deeds.end_quiet(alert)
+                yield
+            self.deeds.tell_outcomes()
+            if len(quiet) < _ENDED_IN_A_TURN:
+                return
+
+    def _forget(self, now: Moment) -> Iterator[None]:
+        for alert in self._quiet.forgettable(now, self._written_at):
+            if alert is not None:
+                self.deeds.forget(alert)
+            yield
+
+    # checkpoints
+
+    def cut(self) -> TaskCut | None:
+        """All that has changed since the last checkpoint; None if that is nothing, and the position is the same."""
+        orders, taken = self._inbox.positions, self._inbox.moves.positions
+        place = self.task.place(orders)
+        if self._context.whole is not None:
+            place = replace(place, homes=self._moving.to_json(taken, orders))
+        if (former := self._former) is not None:
+            place = replace(place, inputs={**place.inputs, former.topic: former.place})
+        has_state = self._rewriting is None or not self._rewriting.has_written_nothing
+        is_here = place == self.task.checkpointed and has_state
+        if not self.store.has_changes and not self.task.waiting and is_here and not self._moving.has_moves:
+            return None
+        moves = self._moving.cut(taken)
+        dead_letters = self.task.waiting.cut()
+        counts = self.deeds.cut()
+        changed = self.store.cut()
+        foreign = {
+            counts_key(key, has_beside=self.store.get(key) is not None): counts_of_one
+            for key, counts_of_one in self._foreign_counts.items()
+        }
+        return TaskCut(
+            store=self.store,
+            changed=changed,
+            foreign=foreign,
+            beside=self.left_alone.dedup_keys,
+            moves=moves,
+            dead_letters=dead_letters,
+            position=place,
+            counts=counts,
+            owed=self.store.owed_count,
+            turns=self._context.turns,
+            sink=self._sink,
+            then=self._committed,
+        )
+
+    def _sink(self, producer: AIOKafkaProducer) -> Sink:
+        context = self._context
+        return Sink(
+            producer,
+            context.pipeline.state_topic,
+            self.task.source.partition.partition,
+            context.letterbox,
+            context.record_clock,
+            context.turns,
+            context.feedback_topic,
+        )
+
+    async def _committed(self, cut: Cut, written: RecordMetadata) -> None:
+        """The state holds this now: what had to wait for that may leave (design section 6.6)."""
+        known = self.store.committed()
+        assert self._rewriting is not None
+        self._rewriting.wrote(written.offset, len(cut.changes) + 1)
+        if self._rewriting.is_at_work or self._moving.is_at_work or self._inbox.moves:
+            self.deeds.urge()
+        await self._context.turns.through(self._outbox.state_is_new(known))
+        await self._let_resolves_leave(cut)
+
+    async def _let_resolves_leave(self, cut: Cut) -> None:
+        """The state holds the intent now: what is still as it was in the cut may leave (design section 6.6)."""
+        await self._context.turns.through(self._leaving(cut))
+
+    def _leaving(self, cut: Cut) -> Iterator[None]:
+        for dedup_key, alert in cut.changes:
+            if alert is not None and self.store.get(dedup_key) is alert and due(alert) in _RESOLVES:
+                self._outbox.owes(alert)
+            yield
+
+    # close
+
+    async def withdraw(self, grace: float) -> None:
+        """Take no more feedback, and let nothing more leave; requests that are on the wire have ``grace`` seconds."""
+        if self._context.feedback is not None:
+            self._context.feedback.detach(self._inbox)
+        await self._context.delivery.withdraw(self._outbox, grace)
+
+    def closed(self) -> None:
+        """Let go of the alerts, bit by bit."""
+        # Not by the way: a million alerts freed at once take half a second.
+        self._context.turns.later(self.store.emptied())
+        self._context.turns.later(self._outbox.emptied())
+        self._context.turns.later(self.left_alone.emptied())

@@ -1,0 +1,322 @@
+"""What a task does about what is decided: of the input, of other tasks, of operators, and by the passing of time."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, assert_never
+
+from consumer.alerting.inbox import TaskInbox
+from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
+from consumer.decisions import (
+    BelongsElsewhere,
+    Changed,
+    Counted,
+    DeadLettered,
+    DecidedHere,
+    Decision,
+    Emptied,
+    Ended,
+    Occurred,
+    Replayed,
+    Suppressed,
+    Triggered,
+)
+from consumer.dlq.dead_letter import Stage
+from consumer.feedback.records import Command, Kind, Replay
+from consumer.homes.moving import Moving
+from consumer.kafka.reading import read_record
+from consumer.partition.owned import OwnedPartition
+from consumer.partition.recall import Recall
+from consumer.partition.task_context import TaskContext
+from consumer.pipeline import Elsewhere
+from state.alert import Alert, Ending
+from state.endings import end_alert
+from state.remembered_ends import End
+from state.store import Store
+from state.violation import Record
+
+_OUTCOME_OF_STAGE = {Stage.DECODE: "poison", Stage.STALE: "stale", Stage.DECIDE: "internal_error"}
+"""What an event came to that is dead-lettered without an alert."""
+
+
+class TaskDeeds:
+    """The deeds of one task: those that `consumer.homes.moving` and `consumer.alerting.inbox` ask for, and its own.
+
+    It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
+    (``recall``). ``has_decided_all_before`` says whether no former input is left.
+    """
+
+    def __init__(
+        self,
+        task: OwnedPartition[Any],
+        context: TaskContext,
+        store: Store,
+        has_decided_all_before: Callable[[], bool],
+    ) -> None:
+        source, log = task.source, task.log
+        self._task = task
+        self._context = context
+        self._store = store
+        self._has_decided_all_before = has_decided_all_before
+        self._counts: Counter[str] = Counter()  # since the last checkpoint
+        self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
+        self.moving = Moving(
+            partition=source.partition.partition,
+            pipeline=context.pipeline,
+            store=store,
+            progress=task.progress,
+            deeds=self,
+            clock=context.clock,
+            metrics=context.metrics,
+            log=log,
+            whole=context.whole,
+            partitioner=context.partitioner,
+        )
+        self.outbox = TaskOutbox(
+            partition=source.partition.partition,
+            pipeline=context.pipeline,
+            store=store,
+            delivery=context.delivery,
+            progress=task.progress,
+            clock=context.clock,
+            metrics=context.metrics,
+            log=log,
+            urgent=self.urge,
+            dead_letter=task.waiting.take,
+            notified=self._notified,
+            settled=lambda: self.inbox.work(),
+            voice=self.moving,
+        )
+        read_back = context.read_record or partial(read_record, context.clients)
+        self.recall = Recall(read_back, context.pipeline.template, context.pipeline.input_topic, log)
+        self.inbox = TaskInbox(
+            pipeline=context.pipeline,
+            partition=source.partition.partition,
+            store=store,
+            deeds=self,
+            clock=context.clock,
+            metrics=context.metrics,
+            log=log,
+            soon=lambda work: asyncio.get_running_loop().call_soon(work),
+        )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the task decides."""
+        return self._task.is_running
+
+    # counted
+
+    def tell_outcomes(self) -> None:
+        """Count what has become of events since this was asked for last."""
+        outcomes, self._outcomes = self._outcomes, Counter()
+        self._counts.update(outcomes)
+        for outcome, count in outcomes.items():
+            self._context.metrics.events(outcome, count)
+
+    def cut(self) -> Counter[str]:
+        """What has been done since the last checkpoint, which the next one tells."""
+        counts, self._counts = self._counts, Counter()
+        return counts
+
+    # decisions
+
+    def apply(self, decision: Decision) -> Iterator[None] | None:
+        """Do what was decided of a record of the input, and count it.
+
+        What takes long is returned, to be done in steps: others get their turn in between.
+        """
+        counts = self._outcomes
+        match decision:
+            case Suppressed():
+                counts["suppressed"] += 1
+            case Triggered(alert=alert, event=event):
+                counts["triggered"] += 1
+                self.outbox.owes(alert, event=event, is_new=True)
+            case Counted(alert=alert, event=event):
+                counts["counted"] += 1
+                if event is not None:  # else what is owed says the same as before
+                    self.outbox.owes(alert, event=event)
+            case Ended():
+                return self.ending(decision)
+            case DeadLettered(dead_letter=dead_letter):
+                counts[_OUTCOME_OF_STAGE[Stage(dead_letter.stage)]] += 1
+                self._task.waiting.take(dead_letter)
+            case BelongsElsewhere(record=record, home_key=home_key):
+                counts["forwarded"] += 1
+                self.moving.forward(record, home_key)
+                self._task.waiting.grow(record.size, "forwarded records wait")
+            case Emptied():
+                counts["tombstone"] += 1
+            case Changed():
+                pass  # it concerns no alert
+            case _:
+                assert_never(decision)
+        return None
+
+    def ending(self, ended: Ended) -> Iterator[None]:
+        """End what a decision ends, in steps, of which there can be very many."""
+        self.moving.ended(ended.end)
+        for dedup_key in ended.dedup_keys:
+            if not self.is_running:
+                return
+            alert = self._store.get(dedup_key)
+            if alert is not None and self._is_meant(alert, ended.end) and self._over(alert, Ending.SESSION_END):
+                self._outcomes["ended"] += 1
+            yield
+
+    def _is_meant(self, alert: Alert, end: End) -> bool:
+        """Whether the end is one of what the alert is about now.
+
+        Within one partition, what comes later is later. Where homes have moved it may not be: then an end ends nothing
+        that has occurred after it.
+        """
+        return self.moving.elsewhere is None or alert.last_seen <= end.at
+
+    def end_quiet(self, alert: Alert) -> None:
+        """The alert is over, for nothing has occurred for long enough."""
+        if self._over(alert, Ending.QUIET):
+            self._outcomes["quiet"] += 1
+
+    def forget(self, alert: Alert) -> None:
+        """Nothing has been heard of the alert for very long, and it owes nothing."""
+        self._store.drop(alert.dedup_key)
+        self._task.log.info("alert_forgotten", dedup_key=alert.dedup_key)
+        self.outbox.ended(alert)
+
+    def _over(self, alert: Alert, ended_by: Ending) -> bool:
+        """The threat is over. Whether that is news."""
+        after = end_alert(self._store, alert, ended_by)
+        if after is alert:
+            return False
+        if after is None:
+            self.outbox.ended(alert)
+        self.outbox.owes(alert if after is None else after)
+        self.urge()
+        return True
+
+    def replayed(self, decision: Replayed) -> None:
+        """A dead letter was decided again, like an event (but it is none of the input's)."""
+        if isinstance(decision, BelongsElsewhere):
+            self.moving.forward(decision.record, decision.home_key, is_replay=True)
+        else:
+            self._apply_beside(decision)
+
+    def decided_beside(self, decision: DecidedHere) -> Iterator[None]:
+        """Something was decided like an event that is not of this partition's input: do it, in steps."""
+        if isinstance(decision, Ended):
+            yield from self.ending(decision)
+        else:
+            self._apply_beside(decision)
+
+    def _apply_beside(self, decision: Occurred | DeadLettered) -> None:
+        self.urge()
+        match decision:
+            case Triggered(alert=alert, event=event):
+                if alert.occurrences == 1:
+                    self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it
+                self.outbox.owes(alert, event=event, is_new=True)
+            case Counted(alert=alert, event=event):
+                self.outbox.owes(alert, event=event)
+            case Suppressed():
+                pass  # it is in the store
+            case DeadLettered(dead_letter=dead_letter):
+                self._task.waiting.take(dead_letter)
+            case _:
+                assert_never(decision)
+
+    def undecidable_beside(self, record: Record, error: Exception) -> None:
+        """A record of another partition cannot be decided, by a fault of ours."""
+        self._task.waiting.take(self._context.pipeline.undecidable(record, error).dead_letter)
+
+    def handed_over(self, alert: Alert) -> None:
+        """The alert is another task's, and has left the store."""
+        self._context.delivery.changed(self.outbox, alert.dedup_key)
+
+    def taken_over(self, alert: Alert, before: Alert | None) -> None:
+        """The alert was handed over, and is in the store; ``before`` is what was known of it here."""
+        if alert.route is None and alert.owed is not None:
+            self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
+        self.urge()
+        self.outbox.taken_over(alert)
+
+    def is_busy(self, dedup_key: str) -> bool:
+        """Whether a request about the alert is on the wire."""
+        return self._context.delivery.is_busy(self.outbox, dedup_key)
+
+    def urge(self) -> None:
+        """A checkpoint is to be written soon."""
+        self._task.urgent.set()
+
+    def homes_changed(self, *, are_others: bool) -> None:
+        """Whom one has to wait for is news; ``are_others``: and so is who speaks for which key."""
+        self.outbox.homes_changed(are_others=are_others)
+
+    def has_decided_what_was_inherited(self) -> bool:
+        """Whether all that an earlier owner can have decided is decided again."""
+        return self._has_decided_all_before() and self._task.position >= self._task.inherited_end
+
+    # what operators say, and what is answered
+
+    @property
+    def elsewhere(self) -> Elsewhere | None:
+        """What it knows of other tasks; None while homes have never moved."""
+        return self.moving.elsewhere
+
+    def has_room_for(self, replay: Replay) -> bool:
+        """Whether the replay's route takes more to owe."""
+        return self.outbox.has_room_for(replay, self._task.position)
+
+    def commanded(self, command: Command) -> None:
+        """What an operator has resolved may come from another partition only now: no later than it was seen, for
+        whatever has occurred since may be another life of the key, or worse."""
+        if command.kind is Kind.RESOLVE:
+            at = max((one.last_seen for one in command.seen), default=command.at)
+            self.moving.ended(End(command.dedup_key, at))
+
+    def changed_by_feedback(self, alert: Alert) -> None:
+        """An operator has acknowledged the alert, or said that it is over: what is owed of that may leave."""
+        self.urge()
+        self.outbox.owes(alert)
+
+    def ended_by_feedback(self, dedup_key: str) -> None:
+        """An operator has said that the alert is over, of which nobody was told."""
+        alert = self._store.get(dedup_key)
+        self._store.drop(dedup_key)
+        if alert is not None:
+            self.gone(alert)
+
+    def knows_all(self) -> bool:
+        """Whether no alert can come any more that somebody may have heard of at the provider: what an earlier owner had
+        decided is decided again, and what another home had is handed over, unless that takes too long."""
+        if not self.has_decided_what_was_inherited():
+            return False
+        since = self.moving.awaits_since
+        return since is None or self._context.clock.monotonic() - since > LONGEST_WAIT_SECONDS
+
+    def told_event(self, alert: Alert) -> Record | None:
+        """The record of the event that the alert's provider was told last; None: the next checkpoint reads it."""
+        record = self.recall.record(alert)
+        if record is None:
+            self.urge()
+        return record
+
+    def owes_again(self, alert: Alert) -> None:
+        """The provider has ended the alert's incident, and the alert owes its trigger again."""
+        self.urge()
+        self.outbox.owes(alert, is_new=True)
+
+    def closed_at_provider(self, dedup_key: str) -> None:
+        """The provider has ended the alert, which leaves the store."""
+        self.outbox.closing(dedup_key)
+        self.ended_by_feedback(dedup_key)
+
+    def gone(self, alert: Alert) -> None:
+        """The alert is over, and has left the store, by what somebody else has said."""
+        self.urge()
+        self.outbox.ended(alert)
+        self._context.delivery.changed(self.outbox, alert.dedup_key)
+
+    def _notified(self) -> None:
+        self._counts["notified"] += 1

@@ -1,0 +1,71 @@
+"""What of a task waits in memory for its next checkpoint: dead letters, and records that are forwarded."""
+
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.dlq.dead_letter import DeadLetter
+from consumer.partition.pauses import Pause, Pauses
+from consumer.telemetry.metrics import PipelineMetrics
+
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""Of dead letters, and of what is forwarded, that wait for a checkpoint, before the partition is paused."""
+
+WAITING_RECORD_BYTES = 1024
+"""What each of these takes besides its record, which may be empty."""
+
+
+class WaitingRecords:
+    """The dead letters themselves, and how many bytes of both there are. ``urge`` asks for a checkpoint soon."""
+
+    def __init__(
+        self, pauses: Pauses, urge: Callable[[], None], metrics: PipelineMetrics, log: FilteringBoundLogger
+    ) -> None:
+        self._pauses = pauses
+        self._urge = urge
+        self._metrics = metrics
+        self._log = log
+        self._dead_letters: list[DeadLetter] = []
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        """Whether there are dead letters."""
+        return bool(self._dead_letters)
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether nothing is fetched because of them."""
+        return Pause.UNWRITTEN in self._pauses
+
+    def take(self, dead_letter: DeadLetter) -> None:
+        """The next checkpoint will hold it."""
+        self._dead_letters.append(dead_letter)
+        self.grow(dead_letter.record.size, "dead letters wait")
+        self._metrics.dead_letter(dead_letter.stage, dead_letter.error_class)
+        self._log.warning(
+            "dead_letter",
+            offset=dead_letter.record.offset,
+            event_id=dead_letter.event_id,
+            stage=dead_letter.stage,
+            error_class=dead_letter.error_class,
+            error=dead_letter.error,
+        )
+        self._urge()
+
+    def grow(self, size: int, reason: str) -> None:
+        """A record of so many bytes more waits: if that is too much, the partition is paused."""
+        self._bytes += size + WAITING_RECORD_BYTES
+        if self._bytes > MAX_WAITING_BYTES:
+            if not self.are_too_many:
+                self._log.error("partition_paused", waiting_bytes=self._bytes, reason=reason)
+            self._pauses.hold_back(Pause.UNWRITTEN)
+
+    def cut(self) -> tuple[DeadLetter, ...]:
+        """The dead letters of this moment, for a checkpoint."""
+        dead_letters, self._dead_letters = tuple(self._dead_letters), []
+        return dead_letters
+
+    def committed(self) -> None:
+        """The checkpoint is committed: only what has come since still waits."""
+        self._bytes = sum(letter.record.size + WAITING_RECORD_BYTES for letter in self._dead_letters)
+        self._pauses.let_go(Pause.UNWRITTEN)

@@ -1,0 +1,250 @@
+"""One pipeline over recorded events, in virtual time (design section 23).
+
+It decides by the functions by which a task decides: `Pipeline.decide`, the store, the transitions of an alert, and what
+ends alerts (`state.endings`). Only what is around them is another: now is the time of the record, the provider accepts
+what it is told at once, and a resolve leaves one ``commit_interval`` after its intent, unless the problem is back by
+then. No I/O, and no clock.
+
+A task looks for quiet once a second and keeps moments to a second. So of what falls within two seconds of the end of a
+quiet, either may come about, there and here.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from heapq import heappop, heappush
+from typing import assert_never
+
+from msgspec import Struct
+
+from consumer.clock import Moment
+from consumer.decisions import (
+    BelongsElsewhere,
+    Changed,
+    Counted,
+    DeadLettered,
+    Decision,
+    Emptied,
+    Ended,
+    Suppressed,
+    Triggered,
+)
+from consumer.events.event import FetchedRecord, SecurityEvent, violation_of
+from consumer.pipeline import Pipeline
+from state.alert import Alert, Due, Ending, Owed, due, resolve_answered, trigger_accepted
+from state.endings import end_alert, is_to_be_forgotten, quiet_alerts
+from state.store import Store
+
+TICK_SECONDS = 1.0
+"""Between two looks at what the passing of time brings, as a task has them."""
+
+_A_RESOLVE = 0.0
+
+_CHANGES = 4096
+"""After so many the store forgets what a checkpoint would have written."""
+
+
+class Saying(Enum):
+    """What a provider is told."""
+
+    PAGE = "page"
+    """A trigger that opens an incident."""
+    RAISED = "raised"
+    """A trigger about an incident that is there: it has become worse."""
+    AGAIN = "again"
+    """A trigger about an incident that is there, with the count so far."""
+    RESOLVE = "resolve"
+
+
+class Said(Struct, frozen=True, gc=False):
+    """A notification, accepted at the time ``at`` (seconds since the epoch).
+
+    ``alert`` is as it was when that left, ``owed`` what a trigger told, ``event`` the event of it.
+    """
+
+    what: Saying
+    at: float
+    route: str
+    alert: Alert
+    owed: Owed | None = None
+    event: SecurityEvent | None = None
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it opens an incident."""
+        return self.what is Saying.PAGE
+
+
+@dataclass(slots=True)
+class _Task:
+    """What a task has: its alerts. ``due`` are moments at which the resolve of a key may leave, or a trigger that is
+    repeated, which is known by since when it is owed (0: a resolve). ``passed`` is up to when time has passed."""
+
+    store: Store = field(default_factory=Store)
+    due: list[tuple[float, str, float]] = field(default_factory=list)
+    passed: float = 0.0
+    changes: int = 0
+
+
+class Simulated:
+    """A pipeline that is told of records and of their times, and tells ``said`` what its provider is told.
+
+    Behind a repartition stage all events of one dedup key meet, whatever their partition: it has one task then, and is
+    to be given the records of all partitions in the order of their times.
+    """
+
+    def __init__(self, pipeline: Pipeline, said: Callable[[Said], None] = lambda said: None) -> None:
+        self.pipeline = pipeline
+        self.outcomes: Counter[str] = Counter()
+        """What became of the records that concerned somebody and made nobody be told: ``suppressed``, ``counted``,
+        ``tombstone``, the stages of dead letters, and ``unexpected_key``."""
+        self._said = said
+        self._tasks: dict[int, _Task] = {}
+        self._only = _Task() if pipeline.record_key is None else None
+        self._now = Moment(0.0, 0.0)
+
+    def decide(self, record: FetchedRecord, at: float) -> Said | None:
+        """Decide a record at its time; what its provider is told because of it, if anything.
+
+        The times of one task never run back.
+        """
+        task = self._only or self._tasks.get(record.partition) or self._tasks.setdefault(record.partition, _Task())
+        if at - task.passed >= TICK_SECONDS or (task.due and task.due[0][0] <= at):
+            self._pass(task, at)
+        now = self._now
+        if now.wall != at:
+            now = self._now = Moment(at, at)
+        decision: Decision | None
+        try:
+            decision = self.pipeline.decide(record, task.store, now)
+        except Exception as error:  # as in the task: a fault of ours loses no event
+            decision = self.pipeline.undecidable(record, error)
+        return None if decision is None else self._became(decision, record, task, at)
+
+    def place(self, alert: Alert, partition: int, at: float) -> None:
+        """This alert is there at that time, whatever happened before; nothing is quiet yet."""
+        task = self._task(partition)
+        task.store.hear(alert, at)
+        task.passed = at
+
+    def before(self, record: FetchedRecord, dedup_key: str, at: float) -> Alert | None:
+        """The alert of this key as it would be before this record were decided."""
+        task = self._task(record.partition)
+        self._pass(task, at)
+        return task.store.get(dedup_key)
+
+    def alert(self, record: FetchedRecord, dedup_key: str) -> Alert | None:
+        """The alert of this key where this record was decided."""
+        return self._task(record.partition).store.get(dedup_key)
+
+    def dedup_key(self, record: FetchedRecord) -> str | None:
+        """The dedup key of the event in a record; None if it holds none that is alertable."""
+        event = self.pipeline.decoder.decode(record)
+        return self.pipeline.template.render(event) if isinstance(event, SecurityEvent) and event.alertable else None
+
+    def finish(self, until: float) -> None:
+        """Nothing occurs any more until this time."""
+        for task in self._all():
+            self._pass(task, max(until, task.passed))
+
+    def open_alerts(self) -> Iterator[Alert]:
+        """The alerts that there are."""
+        for task in self._all():
+            for key in task.store.keys():  # noqa: SIM118  # it is no mapping
+                alert = task.store.get(key)
+                if alert is not None:
+                    yield alert
+
+    def _all(self) -> list[_Task]:
+        return [self._only] if self._only is not None else list(self._tasks.values())
+
+    def _task(self, partition: int) -> _Task:
+        return self._only or self._tasks.setdefault(partition, _Task())
+
+    # what a decision brings
+
+    def _became(self, decision: Decision, record: FetchedRecord, task: _Task, at: float) -> Said | None:
+        """The one place that knows what a decision is made of."""
+        outcomes = self.outcomes
+        if decision.unexpected_key is not None and record.topic:  # an event alone has no record
+            outcomes["unexpected_key"] += 1
+        match decision:
+            case Triggered(alert=alert, event=event) | Counted(alert=alert, event=event):
+                return self._tell(task, alert, event, at)
+            case Suppressed():
+                outcomes["suppressed"] += 1
+                task.changes += 1
+            case Ended(dedup_keys=dedup_keys):
+                for dedup_key in dedup_keys:
+                    self._end(task, dedup_key, Ending.SESSION_END, at)
+            case DeadLettered(dead_letter=dead_letter):
+                outcomes[dead_letter.stage] += 1
+            case Emptied():
+                outcomes["tombstone"] += 1
+            case Changed():
+                pass  # nobody is paged
+            case BelongsElsewhere():  # there is one task for all
+                raise AssertionError("homes never move here")
+            case _:
+                assert_never(decision)
+        return None
+
+    def _tell(self, task: _Task, alert: Alert, event: SecurityEvent | None, at: float) -> Said:
+        """The provider accepts the trigger that the alert owes."""
+        owed, told, pipeline = alert.owed, alert.told, self.pipeline
+        assert owed is not None
+        violation = violation_of(owed.record) if event is None else event.violation()
+        route = pipeline.route(alert, alert.route or pipeline.provider.route_of(violation))
+        what = Saying.PAGE
+        if told is not None:
+            what = Saying.RAISED if owed.severity > told.severity else Saying.AGAIN
+        after = trigger_accepted(alert, owed, route, None, at)
+        task.store.put(after)
+        task.changes += 1
+        if after.owed is not None:  # to be said once more: a resolve may have been under way
+            heappush(task.due, (at + pipeline.timeout_seconds, alert.dedup_key, after.owed.since))
+        said = Said(what, at, route, alert, owed, event)
+        self._said(said)
+        return said
+
+    # what time brings
+
+    def _pass(self, task: _Task, now: float) -> None:
+        policy, store = self.pipeline.policy, task.store
+        task.passed = now
+        for alert in quiet_alerts(store, policy, now):
+            at = store.heard(alert.dedup_key) + (policy.quiet_seconds or 0.0)
+            self._leave(task, at)
+            self._end(task, alert.dedup_key, Ending.QUIET, at)
+        self._leave(task, now)
+        for alert in list(store.longest_quiet(now - policy.forget_seconds)):
+            if is_to_be_forgotten(alert, now - store.heard(alert.dedup_key), policy):
+                store.drop(alert.dedup_key)
+                self.outcomes["forgotten"] += 1
+        if task.changes >= _CHANGES:
+            task.changes = 0
+            store.cut()
+            store.committed()
+
+    def _end(self, task: _Task, dedup_key: str, ended_by: Ending, at: float) -> None:
+        alert = task.store.get(dedup_key)
+        if alert is not None and end_alert(task.store, alert, ended_by) not in (None, alert):
+            task.changes += 1
+            heappush(task.due, (at + self.pipeline.commit_interval, dedup_key, _A_RESOLVE))
+
+    def _leave(self, task: _Task, until: float) -> None:
+        """What has waited until then leaves, and is accepted."""
+        while task.due and task.due[0][0] <= until:
+            at, dedup_key, since = heappop(task.due)
+            alert = task.store.get(dedup_key)
+            if alert is None:
+                continue
+            if since == _A_RESOLVE and due(alert) is Due.RESOLVE:
+                self._said(Said(Saying.RESOLVE, at, self.pipeline.route(alert, alert.route), alert))
+                if (after := resolve_answered(alert, alert)) is None:
+                    task.store.drop(dedup_key)
+                else:
+                    task.store.put(after)
+            elif alert.owed is not None and alert.owed.since == since:
+                self._tell(task, alert, None, at)

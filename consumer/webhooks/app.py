@@ -1,0 +1,74 @@
+"""The HTTP application of the way back: webhooks, the token that one provider asks for first, and a probe."""
+
+import time
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl, unquote
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from consumer.posts.body import read_body
+from consumer.posts.connections import Connections
+from consumer.posts.one_line import one_line
+from consumer.posts.refusal import Refused, line
+from consumer.posts.room import Room
+from consumer.telemetry.server import verdict_of
+from consumer.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
+from consumer.webhooks.way import Way, WebhookSender
+
+PATH = "/v1/webhooks/"
+TOKEN_PATH = "/v1/webhooks/oauth/token"
+_LARGEST_FORM = 4096
+
+
+def create_app(
+    way: Way,
+    senders: Sequence[WebhookSender],
+    credentials: ClientCredentials | None,
+    room: Room,
+    connections: Connections,
+    log: FilteringBoundLogger,
+) -> web.Application:
+    """``POST /v1/webhooks/<provider>`` of each sender; with ``credentials`` also ``POST /v1/webhooks/oauth/token``; and
+    ``/healthz``, which says that it answers, and nothing else: anybody may be there."""
+
+    def handler(sender: WebhookSender) -> web.RouteDef:
+        async def post(request: web.Request) -> web.StreamResponse:
+            return await way.post(request, sender)
+
+        return web.post(f"{PATH}{sender.provider}", post)
+
+    async def always(_: web.Request) -> web.Response:
+        return verdict_of((), {})
+
+    async def token(request: web.Request) -> web.Response:
+        assert credentials is not None
+        with room.lease() as lease:
+            form = await read_body(request, request.headers.get("Content-Encoding", "").lower(), lease, _LARGEST_FORM)
+        given = dict(parse_qsl(form.decode(errors="replace"), max_num_fields=20))
+        client_id, client_secret = _client(request.headers, given)
+        issued = credentials.issue(client_id, client_secret, time.time())
+        if issued is None:
+            raise Refused(401, "invalid_client", closes=True, headers={"WWW-Authenticate": "Basic"})
+        if given.get("grant_type") != "client_credentials":
+            raise Refused(400, "unsupported_grant_type")
+        return line(200, {"access_token": issued, "token_type": "Bearer", "expires_in": TOKEN_SECONDS})
+
+    app = web.Application(middlewares=[one_line(connections, log, f"webhooks are posted to {PATH}<provider>")])
+    app.add_routes([*map(handler, senders), web.get("/healthz", always)])
+    if credentials is not None:
+        app.add_routes([web.post(TOKEN_PATH, token)])
+    return app
+
+
+def _client(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:
+    """Id and secret, from the header or the form (RFC 6749, section 2.3.1)."""
+    scheme, _, encoded = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            id, _, secret = b64decode(encoded, validate=True).decode().partition(":")
+        except ValueError:
+            return "", ""
+        return unquote(id), unquote(secret)
+    return form.get("client_id", ""), form.get("client_secret", "")

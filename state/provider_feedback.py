@@ -1,0 +1,201 @@
+"""What people do at the provider, and what that makes of an alert (design section 20).
+
+Pure functions, as those of `state.alert`. What comes back comes late, repeated, out of order, or not at all. So it is
+placed by the provider's own times: that of what has happened, and the ``Date`` of the last trigger that it accepted.
+Where these leave the order open, the trigger is repeated, for a page too many is better than one that does not come.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from math import inf, nextafter
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from state.alert import ELSEWHERE, NOTHING_HEARD, Alert, Ending, Heard, Owed, Status
+from state.violation import Record
+
+DATE_SECONDS = 1.0
+"""How exactly a ``Date`` is known: it has whole seconds."""
+
+
+class What(Enum):
+    """What has happened to an incident at the provider."""
+
+    ACKNOWLEDGED = "acknowledged"
+    UNACKNOWLEDGED = "unacknowledged"
+    RESOLVED = "resolved"
+    REOPENED = "reopened"
+    REASSIGNED = "reassigned"
+    ANNOTATED = "annotated"
+    PRIORITY_CHANGED = "priority_changed"
+
+
+_CHANGES = frozenset({What.ACKNOWLEDGED, What.UNACKNOWLEDGED, What.RESOLVED, What.REOPENED})
+"""What changes the alert; the rest is for its history."""
+
+
+class Happened(Struct, frozen=True, gc=False):
+    """One thing that has happened at the provider, ``at`` a time by its clock, in seconds since the epoch.
+
+    ``incident`` is the provider's id of the incident, None if it did not say. ``by_integration``: a program did it
+    through the provider's API for events, as this service does, and no person.
+    """
+
+    what: What
+    at: float
+    incident: str | None = None
+    by_integration: bool = False
+
+
+class Why(Enum):
+    """Why something that has happened changes nothing."""
+
+    HISTORY = "it is for the history only"
+    OLDER = "something that happened later was heard of before"
+    BEFORE = "it is from before the last trigger that the provider accepted"
+    OTHER_INCIDENT = "it is about an older incident"
+    ECHO = "this service has resolved it"
+    RESOLVING = "the alert is being resolved"
+    UNTOLD = "the provider has not accepted this life of the alert yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Nothing changes."""
+
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The alert afterwards; None: it is gone."""
+
+    alert: Alert | None
+
+
+@dataclass(frozen=True, slots=True)
+class TellAgain:
+    """The alert lives, and its provider may have no incident of it any more: the event that was told last is to be told
+    again, for which its record is needed (`told_again`). ``is_repeat``: the incident may still be there."""
+
+    is_repeat: bool
+
+
+def happened(alert: Alert, it: Happened, timeout_seconds: float) -> Ignored | Applied | TellAgain:
+    """What this makes of the alert. ``timeout_seconds``: for so long may a request still land."""
+    if (why := _why_ignored(alert, it)) is not None:
+        return Ignored(why)
+    if it.what is not What.RESOLVED:
+        status = Status.ACKNOWLEDGED if it.what is What.ACKNOWLEDGED else Status.OPEN
+        acknowledging = alert.acknowledging and status is not Status.ACKNOWLEDGED
+        return Applied(replace(alert, status=status, acknowledging=acknowledging, heard=_heard(alert, it)))
+    if alert.owed is not None:
+        # It is never taken away. What it opens nobody has taken, and is new to the provider.
+        return Applied(_closed(alert, it))
+    told = alert.told
+    assert told is not None  # else it was ignored
+    if told.date is None or alert.unsettled or it.at <= told.date + DATE_SECONDS + timeout_seconds:
+        return TellAgain(is_repeat=True)
+    if _has_occurred_since(alert, it.at):
+        return TellAgain(is_repeat=False)
+    if alert.former:  # there are incidents elsewhere, which are over with it
+        return Applied(
+            replace(
+                _closed(alert, it),
+                status=Status.RESOLVING,
+                route=None,
+                integration=None,
+                told=None,
+                ended_by=Ending.PROVIDER,
+            )
+        )
+    return Applied(None)
+
+
+def told_again(alert: Alert, it: Happened, record: Record, is_repeat: bool, now: float) -> Alert:
+    """The alert as it is after `TellAgain`: it owes the trigger of the event that was told last, whose ``record`` this
+    is. ``now`` is in seconds since the epoch.
+
+    What the provider has resolved was one life of the key, and this begins another, unless it is only a repeat.
+    """
+    told, source = alert.told, alert.source
+    assert told is not None
+    owed = Owed(
+        record,
+        told.severity,
+        now,
+        ELSEWHERE,
+        ELSEWHERE,
+        repeat=is_repeat,
+        guard=None if source is None else source.guard,
+        tenant=None if source is None else source.tenant,
+    )
+    if is_repeat:
+        return replace(_closed(alert, it), owed=owed, has=alert.has)
+    begun = now if now != alert.begun else nextafter(now, inf)
+    return replace(_closed(alert, it), owed=owed, begun=begun)
+
+
+def _why_ignored(alert: Alert, it: Happened) -> Why | None:
+    heard, told = alert.heard or NOTHING_HEARD, alert.told
+    if it.what not in _CHANGES:
+        return Why.HISTORY
+    if heard.at is not None and it.at < heard.at:
+        return Why.OLDER
+    if it.what is What.RESOLVED and it.by_integration and _has_sent_resolve(alert):
+        return Why.ECHO
+    if alert.status is Status.RESOLVING:
+        return Why.RESOLVING
+    if told is None or not alert.has:
+        return Why.UNTOLD
+    # Of what is surely earlier nothing is taken; a resolve is doubted, and not ignored, for some time before that.
+    doubted = DATE_SECONDS if it.what is What.RESOLVED else 0.0
+    if told.date is not None and it.at < told.date - doubted:
+        return Why.BEFORE
+    if _is_of_other_incident(heard, it, told.date):
+        return Why.OTHER_INCIDENT
+    return None
+
+
+def _has_sent_resolve(alert: Alert) -> bool:
+    """Whether a resolve was sent since the last accepted trigger, or may be under way: about an incident that the alert
+    has left."""
+    is_under_way = any(not one.until_over for one in alert.former)
+    return is_under_way or (alert.heard is not None and alert.heard.sent_resolve)
+
+
+def _is_of_other_incident(heard: Heard, it: Happened, date: float | None) -> bool:
+    """Whether it is about another incident than the one that is there since the last accepted trigger, as far as that
+    one's id was heard since."""
+    if heard.incident is None or it.incident is None or heard.at is None or date is None:
+        return False
+    return heard.at >= date and heard.incident != it.incident
+
+
+def _has_occurred_since(alert: Alert, at: float) -> bool:
+    """Whether an occurrence was suppressed after the provider's time ``at``.
+
+    Each clock is compared with itself: how long after the acceptance, by ours, and by the provider's, whose whole
+    seconds count for the occurrence. Where ours was put back meanwhile, it may be so.
+    """
+    told = alert.told
+    assert told is not None  # else it was ignored
+    assert told.date is not None  # else it is told again
+    if told.occurrences is not None and alert.occurrences <= told.occurrences:
+        return False
+    since_accepted = alert.decided - told.at
+    if since_accepted < 0:
+        return told.occurrences is not None
+    return since_accepted > at - told.date - DATE_SECONDS
+
+
+def _heard(alert: Alert, it: Happened) -> Heard:
+    heard = alert.heard or NOTHING_HEARD
+    return replace(heard, at=it.at, incident=it.incident or heard.incident)
+
+
+def _closed(alert: Alert, it: Happened) -> Alert:
+    """The alert without its incident. A repetition of what has closed that is older from now on."""
+    heard = replace(_heard(alert, it), at=nextafter(it.at, inf))
+    return replace(alert, status=Status.OPEN, acknowledging=False, has=False, failed=0, heard=heard)

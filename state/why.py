@@ -1,0 +1,65 @@
+"""Why an occurrence came to what it came to: the reasons of `state.alert.occurred`, in its order (design section 8)."""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from state.alert import Alert, Outcome, Policy, Status
+from state.violation import Severity
+
+
+class Why(Enum):
+    """The rule that decided."""
+
+    NEW = "new"
+    """There was no alert of its dedup key."""
+    REOPENED = "reopened"
+    """The alert was being resolved."""
+    COUNTED = "counted"
+    """A trigger of the alert was owed already."""
+    NOT_TOLD = "not_told"
+    """The provider was told nothing of this alert that it has taken."""
+    RAISED = "raised"
+    """It is of higher severity than the provider was told."""
+    RENOTIFIED = "renotified"
+    """The provider was told ``renotify_seconds`` ago, or longer."""
+    AFTER_WINDOW = "after_window"
+    """The last occurrence was more than ``window_seconds`` ago."""
+    ACKNOWLEDGED = "acknowledged"
+    """A person has the alert."""
+    WITHIN_WINDOW = "within_window"
+    """The last occurrence was at most ``window_seconds`` ago."""
+
+
+OUTCOME_OF: Mapping[Why, Outcome] = {
+    Why.NEW: Outcome.TRIGGERED,
+    Why.REOPENED: Outcome.TRIGGERED,
+    Why.COUNTED: Outcome.COUNTED,
+    Why.NOT_TOLD: Outcome.TRIGGERED,
+    Why.RAISED: Outcome.TRIGGERED,
+    Why.RENOTIFIED: Outcome.TRIGGERED,
+    Why.AFTER_WINDOW: Outcome.TRIGGERED,
+    Why.ACKNOWLEDGED: Outcome.SUPPRESSED,
+    Why.WITHIN_WINDOW: Outcome.SUPPRESSED,
+}
+"""What `state.alert.occurred` makes of it."""
+
+
+def why(alert: Alert | None, severity: Severity, time: float, now: float, policy: Policy) -> Why:
+    """Why an event of this severity and event time, decided ``now``, comes to what it comes to; ``alert`` is as it was
+    before (None: there was none)."""
+    if alert is None:
+        return Why.NEW
+    told = alert.told
+    if alert.owed is not None and not (alert.owed.repeat and alert.status is not Status.RESOLVING):
+        return Why.COUNTED
+    if alert.status is Status.RESOLVING:
+        return Why.REOPENED
+    if told is None:
+        return Why.NOT_TOLD
+    if severity > told.severity:
+        return Why.RAISED
+    if alert.status is Status.ACKNOWLEDGED:
+        return Why.ACKNOWLEDGED
+    if now - min(told.at, now) >= policy.renotify_seconds:
+        return Why.RENOTIFIED
+    return Why.AFTER_WINDOW if time - min(alert.last_seen, now) > policy.window_seconds else Why.WITHIN_WINDOW

@@ -1,0 +1,243 @@
+"""An alert and its provider, where people and programs act: whatever is heard of that late, doubled, in any order, or
+not at all (design section 20).
+
+The provider has at most one incident of the key, a clock of its own, and may act up to `TIMEOUT` after it has accepted
+a trigger. Promised is: what is heard ends the alert only if the provider has no incident. Once everything was heard,
+neither side has an incident of which the other knows nothing, nothing has occurred untold since the last one was
+resolved, and nobody counts as having taken what nobody has.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from state.alert import (
+    Alert,
+    Due,
+    Occurrence,
+    Owed,
+    Policy,
+    Status,
+    due,
+    occurred,
+    over,
+    resolve_answered,
+    trigger_accepted,
+)
+from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, happened, told_again
+from state.violation import Record, Severity
+
+T0, TIMEOUT = 1_800_000_000.0, 30.0
+POLICY = Policy(window_seconds=60, renotify_seconds=600, quiet_seconds=1800, forget_seconds=604_800)
+RECORD = Record("events", 0, 0, int(T0 * 1000), None, b"{}")
+WAITS = (0.1, 0.4, 0.7, 3.0, 20.0, 31.0, 45.0, 700.0)
+
+Step = tuple[str, int]
+STEPS = (
+    *("event", "event", "send", "answer", "answer", "acknowledge", "unacknowledge", "resolve", "integration_resolves"),
+    *("hear", "hear", "hear_twice", "wait", "wait", "over", "lose"),
+)
+WALKS = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 7)), max_size=40)
+
+
+class BrokenPromise(AssertionError):
+    pass
+
+
+@dataclass
+class World:
+    """``skew``: by how much the provider's clock is ahead. Rules can be left out, to see that they are missed."""
+
+    skew: float
+    decide: Callable[[Alert, Happened, float], object] = happened
+    now: float = T0 + 0.05
+    alert: Alert | None = None
+    incident: str | None = None
+    is_taken: bool = False
+    opened: int = 0
+    wire: tuple[Owed | None, Alert, float] | None = None
+    lands_at: float | None = None
+    queue: list[Happened] = field(default_factory=list)
+    has_lost: bool = False
+    has_untold: bool = False
+
+    def step(self, name: str, number: int) -> None:
+        getattr(self, name)(number)
+
+    # our side
+
+    def event(self, number: int) -> None:
+        severity = Severity.CRITICAL if number == 7 else Severity.HIGH
+        record = replace(RECORD, timestamp=int(self.now * 1000))
+        self.alert, _ = occurred(self.alert, "key", None, Occurrence(severity, self.now, record), self.now, POLICY)
+        self.has_untold |= self.incident is None and self.lands_at is None
+
+    def over(self, number: int) -> None:
+        """What is over before its end at the provider was heard of is not told any more."""
+        if self.alert is not None and self.wire is None:
+            self.alert = over(self.alert)
+            self.has_untold = self.alert is not None and self.alert.owed is not None
+
+    def send(self, number: int) -> None:
+        """A request leaves, and the provider accepts it; a resolve only once no trigger can land any more."""
+        alert = self.alert
+        if alert is None or self.wire is not None or (what := due(alert)) is None:
+            return
+        if what is Due.TRIGGER:
+            self.land(self.lands_at)
+            self.wire = alert.owed, alert, float(int(self.now + self.skew))
+            self.lands_at = self.now + TIMEOUT * (number % 4) / 3
+            self.land(self.now)
+        elif self.lands_at is None:
+            self.wire = None, alert, 0.0
+            self.close(by_integration=True)
+
+    def answer(self, number: int) -> None:
+        if self.wire is None:
+            return
+        (sent, before, date), self.wire = self.wire, None
+        assert self.alert is not None
+        if sent is not None:
+            self.alert = trigger_accepted(self.alert, sent, "default", date, self.now)
+        else:
+            self.alert = resolve_answered(self.alert, before)
+
+    def wait(self, number: int) -> None:
+        # No request is longer on its way than it may be.
+        self.now += min(WAITS[number], TIMEOUT - 1.5) if self.wire is not None else WAITS[number]
+        if self.wire is not None and number > 3:
+            self.answer(0)
+        self.land(self.now)
+
+    def land(self, until: float | None) -> None:
+        if self.lands_at is not None and until is not None and self.lands_at <= until:
+            self.lands_at = None
+            if self.incident is None:
+                self.opened += 1
+                self.incident, self.is_taken = str(self.opened), False
+            self.has_untold = False
+
+    # the provider's side
+
+    def tell(self, what: What, *, by_integration: bool = False) -> None:
+        self.queue.append(Happened(what, self.now + self.skew, self.incident, by_integration))
+        self.now += 0.01  # two things are never at the same moment
+
+    def acknowledge(self, number: int) -> None:
+        if self.incident is not None and not self.is_taken:
+            self.is_taken = True
+            self.tell(What.ACKNOWLEDGED)
+
+    def unacknowledge(self, number: int) -> None:
+        if self.incident is not None and self.is_taken:
+            self.is_taken = False
+            self.tell(What.UNACKNOWLEDGED)
+
+    def resolve(self, number: int) -> None:
+        self.close(by_integration=False)
+
+    def integration_resolves(self, number: int) -> None:
+        self.close(by_integration=True)
+
+    def close(self, *, by_integration: bool) -> None:
+        if self.incident is not None:
+            self.tell(What.RESOLVED, by_integration=by_integration)
+            self.incident, self.is_taken = None, False
+
+    # what is heard
+
+    def hear(self, number: int, *, keep: bool = False) -> None:
+        if not self.queue or self.wire is not None:
+            return
+        it = self.queue[number % len(self.queue)]
+        if not keep:
+            self.queue.remove(it)
+        if self.alert is None:
+            return
+        found = self.decide(self.alert, it, TIMEOUT)
+        if isinstance(found, Applied):
+            self.alert = found.alert
+            if self.alert is None and (self.incident is not None or self.lands_at is not None):
+                raise BrokenPromise(f"{it} has ended what is open at the provider")
+        elif isinstance(found, TellAgain):
+            self.alert = told_again(self.alert, it, RECORD, found.is_repeat, self.now)
+
+    def hear_twice(self, number: int) -> None:
+        self.hear(number, keep=True)
+
+    def lose(self, number: int) -> None:
+        if self.queue:
+            self.has_lost = True
+            del self.queue[number % len(self.queue)]
+
+    def rest(self) -> None:
+        """Everything is heard, and told."""
+        for _ in range(100):
+            if self.wire is not None:
+                self.answer(0)
+            elif self.queue:
+                self.hear(0)
+            elif self.lands_at is not None:
+                self.now = max(self.now, self.lands_at)
+                self.land(self.now)
+            elif self.alert is not None and due(self.alert) is not None:
+                self.send(0)
+            else:
+                break
+        if self.has_lost:
+            return
+        if (self.alert is None) != (self.incident is None):
+            raise BrokenPromise(f"here {self.alert}, at the provider {self.incident}")
+        if self.has_untold:
+            raise BrokenPromise("what has occurred since it was resolved is not told")
+        if self.alert is not None and self.alert.status is Status.ACKNOWLEDGED and not self.is_taken:
+            raise BrokenPromise("nobody has taken it")
+
+
+def walk(steps: list[Step], skew: float = 0.3, decide: Callable[[Alert, Happened, float], object] = happened) -> None:
+    world = World(skew, decide)
+    for name, number in steps:
+        world.step(name, number)
+    world.rest()
+
+
+@given(WALKS, st.sampled_from([0.0, 0.3, 7200.4, -7200.7]))
+@settings(max_examples=1500)
+@pytest.mark.slow
+def test_no_walk_breaks_a_promise(steps: list[Step], skew: float) -> None:
+    walk(steps, skew)
+
+
+OPEN: list[Step] = [("event", 0), ("send", 0), ("answer", 0)]
+LATER_RESOLVED: list[Step] = [*OPEN, ("wait", 6), ("resolve", 0), ("wait", 3)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "without"),
+    [
+        # The first incident's resolve is heard when the second is open.
+        (
+            [*OPEN, ("wait", 6), ("resolve", 0), ("wait", 3), ("event", 7), ("send", 0), ("answer", 0), ("hear", 0)],
+            "date",
+        ),
+        # It occurs again after the resolve, before that is heard.
+        ([*LATER_RESOLVED, ("event", 0), ("hear", 0)], "occurred"),
+        # Acknowledged is heard after unacknowledged.
+        ([*OPEN, ("acknowledge", 0), ("unacknowledge", 0), ("hear", 1), ("hear", 0)], "older"),
+    ],
+)
+def test_a_walk_that_needs_a_rule(steps: list[Step], without: str) -> None:
+    walk(steps)
+
+    def careless(alert: Alert, it: Happened, timeout: float) -> object:
+        found = happened(alert, it, timeout)
+        if isinstance(found, TellAgain if without == "occurred" else Ignored):
+            return Applied(None if it.what is What.RESOLVED else replace(alert, status=Status.ACKNOWLEDGED))
+        return found
+
+    with pytest.raises(BrokenPromise):
+        walk(steps, decide=careless)
