@@ -5,16 +5,15 @@ at the provider, and the problem goes on.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
-import orjson
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
 from providers.errors import text_of
-from state.alert import ELSEWHERE, Alert
+from state.alert import Alert
+from state.stand_in import stand_in
 from state.violation import Record
 
 ReadRecord = Callable[[str, int, int], Awaitable[Record | None]]
@@ -58,7 +57,7 @@ class Recall:
         record = await self._read_back(alert)
         if record is None:
             self._log.warning("told_event_not_found", dedup_key=alert.dedup_key)
-            record = stand_in(alert, self._topic)
+            record = told_stand_in(alert, self._topic)
         self._found, self._wanted = (alert.dedup_key, alert.told, record), None
 
     async def _read_back(self, alert: Alert) -> Record | None:
@@ -75,22 +74,7 @@ class Recall:
         return record
 
 
-def stand_in(alert: Alert, topic: str) -> Record:
-    """A record with an event that says what is known of the alert. It stands nowhere, and cannot be replayed."""
-    source = alert.source
+def told_stand_in(alert: Alert, topic: str) -> Record:
+    """What stands in for the record of the event that was told last."""
     severity = alert.highest if alert.told is None else alert.told.severity
-    event = {
-        "event_id": f"again-{alert.dedup_key}",
-        "event_type": "policy_violation",
-        "timestamp": datetime.fromtimestamp(alert.last_seen, UTC).isoformat(),
-        "agent": {"id": "unknown"},
-        "session": {"id": alert.session_id or "unknown", "tenant_id": None if source is None else source.tenant},
-        "decision": {
-            "allowed": False,
-            "guard": (None if source is None else source.guard) or "unknown",
-            "severity": severity.label,
-            "reason": _REASON,
-        },
-        "resource": {"type": "unknown", "name": alert.dedup_key},
-    }
-    return Record(topic, 0, ELSEWHERE, int(alert.last_seen * 1000), alert.key, orjson.dumps(event))
+    return stand_in(alert, f"again-{alert.dedup_key}", severity, alert.source, topic, _REASON)

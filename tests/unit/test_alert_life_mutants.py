@@ -524,7 +524,7 @@ MUTANTS = [
            is_an_integration_of_its_own, LIVE, ONLY_HERE, shared=True),
     mutant("a resolve that is under way is forgotten with the key, although both keys have one alert", BELONGING,
            "departed", leaves_what_is_under_way, ONLY_HERE, late=True, shared=True, walk=UNSETTLED_AND_ROTATED),
-    mutant("a close by a retired key is of an alert of its own", rules, "_may_be_resolved", has_its_own_incident,
+    mutant("a close by a retired key is of an alert of its own", rules, "may_be_resolved", has_its_own_incident,
            ONLY_HERE, late=True, shared=True, walk=CLOSED_BY_BOTH),
 ]  # fmt: skip
 

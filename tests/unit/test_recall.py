@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
-from consumer.partition.recall import Recall, stand_in
+from consumer.partition.recall import Recall, told_stand_in
 from state.alert import ELSEWHERE, Alert, Occurrence, Policy, occurred, trigger_accepted
 from state.violation import Record, Severity
 from tests.support.events import encode, event
@@ -100,4 +100,7 @@ async def test_of_an_earlier_release_it_is_not_known_where_it_stands() -> None:
         found.record(old)
         await found.read()
         assert found.record(old) is not None
-    assert violation_of(stand_in(replace(alert, source=None, told=None, session_id=None), "events")).guard == "unknown"
+    assert (
+        violation_of(told_stand_in(replace(alert, source=None, told=None, session_id=None), "events")).guard
+        == "unknown"
+    )
