@@ -200,6 +200,11 @@ def test_what_is_resolving_is_resolved_first_and_then_silenced() -> None:
     assert after.held == alert.held
 
 
+def test_the_answer_ends_what_was_silenced_when_it_left_and_is_over_now() -> None:
+    sent = mutes(resolving())
+    assert resolve_answered(replace(sent, held=None), sent) is None
+
+
 def test_the_answer_to_the_resolve_before_an_event_that_was_told_ends_nothing() -> None:
     sent = resolving()
     again = resolving(accepted(occurs(sent, at=T0 + 1)[0]))
