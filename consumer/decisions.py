@@ -52,6 +52,15 @@ class Suppressed(_Decided, frozen=True, gc=False, kw_only=True):
     outcome: ClassVar[Outcome] = Outcome.SUPPRESSED
 
 
+class Silenced(_Decided, frozen=True, gc=False, kw_only=True):
+    """The event is kept silent by ``silences``, the ids of which are these. ``alert`` is as it is now in the store
+    (None: gone, for an end that was told of before the event has ended it)."""
+
+    outcome: ClassVar[Outcome] = Outcome.SILENCED
+    alert: Alert | None
+    silences: tuple[str, ...]
+
+
 class Ended(_Decided, frozen=True, gc=False, kw_only=True):
     """The threat of these alerts is over, by the ``end`` that the event tells of.
 
@@ -86,7 +95,7 @@ class Changed(_Decided, frozen=True, gc=False, kw_only=True):
 SUPPRESSED: Final = Suppressed()
 EMPTIED: Final = Emptied()
 
-Occurred = Triggered | Counted | Suppressed
+Occurred = Triggered | Counted | Suppressed | Silenced
 """What an alertable event comes to."""
 
 DecidedHere = Occurred | Ended | DeadLettered

@@ -4,6 +4,7 @@ A `Pipeline` is everything that the events of one provider have in common, whate
 task does what was decided.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol
@@ -23,6 +24,7 @@ from consumer.decisions import (
     Ended,
     Occurred,
     Replayed,
+    Silenced,
     Triggered,
 )
 from consumer.dlq.dead_letter import DeadLetter, Stage
@@ -31,10 +33,14 @@ from consumer.events.filter import End as Ends
 from consumer.events.keys import LACKING, KeyTemplate, home_key_of
 from consumer.events.record_key import RecordKey
 from consumer.feedback.records import Replay
+from consumer.silences.known import KnownSilences
+from consumer.silences.silence import Silence
 from providers.belonging import Integrations
 from providers.provider import Provider
 from state.alert import Alert, Ending, Occurrence, Outcome, Owed, Policy, Status, event_time, occurred, over
+from state.endings import end_alert
 from state.remembered_ends import End, session
+from state.silenced import silenced
 from state.store import Store
 from state.violation import Record
 
@@ -50,6 +56,14 @@ class Elsewhere(Protocol):
 
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
         """The event time of an end that was told of before what it ends, if there was one."""
+        ...
+
+
+class Silences(Protocol):
+    """The silences that a member knows: `consumer.silences.known`."""
+
+    def of(self, event: SecurityEvent, provider: str, at: float) -> Sequence[Silence]:
+        """Those that keep an event silent whose record was written then, in seconds since the epoch."""
         ...
 
 
@@ -76,6 +90,8 @@ class Pipeline:
     commit_interval: float
     max_owed: int
     record_key: RecordKey | None = None
+    silences: Silences = field(default_factory=KnownSilences)
+    """Those of this member; none, where nobody reads them."""
     integrations: Integrations = field(init=False)
     """Those of the provider."""
 
@@ -230,6 +246,10 @@ class Pipeline:
         integration = before.integration if before is not None else None
         if integration is None:
             integration = self._integration_of(before, event)
+        if holding := self.silences.of(event, self.provider.name, record.timestamp / 1000):
+            ends = {one.id: one.expires_at for one in holding}
+            held = silenced(before, dedup_key, session_id, occurrence, ends, now.wall, integration)
+            return self._silenced(held, tuple(ends), store, now, elsewhere)
         alert, outcome = occurred(before, dedup_key, session_id, occurrence, now.wall, self.policy, integration)
         if elsewhere is not None:
             ended_at = elsewhere.ended_at(dedup_key, session_id)
@@ -241,6 +261,16 @@ class Pipeline:
         is_owed = alert.owed is not None and alert.owed.record is record
         decided = Triggered if outcome is Outcome.TRIGGERED else Counted
         return decided(alert=alert, event=event if is_owed else None)
+
+    def _silenced(
+        self, alert: Alert, silences: tuple[str, ...], store: Store, now: Moment, elsewhere: Elsewhere | None
+    ) -> Silenced:
+        """The event is silent, and the alert is as given after it, unless it has ended already."""
+        store.hear(alert, now.monotonic)
+        ended_at = None if elsewhere is None else elsewhere.ended_at(alert.dedup_key, alert.session_id)
+        if ended_at is None or alert.status is Status.RESOLVING or alert.last_seen >= ended_at:
+            return Silenced(alert=alert, silences=silences)
+        return Silenced(alert=end_alert(store, alert, Ending.SESSION_END), silences=silences)
 
     def _integration_of(self, before: Alert | None, event: SecurityEvent) -> str:
         """The integration of an alert that has none: of its route, where only the name was kept, else of its first

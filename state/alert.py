@@ -71,6 +71,8 @@ class Outcome(Enum):
     """The occurrence was counted into a trigger that was owed already."""
     SUPPRESSED = "suppressed"
     """The occurrence was counted into an alert that the provider has; nothing new is owed."""
+    SILENCED = "silenced"
+    """A silence keeps the occurrence silent; nothing new is owed."""
 
 
 class Due(Enum):

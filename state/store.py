@@ -7,11 +7,12 @@ question goes through all alerts. No index blocks now and then to grow or to be 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from state.alert import Alert, Owed, Status
+from state.alert import Alert, Owed, Status, untold
 from state.counts import Counts
 from state.ordered import Ordered
 from state.pieces import Pieces
 from state.quiet import Quiet
+from state.silenced import ends_at
 from state.written import Written
 
 Changed = Pieces[str, Alert | None]
@@ -57,6 +58,7 @@ class Store:
         self._owing = Ordered[float]()
         self._holding = Ordered[int]()
         self._owed_bytes = 0
+        self._silenced = Ordered[float]()
 
     def __len__(self) -> int:
         """How many alerts there are."""
@@ -93,6 +95,8 @@ class Store:
         none."""
         alert = self._alerts.of(dedup_key).pop(dedup_key)
         self._index(dedup_key, alert, None)
+        if alert.held is not None:
+            self._silenced.set(dedup_key, None)
         self._quiet.leave(dedup_key)
         self._heard.pop(dedup_key)
         self._dirty[dedup_key] = None
@@ -124,6 +128,8 @@ class Store:
             if alert.owed is not None:
                 self._index_owed(key, None, alert.owed)
                 self._written.restored(alert, counts.get(key))
+            if alert.held is not None:
+                self._index_silenced(key, alert)
             if alert.status is not Status.RESOLVING:
                 self._quiet.join(key)
             yield
@@ -135,6 +141,7 @@ class Store:
         To free a million alerts at once would block for half a second.
         """
         yield from self._quiet.emptied()
+        yield from self._silenced.emptied()
         for pieces in (self._heard, self._sessions, self._alerts, self._dirty, self._committing):
             for _ in pieces.taken():
                 yield
@@ -189,6 +196,22 @@ class Store:
     def oldest_owed_since(self) -> float | None:
         """Since when the oldest owed trigger has been owed (seconds since the epoch); None if none is owed."""
         return self._owing.smallest()
+
+    # silenced alerts
+
+    @property
+    def silenced_count(self) -> int:
+        """How many alerts have silenced occurrences of which nobody has been told."""
+        return len(self._silenced)
+
+    def silenced(self) -> Iterator[str]:
+        """The dedup keys of all alerts with silenced occurrences of which nobody has been told: first those whose
+        silences end first, by the ends that these had when they silenced.
+
+        Alerts may change meanwhile: one that is silenced meanwhile may be missing.
+        """
+        for keys in self._silenced.keys_in_pieces():
+            yield from keys
 
     # checkpoints
 
@@ -276,6 +299,8 @@ class Store:
         self._dirty[key] = alert
         if before is not None and before.integration != alert.integration:
             self._turned[key] = None
+        if alert.held is not None or (before is not None and before.held is not None):
+            self._index_silenced(key, alert)
         if before is not None and before.status is alert.status and before.owed is alert.owed:
             return False
         self._index(key, before, alert)
@@ -297,6 +322,10 @@ class Store:
         elif before is not None and after is not None and before.status is not after.status:
             self._counts[before.status] -= 1
             self._counts[after.status] += 1
+
+    def _index_silenced(self, key: str, alert: Alert) -> None:
+        held = untold(alert)
+        self._silenced.set(key, None if held is None else ends_at(held, {}))
 
     def _index_owed(self, key: str, before: Owed | None, after: Owed | None) -> None:
         if before is not None:

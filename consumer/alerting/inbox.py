@@ -12,7 +12,7 @@ from typing import Protocol, assert_never
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
-from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Suppressed, Triggered
+from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Silenced, Suppressed, Triggered
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
 from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay, unmeant
@@ -295,7 +295,7 @@ class TaskInbox:
                 self._metrics.feedback(Kind.REPLAY.value, "ignored")
                 self._log.info("replay_ignored", reason="not alertable (any more)", **fields)
                 return
-            case Triggered() | Counted() | Suppressed():
+            case Triggered() | Counted() | Suppressed() | Silenced():
                 self._metrics.feedback(Kind.REPLAY.value, "applied")
                 self._log.info("replay_decided", outcome=decision.outcome.value, **fields)
             case DeadLettered():

@@ -19,6 +19,7 @@ from consumer.decisions import (
     Ended,
     Occurred,
     Replayed,
+    Silenced,
     Suppressed,
     Triggered,
 )
@@ -138,6 +139,8 @@ class TaskDeeds:
                 counts["counted"] += 1
                 if event is not None:  # else what is owed says the same as before
                     self.outbox.owes(alert, event=event)
+            case Silenced():
+                counts["silenced"] += 1  # what is held is no debt
             case Ended():
                 return self.ending(decision)
             case DeadLettered(dead_letter=dead_letter):
@@ -219,7 +222,7 @@ class TaskDeeds:
                 self.outbox.owes(alert, event=event, is_new=True)
             case Counted(alert=alert, event=event):
                 self.outbox.owes(alert, event=event)
-            case Suppressed():
+            case Suppressed() | Silenced():
                 pass  # it is in the store
             case DeadLettered(dead_letter=dead_letter):
                 self._task.waiting.take(dead_letter)

@@ -27,6 +27,7 @@ from consumer.decisions import (
     Decision,
     Emptied,
     Ended,
+    Silenced,
     Suppressed,
     Triggered,
 )
@@ -172,6 +173,9 @@ class Simulated:
         match decision:
             case Triggered(alert=alert, event=event) | Counted(alert=alert, event=event):
                 return self._tell(task, alert, event, at)
+            case Silenced():
+                outcomes["silenced"] += 1
+                task.changes += 1
             case Suppressed():
                 outcomes["suppressed"] += 1
                 task.changes += 1
