@@ -50,7 +50,8 @@ def test_an_end_has_come_once_it_is_past_by_the_records() -> None:
 def test_but_not_before_all_that_was_there_then_is_decided() -> None:
     task = Task(RELEASE)
     task.hold("a", RELEASE)
-    assert task.at(60.0, end=9, position=3) == []
+    assert task.at(59.0) == []
+    assert task.at(60.0, end=9, position=3) == [], "caught up, as far as that goes, but not to this moment"
     assert task.at(62.0, end=12, position=8) == []
     assert task.at(63.0, end=12, position=12) == [("a", 60.0)]
 
