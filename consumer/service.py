@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -97,20 +97,21 @@ async def run_service(
         notes = (lambda: subscriptions.notes) if subscriptions is not None else tuple
         app = create_app(lambda: [runner.health() for runner in runners], registry, notes)
         port = await stack.enter_async_context(serving(app, config.server.host, config.server.port))
-        way_in = await stack.enter_async_context(AsyncExitStack())
+        receivers: list[AbstractAsyncContextManager[int]] = []
         if config.ingest.enabled:
-            await way_in.enter_async_context(ingesting(config, kafka_producers(config, clients), registry, log))
+            receivers.append(ingesting(config, kafka_producers(config, clients), registry, log))
         if config.webhooks.enabled:
-            await way_in.enter_async_context(
-                taking_webhooks(
-                    config, feedback_producers(clients), registry, log, {PAGERDUTY: rest} if rest is not None else {}
-                )
-            )
+            lookups = {PAGERDUTY: rest} if rest is not None else {}
+            receivers.append(taking_webhooks(config, feedback_producers(clients), registry, log, lookups))
+        ways_in = [await stack.enter_async_context(AsyncExitStack()) for _ in receivers]
+        for way_in, receiver in zip(ways_in, receivers, strict=True):
+            await way_in.enter_async_context(receiver)
         log.info("service_started", port=port, pipelines=[pipeline.provider.name for pipeline in pipelines])
         try:
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(runner.run(stopping)) for runner in runners]
-                running.append(group.create_task(ended_with(stopping, way_in)))
+                # Each at once: the grace is for all of it.
+                running += [group.create_task(ended_with(stopping, way_in)) for way_in in ways_in]
                 beside = [lag.run(), search_everything_when_short(), watch_clock(clock, steps.inc, log)]
                 beside += _heartbeats(pipeline_runners, sender, metrics, log)
                 if subscriptions is not None:

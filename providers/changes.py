@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, runtime_checkable
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
-from providers.contained import uncontained
+from providers.contained import ProviderFault, containing, uncontained
 from providers.notify import Sender, ask
 from providers.provider import Provider, Request
 from state.violation import Violation
@@ -161,7 +161,13 @@ class Changes:
             self._counted("dropped")
 
     async def _tell(self, lane: _Lane, one: _Waiting) -> None:
-        request = self._tells.change(one.violation)
+        try:
+            with containing("it cannot be made"):
+                request = self._tells.change(one.violation)
+        except ProviderFault as fault:  # a fault of this one only
+            self._counted("dropped")
+            self._log.warning("change_event_rejected", route=lane.route, status=None, error=str(fault))
+            return
         if request is None:
             self._counted("dropped")
             return

@@ -10,6 +10,9 @@ _DIGEST_BYTES: Final = 8
 _RANDOM_BYTES: Final = 16
 _PORTS: Final = {"http": 80, "https": 443}
 
+DEFAULT_ROUTE: Final = "default"
+"""The name of the route of what no other route is for."""
+
 CHECKED: Final = "clawdstrike-alerting-check-"
 """The prefix of the dedup key or alias by which a key is checked: no alert has that name."""
 

@@ -34,7 +34,8 @@ class Trigger(Struct, frozen=True, gc=False):
 
     ``severity`` is the highest severity of the owed occurrences; the provider's severity or priority is mapped from it.
     ``again``: the provider has been told of this alert before. ``raised``: ``severity`` is higher than what it was told
-    then. ``origin`` is where the event was read (None: nowhere, as in a test of the keys).
+    then. ``origin`` is where the event was read (None: nowhere, as in a test of the keys). ``reopens``: the provider
+    may have ended the alert since, so that there may be nothing to add to.
     """
 
     dedup_key: str
@@ -44,6 +45,7 @@ class Trigger(Struct, frozen=True, gc=False):
     again: bool = False
     raised: bool = False
     origin: Origin | None = None
+    reopens: bool = False
 
     @classmethod
     def of(cls, alert: Alert, violation: Violation) -> "Trigger":
@@ -58,6 +60,7 @@ class Trigger(Struct, frozen=True, gc=False):
             again=told is not None,
             raised=told is not None and owed.severity > told.severity,
             origin=Origin(owed.record.topic, owed.record.partition, owed.record.offset),
+            reopens=told is not None and (not alert.has or alert.unsettled or owed.repeat),
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused
+from providers.contained import ProviderFault, containing
 from providers.provider import Classify, Request, Verify
 from providers.sender import Sender
 
@@ -17,7 +18,10 @@ FIRST_WAIT: Final = 0.5
 """Seconds between the first two questions; between two of them twice as long as before that."""
 
 LONGEST_WAIT: Final = 2.0
-"""Seconds. A task that closes waits for a question's turn, so it must not be long."""
+"""Seconds between two questions. A task that closes waits for it, and for the answer to one, so they are short."""
+
+ANSWER_SECONDS: Final = 5.0
+"""How long the answer to one question is waited for."""
 
 
 class Verifier(Protocol):
@@ -81,12 +85,20 @@ async def _verdict(
     if accepted.receipt is None:
         return replace(accepted, unverified="the answer does not say by what its status can be asked for")
     clock, wait = asyncio.get_running_loop().time, FIRST_WAIT
-    question = verify.ask(accepted.receipt)
+    try:
+        with containing("the question cannot be made"):
+            question = verify.ask(accepted.receipt)
+            read = _read_of(question)
+    except ProviderFault as fault:  # it was accepted all the same
+        return replace(accepted, unverified=str(fault))
     reason = "there was no time to ask"
     while (left := until - clock()) > 0 and await verifier.may_ask(left) and (left := until - clock()) > 0:
         if not verifier.wants(verify):
             return None
-        answer = await sender.send(question, _read_of(question), left)
+        try:
+            answer = await sender.send(question, read, min(left, ANSWER_SECONDS))
+        except Exception as error:  # what is made of the answer is not what it has to be
+            return replace(accepted, unverified=f"the answer cannot be read: {type(error).__name__}")
         verifier.heard(answer)
         match answer:
             case Accepted(unverified=unverified):

@@ -721,11 +721,13 @@ def with_held_counted(alert: Alert) -> Alert:
 
 def event_time(time: float, timestamp: int, now: float) -> float:
     """When an event occurred, in seconds since the epoch: the smallest of the event's own ``time``, its record's
-    ``timestamp`` (in milliseconds) and ``now``. A time before `EARLIEST` counts as absent (design section 8)."""
+    ``timestamp`` (in milliseconds) and ``now``. A time before `EARLIEST` counts as absent (design section 8).
+
+    A timestamp stands for its whole millisecond: it does not make two events of that millisecond simultaneous."""
     earliest = now
     if EARLIEST <= time < earliest:
         earliest = time
-    if EARLIEST <= timestamp / 1000 < earliest:
+    if EARLIEST <= timestamp / 1000 < earliest and (timestamp + 1) / 1000 <= earliest:
         earliest = timestamp / 1000
     return earliest
 

@@ -27,11 +27,12 @@ def joined(own: Alert | None, handed: Alert, over_at: float | None = None) -> Al
     """The home's alert of a key after another task has handed over an alert of that key; None if the alert is gone.
 
     ``own`` is the alert that the home has already, None if it has none. ``over_at`` is the event time of the latest end
-    of this problem that the home has remembered: an alert without a later occurrence is over.
+    of this problem that the home has remembered: an alert whose occurrences are all earlier is over. Of an occurrence
+    and an end of the same moment nobody knows which came first, and a live problem must not look over.
     """
     handed = handed_over(handed)
     alert = handed if own is None else _one_of(own, handed, is_over=_is_over(own, handed))
-    if alert.status is not Status.RESOLVING and over_at is not None and alert.last_seen <= over_at:
+    if alert.status is not Status.RESOLVING and over_at is not None and alert.last_seen < over_at:
         return over(alert, Ending.SESSION_END)
     return alert
 

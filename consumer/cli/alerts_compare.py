@@ -8,9 +8,9 @@ from typing import Any
 from consumer.cli.alert_facts import facts
 from consumer.cli.alerts_found import Found, show_alerts, worst_first
 from consumer.cli.ending import UsageError
+from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.terminal import counted, show_json
 from consumer.config import Config
-from providers.table import PROVIDERS
 from state.alert import Alert, Status
 
 
@@ -21,8 +21,8 @@ def add_compare(actions: Any) -> argparse.ArgumentParser:
         help="what is open at one of two providers only",
         description="What is open at one of two providers only, as their states say. Exit code 1 if there is any.",
     )
-    parser.add_argument("--provider", required=True, choices=tuple(PROVIDERS), help="the one, e.g. the old one")
-    parser.add_argument("--with", dest="other", required=True, choices=tuple(PROVIDERS), help="the other")
+    add_provider(parser, required=True, help="the one, e.g. the old one")
+    add_provider(parser, "--with", dest="other", required=True, help="the other")
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser
 
@@ -38,7 +38,7 @@ def compared(args: argparse.Namespace, config: Config) -> list[str]:
         raise UsageError("--with: is the same provider as --provider")
     for name in both:
         if name not in config.sections:
-            raise UsageError(f"exporters.alerting.{name}: is not configured")
+            raise not_configured(name)
     one, other = (config.sections[name].deduplication.key_template for name in both)
     if one != other:
         raise UsageError(

@@ -10,6 +10,7 @@ from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, text
 from consumer.cli.ending import UsageError, with_configuration
 from consumer.cli.explain_shown import show_explanation, show_life
+from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.recorded import read_topic, since
 from consumer.cli.terminal import complain, show_json
 from consumer.cli.with_kafka import Partitions, run_with_kafka
@@ -25,7 +26,6 @@ from consumer.tuning.lines import BrokenLine, record_of
 from consumer.tuning.order import Timed
 from providers.errors import text_of
 from providers.story import utc
-from providers.table import PROVIDERS
 from state.alert import Alert
 from state.violation import Record
 
@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
         default="24h",
         help="how far back the topic is read: RFC 3339, or how long ago (24h)",
     )
-    parser.add_argument("--provider", choices=tuple(PROVIDERS), help="only this one")
+    add_provider(parser, help="only this one")
     parser.add_argument(
         "--no-state", action="store_true", help="an event of a file, as if there were no alert; no Kafka"
     )
@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
         if args.no_state and not args.events:
             raise UsageError("--no-state: only with EVENT.json")
         if args.provider is not None and args.provider not in config.pipelines:
-            raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+            raise not_configured(args.provider)
         return config
 
     def topics(config: Config) -> Sequence[str]:

@@ -9,12 +9,20 @@ from providers.names import check_name
 from providers.table import DESCRIBED, PROVIDERS, place_of
 
 
-def add_provider(parser: Any, *, required: bool = False, help: str | None = None) -> None:
+def add_provider(
+    parser: Any,
+    option: str = "--provider",
+    *,
+    required: bool = False,
+    help: str | None = None,
+    dest: str = "provider",
+) -> None:
     """Let a provider be given as ``--provider NAME``: one of the table, or one that the configuration describes."""
     names = ",".join((*PROVIDERS, "NAME"))
     said = f"NAME: of a section below exporters.alerting.{DESCRIBED}"
     parser.add_argument(
-        "--provider",
+        option,
+        dest=dest,
         metavar=f"{{{names}}}",
         type=_provider_name,
         required=required,

@@ -133,7 +133,7 @@ def _told(answer: Answer | None, args: argparse.Namespace) -> str:
         case None:
             return f"{what}: is not told of {'resolves' if args.resolve else 'triggers'}: nothing was sent"
         case Accepted(unverified=unverified):
-            told = f"{DEDUP_KEY} is resolved" if args.resolve else "the same command with --resolve ends it"
+            told = f"{DEDUP_KEY} is resolved" if args.resolve else "the same command with --resolve resolves it"
             accepted = "accepted" if args.resolve else f"accepted as {DEDUP_KEY}"
             doubt = "" if unverified is None else f" (not known whether it has come about: {unverified})"
             return f"{what}: {accepted}{doubt}; {told}"

@@ -10,6 +10,7 @@ from typing import Any
 from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError, with_configuration
+from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.recorded import read_file, read_topic, since
 from consumer.cli.simulate_shown import show
 from consumer.cli.terminal import complain, show_json
@@ -23,7 +24,6 @@ from consumer.tuning.files import Export
 from consumer.tuning.order import Timed
 from consumer.tuning.tally import side_of
 from providers.story import utc
-from providers.table import PROVIDERS
 
 
 def add_parser(subparsers: Any) -> None:
@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
     source.add_argument(
         "--input", metavar="FILE", type=Path, help="a file of JSON lines, also .gz; - is standard input"
     )
-    parser.add_argument("--provider", choices=tuple(PROVIDERS), help="only this one")
+    add_provider(parser, help="only this one")
     parser.add_argument("--keys", metavar="N", type=count, default=10, help="so many of the noisiest keys (10)")
     parser.add_argument(
         "--fail-on",
@@ -190,10 +190,10 @@ def _only(comparison: Comparison) -> Any:
 def _comparisons(args: argparse.Namespace, config: Config) -> dict[str, Comparison]:
     new = _versions(config)
     old = {} if args.against is None else _versions(load_config(args.against))
-    names = [name for name in PROVIDERS if name in new or name in old]
+    names = list(dict.fromkeys((*new, *old)))
     if args.provider is not None:
         if args.provider not in names:
-            raise UsageError(f"exporters.alerting.{args.provider}: is not configured")
+            raise not_configured(args.provider)
         names = [args.provider]
     return {name: Comparison(new.get(name), old.get(name)) for name in names}
 

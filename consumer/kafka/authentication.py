@@ -10,13 +10,20 @@ import aiokafka.conn
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaError
 
+from consumer.kafka.opened import is_opened
+
 
 class BrokenAuthentication(KafkaError):  # type: ignore[misc]
     """The broker's part of the authentication is wrong or missing."""
 
 
 class AuthenticatedConnection(AIOKafkaConnection):  # type: ignore[misc]
-    """A connection whose authentication raises only KafkaError, OSError and TimeoutError."""
+    """A connection whose authentication raises only KafkaError, OSError and TimeoutError. Where somebody collects what
+    is opened (`consumer.kafka.opened`), it is among that."""
+
+    async def connect(self) -> object:
+        is_opened(self)
+        return await super().connect()
 
     async def _do_sasl_handshake(self) -> None:
         try:

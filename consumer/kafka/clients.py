@@ -15,6 +15,7 @@ from consumer.config import KafkaConfig, SecurityConfig
 from consumer.kafka.authentication import let_authentication_fail_as_such
 from consumer.kafka.header_names import let_header_names_be_any_bytes
 from consumer.kafka.instance_id import Process
+from consumer.kafka.opened import collecting
 from consumer.kafka.rebootstrap import BOOTSTRAP_REQUEST_SECONDS, BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
 from consumer.kafka.tls import CertificateFiles, Logger, RenewingContext
 from consumer.kafka.unreadable import name_what_cannot_be_read
@@ -241,15 +242,20 @@ async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None
 async def start_client(starting: Coroutine[Any, Any, None]) -> None:
     """Wait until a client has started. If the caller is cancelled, the start may still go on for `CANCEL_SECONDS`.
 
-    A client that is cancelled while it asks its first broker leaves that connection open (aiokafka 0.14).
+    A client that is cancelled while it asks its first broker leaves that connection open (aiokafka 0.14): all that the
+    start has opened is closed.
     """
-    work = asyncio.ensure_future(starting)
+    with collecting() as opened:
+        work = asyncio.ensure_future(starting)
     try:
         await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait([work], timeout=CANCEL_SECONDS)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
+        if work.cancelled():
+            for connection in opened:
+                connection.close()
         raise
 
 

@@ -60,6 +60,7 @@ class TaskDeeds:
         self._context = context
         self._store = store
         self._has_decided_all_before = has_decided_all_before
+        self._ignorant_since: float | None = None  # since when it was asked, and did not know all alerts
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
         self.moving = Moving(
@@ -175,7 +176,7 @@ class TaskDeeds:
         Within one partition, what comes later is later. Where homes have moved it may not be: then an end ends nothing
         that has occurred after it.
         """
-        return self.moving.elsewhere is None or alert.last_seen <= end.at
+        return self.moving.elsewhere is None or alert.last_seen < end.at
 
     def end_quiet(self, alert: Alert) -> None:
         """The alert is over, for nothing has occurred for long enough."""
@@ -292,11 +293,15 @@ class TaskDeeds:
 
     def knows_all(self) -> bool:
         """Whether no alert can come any more that somebody may have heard of at the provider: what an earlier owner had
-        decided is decided again, and what another home had is handed over, unless that takes too long."""
-        if not self.has_decided_what_was_inherited():
-            return False
-        since = self.moving.awaits_since
-        return since is None or self._context.clock.monotonic() - since > LONGEST_WAIT_SECONDS
+        decided is decided again, and what another home had is handed over. What takes longer than
+        `LONGEST_WAIT_SECONDS` is not waited for: other feedback stands behind it."""
+        now, since = self._context.clock.monotonic(), self.moving.awaits_since
+        is_known = self.has_decided_what_was_inherited() and (since is None or now - since > LONGEST_WAIT_SECONDS)
+        if is_known:
+            self._ignorant_since = None
+        elif self._ignorant_since is None:
+            self._ignorant_since = now
+        return self._ignorant_since is None or now - self._ignorant_since > LONGEST_WAIT_SECONDS
 
     def told_event(self, alert: Alert) -> Record | None:
         """The record of the event that the alert's provider was told last; None: the next checkpoint reads it."""

@@ -46,7 +46,10 @@ def create_app(
         assert credentials is not None
         with room.lease() as lease:
             form = await read_body(request, request.headers.get("Content-Encoding", "").lower(), lease, _LARGEST_FORM)
-        given = dict(parse_qsl(form.decode(errors="replace"), max_num_fields=20))
+        try:
+            given = dict(parse_qsl(form.decode(errors="replace"), max_num_fields=20))
+        except ValueError:
+            raise Refused(400, "invalid_request") from None
         client_id, client_secret = _client(request.headers, given)
         issued = credentials.issue(client_id, client_secret, time.time())
         if issued is None:

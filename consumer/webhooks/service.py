@@ -22,6 +22,7 @@ from consumer.webhooks.metrics import WebhookMetrics
 from consumer.webhooks.way import ANSWER_SECONDS, LARGEST_BODY, Way, WebhookSender
 from providers.notify import Sender
 from providers.opsgenie.webhook import read as read_opsgenie
+from providers.pagerduty.rest import rest_base
 from providers.pagerduty.settings import PagerDutySettings
 from providers.pagerduty.webhook import read as read_pagerduty
 from providers.pagerduty.webhook_rest import WebhookRest
@@ -98,8 +99,7 @@ def pagerduty_rest(config: Config, sender: Sender) -> WebhookRest | None:
     section = config.sections.get(PAGERDUTY)
     if not isinstance(section, PagerDutySettings) or section.rest_token is None:
         return None
-    default = "https://api.eu.pagerduty.com" if ".eu." in section.api_endpoint else "https://api.pagerduty.com"
-    base = section.rest_endpoint or default
+    base = section.rest_endpoint or rest_base(section.api_endpoint)
     return WebhookRest(sender, base, section.rest_token, LOOKUP_SECONDS)
 
 

@@ -17,9 +17,10 @@ from providers.classification import (
 from providers.configured import facts
 from providers.configured.facts import Json, Told
 from providers.configured.keys import writer
-from providers.configured.settings import DEFAULT_ROUTE, Call, ConfiguredSettings
+from providers.configured.settings import Call, ConfiguredSettings
 from providers.configured.template import Compiled, Names, compile_address, compile_text, compile_tree
-from providers.integration import digest, random_name, retired_route
+from providers.integration import DEFAULT_ROUTE, random_name
+from providers.keyed_routes import KeyedRoutes
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
@@ -56,15 +57,13 @@ class ConfiguredProvider:
         self.name = name
         self.key_limit = settings.key_limit
         in_use = {route: key.get_secret_value() for route, key in settings.route_keys().items()}
-        keys = [key.get_secret_value() for key in settings.retired_secrets]
-        retired = {retired_route(digest(settings.address, key)): key for key in keys}
-        self._keys = {**in_use, **retired}
-        self._integrations = {route: digest(settings.address, key) for route, key in self._keys.items()}
-        self.routes: Sequence[str] = tuple(self._keys)
-        self.retired_routes: Sequence[str] = tuple(retired)
+        retired = [key.get_secret_value() for key in settings.retired_secrets]
+        self._routes = KeyedRoutes(settings.address, in_use, retired)
+        self.routes: Sequence[str] = self._routes.names
+        self.retired_routes: Sequence[str] = self._routes.retired
 
         named = [secret.get_secret_value() for secret in settings.secrets.values()]
-        self._reasons = Reasons([*self._keys.values(), *named, *settings.concealed()])
+        self._reasons = Reasons([*self._routes.keys.values(), *named, *settings.concealed()])
         self._write = writer(settings.key, settings.key_limit)
         self._severities: Mapping[str, Json] = {
             label: compile_tree(value, Names(facts.OF_NOTHING))(Told(_OF_NOBODY, "", ""))
@@ -79,7 +78,7 @@ class ConfiguredProvider:
                 header: compile_text(value, of_nothing)(Told(_OF_NOBODY, "", key))
                 for header, value in settings.headers.items()
             }
-            for route, key in self._keys.items()
+            for route, key in self._routes.keys.items()
         }
         calls = {name: _compiled(call, settings, known) for name, call, known in settings.calls()}
         self._trigger = calls["trigger"]
@@ -91,25 +90,23 @@ class ConfiguredProvider:
 
     def route_of(self, violation: Violation) -> str:
         """The route of the guard, else of the tenant, else of the severity, else the default one."""
-        candidates = [f"by_guard:{violation.guard}", f"by_severity:{violation.severity.label}"]
-        if violation.tenant_id is not None:
-            candidates.insert(1, f"by_tenant:{violation.tenant_id}")
-        return next((route for route in candidates if route in self._keys), DEFAULT_ROUTE)
+        return self._routes.of(violation)
 
     def knows(self, route: str) -> bool:
         """Whether triggers can go through the route."""
-        return route in self._keys and route not in self.retired_routes
+        return self._routes.takes_triggers(route)
 
     def integration_of(self, route: str) -> str:
         """A digest of the route's secret and the address; of the address alone where there is no secret."""
-        return self._integrations.get(route) or self._integrations[DEFAULT_ROUTE]
+        return self._routes.integration(route)
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         """One request, or none if this provider is not told such a thing. A route that there is not means the default
         one."""
         match notification:
             case Trigger():
-                call = self._update if notification.again else self._trigger
+                # What the provider may not have any more cannot be updated there.
+                call = self._update if notification.again and not notification.reopens else self._trigger
             case Acknowledge():
                 call = self._acknowledge
             case Resolve():
@@ -121,12 +118,11 @@ class ConfiguredProvider:
         return None if self._check is None else self._request(self._check, route, Resolve(random_name()))
 
     def _request(self, call: _Call, route: str, notification: Notification) -> Request:
-        route = route if route in self._keys else DEFAULT_ROUTE
         severity: Json = None
         if isinstance(notification, Trigger):
             severity = self._severities[notification.severity.label]
-        told = Told(notification, self._write(notification.dedup_key), self._keys[route], severity)
-        return call.request(told, self._headers[route])
+        told = Told(notification, self._write(notification.dedup_key), self._routes.key(route), severity)
+        return call.request(told, self._headers.get(route) or self._headers[DEFAULT_ROUTE])
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         """What an HTTP answer means: what the configuration says, else what its status usually does."""
@@ -150,7 +146,7 @@ class ConfiguredProvider:
         beat = settings.heartbeat
         if beat is None or not beat.enabled:
             return None
-        told = Told(_OF_NOBODY, "", self._keys[DEFAULT_ROUTE])
+        told = Told(_OF_NOBODY, "", self._routes.key(DEFAULT_ROUTE))
         url = compile_address(beat.address, settings.names(facts.OF_NOTHING))(told)
         ping = Request(beat.method, url)
         return HeartbeatCalls(self.name, beat.interval_minutes * 60, ping, beat.status, None, 0, self._reasons.read)

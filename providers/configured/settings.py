@@ -21,12 +21,12 @@ from providers.configured.template import (
     texts_of,
 )
 from providers.contained import LEAST_KEY_LIMIT
+from providers.integration import DEFAULT_ROUTE
 from providers.located import Mistake, located
 from providers.masking import SHORTEST
 from providers.settings import ApiKey, NonEmpty, PipelineSettings, Settings, SeverityName, check_retired
 from state.violation import SEVERITY_BY_LABEL
 
-DEFAULT_ROUTE: Final = "default"
 NOTHING: Final = "none"
 """What stands for a notification that this provider is not told."""
 

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import SecretStr
 
 from providers.answer import Accepted, Answer, RouteRefused, Throttled
 from providers.classification import Reasons, classify_status, header, http_date, json_object, seconds_of
-from providers.integration import digest, random_name, retired_route
+from providers.integration import DEFAULT_ROUTE, digest, random_name, retired_route
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.opsgenie.heartbeat import heartbeat_calls
 from providers.opsgenie.payload import Payloads
@@ -23,8 +23,6 @@ from providers.opsgenie.settings import AlertSettings, is_jira_service_managemen
 from providers.provider import HeartbeatCalls, Request, Verify
 from providers.rate import Rate
 from state.violation import Violation
-
-DEFAULT_ROUTE: Final = "default"
 
 
 class OpsGenie:

@@ -5,12 +5,12 @@ https://developer.pagerduty.com/docs/events-api-v2-overview
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
 
 from providers.answer import Answer, RouteRefused
 from providers.classification import Reasons, accepted, classify_status, error_list, json_object
 from providers.inspection import Inspector
-from providers.integration import digest, random_name, retired_route
+from providers.integration import random_name
+from providers.keyed_routes import KeyedRoutes
 from providers.notification import Notification, Resolve
 from providers.pagerduty.payload import Payloads
 from providers.pagerduty.rest import RestInspector, rest_base
@@ -18,8 +18,6 @@ from providers.pagerduty.settings import PagerDutySettings, is_global
 from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from state.violation import Violation
-
-DEFAULT_ROUTE: Final = "default"
 
 
 class PagerDuty:
@@ -40,10 +38,8 @@ class PagerDuty:
         self._url = f"{base}/v2/enqueue"
         self._change_url = f"{base}/v2/change/enqueue"
         in_use = {route: key.get_secret_value() for route, key in settings.route_keys().items()}
-        keys = [key.get_secret_value() for key in settings.retired_routing_keys]
-        retired = {retired_route(digest(self._url, key)): key for key in keys}
-        self._keys = {**in_use, **retired}
-        self._integrations = {route: digest(self._url, key) for route, key in self._keys.items()}
+        retired = [key.get_secret_value() for key in settings.retired_routing_keys]
+        self._routes = KeyedRoutes(self._url, in_use, retired)
         self._payloads = Payloads(settings)
         changes = settings.change_events
         self.changes: Collection[str] = frozenset(changes.categories if changes.enabled else ())
@@ -52,21 +48,18 @@ class PagerDuty:
             rest = settings.rest_endpoint or rest_base(settings.api_endpoint)
             self.inspector = RestInspector(rest, settings.rest_token, in_use)
         self._takes_no_changes = {route for route, key in settings.route_keys().items() if is_global(key)}
-        self._reasons = Reasons(self._keys.values())
+        self._reasons = Reasons(self._routes.keys.values())
         self._now = now
-        self.routes: Sequence[str] = tuple(self._keys)
-        self.retired_routes: Sequence[str] = tuple(retired)
+        self.routes: Sequence[str] = self._routes.names
+        self.retired_routes: Sequence[str] = self._routes.retired
 
     def route_of(self, violation: Violation) -> str:
         """The integration of the guard, else of the tenant, else of the severity, else the default one."""
-        candidates = [f"by_guard:{violation.guard}", f"by_severity:{violation.severity.label}"]
-        if violation.tenant_id is not None:
-            candidates.insert(1, f"by_tenant:{violation.tenant_id}")
-        return next((route for route in candidates if route in self._keys), DEFAULT_ROUTE)
+        return self._routes.of(violation)
 
     def knows(self, route: str) -> bool:
         """Whether triggers can go through the route."""
-        return route in self._keys and route not in self.retired_routes
+        return self._routes.takes_triggers(route)
 
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         """One request, through the integration of ``route``.
@@ -74,8 +67,7 @@ class PagerDuty:
         A route that is no longer configured means the default one: a trigger still pages somebody, and a resolve does
         no harm there, though it cannot reach an incident of the other integration. Callers log it (see `knows`).
         """
-        key = self._keys.get(route) or self._keys[DEFAULT_ROUTE]
-        return (Request("POST", self._url, body=self._payloads.body(key, notification)),)
+        return (Request("POST", self._url, body=self._payloads.body(self._routes.key(route), notification)),)
 
     def change(self, violation: Violation) -> Request | None:
         """The change event about an action that was allowed, to where a page about it would go.
@@ -85,11 +77,11 @@ class PagerDuty:
         route = self.route_of(violation)
         if route in self._takes_no_changes:
             return None
-        return Request("POST", self._change_url, body=self._payloads.change(self._keys[route], violation))
+        return Request("POST", self._change_url, body=self._payloads.change(self._routes.key(route), violation))
 
     def integration_of(self, route: str) -> str:
         """A digest of the integration key and the address."""
-        return self._integrations.get(route) or self._integrations[DEFAULT_ROUTE]
+        return self._routes.integration(route)
 
     def check(self, route: str) -> Request:
         """The resolve of an incident that cannot exist: PagerDuty accepts it if the integration key is one."""

@@ -5,18 +5,16 @@ https://developer.pagerduty.com/api-reference (List incidents; List services and
 service, and its active status) and https://developer.pagerduty.com/docs/pagination. A read-only token does.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
-from providers.answer import Accepted, Answer, Rejected
-from providers.classification import Reasons, accepted, classify_status, json_object
+from providers.classification import Reasons, json_object
 from providers.inspection import InspectionError, Obstacle
 from providers.notify import Sender
-from providers.provider import Request
+from providers.pagerduty.rest_api import Json, RestApi, RestError, objects
 from providers.text import one_line, shorten
 
 PAGE: Final = 100
@@ -25,16 +23,12 @@ PAGE: Final = 100
 MOST_PAGES: Final = 100
 """The offset of classic pagination ends at 10,000."""
 
-LARGEST_ANSWER: Final = 4 * 1024 * 1024
-
 _NAME_LIMIT = 100
 _HIDDEN = frozenset({402, 403, 404})
 """The account, or the token, has no such thing: it stands in nobody's way as far as can be seen."""
 
 _SWALLOWS = ("suppress", "suspend", "drop_event")
 """Actions of an orchestration's rule by which an event opens no incident, or a later one."""
-
-Json = Mapping[str, Any]
 
 
 def rest_base(api_endpoint: str) -> str:
@@ -46,11 +40,7 @@ class RestInspector:
     """An `Inspector` over REST. ``keys`` are the integration keys by their routes."""
 
     def __init__(self, base: str, token: SecretStr, keys: Mapping[str, str]) -> None:
-        self._base = base.rstrip("/")
-        self._headers = {
-            "Authorization": f"Token token={token.get_secret_value()}",
-            "Accept": "application/vnd.pagerduty+json;version=2",
-        }
+        self._api = RestApi(base, token, self._reason)
         self._keys = dict(keys)
         self._reasons = Reasons([token.get_secret_value(), *keys.values()])
         self._services: dict[str, str] = {}  # the ids of those that were found, by key
@@ -62,7 +52,7 @@ class RestInspector:
         if key in self._services or await self._service(sender, key, timeout) is not None:
             query["service_ids[]"] = self._services[key]  # else it is a global key, whose service nobody knows
         found = await self._get(sender, "/incidents", query, timeout)
-        for incident in _objects(found, "incidents"):
+        for incident in objects(found, "incidents"):
             moments = [_moment(incident.get(name)) for name in ("created_at", "last_status_change_at")]
             is_new = any(moment is not None and moment >= since for moment in moments)
             if incident.get("status") in ("triggered", "acknowledged") or is_new:
@@ -82,7 +72,7 @@ class RestInspector:
         if status == "disabled":
             yield Obstacle(f"service {name} is disabled")
         query = {"service_ids[]": id, "filter": "ongoing", "limit": str(PAGE)}
-        windows = list(_objects(await self._get(sender, "/maintenance_windows", query, timeout), "maintenance_windows"))
+        windows = list(objects(await self._get(sender, "/maintenance_windows", query, timeout), "maintenance_windows"))
         for window in windows:
             yield Obstacle(f"service {name} is in a maintenance window until {_text(window.get('end_time'))}")
         if status == "maintenance" and not windows:
@@ -112,7 +102,7 @@ class RestInspector:
 
     async def _without_service(self, sender: Sender, key: str, timeout: float) -> Obstacle:
         async for orchestration in self._all(sender, "event_orchestrations", {}, timeout, may_be_hidden=True):
-            for integration in _objects(orchestration, "integrations"):
+            for integration in objects(orchestration, "integrations"):
                 parameters = integration.get("parameters")
                 if isinstance(parameters, dict) and parameters.get("routing_key") == key:
                     what = f"it is a global integration key of event orchestration {_name(orchestration)}"
@@ -128,7 +118,7 @@ class RestInspector:
         orchestration = found.get("orchestration_path")
         if not isinstance(orchestration, dict):
             return 0
-        rules = [rule for one in _objects(orchestration, "sets") for rule in _objects(one, "rules")]
+        rules = [rule for one in objects(orchestration, "sets") for rule in objects(one, "rules")]
         catch_all = orchestration.get("catch_all")
         rules += [catch_all] if isinstance(catch_all, dict) else []
         actions = [rule.get("actions") for rule in rules if not rule.get("disabled")]
@@ -137,15 +127,16 @@ class RestInspector:
     async def _all(
         self, sender: Sender, name: str, query: Mapping[str, str], timeout: float, *, may_be_hidden: bool = False
     ) -> AsyncIterator[Json]:
-        """All entries of a list, page by page."""
-        for page in range(MOST_PAGES):
-            asked = {**query, "limit": str(PAGE), "offset": str(page * PAGE)}
-            found = await self._get(sender, f"/{name}", asked, timeout, may_be_hidden=may_be_hidden)
-            entries = list(_objects(found, "orchestrations" if name == "event_orchestrations" else name))
-            for entry in entries:
+        """All entries of a list, page by page. Raises `InspectionError`."""
+        absent = _HIDDEN if may_be_hidden else ()
+        held = "orchestrations" if name == "event_orchestrations" else name
+        try:
+            async for entry in self._api.pages(
+                sender, f"/{name}", held, query, timeout, size=PAGE, at_most=MOST_PAGES, absent=absent
+            ):
                 yield entry
-            if found.get("more") is not True or not entries:
-                return
+        except RestError as error:
+            raise InspectionError(str(error)) from None
 
     async def _get(
         self, sender: Sender, path: str, query: Mapping[str, str], timeout: float, *, may_be_hidden: bool = False
@@ -155,25 +146,10 @@ class RestInspector:
         Raises:
             InspectionError: there is no answer, or none that can be read.
         """
-        url = f"{self._base}{path}{'?' if query else ''}{urlencode(query)}"
-        said: list[bytes] = []
-
-        def classify(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-            if status == 200:
-                said.append(body)
-                return accepted(headers)
-            return classify_status(status, headers, self._reason(status, body), 0.0)
-
-        request = Request("GET", url, headers=self._headers, largest_answer=LARGEST_ANSWER)
-        answer = await sender.send(request, classify, timeout)
-        if isinstance(answer, Accepted):
-            found = json_object(said[0])
-            if found is None:
-                raise InspectionError(f"GET {path}: the answer cannot be read")
-            return found
-        if may_be_hidden and isinstance(answer, Rejected) and answer.status in _HIDDEN:
-            return {}
-        raise InspectionError(f"GET {path}: {answer.reason}")
+        try:
+            return await self._api.ask(sender, path, query, timeout, absent=_HIDDEN if may_be_hidden else ())
+        except RestError as error:
+            raise InspectionError(str(error)) from None
 
     def _reason(self, status: int, body: bytes) -> str:
         said = json_object(body)
@@ -183,13 +159,8 @@ class RestInspector:
         return f"HTTP {status} {self._reasons.read(status, text)}" if text else f"HTTP {status}"
 
 
-def _objects(found: Json, name: str) -> Iterator[Json]:
-    entries = found.get(name)
-    yield from (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else ()
-
-
 def _has_key(service: Json, key: str) -> bool:
-    return any(integration.get("integration_key") == key for integration in _objects(service, "integrations"))
+    return any(integration.get("integration_key") == key for integration in objects(service, "integrations"))
 
 
 def _told(incident: Json) -> str:

@@ -71,16 +71,13 @@ def read(body: bytes) -> Said | Nothing | Malformed:
         # What is not about the incident itself, such as a note, has it inside.
         incident = data if data.get("type") in ("incident", "incident_reference") else data.get("incident") or data
         id, dedup_key, agent = incident["id"], incident.get("incident_key"), event.get("agent") or {}
+        by_integration, by = agent.get("type") == _INTEGRATION, _text(agent.get("summary"))
         if not isinstance(id, str) or not isinstance(dedup_key, str | None):
             raise TypeError
         at = _seconds(event["occurred_at"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         return Malformed(f"no event of Webhooks v3: {type(error).__name__}")
-    return Said(
-        dedup_key or None,
-        Happened(what, at, id, by_integration=agent.get("type") == _INTEGRATION),
-        _text(agent.get("summary")),
-    )
+    return Said(dedup_key or None, Happened(what, at, id, by_integration=by_integration), by)
 
 
 def _seconds(time: Any) -> float:

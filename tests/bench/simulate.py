@@ -28,7 +28,7 @@ SECONDS = 7 * 86_400
 
 async def simulate(setting: Setting) -> list[Row]:
     """A week of everyday traffic in a file, one event in a hundred a denial; and the same as it stands in a topic."""
-    count = 20_000 if setting.quick else 500_000
+    count = 20_000 if setting.quick else 200_000
     topic = await load.filled_topic(setting.servers, load.mixed(count))
     configuration = await document(setting, topic)
     with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ async def test_a_first_alert_that_fails_later_stays_owed_and_the_route_is_refuse
     broker: Broker, sandbox: Sandbox
 ) -> None:
     """Until it comes about; then what is accepted is believed."""
-    world = await make_world(broker.bootstrap_servers, sandbox.url, opsgenie={})
+    world = await make_world(broker.bootstrap_servers, sandbox.url, opsgenie={"verify": "first"})
     sandbox.faults.add(Fault(FailLater("Integration is disabled"), action="create", times=1))
     sandbox.faults.add(Fault(NOT_YET, action="request_status", times=1))
     async with running_member(world.config) as member:

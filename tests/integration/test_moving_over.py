@@ -54,7 +54,7 @@ async def test_a_service_moves_with_open_alerts(
     world = await make_world(
         broker.bootstrap_servers,
         sandbox.url,
-        opsgenie={},
+        opsgenie={"verify": "first"},
         jsm={"cloud": cloud},
         kafka={"start_from": "latest"},
     )

@@ -207,7 +207,9 @@ async def test_a_raised_severity_is_told_with_the_same_key(broker: Broker, sandb
     assert (page.severities, page.triggers) == (["error", "critical"], 2)
     (alert,) = sandbox.incidents("opsgenie")
     assert alert.severities == ["P2", "P1"]
-    assert told(sandbox.requests("opsgenie")) == [("create", 202), ("create", 202), ("priority", 202), ("note", 202)]
+    assert told(sandbox.requests("opsgenie")) == [
+        (action, 202) for action in ("create", "create", "priority", "tags", "note")
+    ]
     (note,) = alert.notes
     assert note.startswith("Severity raised to critical, priority P1.")
     assert await group_offset(world) == 4
@@ -226,5 +228,5 @@ async def test_a_raise_that_breaks_off_half_way_is_told_from_the_beginning(broke
         await all_told(member, "opsgenie")
     (alert,) = sandbox.incidents("opsgenie")
     assert (alert.severity, len(alert.notes)) == ("P1", 1)
-    assert [entry.action for entry in sandbox.requests()] == ["create", *(["create", "priority", "note"] * 2)]
+    assert [entry.action for entry in sandbox.requests()] == ["create", *(["create", "priority", "tags", "note"] * 2)]
     assert await group_offset(world, "opsgenie") == 2

@@ -117,7 +117,7 @@ async def test_what_cannot_be_verified_is_said(
     assert await _send(config, "--provider", "opsgenie") == 0
     assert capsys.readouterr().out == (
         f"opsgenie, route default: accepted as {send_test.DEDUP_KEY} (not known whether it has come about: its status "
-        "cannot be asked for, HTTP 403: no right to read); the same command with --resolve ends it\n"
+        "cannot be asked for, HTTP 403: no right to read); the same command with --resolve resolves it\n"
     )
 
 

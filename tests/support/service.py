@@ -94,13 +94,16 @@ async def make_world(
     alerting: Mapping[str, Any] | None = None,
 ) -> World:
     """Create the topics and write the configuration; PagerDuty alone unless told otherwise. ``http`` are described
-    providers by their names."""
+    providers by their names.
+
+    OpsGenie is not asked what has become of requests: the tests count these, and their faults strike the n-th one.
+    """
     name = unique("w")
     providers: dict[str, Any] = {}
     if pagerduty is not None or (opsgenie is None and jsm is None):
         providers["pagerduty"] = {"routing_key": ROUTING_KEY, "api_endpoint": sandbox_url, **(pagerduty or {})}
     if opsgenie is not None:
-        providers["opsgenie"] = {"api_key": API_KEY, "api_endpoint": sandbox_url, **opsgenie}
+        providers["opsgenie"] = {"api_key": API_KEY, "api_endpoint": sandbox_url, "verify": False, **opsgenie}
     if jsm is not None:
         providers["jsm"] = {"api_key": API_KEY, "api_endpoint": f"{sandbox_url}/jsm/ops/integration", **jsm}
     document = {

@@ -515,6 +515,8 @@ DAY, YEAR = 86_400.0, 31_536_000.0
     ("timestamp", "time", "expected"),
     [
         (int(T0 * 1000), T0, T0),
+        (int(T0 * 1000), T0 + 0.0004, T0 + 0.0004),  # of the same millisecond
+        (int(T0 * 1000), T0 + 0.001, T0),
         (int((T0 - 5) * 1000), T0, T0 - 5),
         (0, T0 - 1, T0 - 1),
         (-1, T0 - 1, T0 - 1),

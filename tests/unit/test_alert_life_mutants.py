@@ -14,9 +14,9 @@ from msgspec import structs
 
 import consumer.alerting.outbox
 import consumer.partition.checkpoint
-import consumer.partition.deeds
 import consumer.pipeline
 import providers.belonging
+import state.endings
 from consumer.alerting.outbox import TaskOutbox
 from consumer.input.progress import Progress
 from consumer.partition.alerter import Alerter
@@ -427,11 +427,11 @@ CLOSED_BY_BOTH: tuple[Step, ...] = (
 """A problem is over, today's key has closed its alert, and an event comes while the close by the retired one is on the
 wire, which lands late."""
 
-CHECKPOINT, OUTBOX, PIPELINE, DEEDS, BELONGING = (
+CHECKPOINT, OUTBOX, PIPELINE, ENDINGS, BELONGING = (
     consumer.partition.checkpoint,
     consumer.alerting.outbox,
     consumer.pipeline,
-    consumer.partition.deeds,
+    state.endings,
     providers.belonging,
 )
 
@@ -468,9 +468,9 @@ MUTANTS = [
     mutant("a failed checkpoint counts as committed", Checkpoint, "commit", takes_a_failure_for_success,
            OFFSET, STATE, LOST, NO_INTENT),
     mutant("the position passes what is not decided", Alerter, "restore", restores_no_position, LOST, OFFSET),
-    mutant("a resolving alert still counts as the provider's", DEEDS, "over", still_has_it_when_resolving,
+    mutant("a resolving alert still counts as the provider's", ENDINGS, "over", still_has_it_when_resolving,
            ONLY_HERE, walk=BACK_AND_REJECTED),
-    mutant("a trigger that is owed is not told before the resolve", DEEDS, "over", over_forgets_what_is_owed,
+    mutant("a trigger that is owed is not told before the resolve", ENDINGS, "over", over_forgets_what_is_owed,
            LOST, OFFSET),
     mutant("two requests at a time about an alert", Delivery, "changed", asks_about_what_is_on_the_wire,
            TWO_AT_A_TIME),
@@ -510,7 +510,7 @@ MUTANTS = [
            due_and_its_former(resolves_what_it_has_left_at_once), frozenset({NO_INTENT, LIVE}), routed=True),
     mutant("an alert is gone when it is resolved, whatever it has left", OUTBOX, "resolve_answered",
            is_gone_when_resolved, ORPHAN, routed=True),
-    mutant("an alert is over, whatever it has left", DEEDS, "over", is_gone_when_over, ORPHAN, OUT_OF_REACH,
+    mutant("an alert is over, whatever it has left", ENDINGS, "over", is_gone_when_over, ORPHAN, OUT_OF_REACH,
            routed=True),
     mutant("an alert is gone when its trigger is rejected, whatever it has left", OUTBOX, "trigger_refused",
            is_gone_when_rejected, ORPHAN, OUT_OF_REACH, routed=True, walk=REJECTED_ELSEWHERE),

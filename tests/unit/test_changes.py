@@ -16,6 +16,7 @@ from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
+from providers.provider import Request
 from providers.rate import Rate
 from providers.sandbox import Answer, Delay, Fault, LoseAnswer, Sandbox, running_sandbox
 from state.violation import Severity, Violation
@@ -151,6 +152,23 @@ async def test_one_that_is_rejected_is_over_and_the_next_goes_on() -> None:
         world.changes.offer(change("e1"), 10)
         world.changes.offer(change("e2"), 10)
         await world.settled(rejected=1, accepted=1)
+
+
+async def test_one_that_cannot_be_made_is_dropped_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with made() as world:
+        make = world.changes._tells.change
+
+        def fails_for_one(violation: Violation) -> Request | None:
+            if violation.event_id == "e1":
+                raise KeyError("a-secret")
+            return make(violation)
+
+        monkeypatch.setattr(world.changes._tells, "change", fails_for_one)
+        world.changes.offer(change("e1"), 100)
+        world.changes.offer(change("e2"), 100)
+        await world.settled(dropped=1, accepted=1)
+        assert world.told() == ["e2"]
+        assert "a-secret" not in str(world.log.entries)
 
 
 async def test_one_integration_that_hangs_holds_up_no_other() -> None:

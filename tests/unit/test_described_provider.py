@@ -240,6 +240,12 @@ def test_an_update_is_as_a_trigger_or_its_own_or_nothing() -> None:
     assert len(provider_of(update="none").requests("default", trigger())) == 1
 
 
+def test_what_the_provider_may_not_have_any_more_is_triggered() -> None:
+    anew = trigger(again=True, reopens=True)
+    assert body_of(provider_of(update={"body": {"n": "{occurrences}"}}), anew) == body_of(provider_of(), trigger())
+    assert len(provider_of(update="none").requests("default", anew)) == 1
+
+
 def test_what_is_not_told_makes_no_request() -> None:
     assert provider_of().requests("default", Acknowledge("k")) == ()
     assert provider_of(resolve="none").requests("default", Resolve("k")) == ()

@@ -178,8 +178,12 @@ def test_an_end_ends_nothing_that_occurred_after_it() -> None:
     assert joined(None, told(last_seen=NOW + 2), over_at=NOW + 1) == told(last_seen=NOW + 2)
 
 
+def test_an_end_of_the_same_moment_ends_nothing_for_nobody_knows_which_came_first() -> None:
+    assert joined(None, told(last_seen=NOW + 1), over_at=NOW + 1) == told(last_seen=NOW + 1)
+
+
 def test_what_is_over_before_it_was_told_is_told_first() -> None:
-    found = joined(None, alert(owed=owes()), over_at=NOW)
+    found = joined(None, alert(owed=owes()), over_at=NOW + 1)
 
     assert found is not None
     assert found.status is Status.RESOLVING

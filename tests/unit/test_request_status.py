@@ -1,5 +1,6 @@
 """What has become of a request that OpsGenie accepted: how it is asked, and what the answers mean."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled
 from providers.http import HttpSender, create_session
 from providers.notification import Acknowledge, Resolve
 from providers.notify import deliver
-from providers.provider import Request
+from providers.provider import Classify, Request, Verify
 from providers.sandbox import Answer as Says
 from providers.sandbox import FailLater, Fault, Settings, running_sandbox
 from providers.verification import AlwaysVerified
@@ -171,3 +172,43 @@ async def test_a_key_that_may_not_read_is_no_failure() -> None:
     assert isinstance(answer, Accepted)
     assert answer.unverified == "its status cannot be asked for, HTTP 403: no right to read"
     assert actions == ["create", "request_status"]
+
+
+class Taken:
+    """A provider whose requests are accepted, and who asks what has become of them in a way of its own."""
+
+    def __init__(self, verify: Verify) -> None:
+        self._verify = verify
+
+    def requests(self, route: str, notification: object) -> Sequence[Request]:
+        return (Request("POST", "https://pager.example/", verify=self._verify),)
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+        return Accepted(receipt="r")
+
+
+class Answers:
+    """Every request is answered."""
+
+    async def send(self, request: Request, classify: Classify, timeout: float) -> Answer:
+        return classify(202, {}, b"")
+
+
+def _fails(*_: object) -> Any:
+    raise KeyError("a-secret")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        _fails,
+        lambda receipt: Request("GET", "https://pager.example/r"),
+        lambda receipt: Request("GET", "", read=_fails),
+    ],
+)
+async def test_what_a_question_raises_makes_no_failure_of_what_was_accepted(ask: Callable[[str], Request]) -> None:
+    provider: Any = Taken(Verify(ask, always=True))
+    answer = await deliver(Answers(), provider, "default", trigger(), 5.0, verifier=AlwaysVerified())
+    assert isinstance(answer, Accepted)
+    assert answer.unverified is not None
+    assert "a-secret" not in answer.unverified

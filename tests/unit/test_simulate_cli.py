@@ -160,6 +160,19 @@ def test_a_provider_that_only_one_of_both_has(tmp_path: Path, capsys: pytest.Cap
     assert list(run(capsys, both, "--provider", "opsgenie", "--input", file)["providers"]) == ["opsgenie"]
 
 
+def test_a_provider_that_the_configuration_describes_is_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = {"body": {"key": "{dedup_key}"}}
+    described = {"address": "https://pager.example/", "trigger": call, "resolve": call}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"exporters": {"alerting": {"http": {"pager": described}}}}))
+    arguments = ["simulate", "--config", str(path), "--input", day(tmp_path, A_DAY), "--fail-on", "pages>0"]
+    for named in ([], ["--provider", "pager"]):
+        assert main([*arguments, *named]) == 1
+        assert "pager" in capsys.readouterr().out
+
+
 def test_a_bound_fails_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["simulate", config(tmp_path), "--input", day(tmp_path, A_DAY)]
     assert main([*arguments, "--fail-on", "pages>3", "--fail-on", "updates>2"]) == 0

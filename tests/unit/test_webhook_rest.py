@@ -117,6 +117,15 @@ async def test_a_disabled_subscription_is_told_of_until_somebody_enables_it() ->
         assert looks.notes == ["PagerDuty has disabled webhook subscription S1"]
 
 
+@pytest.mark.parametrize("url", ["https://[bad/x", "https://ex\u2100mple/", "", "\x00"])
+async def test_an_address_that_is_none_stops_nothing(url: str) -> None:
+    async with rest() as (api, found):
+        api.subscriptions = [subscription("S2", url), subscription("S1")]
+        log = Log()
+        await watch(found, log, enable_again=True).look()
+        assert log.names == []
+
+
 async def test_it_is_enabled_again_if_so_wanted() -> None:
     async with rest() as (api, found):
         api.subscriptions = [subscription("S1", temporarily_disabled=True)]

@@ -363,6 +363,7 @@ async def test_client_credentials_are_answered_with_401_once_and_then_with_a_tok
             ({**form, "client_id": "x"}, 401),
             ({}, 401),
             ({**form, "grant_type": "password"}, 400),
+            ({str(n): "x" for n in range(21)}, 400),
         ):
             async with webhooks.http.post(url, data=wrong) as response:
                 assert response.status == status
