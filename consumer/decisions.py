@@ -27,23 +27,26 @@ class _Decided(Struct, frozen=True, gc=False):
 class Triggered(_Decided, frozen=True, gc=False, kw_only=True):
     """``alert``, as it is now in the store, owes a trigger because of the event.
 
-    ``event`` is the event if its record is what is owed, else None.
+    ``event`` is the event if its record is what is owed, else None. ``comes_back``: the alert was over, and is not.
     """
 
     outcome: ClassVar[Outcome] = Outcome.TRIGGERED
     alert: Alert
     event: SecurityEvent | None = None
+    comes_back: bool = False
 
 
 class Counted(_Decided, frozen=True, gc=False, kw_only=True):
     """The event was counted into what ``alert`` owes already.
 
-    ``event`` is the event if its record is what is owed from now on, else None.
+    ``event`` is the event if its record is what is owed from now on, else None. ``comes_back``: the alert was over
+    before it was told, and is not.
     """
 
     outcome: ClassVar[Outcome] = Outcome.COUNTED
     alert: Alert
     event: SecurityEvent | None = None
+    comes_back: bool = False
 
 
 class Suppressed(_Decided, frozen=True, gc=False, kw_only=True):

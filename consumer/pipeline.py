@@ -260,7 +260,8 @@ class Pipeline:
             return SUPPRESSED
         is_owed = alert.owed is not None and alert.owed.record is record
         decided = Triggered if outcome is Outcome.TRIGGERED else Counted
-        return decided(alert=alert, event=event if is_owed else None)
+        comes_back = before is not None and before.status is Status.RESOLVING
+        return decided(alert=alert, event=event if is_owed else None, comes_back=comes_back)
 
     def _silenced(
         self, alert: Alert, silences: tuple[str, ...], store: Store, now: Moment, elsewhere: Elsewhere | None

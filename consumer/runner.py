@@ -17,12 +17,14 @@ from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.group.membership import RESTORES_AT_A_TIME, MemberRunner
 from consumer.group.subscription import Subscription
+from consumer.history.topic import HistoryTopic
 from consumer.homes.whole_input import WholeInput
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.reading import decided_positions, partitions_of
+from consumer.kafka.topics_there import topics_there
 from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
@@ -154,6 +156,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             partitioner=PARTITIONERS[config.kafka.partitioner],
             former_stage=self._former_stage(admin) if self.stage is None else None,
             feedback_topic=config.kafka.topics.feedback,
+            history=self._history(admin),
             turns=self._turns,
             tell_change=None if self._changes is None else self._changes.offer,
         )
@@ -179,6 +182,11 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         follows = nullcontext() if stage_progress is None else meanwhile(stage_progress.run())
         async with meanwhile(feedback.run()), follows, meanwhile(whole.run()):
             await member.run(stopping, config.delivery.shutdown_grace)
+
+    def _history(self, admin: AIOKafkaAdminClient) -> HistoryTopic | None:
+        if not self._config.history.enabled:
+            return None
+        return HistoryTopic(self._config.kafka.topics.history, partial(topics_there, admin), self._log)
 
     def _changes_of(self, provider: Provider, config: Config, sender: HttpSender) -> Changes | None:
         """What tells its change events, if it is told any."""

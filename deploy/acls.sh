@@ -10,7 +10,7 @@
 #   --group-id G           kafka.group_id, default clawdstrike-alerting
 #   --events T             kafka.topics.events, default clawdstrike.events
 #   --prefix P             with what the topics of the service begin, default clawdstrike.alerting
-#   --state, --keyed, --feedback, --silences, --dlq T
+#   --state, --keyed, --feedback, --history, --silences, --dlq T
 #                          kafka.topics.…, where they are not PREFIX.state and so on
 #   --ingest               also what `ingest` needs: to write events
 #   --dlq-commands         also what `dlq list|show|replay` need: to read the dead letters, and to delete the groups of
@@ -25,7 +25,7 @@
 set -eu
 
 principal='' servers=localhost:9092 group=clawdstrike-alerting events=clawdstrike.events prefix=clawdstrike.alerting
-state='' keyed='' feedback='' silences='' dlq='' reads_dlq='' writes_silences='' writes_events='' creates='' grows='' change=--add run=''
+state='' keyed='' feedback='' history='' silences='' dlq='' reads_dlq='' writes_silences='' writes_events='' creates='' grows='' change=--add run=''
 
 usage() {
   sed -n '2,/^$/s/^# \{0,1\}//p' "$0" | sed '$d'
@@ -33,7 +33,7 @@ usage() {
 
 while [ $# -gt 0 ]; do
   case $1 in
-    --principal | --bootstrap-server | --group-id | --events | --prefix | --state | --keyed | --feedback | --silences | --dlq)
+    --principal | --bootstrap-server | --group-id | --events | --prefix | --state | --keyed | --feedback | --history | --silences | --dlq)
       [ $# -gt 1 ] || { echo "acls.sh: $1: which?" >&2; exit 2; }
       case $1 in
         --principal) principal=$2 ;;
@@ -44,6 +44,7 @@ while [ $# -gt 0 ]; do
         --state) state=$2 ;;
         --keyed) keyed=$2 ;;
         --feedback) feedback=$2 ;;
+        --history) history=$2 ;;
         --silences) silences=$2 ;;
         --dlq) dlq=$2 ;;
       esac
@@ -62,11 +63,11 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ -n "$principal" ] || { echo "acls.sh: --principal: whose rights? (User:NAME)" >&2; exit 2; }
-case "$principal$servers$group$events$prefix$state$keyed$feedback$silences$dlq" in
+case "$principal$servers$group$events$prefix$state$keyed$feedback$history$silences$dlq" in
   *\'*) echo "acls.sh: a name with a quotation mark cannot be printed as a command" >&2; exit 2 ;;
 esac
 : "${state:=$prefix.state}" "${keyed:=$prefix.keyed}" "${feedback:=$prefix.feedback}"
-: "${silences:=$prefix.silences}" "${dlq:=$prefix.dlq}"
+: "${history:=$prefix.history}" "${silences:=$prefix.silences}" "${dlq:=$prefix.dlq}"
 
 # allow RESOURCE NAME PATTERN OPERATION... -- whatever kafka-acls.sh is to be given besides
 allow() {
@@ -90,6 +91,7 @@ look='--operation Describe --operation DescribeConfigs' more="$creates $grows"
   allow topic "$state" prefixed $read $write $look $more "$@"
   allow topic "$keyed" prefixed $read $write $look $more "$@"
   allow topic "$feedback" literal $read $write $look $more "$@"
+  allow topic "$history" literal $read $write $look $more "$@"
   allow topic "$silences" literal $read $writes_silences $look $more "$@"
   allow topic "$dlq" literal $reads_dlq $write $look $more "$@"
   allow group "$group" prefixed $read --operation Describe "$@"

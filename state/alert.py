@@ -194,6 +194,14 @@ class Heard(Struct, frozen=True, gc=False):
 NOTHING_HEARD = Heard()
 
 
+class LastStep(Struct, frozen=True, gc=False):
+    """The last step of an alert that its history tells (design section 21): when that was, in seconds since the epoch,
+    and how many occurrences there had been."""
+
+    at: float
+    occurrences: int
+
+
 class Held(Struct, frozen=True, gc=False):
     """The silenced occurrences of an alert since its provider was told last (`state.silenced`).
 
@@ -247,6 +255,8 @@ class Alert(Struct, frozen=True, gc=False):
 
     ``heard`` is what has come back from the provider (None: nothing, or by a release that did not keep it).
 
+    ``last_step`` is the last step that the history tells (None: that it has begun, or none is told: `last_step_of`).
+
     ``held`` are the silenced occurrences since the provider was told last (None: there are none). They are no debt:
     nothing is due because of them (design section 22).
     """
@@ -275,6 +285,7 @@ class Alert(Struct, frozen=True, gc=False):
     source: Source | None = None
     begun: float | None = None
     heard: Heard | None = None
+    last_step: LastStep | None = None
     held: Held | None = None
 
 
@@ -391,6 +402,7 @@ def occurred(
         alert.source,
         begun,
         alert.heard,
+        alert.last_step,
         held if owed is None else None,
     ), outcome
 
@@ -682,6 +694,13 @@ def acknowledge_answered(alert: Alert, accepted: bool) -> Alert:
     if not alert.acknowledging:
         return alert
     return replace(alert, status=Status.ACKNOWLEDGED if accepted else alert.status, acknowledging=False, failed=0)
+
+
+def last_step_of(alert: Alert) -> LastStep:
+    """The last step of the alert. Of one that has only begun nothing is kept: its first event was the step."""
+    if alert.last_step is not None:
+        return alert.last_step
+    return LastStep(alert.first_seen if alert.begun is None else alert.begun, 1)
 
 
 def is_new_problem(alert: Alert) -> bool:

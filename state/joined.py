@@ -9,7 +9,21 @@ Pure functions, like those of `state.alert`.
 
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, Alert, Ending, Former, Heard, Held, Owed, Status, Told, is_silenced, over
+from state.alert import (
+    ELSEWHERE,
+    Alert,
+    Ending,
+    Former,
+    Heard,
+    Held,
+    LastStep,
+    Owed,
+    Status,
+    Told,
+    is_silenced,
+    last_step_of,
+    over,
+)
 from state.silenced import joined_held
 
 
@@ -85,6 +99,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         source=told_last.source,
         begun=(kept if is_over or kept in live else live[0]).begun,
         heard=_heard(own.heard, other.heard),
+        last_step=_last_step(own, other),
         held=_held(own, other, is_over=is_over),
     )
 
@@ -186,6 +201,14 @@ def _heard(own: Heard | None, other: Heard | None) -> Heard | None:
         return own or other
     last = other if (other.at or 0.0) > (own.at or 0.0) else own
     return replace(last, sent_resolve=own.sent_resolve or other.sent_resolve)
+
+
+def _last_step(own: Alert, other: Alert) -> LastStep | None:
+    """The later of the last steps of both; what it counts is in both."""
+    if own.last_step is None and other.last_step is None:
+        return None
+    one, two = last_step_of(own), last_step_of(other)
+    return LastStep(max(one.at, two.at), one.occurrences + two.occurrences)
 
 
 def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:

@@ -16,7 +16,21 @@ from typing import Any
 
 import orjson
 
-from state.alert import SOURCES, Alert, Ending, Former, Heard, Held, Owed, Source, Status, Told, is_silenced, source
+from state.alert import (
+    SOURCES,
+    Alert,
+    Ending,
+    Former,
+    Heard,
+    Held,
+    LastStep,
+    Owed,
+    Source,
+    Status,
+    Told,
+    is_silenced,
+    source,
+)
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.shared import shared
@@ -124,6 +138,8 @@ def encode_alert(alert: Alert) -> bytes:
         value["begun"] = alert.begun
     if (heard := alert.heard) is not None:
         value["heard"] = (heard.at, heard.incident, heard.sent_resolve)
+    if (last := alert.last_step) is not None:
+        value["last_step"] = (last.at, last.occurrences)
     if (held := alert.held) is not None:
         value["held"] = _held_to_json(held)
         if is_silenced(alert):
@@ -140,7 +156,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
         session, told, owed, route, overflow = get("session"), get("told"), get("owed"), get("route"), get("overflow")
         integration, former, origin, begun = get("integration"), get("former"), get("source"), get("begun")
-        heard, held = get("heard"), get("held")
+        heard, last_step, held = get("heard"), get("last_step"), get("held")
         if held is not None and owed is not None and _STANDS_IN in owed:
             owed = None
         occurrences, first_seen, last_seen, decided = (
@@ -184,6 +200,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             None if origin is None else _known_source(*origin[:4]),  # a later release may write more
             decided if begun == decided else begun,  # equal after one occurrence: one object for both
             None if heard is None else _heard_from_json(heard),
+            None if last_step is None else _last_step_from_json(last_step),
             None if held is None else _held_from_json(held),
         )
     except _MALFORMED as error:
@@ -324,6 +341,11 @@ def _told_from_json(json: list[Any]) -> Told:
 def _heard_from_json(json: list[Any]) -> Heard:
     at, incident, sent_resolve = json[:3]  # a later release may say more
     return Heard(_number_or_none(at), _text_or_none(incident), _flag(sent_resolve))
+
+
+def _last_step_from_json(json: list[Any]) -> LastStep:
+    at, occurrences = json[:2]  # a later release may say more
+    return LastStep(_number(at), _whole(occurrences))
 
 
 def _held_to_json(held: Held) -> tuple[Any, ...]:

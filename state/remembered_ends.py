@@ -21,6 +21,11 @@ def session(session_id: str) -> str:
     return f"\0{session_id}"
 
 
+def is_session(subject: str) -> bool:
+    """Whether the subject stands for a session; else it is a dedup key."""
+    return subject.startswith("\0")
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """The end of a subject's threat, ``at`` an event time. ``key`` is the record key that decides the subject's home,

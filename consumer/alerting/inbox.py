@@ -16,10 +16,11 @@ from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
 from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay, unmeant
+from consumer.history.steps import TaskSteps, kept_actor
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, Ending, acknowledge, over
-from state.provider_feedback import Applied, Ignored, TellAgain, happened, told_again
+from state.alert import Alert, Ending, Status, acknowledge, over
+from state.provider_feedback import Applied, Ignored, TellAgain, What, happened, told_again
 from state.store import Store
 from state.violation import Record
 
@@ -107,6 +108,7 @@ class TaskInbox:
         clock: Clock,
         metrics: PipelineMetrics,
         log: FilteringBoundLogger,
+        steps: TaskSteps,
         soon: Callable[[Callable[[], None]], object],
     ) -> None:
         self._pipeline = pipeline
@@ -116,6 +118,7 @@ class TaskInbox:
         self._clock = clock
         self._metrics = metrics
         self._log = log
+        self._steps = steps
         self._soon = soon
         self._orders: Lane[Feedback] = Lane()
         self.moves: Lane[Move] = Lane()
@@ -245,6 +248,8 @@ class TaskInbox:
         self._deeds.commanded(command)
         after = acknowledge(alert) if command.kind is Kind.ACKNOWLEDGE else over(alert, Ending.OPERATOR)
         result = "ignored" if after is alert else "applied"
+        if after is not alert:
+            after = self._done_by(f"operator:{command.by}", alert, after, is_over=command.kind is Kind.RESOLVE)
         self._metrics.feedback(command.kind.value, result)
         self._log.info(f"command_{result}", status=after.status.value if after is not None else "gone", **fields)
         if after is None:
@@ -252,6 +257,14 @@ class TaskInbox:
         elif after is not alert:
             self._store.put(after)
             self._deeds.changed_by_feedback(after)
+
+    def _done_by(self, actor: str, before: Alert, after: Alert | None, *, is_over: bool) -> Alert | None:
+        """Somebody has acknowledged the alert, or ended it: as it is once that is told to its history."""
+        if after is None:
+            self._store.put(self._steps.resolved(before, kept_actor(actor)))  # as it is gone
+            return None
+        tell = self._steps.resolved if is_over else self._steps.acknowledged
+        return tell(after, kept_actor(actor))
 
     def _came_back(self, feedback: FromProvider, alert: Alert) -> bool:
         """Something has happened to the alert at the provider; False if it has to wait."""
@@ -265,9 +278,13 @@ class TaskInbox:
             case TellAgain(is_repeat):
                 if (record := self._deeds.told_event(alert)) is None:
                     return False
+                if not is_repeat:  # what was resolved was one life of the key
+                    alert = self._steps.resolved(alert, kept_actor(f"provider:{feedback.by}"))
                 after: Alert | None = told_again(alert, it, record, is_repeat, self._clock.wall())
             case Applied(after):
-                pass
+                is_over = after is None or after.status is Status.RESOLVING
+                if is_over or it.what is What.ACKNOWLEDGED:
+                    after = self._done_by(f"provider:{feedback.by}", alert, after, is_over=is_over)
         status = "gone" if after is None else after.status.value
         self._metrics.feedback(it.what.value, "applied")
         self._log.info("provider_feedback_applied", status=status, **fields)

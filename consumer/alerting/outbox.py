@@ -13,6 +13,8 @@ from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import SecurityEvent, violation_of
 from consumer.feedback.records import Replay
+from consumer.history.step import Kind
+from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
 from consumer.pipeline import Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
@@ -118,6 +120,7 @@ class TaskOutbox:
         dead_letter: Callable[[DeadLetter], None],
         notified: Callable[[], None],
         settled: Callable[[], None] = lambda: None,
+        steps: TaskSteps,
         voice: Voice | None = None,
     ) -> None:
         self._voice = TheOnlyVoice() if voice is None else voice
@@ -133,6 +136,7 @@ class TaskOutbox:
         self._dead_letter = dead_letter
         self._notified = notified
         self._settled = settled
+        self._steps = steps
         self._inherited_end = 0
         self._inherited_until = 0.0
         self._unsettled = _Moments()  # until when an earlier request of the alert may still land
@@ -269,6 +273,7 @@ class TaskOutbox:
     def ended(self, alert: Alert) -> None:
         """The alert is gone. What it may have where nobody can end it is said."""
         if alert.orphans:
+            self._steps.left(Kind.ORPHANED, alert)
             integrations = [str(one) for one in alert.orphans]
             self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
 
@@ -436,8 +441,8 @@ class TaskOutbox:
         if alert is None:
             return  # forgotten meanwhile
         match dispatch.notification:
-            case Trigger():
-                after = self._trigger_told(alert, dispatch, outcome)
+            case Trigger() as notification:
+                after = self._trigger_told(alert, dispatch, notification, outcome)
             case Acknowledge():
                 after = self._acknowledge_told(alert, outcome)
             case Resolve():
@@ -457,8 +462,9 @@ class TaskOutbox:
         if self._may_be_inherited(owed, now):
             return False
         reason = self._reasons.pop(dedup_key, "not tried yet")
-        self._bury(dedup_key, owed, "overflow", f"the route owes too much; {reason}", retryable=True)
-        self._put_or_drop(alert, overflowed(self._possibly_told(alert, owed)))
+        after = overflowed(self._possibly_told(alert, owed))
+        error = f"the route owes too much; {reason}"
+        self._put_or_drop(alert, self._bury(alert, after, owed, "overflow", error, retryable=True))
         return True
 
     def has_room_for(self, replay: Replay, position: int) -> bool:
@@ -507,7 +513,7 @@ class TaskOutbox:
 
     # what follows
 
-    def _trigger_told(self, alert: Alert, dispatch: Dispatch, outcome: Outcome) -> Alert | None:
+    def _trigger_told(self, alert: Alert, dispatch: Dispatch, notification: Trigger, outcome: Outcome) -> Alert | None:
         dedup_key, sent, now = alert.dedup_key, dispatch.token, self._clock.wall()
         match outcome:
             case Accepted(date=date):
@@ -516,6 +522,7 @@ class TaskOutbox:
                 if EARLIEST <= sent.record.timestamp / 1000 <= now:
                     self._metrics.accepted(now - sent.record.timestamp / 1000)
                 after = trigger_accepted(alert, sent, dispatch.route, date, now)
+                after = self._steps.told(alert, after, sent, dispatch.route, notification.violation)
                 self._tried.discard(dedup_key)
                 if after.owed is not None:
                     moment = self._clock.monotonic()
@@ -573,8 +580,7 @@ class TaskOutbox:
 
     def _refused(self, alert: Alert, sent: Owed, error_class: str, error: str, route: str) -> Alert | None:
         after, dead = trigger_refused(self._possibly_told(alert, sent, route), sent, self._clock.wall())
-        self._bury(alert.dedup_key, dead, error_class, error, retryable=False)
-        return after
+        return self._bury(alert, after, dead, error_class, error, route, retryable=False)
 
     def _possibly_told(self, alert: Alert, owed: Owed, route: str | None = None) -> Alert:
         """An earlier owner may have sent what it had decided, and have died before it could say so."""
@@ -612,19 +618,35 @@ class TaskOutbox:
         self, alert: Alert, owed: Owed, error_class: str, error: str, route: str | None = None, *, retryable: bool
     ) -> None:
         after, dead = trigger_refused(self._possibly_told(alert, owed, route), owed, self._clock.wall())
-        self._bury(alert.dedup_key, dead, error_class, error, retryable=retryable)
-        self._put_or_drop(alert, after)
+        self._put_or_drop(alert, self._bury(alert, after, dead, error_class, error, route, retryable=retryable))
 
-    def _bury(self, dedup_key: str, dead: Owed, error_class: str, error: str, *, retryable: bool) -> None:
-        known = self._violations.get(dedup_key)
+    def _bury(
+        self,
+        before: Alert,
+        after: Alert | None,
+        dead: Owed,
+        error_class: str,
+        error: str,
+        route: str | None = None,
+        *,
+        retryable: bool,
+    ) -> Alert | None:
+        """Dead-letter what the alert owed; returns ``after``, once that is told to its history."""
+        known = self._violations.get(before.dedup_key)
         event_id = known[1].event_id if known is not None and known[0] is dead.record else None
         self._dead_letter(self._pipeline.undelivered(dead, error_class, error, event_id, retryable=retryable))
         self._urgent()
+        noted = self._steps.buried(before, dead, error_class, event_id, route)
+        if after is not None:
+            return replace(after, last_step=noted.last_step)
+        self._store.put(noted)  # as it is gone
+        return None
 
     def _put_or_drop(self, before: Alert, after: Alert | None) -> None:
         if after is None:
+            gone = self._store.get(before.dedup_key)
             self._store.drop(before.dedup_key)
-            self.ended(before)
+            self.ended(before if gone is None else gone)
         elif after is not before:
             self._store.put(after)
         if after is None or after.owed is None:

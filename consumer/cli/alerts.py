@@ -1,4 +1,4 @@
-"""``alerts list|show|compare|ack|resolve``: the alerts as their state topics hold them, and commands about them."""
+"""``alerts list|show|stats|compare|ack|resolve``: the alerts as their topics hold them, and commands about them."""
 
 import argparse
 import time
@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from aiokafka import TopicPartition
+
 from consumer.build import build_pipelines
+from consumer.cli import alerts_stats
 from consumer.cli.alert_facts import Outlook, details, facts, names_it_says
+from consumer.cli.alert_history import AlertHistory, history_of, is_gone, show_history, to_json
 from consumer.cli.alerts_compare import add_compare, compare, compared
 from consumer.cli.alerts_found import Found, Looked, add_filters, chosen, of_keys, show_alerts
 from consumer.cli.alerts_order import KINDS, add_actions, check_usage, command
@@ -30,7 +34,7 @@ from state.alert import Alert
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of ``clawdstrike-alerting``; its ``func`` is ``main``."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "alerts", help="list, show, acknowledge and resolve the open alerts"
+        "alerts", help="list, show, acknowledge and resolve alerts; figures of their history"
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="all alerts, the worst first")
@@ -45,12 +49,15 @@ def add_parser(subparsers: Any) -> None:
     for action in (listing, show, add_compare(actions)):
         add_config(action)
     add_actions(actions)
+    alerts_stats.add_stats(actions)
     parser.set_defaults(func=main)
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; 1 if there is no such alert, or two providers differ, or Kafka is out of reach; 2 for the
     configuration."""
+    if args.action == "stats":
+        return alerts_stats.main(args)
 
     def topics(config: Config) -> Sequence[str]:
         states = [config.kafka.state_topic(provider) for provider in _providers(args, config)]
@@ -74,11 +81,15 @@ def main(args: argparse.Namespace) -> int:
             case "compare":
                 return compare(args, found)
             case "show":
-                return await _show_with_event(args, config, clients, Looked(providers, found, began), pipelines)
+                history = partitions.get(config.kafka.topics.history, ())
+                return await _show_whole(args, config, clients, Looked(providers, found, began), pipelines, history)
             case _:
                 return await command(args, config, clients, Looked(providers, found, began), ends)
 
-    return run_with_kafka(args, topics, act)
+    def history(config: Config) -> Sequence[str]:
+        return [config.kafka.topics.history] if args.action == "show" else []
+
+    return run_with_kafka(args, topics, act, history)
 
 
 def _providers(args: argparse.Namespace, config: Config) -> list[str]:
@@ -144,22 +155,41 @@ def _summary(args: argparse.Namespace, meant: Sequence[Found]) -> int:
     return 0
 
 
-async def _show_with_event(
+async def _show_whole(
     args: argparse.Namespace,
     config: Config,
     clients: KafkaClients,
     looked: Looked,
     pipelines: Mapping[str, Pipeline],
+    partitions: Sequence[TopicPartition],
 ) -> int:
+    """Show it with its event and its history; what is gone, with its history only."""
     by_key, missing = of_keys([args.dedup_key], looked)
     if missing:
-        complain(missing)
-        return 1
+        history = await history_of(clients, partitions, args.dedup_key, looked.providers, since=None)
+        if not history.steps:
+            complain(missing)
+            return 1
+        return _show_gone(args, history)
     named = _newest_first(by_key[args.dedup_key])
     newest = named[0]
     pipeline, alert = pipelines[newest.provider], newest.alert
     event = await last_event(alert, pipeline.template, partial(read_record, clients))
-    return _show(args, named, event, _outlook(pipeline, alert, config))
+    history = await history_of(
+        clients, partitions, args.dedup_key, [newest.provider], since=alert.first_seen, task=newest.partition
+    )
+    return _show(args, named, event, _outlook(pipeline, alert, config), history)
+
+
+def _show_gone(args: argparse.Namespace, history: AlertHistory) -> int:
+    last = history.steps[-1]
+    gone = {"dedup_key": last.dedup_key, "provider": last.provider, "status": "gone", "ended": is_gone(history)}
+    if args.json:
+        show_json({**gone, "history": to_json(history)})
+    else:
+        show_facts((name.replace("_", " "), value) for name, value in gone.items())
+        show_history(history)
+    return 0
 
 
 def _newest_first(named: Sequence[Found]) -> list[Found]:
@@ -183,17 +213,24 @@ def _outlook(pipeline: Pipeline, written: Alert, config: Config) -> Outlook | No
 
 
 def _show(
-    args: argparse.Namespace, named: Sequence[Found], event: LastEvent | None = None, outlook: Outlook | None = None
+    args: argparse.Namespace,
+    named: Sequence[Found],
+    event: LastEvent | None = None,
+    outlook: Outlook | None = None,
+    history: AlertHistory | None = None,
 ) -> int:
     newest, *others = named
     names = {} if event is None else names_it_says(event)
     shown = {**facts(newest), **names, **details(newest.alert, event, outlook)}
     if args.json:
-        show_json({**shown, "others": [{**facts(one), **details(one.alert)} for one in others]})
+        lived = {} if history is None else {"history": to_json(history)}
+        show_json({**shown, **lived, "others": [{**facts(one), **details(one.alert)} for one in others]})
     else:
         show_facts((name.replace("_", " "), value) for name, value in _flat(shown))
         for one in others:
             print(f"also in partition {one.partition}: {one.alert.status.value}, {_seen(one.alert)}")
+        if history is not None:
+            show_history(history)
     return 0
 
 

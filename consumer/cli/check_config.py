@@ -100,6 +100,7 @@ def _service(config: Config) -> Iterator[Line]:
     yield "events", f"{kafka.topics.events}, {keyed_by}"
     yield "dead letters", kafka.topics.dlq
     yield "feedback", kafka.topics.feedback
+    yield "history", kafka.topics.history if config.history.enabled else "none"
     yield "silences", kafka.topics.silences
     yield "alertable", f"denials of severity {alerting.min_severity.label} and above"
     yield from _selection("guards", alerting.include_guards, alerting.exclude_guards)

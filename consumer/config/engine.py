@@ -16,7 +16,7 @@ from consumer.config.problem import Location
 from state.violation import SEVERITY_BY_LABEL
 
 ALERTING: Final[Location] = ("siem", "exporters", "alerting")
-OURS: Final = ("kafka", "delivery", "server", "ingest", "webhooks", "log")
+OURS: Final = ("kafka", "delivery", "server", "ingest", "webhooks", "history", "log")
 
 KEY_TEMPLATE: Final = "{guard}:{session_id}:{resource}"
 """The daemon's default key template, for both providers."""

@@ -24,7 +24,14 @@ from consumer.config.contradictions import why_nothing_alerts
 from consumer.config.ingest import IngestConfig
 from consumer.config.kafka import KafkaConfig
 from consumer.config.names import clashes
-from consumer.config.service import DeliveryConfig, LogConfig, RouteSettings, ServerConfig, WebhooksConfig
+from consumer.config.service import (
+    DeliveryConfig,
+    HistoryConfig,
+    LogConfig,
+    RouteSettings,
+    ServerConfig,
+    WebhooksConfig,
+)
 from consumer.events.filter import Filter
 from consumer.events.keys import KeyTemplate
 from providers.configured.settings import ConfiguredSettings
@@ -238,6 +245,7 @@ class Config(Settings):
     server: ServerConfig = ServerConfig()
     ingest: IngestConfig = IngestConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
+    history: HistoryConfig = HistoryConfig()
     log: LogConfig = LogConfig()
 
     _notes: tuple[str, ...] = PrivateAttr(())

@@ -13,7 +13,7 @@ _LONGEST_TOPIC: Final = 249
 def clashes(kafka: "KafkaConfig", known: Sequence[str], described: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The names among ``described`` that no pipeline can have beside those of the ``known`` providers, and why."""
     topics = kafka.topics
-    own = [topics.events, topics.dlq, topics.feedback]
+    own = [topics.events, topics.dlq, topics.feedback, topics.history]
     others = Counter(map(_as_kafka_tells_apart, (*own, *(topic for name in known for topic in _topics(kafka, name)))))
     others.update(_as_kafka_tells_apart(topic) for name in described for topic in _topics(kafka, name))
     for name in described:

@@ -142,6 +142,12 @@ class WebhooksConfig(Settings):
         return self
 
 
+class HistoryConfig(Settings):
+    """Whether what has happened to each alert is written to the history topic."""
+
+    enabled: bool = True
+
+
 class LogConfig(Settings):
     """What is logged, and in which form."""
 

@@ -27,6 +27,7 @@ _STATE_OVERHEAD = 8 * 1024
 
 _DLQ_RETENTION_MS = 30 * DAY_MS
 _FEEDBACK_RETENTION_MS = 7 * DAY_MS
+_HISTORY_RETENTION_MS = 90 * DAY_MS
 
 
 class Purpose(Enum):
@@ -37,6 +38,7 @@ class Purpose(Enum):
     POSITIONS = "positions"
     STATE = "state"
     FEEDBACK = "feedback"
+    HISTORY = "history"
     DEAD_LETTERS = "dead letters"
     SILENCES = "silences"
 
@@ -102,6 +104,19 @@ def topics_of(config: Config) -> list[TopicSpec]:
         ),
         TopicSpec(
             topics.feedback, Purpose.FEEDBACK, Partitions.ANY, state_batch, feedback, kept_ms=_give_up_ms(config)
+        ),
+        *(
+            [
+                TopicSpec(
+                    topics.history,
+                    Purpose.HISTORY,
+                    Partitions.ANY,
+                    configs={POLICY: "delete", RETENTION: str(_HISTORY_RETENTION_MS)},
+                    without="what happens to alerts is not written down",
+                )
+            ]
+            if config.history.enabled
+            else []
         ),
         TopicSpec(
             topics.silences,

@@ -310,6 +310,7 @@ _LOSS = {
     Purpose.POSITIONS: "how far the events are forwarded would be forgotten",
     Purpose.KEYED: "events with the same key would be lost",
     Purpose.FEEDBACK: "commands about the same alert would be lost",
+    Purpose.HISTORY: "all but the last step of each alert would be lost",
     Purpose.DEAD_LETTERS: "dead letters with the same key would be lost",
     Purpose.SILENCES: "silences would end before their time",
 }

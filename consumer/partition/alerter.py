@@ -122,6 +122,7 @@ class Alerter(Work):
         """Read back alerts and position; the store is filled, and what is owed is known."""
         task, context = self.task, self._context
         started = context.clock.monotonic()
+        await self.deeds.steps.look()
         restoration = Restoration(
             task,
             context,
@@ -307,11 +308,12 @@ class Alerter(Work):
             place = replace(place, inputs={**place.inputs, former.topic: former.place})
         has_state = self._rewriting is None or not self._rewriting.has_written_nothing
         is_here = place == self.task.checkpointed and has_state
-        if not self.store.has_changes and not self.task.waiting and is_here and not self._moving.has_moves:
+        has_more = self.task.waiting or self._moving.has_moves or self.deeds.steps
+        if not self.store.has_changes and is_here and not has_more:
             return None
         moves = self._moving.cut(taken)
         dead_letters = self.task.waiting.cut()
-        counts = self.deeds.cut()
+        counts, steps = self.deeds.cut(), self.deeds.steps.cut()
         changed = self.store.cut()
         foreign = {
             counts_key(key, has_beside=self.store.get(key) is not None): counts_of_one
@@ -324,6 +326,7 @@ class Alerter(Work):
             beside=self.left_alone.dedup_keys,
             moves=moves,
             dead_letters=dead_letters,
+            steps=steps,
             position=place,
             counts=counts,
             owed=self.store.owed_count,

@@ -5,15 +5,18 @@ from collections.abc import Awaitable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 from aiokafka.structs import RecordMetadata
 
 from consumer.dlq.dead_letter import DeadLetter
-from consumer.dlq.letterbox import Letterbox
+from consumer.dlq.letterbox import POST_SECONDS, Letterbox
 from consumer.feedback.moves import Move, encode_move
+from consumer.history.step import encode
+from consumer.history.steps import StepsCut
+from consumer.history.topic import REFUSALS, HistoryTopic
 from consumer.kafka.batches import Batch, Outgoing, batched
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import commit_transaction
+from consumer.kafka.transaction import Refused, commit_transaction
 from consumer.turns import Turns
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
@@ -42,7 +45,8 @@ class Checkpoint:
     """What a task knew at one moment; committed once, then thrown away.
 
     ``beside`` are the dedup keys whose own records cannot be read: their alerts are written beside those. ``moves`` are
-    for other tasks, in their order (`consumer.homes.moving`).
+    for other tasks, in their order (`consumer.homes.moving`). ``steps`` are what has happened to the alerts; they are
+    left out if their topic does not take them.
     """
 
     cut: Cut
@@ -50,6 +54,7 @@ class Checkpoint:
     position: Position
     beside: Container[str] = frozenset()
     moves: Sequence[Move] = ()
+    steps: StepsCut | None = None
 
     async def commit(self, sink: Sink) -> RecordMetadata:
         """Commit all of it, or raise as `commit_transaction` does. Returns where the first of its records is
@@ -59,11 +64,34 @@ class Checkpoint:
     async def _send(self, sink: Sink) -> RecordMetadata:
         # First what can be refused: then nothing else has been sent for nothing.
         await sink.letterbox.post(sink.producer, self.dead_letters)
+        told = await self._send_steps(sink)
         feedback = len(await sink.producer.partitions_for(sink.feedback_topic)) if self.moves else 1
         sends = await send_batched(sink.producer, self._records(sink, sink.partition % feedback), sink.turns)
+        await self._steps_taken(told)
         written = await asyncio.gather(*sends)
         # The client gives the first offset of a batch, whichever record is asked for.
         return next(batch for batch in written if batch.topic == sink.state_topic)
+
+    async def _send_steps(self, sink: Sink) -> list[Awaitable[RecordMetadata]]:
+        steps = self.steps
+        if steps is None or not await steps.topic.is_ready():
+            return []
+        try:
+            return await send_batched(sink.producer, step_records(steps, sink), sink.turns)
+        except REFUSALS as error:
+            raise _refused(steps.topic, error) from error
+
+    async def _steps_taken(self, sends: list[Awaitable[RecordMetadata]]) -> None:
+        if self.steps is None or not sends:
+            return
+        try:
+            async with asyncio.timeout(POST_SECONDS):
+                await asyncio.gather(*sends)
+        except REFUSALS as error:
+            raise _refused(self.steps.topic, error) from error
+        except (KafkaTimeoutError, TimeoutError) as error:
+            self.steps.topic.doubted()
+            raise Refused(error, topic=self.steps.topic.name) from error
 
     def _records(self, sink: Sink, feedback: int) -> Iterator[Outgoing]:
         topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()
@@ -76,6 +104,18 @@ class Checkpoint:
             yield Outgoing(topic, partition, record_key, value, timestamp=now)
         position = encode_position(self.position, self.cut.counts)
         yield Outgoing(topic, partition, CHECKPOINT_KEY, position, timestamp=now)
+
+
+def step_records(steps: StepsCut, sink: Sink) -> Iterator[Outgoing]:
+    """The records of these steps, in their order and in one partition."""
+    topic, partition, now = steps.topic.name, steps.topic.partition(sink.partition), sink.record_clock.now()
+    for index, step in enumerate(steps.steps):
+        yield Outgoing(topic, partition, encode_key(step.dedup_key), encode(step), steps.headers(index), now)
+
+
+def _refused(topic: HistoryTopic, error: Exception) -> Refused:
+    topic.refused(error)
+    return Refused(error, topic=topic.name, is_mended=True)  # the next attempt is without history
 
 
 async def divided(store: Store, changed: Changed, turns: Turns) -> Cut:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, assert_never
+from uuid import uuid4
 
 from consumer.alerting.inbox import TaskInbox
 from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
@@ -25,17 +26,20 @@ from consumer.decisions import (
 )
 from consumer.dlq.dead_letter import Stage
 from consumer.feedback.records import Command, Kind, Replay
+from consumer.history.step import Kind as StepKind
+from consumer.history.step import Reason
+from consumer.history.steps import TaskSteps, actor_of
 from consumer.homes.moving import Moving
 from consumer.kafka.reading import read_record
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Elsewhere
-from state.alert import Alert, Ending
+from state.alert import Alert, Ending, Status
 from state.endings import end_alert
 from state.remembered_ends import End
 from state.store import Store
-from state.violation import Record
+from state.violation import Record, Violation
 
 _OUTCOME_OF_STAGE = {Stage.DECODE: "poison", Stage.STALE: "stale", Stage.DECIDE: "internal_error"}
 """What an event came to that is dead-lettered without an alert."""
@@ -45,7 +49,8 @@ class TaskDeeds:
     """The deeds of one task: those that `consumer.homes.moving` and `consumer.alerting.inbox` ask for, and its own.
 
     It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
-    (``recall``). ``has_decided_all_before`` says whether no former input is left.
+    (``recall``). ``has_decided_all_before`` says whether no former input is left. What has happened to alerts is told
+    to ``steps``.
     """
 
     def __init__(
@@ -63,6 +68,17 @@ class TaskDeeds:
         self._ignorant_since: float | None = None  # since when it was asked, and did not know all alerts
         self._counts: Counter[str] = Counter()  # since the last checkpoint
         self._outcomes: Counter[str] = Counter()  # that nobody has been told of yet
+        self.steps = TaskSteps(
+            context.history,
+            provider=context.pipeline.provider.name,
+            partition=source.partition.partition,
+            source=f"urn:clawdstrike-alerting:{context.pipeline.group_id}",
+            unique=uuid4().hex,
+            policy=context.pipeline.policy,
+            wall=context.clock.wall,
+            metrics=context.metrics,
+            grown=lambda size: task.waiting.grow_by(size, "steps of the history wait"),
+        )
         self.moving = Moving(
             partition=source.partition.partition,
             pipeline=context.pipeline,
@@ -89,6 +105,7 @@ class TaskDeeds:
             notified=self._notified,
             settled=lambda: self.inbox.work(),
             voice=self.moving,
+            steps=self.steps,
         )
         read_back = context.read_record or partial(read_record, context.clients)
         self.recall = Recall(read_back, context.pipeline.template, context.pipeline.input_topic, log)
@@ -100,6 +117,7 @@ class TaskDeeds:
             clock=context.clock,
             metrics=context.metrics,
             log=log,
+            steps=self.steps,
             soon=lambda work: asyncio.get_running_loop().call_soon(work),
         )
 
@@ -135,9 +153,11 @@ class TaskDeeds:
                 counts["suppressed"] += 1
             case Triggered(alert=alert, event=event):
                 counts["triggered"] += 1
-                self.outbox.owes(alert, event=event, is_new=True)
+                self.outbox.owes(self._occurred(decision), event=event, is_new=True)
             case Counted(alert=alert, event=event):
                 counts["counted"] += 1
+                if decision.comes_back:
+                    alert = self._occurred(decision)
                 if event is not None:  # else what is owed says the same as before
                     self.outbox.owes(alert, event=event)
             case Silenced():
@@ -166,8 +186,8 @@ class TaskDeeds:
             if not self.is_running:
                 return
             alert = self._store.get(dedup_key)
-            if alert is not None and self._is_meant(alert, ended.end) and self._over(alert, Ending.SESSION_END):
-                self._outcomes["ended"] += 1
+            if alert is not None and self._is_meant(alert, ended.end):
+                self._outcomes["ended"] += self._over(alert, Ending.SESSION_END, actor_of(ended.end.subject))
             yield
 
     def _is_meant(self, alert: Alert, end: End) -> bool:
@@ -180,20 +200,32 @@ class TaskDeeds:
 
     def end_quiet(self, alert: Alert) -> None:
         """The alert is over, for nothing has occurred for long enough."""
-        if self._over(alert, Ending.QUIET):
-            self._outcomes["quiet"] += 1
+        self._outcomes["quiet"] += self._over(alert, Ending.QUIET, Ending.QUIET.value)
 
     def forget(self, alert: Alert) -> None:
         """Nothing has been heard of the alert for very long, and it owes nothing."""
         self._store.drop(alert.dedup_key)
+        self.steps.left(StepKind.FORGOTTEN, alert)
         self._task.log.info("alert_forgotten", dedup_key=alert.dedup_key)
         self.outbox.ended(alert)
 
-    def _over(self, alert: Alert, ended_by: Ending) -> bool:
+    def _occurred(self, decision: Triggered | Counted) -> Alert:
+        """The alert, which is in the store, owes a trigger, or lives again: as it is once its history knows that."""
+        violation = None if decision.event is None else decision.event.violation()
+        return self._triggered(decision.alert, violation, Reason.REOPENED if decision.comes_back else None)
+
+    def _triggered(self, alert: Alert, violation: Violation | None, reason: Reason | None) -> Alert:
+        noted = self.steps.triggered(alert, violation, reason)
+        if noted is not alert:
+            self._store.put(noted)
+        return noted
+
+    def _over(self, alert: Alert, ended_by: Ending, actor: str) -> bool:
         """The threat is over. Whether that is news."""
-        after = end_alert(self._store, alert, ended_by)
-        if after is alert:
+        if alert.status is Status.RESOLVING:
             return False
+        alert = self.steps.resolved(alert, actor)
+        after = end_alert(self._store, alert, ended_by)
         if after is None:
             self.outbox.ended(alert)
         self.outbox.owes(alert if after is None else after)
@@ -220,8 +252,10 @@ class TaskDeeds:
             case Triggered(alert=alert, event=event):
                 if alert.occurrences == 1:
                     self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it
-                self.outbox.owes(alert, event=event, is_new=True)
+                self.outbox.owes(self._occurred(decision), event=event, is_new=True)
             case Counted(alert=alert, event=event):
+                if decision.comes_back:
+                    alert = self._occurred(decision)
                 self.outbox.owes(alert, event=event)
             case Suppressed() | Silenced():
                 pass  # it is in the store
@@ -236,12 +270,16 @@ class TaskDeeds:
 
     def handed_over(self, alert: Alert) -> None:
         """The alert is another task's, and has left the store."""
+        self.steps.left(StepKind.HANDED_OVER, alert)
         self._context.delivery.changed(self.outbox, alert.dedup_key)
 
     def taken_over(self, alert: Alert, before: Alert | None) -> None:
         """The alert was handed over, and is in the store; ``before`` is what was known of it here."""
         if alert.route is None and alert.owed is not None:
             self._store.write_first(alert.dedup_key)  # a next owner may decide an event before it is handed this
+        if before is not None and before.status is not Status.RESOLVING and alert.status is Status.RESOLVING:
+            alert = self.steps.resolved(alert, Ending.SESSION_END.value)
+            self._store.put(alert)
         self.urge()
         self.outbox.taken_over(alert)
 
@@ -289,7 +327,7 @@ class TaskDeeds:
         alert = self._store.get(dedup_key)
         self._store.drop(dedup_key)
         if alert is not None:
-            self.gone(alert)
+            self._leaves(alert)
 
     def knows_all(self) -> bool:
         """Whether no alert can come any more that somebody may have heard of at the provider: what an earlier owner had
@@ -313,7 +351,7 @@ class TaskDeeds:
     def owes_again(self, alert: Alert) -> None:
         """The provider has ended the alert's incident, and the alert owes its trigger again."""
         self.urge()
-        self.outbox.owes(alert, is_new=True)
+        self.outbox.owes(self._triggered(alert, None, Reason.CLOSED_AT_PROVIDER), is_new=True)
 
     def closed_at_provider(self, dedup_key: str) -> None:
         """The provider has ended the alert, which leaves the store."""
@@ -321,7 +359,12 @@ class TaskDeeds:
         self.ended_by_feedback(dedup_key)
 
     def gone(self, alert: Alert) -> None:
-        """The alert is over, and has left the store, by what somebody else has said."""
+        """The alert is over, and has left the store, by what its other home has said."""
+        if alert.status is not Status.RESOLVING:
+            self.steps.resolved(alert, Ending.SESSION_END.value)
+        self._leaves(alert)
+
+    def _leaves(self, alert: Alert) -> None:
         self.urge()
         self.outbox.ended(alert)
         self._context.delivery.changed(self.outbox, alert.dedup_key)

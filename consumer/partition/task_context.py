@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
+from consumer.history.topic import HistoryTopic
 from consumer.homes.whole_input import WholeInput
 from consumer.input.former_input import StageBefore
 from consumer.input.progress import Before
@@ -38,6 +39,8 @@ class TaskContext(OwnerContext):
     former_stage: StageBefore | None = None
     """The repartition stage that there may have been; None: there is one now, or nobody asks."""
     feedback_topic: str = ""
+    history: HistoryTopic | None = None
+    """None: no history is wanted."""
     read_record: ReadRecord | None = None
     """How an event is read back; None: by a client."""
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)

@@ -9,6 +9,7 @@ from aiokafka.structs import RecordMetadata
 
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.feedback.moves import Move
+from consumer.history.steps import StepsCut
 from consumer.partition.checkpoint import Checkpoint, Sink, divided
 from consumer.turns import Turns
 from state.counts import Counts
@@ -33,6 +34,7 @@ class TaskCut:
     beside: Container[str]
     moves: Sequence[Move]
     dead_letters: tuple[DeadLetter, ...]
+    steps: StepsCut | None
     position: Position
     counts: Counter[str]
     owed: int
@@ -58,7 +60,7 @@ class TaskCut:
             cut = await divided(self.store, self.changed, self.turns)
             if self.foreign:
                 cut = replace(cut, counts={**self.foreign, **cut.counts})
-            self._checkpoint = Checkpoint(cut, self.dead_letters, self.position, self.beside, self.moves)
+            self._checkpoint = Checkpoint(cut, self.dead_letters, self.position, self.beside, self.moves, self.steps)
         return await self._checkpoint.commit(self.sink(producer))
 
     async def committed(self, written: RecordMetadata) -> None:

@@ -1,4 +1,4 @@
-"""What of a task waits in memory for its next checkpoint: dead letters, and records that are forwarded."""
+"""What of a task waits in memory for its next checkpoint: dead letters, records that are forwarded, history."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from consumer.partition.pauses import Pause, Pauses
 from consumer.telemetry.metrics import PipelineMetrics
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""Of dead letters, and of what is forwarded, that wait for a checkpoint, before the partition is paused."""
+"""Of dead letters, of what is forwarded, and of history, that wait for a checkpoint, before the partition is paused."""
 
 WAITING_RECORD_BYTES = 1024
 """What each of these takes besides its record, which may be empty."""
 
 
 class WaitingRecords:
-    """The dead letters themselves, and how many bytes of both there are. ``urge`` asks for a checkpoint soon."""
+    """The dead letters themselves, and how many bytes of all there are. ``urge`` asks for a checkpoint soon."""
 
     def __init__(
         self, pauses: Pauses, urge: Callable[[], None], metrics: PipelineMetrics, log: FilteringBoundLogger
@@ -54,7 +54,11 @@ class WaitingRecords:
 
     def grow(self, size: int, reason: str) -> None:
         """A record of so many bytes more waits: if that is too much, the partition is paused."""
-        self._bytes += size + WAITING_RECORD_BYTES
+        self.grow_by(size + WAITING_RECORD_BYTES, reason)
+
+    def grow_by(self, size: int, reason: str) -> None:
+        """So many bytes more wait in all: if that is too much, the partition is paused."""
+        self._bytes += size
         if self._bytes > MAX_WAITING_BYTES:
             if not self.are_too_many:
                 self._log.error("partition_paused", waiting_bytes=self._bytes, reason=reason)

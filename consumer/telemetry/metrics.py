@@ -31,6 +31,15 @@ STATE_CHANGES = ("gone", "went_back")
 HOMES = ("handed_over", "taken_over", "forwarded", "decided", "passed_on")
 """Alerts that were handed over to their new home and that arrived there, events that were forwarded to it and decided
 there, and alerts or events that an outdated home passed on to a newer one."""
+STEPS = (
+    "triggered", "told", "raised", "told_again", "acknowledged", "resolved", "silenced", "dead_lettered", "given_up",
+    "handed_over", "orphaned", "forgotten",
+)  # fmt: skip
+"""What can happen to an alert (`consumer.history.step.Kind`)."""
+
+ENDED_BY = ("quiet", "session_end", "rule", "operator", "provider")
+"""What, or who, can end an alert."""
+
 RESULTS = ("accepted", "rejected", "refused", "throttled", "unavailable")
 CHECKS = ("accepted", "refused", "unavailable")
 
@@ -157,6 +166,15 @@ class Metrics:
             ["pipeline", "what"],
             registry=registry,
         )
+        self._steps = Counter(
+            f"{PREFIX}_alert_steps", "Steps of alerts that the history tells", ["pipeline", "kind"], registry=registry
+        )
+        self._ended = Counter(
+            f"{PREFIX}_alerts_ended",
+            "Alerts that the history tells to be over, and whether that was within five minutes of being told",
+            ["pipeline", "by", "early"],
+            registry=registry,
+        )
         self._heartbeats = Counter(
             f"{PREFIX}_heartbeats", "Heartbeat pings by result", ["pipeline", "result"], registry=registry
         )
@@ -174,12 +192,16 @@ class Metrics:
             (self._offsets_ignored, IGNORED_EFFECTS),
             (self._states_lost, STATE_CHANGES),
             (self._homes, HOMES),
+            (self._steps, STEPS),
         ):
             for value in values:
                 counter.labels(name, value)
         for kind in FEEDBACK:
             for result in ("applied", "ignored"):
                 self._feedback.labels(name, kind, result)
+        for by in ENDED_BY:
+            for early in ("true", "false"):
+                self._ended.labels(name, by, early)
         for route in routes:
             for action in ACTIONS:
                 for result in RESULTS:
@@ -274,6 +296,14 @@ class PipelineMetrics:
     def home(self, what: str) -> None:
         """Count something that happened because homes have moved; ``what`` is one of `HOMES`."""
         self._metrics._homes.labels(self._name, what).inc()
+
+    def steps(self, kind: str, count: int) -> None:
+        """Count steps of alerts that the next checkpoint writes; ``kind`` is one of `STEPS`."""
+        self._metrics._steps.labels(self._name, kind).inc(count)
+
+    def ended(self, by: str, *, early: bool) -> None:
+        """Count an alert that is over; ``by`` is one of `ENDED_BY`. ``early``: soon after it was told."""
+        self._metrics._ended.labels(self._name, by, "true" if early else "false").inc()
 
     def position_lost(self) -> None:
         """Count a task whose position the broker no longer had."""

@@ -37,10 +37,12 @@ async def document(
     What is not given is as in production; only the rate limit is off.
     """
     name = unique("bench")
-    topics = {"events": events, "state": f"{name}.state", "dlq": f"{name}.dlq", "feedback": f"{name}.feedback"}
+    own = ("state", "dlq", "feedback", "history")
+    topics = {"events": events, **{topic: f"{name}.{topic}" for topic in own}}
     await create_topic(setting.servers, f"{topics['state']}.pagerduty", partitions=partitions, configs=COMPACTED)
     await create_topic(setting.servers, topics["dlq"], configs={"max.message.bytes": str(2 << 20)})
     await create_topic(setting.servers, topics["feedback"])
+    await create_topic(setting.servers, topics["history"])
     delivery["rate_limit"] = {"requests_per_second": 0}
     return {
         "kafka": {

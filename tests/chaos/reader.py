@@ -17,6 +17,8 @@ from aiokafka.errors import KafkaError
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.dlq.dead_letter import decode as decode_dead_letter
 from consumer.feedback.moves import HandOver, decode_move, is_move
+from consumer.history.step import Step
+from consumer.history.step import decode as decode_step
 from consumer.kafka.watermarks import all_watermarks
 from consumer.replay.replayed import decode_mark
 from state.alert import Alert, Status
@@ -56,6 +58,8 @@ class Reader:
         """Topic, partition, offset and timestamp."""
         self.dead_letters: list[DeadLetter] = []
         self.history: dict[str, dict[str, list[Alert | None]]] = {one: defaultdict(list) for one in providers}
+        self.steps: list[Step] = []
+        """What the history topic tells, in its order: it has one partition."""
         self.homes: dict[str, dict[str, int]] = {one: {} for one in providers}
         self.decided: dict[str, dict[int, int]] = {one: {} for one in providers}
         """Up to where the last checkpoint of each partition has decided the input of a provider, or of its stage."""
@@ -64,6 +68,7 @@ class Reader:
         self.ends: dict[TopicPartition, int] = {}
         self._hides_letters = False
         """Whether a transaction that is still open, of a member that has died for example, hides dead letters."""
+        self._hides_steps = False
         self._positions: dict[TopicPartition, int] = {}
         self._told: dict[tuple[str, str], dict[int, list[Alert | None]]] = defaultdict(lambda: defaultdict(list))
         """What each state partition has said of a provider's dedup key."""
@@ -76,7 +81,7 @@ class Reader:
         # The world reads its configuration anew for each name.
         self._world = world
         self._servers, self._input, self._dlq = world.bootstrap_servers, world.events, world.dlq
-        self._feedback = world.feedback
+        self._feedback, self._steps_topic = world.feedback, world.history
         self._groups = {one: world.group(one) for one in providers}
         self._state_of = {world.state(one): one for one in providers}
         self._inputs: dict[str, str] = {}
@@ -132,7 +137,8 @@ class Reader:
         unread = [tp for tp in every if tp.topic in inputs and tp.topic != self._input]
         partitions = [tp for tp in every if tp not in unread]
         dead_letters = TopicPartition(self._dlq, 0)
-        partitions += [dead_letters, TopicPartition(self._feedback, 0)]
+        steps = TopicPartition(self._steps_topic, 0)
+        partitions += [dead_letters, steps, TopicPartition(self._feedback, 0)]
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._servers,
             isolation_level="read_committed",
@@ -146,6 +152,7 @@ class Reader:
             reaches = await all_watermarks(consumer, [*partitions, *unread])
             ends = {tp: reach.stable for tp, reach in reaches.items()}
             self._hides_letters = reaches[dead_letters].stable < reaches[dead_letters].high
+            self._hides_steps = reaches[steps].stable < reaches[steps].high
             self.ends = {tp: end for tp, end in ends.items() if tp.topic in inputs}
             while behind := [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
                 # Few at a time: the sandbox and the proxies answer in the same event loop.
@@ -163,6 +170,8 @@ class Reader:
         elif record.topic == self._dlq:
             if decode_mark(record.value, record.headers) is None:
                 self.dead_letters.append(decode_dead_letter(record.key, record.value, record.headers))
+        elif record.topic == self._steps_topic:
+            self.steps.append(decode_step(record.value))
         elif record.topic == self._feedback:
             self._take_hand_over(record)
         elif record.key == CHECKPOINT_KEY:
@@ -226,7 +235,10 @@ class Reader:
             committed = {tp.partition: offset.offset for tp, offset in offsets.items() if tp.topic == topic}
             if (undone := self.undone(name, committed, may_owe)) is not None:
                 return undone
-        return "dead letters are behind an open transaction" if self._hides_letters else None
+        if self._hides_letters or self._hides_steps:
+            hidden = "dead letters" if self._hides_letters else "steps of the history"
+            return f"{hidden} are behind an open transaction"
+        return None
 
     def undone(self, provider: str, committed: Mapping[int, int], may_owe: Collection[str] = ()) -> str | None:
         """The same of one provider, or of its stage, as far as it has been read; ``committed`` are the group's offsets.

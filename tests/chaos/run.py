@@ -13,6 +13,7 @@ from tests.chaos.changes import Change
 from tests.chaos.faults import CATALOG, MISSED_SECONDS, TWINS, Kind, Scene
 from tests.chaos.finding import Finding
 from tests.chaos.happened import Happened, Refusal, Rendering, Rotation, Window
+from tests.chaos.history import history_findings
 from tests.chaos.keying import is_of, session_of
 from tests.chaos.lasting import Lasting
 from tests.chaos.lateness import lateness, pages, recovery_seconds, waits
@@ -254,7 +255,8 @@ class Run:
         for _ in range(ENDING_TRIES):
             await self.reader.read_on()
             account = take_account(self.reader, self.setting.sandbox, self.traffic.acked, prefix, happened)
-            if not account.count("open_sets"):
+            account.findings += history_findings(self.reader, prefix)
+            if not account.count("open_sets", "history"):
                 break
             await asyncio.sleep(1)
         return account

@@ -175,7 +175,8 @@ async def make_world(
             # with 1 is what a supervisor starts again: here nobody does.
             "startup_timeout": "600s",
             "topics": {
-                topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed", "silences")
+                topic: f"{name}.{topic}"
+                for topic in ("events", "state", "dlq", "feedback", "keyed", "history", "silences")
             },
         },
         "exporters": {"alerting": {provider: sections[provider] for provider in providers}},
@@ -196,6 +197,7 @@ async def make_world(
         (world.events, partitions, None),
         (world.dlq, 1, large),
         (world.feedback, 1, large),
+        (world.history, 1, None),
         *((world.state(provider), partitions, state_configs) for provider in providers),
     ]
     async with asyncio.TaskGroup() as group:

@@ -43,9 +43,10 @@ from state.store import Store
 from state.violation import Record
 from tests.support import walks
 from tests.support.events import encode, event
+from tests.support.history import topic_there
 from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
-from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs, Sent
+from tests.support.simulated_kafka import HISTORY, Input, Kafka, Outcome, Proofs, Sent
 from tests.support.simulated_provider import ONE_KEY, SimulatedProvider
 from tests.support.simulation import BrokenPromise
 from tests.support.unheard import FaultLog, Unheard
@@ -233,6 +234,7 @@ class Member:
             whole=self.whole,
             partitioner=homes.believed,
             feedback_topic=FEEDBACK,
+            history=topic_there(name=HISTORY),
         )
         with homes.loop.running():
             self.delivery.start()
@@ -268,8 +270,8 @@ class Member:
             join(handed)
             self._homes.moved(handed.dedup_key, self.number, alerter.store.get(handed.dedup_key))
 
-        def ending(alert: Alert, ended_by: Ending) -> bool:
-            is_news = over(alert, ended_by)
+        def ending(alert: Alert, ended_by: Ending, actor: str) -> bool:
+            is_news = over(alert, ended_by, actor)
             self._homes.ended(alert.dedup_key, self.number)
             return is_news
 

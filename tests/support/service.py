@@ -63,6 +63,11 @@ class World:
         """The feedback topic."""
         return self.config.kafka.topics.feedback
 
+    @property
+    def history(self) -> str:
+        """The history topic."""
+        return self.config.kafka.topics.history
+
     def state(self, provider: str = "pagerduty") -> str:
         """The state topic of a provider."""
         return self.config.kafka.state_topic(provider)
@@ -114,7 +119,8 @@ async def make_world(
             "session_timeout": "6s",
             "rebalance_timeout": "20s",
             "topics": {
-                topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed", "silences")
+                topic: f"{name}.{topic}"
+                for topic in ("events", "state", "dlq", "feedback", "keyed", "history", "silences")
             },
             **(kafka or {}),
         },
@@ -135,6 +141,7 @@ async def make_world(
     await create_topic(bootstrap_servers, world.dlq, configs={"max.message.bytes": str(2 << 20)})
     lasting = {"max.message.bytes": str(2 << 20), "retention.ms": "-1"}  # whatever give_up_after is
     await create_topic(bootstrap_servers, world.feedback, configs=lasting)
+    await create_topic(bootstrap_servers, world.history)
     for provider in (*providers, *(http or ())):
         await create_topic(bootstrap_servers, world.state(provider), partitions=partitions, configs=COMPACTED)
     for pipeline in build_pipelines(world.config):

@@ -17,9 +17,13 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 
 from consumer.dlq.dead_letter import DeadLetter, decode
+from consumer.history.step import Step
+from consumer.history.step import decode as step_in
 from consumer.input.beginning import Fit, Look
 from consumer.kafka.watermarks import Watermarks
 from state.anchors import Anchor, Anchors, anchor_of
+
+HISTORY = "history"
 
 
 class Outcome(Enum):
@@ -52,6 +56,7 @@ class Kafka:
         self.offsets: dict[bytes, int] = {}
         self.end = 0
         self.dead_letters: list[DeadLetter] = []
+        self.steps: list[Step] = []  # of the topic `HISTORY`
         self.waiting: tuple[Producer, asyncio.Future[None]] | None = None
         self.producer: Producer | None = None
 
@@ -63,6 +68,8 @@ class Kafka:
                 assert record.key is not None
                 self.state[record.key] = record.value
                 self.offsets[record.key] = record.offset
+            elif record.topic == HISTORY:
+                self.steps.append(step_in(record.value))
             else:
                 self.dead_letters.append(decode(record.key, record.value, record.headers))
 

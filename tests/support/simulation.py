@@ -46,9 +46,11 @@ from state.provider_feedback import Happened, What
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity
 from tests.support.events import encode, event, session_end
+from tests.support.history import topic_there
+from tests.support.history_account import histories, wrong_at_rest
 from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
-from tests.support.simulated_kafka import Input, Kafka, Outcome, Proofs
+from tests.support.simulated_kafka import HISTORY, Input, Kafka, Outcome, Proofs
 from tests.support.simulated_provider import (
     ACCOUNT,
     CONFIGURATIONS,
@@ -196,6 +198,7 @@ class Simulation:
             record_clock=RecordClock(self._clock),
             quiescent_seconds=PEACE,
             read_record=self._read_record,
+            history=topic_there(name=HISTORY),
         )
         with self._loop.running():
             self._delivery.start()
@@ -746,7 +749,13 @@ class Simulation:
         else:
             self._break("everything owed is delivered", f"{list(self._memory.task.work.store.owing())}")
         self._check_rest()
+        self._check_history()
         self._look()
+
+    def _check_history(self) -> None:
+        found = histories(self._kafka.steps).values()
+        if wrong := list(wrong_at_rest(found, {alert.dedup_key: alert for alert in self._alerts()})):
+            self._break("the history is complete and in order", "; ".join(wrong))
 
     def _is_at_rest(self) -> bool:
         task = self._memory.task

@@ -18,6 +18,7 @@ import consumer.pipeline
 import providers.belonging
 import state.endings
 from consumer.alerting.outbox import TaskOutbox
+from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
 from consumer.partition.alerter import Alerter
 from consumer.partition.checkpoint import Checkpoint, Sink
@@ -64,6 +65,7 @@ REVOKED = "a revoked key costs no dead letter"
 LIVE = "no live problem is resolved"
 EARLY = "nothing is given up early"
 OUT_OF_REACH = "what is out of reach is told of"
+HISTORY = "the history is complete and in order"
 
 
 # A mutant may leave coroutines behind that end in an error when they are collected.
@@ -230,10 +232,9 @@ def never_works_again(self: Integration) -> None:
 
 
 def buries_no_overflow(
-    outbox: TaskOutbox, dedup_key: str, dead: Owed, error_class: str, *args: Any, **more: Any
-) -> None:
-    if error_class != "overflow":
-        _bury(outbox, dedup_key, dead, error_class, *args, **more)
+    outbox: TaskOutbox, before: Alert, after: Alert | None, dead: Owed, error_class: str, *args: Any, **more: Any
+) -> Alert | None:
+    return after if error_class == "overflow" else _bury(outbox, before, after, dead, error_class, *args, **more)
 
 
 def loses_what_it_makes_room_by(alert: Alert) -> None:
@@ -241,6 +242,21 @@ def loses_what_it_makes_room_by(alert: Alert) -> None:
 
 
 _bury, _make_room, _left = TaskOutbox._bury, TaskOutbox.make_room, TaskOutbox._left
+
+
+# the history of design section 21
+
+
+def loses_an_end(steps: TaskSteps, alert: Alert, actor: str) -> Alert:
+    return alert
+
+
+def forgets_that_it_told(steps: TaskSteps, before: Alert, after: Alert, *args: Any) -> Alert:
+    _told(steps, before, after, *args)
+    return after
+
+
+_told = TaskSteps.told
 
 
 # the rules of design section 14
@@ -487,6 +503,9 @@ MUTANTS = [
     mutant("what makes room is not dead-lettered", TaskOutbox, "_bury", buries_no_overflow, LOST, OFFSET, tight=True),
     mutant("what makes room is forgotten", OUTBOX, "overflowed", loses_what_it_makes_room_by, ORPHAN, LOST, OFFSET,
            tight=True),
+    # the history
+    mutant("an end is not told", TaskSteps, "resolved", loses_an_end, HISTORY),
+    mutant("the alert does not know its last step", TaskSteps, "told", forgets_that_it_told, HISTORY),
     # time
     mutant("quiet is read from the wall clock", Alerter, "_end_quiet", quiet_by_the_wall_clock, LIVE),
     mutant("how long something is owed is read from the wall clock", TaskOutbox, "_left", gives_up_by_the_wall_clock,

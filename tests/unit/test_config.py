@@ -27,7 +27,7 @@ from tests.support.stand_ins import ENVIRON as EXAMPLE_SECRETS
 S = TypeVar("S")
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
-SECTIONS = "there is kafka, exporters, delivery, server, ingest, webhooks, log"
+SECTIONS = "there is kafka, exporters, delivery, server, ingest, webhooks, history, log"
 KEY = "0123456789abcdef0123456789abcdef"
 DLP_KEY = "d" * 32
 API_KEY = "opsgenie-api-key-1234"

@@ -17,6 +17,7 @@ from state.provider_feedback import Happened, What
 from state.seen import Seen, seen_of
 from state.store import Store
 from state.violation import Record, Severity
+from tests.support.history import no_steps
 
 EPOCH = 1_800_000_000.0
 """The times of alerts and commands below are seconds since then."""
@@ -68,6 +69,7 @@ class World:
             metrics=metrics,
             log=log,
             deeds=self,
+            steps=no_steps(),
             soon=self.soon.append,
         )
 

@@ -8,6 +8,7 @@ from consumer.clock import Clock
 from consumer.feedback.records import Replay
 from state.store import Store
 from state.violation import Record
+from tests.support.history import no_steps
 
 
 def outbox() -> TaskOutbox:
@@ -26,6 +27,7 @@ def outbox() -> TaskOutbox:
         urgent=lambda: None,
         dead_letter=lambda letter: None,
         notified=lambda: None,
+        steps=no_steps(),
     )
 
 

@@ -21,7 +21,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "alerting homes",
         "pipeline replay",
         "feedback silences decisions",
-        "dlq input",
+        "dlq input history",
         "kafka",
         "config",
         "events",

@@ -106,12 +106,15 @@ async def test_whatever_there_was_afterwards_the_check_is_content(
     counts = dict(zip(SMALL, (events, keyed, positions, state, other), strict=True))
     specs = topics_of(STAGED)
     partitions = least(specs, counts) + more
-    admin: Any = TopicAdmin({**counts, "dlq": 1, "feedback": 1})
+    admin: Any = TopicAdmin(
+        {**counts, "dlq": 1, "feedback": 1, "clawdstrike.alerting.history": 1, "clawdstrike.alerting.silences": 1}
+    )
     for name in SMALL:
         admin.configs[name] = {
             "cleanup.policy": "compact" if "state" in name or "pos" in name else "delete",
             "retention.ms": "-1",
         }
+    admin.configs["clawdstrike.alerting.silences"] = {"cleanup.policy": "compact"}
     plan = growths(specs, counts, partitions)
     await grow(admin, plan)
     report = await check_topics(admin, STAGED)
@@ -131,14 +134,34 @@ def test_only_topics_whose_numbers_hang_together_grow() -> None:
 
 
 async def test_the_fix_of_whatever_is_too_small_is_one_command_that_does_all() -> None:
-    admin: Any = TopicAdmin({**SMALL, "events": 9, "state.opsgenie": 12, "dlq": 1, "feedback": 1})
+    admin: Any = TopicAdmin(
+        {
+            **SMALL,
+            "events": 9,
+            "state.opsgenie": 12,
+            "dlq": 1,
+            "feedback": 1,
+            "clawdstrike.alerting.history": 1,
+            "clawdstrike.alerting.silences": 1,
+        }
+    )
     report = await check_topics(admin, STAGED)
     assert len(report.outgrown) == 2
     assert all("`clawdstrike-alerting topics grow --config … --partitions 12`" in one for one in report.outgrown)
 
 
 async def test_a_keyed_topic_with_fewer_partitions_than_the_events_is_noted_and_right() -> None:
-    admin: Any = TopicAdmin({**SMALL, "keyed.pagerduty": 2, "state.pagerduty": 2, "dlq": 1, "feedback": 1})
+    admin: Any = TopicAdmin(
+        {
+            **SMALL,
+            "keyed.pagerduty": 2,
+            "state.pagerduty": 2,
+            "dlq": 1,
+            "feedback": 1,
+            "clawdstrike.alerting.history": 1,
+            "clawdstrike.alerting.silences": 1,
+        }
+    )
     report = await check_topics(admin, STAGED)
     assert report.outgrown == ()
     assert report.notes == (

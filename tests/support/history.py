@@ -1,0 +1,41 @@
+"""The steps of a task in tests: none, or those that were kept."""
+
+from collections.abc import Mapping, Sized
+from typing import Any
+
+from consumer.history.steps import TaskSteps
+from consumer.history.topic import HistoryTopic
+from state.alert import Policy
+from tests.support.unheard import Unheard
+
+POLICY = Policy(window_seconds=60.0, renotify_seconds=3600.0, quiet_seconds=300.0, forget_seconds=86400.0)
+
+
+def no_steps() -> TaskSteps:
+    """A task whose history nobody wants."""
+    return task_steps(None)
+
+
+def task_steps(topic: HistoryTopic | None, now: float = 100.0, policy: Policy = POLICY) -> TaskSteps:
+    """The steps of the task of partition 2, at one moment."""
+    metrics: Any = Unheard()
+    return TaskSteps(
+        topic,
+        provider="pagerduty",
+        partition=2,
+        source="urn:test",
+        unique="u",
+        policy=policy,
+        wall=lambda: now,
+        metrics=metrics,
+    )
+
+
+def topic_there(partitions: int = 1, name: str = "history", log: Any = None) -> HistoryTopic:
+    """A history topic that exists once somebody has looked, if it has partitions."""
+
+    async def look() -> Mapping[str, Sized]:
+        return {name: range(partitions)} if partitions else {}
+
+    heard: Any = Unheard() if log is None else log
+    return HistoryTopic(name, look, heard)

@@ -1,0 +1,204 @@
+"""What the history says of the policies: counted step by step, in bounded memory (`consumer.history.stats`)."""
+
+import argparse
+import random
+from typing import Any
+
+import orjson
+import pytest
+
+import consumer.history.stats as module
+from consumer.cli.alert_history import AlertHistory, is_gone, show_history, to_json
+from consumer.cli.alerts_stats import dimensions, report, show
+from consumer.history.stats import DAY_SECONDS, DIMENSIONS, OTHERS, Figures, Spans, Stats
+from consumer.history.step import Kind, Reason, Step
+from consumer.history.steps import EARLY_SECONDS
+
+EPOCH = 1_800_000_000.0
+
+
+def step(kind: Kind, at: float, key: str = "k", **facts: Any) -> Step:
+    given = {"guard": "egress", "tenant": "acme", "severity": "high", "occurrences": 1, "life": 0.0, **facts}
+    return Step(kind=kind, at=EPOCH + at, provider="pagerduty", partition=0, dedup_key=key, **given)
+
+
+def begun(at: float, key: str = "k", reason: Reason = Reason.NEW, **facts: Any) -> Step:
+    return step(Kind.TRIGGERED, at, key, reason=reason, life=at, **facts)
+
+
+def figures(*steps: Step, by: tuple[str, ...] = ()) -> Figures:
+    stats = Stats(by)
+    for one in steps:
+        stats.take(one)
+    list(stats.groups())
+    return stats.total
+
+
+def test_a_life_is_counted() -> None:
+    found = figures(
+        begun(0),
+        step(Kind.TOLD, 2, suppressed=3, route="default"),
+        step(Kind.TRIGGERED, 50, reason=Reason.RAISED, suppressed=5, severity="critical"),
+        step(Kind.RAISED, 51, severity="critical"),
+        step(Kind.ACKNOWLEDGED, 62, actor="operator:ann"),
+        step(Kind.RESOLVED, 400, actor="quiet", suppressed=1),
+    ).to_json()
+    assert (found["alerts"], found["occurrences"], found["suppressed"], found["pages"]) == (1, 11, 9, 2)
+    assert found["suppressed_per_page"] == 4.5
+    assert found["time_to_told_p50"] == pytest.approx(2, rel=0.05)
+    assert found["time_to_acknowledge_p50"] == pytest.approx(60, rel=0.05)
+    assert found["time_to_resolve_p50"] == pytest.approx(400, rel=0.05)
+    assert (found["ended_by"], found["ended_early"], found["noise"]) == ({"quiet": 1}, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("ended", "noise"),
+    [
+        ({"at": EARLY_SECONDS, "actor": "operator:ann"}, 1),
+        ({"at": EARLY_SECONDS + 1, "actor": "operator:ann"}, 0),
+        ({"at": 10, "actor": "provider:bob"}, 1),
+        ({"at": 10, "actor": "quiet"}, 0.5),
+        ({"at": 10, "actor": "session_end"}, 0.5),
+    ],
+)
+def test_what_is_noise(ended: dict[str, Any], noise: float) -> None:
+    assert figures(begun(0), step(Kind.TOLD, 0), step(Kind.RESOLVED, **ended)).noise == noise
+
+
+def test_what_was_acknowledged_and_ended_by_itself_is_none() -> None:
+    assert figures(begun(0), step(Kind.TOLD, 0), step(Kind.ACKNOWLEDGED, 5), step(Kind.RESOLVED, 9)).noise == 0
+
+
+def test_what_was_never_told_is_none() -> None:
+    found = figures(begun(0), step(Kind.DEAD_LETTERED, 3), step(Kind.RESOLVED, 9, actor="quiet"))
+    assert (found.noise, found.buried, found.pages) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(("later", "back"), [(DAY_SECONDS, 1), (DAY_SECONDS + 1, 0)])
+def test_the_same_problem_comes_back_within_a_day(later: float, back: int) -> None:
+    once = (begun(0), step(Kind.TOLD, 0), step(Kind.ACKNOWLEDGED, 1), step(Kind.RESOLVED, 1000, actor="operator:ann"))
+    again = (begun(1000 + later), step(Kind.TOLD, 1000 + later), step(Kind.RESOLVED, 9000 + later, actor="operator:b"))
+    found = figures(*once, *again)
+    assert (found.alerts, found.came_back, found.noise) == (2, back, 0.5 * back)
+
+
+def test_one_that_comes_back_before_its_end_is_told_has_come_back() -> None:
+    found = figures(begun(0), step(Kind.RESOLVED, 5, actor="quiet"), begun(6, reason=Reason.REOPENED))
+    assert (found.alerts, found.came_back, found.ended) == (2, 1, {"quiet": 1})
+
+
+def test_what_began_before_the_first_step_has_no_times() -> None:
+    found = figures(step(Kind.TOLD_AGAIN, 5, suppressed=2), step(Kind.RESOLVED, 9, actor="quiet"))
+    assert (found.alerts, found.pages, found.occurrences) == (0, 1, 2)
+    assert found.to_resolve.quantile(0.5) is None
+
+
+def test_groups_come_the_noisiest_first() -> None:
+    stats = Stats(("guard", "tenant"))
+    for number, guard in enumerate(("a", "b", "b")):
+        key = f"k{number}"
+        for one in (
+            begun(number, key, guard=guard, tenant=None),
+            step(Kind.TOLD, number, key),
+            step(Kind.RESOLVED, number + 1, key, actor="quiet"),
+        ):
+            stats.take(one)
+    groups = [(dict(values), found.alerts) for values, found in stats.groups()]
+    assert groups == [({"guard": "b", "tenant": ""}, 2), ({"guard": "a", "tenant": ""}, 1)]
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LIVES", 10)
+    monkeypatch.setattr(module, "MOST_GROUPS", 5)
+    stats = Stats(("guard",))
+    for number in range(100):
+        for one in (begun(number, f"k{number}", guard=f"g{number}"), step(Kind.RESOLVED, number, f"k{number}")):
+            stats.take(one)
+        assert len(stats._lives) <= 10
+        assert len(stats._ends) <= 10
+    groups = list(stats.groups())
+    assert len(groups) == 6
+    assert ({"guard": OTHERS}, 95) in [(values, found.alerts) for values, found in groups]
+    assert stats.total.alerts == 100
+
+
+@pytest.mark.parametrize("count", [1, 10, 1000])
+def test_a_quantile_is_near(count: int) -> None:
+    chance, spans = random.Random(count), Spans()
+    values = sorted(chance.lognormvariate(3, 2) for _ in range(count))
+    for value in values:
+        spans.add(value)
+    for share in (0.5, 0.99):
+        exact = values[min(count - 1, max(0, -int(-share * count // 1) - 1))]
+        assert spans.quantile(share) == pytest.approx(exact, rel=0.06)
+    assert Spans().quantile(0.5) is None
+
+
+def test_a_clock_that_was_put_back_breaks_nothing() -> None:
+    found = figures(begun(10), step(Kind.TOLD, 3), step(Kind.RESOLVED, 1, actor="operator:ann"))
+    assert found.to_told.quantile(0.5) == 0.001
+
+
+# --- what people are shown
+
+HOSTILE = "<script>|`x`\x1b[2J"
+
+
+def arguments(**given: Any) -> argparse.Namespace:
+    return argparse.Namespace(**{"json": False, "report": None, "limit": 50, **given})
+
+
+def told_stats(by: tuple[str, ...] = ("guard",)) -> Stats:
+    stats = Stats(by)
+    for one in (begun(0, guard=HOSTILE), step(Kind.TOLD, 2), step(Kind.RESOLVED, 9, actor="quiet")):
+        stats.take(one)
+    return stats
+
+
+def test_a_report_says_it_without_obeying_names() -> None:
+    stats = told_stats()
+    text = report(list(stats.groups()), stats.total, EPOCH)
+    assert text.startswith("# Alerts since 2027-01-15T08:00:00.000Z\n\n1 alert of 1 event led to 1 page; ")
+    assert "\\<script\\>\\|\\`x\\`" in text
+    assert "\x1b" not in text
+    assert "- ended by: quiet 1\n" in text
+
+
+def test_the_figures_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    stats = told_stats()
+    show(arguments(), list(stats.groups()), stats.total, EPOCH)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["GUARD", "NOISE", "PAGES", "ALERTS"]
+    assert "\x1b" not in "".join(lines)
+    show(arguments(json=True), list(stats.groups()), stats.total, EPOCH)
+    found = orjson.loads(capsys.readouterr().out)
+    (group,) = found["groups"]
+    assert (group["guard"], group["pages"], found["total"]["pages"]) == (HOSTILE, 1, 1)
+    show(arguments(), [], Figures(), EPOCH)
+    assert capsys.readouterr().out == "no history since 2027-01-15T08:00:00.000Z\n"
+
+
+def test_what_is_counted_by_is_known() -> None:
+    assert dimensions("guard, tenant") == ("guard", "tenant")
+    assert dimensions(",".join(DIMENSIONS)) == DIMENSIONS
+    for wrong in ("", "mood", "guard,guard", "guard;tenant"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            dimensions(wrong)
+
+
+def test_a_history_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    history = AlertHistory(
+        [begun(0, event_id="e-1"), step(Kind.TOLD, 2, route="default", attempts=3, seconds=2.0, suppressed=4)],
+        ["not read to its end within 10 s"],
+    )
+    show_history(history)
+    _, head, first, second, note = capsys.readouterr().out.splitlines()
+    assert head.split()[-3:] == ["SEEN", "SUPPRESSED", "AFTER"]
+    assert first.split() == ["2027-01-15T08:00:00.000Z", "triggered", "high", "new", "e-1", "1"]
+    assert second.split() == ["2027-01-15T08:00:02.000Z", "told", "high", "default", "3", "1", "4", "2s"]
+    assert note == "history: not read to its end within 10 s"
+    assert history.begins
+    assert is_gone(history) is None
+    assert [one["kind"] for one in to_json(history)] == ["triggered", "told"]
+    gone = AlertHistory([step(Kind.RESOLVED, 9, actor="operator:ann"), step(Kind.TOLD, 10)])
+    assert is_gone(gone) == "resolved by operator:ann at 2027-01-15T08:00:09.000Z"
