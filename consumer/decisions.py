@@ -56,12 +56,17 @@ class Suppressed(_Decided, frozen=True, gc=False, kw_only=True):
 
 
 class Silenced(_Decided, frozen=True, gc=False, kw_only=True):
-    """The event is kept silent by ``silences``, the ids of which are these. ``alert`` is as it is now in the store
-    (None: gone, for an end that was told of before the event has ended it)."""
+    """The event is kept silent by the silences of these ids. ``alert`` is as it is now in the store.
+
+    ``news`` are those of them that have held nothing of the alert before. ``is_over``: an end of the problem that was
+    told of before it came later than the event.
+    """
 
     outcome: ClassVar[Outcome] = Outcome.SILENCED
-    alert: Alert | None
+    alert: Alert
     silences: tuple[str, ...]
+    news: tuple[str, ...] = ()
+    is_over: bool = False
 
 
 class Ended(_Decided, frozen=True, gc=False, kw_only=True):

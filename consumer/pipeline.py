@@ -4,7 +4,7 @@ A `Pipeline` is everything that the events of one provider have in common, whate
 task does what was decided.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol
@@ -38,9 +38,8 @@ from consumer.silences.silence import Silence
 from providers.belonging import Integrations
 from providers.provider import Provider
 from state.alert import Alert, Ending, Occurrence, Outcome, Owed, Policy, Status, event_time, occurred, over
-from state.endings import end_alert
 from state.remembered_ends import End, session
-from state.silenced import silenced
+from state.silenced import possibly_told, silenced
 from state.store import Store
 from state.violation import Record
 
@@ -64,6 +63,10 @@ class Silences(Protocol):
 
     def of(self, event: SecurityEvent, provider: str, at: float) -> Sequence[Silence]:
         """Those that keep an event silent whose record was written then, in seconds since the epoch."""
+        ...
+
+    def get(self, silence_id: str) -> Silence | None:
+        """The silence of this id; None if no record of it was read."""
         ...
 
 
@@ -248,13 +251,17 @@ class Pipeline:
             integration = self._integration_of(before, event)
         if holding := self.silences.of(event, self.provider.name, record.timestamp / 1000):
             ends = {one.id: one.expires_at for one in holding}
-            held = silenced(before, dedup_key, session_id, occurrence, ends, now.wall, integration)
-            return self._silenced(held, tuple(ends), store, now, elsewhere)
+            alert = silenced(before, dedup_key, session_id, occurrence, ends, now.wall, integration)
+            store.hear(alert, now.monotonic)
+            return Silenced(
+                alert=alert,
+                silences=tuple(ends),
+                news=_newly_held(before, alert, ends),
+                is_over=_is_over_before(alert, elsewhere),
+            )
         alert, outcome = occurred(before, dedup_key, session_id, occurrence, now.wall, self.policy, integration)
-        if elsewhere is not None:
-            ended_at = elsewhere.ended_at(dedup_key, session_id)
-            if ended_at is not None and alert.status is not Status.RESOLVING and alert.last_seen < ended_at:
-                alert = over(alert, Ending.SESSION_END) or alert  # it is told, and then it is over
+        if _is_over_before(alert, elsewhere):
+            alert = over(alert, Ending.SESSION_END) or alert  # it is told, and then it is over
         store.hear(alert, now.monotonic)
         if outcome is Outcome.SUPPRESSED:
             return SUPPRESSED
@@ -262,16 +269,6 @@ class Pipeline:
         decided = Triggered if outcome is Outcome.TRIGGERED else Counted
         comes_back = before is not None and before.status is Status.RESOLVING
         return decided(alert=alert, event=event if is_owed else None, comes_back=comes_back)
-
-    def _silenced(
-        self, alert: Alert, silences: tuple[str, ...], store: Store, now: Moment, elsewhere: Elsewhere | None
-    ) -> Silenced:
-        """The event is silent, and the alert is as given after it, unless it has ended already."""
-        store.hear(alert, now.monotonic)
-        ended_at = None if elsewhere is None else elsewhere.ended_at(alert.dedup_key, alert.session_id)
-        if ended_at is None or alert.status is Status.RESOLVING or alert.last_seen >= ended_at:
-            return Silenced(alert=alert, silences=silences)
-        return Silenced(alert=end_alert(store, alert, Ending.SESSION_END), silences=silences)
 
     def _integration_of(self, before: Alert | None, event: SecurityEvent) -> str:
         """The integration of an alert that has none: of its route, where only the name was kept, else of its first
@@ -291,6 +288,11 @@ class Pipeline:
         if integration is None and alert.former:
             integration = alert.former[-1].integration
         return integrations.route(integration, name) or self.provider.routes[0]
+
+    def possibly_told(self, alert: Alert) -> Alert:
+        """The alert if an earlier owner may have told it. One that is silenced keeps a route then: whatever ends it,
+        that end is told (design section 22)."""
+        return possibly_told(alert, self.route(alert, None)) if alert.held is not None else alert
 
     def placed(self, written: Alert) -> Alert:
         """An alert that was written down, with the integration that it has by the configuration of today.
@@ -390,3 +392,20 @@ def kept(record: FetchedRecord) -> Record:
     return Record(
         record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
     )
+
+
+def _is_over_before(alert: Alert, elsewhere: Elsewhere | None) -> bool:
+    """Whether an end that was told of before it, and that is later, has ended the alert."""
+    if elsewhere is None or alert.status is Status.RESOLVING:
+        return False
+    ended_at = elsewhere.ended_at(alert.dedup_key, alert.session_id)
+    return ended_at is not None and alert.last_seen < ended_at
+
+
+def _newly_held(before: Alert | None, alert: Alert, silences: Mapping[str, float]) -> tuple[str, ...]:
+    """Those of the silences that hold something of the alert for the first time."""
+    held = None if before is None else before.held
+    if alert.held is held:
+        return ()
+    known = () if held is None else [silence_id for silence_id, _ in held.silences]
+    return tuple(silence_id for silence_id in silences if silence_id not in known)

@@ -616,16 +616,16 @@ def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
     The answer ends the alert (None) only if the alert has not changed since, and has no open incident at an integration
     that it has left. Silenced occurrences are no change: they are what is left of the alert.
     """
-    if alert is not sent and not _is_changed_by_silence_only(alert, sent):
+    if alert is not sent and not is_changed_by_silence_only(alert, sent):
         return replace(alert, unsettled=False)
     if alert.former:
         return replace(alert, route=None, integration=None, told=None, has=False, failed=0)
     return _left_silenced(alert)
 
 
-def _is_changed_by_silence_only(alert: Alert, sent: Alert) -> bool:
-    """Whether the alert has had silenced occurrences since it was ``sent``, or has lost them, and nothing else."""
-    return alert.held is not sent.held and replace(alert, held=sent.held, key=sent.key) == sent
+def is_changed_by_silence_only(alert: Alert, before: Alert) -> bool:
+    """Whether the alert has had silenced occurrences since it was as ``before``, or has lost them, and nothing else."""
+    return alert.held is not before.held and replace(alert, held=before.held, key=before.key) == before
 
 
 def former_answered(alert: Alert, integration: str | None) -> Alert | None:

@@ -90,6 +90,12 @@ def ends_at(held: Held, ends: Ends) -> float:
     return max((ends.get(silence_id, until) for silence_id, until in held.silences), default=-inf)
 
 
+def last_silence(held: Held) -> str:
+    """The id of the silence that was to end last of those that hold this."""
+    silence_id, _ = max(held.silences, key=lambda one: one[1])
+    return silence_id
+
+
 def is_live(held: Held, end: float, policy: Policy) -> bool:
     """Whether the problem still goes on at the ``end`` of its silences: its last event is no older than what would be
     suppressed, or than what is over by quiet, whichever is longer."""

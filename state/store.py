@@ -7,7 +7,7 @@ question goes through all alerts. No index blocks now and then to grow or to be 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from state.alert import Alert, Owed, Status, untold
+from state.alert import Alert, Owed, Status, is_changed_by_silence_only, untold
 from state.counts import Counts
 from state.ordered import Ordered
 from state.pieces import Pieces
@@ -59,6 +59,8 @@ class Store:
         self._holding = Ordered[int]()
         self._owed_bytes = 0
         self._silenced = Ordered[float]()
+        # keys of resolving alerts that the committed state holds as they are now, but for what is silenced of them
+        self._held_but_for_silence: Pieces[str, None] = Pieces()
 
     def __len__(self) -> int:
         """How many alerts there are."""
@@ -94,6 +96,7 @@ class Store:
         """Remove the alert: it is gone. The next checkpoint will hold its tombstone. Raises KeyError if there is
         none."""
         alert = self._alerts.of(dedup_key).pop(dedup_key)
+        self._held_but_for_silence.pop(dedup_key)
         self._index(dedup_key, alert, None)
         if alert.held is not None:
             self._silenced.set(dedup_key, None)
@@ -142,7 +145,9 @@ class Store:
         """
         yield from self._quiet.emptied()
         yield from self._silenced.emptied()
-        for pieces in (self._heard, self._sessions, self._alerts, self._dirty, self._committing):
+        for pieces in (
+            self._heard, self._sessions, self._alerts, self._dirty, self._committing, self._held_but_for_silence,
+        ):  # fmt: skip
             for _ in pieces.taken():
                 yield
 
@@ -267,6 +272,7 @@ class Store:
         For a key without an alert the checkpoint will hold a tombstone.
         """
         self._written.forget(dedup_key)
+        self._held_but_for_silence.pop(dedup_key)
         self._dirty[dedup_key] = self._alerts.get(dedup_key)
 
     def write_all_again(self) -> Iterator[None]:
@@ -278,8 +284,22 @@ class Store:
                 yield
 
     def is_held(self, dedup_key: str) -> bool:
-        """Whether the last committed checkpoint holds the alert exactly as it is now (design section 6.6)."""
-        return dedup_key not in self._dirty and dedup_key not in self._committing
+        """Whether the last committed checkpoint holds the alert exactly as it is now (design section 6.6), but for what
+        is silenced of it while it is resolving: a resolve says nothing of that, and goes first (design section 22)."""
+        if dedup_key not in self._dirty and dedup_key not in self._committing:
+            return True
+        return dedup_key in self._held_but_for_silence
+
+    def is_as_written(self, written: Alert) -> bool:
+        """Whether the alert is still as the checkpoint ``written`` holds it that was just committed, but for what is
+        silenced of it while it is resolving. To be asked before the next cut."""
+        alert = self._alerts.get(written.dedup_key)
+        if alert is None or alert is written:
+            return alert is written
+        if alert.status is not Status.RESOLVING or not is_changed_by_silence_only(alert, written):
+            return False
+        self._held_but_for_silence[alert.dedup_key] = None
+        return True
 
     @property
     def orphaned_count(self) -> int:
@@ -295,6 +315,8 @@ class Store:
         key = alert.dedup_key
         alerts = self._alerts.of(key)
         before = alerts.get(key)
+        if before is not None and before.status is Status.RESOLVING:
+            self._note_silence(key, before, alert)
         alerts[key] = alert
         self._dirty[key] = alert
         if before is not None and before.integration != alert.integration:
@@ -309,6 +331,13 @@ class Store:
         if alert.status is Status.RESOLVING:
             self._quiet.leave(key)
         return True
+
+    def _note_silence(self, key: str, resolving: Alert, after: Alert) -> None:
+        """Note whether the state, if it holds the alert as it was before, holds it but for what is silenced."""
+        if not is_changed_by_silence_only(after, resolving):
+            self._held_but_for_silence.pop(key)
+        elif self.is_held(key):
+            self._held_but_for_silence[key] = None
 
     def _index(self, key: str, before: Alert | None, after: Alert | None) -> None:
         owed_before = before.owed if before is not None else None

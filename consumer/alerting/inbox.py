@@ -9,6 +9,7 @@ long.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, assert_never
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
@@ -19,8 +20,9 @@ from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Rep
 from consumer.history.steps import TaskSteps, kept_actor
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, Ending, Status, acknowledge, over
+from state.alert import Alert, Ending, Status, acknowledge, is_silenced, over
 from state.provider_feedback import Applied, Ignored, TellAgain, What, happened, told_again
+from state.silenced import last_silence
 from state.store import Store
 from state.violation import Record
 
@@ -283,7 +285,9 @@ class TaskInbox:
                 after: Alert | None = told_again(alert, it, record, is_repeat, self._clock.wall())
             case Applied(after):
                 is_over = after is None or after.status is Status.RESOLVING
-                if is_over or it.what is What.ACKNOWLEDGED:
+                if after is not None and it.what is What.RESOLVED and is_silenced(after):
+                    after = self._begun_in_silence(alert, after, feedback.by)
+                elif is_over or it.what is What.ACKNOWLEDGED:
                     after = self._done_by(f"provider:{feedback.by}", alert, after, is_over=is_over)
         status = "gone" if after is None else after.status.value
         self._metrics.feedback(it.what.value, "applied")
@@ -297,6 +301,13 @@ class TaskInbox:
         else:
             self._deeds.changed_by_feedback(after)
         return True
+
+    def _begun_in_silence(self, before: Alert, after: Alert, by: str) -> Alert:
+        """Somebody has resolved one life of the key at the provider; what was silenced since is another."""
+        ended = self._steps.resolved(before, kept_actor(f"provider:{by}"))
+        assert after.held is not None
+        silence = last_silence(after.held)
+        return self._steps.silenced(replace(after, last_step=ended.last_step), silence, is_of_event=False)
 
     def _replay(self, replay: Replay) -> None:
         record = replay.record

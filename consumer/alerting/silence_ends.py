@@ -20,7 +20,7 @@ class Known(Protocol):
 
 
 class SilenceEnds:
-    """The ends of silences, as one task comes to them.
+    """The ends of silences, as one task comes to them. ``known`` are the silences that its member knows now.
 
     Silences hold by the times of records. So an end has come once it is past by the records' time, and the task has
     then decided all that could be read at that moment. What a producer writes with an earlier time after that is
@@ -36,9 +36,9 @@ class SilenceEnds:
         self._early: set[str] = set()  # keys with a silence that ends earlier than it was to end
         self._is_news = True
 
-    def silences_changed(self, known: Known) -> None:
-        """The member has read of silences: ``known`` are all of them."""
-        self._known, self._is_news = known, True
+    def silences_changed(self) -> None:
+        """The member has read of silences."""
+        self._is_news = True
 
     def passes(self, now: float, by_records: float) -> None:
         """A while has passed. ``now`` is by the monotonic clock, ``by_records`` the time by the newest records that
@@ -52,7 +52,7 @@ class SilenceEnds:
             self._noted = by_records, now
 
     def ended(self) -> Iterator[tuple[Alert, float] | None]:
-        """The alerts whose silences have ended, each with the end, to be judged at once; None for one that was only
+        """The alerts whose silences have ended, each with the end, until they are judged; None for one that was only
         looked at. Alerts may change meanwhile."""
         before = self._decided_before
         if before is None:
@@ -65,7 +65,7 @@ class SilenceEnds:
                 yield None
         for dedup_key in sorted(self._early):
             found = self._early_end(dedup_key)
-            if found is None or found[1] <= before:
+            if found is None:
                 self._early.discard(dedup_key)
             yield found if found is not None and found[1] <= before else None
         for dedup_key in self._store.silenced():
@@ -77,6 +77,13 @@ class SilenceEnds:
                 return
             end = self._end(alert)
             yield (alert, end) if end <= before else None
+
+    def end_of(self, alert: Alert) -> float | None:
+        """The end of the silences of an alert, if it has come; None if it has not, or if none holds the alert."""
+        before, held = self._decided_before, untold(alert)
+        if before is None or held is None or (end := self._end(alert)) > before:
+            return None
+        return end
 
     def _is_decided_to(self, moment: float, now: float) -> bool:
         """Whether all that could be read then is decided, here and by the stage before."""

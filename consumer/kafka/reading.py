@@ -1,7 +1,7 @@
 """Reading topics from one offset to another, outside any group."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -28,6 +28,12 @@ OPEN_POLL_SECONDS = 0.1
 
 RECORD_SECONDS = 5.0
 """Time limit for reading one record: a person waits for it, and for the rest of the answer."""
+
+Place = tuple[str, int, int]
+"""A topic, a partition and an offset."""
+
+READ_OVER = 64
+"""So many records that nobody wants are read between two that are wanted: to begin anew takes longer."""
 
 RECORD_BYTES = 64 * 1024
 """How much a fetch asks for where one record is wanted. A larger record comes whole all the same (KIP-74)."""
@@ -102,6 +108,58 @@ async def read_record(clients: KafkaClients, topic: str, partition: int, offset:
                         topic, partition, found.offset, found.timestamp, found.key, found.value, tuple(found.headers)
                     )
     return None
+
+
+async def read_records(clients: KafkaClients, places: Collection[Place]) -> Mapping[Place, Record | None]:
+    """The committed records at these places; None for a place where there is none, or whose topic does not exist any
+    more. A place that could not be read within `RECORD_SECONDS` is missing.
+
+    Raises KafkaError and OSError; TimeoutError if no place could be read.
+    """
+    wanted: dict[TopicPartition, list[int]] = {}
+    for topic, partition, offset in sorted(set(places)):
+        wanted.setdefault(TopicPartition(topic, partition), []).append(offset)
+    found: dict[Place, Record | None] = {}
+    try:
+        async with asyncio.timeout(RECORD_SECONDS):
+            there: set[TopicPartition] = set()
+            for topic in sorted({one.topic for one in wanted}):
+                there.update(await _partitions_there(clients, topic))
+            found.update(((*one, offset), None) for one in wanted.keys() - there for offset in wanted[one])
+            if partitions := sorted(wanted.keys() & there):
+                async with started(clients.reader(fetch_bytes=RECORD_BYTES)) as reader:
+                    begins, ends = await bounds(reader, partitions)
+                    for one in partitions:
+                        offsets = [offset for offset in wanted[one] if begins[one] <= offset < ends[one]]
+                        found.update(((*one, offset), None) for offset in wanted[one] if offset not in offsets)
+                        for first, last in _ranges(offsets):
+                            asked = {(*one, offset): None for offset in offsets if first <= offset <= last}
+                            async for records in read(reader, {one: first}, {one: last + 1}):
+                                found.update((at, record) for at, record in map(_placed, records) if at in asked)
+                            found.update((at, None) for at in asked if at not in found)
+    except TimeoutError:
+        if not found:
+            raise
+    return found
+
+
+def _placed(record: "ConsumerRecord[bytes, bytes]") -> tuple[Place, Record]:
+    place = record.topic, record.partition, record.offset
+    return place, Record(*place, record.timestamp, record.key, record.value, tuple(record.headers))
+
+
+def _ranges(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """From where to where these offsets, in their order, are read in one go: between two there are few others."""
+    first = last = None
+    for offset in offsets:
+        if first is None or last is None:
+            first = offset
+        elif offset - last > READ_OVER:
+            yield first, last
+            first = offset
+        last = offset
+    if first is not None and last is not None:
+        yield first, last
 
 
 async def _partitions_there(clients: KafkaClients, topic: str) -> Sequence[TopicPartition]:

@@ -122,6 +122,8 @@ class Alerter(Work):
         """Read back alerts and position; the store is filled, and what is owed is known."""
         task, context = self.task, self._context
         started = context.clock.monotonic()
+        if context.silences is not None:
+            await context.silences.read_once()  # it decides nothing before that
         await self.deeds.steps.look()
         restoration = Restoration(
             task,
@@ -232,8 +234,14 @@ class Alerter(Work):
             self.deeds.urge()  # what it waits for may have come about
         if self._moving.is_settled:
             yield from self._forget(now)
+        if self._former is None:
+            yield from self.deeds.unsilencing.passes(now, self._context.record_clock.newest())
         yield from self._outbox.tick()
         self._inbox.work()
+
+    def silences_changed(self) -> None:
+        """The member has read of silences."""
+        self.deeds.unsilencing.silences_changed()
 
     async def prepare(self) -> None:
         """Take what other tasks have for this one and end what is quiet, at most so much that one checkpoint can hold
@@ -247,6 +255,8 @@ class Alerter(Work):
         await turns.through(moving.take(self._inbox.moves, self._context.record_clock.newest))
         self.deeds.tell_outcomes()
         await turns.through(self._end_quiet())
+        await self.deeds.unsilencing.judge(turns, self._has_room)
+        self.deeds.tell_outcomes()
         await turns.through(moving.leave())
         if self._rewriting is not None:
             await turns.through(self._rewriting.write(self._has_room))
@@ -363,8 +373,8 @@ class Alerter(Work):
 
     def _leaving(self, cut: Cut) -> Iterator[None]:
         for dedup_key, alert in cut.changes:
-            if alert is not None and self.store.get(dedup_key) is alert and due(alert) in _RESOLVES:
-                self._outbox.owes(alert)
+            if alert is not None and due(alert) in _RESOLVES and self.store.is_as_written(alert):
+                self._outbox.owes(self.store.get(dedup_key) or alert)
             yield
 
     # close

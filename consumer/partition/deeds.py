@@ -7,8 +7,11 @@ from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
 
+from msgspec.structs import replace
+
 from consumer.alerting.inbox import TaskInbox
 from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
+from consumer.alerting.silence_ends import SilenceEnds
 from consumer.decisions import (
     BelongsElsewhere,
     Changed,
@@ -28,16 +31,18 @@ from consumer.dlq.dead_letter import Stage
 from consumer.feedback.records import Command, Kind, Replay
 from consumer.history.step import Kind as StepKind
 from consumer.history.step import Reason
-from consumer.history.steps import TaskSteps, actor_of
+from consumer.history.steps import TaskSteps, actor_of, kept_actor
 from consumer.homes.moving import Moving
-from consumer.kafka.reading import read_record
+from consumer.kafka.reading import read_record, read_records
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
+from consumer.partition.unsilencing import Unsilencing
 from consumer.pipeline import Elsewhere
 from state.alert import Alert, Ending, Status
 from state.endings import end_alert
 from state.remembered_ends import End
+from state.silenced import last_silence
 from state.store import Store
 from state.violation import Record, Violation
 
@@ -49,8 +54,8 @@ class TaskDeeds:
     """The deeds of one task: those that `consumer.homes.moving` and `consumer.alerting.inbox` ask for, and its own.
 
     It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
-    (``recall``). ``has_decided_all_before`` says whether no former input is left. What has happened to alerts is told
-    to ``steps``.
+    (``recall``; ``unsilencing`` at the ends of silences). ``has_decided_all_before`` says whether no former input is
+    left. What has happened to alerts is told to ``steps``.
     """
 
     def __init__(
@@ -109,6 +114,16 @@ class TaskDeeds:
         )
         read_back = context.read_record or partial(read_record, context.clients)
         self.recall = Recall(read_back, context.pipeline.template, context.pipeline.input_topic, log)
+        self.unsilencing = Unsilencing(
+            store=store,
+            ends=SilenceEnds(store, task.progress, context.pipeline.silences),
+            policy=context.pipeline.policy,
+            template=context.pipeline.template,
+            read=context.read_records or partial(read_records, context.clients),
+            deeds=self,
+            clock=context.clock,
+            log=log,
+        )
         self.inbox = TaskInbox(
             pipeline=context.pipeline,
             partition=source.partition.partition,
@@ -161,7 +176,8 @@ class TaskDeeds:
                 if event is not None:  # else what is owed says the same as before
                     self.outbox.owes(alert, event=event)
             case Silenced():
-                counts["silenced"] += 1  # what is held is no debt
+                counts["silenced"] += 1
+                self._silenced(decision)
             case Ended():
                 return self.ending(decision)
             case DeadLettered(dead_letter=dead_letter):
@@ -208,6 +224,37 @@ class TaskDeeds:
         self.steps.left(StepKind.FORGOTTEN, alert)
         self._task.log.info("alert_forgotten", dedup_key=alert.dedup_key)
         self.outbox.ended(alert)
+
+    def _silenced(self, decision: Silenced) -> None:
+        """The alert is in the store, and owes nothing because of this event: what is held is no debt."""
+        alert = self.outbox.silenced(decision.alert)
+        if decision.news and alert.status is not Status.RESOLVING:  # that one is resolved first
+            alert = self.steps.silenced(alert, decision.news[-1])
+        if alert is not decision.alert:
+            self._store.put(alert)
+        if decision.is_over:
+            self._outcomes["ended"] += self._over(alert, Ending.SESSION_END, Ending.SESSION_END.value)
+
+    def live_after_silence(self, alert: Alert) -> None:
+        """Its silences have ended, and the alert owes a trigger."""
+        alert = self._context.pipeline.placed(alert)
+        self._store.put(alert)
+        self._log_unsilenced(alert, is_live=True)
+        self.outbox.owes(self._triggered(alert, None, Reason.SILENCE_ENDED), is_new=True)
+        self.urge()
+
+    def over_after_silence(self, alert: Alert) -> None:
+        """Its silences have ended, and the problem was over by then."""
+        self._log_unsilenced(alert, is_live=False)
+        if alert.status is Status.RESOLVING:
+            self._store.put(replace(alert, held=None))
+            self.urge()
+        elif alert.held is not None:
+            actor = kept_actor(f"silence:{last_silence(alert.held)}")
+            self._outcomes["ended"] += self._over(alert, Ending.SILENCE, actor)
+
+    def _log_unsilenced(self, alert: Alert, *, is_live: bool) -> None:
+        self._task.log.info("silence_ended", dedup_key=alert.dedup_key, is_live=is_live)
 
     def _occurred(self, decision: Triggered | Counted) -> Alert:
         """The alert, which is in the store, owes a trigger, or lives again: as it is once its history knows that."""
@@ -257,7 +304,11 @@ class TaskDeeds:
                 if decision.comes_back:
                     alert = self._occurred(decision)
                 self.outbox.owes(alert, event=event)
-            case Suppressed() | Silenced():
+            case Silenced(alert=alert):
+                if alert.occurrences == 1:
+                    self._store.write_first(alert.dedup_key)
+                self._silenced(decision)
+            case Suppressed():
                 pass  # it is in the store
             case DeadLettered(dead_letter=dead_letter):
                 self._task.waiting.take(dead_letter)

@@ -12,7 +12,9 @@ from consumer.input.progress import Before
 from consumer.kafka.partitioning import Partitioner
 from consumer.partition.owned import OwnerContext
 from consumer.partition.recall import ReadRecord
+from consumer.partition.unsilencing import ReadRecords
 from consumer.pipeline import Pipeline
+from consumer.silences.reader import SilenceReader
 from providers.delivery.delivery import Delivery
 from state.violation import Violation
 
@@ -43,5 +45,9 @@ class TaskContext(OwnerContext):
     """None: no history is wanted."""
     read_record: ReadRecord | None = None
     """How an event is read back; None: by a client."""
+    read_records: ReadRecords | None = None
+    """How silenced events are read again; None: by a client."""
+    silences: SilenceReader | None = None
+    """Reads silences, which the pipeline asks; None: nobody does."""
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
     """Which records of the state somebody has been told of already (`LeftAlone`)."""

@@ -18,6 +18,7 @@ from consumer.kafka.reading import bounds, read
 from consumer.kafka.topics_there import topics_there
 from consumer.silences.known import KnownSilences
 from consumer.silences.records import MalformedSilence, decode
+from consumer.silences.silence import Silence, SilencedEvent
 from providers.retry import Backoff
 
 FETCH_TIMEOUT_MS = 500
@@ -25,11 +26,15 @@ FETCH_TIMEOUT_MS = 500
 LOOK_SECONDS = 60.0
 """Between two looks whether the topic is there, where it was not: without it nothing is silenced."""
 
+UNREAD_SECONDS = 30.0
+"""For so long a member that cannot read the topic waits at most. Then it decides without it: a page too many is better
+than none."""
+
 
 class SilenceReader:
     """Keeps what is known of silences. ``admin`` is started by others; ``changed`` is called after something was read.
 
-    ``malformed`` is called for each record that is no silence; such a record is ignored.
+    A record that is no silence is ignored, and logged as an error.
     """
 
     def __init__(
@@ -40,7 +45,6 @@ class SilenceReader:
         topic: str,
         backoff: Backoff,
         changed: Callable[[], None],
-        malformed: Callable[[], None],
         log: FilteringBoundLogger,
     ) -> None:
         self._clients = clients
@@ -48,17 +52,30 @@ class SilenceReader:
         self._topic = topic
         self._backoff = backoff
         self._changed = changed
-        self._malformed = malformed
         self._log = log
         self._is_read = asyncio.Event()
         self._is_missing_told = False
         self.known = KnownSilences()
         """The silences as they were last read."""
 
+    def get(self, silence_id: str) -> Silence | None:
+        """The silence of this id; None if no record of it was read."""
+        return self.known.get(silence_id)
+
+    def of(self, event: SilencedEvent, provider: str, at: float) -> Sequence[Silence]:
+        """The silences under which an event falls whose record was written then, in seconds since the epoch; the
+        earliest end first."""
+        return self.known.of(event, provider, at)
+
     async def read_once(self) -> None:
         """Wait until the topic was read to the end that it had then, or is known to be missing: no task decides before
-        that."""
-        await self._is_read.wait()
+        that. One that cannot be read is waited for `UNREAD_SECONDS` at most."""
+        try:
+            async with asyncio.timeout(UNREAD_SECONDS):
+                await self._is_read.wait()
+        except TimeoutError:
+            self._log.error("silences_unread", topic=self._topic, seconds=UNREAD_SECONDS)
+            self._is_read.set()  # the next task does not wait for it again
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
@@ -132,7 +149,6 @@ class SilenceReader:
         try:
             put(known, record)
         except MalformedSilence as error:
-            self._malformed()
             self._log.error("silence_malformed", partition=record.partition, offset=record.offset, error=str(error))
 
 

@@ -77,7 +77,7 @@ def test_a_silenced_event_of_this_provider_tells_nobody(
     assert list(store.silenced()) == [KEY] * is_silent
     assert list(store.owing()) == [KEY] * (not is_silent)
     if is_silent:
-        assert decision == Silenced(alert=alert, silences=("s",))
+        assert decision == Silenced(alert=alert, silences=("s",), news=("s",))
         assert alert.integration is not None, "that of its first event"
         assert not store.is_held(KEY), "the next checkpoint writes it"
 

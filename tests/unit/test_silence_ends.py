@@ -22,7 +22,14 @@ class Task:
     def __init__(self, *known: Silence, before: Before | None = None) -> None:
         self.store = Store()
         self.progress = Progress(before=before)
-        self.ends = SilenceEnds(self.store, self.progress, KnownSilences(known))
+        self.known = KnownSilences(known)
+        self.ends = SilenceEnds(self.store, self.progress, self.known)
+
+    def read(self, *silences: Silence) -> None:
+        """Records of silences are read."""
+        for silence in silences:
+            self.known.put(silence)
+        self.ends.silences_changed()
 
     def hold(self, key: str, *silences: Silence) -> None:
         occurrence = Occurrence(Severity.HIGH, T0 + 1, Record("events", 0, 1, int(T0 * 1000) + 1000, None, b"{}"))
@@ -101,7 +108,7 @@ def test_one_that_was_ended_early_or_prolonged_ends_then() -> None:
     task.hold("early", RELEASE)
     task.hold("late", REPAIR)
     assert task.at(10.0) == []
-    task.ends.silences_changed(KnownSilences([RELEASE.ended(T0 + 12), replace(REPAIR, expires_at=T0 + 200)]))
+    task.read(RELEASE.ended(T0 + 12), replace(REPAIR, expires_at=T0 + 200))
     assert task.at(11.0) == []
     assert task.at(12.0) == [("early", 12.0)]
     task.store.drop("early")
@@ -112,7 +119,7 @@ def test_one_that_was_ended_early_or_prolonged_ends_then() -> None:
 def test_one_that_holds_again_what_was_to_be_ended_early_ends_later() -> None:
     task = Task(RELEASE, REPAIR)
     task.hold("a", RELEASE)
-    task.ends.silences_changed(KnownSilences([RELEASE.ended(T0 + 12), REPAIR]))
+    task.read(RELEASE.ended(T0 + 12))
     assert task.at(5.0) == []
     task.hold("a", REPAIR)
     assert task.at(12.0) == []
