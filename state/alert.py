@@ -209,6 +209,9 @@ class Held(Struct, frozen=True, gc=False):
     seconds since the epoch. ``severity``, ``time`` (event time), ``source`` and ``offset`` are those of the worst of
     the occurrences, the first on a tie: its record is read again from its place once it is owed. The other fields are
     as those of `Alert` and `Owed`, of these occurrences only. While the alert is resolving, its own do not count them.
+
+    ``last_at`` is when the last of them occurred, by the event's own time or that of its record, whichever is earlier:
+    no clock of this service is in it.
     """
 
     silences: tuple[tuple[str, float], ...]
@@ -221,6 +224,7 @@ class Held(Struct, frozen=True, gc=False):
     first_seen: float
     last_seen: float
     decided: float
+    last_at: float
     occurrences: int = 1
 
 

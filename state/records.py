@@ -352,13 +352,13 @@ def _held_to_json(held: Held) -> tuple[Any, ...]:
     origin = held.source
     return (
         held.silences, int(held.severity), held.time, (origin.guard, origin.tenant, origin.topic, origin.partition),
-        held.offset, held.first_offset, held.last_offset, held.first_seen, held.last_seen, held.decided,
+        held.offset, held.first_offset, held.last_offset, held.first_seen, held.last_seen, held.decided, held.last_at,
         held.occurrences,
     )  # fmt: skip
 
 
 def _held_from_json(json: list[Any]) -> Held:
-    silences, severity, time, origin, offset, first, last, first_seen, last_seen, decided, occurrences = json[:11]
+    silences, severity, time, origin, offset, first, last, first_seen, last_seen, decided, last_at, count = json[:12]
     return Held(
         tuple((_text(silence_id), _number(until)) for silence_id, until in silences),
         _SEVERITY[severity],
@@ -370,7 +370,8 @@ def _held_from_json(json: list[Any]) -> Held:
         _number(first_seen),
         _number(last_seen),
         _number(decided),
-        _whole(occurrences),
+        _number(last_at),
+        _whole(count),
     )  # a later release may write more
 
 

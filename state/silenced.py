@@ -99,7 +99,7 @@ def last_silence(held: Held) -> str:
 def is_live(held: Held, end: float, policy: Policy) -> bool:
     """Whether the problem still goes on at the ``end`` of its silences: its last event is no older than what would be
     suppressed, or than what is over by quiet, whichever is longer."""
-    return end - held.last_seen <= max(policy.window_seconds, policy.quiet_seconds or 0.0)
+    return end - held.last_at <= max(policy.window_seconds, policy.quiet_seconds or 0.0)
 
 
 def owes_after_silence(alert: Alert, record: Record, now: float) -> Alert:
@@ -179,14 +179,16 @@ def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: flo
     record = occurrence.record
     origin = source(kept_name(occurrence.guard), kept_name(occurrence.tenant), record.topic, record.partition)
     holding = {shared(silence_id): until for silence_id, until in silences.items()}
+    at = event_time(occurrence.time, record.timestamp, inf)
+    if at == inf:  # neither says when
+        at = time
     if before is None:
         return Held(
             tuple(sorted(holding.items())), occurrence.severity, time, origin, record.offset,
-            occurrence.offset, occurrence.offset, time, time, now,
+            occurrence.offset, occurrence.offset, time, time, now, at,
         )  # fmt: skip
-    at = record.timestamp / 1000
     for silence_id, until in before.silences:
-        if until > at:
+        if until > record.timestamp / 1000:
             holding.setdefault(silence_id, until)
     is_worse = occurrence.severity > before.severity
     return Held(
@@ -200,6 +202,7 @@ def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: flo
         min(before.first_seen, time),
         max(min(before.last_seen, now), time),
         now,
+        max(before.last_at, at),
         before.occurrences + 1,
     )
 
@@ -234,5 +237,6 @@ def joined_held(own: Held | None, other: Held | None) -> Held | None:
         min(own.first_seen, other.first_seen),
         max(own.last_seen, other.last_seen),
         max(own.decided, other.decided),
+        max(own.last_at, other.last_at),
         own.occurrences + other.occurrences,
     )

@@ -80,10 +80,17 @@ class Store:
         """The alert with this dedup key; None if there is none."""
         return self._alerts.get(dedup_key)
 
-    def put(self, alert: Alert) -> None:
-        """Put the alert in the place of the one with its dedup key, if any. The next checkpoint will hold it."""
+    def put(self, alert: Alert, now: float | None = None) -> None:
+        """Put the alert in the place of the one with its dedup key, if any. The next checkpoint will hold it.
+
+        ``now``, by the monotonic clock, is given where an alert that was over lives again although nothing has occurred
+        at this moment: it counts as heard of then.
+        """
         if self._replace(alert) and alert.status is not Status.RESOLVING:
-            self._quiet.join(alert.dedup_key)
+            if now is None:
+                self._quiet.join(alert.dedup_key)
+            else:
+                self._quiet.hear(alert.dedup_key, now)
 
     def hear(self, alert: Alert, now: float) -> None:
         """Put the alert as it is after an occurrence that was decided ``now``, by the monotonic clock."""

@@ -659,8 +659,9 @@ class TaskOutbox:
             self.ended(before if gone is None else gone)
         elif after is not before:
             if is_silenced(after) and after.begun != before.begun:
-                after = self._begun_in_silence(after)
-            self._store.put(after)
+                self._store.put(self._begun_in_silence(after), self._clock.monotonic())
+            else:
+                self._store.put(after)
         if after is None or after.owed is None:
             self._forget(before.dedup_key)
 

@@ -238,7 +238,7 @@ class TaskDeeds:
     def live_after_silence(self, alert: Alert) -> None:
         """Its silences have ended, and the alert owes a trigger."""
         alert = self._context.pipeline.placed(alert)
-        self._store.put(alert)
+        self._store.put(alert, self._context.clock.monotonic())
         self._log_unsilenced(alert, is_live=True)
         self.outbox.owes(self._triggered(alert, None, Reason.SILENCE_ENDED), is_new=True)
         self.urge()

@@ -1,7 +1,7 @@
 """Whether the history of each alert is complete and in order (design section 21), judged by the steps alone.
 
 Every event is in one step: in that which it has caused, or among the suppressed of the next. A life begins by a
-trigger, and ends once. What is told, acknowledged or dead-lettered was triggered before.
+trigger, or by a silence, and ends once. What is told, acknowledged or dead-lettered was triggered before.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,6 +14,7 @@ _LAST = (Kind.RESOLVED, Kind.DEAD_LETTERED, Kind.GIVEN_UP, Kind.HANDED_OVER, Kin
 """By which an alert can have left."""
 
 _BEGINS = (Reason.NEW, Reason.REOPENED)
+_BEGINS_WITHOUT_EVENT = (Reason.CLOSED_AT_PROVIDER, Reason.SILENCE_ENDED)
 _TELLS = (Kind.TOLD, Kind.RAISED, Kind.TOLD_AGAIN)
 _IS_OVER_AFTER = (*_TELLS, Kind.DEAD_LETTERED, Kind.GIVEN_UP, Kind.ORPHANED)
 """What can still be said of a life that is over: what it owed is told first, or becomes a dead letter."""
@@ -37,28 +38,34 @@ class History:
         self.steps.append(step)
 
     def _wrong(self, before: Step | None, step: Step) -> Iterator[str]:
-        is_event = step.kind is Kind.TRIGGERED and step.reason != Reason.CLOSED_AT_PROVIDER
-        if step.reason == Reason.NEW:
+        is_event = step.kind is Kind.TRIGGERED and step.reason not in _BEGINS_WITHOUT_EVENT
+        is_new = step.reason == Reason.NEW or (step.kind is Kind.SILENCED and step.seconds is None)
+        begins_in_silence = step.kind is Kind.SILENCED and (is_new or step.life not in self._lives)
+        if is_new:
             if before is not None and before.kind not in (*_LAST, *_TELLS):
                 yield f"it is new, but was {before.kind} and has not ended"
             if step.occurrences != 1 or step.seconds is not None:
                 yield "it is new, but something was before it"
             self._is_told = False
+        elif begins_in_silence:  # what has been silenced since the life before was over
+            if not 0 <= step.suppressed <= step.occurrences:
+                yield f"of {step.occurrences} events {step.suppressed} are suppressed"
         elif before is None:
             yield "the first step is no trigger"
         else:
+            is_event |= step.kind is Kind.SILENCED
             if step.occurrences - before.occurrences != step.suppressed + is_event:
                 yield f"{before.occurrences} events, then {step.occurrences}, of which {step.suppressed} are suppressed"
             since = max(0.0, step.at - before.at)
             if step.seconds is None or abs(step.seconds - since) > 0.002:
                 yield f"{step.seconds} s after the step before, which was {since:.3f} s ago"
         begins = step.reason in _BEGINS  # two lives that began at the same moment have one number
-        if begins or step.life not in self._lives:
-            if step.kind is not Kind.TRIGGERED:
+        if begins or begins_in_silence or step.life not in self._lives:
+            if step.kind is not Kind.TRIGGERED and not begins_in_silence:
                 yield "a life begins without a trigger"
-            elif not begins and step.reason != Reason.CLOSED_AT_PROVIDER:
+            elif not (begins or begins_in_silence) and step.reason not in _BEGINS_WITHOUT_EVENT:
                 yield f"a life begins by {step.reason}"
-            if step.reason != Reason.NEW and not self._is_over:
+            if not is_new and not self._is_over:
                 yield "the life before it has not ended"
             self._is_over = False
             self._lives.add(step.life)

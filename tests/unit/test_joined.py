@@ -73,7 +73,7 @@ def helds(draw: st.DrawFn) -> Held:
     return Held(
         tuple(draw(st.dictionaries(st.sampled_from("ab"), TIMES, min_size=1)).items()), draw(SEVERITIES), first,
         source("forbidden_path", None, "clawdstrike.events", draw(st.integers(0, 3))), offset, offset, offset, first,
-        first, first, draw(st.integers(1, 9)),
+        first, first, first, draw(st.integers(1, 9)),
     )  # fmt: skip
 
 
