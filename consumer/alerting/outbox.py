@@ -668,8 +668,8 @@ class TaskOutbox:
     def _begun_in_silence(self, alert: Alert) -> Alert:
         """What has ended was one life of the key; what was silenced since is another."""
         assert alert.held is not None
-        alert, silence = self.silenced(replace(alert, last_step=None)), last_silence(alert.held)
-        return self._steps.silenced(alert, silence, is_of_event=False)
+        silence = last_silence(alert.held)
+        return self._steps.silenced(self.silenced(replace(alert, last_step=None)), silence, is_of_event=False)
 
     def _forget(self, dedup_key: str) -> None:
         """The alert owes no trigger any more."""

@@ -4,19 +4,17 @@ import argparse
 import getpass
 import secrets
 import socket
-import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
-
-import orjson
 
 from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, text
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
-from consumer.cli.silences_preview import Preview, preview
+from consumer.cli.silences_file import read_silences_file
+from consumer.cli.silences_held import Silenced, pages_at_end, read_silenced
+from consumer.cli.silences_preview import preview
 from consumer.cli.silences_shown import listed, not_there, said, show_list, show_one, silence_facts
 from consumer.cli.terminal import age, complain, counted, plain, show_facts, show_json
 from consumer.cli.times import moment_of
@@ -26,7 +24,7 @@ from consumer.config.durations import seconds
 from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.silences.known import KnownSilences
 from consumer.silences.reader import read_silences
-from consumer.silences.records import MalformedSilence, encode, from_json, to_json
+from consumer.silences.records import encode, to_json
 from consumer.silences.silence import EVERY_PROVIDER, LABEL, InvalidSilence, Match, Silence, Status
 from providers.errors import Mistake
 from providers.table import PROVIDERS
@@ -116,6 +114,9 @@ def main(args: argparse.Namespace) -> int:
         own = [config.kafka.topics.silences]
         return [*own, config.kafka.topics.events] if args.action == "add" else own
 
+    def states(config: Config) -> Sequence[str]:
+        return [config.kafka.state_topic(name) for name in config.pipelines] if args.action in _LOOKS else []
+
     async def act(config: Config, clients: KafkaClients, partitions: Partitions) -> int:
         known, wrong = await read_silences(clients, partitions[config.kafka.topics.silences])
         complain(wrong)
@@ -125,16 +126,17 @@ def main(args: argparse.Namespace) -> int:
             case "import":
                 return await _write(args, config, clients, wanted, f"import {counted(len(wanted), 'silence')}")
             case "expire":
-                return await _expire(args, config, clients, known, now)
+                silenced = await read_silenced(config, clients, partitions)
+                return await _expire(args, config, clients, known, silenced, now)
             case "show":
-                return show_one(args, known, now)
+                return show_one(args, known, await read_silenced(config, clients, partitions), now)
             case "list":
-                return show_list(args, known, now)
+                return show_list(args, known, await read_silenced(config, clients, partitions), now)
             case _:
                 show_json([to_json(one) for one in listed(args, known, now)])
                 return 0
 
-    return run_with_kafka(args, topics, act)
+    return run_with_kafka(args, topics, act, states)
 
 
 # arguments
@@ -197,32 +199,13 @@ def _new(args: argparse.Namespace, config: Config, now: float) -> Sequence[Silen
 
 def _imported(args: argparse.Namespace, config: Config, now: float) -> Sequence[Silence]:
     """The silences of a file. Raises `Mistake` if one of them is none, names no provider of these, or is over."""
-    name = "standard input" if args.file == "-" else args.file
-    try:
-        content = sys.stdin.buffer.read() if args.file == "-" else Path(args.file).read_bytes()
-    except OSError as error:
-        raise Mistake(f"{name}: {error.strerror}") from None
-    try:
-        given = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise Mistake(f"{name}: not JSON: {error.msg}, line {error.lineno}") from None
-    if not isinstance(given, list):
-        raise Mistake(f"{name}: must be a list of silences")
-    found: dict[str, Silence] = {}
-    for number, facts in enumerate(given):
-        try:
-            one = from_json(facts)
-        except MalformedSilence as error:
-            dot = "." if isinstance(facts, dict) else ": "
-            raise Mistake(f"{name}: [{number}]{dot}{plain(str(error))}") from None
-        if one.id in found:
-            raise Mistake(f"{name}: [{number}].id: {plain(one.id)} is there twice")
+    name, silences = read_silences_file(args.file)
+    for number, one in enumerate(silences):
         if one.scope != EVERY_PROVIDER and one.scope not in config.pipelines:
             raise Mistake(f"{name}: [{number}].scope: {plain(one.scope)} is no provider that is configured")
         if one.status is Status.ACTIVE and one.expires_at <= now:
             raise Mistake(f"{name}: [{number}].expires_at: lies in the past")
-        found[one.id] = one
-    return list(found.values())
+    return silences
 
 
 def _ended(args: argparse.Namespace, config: Config, now: float) -> Sequence[Silence]:
@@ -232,6 +215,10 @@ def _ended(args: argparse.Namespace, config: Config, now: float) -> Sequence[Sil
 
 _CHANGES: Final = {"add": _new, "import": _imported, "expire": _ended}
 """The actions that write, and what they are to write as far as the arguments say."""
+
+
+_LOOKS: Final = ("list", "show", "expire")
+"""The actions that say what is held back."""
 
 
 def _user() -> str:
@@ -261,11 +248,17 @@ async def _add(
     if not args.json:
         show_facts(silence_facts(silence, now).items())
         print(said(found, now))
-    return await _write(args, config, clients, [silence], "silence these", found)
+    seen = {"matched": found.matched, "alertable": found.alertable, "problems": found.problems}
+    return await _write(args, config, clients, [silence], "silence these", seen)
 
 
 async def _expire(
-    args: argparse.Namespace, config: Config, clients: KafkaClients, known: KnownSilences, now: float
+    args: argparse.Namespace,
+    config: Config,
+    clients: KafkaClients,
+    known: KnownSilences,
+    silenced: Silenced,
+    now: float,
 ) -> int:
     silence = known.get(args.id)
     if silence is None:
@@ -277,9 +270,11 @@ async def _expire(
         else:
             print(plain(f"nothing to do: {silence.id} is over since {age(now - silence.expires_at)}"))
         return 0
+    pages = pages_at_end(silence, known, silenced, config, now)
     if not args.json:
         show_facts(silence_facts(silence, now).items())
-    return await _write(args, config, clients, [silence.ended(now)], "end it now")
+        print(f"its end brings {counted(pages, 'page')}")
+    return await _write(args, config, clients, [silence.ended(now)], "end it now", {"pages": pages})
 
 
 async def _write(
@@ -288,7 +283,7 @@ async def _write(
     clients: KafkaClients,
     silences: Sequence[Silence],
     what: str,
-    found: Preview | None = None,
+    seen: Mapping[str, object] | None = None,
 ) -> int:
     """Write the silences to their topic, if that is wanted. Raises what the clients raise."""
     if not (args.dry_run or args.yes) and not await agreed(what):
@@ -306,12 +301,7 @@ async def _write(
         finally:
             await close_producer(producer, SEND_SECONDS)
     if args.json:
-        seen = (
-            {}
-            if found is None
-            else {"matched": found.matched, "alertable": found.alertable, "problems": found.problems}
-        )
-        show_json({"written": not args.dry_run, "silences": [to_json(one) for one in silences], **seen})
+        show_json({"written": not args.dry_run, "silences": [to_json(one) for one in silences], **(seen or {})})
     elif args.dry_run:
         print("nothing was written")
     else:

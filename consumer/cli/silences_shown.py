@@ -3,24 +3,25 @@
 import argparse
 from collections.abc import Mapping, Sequence
 
+from consumer.cli.silences_held import Silenced, holds
 from consumer.cli.silences_preview import Preview
 from consumer.cli.terminal import age, complain, counted, show_facts, show_json, show_table
 from consumer.silences.known import KnownSilences
 from consumer.silences.records import to_json
 from consumer.silences.silence import Silence, Status
 
-_COLUMNS = ("ID", "STATE", "ENDS", "AT", "MATCH", "BY", "REASON")
+_COLUMNS = ("ID", "STATE", "ENDS", "ALERTS", "EVENTS", "AT", "MATCH", "BY", "REASON")
 
 
-def show_list(args: argparse.Namespace, known: KnownSilences, now: float) -> int:
+def show_list(args: argparse.Namespace, known: KnownSilences, silenced: Silenced, now: float) -> int:
     """Those that hold, or will, on stdout; with ``--all`` every one."""
     found = listed(args, known, now)
     if args.json:
-        show_json([{**to_json(one), "state": _state(one, now)} for one in found])
+        show_json([_to_json(one, silenced, now) for one in found])
     elif not found:
         print("no silences")
     else:
-        show_table(_COLUMNS, (_row(one, now) for one in found), is_last_cut=True)
+        show_table(_COLUMNS, (_row(one, silenced, now) for one in found), is_last_cut=True)
         print(counted(len(found), "silence"))
     return 0
 
@@ -31,17 +32,28 @@ def listed(args: argparse.Namespace, known: KnownSilences, now: float) -> list[S
     return sorted(found, key=lambda one: (one.expires_at, one.id))
 
 
-def show_one(args: argparse.Namespace, known: KnownSilences, now: float) -> int:
+def show_one(args: argparse.Namespace, known: KnownSilences, silenced: Silenced, now: float) -> int:
     """Exit code 0; 1 if there is no such silence."""
     silence = known.get(args.id)
     if silence is None:
         complain([not_there(args.id, known)])
         return 1
     if args.json:
-        show_json({**to_json(silence), "state": _state(silence, now)})
+        show_json(_to_json(silence, silenced, now))
     else:
-        show_facts(silence_facts(silence, now).items())
+        held = holds(silence, silenced)
+        show_facts({**silence_facts(silence, now), "alerts": held.alerts, "events": held.occurrences}.items())
     return 0
+
+
+def _to_json(silence: Silence, silenced: Silenced, now: float) -> Mapping[str, object]:
+    held = holds(silence, silenced)
+    return {
+        **to_json(silence),
+        "state": _state(silence, now),
+        "alerts": held.alerts,
+        "occurrences": held.occurrences,
+    }
 
 
 def not_there(silence_id: str, known: KnownSilences) -> str:
@@ -58,11 +70,14 @@ def _state(silence: Silence, now: float) -> str:
     return "revoked" if silence.status is Status.REVOKED else "expired"
 
 
-def _row(silence: Silence, now: float) -> Sequence[object]:
+def _row(silence: Silence, silenced: Silenced, now: float) -> Sequence[object]:
+    held = holds(silence, silenced)
     return (
         silence.id,
         _state(silence, now),
         f"in {age(silence.expires_at - now)}" if now < silence.expires_at else f"{age(now - silence.expires_at)} ago",
+        held.alerts,
+        held.occurrences,
         silence.scope,
         _match(silence),
         silence.created_by,

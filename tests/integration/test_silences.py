@@ -12,13 +12,20 @@ from structlog.testing import capture_logs
 
 from consumer.cli.main import main
 from consumer.config import Config
+from consumer.history.step import decode
 from consumer.kafka.clients import KafkaClients
+from consumer.kafka.reading import read_records
 from consumer.kafka.topics import check_topics, create_topics
 from consumer.silences.reader import SilenceReader
 from providers.retry import Backoff
+from providers.sandbox import Sandbox
+from tests.integration.test_dlq_and_alerts import Commands, checkpointed
 from tests.support.broker import Broker
 from tests.support.events import encode, event
-from tests.support.kafka import admin, produce, unique
+from tests.support.history_account import histories
+from tests.support.kafka import admin, committed_records, produce, unique
+from tests.support.seen import send
+from tests.support.service import incidents, make_world, running_member
 from tests.support.waiting import wait_until
 
 
@@ -164,3 +171,65 @@ async def test_without_the_topic_nothing_is_silenced_and_the_service_is_told(set
     code, _, err = await setting.run("list")
     assert code == 1
     assert f"topic {setting.topics.silences} does not exist" in err
+
+
+# members
+
+
+async def test_a_member_is_silent_and_tells_what_is_live_when_the_silence_is_ended(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
+    commands = Commands(world, tmp_path, capsys)
+    wanted = ("--guard", "egress*", "--for", "2h", "--reason", "known", "--id", "leak", "--yes")
+    await commands.done("silences", "add", *wanted)
+    silenced, other = event(session="s1", guard="egress_allowlist"), event(session="s2", guard="forbidden_path")
+    async with running_member(world.config) as member:
+        await send(world, silenced, silenced, other, partition=1)
+        await incidents(sandbox, 1)
+        await wait_until(
+            lambda: member.metric("events_total", pipeline="pagerduty", outcome="silenced") == 2, "silence"
+        )
+        await checkpointed(commands, 2)
+        shown = await commands.done("alerts", "show", "egress_allowlist:s1")
+        assert "silenced by leak" in shown
+        (listed,) = await commands.json("silences", "list")
+        assert (listed["alerts"], listed["occurrences"]) == (1, 2)
+        ended = await commands.json("silences", "expire", "leak", "--dry-run")
+        assert (ended["written"], ended["pages"]) == (False, 1)
+    assert [one.dedup_key for one in sandbox.incidents("pagerduty")] == ["forbidden_path:s2"]
+
+    # The member is gone when the silence ends; the next one tells it, without a new event.
+    await commands.done("silences", "expire", "leak", "--yes")
+    async with running_member(world.config):
+        await incidents(sandbox, 2)
+        await send(world, silenced, partition=1)
+        await wait_until(lambda: len(sandbox.incidents("pagerduty")) == 2, "no other")
+    assert sorted(one.dedup_key for one in sandbox.incidents("pagerduty")) == [
+        "egress_allowlist:s1",
+        "forbidden_path:s2",
+    ]
+    steps = [decode(one.value) for one in await committed_records(world.bootstrap_servers, world.history)]
+    of_it = [step for step in steps if step.session == "s1"]
+    assert [(step.kind.value, step.actor, step.reason) for step in of_it] == [
+        ("silenced", "silence:leak", None),
+        ("triggered", None, "silence_ended"),
+        ("told", None, None),
+    ]
+    assert histories(steps)["pagerduty", "egress_allowlist:s1"].wrong == []
+
+
+async def test_records_are_read_again_from_their_places_or_known_to_be_gone(setting: Setting) -> None:
+    await setting.create()
+    topic = setting.topics.events
+    await produce(setting.servers, topic, [b"a", b"b", *([b"x"] * 200), b"c"], partition=1)
+    wanted = [(topic, 1, 202), (topic, 1, 0), (topic, 1, 1), (topic, 1, 500), (topic, 9, 0), ("no.such.topic", 0, 0)]
+    found = await read_records(KafkaClients(setting.config.kafka), wanted)
+    assert {place[1:]: None if one is None else one.value for place, one in found.items() if place[0] == topic} == {
+        (1, 0): b"a",
+        (1, 1): b"b",
+        (1, 202): b"c",
+        (1, 500): None,
+        (9, 0): None,
+    }
+    assert found["no.such.topic", 0, 0] is None

@@ -826,7 +826,9 @@ class Simulation:
     def _check_group_offset(self) -> None:
         committed = self._memory.task.committed
         if committed is not None:
-            owed_by_the_state = self._silent & (self._memory.owed | self._memory.dying)  # what was silenced holds no offset back
+            owed_by_the_state = self._silent & (
+                self._memory.owed | self._memory.dying
+            )  # what was silenced holds no offset back
             passed = {offset for offset in self._key_of if offset < committed.offset} - self._accounted()
             passed -= owed_by_the_state
             if passed:
