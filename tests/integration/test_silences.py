@@ -183,16 +183,17 @@ async def test_a_member_is_silent_and_tells_what_is_live_when_the_silence_is_end
     commands = Commands(world, tmp_path, capsys)
     wanted = ("--guard", "egress*", "--for", "2h", "--reason", "known", "--id", "leak", "--yes")
     await commands.done("silences", "add", *wanted)
-    silenced, other = event(session="s1", guard="egress_allowlist"), event(session="s2", guard="forbidden_path")
+    silenced = event(session="s1", guard="egress_allowlist", severity="high")
+    other = event(session="s2", guard="forbidden_path", severity="high")
     async with running_member(world.config) as member:
         await send(world, silenced, silenced, other, partition=1)
         await incidents(sandbox, 1)
-        await wait_until(
-            lambda: member.metric("events_total", pipeline="pagerduty", outcome="silenced") == 2, "silence"
-        )
+        silent = {"pipeline": "pagerduty", "outcome": "silenced"}
+        await wait_until(lambda: member.metric("events_total", **silent) == 2, "silence")
         await checkpointed(commands, 2)
-        shown = await commands.done("alerts", "show", "egress_allowlist:s1")
-        assert "silenced by leak" in shown
+        shown = await commands.json("alerts", "show", "egress_allowlist:s1")
+        assert (shown["silenced"]["by"], shown["silenced"]["occurrences"]) == (["leak"], 2)
+        assert "silenced by" in await commands.done("alerts", "show", "egress_allowlist:s1")
         (listed,) = await commands.json("silences", "list")
         assert (listed["alerts"], listed["occurrences"]) == (1, 2)
         ended = await commands.json("silences", "expire", "leak", "--dry-run")
