@@ -111,9 +111,7 @@ def main(args: argparse.Namespace) -> int:
     return run_with_kafka(args, topics, act, optional)
 
 
-def _configured(
-    args: argparse.Namespace, config: Config, silences: KnownSilences | None = None
-) -> list[Configured]:
+def _configured(args: argparse.Namespace, config: Config, silences: KnownSilences | None = None) -> list[Configured]:
     """The pipelines that are asked about, with these ``silences`` (None: none is known)."""
     return [
         Configured.of(config, replace(pipeline, silences=silences or KnownSilences()))

@@ -357,10 +357,6 @@ def takes_as_it_is(pipeline: Pipeline, alert: Alert) -> Alert:
     return alert
 
 
-def is_exactly_as_written(store: Store, written: Alert) -> bool:
-    return store.get(written.dedup_key) is written
-
-
 def has_its_own_incident(alert: Alert) -> bool:
     return alert.route is not None
 
@@ -538,7 +534,7 @@ MUTANTS = [
            EARLY),
     # silences
     mutant("what is live at the end of its silences is not told", consumer.partition.unsilencing, "is_live",
-           always(False), LOST, silenced=True),
+           always(False), LOST, OFFSET, silenced=True),
     mutant("silences end before their time", consumer.alerting.silence_ends, "ends_at", always(-1.0), SILENT,
            silenced=True),
     mutant("what is silenced while it is resolved is forgotten", rules, "_left_silenced", always(None), LOST, OFFSET,
@@ -547,8 +543,6 @@ MUTANTS = [
            silenced=True),
     mutant("what an earlier owner may have told ends without a word", Pipeline, "possibly_told", takes_as_it_is, ORPHAN,
            silenced=True, walk=TOLD_BEFORE_IT_WAS_READ),
-    mutant("what is silenced keeps what is resolved from being resolved", Store, "is_as_written",
-           is_exactly_as_written, OWED, silenced=True),
     # an integration is known by its key
     mutant("the route is that of what is owed, not of the first event", Pipeline, "_integration_of",
            decides_on_what_is_owed, SECOND_INCIDENT, ORPHAN, routed=True),

@@ -9,11 +9,12 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from consumer.partition.unsilencing import READ_AT_A_TIME, UNREAD_SECONDS
+from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.answer import Accepted, Unavailable
 from providers.notification import Trigger
 from state.alert import ELSEWHERE, is_silenced
 from state.violation import Severity
-from tests.support.delivery_setting import Setting
+from tests.support.delivery_setting import EPOCH, Setting
 
 END = 600.0
 
@@ -278,3 +279,24 @@ def test_an_end_that_a_restarted_member_finds_past_is_acted_upon_without_a_new_e
     setting.start()
     setting.run(120)
     assert tell(setting) == ["s"]
+
+
+# the same, simulated
+
+
+def test_a_simulation_ends_silences_as_a_task_does() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("live", "over")
+    setting.run(END - 60)
+    setting.occur("live")
+    setting.run(120)
+    said: list[Said] = []
+    simulated = Simulated(setting.pipeline, said.append)
+    for record in setting.partitions[0].input.records:
+        simulated.decide(record, record.timestamp / 1000)
+    simulated.finish(EPOCH + setting.loop.time())
+    assert simulated.outcomes["silenced"] == 3
+    assert [(one.what, one.alert.session_id, one.alert.occurrences) for one in said] == [(Saying.PAGE, "live", 2)]
+    assert [one.session_id for one in simulated.open_alerts()] == ["live"]
+    assert tell(setting) == ["live"]
