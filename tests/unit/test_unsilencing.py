@@ -15,6 +15,8 @@ from providers.notification import Trigger
 from state.alert import ELSEWHERE, is_silenced
 from state.violation import Severity
 from tests.support.delivery_setting import EPOCH, Setting
+from tests.support.simulation import Simulation
+from tests.support.walks import COMMIT, HIGH, TICK, decide, end, event
 
 END = 600.0
 
@@ -187,15 +189,18 @@ def test_a_silenced_event_while_it_is_resolved_is_silenced_after_that() -> None:
 
 
 def test_a_steady_silenced_stream_does_not_keep_it_from_being_resolved() -> None:
-    setting = Setting()
-    setting.occur("s")
-    setting.run(5)
-    setting.silence("release", END)
-    setting.end("s")
-    for _ in range(200):
-        setting.occur("s")
-        setting.run(0.05, tick=0.05)
-    assert tell(setting, "resolve") == ["s"]
+    simulation = Simulation()  # in which a commit takes a while
+    try:
+        told = (event("s1", HIGH), decide(1), ("answer", 0), COMMIT, COMMIT)
+        for name, number in (*told, ("silence", 5), end("s1"), decide(9), TICK):
+            simulation.step(name, number)
+        for _ in range(3):
+            for name, number in (TICK, event("s1", HIGH), decide(9), COMMIT):
+                simulation.step(name, number)
+        assert any("resolve" in request for request in simulation.on_the_wire)
+        simulation.rest()
+    finally:
+        simulation.close()
 
 
 # faults
