@@ -57,6 +57,20 @@ class Suppressed(_Decided, frozen=True, gc=False, kw_only=True):
     outcome: ClassVar[Outcome] = Outcome.SUPPRESSED
 
 
+class Silenced(_Decided, frozen=True, gc=False, kw_only=True):
+    """The event is kept silent by the silences of these ids. ``alert`` is as it is now in the store.
+
+    ``news`` are those of them that have held nothing of the alert before. ``is_over``: an end of the problem that was
+    told of before it came later than the event.
+    """
+
+    outcome: ClassVar[Outcome] = Outcome.SILENCED
+    alert: Alert
+    silences: tuple[str, ...]
+    news: tuple[str, ...] = ()
+    is_over: bool = False
+
+
 class Ended(_Decided, frozen=True, gc=False, kw_only=True):
     """The threat of these alerts is over, by the ``end`` that the event tells of.
 
@@ -91,7 +105,7 @@ class Changed(_Decided, frozen=True, gc=False, kw_only=True):
 SUPPRESSED: Final = Suppressed()
 EMPTIED: Final = Emptied()
 
-Occurred = Triggered | Counted | Suppressed
+Occurred = Triggered | Counted | Suppressed | Silenced
 """What an alertable event comes to."""
 
 DecidedHere = Occurred | Ended | DeadLettered

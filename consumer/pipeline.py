@@ -4,6 +4,7 @@ A `Pipeline` holds what the events of one provider have in common, whatever thei
 an event; a task carries that out (`consumer.partition.deeds`).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol
@@ -23,6 +24,7 @@ from consumer.decisions import (
     Ended,
     Occurred,
     Replayed,
+    Silenced,
     Triggered,
 )
 from consumer.dlq.dead_letter import DeadLetter, Stage
@@ -31,10 +33,13 @@ from consumer.events.filter import End as Ends
 from consumer.events.keys import LACKING, KeyTemplate, home_key_of
 from consumer.events.record_key import RecordKey
 from consumer.feedback.records import Replay
+from consumer.silences.known import KnownSilences
+from consumer.silences.silence import Silence
 from providers.belonging import Integrations
 from providers.provider import Provider
 from state.alert import Alert, Ending, Occurrence, Outcome, Owed, Policy, Status, event_time, occurred, over
 from state.remembered_ends import End, session
+from state.silenced import possibly_told, silenced
 from state.store import Store
 from state.violation import Record
 
@@ -54,6 +59,18 @@ class Elsewhere(RecentEnds, Protocol):
 
     def forwards(self, key: bytes | None) -> bool:
         """Whether records of this key are forwarded, as another task decides them."""
+        ...
+
+
+class Silences(Protocol):
+    """The silences that a member knows: `consumer.silences.known`."""
+
+    def of(self, event: SecurityEvent, provider: str, at: float) -> Sequence[Silence]:
+        """Those that keep an event silent whose record was written then, in seconds since the epoch."""
+        ...
+
+    def get(self, silence_id: str) -> Silence | None:
+        """The silence of this id; None if no record of it was read."""
         ...
 
 
@@ -80,6 +97,8 @@ class Pipeline:
     commit_interval: float
     max_owed: int
     record_key: RecordKey | None = None
+    silences: Silences = field(default_factory=KnownSilences)
+    """Those of this member; none, where nobody reads them."""
     integrations: Integrations = field(init=False)
     """The integrations (keys at a host) that the provider's routes lead to."""
 
@@ -238,13 +257,20 @@ class Pipeline:
         integration = before.integration if before is not None else None
         if integration is None:
             integration = self._integration_of(before, event)
+        if holding := self.silences.of(event, self.provider.name, record.timestamp / 1000):
+            until = {one.id: one.expires_at for one in holding}
+            alert = silenced(before, dedup_key, session_id, occurrence, until, now.wall, integration)
+            store.hear(alert, now.monotonic)
+            return Silenced(
+                alert=alert,
+                silences=tuple(until),
+                news=_newly_held(before, alert, until),
+                is_over=_is_over_before(alert, ends),
+            )
         alert, outcome = occurred(before, dedup_key, session_id, occurrence, now.wall, self.policy, integration)
         is_over = False
-        if ends is not None:
-            ended_at = ends.ended_at(dedup_key, session_id)
-            if ended_at is not None and alert.status is not Status.RESOLVING and alert.last_seen < ended_at:
-                ended = over(alert, Ending.SESSION_END)  # it is told, and then it is over
-                alert, is_over = (alert, False) if ended is None else (ended, True)
+        if _is_over_before(alert, ends) and (ended := over(alert, Ending.SESSION_END)) is not None:
+            alert, is_over = ended, True  # it is told, and then it is over
         store.hear(alert, now.monotonic)
         if outcome is Outcome.SUPPRESSED and not is_over:
             return SUPPRESSED
@@ -273,6 +299,18 @@ class Pipeline:
         if integration is None and alert.former:
             integration = alert.former[-1].integration
         return integrations.route(integration, name) or self.provider.routes[0]
+
+    def possibly_told(self, alert: Alert) -> Alert:
+        """The alert if an earlier owner may have told it. One that is silenced keeps a route then: whatever ends it,
+        that end is told (design section 22)."""
+        return possibly_told(alert, self.route(alert, None)) if alert.held is not None else alert
+
+    def key_of(self, record: Record) -> str | None:
+        """The dedup key of the event in a record that was decided before; None if it holds none."""
+        try:
+            return self.template.render(self.decoder.violation_of(record))
+        except ValueError:
+            return None
 
     def placed(self, written: Alert) -> Alert:
         """A restored alert with its integration by the configuration of today.
@@ -374,3 +412,20 @@ def kept(record: FetchedRecord) -> Record:
     return Record(
         record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
     )
+
+
+def _is_over_before(alert: Alert, ends: RecentEnds | None) -> bool:
+    """Whether an end that was decided before it, and that is later, has ended the alert."""
+    if ends is None or alert.status is Status.RESOLVING:
+        return False
+    ended_at = ends.ended_at(alert.dedup_key, alert.session_id)
+    return ended_at is not None and alert.last_seen < ended_at
+
+
+def _newly_held(before: Alert | None, alert: Alert, silences: Mapping[str, float]) -> tuple[str, ...]:
+    """Those of the silences that hold something of the alert for the first time."""
+    held = None if before is None else before.held
+    if alert.held is held:
+        return ()
+    known = () if held is None else [silence_id for silence_id, _ in held.silences]
+    return tuple(silence_id for silence_id in silences if silence_id not in known)

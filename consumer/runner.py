@@ -35,6 +35,7 @@ from consumer.repartition.former_stage import FormerStage
 from consumer.repartition.forwarder import Forwarder, StageContext, Stamps, forwarding_task
 from consumer.repartition.stage import Repartition
 from consumer.repartition.stage_progress import StageProgress
+from consumer.silences.reader import SilenceReader
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
@@ -115,8 +116,8 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             await self._delivery.close()
 
     async def _run_member(self, admin: AIOKafkaAdminClient, stopping: asyncio.Event) -> None:
-        config, pipeline, clock = self._config, self.pipeline, self._clock
-        consumer = self._clients.member(pipeline.group_id)
+        config, clock = self._config, self._clock
+        consumer = self._clients.member(self.pipeline.group_id)
         proofs = Proofs(consumer, config.kafka.session_timeout, clock)
         feedback = FeedbackReader(
             clients=self._clients,
@@ -126,6 +127,15 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             metrics=self._metrics,
             log=self._log,
         )
+        silences = SilenceReader(
+            clients=self._clients,
+            admin=admin,
+            topic=config.kafka.topics.silences,
+            backoff=self._backoff,
+            changed=self._silences_changed,
+            log=self._log,
+        )
+        pipeline = replace(self.pipeline, silences=silences)  # what is decided is asked of this member's reader
         stage_progress = self._upstream(proofs) if self.stage is not None else None
         whole = WholeInput(
             pipeline.input_topic,
@@ -157,6 +167,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             former_stage=self._former_stage(admin) if self.stage is None else None,
             feedback_topic=config.kafka.topics.feedback,
             history=self._history(admin),
+            silences=silences,
             turns=self._turns,
             tell_change=None if self._changes is None else self._changes.offer,
         )
@@ -180,8 +191,12 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             make_task=make_task,
         )
         follows = nullcontext() if stage_progress is None else meanwhile(stage_progress.run())
-        async with meanwhile(feedback.run()), follows, meanwhile(whole.run()):
+        async with meanwhile(feedback.run()), silences.reading(), follows, meanwhile(whole.run()):
             await member.run(stopping, config.delivery.shutdown_grace)
+
+    def _silences_changed(self) -> None:
+        for task in self.tasks.values():
+            task.work.silences_changed()
 
     def _history(self, admin: AIOKafkaAdminClient) -> HistoryTopic | None:
         if not self._config.history.enabled:

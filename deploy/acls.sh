@@ -10,11 +10,12 @@
 #   --group-id G           kafka.group_id, default clawdstrike-alerting
 #   --events T             kafka.topics.events, default clawdstrike.events
 #   --prefix P             with what the topics of the service begin, default clawdstrike.alerting
-#   --state, --keyed, --feedback, --history, --dlq T
+#   --state, --keyed, --feedback, --history, --silences, --dlq T
 #                          kafka.topics.…, where they are not PREFIX.state and so on
 #   --ingest               also what `ingest` needs: to write events
 #   --dlq-commands         also what `dlq list|show|replay` need: to read the dead letters, and to delete the groups of
 #                          replays that are done
+#   --silences-commands    also what `silences add|expire|import` need: to write silences
 #   --create               also what `topics create` needs
 #   --grow                 also what `topics grow` needs
 #   --remove               take them away again
@@ -24,7 +25,7 @@
 set -eu
 
 principal='' servers=localhost:9092 group=clawdstrike-alerting events=clawdstrike.events prefix=clawdstrike.alerting
-state='' keyed='' feedback='' history='' dlq='' reads_dlq='' writes_events='' creates='' grows='' change=--add run=''
+state='' keyed='' feedback='' history='' silences='' dlq='' reads_dlq='' writes_silences='' writes_events='' creates='' grows='' change=--add run=''
 
 usage() {
   sed -n '2,/^$/s/^# \{0,1\}//p' "$0" | sed '$d'
@@ -32,7 +33,7 @@ usage() {
 
 while [ $# -gt 0 ]; do
   case $1 in
-    --principal | --bootstrap-server | --group-id | --events | --prefix | --state | --keyed | --feedback | --history | --dlq)
+    --principal | --bootstrap-server | --group-id | --events | --prefix | --state | --keyed | --feedback | --history | --silences | --dlq)
       [ $# -gt 1 ] || { echo "acls.sh: $1: which?" >&2; exit 2; }
       case $1 in
         --principal) principal=$2 ;;
@@ -44,12 +45,14 @@ while [ $# -gt 0 ]; do
         --keyed) keyed=$2 ;;
         --feedback) feedback=$2 ;;
         --history) history=$2 ;;
+        --silences) silences=$2 ;;
         --dlq) dlq=$2 ;;
       esac
       shift 2
       ;;
     --ingest) writes_events=--operation\ Write; shift ;;
     --dlq-commands) reads_dlq=--operation\ Read; shift ;;
+    --silences-commands) writes_silences=--operation\ Write; shift ;;
     --create) creates=--operation\ Create; shift ;;
     --grow) grows=--operation\ Alter; shift ;;
     --remove) change='--remove --force'; shift ;;
@@ -60,11 +63,11 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ -n "$principal" ] || { echo "acls.sh: --principal: whose rights? (User:NAME)" >&2; exit 2; }
-case "$principal$servers$group$events$prefix$state$keyed$feedback$history$dlq" in
+case "$principal$servers$group$events$prefix$state$keyed$feedback$history$silences$dlq" in
   *\'*) echo "acls.sh: a name with a quotation mark cannot be printed as a command" >&2; exit 2 ;;
 esac
 : "${state:=$prefix.state}" "${keyed:=$prefix.keyed}" "${feedback:=$prefix.feedback}"
-: "${history:=$prefix.history}" "${dlq:=$prefix.dlq}"
+: "${history:=$prefix.history}" "${silences:=$prefix.silences}" "${dlq:=$prefix.dlq}"
 
 # allow RESOURCE NAME PATTERN OPERATION... -- whatever kafka-acls.sh is to be given besides
 allow() {
@@ -89,6 +92,7 @@ look='--operation Describe --operation DescribeConfigs' more="$creates $grows"
   allow topic "$keyed" prefixed $read $write $look $more "$@"
   allow topic "$feedback" literal $read $write $look $more "$@"
   allow topic "$history" literal $read $write $look $more "$@"
+  allow topic "$silences" literal $read $writes_silences $look $more "$@"
   allow topic "$dlq" literal $reads_dlq $write $look $more "$@"
   allow group "$group" prefixed $read --operation Describe "$@"
   if [ -n "$reads_dlq" ]; then allow group "$group-dlq-replay" prefixed --operation Delete "$@"; fi

@@ -58,6 +58,8 @@ class Ending(Enum):
     """An operator's command resolved it."""
     PROVIDER = "provider"
     """Somebody has said so at the provider."""
+    SILENCE = "silence"
+    """All of its occurrences were silenced, and it was over when the silences ended."""
 
 
 class Outcome(Enum):
@@ -69,6 +71,8 @@ class Outcome(Enum):
     """The occurrence was counted into a trigger that was owed already."""
     SUPPRESSED = "suppressed"
     """The occurrence was counted into an alert that the provider has; nothing new is owed."""
+    SILENCED = "silenced"
+    """A silence keeps the occurrence silent; nothing new is owed."""
 
 
 class Due(Enum):
@@ -205,6 +209,32 @@ class LastStep(Struct, frozen=True, gc=False):
     occurrences: int
 
 
+class Held(Struct, frozen=True, gc=False):
+    """The silenced occurrences of an alert since its provider was told last (`state.silenced`).
+
+    ``silences`` are the ids of the silences that the occurrences fell under, each with the end that it had then, in
+    seconds since the epoch. ``severity``, ``time`` (event time), ``source`` and ``offset`` are those of the worst of
+    the occurrences, the first on a tie: its record is read again from its place once it is owed. The other fields are
+    as those of `Alert` and `Owed`, of these occurrences only. While the alert is resolving, its own do not count them.
+
+    ``last_at`` is when the last of them occurred, by the event's own time or that of its record, whichever is earlier:
+    no clock of this service is in it.
+    """
+
+    silences: tuple[tuple[str, float], ...]
+    severity: Severity
+    time: float
+    source: Source
+    offset: int
+    first_offset: int
+    last_offset: int
+    first_seen: float
+    last_seen: float
+    decided: float
+    last_at: float
+    occurrences: int = 1
+
+
 class Alert(Struct, frozen=True, gc=False):
     """What this service knows about one dedup key at one provider.
 
@@ -237,6 +267,9 @@ class Alert(Struct, frozen=True, gc=False):
     ``heard`` is what has come back from the provider (None: nothing, or by a release that did not keep it).
 
     ``last_step`` is the last step that the history tells (None: that it has begun, or none is told: `last_step_of`).
+
+    ``held`` are the silenced occurrences since the provider was told last (None: there are none). They are no debt:
+    nothing is due because of them (design section 22).
     """
 
     dedup_key: str
@@ -264,6 +297,7 @@ class Alert(Struct, frozen=True, gc=False):
     begun: float | None = None
     heard: Heard | None = None
     last_step: LastStep | None = None
+    held: Held | None = None
 
 
 class Occurrence(Struct, frozen=True, gc=False):
@@ -302,11 +336,14 @@ def occurred(
     integration: str | None = None,
 ) -> tuple[Alert, Outcome]:
     """Count an alertable event into the alert of its dedup key, or open that. ``integration`` is the digest of the
-    integration that a new alert gets; an alert that has one already keeps its own."""
+    integration that a new alert gets; an alert that has one already keeps its own.
+
+    Silenced occurrences that nobody was told of are counted into what is owed now. The severity is the event's: that of
+    what is silenced is not sent."""
     severity, time = occurrence.severity, event_time(occurrence.time, occurrence.record.timestamp, now)
     owed: Owed | None
     if alert is None:
-        key = _kept_key(occurrence.record, session_id)
+        key = of_record_key(occurrence.record, session_id)
         owed = _owe(occurrence, now)
         fresh = Alert(
             dedup_key, Status.OPEN, session_id, 1, time, time, now, severity,
@@ -314,6 +351,9 @@ def occurred(
         )  # fmt: skip
         return fresh, Outcome.TRIGGERED
 
+    held = None
+    if alert.held is not None:
+        held, alert = untold(alert), with_held_counted(alert)
     told, owed_before = alert.told, alert.owed
     # A clock that was ahead, this one or an earlier owner's, must not keep the alert from being told again.
     if told is not None and told.at > now:
@@ -323,7 +363,7 @@ def occurred(
     if status is Status.RESOLVING:
         begun = now if now != begun else nextafter(now, inf)
         # A resolve may be on the wire, of this task or of a dead owner's: only its answer says whether it landed.
-        status, unsettled = Status.OPEN, unsettled or (owed_before is None and _may_be_resolved(alert))
+        status, unsettled = Status.OPEN, unsettled or (owed_before is None and may_be_resolved(alert))
         if owed_before is None:
             owed = _owe(occurrence, now)
         else:
@@ -343,6 +383,8 @@ def occurred(
         outcome, owed = Outcome.SUPPRESSED, owed_before
     if status is Status.ACKNOWLEDGED and told is None and alert.route is None:
         status = Status.OPEN  # what a person acknowledged is an incident that the alert has left
+    if held is not None and owed is not None:
+        owed = _with_held(owed, held)
     if owed_before is not None and owed_before.repeat and owed is not owed_before:
         unsettled = True  # the resolve that made the repeat necessary may still land after the new trigger
 
@@ -366,12 +408,13 @@ def occurred(
         integration if alert.integration is None else alert.integration,
         alert.former,
         alert.orphans,
-        _kept_key(occurrence.record, alert.session_id),
+        of_record_key(occurrence.record, alert.session_id),
         None,
         alert.source,
         begun,
         alert.heard,
         alert.last_step,
+        held if owed is None else None,
     ), outcome
 
 
@@ -382,7 +425,16 @@ def restored(alert: Alert, now: float) -> Alert:
         told = replace(told, at=now)
     if owed is not None and owed.since > now:
         owed = replace(owed, since=now)
-    if told is alert.told and owed is alert.owed and alert.decided <= now and alert.last_seen <= now:
+    held = alert.held
+    if held is not None and (held.decided > now or held.last_seen > now):
+        held = replace(
+            held,
+            first_seen=min(held.first_seen, now),
+            last_seen=min(held.last_seen, now),
+            decided=min(held.decided, now),
+        )
+    is_same = told is alert.told and owed is alert.owed and held is alert.held
+    if is_same and alert.decided <= now and alert.last_seen <= now:
         return alert
     return replace(
         alert,
@@ -391,6 +443,7 @@ def restored(alert: Alert, now: float) -> Alert:
         decided=min(alert.decided, now),
         told=told,
         owed=owed,
+        held=held,
     )
 
 
@@ -399,23 +452,31 @@ def over(alert: Alert, ended_by: Ending | None = None) -> Alert | None:
     the resolve.
 
     Returns None if the alert is gone: no notification of it can have reached the provider (its trigger was
-    dead-lettered unsent), or it has incidents only where no configured key reaches them.
+    dead-lettered unsent, or it was silenced), or it has incidents only where no configured key reaches them.
     """
     if alert.status is Status.RESOLVING:
-        return alert
+        return alert if alert.held is None else replace(alert, held=None)
     owed = alert.owed
     if owed is not None and owed.repeat:
         owed = None  # the repeat was to keep the incident open
     if owed is None and alert.route is None and not alert.former:
         return None
     return replace(
-        alert, status=Status.RESOLVING, has=False, owed=owed, acknowledging=False, failed=0, ended_by=ended_by
+        alert,
+        status=Status.RESOLVING,
+        has=False,
+        owed=owed,
+        acknowledging=False,
+        failed=0,
+        ended_by=ended_by,
+        held=None,
     )
 
 
 def acknowledge(alert: Alert) -> Alert:
-    """An operator's command acknowledges the alert: the provider is owed an acknowledge. Only an open alert changes."""
-    if alert.status is not Status.OPEN or alert.acknowledging:
+    """An operator's command acknowledges the alert: the provider is owed an acknowledge. Only an open alert changes,
+    and none that is silenced: the provider has nothing of it to acknowledge."""
+    if alert.status is not Status.OPEN or alert.acknowledging or is_silenced(alert):
         return alert
     return replace(alert, acknowledging=True, failed=0)
 
@@ -465,6 +526,7 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
         overflow=None,
         source=_source_of(sent),
         heard=replace(heard, sent_resolve=False) if heard is not None and heard.sent_resolve else heard,
+        held=alert.held if resolving else None,
     )
 
 
@@ -538,7 +600,7 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
     if alert.former or (alert.orphans and alert.status is not Status.RESOLVING):
         source = _source_of(sent)
         return replace(alert, owed=None, told=None, has=False, integration=None, source=source), dead
-    return None, dead
+    return _left_silenced(alert), dead
 
 
 def overflowed(alert: Alert) -> Alert | None:
@@ -549,7 +611,7 @@ def overflowed(alert: Alert) -> Alert | None:
     """
     assert alert.owed is not None
     if alert.status is Status.RESOLVING and alert.route is None and not alert.former:
-        return None
+        return _left_silenced(alert)
     severity = alert.owed.severity
     if alert.overflow is not None and alert.overflow > severity:
         severity = alert.overflow
@@ -571,13 +633,18 @@ def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
     """The provider has accepted or rejected a resolve; ``sent`` is the alert as it was when the resolve left.
 
     The answer ends the alert (None) only if the alert has not changed since, and has no open incident at an integration
-    that it has left.
+    that it has left. Silenced occurrences are no change: they are what is left of the alert.
     """
-    if alert is not sent:
+    if alert is not sent and not is_changed_by_silence_only(alert, sent):
         return replace(alert, unsettled=False)
     if alert.former:
         return replace(alert, route=None, integration=None, told=None, has=False, failed=0)
-    return None
+    return _left_silenced(alert)
+
+
+def is_changed_by_silence_only(alert: Alert, before: Alert) -> bool:
+    """Whether the alert has had silenced occurrences since it was as ``before``, or has lost them, and nothing else."""
+    return alert.held is not before.held and replace(alert, held=before.held, key=before.key) == before
 
 
 def former_answered(alert: Alert, integration: str | None) -> Alert | None:
@@ -585,7 +652,7 @@ def former_answered(alert: Alert, integration: str | None) -> Alert | None:
     left. Returns None if that was the last thing that the alert had to tell."""
     former = tuple(one for one in alert.former if one.integration != integration)
     if not former and alert.status is Status.RESOLVING and alert.owed is None and alert.route is None:
-        return None
+        return _left_silenced(replace(alert, former=()))
     return replace(alert, former=former, failed=0, heard=_with_resolve_sent(alert))
 
 
@@ -664,6 +731,32 @@ def is_new_problem(alert: Alert) -> bool:
     return not alert.has or alert.unsettled or owed.repeat or told is None or owed.severity > told.severity
 
 
+def is_silenced(alert: Alert) -> bool:
+    """Whether silences are all that keeps the alert from being told: the provider has nothing of it, and is owed
+    nothing."""
+    return alert.held is not None and alert.owed is None and not alert.has and alert.status is not Status.RESOLVING
+
+
+def untold(alert: Alert) -> Held | None:
+    """The silenced occurrences of the alert that are in no trigger and in nothing that the provider has."""
+    return None if alert.has else alert.held
+
+
+def with_held_counted(alert: Alert) -> Alert:
+    """The alert without its silenced occurrences, which count as its own from now on."""
+    held = alert.held
+    if held is None or alert.status is not Status.RESOLVING:
+        return replace(alert, held=None)
+    return replace(
+        alert,
+        occurrences=alert.occurrences + held.occurrences,
+        first_seen=min(alert.first_seen, held.first_seen),
+        last_seen=max(alert.last_seen, held.last_seen),
+        decided=max(alert.decided, held.decided),
+        held=None,
+    )
+
+
 def event_time(time: float, timestamp: int, now: float) -> float:
     """When an event occurred, in seconds since the epoch: the smallest of the event's own ``time``, its record's
     ``timestamp`` (in milliseconds) and ``now``. A time before `EARLIEST` counts as absent (design section 8).
@@ -677,17 +770,49 @@ def event_time(time: float, timestamp: int, now: float) -> float:
     return earliest
 
 
+def _left_silenced(alert: Alert) -> Alert | None:
+    """What is left of an alert whose incidents have ended: its silenced occurrences, which are another life of its key;
+    None if it has none."""
+    held = alert.held
+    if held is None:
+        return None
+    return Alert(
+        alert.dedup_key,
+        Status.OPEN,
+        alert.session_id,
+        held.occurrences,
+        held.first_seen,
+        held.last_seen,
+        held.decided,
+        held.severity,
+        orphans=alert.orphans,
+        key=alert.key,
+        begun=held.decided if held.decided != alert.begun else nextafter(held.decided, inf),
+        held=held,
+    )
+
+
+def _with_held(owed: Owed, held: Held) -> Owed:
+    """What is owed, with silenced occurrences counted in that nobody was told of. They hold no offset."""
+    return replace(
+        owed,
+        first_offset=min(owed.first_offset, held.first_offset),
+        last_offset=max(owed.last_offset, held.last_offset),
+        occurrences=owed.occurrences + held.occurrences,
+    )
+
+
 def _with_resolve_sent(alert: Alert) -> Heard:
     return replace(alert.heard or NOTHING_HEARD, sent_resolve=True)
 
 
-def _may_be_resolved(alert: Alert) -> bool:
+def may_be_resolved(alert: Alert) -> bool:
     """Whether a resolve of this alert that may still land would end what the next trigger opens. A resolve at an
     integration that the alert has left does not, unless both integrations may have the same alert."""
     return alert.route is not None or any(one.until_over for one in alert.former)
 
 
-def _kept_key(record: Record, session_id: str | None) -> bytes | None:
+def of_record_key(record: Record, session_id: str | None) -> bytes | None:
     key = record.key or b""
     return None if session_id is not None and key == session_id.encode() else key
 

@@ -9,15 +9,32 @@ Pure functions, like those of `state.alert`.
 
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, Alert, Ending, Former, Heard, LastStep, Owed, Status, Told, last_step_of, over
+from state.alert import (
+    ELSEWHERE,
+    Alert,
+    Ending,
+    Former,
+    Heard,
+    Held,
+    LastStep,
+    Owed,
+    Status,
+    Told,
+    is_silenced,
+    last_step_of,
+    over,
+)
+from state.silenced import joined_held
 
 OPENED_SECONDS = 60.0
 """For so long after its acceptance a trigger may open its incident, with room to spare: a request lands sooner."""
 
 
 def handed_over(alert: Alert) -> Alert:
-    """The alert as its new home takes it: the trigger that it owes holds back no offset of the home's log."""
-    owed = alert.owed
+    """The alert as its new home takes it: what it owes, or holds, stands at no offset of the home's log."""
+    owed, held = alert.owed, alert.held
+    if held is not None:
+        alert = replace(alert, held=replace(held, first_offset=ELSEWHERE, last_offset=ELSEWHERE))
     if owed is None:
         return alert
     return replace(alert, owed=replace(owed, first_offset=ELSEWHERE, last_offset=ELSEWHERE, holds=None))
@@ -47,6 +64,8 @@ def reunited(older: Alert, newer: Alert) -> Alert:
 
 
 def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
+    if not is_over and (ending := _to_be_resolved_first(own, other)) is not None:
+        return ending
     live = [alert for alert in (own, other) if alert.status is not Status.RESOLVING]
     status, is_acknowledging = (Status.RESOLVING, False) if is_over else _taken_by_somebody(live)
     owed, is_repeat_due = _owed(own.owed, other.owed)
@@ -88,6 +107,32 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         begun=(kept if kept in live or not live else live[0]).begun,
         heard=_heard(own.heard, other.heard),
         last_step=_last_step(own, other),
+        held=_held(own, other, is_over=is_over),
+    )
+
+
+def _held(own: Alert, other: Alert, *, is_over: bool) -> Held | None:
+    """What is silenced of the joined alert. What ends it ends what was silenced before that, too."""
+    held = [None if is_over and alert.status is not Status.RESOLVING else alert.held for alert in (own, other)]
+    return joined_held(*held)
+
+
+def _to_be_resolved_first(own: Alert, other: Alert) -> Alert | None:
+    """The joined alert if one of the two is being resolved, and the other one, which is live, is silenced: it is
+    silenced once it is resolved. None if it is not so."""
+    ending, silent = (own, other) if own.status is Status.RESOLVING else (other, own)
+    if ending.status is not Status.RESOLVING or not is_silenced(silent):
+        return None
+    is_one_incident = not _is_elsewhere(silent, ending)
+    return replace(
+        ending,
+        session_id=own.session_id or other.session_id,
+        integration=ending.integration or (silent.integration if is_one_incident else None),
+        unsettled=own.unsettled or other.unsettled,
+        former=_former(ending, silent, is_one_incident),
+        orphans=(),
+        heard=_heard(own.heard, other.heard),
+        held=joined_held(ending.held, silent.held),
     )
 
 

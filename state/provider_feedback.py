@@ -107,7 +107,7 @@ def happened(alert: Alert, it: Happened, timeout_seconds: float) -> Ignored | Ap
         # What was repeated is over as well, and nothing has occurred since. It may land yet: so a resolve follows.
         return Applied(replace(_closed(alert, it), status=Status.RESOLVING, ended_by=Ending.PROVIDER))
     if _has_occurred_since(alert, it.at):
-        return TellAgain(is_repeat=False)
+        return Applied(_silenced(alert, it)) if _is_all_silenced(alert, told) else TellAgain(is_repeat=False)
     if alert.former:  # there are incidents elsewhere, which are over with it
         return Applied(
             replace(
@@ -208,6 +208,19 @@ def _has_occurred_since(alert: Alert, at: float) -> bool:
     if since_accepted < 0:
         return told.occurrences is not None
     return since_accepted > at - told.date - DATE_SECONDS
+
+
+def _is_all_silenced(alert: Alert, told: Told) -> bool:
+    """Whether all that has occurred since the provider was told last is silenced."""
+    if alert.held is None or told.occurrences is None:
+        return False
+    return alert.occurrences - told.occurrences <= alert.held.occurrences
+
+
+def _silenced(alert: Alert, it: Happened) -> Alert:
+    """The alert without its incident, and silenced: another life of its key."""
+    begun = it.at if alert.begun is None else nextafter(alert.begun, inf)
+    return replace(_closed(alert, it), told=None, begun=begun)
 
 
 def _heard(alert: Alert, it: Happened) -> Heard:

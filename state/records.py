@@ -16,10 +16,25 @@ from typing import Any
 
 import orjson
 
-from state.alert import SOURCES, Alert, Ending, Former, Heard, LastStep, Owed, Source, Status, Told, source
+from state.alert import (
+    SOURCES,
+    Alert,
+    Ending,
+    Former,
+    Heard,
+    Held,
+    LastStep,
+    Owed,
+    Source,
+    Status,
+    Told,
+    is_silenced,
+    source,
+)
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.shared import shared
+from state.stand_in import silenced_stand_in
 from state.violation import Record, Severity
 
 CHECKPOINT_KEY = b"\0checkpoint"
@@ -125,6 +140,10 @@ def encode_alert(alert: Alert) -> bytes:
         value["heard"] = (heard.at, heard.incident, heard.sent_resolve, heard.repeated)
     if (last := alert.last_step) is not None:
         value["last_step"] = (last.at, last.occurrences)
+    if (held := alert.held) is not None:
+        value["held"] = _held_to_json(held)
+        if is_silenced(alert):
+            value["owed"] = {**_owed_to_json(_as_owed(alert, held)), _STANDS_IN: True}
     return orjson.dumps(value)
 
 
@@ -137,7 +156,9 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             raise ValueError(f"version {json['v']!r} is not {_VERSION}")
         session, told, owed, route, overflow = get("session"), get("told"), get("owed"), get("route"), get("overflow")
         integration, former, origin, begun = get("integration"), get("former"), get("source"), get("begun")
-        heard, last_step = get("heard"), get("last_step")
+        heard, last_step, held = get("heard"), get("last_step"), get("held")
+        if held is not None and owed is not None and _STANDS_IN in owed:
+            owed = None
         occurrences, first_seen, last_seen, decided = (
             json["occurrences"], json["first_seen"], json["last_seen"], json["decided"]
         )  # fmt: skip
@@ -180,6 +201,7 @@ def decode_alert(key: bytes, value: bytes) -> Alert:
             decided if begun == decided else begun,  # equal after one occurrence: one object for both
             None if heard is None else _heard_from_json(heard),
             None if last_step is None else _last_step_from_json(last_step),
+            None if held is None else _held_from_json(held),
         )
     except _MALFORMED as error:
         raise CorruptState(f"state record {key!r}: {error!r}") from error
@@ -330,6 +352,41 @@ def _last_step_from_json(json: list[Any]) -> LastStep:
     return LastStep(_number(at), _whole(occurrences))
 
 
+def _held_to_json(held: Held) -> tuple[Any, ...]:
+    origin = held.source
+    return (
+        held.silences, int(held.severity), held.time, (origin.guard, origin.tenant, origin.topic, origin.partition),
+        held.offset, held.first_offset, held.last_offset, held.first_seen, held.last_seen, held.decided, held.last_at,
+        held.occurrences,
+    )  # fmt: skip
+
+
+def _held_from_json(json: list[Any]) -> Held:
+    silences, severity, time, origin, offset, first, last, first_seen, last_seen, decided, last_at, count = json[:12]
+    return Held(
+        tuple((_text(silence_id), _number(until)) for silence_id, until in silences),
+        _SEVERITY[severity],
+        _number(time),
+        _known_source(*origin[:4]),
+        _whole(offset),
+        _whole(first),
+        _whole(last),
+        _number(first_seen),
+        _number(last_seen),
+        _number(decided),
+        _number(last_at),
+        _whole(count),
+    )  # a later release may write more
+
+
+def _as_owed(alert: Alert, held: Held) -> Owed:
+    """What a silenced alert owes to a release that does not know of silences: a page that says what is known."""
+    return Owed(
+        silenced_stand_in(alert), held.severity, held.decided, held.first_offset, held.last_offset, held.occurrences,
+        guard=held.source.guard, tenant=held.source.tenant,
+    )  # fmt: skip
+
+
 @lru_cache(maxsize=SOURCES)  # nearly all alerts have one of a few sources
 def _known_source(guard: Any, tenant: Any, topic: Any, partition: Any) -> Source:
     return source(_text_or_none(guard), _text_or_none(tenant), _text(topic), _whole(partition))
@@ -452,6 +509,9 @@ def _from_text(text: str | None) -> bytes | None:
 
 _NUMBERS = (float, int)  # compared by class, so bool is none of them
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+_STANDS_IN = "stands_in"
+"""Marks what a silenced alert owes to releases that do not know of silences; it owes nothing to this one."""
+
 _OWED_FACTS = ("guard", "tenant", "last_status", "last_error")
 _COUNTS = tuple(each.name for each in fields(Counts))
 _counts_to_json = attrgetter(*_COUNTS)

@@ -7,11 +7,12 @@ question goes through all alerts. No index blocks now and then to grow or to be 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from state.alert import Alert, Owed, Status
+from state.alert import Alert, Owed, Status, is_changed_by_silence_only, untold
 from state.counts import Counts
 from state.ordered import Ordered
 from state.pieces import Pieces
 from state.quiet import Quiet
+from state.silenced import ends_at
 from state.written import Written
 
 Changed = Pieces[str, Alert | None]
@@ -57,6 +58,9 @@ class Store:
         self._owing = Ordered[float]()
         self._holding = Ordered[int]()
         self._owed_bytes = 0
+        self._silenced = Ordered[float]()
+        # keys of resolving alerts that the committed state holds as they are now, but for what is silenced of them
+        self._held_but_for_silence: Pieces[str, None] = Pieces()
 
     def __len__(self) -> int:
         """How many alerts there are."""
@@ -76,10 +80,17 @@ class Store:
         """The alert with this dedup key; None if there is none."""
         return self._alerts.get(dedup_key)
 
-    def put(self, alert: Alert) -> None:
-        """Put the alert in the place of the one with its dedup key, if any. The next checkpoint will hold it."""
+    def put(self, alert: Alert, now: float | None = None) -> None:
+        """Put the alert in the place of the one with its dedup key, if any. The next checkpoint will hold it.
+
+        ``now``, by the monotonic clock, is given where an alert that was over lives again although nothing has occurred
+        at this moment: it counts as heard of then.
+        """
         if self._replace(alert) and alert.status is not Status.RESOLVING:
-            self._quiet.join(alert.dedup_key)
+            if now is None:
+                self._quiet.join(alert.dedup_key)
+            else:
+                self._quiet.hear(alert.dedup_key, now)
 
     def hear(self, alert: Alert, now: float) -> None:
         """Put the alert as it is after an occurrence that was decided ``now``, by the monotonic clock."""
@@ -92,7 +103,10 @@ class Store:
         """Remove the alert: it is gone. The next checkpoint will hold its tombstone. Raises KeyError if there is
         none."""
         alert = self._alerts.of(dedup_key).pop(dedup_key)
+        self._held_but_for_silence.pop(dedup_key)
         self._index(dedup_key, alert, None)
+        if alert.held is not None:
+            self._silenced.set(dedup_key, None)
         self._quiet.leave(dedup_key)
         self._heard.pop(dedup_key)
         self._dirty[dedup_key] = None
@@ -124,6 +138,8 @@ class Store:
             if alert.owed is not None:
                 self._index_owed(key, None, alert.owed)
                 self._written.restored(alert, counts.get(key))
+            if alert.held is not None:
+                self._index_silenced(key, alert)
             if alert.status is not Status.RESOLVING:
                 self._quiet.join(key)
             yield
@@ -135,7 +151,10 @@ class Store:
         To free a million alerts at once would block for half a second.
         """
         yield from self._quiet.emptied()
-        for pieces in (self._heard, self._sessions, self._alerts, self._dirty, self._committing):
+        yield from self._silenced.emptied()
+        for pieces in (
+            self._heard, self._sessions, self._alerts, self._dirty, self._committing, self._held_but_for_silence,
+        ):  # fmt: skip
             for _ in pieces.taken():
                 yield
 
@@ -189,6 +208,22 @@ class Store:
     def oldest_owed_since(self) -> float | None:
         """Since when the oldest owed trigger has been owed (seconds since the epoch); None if none is owed."""
         return self._owing.smallest()
+
+    # silenced alerts
+
+    @property
+    def silenced_count(self) -> int:
+        """How many alerts have silenced occurrences of which nobody has been told."""
+        return len(self._silenced)
+
+    def silenced(self) -> Iterator[str]:
+        """The dedup keys of all alerts with silenced occurrences of which nobody has been told: first those whose
+        silences end first, by the ends that these had when they silenced.
+
+        Alerts may change meanwhile: one that is silenced meanwhile may be missing.
+        """
+        for keys in self._silenced.keys_in_pieces():
+            yield from keys
 
     # checkpoints
 
@@ -244,6 +279,7 @@ class Store:
         For a key without an alert the checkpoint will hold a tombstone.
         """
         self._written.forget(dedup_key)
+        self._held_but_for_silence.pop(dedup_key)
         self._dirty[dedup_key] = self._alerts.get(dedup_key)
 
     def write_all_again(self) -> Iterator[None]:
@@ -255,8 +291,22 @@ class Store:
                 yield
 
     def is_held(self, dedup_key: str) -> bool:
-        """Whether the last committed checkpoint holds the alert exactly as it is now (design section 6.6)."""
-        return dedup_key not in self._dirty and dedup_key not in self._committing
+        """Whether the last committed checkpoint holds the alert exactly as it is now (design section 6.6), but for what
+        is silenced of it while it is resolving: a resolve says nothing of that, and goes first (design section 22)."""
+        if dedup_key not in self._dirty and dedup_key not in self._committing:
+            return True
+        return dedup_key in self._held_but_for_silence
+
+    def is_as_written(self, written: Alert) -> bool:
+        """Whether the alert is still as the checkpoint ``written`` holds it that was just committed, but for what is
+        silenced of it while it is resolving. To be asked before the next cut."""
+        alert = self._alerts.get(written.dedup_key)
+        if alert is None or alert is written:
+            return alert is written
+        if alert.status is not Status.RESOLVING or not is_changed_by_silence_only(alert, written):
+            return False
+        self._held_but_for_silence[alert.dedup_key] = None
+        return True
 
     @property
     def orphaned_count(self) -> int:
@@ -272,10 +322,14 @@ class Store:
         key = alert.dedup_key
         alerts = self._alerts.of(key)
         before = alerts.get(key)
+        if before is not None and before.status is Status.RESOLVING:
+            self._note_silence(key, before, alert)
         alerts[key] = alert
         self._dirty[key] = alert
         if before is not None and before.integration != alert.integration:
             self._turned[key] = None
+        if alert.held is not None or (before is not None and before.held is not None):
+            self._index_silenced(key, alert)
         if before is not None and before.status is alert.status and before.owed is alert.owed:
             return False
         self._index(key, before, alert)
@@ -284,6 +338,13 @@ class Store:
         if alert.status is Status.RESOLVING:
             self._quiet.leave(key)
         return True
+
+    def _note_silence(self, key: str, resolving: Alert, after: Alert) -> None:
+        """Note whether the state, if it holds the alert as it was before, holds it but for what is silenced."""
+        if not is_changed_by_silence_only(after, resolving):
+            self._held_but_for_silence.pop(key)
+        elif self.is_held(key):
+            self._held_but_for_silence[key] = None
 
     def _index(self, key: str, before: Alert | None, after: Alert | None) -> None:
         owed_before = before.owed if before is not None else None
@@ -297,6 +358,10 @@ class Store:
         elif before is not None and after is not None and before.status is not after.status:
             self._counts[before.status] -= 1
             self._counts[after.status] += 1
+
+    def _index_silenced(self, key: str, alert: Alert) -> None:
+        held = untold(alert)
+        self._silenced.set(key, None if held is None else ends_at(held, {}))
 
     def _index_owed(self, key: str, before: Owed | None, after: Owed | None) -> None:
         if before is not None:

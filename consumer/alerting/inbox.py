@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, assert_never
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
-from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Suppressed, Triggered
+from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Silenced, Suppressed, Triggered
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
 from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay, unmeant
@@ -21,8 +22,9 @@ from consumer.history.step import Reason
 from consumer.history.steps import TaskSteps, kept_actor
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, Ending, Status, acknowledge, over
+from state.alert import Alert, Ending, Status, acknowledge, is_silenced, over
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
+from state.silenced import last_silence
 from state.store import Store
 from state.violation import Record
 
@@ -314,12 +316,14 @@ class TaskInbox:
             self._store.put(noted)
             self._deeds.changed_by_feedback(noted)
 
-    def _lives_on(self, it: Happened, after: Alert, actor: str) -> Alert:
+    def _lives_on(self, it: Happened, before: Alert, after: Alert, actor: str) -> Alert:
         """The provider's news are in the alert: as it is once its history has them."""
         if it.what is not What.RESOLVED:
             return self._steps.happened(it.what, after, actor)
         if after.status is Status.RESOLVING:  # there are incidents elsewhere
             return self._steps.resolved(after, actor)
+        if is_silenced(after):
+            return self._begun_in_silence(before, after, actor)
         return self._steps.triggered(after, None, Reason.CLOSED_AT_PROVIDER, actor)
 
     def _came_back(self, feedback: FromProvider, alert: Alert) -> bool:
@@ -346,7 +350,7 @@ class TaskInbox:
                 self._store.put(self._steps.resolved(alert, actor))  # as it is gone
                 after = None
             case Applied(Alert() as applied):
-                after = self._lives_on(it, applied, actor)
+                after = self._lives_on(it, alert, applied, actor)
         status = "gone" if after is None else after.status.value
         self._metrics.feedback(it.what.value, "applied")
         self._log.info("provider_feedback_applied", status=status, **fields)
@@ -369,6 +373,13 @@ class TaskInbox:
             if isinstance(happened(alert, feedback.it, self._pipeline.timeout_seconds), TellAgain):
                 self._deeds.will_ask_for_told_event(alert)
 
+    def _begun_in_silence(self, before: Alert, after: Alert, actor: str) -> Alert:
+        """Somebody has resolved one life of the key at the provider; what was silenced since is another."""
+        ended = self._steps.resolved(before, actor)
+        assert after.held is not None
+        silence = last_silence(after.held)
+        return self._steps.silenced(replace(after, last_step=ended.last_step), silence, is_of_event=False)
+
     def _replay(self, replay: Replay) -> None:
         record = replay.record
         decision: Replayed | None
@@ -383,7 +394,7 @@ class TaskInbox:
                 self._metrics.feedback(Kind.REPLAY.value, "ignored")
                 self._log.info("replay_ignored", reason="not alertable (any more)", **fields)
                 return
-            case Triggered() | Counted() | Suppressed():
+            case Triggered() | Counted() | Suppressed() | Silenced():
                 self._metrics.feedback(Kind.REPLAY.value, "applied")
                 self._log.info("replay_decided", outcome=decision.outcome.value, **fields)
             case DeadLettered():

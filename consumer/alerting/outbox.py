@@ -40,6 +40,7 @@ from state.alert import (
     former_attempted,
     former_due,
     is_new_problem,
+    is_silenced,
     needs_room,
     overflowed,
     owes,
@@ -48,6 +49,7 @@ from state.alert import (
     trigger_attempted,
     trigger_refused,
 )
+from state.silenced import last_silence
 from state.store import Store
 from state.violation import Record, Violation
 
@@ -247,6 +249,14 @@ class TaskOutbox:
             self._steps.left(Kind.ORPHANED, alert)
             integrations = [str(one) for one in alert.orphans]
             self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
+
+    def silenced(self, alert: Alert) -> Alert:
+        """The alert, of which an event was silenced. An earlier owner that did not know of the silence may have told
+        it."""
+        held = alert.held
+        if held is None or held.first_offset >= self._inherited_end:
+            return alert
+        return self._pipeline.possibly_told(alert)
 
     def closing(self, dedup_key: str) -> None:
         """Note that the alert was ended at the provider, where an earlier request of this task may still take
@@ -635,9 +645,18 @@ class TaskOutbox:
             self._store.drop(before.dedup_key)
             self.ended(before if gone is None else gone)
         elif after is not before:
-            self._store.put(after)
+            if is_silenced(after) and after.begun != before.begun:
+                self._store.put(self._begun_in_silence(after), self._clock.monotonic())
+            else:
+                self._store.put(after)
         if after is None or after.owed is None:
             self._forget(before.dedup_key)
+
+    def _begun_in_silence(self, alert: Alert) -> Alert:
+        """What has ended was one life of the key; what was silenced since is another."""
+        assert alert.held is not None
+        silence = last_silence(alert.held)
+        return self._steps.silenced(self.silenced(replace(alert, last_step=None)), silence, is_of_event=False)
 
     def _forget(self, dedup_key: str) -> None:
         """Drop what is kept for an alert that owes no trigger any more."""

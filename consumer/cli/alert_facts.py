@@ -7,7 +7,7 @@ from consumer.cli.alerts_found import Found
 from consumer.cli.last_event import LastEvent, names_of, place_of
 from consumer.cli.terminal import moment
 from providers.retry import Backoff
-from state.alert import Alert, Due, Owed, due
+from state.alert import Alert, Due, Owed, due, untold
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ def facts(found: Found) -> dict[str, Any]:
         "last_seen": moment(alert.last_seen),
         "route": alert.route,
         "owes": None if owes is None else owes.value,
+        "silenced": silenced(alert),
         "orphaned_at": [str(one) for one in found.orphans] or None,
     }
 
@@ -59,6 +60,19 @@ def details(alert: Alert, event: LastEvent | None = None, outlook: Outlook | Non
     elif owes is not None and alert.failed:
         details["failed_attempts"] = alert.failed
     return details
+
+
+def silenced(alert: Alert) -> dict[str, Any] | None:
+    """By which silences the alert is kept from being told, until when, and how many of its events; None if by none."""
+    held = untold(alert)
+    if held is None:
+        return None
+    until = max(until for _, until in held.silences)
+    return {
+        "by": [silence_id for silence_id, _ in held.silences],
+        "until": moment(until),
+        "occurrences": held.occurrences,
+    }
 
 
 def names_it_says(event: LastEvent) -> dict[str, str | None]:

@@ -246,7 +246,7 @@ def _flat(facts: dict[str, Any]) -> list[tuple[str, object]]:
     flat: list[tuple[str, object]] = []
     for name, value in facts.items():
         if isinstance(value, dict):
-            flat += [(f"{name} {inner}", fact) for inner, fact in value.items()]
+            flat += [(f"{name} {inner}", fact) for inner, fact in _flat(value)]
         elif isinstance(value, list):
             flat.append((name, ", ".join(value)))
         else:

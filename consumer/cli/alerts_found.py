@@ -11,7 +11,7 @@ from consumer.cli.ending import UsageError
 from consumer.cli.last_event import names_of
 from consumer.cli.nearest import nearest
 from consumer.cli.terminal import age, complain, counted, show_table
-from state.alert import Alert, Former, Status, due, kept_name
+from state.alert import Alert, Former, Status, due, is_silenced, kept_name
 from state.violation import Severity
 
 FILTERS: Final = ("--status", "--severity", "--guard", "--tenant", "--orphaned")
@@ -151,7 +151,7 @@ def show_alerts(found: Iterable[Found], now: float, *, is_orphaned_at_shown: boo
 def _row(found: Found, now: float, *, is_orphaned_at_shown: bool) -> Sequence[object]:
     alert, owes = found.alert, due(found.alert)
     return (
-        alert.status.value,
+        "silenced" if is_silenced(alert) else alert.status.value,
         alert.highest.label,
         alert.occurrences,
         age(now - alert.first_seen),

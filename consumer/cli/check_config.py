@@ -101,6 +101,7 @@ def _service(config: Config) -> Iterator[Line]:
     yield "dead letters", kafka.topics.dlq
     yield "feedback", kafka.topics.feedback
     yield "history", kafka.topics.history if config.history.enabled else "none"
+    yield "silences", kafka.topics.silences
     yield "alertable", f"denials of severity {alerting.min_severity.label} and above"
     yield from _selection("guards", alerting.include_guards, alerting.exclude_guards)
     yield from _selection("event types", alerting.include_event_types, alerting.exclude_event_types)

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
 from consumer.pipeline import Pipeline
+from consumer.silences.known import KnownSilences
+from consumer.silences.reader import read_silences
 from consumer.tuning.explain import Configured, Explanation, Question, explain
 from consumer.tuning.files import FileTrouble
 from consumer.tuning.life import Life, Search, place
@@ -90,26 +93,32 @@ def main(args: argparse.Namespace) -> int:
 
     def optional(config: Config) -> Sequence[str]:
         states = [config.kafka.state_topic(one.pipeline.provider.name) for one in _configured(args, config)]
-        return states if args.event_id is None else [*states, config.kafka.topics.history]
+        topics = config.kafka.topics
+        return [*states, topics.silences] if args.event_id is None else [*states, topics.silences, topics.history]
 
     async def act(config: Config, clients: KafkaClients, partitions: Partitions) -> int:
+        silences = KnownSilences()
+        if there := partitions.get(config.kafka.topics.silences):
+            silences, wrong = await read_silences(clients, there)
+            complain(wrong)
         alerts = {
             one.pipeline.provider.name: await _alerts(one.pipeline, clients, partitions)
             for one in _configured(args, config)
         }
         if args.events:
-            return _explain_file(args, config, alerts)
+            return _explain_file(args, config, alerts, silences)
         explain_found = _explain_id if args.event_id is not None else _explain_key
-        return await explain_found(args, config, clients, partitions, alerts)
+        return await explain_found(args, config, clients, partitions, alerts, silences)
 
     if args.no_state:
         return with_configuration(args.config, lambda config: _explain_file(args, checked(config), {}))
     return run_with_kafka(args, topics, act, optional)
 
 
-def _configured(args: argparse.Namespace, config: Config) -> list[Configured]:
+def _configured(args: argparse.Namespace, config: Config, silences: KnownSilences | None = None) -> list[Configured]:
+    """The pipelines that are asked about, with these ``silences`` (None: none is known)."""
     return [
-        Configured.of(config, pipeline)
+        Configured.of(config, replace(pipeline, silences=silences or KnownSilences()))
         for pipeline in build_pipelines(config)
         if args.provider in (None, pipeline.provider.name)
     ]
@@ -129,11 +138,13 @@ async def _alerts(pipeline: Pipeline, clients: KafkaClients, partitions: Partiti
 # an event of a file
 
 
-def _explain_file(args: argparse.Namespace, config: Config, alerts: Alerts) -> int:
+def _explain_file(
+    args: argparse.Namespace, config: Config, alerts: Alerts, silences: KnownSilences | None = None
+) -> int:
     given, now = _read(Path(args.events[0]), time.time()), time.time()
     known = "by --no-state" if args.no_state else "by the state topic"
     found = []
-    for one in _configured(args, config):
+    for one in _configured(args, config, silences):
         record = _as_produced(given, one.pipeline)
         of_provider = alerts.get(one.pipeline.provider.name, {})
         found.append(explain(one, Question(record, now, of_provider.get, known)))
@@ -173,9 +184,14 @@ def _as_produced(record: Record, pipeline: Pipeline) -> Record:
 
 
 async def _explain_id(
-    args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions, alerts: Alerts
+    args: argparse.Namespace,
+    config: Config,
+    clients: KafkaClients,
+    partitions: Partitions,
+    alerts: Alerts,
+    silences: KnownSilences,
 ) -> int:
-    search = Search(_configured(args, config), args.event_id)
+    search = Search(_configured(args, config, silences), args.event_id)
 
     def take(records: Sequence[Timed]) -> bool:
         return not any(search.take(record, at) for at, _, record in records)
@@ -251,9 +267,14 @@ def _told_last(record: FetchedRecord, alerts: Alerts, explanation: Explanation) 
 
 
 async def _explain_key(
-    args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions, alerts: Alerts
+    args: argparse.Namespace,
+    config: Config,
+    clients: KafkaClients,
+    partitions: Partitions,
+    alerts: Alerts,
+    silences: KnownSilences,
 ) -> int:
-    lives = [Life(one, args.dedup_key) for one in _configured(args, config)]
+    lives = [Life(one, args.dedup_key) for one in _configured(args, config, silences)]
 
     def take(records: Sequence[Timed]) -> bool:
         for life in lives:

@@ -39,6 +39,7 @@ COMMANDS: Sequence[Command] = (
     Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
     Command("status", "consumer.cli.status", "show who runs, what waits, and what nobody was told"),
     Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve alerts; figures of their history"),
+    Command("silences", "consumer.cli.silences", "page nobody about some events for a while"),
     Command("offsets", "consumer.cli.offsets", "decide records again, or skip some"),
     Command("dlq", "consumer.cli.dlq", "list, show and replay the dead letters"),
     Command("send-test", "consumer.cli.send_test", "send one real test notification"),

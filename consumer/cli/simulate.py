@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError, with_configuration
 from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.recorded import read_file, read_topic, since
+from consumer.cli.silences_file import read_silences_file
 from consumer.cli.simulate_shown import show
 from consumer.cli.terminal import complain, show_json
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config, load_config
 from consumer.kafka.clients import KafkaClients
+from consumer.silences.known import KnownSilences
 from consumer.tuning.bounds import COMPARED, Bound
 from consumer.tuning.compared import Comparison, Version
 from consumer.tuning.explain import Configured
@@ -44,6 +47,11 @@ def add_parser(subparsers: Any) -> None:
         "--input", metavar="FILE", type=Path, help="a file of JSON lines, also .gz; - is standard input"
     )
     add_provider(parser, help="only this one")
+    parser.add_argument(
+        "--silences",
+        metavar="FILE",
+        help="what `silences export --all` has printed (without: as if nothing had been silenced)",
+    )
     parser.add_argument("--keys", metavar="N", type=count, default=10, help="so many of the noisiest keys (10)")
     parser.add_argument(
         "--fail-on",
@@ -188,8 +196,11 @@ def _only(comparison: Comparison) -> Any:
 
 
 def _comparisons(args: argparse.Namespace, config: Config) -> dict[str, Comparison]:
-    new = _versions(config)
-    old = {} if args.against is None else _versions(load_config(args.against))
+    silences = KnownSilences()
+    if args.silences is not None:
+        silences = KnownSilences(read_silences_file(args.silences)[1])
+    new = _versions(config, silences)
+    old = {} if args.against is None else _versions(load_config(args.against), silences)
     names = list(dict.fromkeys((*new, *old)))
     if args.provider is not None:
         if args.provider not in names:
@@ -198,8 +209,6 @@ def _comparisons(args: argparse.Namespace, config: Config) -> dict[str, Comparis
     return {name: Comparison(new.get(name), old.get(name)) for name in names}
 
 
-def _versions(config: Config) -> dict[str, Version]:
-    return {
-        pipeline.provider.name: Version(Configured.of(config, pipeline), side_of(pipeline))
-        for pipeline in build_pipelines(config)
-    }
+def _versions(config: Config, silences: KnownSilences) -> dict[str, Version]:
+    pipelines = [replace(pipeline, silences=silences) for pipeline in build_pipelines(config)]
+    return {one.provider.name: Version(Configured.of(config, one), side_of(one)) for one in pipelines}

@@ -79,12 +79,13 @@ class TopicsConfig(Settings):
     feedback: Topic = "clawdstrike.alerting.feedback"
     keyed: Topic = "clawdstrike.alerting.keyed"
     history: Topic = "clawdstrike.alerting.history"
+    silences: Topic = "clawdstrike.alerting.silences"
 
     @model_validator(mode="after")
     def _are_different(self) -> Self:
         keyed = [f"{self.keyed}.{name}" for name in PROVIDERS]
         per_provider = [*(f"{self.state}.{name}" for name in PROVIDERS), *keyed, *map(_positions, keyed)]
-        names = Counter([self.events, self.dlq, self.feedback, self.history, *per_provider])
+        names = Counter([self.events, self.dlq, self.feedback, self.history, self.silences, *per_provider])
         if clash := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"one topic would have two purposes: {', '.join(clash)}")
         return self

@@ -74,7 +74,7 @@ class Reason(StrEnum):
     REOPENED = "reopened"
     """It was over, and the provider had not heard of that yet."""
     UNTOLD = "untold"
-    """The provider has not been told of it: an earlier trigger became a dead letter."""
+    """The provider has not been told of it: an earlier trigger became a dead letter, or it was silenced."""
     RAISED = "raised"
     """The event is of a higher severity than what was told."""
     RENOTIFY = "renotify"
@@ -83,6 +83,8 @@ class Reason(StrEnum):
     """The event before it was more than ``window_seconds`` ago."""
     CLOSED_AT_PROVIDER = "closed_at_provider"
     """Somebody has closed it at the provider, and it goes on."""
+    SILENCE_ENDED = "silence_ended"
+    """Its silences have ended, and it goes on."""
 
 
 class Step(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

@@ -112,7 +112,7 @@ class TaskSteps:
             owed=owed,
             reason=reason or self._why(alert),
             actor=actor,
-            is_of_event=reason is not Reason.CLOSED_AT_PROVIDER,
+            is_of_event=reason not in (Reason.CLOSED_AT_PROVIDER, Reason.SILENCE_ENDED),
         )
 
     def told(self, before: Alert, after: Alert, sent: Owed, route: str, violation: Violation) -> Alert:
@@ -151,9 +151,15 @@ class TaskSteps:
         self._metrics.ended(actor.split(":")[0], early=is_early)
         return noted
 
-    def silenced(self, alert: Alert, silence: str) -> Alert:
-        """The silence of this id keeps the alert from being told."""
-        return self._add(Kind.SILENCED, alert, actor=f"silence:{silence}") if self.are_kept else alert
+    def silenced(self, alert: Alert, silence: str, *, is_of_event: bool = True) -> Alert:
+        """The silence of this id keeps the alert from being told: its last event, or (not ``is_of_event``) all that has
+        occurred since it was resolved."""
+        if not self.are_kept:
+            return alert
+        held = alert.held
+        told = None if held is None else Told(held.source.guard, held.source.tenant)
+        actor = kept_actor(f"silence:{silence}")
+        return self._add(Kind.SILENCED, alert, told=told, actor=actor, is_of_event=is_of_event)
 
     def happened(self, what: What, alert: Alert, actor: str) -> Alert:
         """Somebody has done this with the incident at the provider, and the alert goes on."""

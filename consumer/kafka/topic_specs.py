@@ -40,6 +40,7 @@ class Purpose(Enum):
     FEEDBACK = "feedback"
     HISTORY = "history"
     DEAD_LETTERS = "dead letters"
+    SILENCES = "silences"
 
 
 class Partitions(Enum):
@@ -116,6 +117,13 @@ def topics_of(config: Config) -> list[TopicSpec]:
             ]
             if config.history.enabled
             else []
+        ),
+        TopicSpec(
+            topics.silences,
+            Purpose.SILENCES,
+            Partitions.ANY,
+            configs={POLICY: "compact"},
+            without="no alert can be silenced",
         ),
         TopicSpec(topics.dlq, Purpose.DEAD_LETTERS, Partitions.ANY, WHOLE_BATCH_BYTES, dead_letters),
     ]

@@ -312,6 +312,7 @@ _LOSS = {
     Purpose.FEEDBACK: "commands about the same alert would be lost",
     Purpose.HISTORY: "all but the last step of each alert would be lost",
     Purpose.DEAD_LETTERS: "dead letters with the same key would be lost",
+    Purpose.SILENCES: "silences would end before their time",
 }
 """What would be lost if a topic of ours had another ``cleanup.policy`` than we create it with. (The policy of the
 events topic is for its owner to decide.)"""

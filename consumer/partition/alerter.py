@@ -128,6 +128,8 @@ class Alerter(Work):
         """
         task, context = self.task, self._context
         started = context.clock.monotonic()
+        if context.silences is not None:
+            await context.silences.read_once()  # it decides nothing before that
         await self.deeds.steps.look()
         restoration = Restoration(
             task,
@@ -238,8 +240,14 @@ class Alerter(Work):
             self.deeds.urge()  # `prepare` looks whether the move can go on
         if self._moving.is_settled:
             yield from self._forget(now)
+        if self._former is None:
+            yield from self.deeds.unsilencing.passes(now, self._context.record_clock.newest())
         yield from self._outbox.tick()
         self._inbox.work()
+
+    def silences_changed(self) -> None:
+        """The member has read of silences."""
+        self.deeds.unsilencing.silences_changed()
 
     async def prepare(self) -> None:
         """Do before a checkpoint what is to be in it and takes long: take alerts that other tasks hand over, end quiet
@@ -253,6 +261,8 @@ class Alerter(Work):
         await turns.through(moving.take(self._inbox.moves, self._context.record_clock.newest))
         self.deeds.tell_outcomes()
         await turns.through(self._end_quiet())
+        await self.deeds.unsilencing.judge(turns, self._has_room)
+        self.deeds.tell_outcomes()
         await turns.through(moving.leave())
         if self._rewriting is not None:
             await turns.through(self._rewriting.write(self._has_room))
@@ -371,8 +381,8 @@ class Alerter(Work):
 
     def _leaving(self, cut: Cut) -> Iterator[None]:
         for dedup_key, alert in cut.changes:
-            if alert is not None and self.store.get(dedup_key) is alert and due(alert) in _RESOLVES:
-                self._outbox.owes(alert)
+            if alert is not None and due(alert) in _RESOLVES and self.store.is_as_written(alert):
+                self._outbox.owes(self.store.get(dedup_key) or alert)
             yield
 
     # close

@@ -8,8 +8,11 @@ from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
 
+from msgspec.structs import replace
+
 from consumer.alerting.inbox import TaskInbox
 from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
+from consumer.alerting.silence_ends import SilenceEnds
 from consumer.decisions import (
     BelongsElsewhere,
     Changed,
@@ -21,6 +24,7 @@ from consumer.decisions import (
     Ended,
     Occurred,
     Replayed,
+    Silenced,
     Suppressed,
     Triggered,
 )
@@ -28,16 +32,18 @@ from consumer.dlq.dead_letter import Stage
 from consumer.feedback.records import Command, Kind, Replay
 from consumer.history.step import Kind as StepKind
 from consumer.history.step import Reason
-from consumer.history.steps import TaskSteps, actor_of
+from consumer.history.steps import TaskSteps, actor_of, kept_actor
 from consumer.homes.moving import Moving
 from consumer.kafka.reading import read_records
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
+from consumer.partition.unsilencing import Unsilencing
 from consumer.pipeline import Elsewhere
 from state.alert import Alert, Ending, Status
 from state.endings import end_alert
 from state.remembered_ends import End
+from state.silenced import last_silence
 from state.store import Store
 from state.violation import Record
 
@@ -49,8 +55,8 @@ class TaskDeeds:
     """Carries out the decisions of one task. `consumer.homes.moving` and `consumer.alerting.inbox` call it, too.
 
     It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
-    (``recall``). ``has_decided_all_before`` says whether no former input is left. What has happened to alerts is told
-    to ``steps``.
+    (``recall``; ``unsilencing`` at the ends of silences). ``has_decided_all_before`` says whether no former input is
+    left. What has happened to alerts is told to ``steps``.
     """
 
     def __init__(
@@ -108,7 +114,17 @@ class TaskDeeds:
             steps=self.steps,
         )
         read_back = context.read_records or partial(read_records, context.clients)
-        self.recall = Recall(read_back, context.pipeline.template, context.pipeline.input_topic, log)
+        self.recall = Recall(read_back, context.pipeline.key_of, context.pipeline.input_topic, log)
+        self.unsilencing = Unsilencing(
+            store=store,
+            ends=SilenceEnds(store, task.progress, context.pipeline.silences),
+            policy=context.pipeline.policy,
+            key_of=context.pipeline.key_of,
+            read=read_back,
+            deeds=self,
+            clock=context.clock,
+            log=log,
+        )
         self.inbox = TaskInbox(
             pipeline=context.pipeline,
             partition=source.partition.partition,
@@ -161,6 +177,9 @@ class TaskDeeds:
                     alert = self._occurred(decision)
                 if event is not None or decision.is_over:  # else what is owed says the same as before
                     self.outbox.owes(alert, event=event)
+            case Silenced():
+                counts["silenced"] += 1
+                self._silenced(decision)
             case Ended():
                 return self.ending(decision)
             case DeadLettered(dead_letter=dead_letter):
@@ -208,6 +227,38 @@ class TaskDeeds:
         self._task.log.info("alert_forgotten", dedup_key=alert.dedup_key)
         self.outbox.ended(forgotten)
 
+    def _silenced(self, decision: Silenced) -> None:
+        """The alert is in the store, and owes nothing because of this event: what is held is no debt."""
+        alert = self.outbox.silenced(decision.alert)
+        if decision.news and alert.status is not Status.RESOLVING:  # that one is resolved first
+            alert = self.steps.silenced(alert, decision.news[-1])
+        if alert is not decision.alert:
+            self._store.put(alert)
+        if decision.is_over:
+            self._outcomes["ended"] += self._over(alert, Ending.SESSION_END, Ending.SESSION_END.value)
+
+    def live_after_silence(self, alert: Alert) -> None:
+        """Its silences have ended, and the alert owes a trigger."""
+        alert = self._context.pipeline.placed(alert)
+        self._store.put(alert, self._context.clock.monotonic())
+        self._log_unsilenced(alert, is_live=True)
+        noted = self._noted(alert, self.steps.triggered(alert, None, Reason.SILENCE_ENDED))
+        self.outbox.owes(noted, is_new=True)
+        self.urge()
+
+    def over_after_silence(self, alert: Alert) -> None:
+        """Its silences have ended, and the problem was over by then."""
+        self._log_unsilenced(alert, is_live=False)
+        if alert.status is Status.RESOLVING:
+            self._store.put(replace(alert, held=None))
+            self.urge()
+        elif alert.held is not None:
+            actor = kept_actor(f"silence:{last_silence(alert.held)}")
+            self._outcomes["ended"] += self._over(alert, Ending.SILENCE, actor)
+
+    def _log_unsilenced(self, alert: Alert, *, is_live: bool) -> None:
+        self._task.log.info("silence_ended", dedup_key=alert.dedup_key, is_live=is_live)
+
     def _occurred(self, decision: Triggered | Counted) -> Alert:
         """The alert, which is in the store, owes a trigger, lives again, or is over: as it is once its history knows
         that."""
@@ -217,9 +268,13 @@ class TaskDeeds:
             noted = self.steps.triggered(alert, violation, Reason.REOPENED if decision.comes_back else None)
         if alert.status is Status.RESOLVING:  # its end was heard of before the event
             noted = self.steps.resolved(noted, Ending.SESSION_END.value)
-        if noted is not alert:
-            self._store.put(noted)
-        return noted
+        return self._noted(alert, noted)
+
+    def _noted(self, alert: Alert, after: Alert) -> Alert:
+        """The alert ``after`` its history has been told something; the store has it so."""
+        if after is not alert:
+            self._store.put(after)
+        return after
 
     def _over(self, alert: Alert, ended_by: Ending, actor: str) -> bool:
         """The threat is over. Whether that is news."""
@@ -258,6 +313,10 @@ class TaskDeeds:
                 if decision.comes_back or decision.is_over:
                     alert = self._occurred(decision)
                 self.outbox.owes(alert, event=event)
+            case Silenced(alert=alert):
+                if alert.occurrences == 1:
+                    self._store.write_first(alert.dedup_key)
+                self._silenced(decision)
             case Suppressed():
                 pass  # it is in the store
             case DeadLettered(dead_letter=dead_letter):

@@ -5,36 +5,17 @@ at the provider, and the problem goes on.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection
-from contextlib import aclosing
-from datetime import UTC, datetime
+from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
-import orjson
-from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.events.event import violation_of
-from consumer.events.keys import KeyTemplate
-from providers.errors import text_of
-from state.alert import ELSEWHERE, Alert
+from consumer.kafka.reading import Place
+from consumer.partition.read_back import AT_A_TIME, ReadRecords, read_back
+from state.alert import Alert
+from state.stand_in import stand_in
 from state.violation import Record
-
-Place = tuple[str, int, int]
-"""Topic, partition and offset of a record."""
-
-ReadRecords = Callable[[Collection[Place]], AsyncGenerator[Record, None]]
-"""Reads the records at these places; none of those that are not there (any more). Raises KafkaError, OSError."""
-
-AT_A_TIME: Final = 200
-"""So many events at most are read at once."""
-
-BYTES_AT_A_TIME: Final = 8 * 1024 * 1024
-"""No more is read once there are so many."""
-
-READ_SECONDS: Final = 5.0
-"""For so long are they read: a checkpoint waits for it."""
 
 _SLICE_SECONDS: Final = 0.005
 
@@ -42,11 +23,14 @@ _REASON = "This problem has occurred again since somebody resolved it; its event
 
 
 class Recall:
-    """Reads back some events at a time. ``topic`` is where events of a release that did not say would stand."""
+    """Reads back some events at a time. ``topic`` is where events of a release that did not say would stand; ``key_of``
+    is the dedup key of the event in a record, None if it holds none."""
 
-    def __init__(self, read: ReadRecords, template: KeyTemplate, topic: str, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, read: ReadRecords, key_of: Callable[[Record], str | None], topic: str, log: FilteringBoundLogger
+    ) -> None:
         self._read = read
-        self._template = template
+        self._key_of = key_of
         self._topic = topic
         self._log = log
         self._wanted: dict[str, Alert] = {}
@@ -83,42 +67,27 @@ class Recall:
         if len(self._found) > AT_A_TIME:  # it was not asked for
             self._found.clear()
         places = {key: place for key, alert in wanted.items() if (place := _place_of(alert)) is not None}
-        records: dict[Place, Record] = {}
-        is_read, size = False, 0
-        try:
-            async with asyncio.timeout(READ_SECONDS):
-                if places:
-                    async with aclosing(self._read(set(places.values()))) as found:
-                        async for record in found:
-                            records[record.topic, record.partition, record.offset] = record
-                            size += record.size
-                            if size > BYTES_AT_A_TIME:
-                                break
-            is_read = size <= BYTES_AT_A_TIME
-        except (KafkaError, OSError, TimeoutError) as error:
-            unread = sum(place not in records for place in places.values())
-            self._log.warning("told_event_unread", events=unread, error=text_of(error, "no answer"))
+        found = await read_back(self._read, set(places.values()))
+        if found.error is not None:
+            unread = sum(place not in found.records for place in places.values())
+            self._log.warning("told_event_unread", events=unread, error=found.error)
         turn = perf_counter()
         for number, (dedup_key, alert) in enumerate(wanted.items()):
             if perf_counter() - turn > _SLICE_SECONDS:
                 await asyncio.sleep(0)
                 turn = perf_counter()
             place = places.get(dedup_key)
-            read = None if place is None else records.get(place)
-            if read is not None or place is None or is_read or number == 0:
-                self._found[dedup_key] = alert.told, self._record_of(alert, read)
+            if place is None or place in found.records or number == 0:
+                record = None if place is None else found.records.get(place)
+                self._found[dedup_key] = alert.told, self._record_of(alert, record)
 
     def _record_of(self, alert: Alert, record: Record | None) -> Record:
         """The record that was read, if it is of the alert (the topic may have been made anew, or the template have
         changed), or one that stands in for it."""
-        if record is not None:
-            try:
-                if self._template.render(violation_of(record)) == alert.dedup_key:
-                    return record
-            except ValueError:
-                pass  # it is no event
+        if record is not None and self._key_of(record) == alert.dedup_key:
+            return record
         self._log.warning("told_event_not_found", dedup_key=alert.dedup_key)
-        return stand_in(alert, self._topic)
+        return told_stand_in(alert, self._topic)
 
 
 def _place_of(alert: Alert) -> Place | None:
@@ -128,22 +97,7 @@ def _place_of(alert: Alert) -> Place | None:
     return source.topic, source.partition, told.offset
 
 
-def stand_in(alert: Alert, topic: str) -> Record:
-    """A record with an event that says what is known of the alert. It stands nowhere, and cannot be replayed."""
-    source = alert.source
+def told_stand_in(alert: Alert, topic: str) -> Record:
+    """What stands in for the record of the event that was told last."""
     severity = alert.highest if alert.told is None else alert.told.severity
-    event = {
-        "event_id": f"again-{alert.dedup_key}",
-        "event_type": "policy_violation",
-        "timestamp": datetime.fromtimestamp(alert.last_seen, UTC).isoformat(),
-        "agent": {"id": "unknown"},
-        "session": {"id": alert.session_id or "unknown", "tenant_id": None if source is None else source.tenant},
-        "decision": {
-            "allowed": False,
-            "guard": (None if source is None else source.guard) or "unknown",
-            "severity": severity.label,
-            "reason": _REASON,
-        },
-        "resource": {"type": "unknown", "name": alert.dedup_key},
-    }
-    return Record(topic, 0, ELSEWHERE, int(alert.last_seen * 1000), alert.key, orjson.dumps(event))
+    return stand_in(alert, f"again-{alert.dedup_key}", severity, alert.source, topic, _REASON)

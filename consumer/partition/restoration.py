@@ -180,7 +180,7 @@ class Restoration:
                 if written is None:
                     yield None
                     continue
-                alert = placing.place(restored(written, now.wall))
+                alert = placing.place(self._context.pipeline.possibly_told(restored(written, now.wall)))
                 if due(alert) is not None:
                     self._owing.append(alert.dedup_key)
                 yield alert

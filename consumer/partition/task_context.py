@@ -11,8 +11,9 @@ from consumer.input.former_input import StageBefore
 from consumer.input.progress import Before
 from consumer.kafka.partitioning import Partitioner
 from consumer.partition.owned import OwnerContext
-from consumer.partition.recall import ReadRecords
+from consumer.partition.read_back import ReadRecords
 from consumer.pipeline import Pipeline
+from consumer.silences.reader import SilenceReader
 from providers.delivery.delivery import Delivery
 from state.violation import Violation
 
@@ -46,5 +47,7 @@ class TaskContext(OwnerContext):
     """Where steps of alerts are written; None: no history is written."""
     read_records: ReadRecords | None = None
     """How events are read back; None: by a client."""
+    silences: SilenceReader | None = None
+    """Reads the silences that the pipeline asks; None: they are not read."""
     told_unreadable: set[tuple[int, int]] = field(default_factory=set)
     """The unreadable records of the state that were logged before (`LeftAlone`)."""

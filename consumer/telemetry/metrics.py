@@ -13,8 +13,8 @@ from consumer.telemetry.tally import Count
 from state.provider_feedback import What
 
 OUTCOMES = (
-    "ignored", "triggered", "counted", "suppressed", "ended", "quiet", "poison", "stale", "internal_error", "tombstone",
-    "forwarded",
+    "ignored", "triggered", "counted", "suppressed", "silenced", "ended", "quiet", "poison", "stale", "internal_error",
+    "tombstone", "forwarded",
 )  # fmt: skip
 """What can become of an event (``quiet``: an alert ended without an event; ``forwarded``: the event went to its
 home)."""

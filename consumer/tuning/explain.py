@@ -189,7 +189,7 @@ def gate_of(record: FetchedRecord) -> Gate | None:
 
 
 def _filtered(way: _Way) -> Step:
-    """What of it the filter lets through. A silence would be asked about behind the key (design section 22)."""
+    """What of it the filter lets through."""
     gate, event = way.gate, way.event
     assert gate is not None
     if event is not None and event.alertable:
@@ -296,6 +296,28 @@ def _aged(way: _Way) -> Step | None:
         f"an event that is younger than {pipeline.max_event_age:.0f} s, or a longer max_event_age",
     )
     return Step("age", f"{age:.0f} s, more than the {pipeline.max_event_age:.0f} s of delivery.max_event_age")
+
+
+def _silenced(way: _Way) -> Step | None:
+    pipeline, simulated, record = way.configured.pipeline, way.simulated, way.question.record
+    assert simulated is not None
+    if not simulated.outcomes["silenced"]:
+        return None
+    silence = pipeline.silences.of(way.the_event, pipeline.provider.name, record.timestamp / 1000)[-1]
+    until = utc(silence.expires_at)
+    others = "" if silence.include_critical else ", or one of severity critical"
+    way.ends(
+        "silenced",
+        f"it is counted, and nobody is told: what still goes on at {until} is told then",
+        f"the silence {silence.id}",
+        f"an event whose record is written from {until} on, or that the silence does not match{others}; "
+        f"`silences expire {silence.id}` ends it",
+    )
+    return Step(
+        "silence",
+        f"silenced by {silence.id} until {until}, by {silence.created_by}: {silence.reason}",
+        {"silence": silence.id, "until": until},
+    )
 
 
 def _route(way: _Way) -> Step:
@@ -410,6 +432,7 @@ STEPS: Final[Sequence[Callable[[_Way], Step | None]]] = (
     _key,
     _met,
     _aged,
+    _silenced,
     _route,
     _outcome,
     _payload,

@@ -3,7 +3,7 @@
 It decides by the functions by which a task decides: `Pipeline.decide`, the store, the transitions of an alert, and what
 ends alerts (`state.endings`). Only what is around them is another: now is the time of the record, the provider accepts
 what it is told at once, and a resolve leaves one ``commit_interval`` after its intent, unless the problem is back by
-then. No I/O, and no clock.
+then. A silence ends at its end (or when it is asked about next, with a record after that). No I/O, and no clock.
 
 A task looks for quiet once a second and keeps moments to a second. So of what falls within two seconds of the end of a
 quiet, either may come about, there and here.
@@ -17,6 +17,7 @@ from heapq import heappop, heappush
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from consumer.clock import Moment
 from consumer.decisions import (
@@ -27,15 +28,19 @@ from consumer.decisions import (
     Decision,
     Emptied,
     Ended,
+    Silenced,
     Suppressed,
     Triggered,
 )
 from consumer.events.event import FetchedRecord, SecurityEvent
-from consumer.pipeline import Pipeline
-from state.alert import Alert, Due, Ending, Owed, due, resolve_answered, trigger_accepted
+from consumer.pipeline import Pipeline, kept
+from state.alert import Alert, Due, Ending, Owed, due, is_silenced, resolve_answered, trigger_accepted, untold
 from state.endings import end_alert, is_to_be_forgotten, quiet_alerts
 from state.remembered_ends import REMEMBERED_SECONDS, RememberedEnds, session
+from state.silenced import ends_at, is_live, owes_after_silence
+from state.stand_in import silenced_stand_in
 from state.store import Store
+from state.violation import Record
 
 TICK_SECONDS = 1.0
 """Between two looks at what the passing of time brings, as a task has them."""
@@ -88,6 +93,7 @@ class _Task:
     store: Store = field(default_factory=Store)
     ends: RememberedEnds = field(default_factory=RememberedEnds)
     due: list[tuple[float, str, float]] = field(default_factory=list)
+    worst: dict[str, Record] = field(default_factory=dict)  # the records of the worst silenced events, by dedup key
     passed: float = 0.0
     changes: int = 0
     forgets_at: float = 0.0
@@ -182,6 +188,12 @@ class Simulated:
         match decision:
             case Triggered(alert=alert, event=event) | Counted(alert=alert, event=event):
                 return self._tell(task, alert, event, at)
+            case Silenced(alert=alert):
+                outcomes["silenced"] += 1
+                task.changes += 1
+                held = alert.held
+                if held is not None and (held.source.topic, held.offset) == (record.topic, record.offset):
+                    task.worst[alert.dedup_key] = kept(record)
             case Suppressed():
                 outcomes["suppressed"] += 1
                 task.changes += 1
@@ -226,6 +238,8 @@ class Simulated:
     def _pass(self, task: _Task, now: float) -> None:
         policy, store = self.pipeline.policy, task.store
         task.passed = now
+        if store.silenced_count:
+            self._end_silences(task, now)
         for alert in quiet_alerts(store, policy, now):
             at = store.heard(alert.dedup_key) + (policy.quiet_seconds or 0.0)
             self._leave(task, at)
@@ -243,6 +257,28 @@ class Simulated:
             task.changes = 0
             store.cut()
             store.committed()
+
+    def _end_silences(self, task: _Task, now: float) -> None:
+        """What is live at the end of its silences is told, and what is not is over."""
+        silences = self.pipeline.silences
+        for dedup_key in list(task.store.silenced()):
+            alert = task.store.get(dedup_key)
+            held = None if alert is None else untold(alert)
+            if alert is None or held is None:
+                continue
+            found = (silences.get(silence_id) for silence_id, _ in held.silences)
+            end = ends_at(held, {one.id: one.expires_at for one in found if one is not None})
+            if end > now:
+                continue
+            record = task.worst.pop(dedup_key, None) or silenced_stand_in(alert)
+            if is_live(held, end, self.pipeline.policy):
+                owing = self.pipeline.placed(owes_after_silence(alert, record, end))
+                task.store.put(owing, end)
+                self._tell(task, owing, None, end)
+            elif is_silenced(alert):
+                self._end(task, dedup_key, Ending.SILENCE, end)
+            else:
+                task.store.put(replace(alert, held=None))
 
     def _end(self, task: _Task, dedup_key: str, ended_by: Ending, at: float) -> None:
         alert = task.store.get(dedup_key)

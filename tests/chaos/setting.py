@@ -175,7 +175,8 @@ async def make_world(
             # with 1 is what a supervisor starts again: here nobody does.
             "startup_timeout": "600s",
             "topics": {
-                topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed", "history")
+                topic: f"{name}.{topic}"
+                for topic in ("events", "state", "dlq", "feedback", "keyed", "history", "silences")
             },
         },
         "exporters": {"alerting": {provider: sections[provider] for provider in providers}},

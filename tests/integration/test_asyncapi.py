@@ -32,6 +32,7 @@ CHANNELS = {
     Purpose.FEEDBACK: "feedback",
     Purpose.HISTORY: "history",
     Purpose.DEAD_LETTERS: "deadLetters",
+    Purpose.SILENCES: "silences",
 }
 
 
@@ -119,6 +120,7 @@ async def test_each_record_is_what_is_described(
 
         await wait_until(letters, "both dead letters", poll=0.1)
         await commands.done("alerts", "ack", "forbidden_path:sess-1", "--by", "ann")
+        await commands.done("silences", "add", "--guard", "g", "--for", "1h", "--reason", "known", "--yes")
         await commands.run("dlq", "replay", "--limit", "1")
         await send(world, session_end())
 
@@ -135,6 +137,7 @@ async def test_each_record_is_what_is_described(
         assert [kind for kind in kinds if len(kind) != 1] == [], f"each record of {channel} is one message"
     seen = {channel: {kind for (kind,) in kinds} for channel, kinds in found.items()}
     assert seen["history"] == {"step"}
+    assert seen["silences"] == {"silence"}
     assert seen["state"] == {"alert", "gone", "checkpoint"}
     assert seen["feedback"] == {"command", "replay"}
     assert seen["deadLetters"] == {"deadLetter", "mark"}

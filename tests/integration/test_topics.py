@@ -28,6 +28,7 @@ class Names:
         prefix = unique("topics")
         self.events, self.state, self.dlq = f"{prefix}.events", f"{prefix}.state.pagerduty", f"{prefix}.dlq"
         self.feedback, self.history = f"{prefix}.feedback", f"{prefix}.history"
+        self.silences = f"{prefix}.silences"
         self.keyed, self.positions = f"{prefix}.keyed.pagerduty", f"{prefix}.keyed.pagerduty.positions"
         self.is_keyed = keyed
         event_key = "tenant_id" if keyed else "session_id"
@@ -35,7 +36,7 @@ class Names:
         self.text = (
             f"kafka: {{bootstrap_servers: '{self.servers}', event_key: {event_key}, topics: {{events: {self.events}, "
             f"state: {prefix}.state, dlq: {self.dlq}, feedback: {self.feedback}, "
-            f"history: {self.history}, keyed: {prefix}.keyed}}}}\n"
+            f"history: {self.history}, silences: {self.silences}, keyed: {prefix}.keyed}}}}\n"
             f"exporters: {{alerting: {{pagerduty: {{routing_key: {'k' * 32}}}}}}}\n{delivery}"
         )
         self.config: Config = parse_config(self.text, {}, lambda path: path)
@@ -48,6 +49,7 @@ class Names:
         """All topics but these as they must be."""
         topics = [(self.events, 2, {}), (self.state, 2, COMPACTED), (self.feedback, 1, {}), (self.dlq, 1, {})]
         topics.append((self.history, 1, {}))
+        topics.append((self.silences, 1, COMPACTED))
         if self.is_keyed:
             topics += [(self.keyed, 2, {"retention.ms": "-1"}), (self.positions, 2, COMPACTED)]
         for name, partitions, configs in topics:
@@ -86,6 +88,7 @@ def test_each_pipeline_has_a_state_topic_and_they_share_the_rest() -> None:
         ("clawdstrike.alerting.state.opsgenie", Purpose.STATE, Partitions.AS_INPUT),
         ("clawdstrike.alerting.feedback", Purpose.FEEDBACK, Partitions.ANY),
         ("clawdstrike.alerting.history", Purpose.HISTORY, Partitions.ANY),
+        ("clawdstrike.alerting.silences", Purpose.SILENCES, Partitions.ANY),
         ("clawdstrike.alerting.dlq", Purpose.DEAD_LETTERS, Partitions.ANY),
     ]
 
@@ -96,12 +99,19 @@ def test_each_pipeline_has_a_state_topic_and_they_share_the_rest() -> None:
 async def test_what_is_created_passes_the_check(names: Names) -> None:
     async with admin(names.servers) as client:
         creation = await create_topics(client, names.config, 4, None)
-    assert creation.created == (names.events, names.state, names.feedback, names.history, names.dlq)
+    assert creation.created == (names.events, names.state, names.feedback, names.history, names.silences, names.dlq)
     assert creation.replication_factor == 1
     assert creation.report.problems == ()
     report = await names.check()
     assert report.problems == report.unknown == ()
-    assert report.found == {names.events: 4, names.state: 4, names.feedback: 1, names.history: 1, names.dlq: 1}
+    assert report.found == {
+        names.events: 4,
+        names.state: 4,
+        names.feedback: 1,
+        names.history: 1,
+        names.silences: 1,
+        names.dlq: 1,
+    }
     assert report.partitions == 4
     assert report.dead_letter_limit == KAFKA_MAX_MESSAGE_BYTES + 65536
     state, dlq = await _configs(names.servers, names.state), await _configs(names.servers, names.dlq)
@@ -302,7 +312,8 @@ async def test_what_is_created_for_a_stage_passes_the_check(keyed: Names) -> Non
     async with admin(keyed.servers) as client:
         creation = await create_topics(client, keyed.config, 3, None)
     assert creation.created == tuple(
-        getattr(keyed, name) for name in ("events", "keyed", "positions", "state", "feedback", "history", "dlq")
+        getattr(keyed, name)
+        for name in ("events", "keyed", "positions", "state", "feedback", "history", "silences", "dlq")
     )
     assert creation.report.problems == ()
     assert [creation.report.found[name] for name in (keyed.keyed, keyed.positions, keyed.state)] == [3, 3, 3]
@@ -396,6 +407,7 @@ def test_create_then_check_on_the_command_line(
         f"{names.state}: created, replication factor 1, 3 partitions",
         f"{names.feedback}: created, replication factor 1, 1 partition",
         f"{names.history}: created, replication factor 1, 1 partition",
+        f"{names.silences}: created, replication factor 1, 1 partition",
         f"{names.dlq}: created, replication factor 1, 1 partition",
     ]
     for asked, advice in ((12, "`topics grow --partitions 12` adds them"), (2, "Kafka cannot remove any")):

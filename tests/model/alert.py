@@ -1,10 +1,11 @@
-"""An exhaustive model of one alert (design sections 5, 6 and 8): one dedup key, one task, one provider.
+"""An exhaustive model of one alert (design sections 5, 6, 8 and 22): one dedup key, one task, one provider.
 
 The items of a run are produced in order: ``e`` is an alertable event, ``E`` one of a higher severity, ``r`` says that
-the threat is over. The task decides them in order, delivers apart from deciding, takes a checkpoint at any moment, and
-dies at any moment; quiet may end an alert when the task is caught up. One request at a time is on the wire: that the
-provider takes or rejects it, and that the task hears of it, are two moments, and between them everything else can
-happen. A request that times out, or is a dead owner's, can land later or never.
+the threat is over. ``m`` is an event that is silenced; ``u`` is the end of all silences so far, at which the problem is
+live, and ``x`` one at which it is over. The task decides them in order, delivers apart from deciding, takes a
+checkpoint at any moment, and dies at any moment; quiet may end an alert when the task is caught up. One request at a
+time is on the wire: that the provider takes or rejects it, and that the task hears of it, are two moments, and between
+them everything else can happen. A request that times out, or is a dead owner's, can land later or never.
 
 `explore` finds every state within small bounds, and the shortest way to each broken promise:
 
@@ -12,6 +13,7 @@ happen. A request that times out, or is a dead owner's, can land later or never.
 * ``resolved live``: a resolve leaves although an event has come that is not decided yet;
 * ``lost``: an occurrence was never told, nor counted into an open incident, nor into a dead letter;
 * ``played down``: none of the higher severity was told, nor is one in a dead letter;
+* ``not silent``: a trigger leaves that tells of silenced events only, by an owner that knew of the silence;
 * ``open here only``, ``orphan``: at rest, one side has an open alert of which the other knows nothing.
 
 Sets of items are bit masks.
@@ -56,6 +58,16 @@ class Rules:
     """8: after a rejected trigger that opened nothing, the next event triggers."""
     arrived_is_resolved: bool = True
     """8: an alert of which something may have arrived is not gone with a rejected trigger."""
+    silenced_is_not_owed: bool = True
+    """22: a silenced event tells nobody."""
+    silenced_is_held: bool = True
+    """22: ... and is not forgotten."""
+    live_is_told: bool = True
+    """22: what is live at the end of its silences is owed."""
+    resolved_is_silenced: bool = True
+    """22: an alert that was resolving is silenced after the answer."""
+    silenced_may_be_told: bool = True
+    """22: the end of a silenced alert that an earlier owner may have told sends a resolve."""
 
     def without(self, rule: str) -> "Rules":
         return replace(self, **{rule: False})
@@ -66,13 +78,15 @@ RULES = tuple(each.name for each in fields(Rules))
 
 @dataclass(frozen=True)
 class World:
-    """What can happen, and how often. ``late``: requests that may land late."""
+    """What can happen, and how often. ``late``: requests that may land late. ``unread``: silenced events whose silence
+    an owner has not read yet."""
 
     items: str
     crashes: int = 0
     timers: int = 0
     rejections: int = 0
     late: int = 0
+    unread: int = 0
 
     def __str__(self) -> str:
         given = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
@@ -81,7 +95,8 @@ class World:
 
 class Alert(NamedTuple):
     """What a task knows. ``counted`` and ``owed`` are items, ``told`` is the severity that the provider was told (0:
-    none). ``sent``: something of it may have arrived."""
+    none). ``sent``: something of it may have arrived. ``held`` are silenced items since the last that was told; while
+    it is resolving, ``counted`` is without them."""
 
     resolving: bool
     counted: int
@@ -91,17 +106,23 @@ class Alert(NamedTuple):
     has: bool
     sent: bool
     unsettled: bool
+    held: int = 0
+
+    @property
+    def is_silenced(self) -> bool:
+        return bool(self.held) and not (self.owed or self.has or self.resolving)
 
 
 A = TypeVar("A", bound=Alert | None)
 
 
 class Memory(NamedTuple):
-    """What a checkpoint holds; ``dead`` are the items in dead letters."""
+    """What a checkpoint holds; ``dead`` are the items in dead letters, ``ended`` silenced ones that were over."""
 
     position: int
     alert: Alert | None
     dead: int
+    ended: int
 
 
 class Wire(NamedTuple):
@@ -128,6 +149,8 @@ class State(NamedTuple):
     timers: int
     rejections: int
     late_ones: int
+    unread: int
+    unknown: int  # silenced items that were decided by an owner that did not know it
 
 
 Step = tuple[str, State, str | None]
@@ -162,10 +185,10 @@ class Model:
         self.changes = changes
 
     def start(self) -> State:
-        nothing, world = Memory(0, None, 0), self.world
+        nothing, world = Memory(0, None, 0, 0), self.world
         return State(
             False, 0, 0, nothing, nothing, None, None, False, 0, 0,
-            world.crashes, world.timers, world.rejections, world.late,
+            world.crashes, world.timers, world.rejections, world.late, world.unread, 0,
         )  # fmt: skip
 
     def severity(self, items: int) -> int:
@@ -180,9 +203,10 @@ class Model:
             yield from self.crash(s)
         if s.now.position < s.made:
             yield self.decide(s)
+            if self.world.items[s.now.position] == "m" and s.unread:
+                yield self.decide(s, is_known=False)
         elif s.timers and s.now.alert is not None and not s.now.alert.resolving:
-            after = put(s._replace(timers=s.timers - 1), self.over(s.now.alert))
-            yield "quiet", after, None
+            yield "quiet", self.ended(s._replace(timers=s.timers - 1), s.now.alert), None
         if s.late is not None:
             yield from self.land(s, s.late)
         if s.wire is None:
@@ -207,19 +231,73 @@ class Model:
         if s.wire is not None and not s.wire.answer and s.late is None and s.late_ones:
             yield "crash, its request under way", after._replace(late=s.wire, late_ones=s.late_ones - 1), None
 
-    def decide(self, s: State) -> Step:
+    def decide(self, s: State, *, is_known: bool = True) -> Step:
         position, alert = s.now.position, s.now.alert
         item = self.world.items[position]
         s = s._replace(now=s.now._replace(position=position + 1))
+        what = f"decides {item}{position}{'' if is_known else ', and does not know that it is silenced'}"
         if item == "r":
-            return f"decides r{position}", put(s, self.over(alert)) if alert is not None else s, None
-        after = self.occurred(alert, position)
-        if s.open and not after.owed >> position & 1:
+            return what, self.ended(s, alert) if alert is not None else s, None
+        if item in "ux":
+            is_over = item == "x"
+            return what, self.silence_ends(s, alert, is_over=is_over) if alert is not None else s, None
+        after: Alert | None
+        if item == "m" and is_known and self.rules.silenced_is_not_owed:
+            after = self.silenced(alert, position)
+            is_suppressed = after is not None and after.has and not after.owed >> position & 1
+        else:
+            after = self.occurred(alert, position)
+            is_suppressed = not after.owed >> position & 1
+        if not is_known:
+            s = s._replace(unread=s.unread - 1, unknown=s.unknown | 1 << position)
+        if s.open and is_suppressed:
             s = s._replace(reached=s.reached | 1 << position)
-        return f"decides {item}{position}", put(s, after), None
+        return what, put(s, after), None
+
+    def silenced(self, alert: Alert | None, item: int) -> Alert | None:
+        bit = 1 << item
+        if not self.rules.silenced_is_held:
+            return alert
+        if alert is None:
+            after = Alert(False, bit, 0, False, 0, False, False, False, bit)
+        elif alert.resolving:
+            after = alert._replace(held=alert.held | bit)
+        elif alert.owed and not alert.repeat:
+            after = alert._replace(owed=alert.owed | bit, counted=alert.counted | bit)
+        else:
+            after = alert._replace(held=alert.held | bit, counted=alert.counted | bit)
+        return self.change("silenced", alert, after, item=item)
+
+    def silence_ends(self, s: State, alert: Alert, *, is_over: bool) -> State:
+        if not alert.held or alert.has:
+            return s
+        if is_over and alert.is_silenced:
+            return self.ended(s, alert, "gone")
+        if is_over or not self.rules.live_is_told:
+            after = self.change("gone", alert, alert._replace(held=0))
+            return put(s._replace(now=s.now._replace(ended=s.now.ended | (alert.held if is_over else 0))), after)
+        unsettled = alert.unsettled or (alert.resolving and not alert.owed and alert.sent)
+        after = alert._replace(
+            resolving=False,
+            counted=alert.counted | alert.held,
+            owed=alert.owed | alert.held,
+            held=0,
+            unsettled=unsettled,
+        )
+        return put(s, self.change("live", alert, after))
+
+    def ended(self, s: State, alert: Alert, kind: str = "over") -> State:
+        """The alert is over, and what is silenced of it."""
+        by_an_earlier_owner = bool(alert.held) and lowest(alert.held) < s.inherited
+        if alert.is_silenced and by_an_earlier_owner and self.rules.silenced_may_be_told:
+            alert = alert._replace(sent=True)
+        return put(s._replace(now=s.now._replace(ended=s.now.ended | alert.held)), self.over(alert, kind))
 
     def occurred(self, alert: Alert | None, item: int) -> Alert:
-        bit = 1 << item
+        bit, before = 1 << item, alert
+        untold = 0 if alert is None or alert.has else alert.held
+        if alert is not None:
+            alert = alert._replace(counted=alert.counted | alert.held, held=0)
         if alert is None:
             after = Alert(False, bit, bit, False, 0, False, False, False)
         elif alert.resolving and self.rules.event_opens_resolving:
@@ -231,17 +309,18 @@ class Model:
             after = alert._replace(owed=bit, repeat=False, unsettled=alert.unsettled or alert.repeat)
         else:
             after = alert
-        return self.change("occurred", alert, after._replace(counted=after.counted | bit), item=item)
+        told = after._replace(counted=after.counted | bit, owed=after.owed | untold)
+        return self.change("occurred", before, told, item=item)
 
-    def over(self, alert: Alert) -> Alert | None:
-        after: Alert | None = alert
+    def over(self, alert: Alert, kind: str = "over") -> Alert | None:
+        after: Alert | None = alert._replace(held=0)
         if not alert.resolving:
             owed = alert.owed if self.rules.owed_goes_first and not alert.repeat else 0
             has = alert.has and not self.rules.resolving_is_not_had
-            after = alert._replace(resolving=True, owed=owed, repeat=False, has=has)
+            after = alert._replace(resolving=True, owed=owed, repeat=False, has=has, held=0)
             if not owed and not alert.sent:
                 after = None
-        return self.change("over", alert, after)
+        return self.change(kind, alert, after)
 
     # delivery
 
@@ -252,11 +331,17 @@ class Model:
         if alert.owed:
             if not (alert.repeat and s.late is not None and self.rules.repeat_waits):
                 what = f"sends trigger {self.named(alert.owed)}{' again' if alert.repeat else ''}"
-                yield what, s._replace(wire=Wire("trigger", alert.owed, alert)), None
+                broken = None if alert.owed & ~self.silent(s) else "not silent"
+                yield what, s._replace(wire=Wire("trigger", alert.owed, alert)), broken
         elif alert.resolving and self.may_resolve(s, alert):
-            undecided = self.world.items[s.now.position : s.made].lower()
+            undecided = self.world.items[s.now.position : s.made].lower()  # what is silenced keeps nothing open
             broken = "resolved live" if "e" in undecided else None
             yield "sends resolve", s._replace(wire=Wire("resolve", 0, alert)), broken
+
+    def silent(self, s: State) -> int:
+        """The items that are silenced still, by silences of which the owner knew that decided them."""
+        last_end = max(self.world.items.rfind(end, 0, s.now.position) for end in "ux")
+        return sum(1 << i for i, item in enumerate(self.world.items) if item == "m" and i > last_end) & ~s.unknown
 
     def may_resolve(self, s: State, alert: Alert) -> bool:
         rules, held = self.rules, s.held.alert
@@ -332,8 +417,9 @@ class Model:
         if not left and unsettled and not alert.resolving:
             left, repeat, unsettled = wire.items, True, False
         after = alert._replace(
-            owed=left, repeat=repeat, told=told, has=not alert.resolving, sent=True, unsettled=unsettled
-        )
+            owed=left, repeat=repeat, told=told, has=not alert.resolving, sent=True, unsettled=unsettled,
+            held=alert.held if alert.resolving else 0,
+        )  # fmt: skip
         return self.change("accepted", alert, after, sent=wire.alert)
 
     def rejected(self, alert: Alert, wire: Wire, inherited: int) -> tuple[Alert | None, int]:
@@ -350,14 +436,23 @@ class Model:
         elif not rules.rejected_is_not_told:
             after = assumed._replace(owed=0, told=self.severity(wire.items))
         else:
-            after = None
+            after = self.left_silenced(alert)
         if after is not None and not rules.rejected_is_not_told:
             after = after._replace(told=max(after.told, self.severity(wire.items)))
         return self.change("rejected", assumed, after, sent=wire.alert, dead=dead), dead
 
     def resolved(self, alert: Alert, sent: Alert) -> Alert | None:
-        is_as_sent = alert == sent if self.rules.answer_is_of_what_was_sent else alert.resolving
-        return self.change("resolved", alert, None if is_as_sent else alert._replace(unsettled=False), sent=sent)
+        is_as_sent = alert._replace(held=sent.held) == sent
+        if not self.rules.answer_is_of_what_was_sent:
+            is_as_sent = alert.resolving
+        after = self.left_silenced(alert) if is_as_sent else alert._replace(unsettled=False)
+        return self.change("resolved", alert, after, sent=sent)
+
+    def left_silenced(self, alert: Alert) -> Alert | None:
+        """What is left of an alert whose incident has ended."""
+        if not alert.held or not self.rules.resolved_is_silenced:
+            return None
+        return Alert(False, alert.held, 0, False, 0, False, False, False, alert.held)
 
     def change(
         self, kind: str, before: Alert | None, after: A, *, item: int = -1, sent: Alert | None = None, dead: int = 0
@@ -377,9 +472,10 @@ class Model:
             return None
         if s.now != s.held or (alert is not None and (alert.owed or alert.resolving)):
             return None
-        events = sum(1 << i for i, item in enumerate(self.world.items) if item != "r")
+        events = sum(1 << i for i, item in enumerate(self.world.items) if item in "eEm")
         worse = sum(1 << i for i, item in enumerate(self.world.items) if item == "E")
-        if events & ~s.reached & ~s.now.dead:
+        held = alert.held if alert is not None else 0
+        if events & ~s.reached & ~s.now.dead & ~s.now.ended & ~held:
             return "lost"
         if worse and not worse & (s.told | s.now.dead):
             return "played down"

@@ -1,5 +1,5 @@
-"""One alert (design sections 5, 6 and 8) in every order within small bounds, what each rule is for, and that the code
-does with an alert what the model does."""
+"""One alert (design sections 5, 6, 8 and 22) in every order within small bounds, what each rule is for, and that the
+code does with an alert what the model does."""
 
 from collections.abc import Iterable
 from itertools import product
@@ -8,11 +8,15 @@ import pytest
 
 from state import alert as code
 from state.alert import Occurrence, Policy, Status
+from state.silenced import over_after_silence, owes_after_silence, silenced
 from state.violation import Record, Severity
 from tests.model.alert import RULES, Alert, Change, Rules, World, explore, lowest
 
 ORDERS = ["".join(items) for count in (1, 2, 3) for items in product("eEr", repeat=count) if items[0] != "r"]
 """Every order of up to three items, the first of which opens an alert."""
+
+SILENCED = ["".join(items) for count in (2, 3) for items in product("emrux", repeat=count) if "m" in items[:-1]]
+"""Every order of up to three items of which one that is not the last is silenced."""
 
 LARGER = [
     World("eere", timers=1),
@@ -22,6 +26,11 @@ LARGER = [
     World("eEr", crashes=1, rejections=1, late=1),
     World("ere", crashes=1, rejections=1, late=1),
     World("ee", crashes=1, timers=1, late=2),
+    World("ermu", crashes=1, late=1),
+    World("ermx", crashes=1, rejections=1),
+    World("emrmu", crashes=1),
+    World("mmue", crashes=1, rejections=1, unread=1),
+    World("mxe", crashes=1, timers=1, unread=1),
 ]
 """More of them than these, 4.9 million states, have been explored once."""
 
@@ -41,12 +50,17 @@ WEAKENED = {
     "worse_is_told": (World("eE"), "played down"),
     "rejected_is_not_told": (World("ee", rejections=1), "lost"),
     "arrived_is_resolved": (World("e", rejections=1, late=1), "orphan"),
+    "silenced_is_not_owed": (World("m"), "not silent"),
+    "silenced_is_held": (World("mu"), "lost"),
+    "live_is_told": (World("mu"), "lost"),
+    "resolved_is_silenced": (World("erm"), "lost"),
+    "silenced_may_be_told": (World("mx", crashes=1, unread=1), "orphan"),
 }
 """Of each rule the smallest world in which a promise is broken without it."""
 
 NOW = 1_800_000_000.0
 POLICY = Policy(window_seconds=300.0, renotify_seconds=3600.0, quiet_seconds=1800.0, forget_seconds=7 * 86400.0)
-SEVERITIES = {"e": Severity.HIGH, "E": Severity.CRITICAL}
+SEVERITIES = {"e": Severity.HIGH, "E": Severity.CRITICAL, "m": Severity.HIGH}
 LEVELS = {None: 0, Severity.HIGH: 1, Severity.CRITICAL: 2}
 
 
@@ -56,6 +70,12 @@ def test_no_order_breaks_a_promise(given: dict[str, int]) -> None:
         found = explore(Rules(), World(items, **given))
         assert found.broken == {}, items
         assert found.states > 10
+
+
+@pytest.mark.parametrize("given", [{"timers": 1}, {"crashes": 1, "unread": 1}, {"rejections": 1}], ids=str)
+def test_no_order_with_silences_breaks_one(given: dict[str, int]) -> None:
+    for items in SILENCED:
+        assert explore(Rules(), World(items, **given)).broken == {}, items
 
 
 @pytest.mark.parametrize("world", LARGER, ids=str)
@@ -79,7 +99,7 @@ def test_each_rule_is_accounted_for() -> None:
 
 # the code
 
-Seen = tuple[bool, int, tuple[int, int, int, int, bool] | None, int, bool, bool, bool]
+Seen = tuple[bool, int, tuple[int, int, int, int, bool] | None, int, bool, bool, bool, int]
 """What the model knows of an alert and the code has to agree with."""
 
 
@@ -102,6 +122,8 @@ def test_the_code_does_with_an_alert_what_the_model_does(world: World) -> None:
         "worse_is_told",
         "rejected_is_not_told",
         "arrived_is_resolved",
+        "resolved_is_silenced",
+        "live_is_told",
     ],
 )
 def test_a_model_with_another_transition_is_found_to_differ_from_the_code(rule: str) -> None:
@@ -140,6 +162,15 @@ def _applied(
             severity = SEVERITIES[world.items[change.item]]
             record = Record("events", 0, change.item, int(NOW * 1000), b"s1", b"{}")
             return code.occurred(before, "key", "s1", Occurrence(severity, NOW, record), NOW, POLICY)[0], 0
+        case "silenced":
+            occurrence = Occurrence(Severity.HIGH, NOW, Record("events", 0, change.item, int(NOW * 1000), b"s1", b"{}"))
+            return silenced(before, "key", "s1", occurrence, {"id": NOW + 60}, NOW), 0
+        case "live":
+            assert before is not None
+            return owes_after_silence(before, Record("events", 0, 0, int(NOW * 1000), b"s1", b"{}"), NOW), 0
+        case "gone":
+            assert before is not None
+            return over_after_silence(before), 0
         case "over":
             assert before is not None
             return code.over(before), 0
@@ -184,6 +215,7 @@ def _seen(alert: code.Alert | None) -> Seen | None:
         alert.has,
         alert.route is not None,
         alert.unsettled,
+        0 if alert.held is None else alert.held.occurrences,
     )
 
 
@@ -200,4 +232,5 @@ def _expected(alert: Alert | None, world: World) -> Seen | None:
         alert.has,
         alert.sent,
         alert.unsettled,
+        alert.held.bit_count(),
     )

@@ -28,6 +28,7 @@ from state.alert import (
 )
 from state.counts import counts_of
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
+from state.silenced import silenced
 from state.violation import Record, Severity
 
 NOW = 1_764_115_200.25
@@ -60,6 +61,15 @@ def alerts() -> Iterator[Alert]:
     assert moved.owed is not None
     yield trigger_accepted(moved, moved.owed, "by_guard:x", NOW, NOW + 9)
     yield _occurs("large", None, size=5000)
+    yield _silenced("silenced", None)
+    yield _silenced("told-and-silenced", _told("told-and-silenced"))
+    yield _silenced("resolving-and-silenced", over(_told("resolving-and-silenced")))
+
+
+def _silenced(name: str, alert: Alert | None) -> Alert:
+    record = Record("clawdstrike.events", 3, 49, int(NOW * 1000), b"s1", b"{}")
+    occurrence = Occurrence(Severity.HIGH, NOW, record, guard="secret_leak", tenant="acme")
+    return silenced(alert, f"guard:{name}", name, occurrence, {"release-7": NOW + 3600}, NOW + 7, "4e5f6071")
 
 
 def records() -> Mapping[bytes, bytes]:

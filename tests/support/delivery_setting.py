@@ -6,7 +6,7 @@ Kafka is `tests.support.simulated_kafka`, with commits that succeed at once; tim
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -20,11 +20,14 @@ from consumer.events.keys import KeyTemplate
 from consumer.feedback.records import Command
 from consumer.feedback.records import Kind as CommandKind
 from consumer.input.commit_metadata import START_METADATA
+from consumer.kafka.reading import Place
 from consumer.kafka.record_clock import RecordClock
 from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
+from consumer.silences.known import KnownSilences
+from consumer.silences.silence import Match, Silence
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -203,6 +206,10 @@ class Setting:
         self.refusals: list[tuple[float, str]] = []
         self.follow_ups_rejected: list[str] = []
         self.faults: list[str] = []
+        self.read_again: list[int] = []
+        """How many records were read again, each time."""
+        self.unreadable: Exception | None = None
+        """What comes of it if records are to be read again."""
         self.loop = VirtualLoop()
         self.begin = self.loop.time()
         self.share = 1.0
@@ -215,6 +222,7 @@ class Setting:
         self._limits = dict.fromkeys(self.provider.routes, RouteLimits(rate, route_check, may_owe))
         self._clock = Clock(wall=lambda: EPOCH + self.loop.time(), monotonic=self.loop.time)
         self.proofs = Proofs()
+        self.silences = KnownSilences()
         self.pipeline = Pipeline(
             provider=self.provider,
             group_id="group",
@@ -229,6 +237,7 @@ class Setting:
             timeout_seconds=timeout,
             commit_interval=commit_interval,
             max_owed=10_000,
+            silences=self.silences,
         )
         self.partitions = [
             Partition(Input("events", START_METADATA), _Kafka("state", self._clock.wall)) for _ in range(partitions)
@@ -285,6 +294,7 @@ class Setting:
             letterbox=large_letterbox("dlq"),
             record_clock=RecordClock(self._clock),
             quiescent_seconds=3.0,
+            read_records=self.read_records,
         )
         partition.task = alerting_task(partition.input, context, _Log(self.faults))  # type: ignore[arg-type]
         partition.runner = self.loop.create_task(self._run(partition.task))
@@ -411,6 +421,32 @@ class Setting:
         with self.loop.running():
             inbox.hand(0, [(at, command)], at + 1)
         self.loop.settle()
+
+    # silences
+
+    def silence(self, name: str, seconds: float, *, guard: str = "forbidden_path", critical: bool = False) -> None:
+        """Nobody is paged about this guard, from now on and for so long."""
+        now = self._clock.wall()
+        self.read_silence(
+            Silence(
+                name, "all", Match({"guard": guard}), "known", "me", now, now, now + seconds, include_critical=critical
+            )
+        )
+
+    def read_silence(self, silence: Silence) -> None:
+        """The member reads of this silence."""
+        self.silences.put(silence)
+        for partition in self.partitions:
+            partition.running.work.silences_changed()
+
+    async def read_records(self, places: Collection[Place]) -> AsyncGenerator[Record, None]:
+        self.read_again.append(len(places))
+        if self.unreadable is not None:
+            raise self.unreadable
+        inputs = {partition.input.partition.partition: partition.input.records for partition in self.partitions}
+        for _, number, at in places:
+            if inputs[number][at] is not None:
+                yield inputs[number][at]
 
     # what has come of it
 

@@ -1,8 +1,9 @@
 """Whether the history of each alert is complete and in order (design section 21), judged by the steps alone.
 
 Every event is in one step: in that which it has caused, or among the suppressed of the next. A life begins by a
-trigger, and ends once. What is told, acknowledged or dead-lettered was triggered before. A key that was handed over to
-another task has steps of both: each task's are in order, and the new home goes on from what was handed over.
+trigger, or by a silence, and ends once. What is told, acknowledged or dead-lettered was triggered before. A key that was
+handed over to another task has steps of both: each task's are in order, and the new home goes on from what was handed
+over.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from consumer.history.step import Kind, Reason, Step
 from state.alert import Alert, LastStep, last_step_of
 
 _BEGINS = (Reason.NEW, Reason.REOPENED)
+_BEGINS_WITHOUT_EVENT = (Reason.CLOSED_AT_PROVIDER, Reason.SILENCE_ENDED)
 _TELLS = (Kind.TOLD, Kind.RAISED, Kind.TOLD_AGAIN)
 _OF_PROVIDER = (Kind.REASSIGNED, Kind.ANNOTATED, Kind.PRIORITY_CHANGED)
 _IS_OVER_AFTER = (*_TELLS, *_OF_PROVIDER, Kind.DEAD_LETTERED, Kind.GIVEN_UP, Kind.ORPHANED, Kind.HANDED_OVER)
@@ -78,27 +80,36 @@ class History:
             yield "the alert has another last step than its history"
 
     def _take(self, step: Step) -> Iterator[str]:
-        is_event = step.kind is Kind.TRIGGERED and step.reason != Reason.CLOSED_AT_PROVIDER
+        is_event = step.kind is Kind.TRIGGERED and step.reason not in _BEGINS_WITHOUT_EVENT
         known = self._tasks.pop(step.partition, None)
-        if step.reason == Reason.NEW:
+        is_silence = step.kind is Kind.SILENCED
+        is_new = step.reason == Reason.NEW or (is_silence and step.seconds is None)
+        there = [one for one in (known, *self._handed) if one is not None]
+        begins_in_silence = is_silence and (is_new or not any(step.life in one.lives for one in there))
+        if is_new:
             if known is not None and not known.may_be_gone:
                 yield "it is new, but the one before has not ended"
             if step.occurrences != 1 or step.seconds is not None:
                 yield "it is new, but something was before it"
             before = _Told(LastStep(step.at, 0), frozenset())
+        elif begins_in_silence:  # what has been silenced since the life before was over
+            if not 0 <= step.suppressed <= step.occurrences:
+                yield f"of {step.occurrences} events {step.suppressed} are suppressed"
+            before = there[0].joined(there[1:]) if there else _Told(LastStep(step.at, 0), frozenset(), is_over=True)
+            self._handed = []
         else:
-            found, wrong = self._before(known, step, is_event)
+            found, wrong = self._before(known, step, is_event or is_silence)
             if found is None or wrong:
                 yield wrong or "the first step is no trigger"
             before = found or _Told(LastStep(step.at, step.occurrences), frozenset([step.life]))
         begins = step.reason in _BEGINS  # two lives that began at the same moment have one number
         is_over = before.is_over
-        if begins or step.life not in before.lives:
-            if step.kind is not Kind.TRIGGERED:
+        if begins or begins_in_silence or step.life not in before.lives:
+            if step.kind is not Kind.TRIGGERED and not begins_in_silence:
                 yield "a life begins without a trigger"
-            elif not begins and step.reason != Reason.CLOSED_AT_PROVIDER:
+            elif not (begins or begins_in_silence) and step.reason not in _BEGINS_WITHOUT_EVENT:
                 yield f"a life begins by {step.reason}"
-            if step.reason != Reason.NEW and not is_over:
+            if not is_new and not is_over:
                 yield "the life before it has not ended"
             is_over = False
         elif is_over and step.kind not in _IS_OVER_AFTER:

@@ -68,6 +68,11 @@ class World:
         """The history topic."""
         return self.config.kafka.topics.history
 
+    @property
+    def silences(self) -> str:
+        """The silences topic."""
+        return self.config.kafka.topics.silences
+
     def state(self, provider: str = "pagerduty") -> str:
         """The state topic of a provider."""
         return self.config.kafka.state_topic(provider)
@@ -119,7 +124,8 @@ async def make_world(
             "session_timeout": "6s",
             "rebalance_timeout": "20s",
             "topics": {
-                topic: f"{name}.{topic}" for topic in ("events", "state", "dlq", "feedback", "keyed", "history")
+                topic: f"{name}.{topic}"
+                for topic in ("events", "state", "dlq", "feedback", "keyed", "history", "silences")
             },
             **(kafka or {}),
         },
@@ -141,6 +147,7 @@ async def make_world(
     lasting = {"max.message.bytes": str(2 << 20), "retention.ms": "-1"}  # whatever give_up_after is
     await create_topic(bootstrap_servers, world.feedback, configs=lasting)
     await create_topic(bootstrap_servers, world.history)
+    await create_topic(bootstrap_servers, world.silences, configs={"cleanup.policy": "compact"})
     for provider in (*providers, *(http or ())):
         await create_topic(bootstrap_servers, world.state(provider), partitions=partitions, configs=COMPACTED)
     for pipeline in build_pipelines(world.config):

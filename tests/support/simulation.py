@@ -4,7 +4,8 @@ A *walk* is a list of steps, each a name and a small number that chooses among w
 possible does nothing, so any part of a walk is a walk, and a failing one shrinks by leaving steps out. The member's
 wall clock may be wrong by a year, its key may be revoked for a while, and in a *tight* simulation its route may owe one
 trigger only. In a *routed* one there are routes by severity, and from one owner to the next keys are rotated, routes
-renamed and removed; in a *shared* one keys are rotated of an account that has one alert for all of them. After every
+renamed and removed; in a *shared* one keys are rotated of an account that has one alert for all of them. Events can
+be silenced, and a member reads of a silence late. After every
 step the promises of design section 5 are checked, as `tests.model.alert` does; at the end everything is delivered and
 committed, and here and the provider must agree.
 
@@ -35,6 +36,8 @@ from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
+from consumer.silences.known import KnownSilences
+from consumer.silences.silence import Match, Silence
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
@@ -132,6 +135,8 @@ class Simulation:
         self._skew = 0.0
         self._clock = Clock(wall=lambda: self._true_time() + self._skew, monotonic=self._loop.time)
         self._provider = SimulatedProvider(self._keys, shares_alerts=shared)
+        self._written_silences: list[Silence] = []  # in the topic
+        self._silences = KnownSilences()  # those that the member has read
         self._pipeline = self._make_pipeline()
         self._kafka = Kafka(self._pipeline.state_topic, self._clock.wall)
         self._input = Input(self._pipeline.input_topic, START_METADATA)
@@ -155,6 +160,9 @@ class Simulation:
         self._admitted: set[str] = set()  # keys that a person has to look after: a rejected resolve
         self._dead_keys: set[str] = set()
         self._unpromised: set[str] = set()  # keys about which a request has landed late
+        self._silent: set[int] = set()  # events that this owner, or one before it, has decided as silenced
+        self._silenced_by: dict[int, set[str]] = {}
+        self._muted: set[int] = set()  # those of them that nobody has been told of, nor is to be
         # the provider and the wire
         self._open: dict[tuple[str, str], Severity] = {}  # by place and dedup key
         self._wire: list[OnTheWire] = []
@@ -170,6 +178,7 @@ class Simulation:
     # the process
 
     def _start(self) -> None:
+        self._step_read(0)  # before it decides
         self._proofs.is_fresh = True
         self._delivery = Delivery(
             provider=self._provider,
@@ -289,8 +298,84 @@ class Simulation:
         records = source.records[source.next : source.next + 1 + number // 2]
         if records and task.is_running:
             source.next += len(records)
+            self._note_silent(records)
             self._say(f"decide {[record.offset for record in records]}")
             self._loop.create_task(task.decide(records))
+
+    # silences
+
+    def _step_silence(self, number: int) -> None:
+        """Somebody silences a session for a while; the member reads of it at once, or late."""
+        session, seconds = ("s1", "s1", "s1", "s2")[number % 4], (4.0, 15.0)[number // 4 % 2]
+        self._write(session, number, self._true_time(), seconds)
+        if number % 2:
+            self._step_read(0)
+
+    def _write(self, session: str, number: int, begin: float, seconds: float) -> None:
+        name = f"silence{len(self._written_silences)}"
+        self._say(f"{name}: {session} is silenced for {seconds:g} s")
+        match = Match({"session_id": session})
+        critical = number % 4 != 2
+        self._written_silences.append(
+            Silence(name, "all", match, "known", "me", begin, begin, begin + seconds, include_critical=critical)
+        )
+
+    def _step_read(self, number: int) -> None:
+        """The member reads all that is written of silences."""
+        for silence in self._written_silences:
+            self._silences.put(silence)
+        if hasattr(self, "_memory"):
+            self._memory.task.work.silences_changed()
+
+    def _step_unsilence(self, number: int) -> None:
+        """Somebody ends a silence before its time."""
+        if holding := [one for one in self._written_silences if one.expires_at > self._true_time()]:
+            ended = holding[number % len(holding)].ended(self._true_time())
+            self._say(f"{ended.id} is ended")
+            self._written_silences[self._written_silences.index(holding[number % len(holding)])] = ended
+            if number % 2:
+                self._step_read(0)
+
+    def _step_quietly(self, number: int) -> None:
+        """What is silenced occurs, and is decided."""
+        self._step_silence(1)
+        self._step_event(0)
+        self._step_decide(2 * len(self._input.records))
+
+    def _step_pass(self, number: int) -> None:
+        """Time passes beyond the ends of silences, with all decided."""
+        self._step_decide(2 * len(self._input.records))
+        for _ in range((6, 18)[number % 2]):
+            self._loop.settle()
+            self._look()
+            self._step_tick()
+            self._step_commit(0)
+
+    def _note_silent(self, records: Iterable[Record]) -> None:
+        """The task is about to decide these, by what it knows of silences now."""
+        for record in records:
+            if record.offset in self._key_of:
+                found = self._silences.of(self._facts(record.offset), "simulated", record.timestamp / 1000)
+                (self._silent.add if found else self._silent.discard)(record.offset)
+                self._silenced_by[record.offset] = {one.id for one in found}
+
+    def _facts(self, offset: int) -> Any:
+        event = self._pipeline.decoder.decode(self._input.records[offset])
+        assert event is not None
+        return event
+
+    def _is_silenced_still(self, offset: int) -> bool:
+        """Whether the silences of an event, as this member knows them, have not ended."""
+        held_by = self._silenced_by.get(offset, set())
+        return any(one.id in held_by and one.expires_at > self._true_time() for one in self._written_silences)
+
+    def _may_be_gone(self, offset: int) -> bool:
+        """Whether the problem of a silenced event was over: nobody needs to be told."""
+        key, now = self._key_of[offset], self._loop.time()
+        if self._last_end.get(key, 0.0) >= self._produced_at[offset]:
+            return True
+        last = max(self._produced_at[each] for each in self._events_of(key) if each < self._memory.task.position)
+        return now - last >= QUIET
 
     def _step_tick(self, number: int = 0) -> None:
         """A second, and what a member does once in it."""
@@ -563,6 +648,8 @@ class Simulation:
             self._break("two requests at a time about one alert", str(leaving))
         if leaving.is_trigger:
             store = self._memory.task.work.store
+            if leaving.covers and all(map(self._is_silenced_still, leaving.covers)):
+                self._break("what is silenced tells nobody", str(leaving))
             if leaving.dispatch.token.repeat is False and store.state_holds_another(leaving.key):
                 self._unpromised.add(leaving.key)  # it has waited for too long
         elif due(leaving.dispatch.token) is Due.RESOLVE_FORMER and leaving.dispatch.token.has:
@@ -578,7 +665,11 @@ class Simulation:
             now = self._loop.time()
             if any(self._produced_at[offset] <= now - FRESH_SECONDS for offset in undecided):
                 self._break("a resolve from a task that is not caught up", str(leaving))
-            decided = [offset for offset in self._events_of(leaving.key) if offset < self._memory.task.position]
+            decided = [
+                offset
+                for offset in self._events_of(leaving.key)
+                if offset < self._memory.task.position and offset not in self._muted
+            ]
             last = max((self._produced_at[offset] for offset in decided), default=0.0)
             if self._last_end.get(leaving.key, 0.0) < last and now - last < QUIET:
                 self._break("no live problem is resolved", f"{leaving}: an event {now - last:.1f} s ago")
@@ -682,14 +773,21 @@ class Simulation:
             memory.decided = position
             memory.waiting = {offset for offset in self._waiting if offset < position}
             memory.owed = {offset for offset in self._key_of if offset < position and self._is_owed(offset)}
+            memory.waiting |= {offset for offset in self._silent if offset < position and self._is_held(offset)}
         fresh = {offset for offset in range(memory.decided, position) if offset in self._key_of}
         memory.decided = position
         candidates = memory.owed | fresh | memory.waiting
         memory.owed = {offset for offset in candidates if self._is_owed(offset)}
         memory.waiting = set()
-        for offset in candidates - memory.owed - self._told - memory.dying:
+        held = {offset for offset in candidates - memory.owed if self._is_held(offset)}
+        self._muted = (self._muted - candidates) | held
+        memory.waiting |= held
+        for offset in candidates - memory.owed - self._told - memory.dying - held:
             key = self._key_of[offset]
             alert = store.get(key)
+            if offset in self._silent and self._open_in_use(key) is None and self._may_be_gone(offset):
+                self._seen.add(offset)
+                continue
             if key in self._overflowed and (alert is None or not alert.has):
                 self._seen.add(offset)  # an earlier one is dead-lettered, and this one was counted into its alert
             elif (open_at := self._open_in_use(key)) is not None:
@@ -697,7 +795,7 @@ class Simulation:
                 # A rejected update counts as told, or each further event would be one more dead letter.
                 dying = {self._key_of[each] for each in memory.dying}
                 excused = self._unpromised | self._overflowed | self._dead_keys | dying
-                if self._severity_of[offset] > open_at and key not in excused:
+                if self._severity_of[offset] > open_at and key not in excused and offset not in self._silent:
                     self._break("a higher severity is told", f"event {offset}")
             elif key in self._unpromised and alert is not None:
                 # Closed by a request that landed late: to be opened again, or over by now.
@@ -714,10 +812,20 @@ class Simulation:
         owed = alert.owed if alert is not None else None
         return owed is not None and owed.first_offset <= offset <= owed.last_offset
 
+    def _is_held(self, offset: int) -> bool:
+        """Whether the event is silenced, and nobody has been told of it."""
+        alert = self._memory.task.work.store.get(self._key_of[offset])
+        held = None if alert is None or alert.has else alert.held
+        return held is not None and held.first_offset <= offset <= held.last_offset and offset in self._silent
+
     def _check_group_offset(self) -> None:
         committed = self._memory.task.committed
         if committed is not None:
+            owed_by_the_state = self._silent & (
+                self._memory.owed | self._memory.dying
+            )  # what was silenced holds no offset back
             passed = {offset for offset in self._key_of if offset < committed.offset} - self._accounted()
+            passed -= owed_by_the_state
             if passed:
                 self._break("the group's offset passes no event that is lost", f"{committed.offset} > {sorted(passed)}")
 
@@ -768,6 +876,7 @@ class Simulation:
             and task.work.deeds.inbox.positions.get(0, 0) == len(self._feedback)
             and not (self._wire or self._adrift or store.has_changes or self._kafka.waiting is not None)
             and all(due(alert) is None for alert in self._alerts())
+            and not store.silenced_count
             and not (task.waiting or task.is_refused)  # a checkpoint that has failed is to be written again
         )
 
@@ -824,7 +933,10 @@ class Simulation:
     def _held(self, key: str) -> tuple[Alert, ...]:
         """The alert as the state has it: as it was written by this owner, and as it was read, by today's keys."""
         written = self._written().get(key)
-        return (_timeless(written), _timeless(self._pipeline.placed(written))) if written is not None else ()
+        if written is None:
+            return ()
+        taken = self._pipeline.placed(self._pipeline.possibly_told(written))
+        return _timeless(written), _timeless(self._pipeline.placed(written)), _timeless(taken)
 
     def _written(self) -> dict[str, Alert]:
         state = self._kafka.state
@@ -875,6 +987,7 @@ class Simulation:
             timeout_seconds=TIMEOUT,
             commit_interval=INTERVAL,
             max_owed=1000,
+            silences=self._silences,
         )
 
 
@@ -892,8 +1005,14 @@ def _watch(outbox: TaskOutbox) -> None:
 
 
 def _timeless(alert: Alert) -> Alert:
-    """The alert without the times that a new owner may take for others, if they lie in its future."""
+    """The alert without the times that a new owner may take for others, if they lie in its future; and without what is
+    silenced of it while it is resolved, which is another matter."""
     told, owed = alert.told, alert.owed
+    if alert.status is Status.RESOLVING:
+        alert = structs.replace(alert, held=None, key=None)
+    elif alert.held is not None:
+        held = structs.replace(alert.held, first_seen=0.0, last_seen=0.0, decided=0.0)
+        alert = structs.replace(alert, held=held)
     return structs.replace(
         alert,
         first_seen=0.0,

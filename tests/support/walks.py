@@ -32,6 +32,13 @@ PEOPLE_WEIGHTS = {
 """The same where people acknowledge and resolve at the provider, and that is heard of in any order. (Which of two
 moments was the first our wall clock says, as long as nobody puts it back.)"""
 
+SILENCED_WEIGHTS = {
+    **{name: weight for name, weight in WEIGHTS.items() if name != "clock"},
+    **{"silence": 8, "unsilence": 2, "read": 2, "quietly": 6, "pass": 5},
+}
+"""The same where sessions are silenced for a while. (When a silence ends the times of records say, and our own
+checkpoints are records; here no broker refuses those of a clock that is far ahead.)"""
+
 ROUTED_WEIGHTS = {**WEIGHTS, "reconfigure": 4}
 """The same where a member may be started again with other keys and routes."""
 

@@ -56,7 +56,7 @@ def documented() -> Rights:
     kafka = Config().kafka
     names = {
         f"<topics.{name}>": getattr(kafka.topics, name)
-        for name in ("events", "state", "keyed", "dlq", "feedback", "history")
+        for name in ("events", "state", "keyed", "dlq", "feedback", "history", "silences")
     }
     names["<group_id>"], names["<group_id>-dlq-replay"] = kafka.group_id, REPLAYS[1]
     found: Rights = {}
@@ -75,7 +75,7 @@ def needed() -> Rights:
 
 
 def test_they_are_those_of_the_readme() -> None:
-    assert len(documented()) == 9
+    assert len(documented()) == 10
     assert rights() == needed()
 
 
@@ -85,6 +85,8 @@ def test_each_command_asks_for_what_it_needs_besides() -> None:
     assert rights("--dlq-commands") == {**documented(), dead_letters: documented()[dead_letters] | {"Read"}}
     assert documented()[REPLAYS] == {"Delete"}, "of these groups only: the service's own stay"
     events = ("topic", kafka.topics.events, "literal")
+    silences = ("topic", kafka.topics.silences, "literal")
+    assert rights("--silences-commands") == {**needed(), silences: needed()[silences] | {"Write"}}
     assert rights("--ingest") == {**needed(), events: needed()[events] | {"Write"}}
     for option, operation in (("--create", "Create"), ("--grow", "Alter")):
         wanted = {key: has | {operation} if key[0] == "topic" else has for key, has in needed().items()}
@@ -94,7 +96,10 @@ def test_each_command_asks_for_what_it_needs_besides() -> None:
 def test_names_are_as_they_are_given() -> None:
     found = rights("--prefix", "acme", "--group-id", "g", "--events", "e", "--dlq", "dead")
     assert [key[:2] for key in found] == [
-        *(("topic", name) for name in ("e", "acme.state", "acme.keyed", "acme.feedback", "acme.history", "dead")),
+        *(
+            ("topic", name)
+            for name in ("e", "acme.state", "acme.keyed", "acme.feedback", "acme.history", "acme.silences", "dead")
+        ),
         *(("group", "g"), ("transactional-id", "g")),
     ]
 
@@ -112,7 +117,7 @@ def test_what_is_given_behind_goes_to_kafkas_own_tool(tmp_path: Path) -> None:
         timeout=20,
     )
     commands = [command.splitlines() for command in done.stdout.split(".\n") if "--allow-principal" in command]
-    assert len(commands) == 8
+    assert len(commands) == 9
     for words in commands:
         assert words[2:6] == ["--remove", "--force", "--allow-principal", "User:a b"]
         assert words[words.index("--command-config") + 1] == "my file"

@@ -18,6 +18,7 @@ from tests.support.walks import (
     NUMBERS,
     PEOPLE_WEIGHTS,
     ROUTED_WEIGHTS,
+    SILENCED_WEIGHTS,
     WEIGHTS,
     Step,
     decide,
@@ -74,6 +75,12 @@ def test_whatever_lands_late_nothing_is_lost_and_both_sides_agree_in_the_end(fir
 def test_a_route_that_may_owe_one_trigger_only_loses_none(first: int) -> None:
     for seed in range(first, first + CHUNK):
         check(random_walk(("tight", seed)), late=bool(seed % 2), tight=True)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_what_is_silenced_tells_nobody_and_what_is_live_afterwards_is_told(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("silenced", seed), weights=SILENCED_WEIGHTS), late=bool(seed % 2))
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))

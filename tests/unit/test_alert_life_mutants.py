@@ -13,7 +13,9 @@ from aiokafka.structs import RecordMetadata
 from msgspec import structs
 
 import consumer.alerting.outbox
+import consumer.alerting.silence_ends
 import consumer.partition.checkpoint
+import consumer.partition.unsilencing
 import consumer.pipeline
 import providers.belonging
 import state.endings
@@ -36,6 +38,7 @@ from tests.support.walks import (
     CRITICAL,
     HIGH,
     ROUTED_WEIGHTS,
+    SILENCED_WEIGHTS,
     TICK,
     WEIGHTS,
     Step,
@@ -66,6 +69,9 @@ LIVE = "no live problem is resolved"
 EARLY = "nothing is given up early"
 OUT_OF_REACH = "what is out of reach is told of"
 HISTORY = "the history is complete and in order"
+SILENT = "what is silenced tells nobody"
+
+PUT = Store.put
 
 
 # A mutant may leave coroutines behind that end in an error when they are collected.
@@ -343,6 +349,14 @@ def is_an_integration_of_its_own(integrations: Integrations, former: Former) -> 
     return structs.replace(former, until_over=False)
 
 
+def puts_without_a_moment(store: Store, alert: Alert, now: float | None = None) -> None:
+    PUT(store, alert)
+
+
+def takes_as_it_is(pipeline: Pipeline, alert: Alert) -> Alert:
+    return alert
+
+
 def has_its_own_incident(alert: Alert) -> bool:
     return alert.route is not None
 
@@ -360,7 +374,7 @@ class Mutant:
     """A rule weakened, and the promises that this breaks; ``late`` if only with requests that land late, ``tight`` if
     only where the route may owe little, ``routed`` if only where there are several keys,
     ``shared`` if only where these are of an account that shares its alerts. Random walks find what
-    ``walk`` shows too seldom."""
+    ``walk`` shows too seldom. ``silenced`` if only where sessions are silenced for a while."""
 
     rule: str
     mutate: Callable[[pytest.MonkeyPatch], None]
@@ -370,6 +384,7 @@ class Mutant:
     walk: tuple[Step, ...] = ()
     routed: bool = False
     shared: bool = False
+    silenced: bool = False
 
 
 def mutant(
@@ -383,11 +398,12 @@ def mutant(
     walk: tuple[Step, ...] = (),
     routed: bool = False,
     shared: bool = False,
+    silenced: bool = False,
 ) -> Mutant:
     def mutate(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(target, name, value)
 
-    return Mutant(rule, mutate, frozenset(breaks), late, tight, walk, routed, shared)
+    return Mutant(rule, mutate, frozenset(breaks), late, tight, walk, routed, shared, silenced)
 
 
 def due_and_its_former(due: Callable[[Alert], Due | None]) -> Callable[[pytest.MonkeyPatch], None]:
@@ -400,13 +416,19 @@ def due_and_its_former(due: Callable[[Alert], Due | None]) -> Callable[[pytest.M
     return mutate
 
 
+COMMITTED: tuple[Step, ...] = (COMMIT, COMMIT)
+
+TOLD_BEFORE_IT_WAS_READ: tuple[Step, ...] = (
+    ("silence", 0), event("s1", HIGH), decide(1), ("land", 0), ("crash", 0), decide(1), *COMMITTED, end("s1"),
+    decide(1),
+)  # fmt: skip
+"""A silenced event is told by an owner that has not read of the silence, and dies before its checkpoint."""
+
 BACK_AND_REJECTED: tuple[Step, ...] = (
     event("s1", HIGH), decide(1), ("answer", 0), ("resolve", 1),
     event("s1", HIGH), decide(1), ("answer", 0), ("reject", 0),
 )  # fmt: skip
 """What was resolved comes back, and that trigger is rejected."""
-
-COMMITTED: tuple[Step, ...] = (COMMIT, COMMIT)
 
 ANOTHER_LIFE: tuple[Step, ...] = (
     event("s1", HIGH), decide(1), ("answer", 0), ("resolve", 1), ("answer", 0),
@@ -510,6 +532,17 @@ MUTANTS = [
     mutant("quiet is read from the wall clock", Alerter, "_end_quiet", quiet_by_the_wall_clock, LIVE),
     mutant("how long something is owed is read from the wall clock", TaskOutbox, "_left", gives_up_by_the_wall_clock,
            EARLY),
+    # silences
+    mutant("what is live at the end of its silences is not told", consumer.partition.unsilencing, "is_live",
+           always(False), LOST, OFFSET, silenced=True),
+    mutant("silences end before their time", consumer.alerting.silence_ends, "ends_at", always(-1.0), SILENT,
+           silenced=True),
+    mutant("what is silenced while it is resolved is forgotten", rules, "_left_silenced", always(None), LOST, OFFSET,
+           silenced=True),
+    mutant("what lives again in silence counts as long quiet", Store, "put", puts_without_a_moment, LOST, OFFSET,
+           silenced=True),
+    mutant("what an earlier owner may have told ends without a word", Pipeline, "possibly_told", takes_as_it_is, ORPHAN,
+           silenced=True, walk=TOLD_BEFORE_IT_WAS_READ),
     # an integration is known by its key
     mutant("the route is that of what is owed, not of the first event", Pipeline, "_integration_of",
            decides_on_what_is_owed, SECOND_INCIDENT, ORPHAN, routed=True),
@@ -543,7 +576,7 @@ MUTANTS = [
            is_an_integration_of_its_own, LIVE, ONLY_HERE, shared=True),
     mutant("a resolve that is under way is forgotten with the key, although both keys have one alert", BELONGING,
            "departed", leaves_what_is_under_way, ONLY_HERE, late=True, shared=True, walk=UNSETTLED_AND_ROTATED),
-    mutant("a close by a retired key is of an alert of its own", rules, "_may_be_resolved", has_its_own_incident,
+    mutant("a close by a retired key is of an alert of its own", rules, "may_be_resolved", has_its_own_incident,
            ONLY_HERE, late=True, shared=True, walk=CLOSED_BY_BOTH),
 ]  # fmt: skip
 
@@ -561,6 +594,7 @@ def walks_until_found(mutant: Mutant) -> int | None:
     """How many walks it takes until one breaks one of the promises, which the code as it is keeps."""
     for seed in range(WALKS):
         weights = ROUTED_WEIGHTS if mutant.routed or mutant.shared else WEIGHTS
+        weights = SILENCED_WEIGHTS if mutant.silenced else weights
         walk = random_walk(seed, weights=weights) if seed or not mutant.walk else list(mutant.walk)
         with pytest.MonkeyPatch.context() as patch:
             mutant.mutate(patch)

@@ -1,5 +1,6 @@
 """What a record of the input comes to: an example of each kind."""
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +10,21 @@ from msgspec.structs import replace
 from consumer.build import build_pipelines
 from consumer.clock import Moment
 from consumer.config import parse_config
-from consumer.decisions import EMPTIED, SUPPRESSED, BelongsElsewhere, Counted, DeadLettered, Ended, Triggered
+from consumer.decisions import (
+    EMPTIED,
+    SUPPRESSED,
+    BelongsElsewhere,
+    Counted,
+    DeadLettered,
+    Ended,
+    Silenced,
+    Triggered,
+)
 from consumer.dlq.dead_letter import Stage
 from consumer.pipeline import Pipeline, kept
-from state.alert import trigger_accepted
+from consumer.silences.known import KnownSilences
+from consumer.silences.silence import Match, Silence
+from state.alert import due, is_silenced, trigger_accepted
 from state.remembered_ends import End, session
 from state.store import Store
 from state.violation import Record, Severity
@@ -49,6 +61,43 @@ def denied(severity: str = "high", at: float = NOW) -> dict[str, Any]:
 def decide(pipeline: Pipeline, store: Store, one: Record, elsewhere: Any = None) -> Any:
     """What the record comes to at this moment."""
     return pipeline.decide(one, store, Moment(NOW, 0.0), None, elsewhere)
+
+
+SILENCE = Silence("s", "all", Match({"guard": "forbidden_path"}), "known", "me", NOW, NOW - 60, NOW + 60)
+
+
+@pytest.mark.parametrize(("scope", "is_silent"), [("all", True), ("pagerduty", True), ("opsgenie", False)])
+def test_a_silenced_event_of_this_provider_tells_nobody(
+    pipeline: Pipeline, store: Store, scope: str, is_silent: bool
+) -> None:
+    silent = dataclasses.replace(pipeline, silences=KnownSilences([dataclasses.replace(SILENCE, scope=scope)]))
+    decision = decide(silent, store, record(denied()))
+    alert = store.get(KEY)
+    assert alert is not None
+    assert is_silenced(alert) is is_silent
+    assert list(store.silenced()) == [KEY] * is_silent
+    assert list(store.owing()) == [KEY] * (not is_silent)
+    if is_silent:
+        assert decision == Silenced(alert=alert, silences=("s",), news=("s",))
+        assert alert.integration is not None, "that of its first event"
+        assert not store.is_held(KEY), "the next checkpoint writes it"
+
+
+def test_it_is_silenced_by_the_time_of_its_record(pipeline: Pipeline, store: Store) -> None:
+    over = dataclasses.replace(pipeline, silences=KnownSilences([dataclasses.replace(SILENCE, expires_at=NOW)]))
+    assert isinstance(decide(over, store, record(denied(at=NOW - 30))), Triggered)
+
+
+def test_a_silenced_event_is_counted_into_what_the_provider_has(pipeline: Pipeline, store: Store) -> None:
+    decide(pipeline, store, record(denied()))
+    accepted(pipeline, store)
+    silent = dataclasses.replace(
+        pipeline, silences=KnownSilences([dataclasses.replace(SILENCE, include_critical=True)])
+    )
+    assert isinstance(decide(silent, store, record(denied("critical"), 8)), Silenced)
+    alert = store.get(KEY)
+    assert alert is not None
+    assert (alert.occurrences, due(alert), store.silenced_count) == (2, None, 0)
 
 
 def accepted(pipeline: Pipeline, store: Store) -> None:

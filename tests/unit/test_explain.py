@@ -1,5 +1,6 @@
 """Why an event pages, or does not: each step, and the one setting or alert that kept it."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -14,6 +15,8 @@ from consumer.build import build_pipelines
 from consumer.cli.main import main
 from consumer.clock import Moment
 from consumer.config import Config, parse_config
+from consumer.silences.known import KnownSilences
+from consumer.silences.silence import Match, Silence
 from consumer.tuning.explain import Configured, Explanation, Question, explain
 from consumer.tuning.life import Life, Search
 from consumer.tuning.lines import line_of
@@ -292,3 +295,23 @@ def test_what_does_not_fit_is_told(
 ) -> None:
     assert main(["explain", *arguments, "--config", config_file]) in (1, 2)
     assert says in capsys.readouterr().err
+
+
+def test_a_silence_that_keeps_an_event_is_named_and_what_would_have_to_be_different() -> None:
+    config = config_of()
+    (pipeline,) = build_pipelines(config)
+    silence = Silence("leak", "all", Match({"guard": "forbidden_path"}), "known", "ann", NOW - 60, NOW - 60, NOW + 60)
+    asked = Configured.of(config, dataclasses.replace(pipeline, silences=KnownSilences([silence])))
+
+    def asked_at(at: float, severity: str = "high") -> Explanation:
+        record = Record("events", 0, 0, int(at * 1000), b"sess-1", encode(event(severity=severity, at=at)))
+        return explain(asked, Question(record, at, lambda key: None, "as there is none"))
+
+    kept = asked_at(NOW)
+    assert (kept.verdict.outcome, kept.verdict.kept_by) == ("silenced", "the silence leak")
+    assert kept.verdict.otherwise is not None
+    assert "`silences expire leak`" in kept.verdict.otherwise
+    assert "critical" in kept.verdict.otherwise
+    assert [step.name for step in kept.steps][-1] == "silence"
+    assert "by ann: known" in kept.steps[-1].says
+    assert asked_at(NOW, "critical").verdict.outcome == asked_at(NOW + 60).verdict.outcome == "pages"

@@ -13,12 +13,14 @@ from state.alert import (
     Due,
     Former,
     Heard,
+    Held,
     Occurrence,
     Owed,
     Policy,
     Status,
     Told,
     due,
+    is_silenced,
     occurred,
     over,
     source,
@@ -67,18 +69,34 @@ def owed(draw: st.DrawFn) -> Owed:
 
 
 @st.composite
+def helds(draw: st.DrawFn) -> Held:
+    first, offset = draw(TIMES), draw(st.integers(0, 50))
+    return Held(
+        tuple(draw(st.dictionaries(st.sampled_from("ab"), TIMES, min_size=1)).items()), draw(SEVERITIES), first,
+        source("forbidden_path", None, "clawdstrike.events", draw(st.integers(0, 3))), offset, offset, offset, first,
+        first, first, first, draw(st.integers(1, 9)),
+    )  # fmt: skip
+
+
+@st.composite
 def alerts(draw: st.DrawFn) -> Alert:
-    """As they can be: what has no route has not been told, what is over has nothing to be repeated."""
+    """As they can be: what has no route has not been told, and is owed or silenced; what is over has nothing to be
+    repeated."""
     status = draw(st.sampled_from(Status))
     first, last = sorted((draw(TIMES), draw(TIMES)))
     route = draw(st.none() | st.sampled_from(["default", "by_severity:critical"]))
-    owing = draw(owed()) if route is None else draw(st.none() | owed())
+    is_owing = draw(st.booleans()) or (route is None and status is Status.RESOLVING)
+    owing = draw(owed()) if is_owing else None
     if owing is not None and (status is Status.RESOLVING or route is None):
         owing = replace(owing, repeat=False)
     said = Told(draw(SEVERITIES), draw(TIMES)) if route is not None and draw(st.booleans()) else None
+    held = None
+    if owing is None or status is Status.RESOLVING:
+        held = draw(helds()) if owing is None and route is None else draw(st.none() | helds())
     return alert(
-        status, occurrences=draw(st.integers(1, 99)), first_seen=first, last_seen=last, highest=draw(SEVERITIES),
-        route=route, told=said, has=said is not None and status is not Status.RESOLVING, unsettled=draw(st.booleans()),
+        held=held, status=status, occurrences=draw(st.integers(1, 99)), first_seen=first, last_seen=last,
+        highest=draw(SEVERITIES), route=route, told=said, has=said is not None and status is not Status.RESOLVING,
+        unsettled=draw(st.booleans()),
         owed=owing, acknowledging=status is Status.OPEN and draw(st.booleans()), key=draw(st.none() | st.binary()),
     )  # fmt: skip
 
@@ -140,7 +158,9 @@ def test_what_is_handed_over_holds_no_offset_of_the_homes_log(handed: Alert) -> 
 
     assert found == handed_over(handed)
     assert found is not None
-    if handed.owed is None:
+    if found.held is not None:
+        assert (found.held.first_offset, found.held.last_offset) == (ELSEWHERE, ELSEWHERE)
+    elif handed.owed is None:
         assert found is handed
     else:
         assert found.owed is not None
@@ -182,10 +202,11 @@ def test_counts_add_up_and_nothing_owed_is_lost(own: Alert, handed: Alert) -> No
     if found is None:
         assert not owed_before
         return
-    assert found.occurrences == own.occurrences + handed.occurrences
-    assert found.first_seen == min(own.first_seen, handed.first_seen)
-    assert found.last_seen == max(own.last_seen, handed.last_seen)
-    assert found.highest == max(own.highest, handed.highest)
+    if found.status is not Status.RESOLVING or own.status is handed.status:
+        assert found.occurrences == own.occurrences + handed.occurrences
+        assert found.first_seen == min(own.first_seen, handed.first_seen)
+        assert found.last_seen == max(own.last_seen, handed.last_seen)
+        assert found.highest == max(own.highest, handed.highest)
     if owed_before:
         assert found.owed is not None
         assert not found.owed.repeat
@@ -193,6 +214,25 @@ def test_counts_add_up_and_nothing_owed_is_lost(own: Alert, handed: Alert) -> No
         assert found.owed.severity == max(each.severity for each in owed_before)
         assert found.owed.record in [each.record for each in owed_before if each.severity == found.owed.severity]
         assert found.owed.since == min(each.since for each in owed_before)
+
+
+@given(alerts(), alerts())
+def test_nothing_silenced_is_lost_unless_it_was_over_before_what_ends_it(own: Alert, handed: Alert) -> None:
+    found = joined(own, handed)
+
+    assert found is not None
+    ends = max((each.last_seen for each in (own, handed) if each.status is Status.RESOLVING), default=0.0)
+    kept = [
+        each.held
+        for each in (own, handed)
+        if each.held is not None and (each.status is Status.RESOLVING or each.last_seen >= ends)
+    ]
+    if not kept:
+        return
+    assert found.held is not None
+    assert found.held.occurrences >= sum(each.occurrences for each in kept)
+    assert found.held.severity >= max(each.severity for each in kept)
+    assert {silence for silence, _ in found.held.silences} >= {silence for each in kept for silence, _ in each.silences}
 
 
 @given(alerts(), alerts())
@@ -208,8 +248,9 @@ def test_it_holds_the_homes_own_offsets_only(own: Alert, handed: Alert) -> None:
 def test_what_occurred_after_everything_that_is_over_is_live(own: Alert, handed: Alert) -> None:
     found = joined(own, handed)
 
-    live = [each for each in (own, handed) if each.status is not Status.RESOLVING]
     ending = [each.last_seen for each in (own, handed) if each.status is Status.RESOLVING]
+    # What is silenced keeps nothing from being resolved, and comes to life after that.
+    live = [one for one in (own, handed) if one.status is not Status.RESOLVING and not (ending and is_silenced(one))]
     is_live = any(each.last_seen >= max(ending, default=0.0) for each in live)
     assert found is not None
     assert (found.status is not Status.RESOLVING) == is_live

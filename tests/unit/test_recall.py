@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
-from consumer.partition.recall import AT_A_TIME, BYTES_AT_A_TIME, Recall, stand_in
+from consumer.partition.read_back import AT_A_TIME, BYTES_AT_A_TIME
+from consumer.partition.recall import Recall, told_stand_in
 from state.alert import ELSEWHERE, Alert, Occurrence, Policy, occurred, trigger_accepted
 from state.violation import Record, Severity
 from tests.support.events import encode, event
@@ -26,6 +27,13 @@ class Log:
 
     def warning(self, name: str, **fields: Any) -> None:
         self.names.append(name)
+
+
+def key_of(record: Record) -> str | None:
+    try:
+        return KeyTemplate.parse("{guard}:{session_id}").render(violation_of(record))
+    except ValueError:
+        return None
 
 
 def told() -> Alert:
@@ -45,7 +53,7 @@ def recall(answer: Record | Exception | None, log: Log, asked: list[tuple[str, i
         if answer is not None:
             yield answer
 
-    return Recall(read, KeyTemplate.parse("{guard}:{session_id}"), "events", log)  # type: ignore[arg-type]
+    return Recall(read, key_of, "events", log)  # type: ignore[arg-type]
 
 
 async def test_it_is_read_from_where_it_stands_once() -> None:
@@ -87,7 +95,7 @@ async def test_no_more_is_read_than_has_room() -> None:
             yield replace(record, value=record.value + b" " * (BYTES_AT_A_TIME // 2))
 
     log = Log()
-    found = Recall(reads, KeyTemplate.parse("{guard}:{session_id}"), "events", log)  # type: ignore[arg-type]
+    found = Recall(reads, key_of, "events", log)  # type: ignore[arg-type]
     alerts = several(3)
     for alert in alerts:
         found.want(alert)
@@ -104,7 +112,7 @@ async def test_what_is_asked_for_soon_is_read_together() -> None:
         for _, _, offset in sorted(places, reverse=True):
             yield record_at(offset)
 
-    found = Recall(reads, KeyTemplate.parse("{guard}:{session_id}"), "events", Log())  # type: ignore[arg-type]
+    found = Recall(reads, key_of, "events", Log())  # type: ignore[arg-type]
     alerts = several(AT_A_TIME + 10)
     assert found.record(alerts[0]) is None
     for alert in alerts[1:]:
@@ -124,7 +132,7 @@ async def test_of_those_that_are_not_read_in_time_the_one_that_was_asked_for_is_
         raise KafkaConnectionError
 
     log = Log()
-    found = Recall(reads, KeyTemplate.parse("{guard}:{session_id}"), "events", log)  # type: ignore[arg-type]
+    found = Recall(reads, key_of, "events", log)  # type: ignore[arg-type]
     alerts = several(4)
     found.want(alerts[3])
     assert found.record(alerts[0]) is None
@@ -187,4 +195,7 @@ async def test_of_an_earlier_release_it_is_not_known_where_it_stands() -> None:
         found.record(old)
         await found.read()
         assert found.record(old) is not None
-    assert violation_of(stand_in(replace(alert, source=None, told=None, session_id=None), "events")).guard == "unknown"
+    assert (
+        violation_of(told_stand_in(replace(alert, source=None, told=None, session_id=None), "events")).guard
+        == "unknown"
+    )

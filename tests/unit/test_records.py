@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import Alert, Ending, Former, Heard, Owed, Status, Told, source
+from consumer.events.event import violation_of
+from state.alert import Alert, Ending, Former, Heard, Held, Owed, Status, Told, is_silenced, source
 from state.anchors import Anchor
 from state.records import (
     CHECKPOINT_KEY,
@@ -59,6 +60,21 @@ OWED = st.builds(
     last_status=st.none() | st.integers(100, 599),
     last_error=st.none() | TEXT,
 )
+SOURCES = st.builds(source, st.none() | TEXT, st.none() | TEXT, TEXT, st.integers(0, 10_000))
+HELD = st.builds(
+    Held,
+    silences=st.lists(st.tuples(TEXT, TIMES), max_size=3).map(tuple),
+    severity=SEVERITIES,
+    time=TIMES,
+    source=SOURCES,
+    offset=OFFSETS,
+    first_offset=OFFSETS,
+    last_offset=OFFSETS,
+    first_seen=TIMES,
+    last_seen=TIMES,
+    decided=TIMES,
+    occurrences=st.integers(1, 10**9),
+)
 TOLD = st.builds(
     Told,
     SEVERITIES,
@@ -88,15 +104,16 @@ ALERTS = st.builds(
     former=st.lists(st.builds(Former, st.none() | TEXT, TEXT, st.booleans()), max_size=3).map(tuple),
     key=BYTES,
     ended_by=st.none() | st.sampled_from(Ending),
-    source=st.none() | st.builds(source, st.none() | TEXT, st.none() | TEXT, TEXT, st.integers(0, 10_000)),
+    source=st.none() | SOURCES,
     begun=st.none() | TIMES,
     heard=st.none() | st.builds(Heard, st.none() | TIMES, st.none() | TEXT, st.booleans(), st.none() | OFFSETS),
+    held=st.none() | HELD,
 )
 
 
 def test_what_has_ended_an_alert_and_only_a_later_release_knows_is_not_known() -> None:
     alert = Alert("a", Status.RESOLVING, None, 1, 1.0, 1.0, 1.0, Severity.HIGH, ended_by=Ending.OPERATOR)
-    later = {**orjson.loads(encode_alert(alert)), "ended_by": "silence"}
+    later = {**orjson.loads(encode_alert(alert)), "ended_by": "weather"}
     assert decode_alert(b"a", orjson.dumps(later)) == replace(alert, ended_by=None)
 
 
@@ -106,6 +123,24 @@ def test_an_alert_comes_back_as_it_was(alert: Alert) -> None:
     assert back == alert
     assert isinstance(back.highest, Severity)
     assert isinstance(back.first_seen, float)
+
+
+@given(ALERTS, HELD)
+def test_to_the_release_before_a_silenced_alert_is_open_and_owes_what_is_known_of_it(alert: Alert, held: Held) -> None:
+    alert = replace(alert, status=Status.OPEN, has=False, owed=None, held=held)
+    assert is_silenced(alert)
+    before = release_0_1.decode_alert(encode_key(alert.dedup_key), encode_alert(alert))
+    assert before.owed is not None
+    assert alert.held is not None
+    assert (before.status.value, before.owed.severity.value) == (alert.status.value, alert.held.severity.value)
+    assert before.owed.holds is None, "it holds back no offset of the group"
+    owed = before.owed.record
+    event = violation_of(Record(owed.topic, owed.partition, owed.offset, owed.timestamp, owed.key, owed.value))
+    assert (event.severity, event.tenant_id) == (alert.held.severity, alert.held.source.tenant)
+    # What it writes of that is owed, whatever it was.
+    back = decode_alert(encode_key(alert.dedup_key), release_0_1.encode_alert(before))
+    assert back.held is None
+    assert back.owed is not None
 
 
 def test_which_of_the_integrations_it_has_left_are_orphans_is_not_stored() -> None:

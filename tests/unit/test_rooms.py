@@ -20,7 +20,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "partition",
         "alerting homes",
         "pipeline replay",
-        "feedback decisions",
+        "feedback silences decisions",
         "dlq input history",
         "kafka",
         "config",

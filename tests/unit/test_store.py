@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import Alert, Former, Owed, Status
+from state.alert import Alert, Former, Occurrence, Owed, Status
+from state.silenced import owes_after_silence, silenced
 from state.store import Store
 from state.violation import Record, Severity
 
@@ -277,3 +278,69 @@ def test_orphans_are_counted() -> None:
     assert store.orphaned_count == 1
     store.drop("a")
     assert store.orphaned_count == 0
+
+
+# silenced alerts
+
+
+def test_what_is_silenced_comes_in_the_order_in_which_silences_end_and_leaves_with_them() -> None:
+    def muted(key: str, until: float) -> Alert:
+        occurrence = Occurrence(Severity.HIGH, 1.0, Record("events", 0, 1, 1, None, b"{}"))
+        return silenced(None, key, None, occurrence, {"s": until}, 1.0)
+
+    store = Store()
+    for key, until in (("a", 30.0), ("b", 10.0), ("c", 20.0)):
+        store.hear(muted(key, until), 0.0)
+    assert list(store.silenced()) == ["b", "c", "a"]
+
+    store.put(muted("b", 40.0))
+    store.drop("c")
+    assert list(store.silenced()) == ["a", "b"]
+
+    alert = store.get("a")
+    assert alert is not None
+    store.put(owes_after_silence(alert, Record("events", 0, 1, 1, None, b"{}"), 30.0))
+    assert (list(store.silenced()), store.silenced_count, list(store.owing())) == (["b"], 1, ["a"])
+
+    restored = Store()
+    for _ in restored.restore([muted("a", 30.0), muted("b", 10.0)], 0.0):
+        pass
+    assert list(restored.silenced()) == ["b", "a"]
+
+
+def test_a_steady_silenced_stream_keeps_no_resolve_from_being_held() -> None:
+    def committed(store: Store) -> list[tuple[str, Alert | None]]:
+        changes = list(store.cut().items())
+        store.committed()
+        return changes
+
+    def muted(alert: Alert, offset: int) -> Alert:
+        occurrence = Occurrence(Severity.HIGH, 2.0, Record("events", 0, offset, 2, None, b"{}"))
+        return silenced(alert, "a", None, occurrence, {"s": 30.0}, 2.0)
+
+    store = Store()
+    resolving = Alert("a", Status.RESOLVING, None, 1, 1.0, 1.0, 1.0, Severity.HIGH, route="default")
+    store.put(resolving)
+    assert not store.is_held("a")
+    changes = store.cut()
+    store.hear(muted(resolving, 1), 0.0)
+    assert not store.is_held("a"), "not committed"
+    store.committed()
+    (written,) = (alert for _, alert in changes.items())
+    assert written is not None
+    assert store.is_as_written(written)
+    assert store.is_held("a"), "what is silenced meanwhile is another matter"
+    for offset in range(2, 5):
+        alert = store.get("a")
+        assert alert is not None
+        store.hear(muted(alert, offset), 0.0)
+        assert store.is_held("a")
+    alert = store.get("a")
+    assert alert is not None
+    store.put(replace(alert, failed=1))
+    assert not store.is_held("a"), "that is a change"
+    committed(store)
+    assert store.is_held("a")
+    store.hear(muted(replace(alert, failed=1), 9), 0.0)
+    store.put(replace(alert, status=Status.OPEN))
+    assert not store.is_held("a")

@@ -106,12 +106,15 @@ async def test_whatever_there_was_afterwards_the_check_is_content(
     counts = dict(zip(SMALL, (events, keyed, positions, state, other), strict=True))
     specs = topics_of(STAGED)
     partitions = least(specs, counts) + more
-    admin: Any = TopicAdmin({**counts, "dlq": 1, "feedback": 1, "clawdstrike.alerting.history": 1})
+    admin: Any = TopicAdmin(
+        {**counts, "dlq": 1, "feedback": 1, "clawdstrike.alerting.history": 1, "clawdstrike.alerting.silences": 1}
+    )
     for name in SMALL:
         admin.configs[name] = {
             "cleanup.policy": "compact" if "state" in name or "pos" in name else "delete",
             "retention.ms": "-1",
         }
+    admin.configs["clawdstrike.alerting.silences"] = {"cleanup.policy": "compact"}
     plan = growths(specs, counts, partitions)
     await grow(admin, plan)
     report = await check_topics(admin, STAGED)
@@ -132,7 +135,15 @@ def test_only_topics_whose_numbers_hang_together_grow() -> None:
 
 async def test_the_fix_of_whatever_is_too_small_is_one_command_that_does_all() -> None:
     admin: Any = TopicAdmin(
-        {**SMALL, "events": 9, "state.opsgenie": 12, "dlq": 1, "feedback": 1, "clawdstrike.alerting.history": 1}
+        {
+            **SMALL,
+            "events": 9,
+            "state.opsgenie": 12,
+            "dlq": 1,
+            "feedback": 1,
+            "clawdstrike.alerting.history": 1,
+            "clawdstrike.alerting.silences": 1,
+        }
     )
     report = await check_topics(admin, STAGED)
     assert len(report.outgrown) == 2
@@ -148,6 +159,7 @@ async def test_a_keyed_topic_with_fewer_partitions_than_the_events_is_noted_and_
             "dlq": 1,
             "feedback": 1,
             "clawdstrike.alerting.history": 1,
+            "clawdstrike.alerting.silences": 1,
         }
     )
     report = await check_topics(admin, STAGED)

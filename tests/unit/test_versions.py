@@ -18,7 +18,7 @@ from consumer.kafka.foreign import foreign_group
 from consumer.partition.left_alone import TOLD_OF_EACH, LeftAlone
 from consumer.partition.restore import StateRefused
 from providers.answer import Accepted, Unavailable
-from state.alert import Alert, Due, Former, Heard, Owed, Status, Told, due, source
+from state.alert import Alert, Due, Former, Heard, Occurrence, Owed, Status, Told, due, is_silenced, source
 from state.joined import reunited
 from state.partition_records import Unreadable
 from state.records import (
@@ -32,6 +32,7 @@ from state.records import (
     encode_position,
 )
 from state.seen import seen_of
+from state.silenced import silenced
 from state.violation import Record, Severity
 from tests import released
 from tests.released import record
@@ -46,6 +47,9 @@ pytestmark = pytest.mark.slow
 KEY = "forbidden_path:s1"
 ALERT = Alert(KEY, Status.OPEN, "s1", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default", told=Told(Severity.HIGH, 2.0))
 OWING = replace(ALERT, owed=Owed(Record("events", 0, 7, 5, b"k", b"v"), Severity.HIGH, 1.0, 7, 7, holds=7))
+SILENCED = silenced(
+    None, KEY, "s1", Occurrence(Severity.HIGH, 1.0, Record("events", 0, 7, 5, b"s1", b"v")), {"s": 60.0}, 2.5
+)
 
 
 # the last release
@@ -76,10 +80,12 @@ def test_the_last_release_is_what_it_was(name: str) -> None:
 def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     found = release_0_1.decode_alert(alert.dedup_key.encode(), encode_alert(alert))
     assert (found.status.value, found.route, found.occurrences) == (alert.status.value, alert.route, alert.occurrences)
-    assert (found.owed is None) is (alert.owed is None)
+    assert (found.owed is None) is (alert.owed is None and not is_silenced(alert))
     back = decode_alert(found.dedup_key.encode(), release_0_1.encode_alert(found))
     known = replace(alert, failed=0, overflow=None, integration=None, former=(), key=None, ended_by=None, source=None)
-    known = replace(known, begun=None, heard=None)
+    known = replace(known, begun=None, heard=None, held=None)
+    if is_silenced(alert):
+        known = replace(known, owed=back.owed)  # a stand-in
     if known.told is not None:
         known = replace(known, told=replace(known.told, offset=None, occurrences=None, left=None))
     if known.owed is not None:
@@ -111,7 +117,10 @@ def test_what_this_release_writes_is_read_by_the_last_one_with_nothing_lost_that
     for alert in record.alerts():
         before = release_0_1.decode_alert(alert.dedup_key.encode(), found[alert.dedup_key.encode()])
         now = structs.asdict(alert)
-        if (owed := alert.owed) is not None:
+        if is_silenced(alert):  # to the release before it is owed what says as much as is known
+            now["owed"] = asdict(before)["owed"]
+            assert before.owed is not None
+        elif (owed := alert.owed) is not None:
             known = [field.name for field in fields(alert_0_1.Owed)]
             now["owed"] = {name: getattr(owed, name) for name in known} | {"record": structs.asdict(owed.record)}
         if (told := alert.told) is not None:
@@ -138,6 +147,11 @@ def test_what_was_told_and_heard_before_it_said_so_much_is_read() -> None:
     assert alert == replace(ALERT, told=told, heard=heard)
 
 
+def test_what_later_releases_say_more_of_what_is_held_is_passed_over() -> None:
+    held = orjson.loads(encode_alert(SILENCED))["held"]
+    assert decode_alert(KEY.encode(), changed(SILENCED, held=[*held, "more"])) == SILENCED
+
+
 def test_the_last_release_reads_a_checkpoint_that_names_its_group() -> None:
     found = release_0_1.decode_position(encode_position(Position("events", 3, 7, {0: 2}, group="group.pagerduty")))
     assert (found.topic, found.partition, found.offset, found.feedback) == ("events", 3, 7, {0: 2})
@@ -159,6 +173,12 @@ def test_the_last_release_takes_a_command_that_says_what_was_seen_and_this_one_t
 
 def changed(alert: Alert = OWING, **fields: Any) -> bytes:
     return orjson.dumps({**orjson.loads(encode_alert(alert)), **fields})
+
+
+def holding(index: int, value: Any) -> bytes:
+    held = orjson.loads(encode_alert(SILENCED))["held"]
+    held[index] = value
+    return changed(SILENCED, held=held)
 
 
 def owing(**fields: Any) -> bytes:
@@ -199,6 +219,12 @@ UNREADABLE = {
     "heard of at a text": changed(heard=["1.0", None, False]),
     "heard of nothing": changed(heard=[]),
     "repeated when there were a text": changed(heard=[1.0, None, False, "2"]),
+    "held by no silence that has an end": holding(0, [["s"]]),
+    "held by silences that are a number": holding(0, 7),
+    "held at no severity": holding(1, 9),
+    "held at a place that is a text": holding(4, "7"),
+    "held with nothing": changed(held=[]),
+    "held as a text": changed(held="s"),
     "told when there were a text": changed(told=[3, 1.0, None, 7, "2"]),
     "left at a text": changed(told=[3, 1.0, None, 7, 2, "1.0"]),
     "owes a text": changed(owed="a trigger"),

@@ -1,0 +1,55 @@
+"""Reads events back from where they stand, some at a time, for alerts that keep only the place of an event."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from consumer.kafka.reading import Place
+from providers.errors import text_of
+from state.violation import Record
+
+ReadRecords = Callable[[Collection[Place]], AsyncGenerator[Record, None]]
+"""Reads the records at these places; none of those that are not there (any more). Raises KafkaError, OSError."""
+
+AT_A_TIME: Final = 200
+"""So many events at most are read back before a checkpoint, so that none waits for long."""
+
+BYTES_AT_A_TIME: Final = 8 * 1024 * 1024
+"""No more is read once there are so many."""
+
+READ_SECONDS: Final = 5.0
+"""For so long are they read: a checkpoint waits for it."""
+
+
+@dataclass(slots=True)
+class ReadBack:
+    """What was found: the record at each place, None where there is none (any more). A place is missing if there was no
+    time for it, or no room; ``error`` says why reading has ended, if it has failed."""
+
+    records: dict[Place, Record | None] = field(default_factory=dict)
+    error: str | None = None
+
+
+async def read_back(read: ReadRecords, places: Collection[Place]) -> ReadBack:
+    """Read the records at these places, as far as `READ_SECONDS` and `BYTES_AT_A_TIME` allow."""
+    found = ReadBack()
+    if not places:
+        return found
+    size = 0
+    try:
+        async with asyncio.timeout(READ_SECONDS), aclosing(read(places)) as records:
+            async for record in records:
+                found.records[record.topic, record.partition, record.offset] = record
+                size += record.size
+                if size > BYTES_AT_A_TIME:
+                    return found
+    except (KafkaError, OSError, TimeoutError) as error:
+        found.error = text_of(error, "no answer")
+        return found
+    for place in places:
+        found.records.setdefault(place, None)
+    return found

@@ -1,0 +1,182 @@
+"""The reader of the silences topic: one small consumer for each member, for all of its tasks (design section 22).
+
+It has no group and is assigned to all partitions by hand. It reads the topic from its beginning, as a compacted topic
+is read, and then goes on with what is written. After trouble it begins again; what is known stays known meanwhile.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from structlog.typing import FilteringBoundLogger
+
+from consumer.kafka.clients import KafkaClients, started
+from consumer.kafka.reading import bounds, read
+from consumer.kafka.topics_there import topics_there
+from consumer.silences.known import KnownSilences
+from consumer.silences.records import MalformedSilence, decode
+from consumer.silences.silence import Silence, SilencedEvent
+from providers.retry import Backoff
+
+FETCH_TIMEOUT_MS = 500
+
+LOOK_SECONDS = 60.0
+"""Between two looks whether the topic is there, where it was not: without it nothing is silenced."""
+
+UNREAD_SECONDS = 30.0
+"""For so long a member that cannot read the topic waits at most. Then it decides without it: a page too many is better
+than none."""
+
+
+class SilenceReader:
+    """Keeps what is known of silences. ``admin`` is started by others; ``changed`` is called after something was read.
+
+    A record that is no silence is ignored, and logged as an error.
+    """
+
+    def __init__(
+        self,
+        *,
+        clients: KafkaClients,
+        admin: AIOKafkaAdminClient,
+        topic: str,
+        backoff: Backoff,
+        changed: Callable[[], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._clients = clients
+        self._admin = admin
+        self._topic = topic
+        self._backoff = backoff
+        self._changed = changed
+        self._log = log
+        self._is_read = asyncio.Event()
+        self._is_missing_told = False
+        self.known = KnownSilences()
+        """The silences as they were last read."""
+
+    def get(self, silence_id: str) -> Silence | None:
+        """The silence of this id; None if no record of it was read."""
+        return self.known.get(silence_id)
+
+    def of(self, event: SilencedEvent, provider: str, at: float) -> Sequence[Silence]:
+        """The silences under which an event falls whose record was written then, in seconds since the epoch; the
+        earliest end first."""
+        return self.known.of(event, provider, at)
+
+    async def read_once(self) -> None:
+        """Wait until the topic was read to the end that it had then, or is known to be missing: no task decides before
+        that. One that cannot be read is waited for `UNREAD_SECONDS` at most."""
+        try:
+            async with asyncio.timeout(UNREAD_SECONDS):
+                await self._is_read.wait()
+        except TimeoutError:
+            self._log.error("silences_unread", topic=self._topic, seconds=UNREAD_SECONDS)
+            self._is_read.set()  # the next task does not wait for it again
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Read for the length of the block."""
+        reading = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+
+    async def _run(self) -> None:
+        """Read until cancelled; after trouble, begin again with a new consumer."""
+        failures, loop = 0, asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                await self._read()
+            except Exception as error:  # silences are late, people are still told
+                failures = 1 if loop.time() - began > self._backoff.maximum else failures + 1
+                self._log.error("silences_trouble", error=repr(error), failures=failures)
+                await asyncio.sleep(self._backoff.wait(failures))
+
+    async def _read(self) -> None:
+        """Read for as long as the topic stays as it is."""
+        partitions = await self._partitions()
+        if not partitions:
+            self._take(KnownSilences())
+            if not self._is_missing_told:
+                self._is_missing_told = True
+                self._log.warning("silences_topic_missing", topic=self._topic)
+            await asyncio.sleep(LOOK_SECONDS)
+            return
+        self._is_missing_told = False
+        async with started(self._clients.reader()) as consumer:
+            begins, ends = await bounds(consumer, partitions)
+            known = KnownSilences()
+            async for records in read(consumer, begins, ends):
+                for record in records:
+                    self._put(known, record)
+            self._take(known)
+            consumer.resume(*partitions)
+            await self._follow(consumer, partitions)
+
+    async def _follow(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
+        """Read what is written, until the topic has another number of partitions or was made anew."""
+        while True:
+            try:
+                batches = await consumer.getmany(timeout_ms=FETCH_TIMEOUT_MS)
+            except (OffsetOutOfRangeError, NoOffsetForPartitionError):
+                return
+            for records in batches.values():
+                for record in records:
+                    self._put(self.known, record)
+            if batches:
+                self._changed()
+            there = consumer.partitions_for_topic(self._topic)
+            if there is not None and len(there) != len(partitions):
+                return
+
+    async def _partitions(self) -> Sequence[TopicPartition]:
+        there = (await topics_there(self._admin)).get(self._topic, ())
+        return sorted(TopicPartition(self._topic, one["partition"]) for one in there)
+
+    def _take(self, known: KnownSilences) -> None:
+        self.known = known
+        self._is_read.set()
+        self._changed()
+
+    def _put(self, known: KnownSilences, record: "ConsumerRecord[bytes, bytes]") -> None:
+        try:
+            put(known, record)
+        except MalformedSilence as error:
+            self._log.error("silence_malformed", partition=record.partition, offset=record.offset, error=str(error))
+
+
+def put(known: KnownSilences, record: "ConsumerRecord[bytes, bytes]") -> None:
+    """Take what a record of the topic says.
+
+    Raises:
+        MalformedSilence: it says nothing; what is known stays as it was.
+    """
+    silence = decode(record.key, record.value)
+    if silence is not None:
+        known.put(silence)
+    elif record.key is not None:
+        known.drop(record.key.decode(errors="replace"))
+
+
+async def read_silences(
+    clients: KafkaClients, partitions: Sequence[TopicPartition]
+) -> tuple[KnownSilences, Sequence[str]]:
+    """All silences of the topic as it is now, and a sentence for each record that is none. Raises what the clients
+    raise."""
+    known, wrong = KnownSilences(), []
+    async with started(clients.reader()) as consumer:
+        begins, ends = await bounds(consumer, partitions)
+        async for records in read(consumer, begins, ends):
+            for record in records:
+                try:
+                    put(known, record)
+                except MalformedSilence as error:
+                    wrong.append(f"topic {record.topic}, partition {record.partition}, offset {record.offset}: {error}")
+    return known, wrong

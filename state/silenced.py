@@ -1,0 +1,242 @@
+"""The life of a silenced alert (design section 22).
+
+A silenced event tells nobody, and nothing is lost. An alert keeps what is silenced of it (`state.alert.Held`): which
+silences hold it, and where its worst event stands. Pure functions, like those of `state.alert`.
+
+All times are in seconds since the epoch. A silence holds by the times of records, so its end is a record's time too:
+what it held is judged once everything is decided that was recorded before the end.
+"""
+
+from collections.abc import Mapping
+from math import inf, nextafter
+
+from msgspec.structs import replace
+
+from state.alert import (
+    Alert,
+    Ending,
+    Held,
+    Occurrence,
+    Owed,
+    Policy,
+    Status,
+    event_time,
+    is_silenced,
+    kept_name,
+    may_be_resolved,
+    of_record_key,
+    over,
+    source,
+    with_held_counted,
+)
+from state.shared import shared
+from state.violation import Record
+
+Ends = Mapping[str, float]
+"""The ends of silences by their ids."""
+
+
+def silenced(
+    alert: Alert | None,
+    dedup_key: str,
+    session_id: str | None,
+    occurrence: Occurrence,
+    silences: Ends,
+    now: float,
+    integration: str | None = None,
+) -> Alert:
+    """Count an alertable event that these ``silences`` keep silent into the alert of its dedup key, or open that. The
+    other arguments are those of `state.alert.occurred`.
+
+    Nothing comes to be owed. A trigger that is owed already is told whatever comes, with this occurrence counted in;
+    its severity is not. Nor is it where the provider has the alert, which stays live: no false quiet ends it. While the
+    alert is resolving, it is resolved first.
+    """
+    severity, record = occurrence.severity, occurrence.record
+    time = event_time(occurrence.time, record.timestamp, now)
+    if alert is None:
+        return Alert(
+            dedup_key, Status.OPEN, session_id, 1, time, time, now, severity,
+            integration=integration, key=of_record_key(record, session_id), begun=now,
+            held=_held(None, occurrence, silences, time, now),
+        )  # fmt: skip
+    key = of_record_key(record, alert.session_id)
+    if alert.status is Status.RESOLVING:
+        return replace(alert, key=key, held=_held(alert.held, occurrence, silences, time, now))
+    owed, held = alert.owed, alert.held
+    if owed is not None and not owed.repeat:
+        owed = _counted(owed, occurrence)
+    else:
+        held = _held(held, occurrence, silences, time, now)
+    is_told = alert.has or owed is not None
+    return replace(
+        alert,
+        status=_status(alert),
+        occurrences=alert.occurrences + 1,
+        first_seen=min(alert.first_seen, time),
+        last_seen=max(min(alert.last_seen, now), time),
+        decided=now,
+        highest=alert.highest if is_told else max(alert.highest, severity),
+        owed=owed,
+        integration=integration if alert.integration is None else alert.integration,
+        key=key,
+        held=held,
+    )
+
+
+def ends_at(held: Held, ends: Ends) -> float:
+    """When the last of the silences ends that hold this. ``ends`` are the ends as they are known today: a silence can
+    have been ended early. One that is not among them holds until the end that it had."""
+    return max((ends.get(silence_id, until) for silence_id, until in held.silences), default=-inf)
+
+
+def last_silence(held: Held) -> str:
+    """The id of the silence that was to end last of those that hold this."""
+    silence_id, _ = max(held.silences, key=lambda one: one[1])
+    return silence_id
+
+
+def is_live(held: Held, end: float, policy: Policy) -> bool:
+    """Whether the problem still goes on at the ``end`` of its silences: its last event is no older than what would be
+    suppressed, or than what is over by quiet, whichever is longer."""
+    return end - held.last_at <= max(policy.window_seconds, policy.quiet_seconds or 0.0)
+
+
+def owes_after_silence(alert: Alert, record: Record, now: float) -> Alert:
+    """The alert is live at the end of its silences, and owes a trigger. ``record`` is that of its worst silenced event,
+    read again from its place, or what stands in for it. It holds back no offset: the group passed it long ago.
+
+    Only of an alert that is silenced, or that is resolving and has silenced occurrences.
+    """
+    held, owed, begun, unsettled = alert.held, alert.owed, alert.begun, alert.unsettled
+    assert held is not None
+    guard, tenant = held.source.guard, held.source.tenant
+    is_resolving = alert.status is Status.RESOLVING
+    if is_resolving:
+        begun = now if now != begun else nextafter(now, inf)
+        # A resolve may be on the wire, of this task or of a dead owner's: only its answer says whether it landed.
+        unsettled = unsettled or (owed is None and may_be_resolved(alert))
+    if owed is None:
+        owed = Owed(
+            record,
+            held.severity,
+            now,
+            held.first_offset,
+            held.last_offset,
+            held.occurrences,
+            guard=guard,
+            tenant=tenant,
+        )
+    else:
+        is_worse = held.severity > owed.severity
+        owed = replace(
+            owed,
+            record=record if is_worse else owed.record,
+            severity=max(owed.severity, held.severity),
+            first_offset=min(owed.first_offset, held.first_offset),
+            last_offset=max(owed.last_offset, held.last_offset),
+            occurrences=owed.occurrences + held.occurrences,
+            guard=guard if is_worse else owed.guard,
+            tenant=tenant if is_worse else owed.tenant,
+        )
+    return replace(
+        with_held_counted(alert),
+        status=_status(alert),
+        highest=max(alert.highest, held.severity),
+        unsettled=unsettled,
+        owed=owed,
+        failed=0 if is_resolving else alert.failed,
+        ended_by=None,
+        begun=begun,
+    )
+
+
+def over_after_silence(alert: Alert) -> Alert | None:
+    """The problem was over when its silences ended. Returns None if the alert is gone: nobody was told.
+
+    An alert that may have been told all the same has a ``route``: its end is told. That is so of one that was restored,
+    or that an earlier owner may have decided: it may not have known of the silence, or may have known its end.
+    """
+    if is_silenced(alert):
+        return over(alert, Ending.SILENCE)
+    return replace(alert, held=None)
+
+
+def possibly_told(alert: Alert, route: str) -> Alert:
+    """A silenced alert of which a dead owner may have sent a trigger, through this route if it has none."""
+    return replace(alert, route=route) if is_silenced(alert) and alert.route is None else alert
+
+
+def _status(alert: Alert) -> Status:
+    """The status of an alert that is live. What a person acknowledged may be an incident that the alert has left."""
+    is_left = alert.told is None and alert.route is None
+    return Status.OPEN if is_left or alert.status is Status.RESOLVING else alert.status
+
+
+def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: float, now: float) -> Held:
+    """What is held with one more occurrence. A silence that was over when this was recorded holds it no longer: it
+    would end before the others."""
+    record = occurrence.record
+    origin = source(kept_name(occurrence.guard), kept_name(occurrence.tenant), record.topic, record.partition)
+    holding = {shared(silence_id): until for silence_id, until in silences.items()}
+    at = event_time(occurrence.time, record.timestamp, inf)
+    if at == inf:  # neither says when
+        at = time
+    if before is None:
+        return Held(
+            tuple(sorted(holding.items())), occurrence.severity, time, origin, record.offset,
+            occurrence.offset, occurrence.offset, time, time, now, at,
+        )  # fmt: skip
+    for silence_id, until in before.silences:
+        if until > record.timestamp / 1000:
+            holding.setdefault(silence_id, until)
+    is_worse = occurrence.severity > before.severity
+    return Held(
+        tuple(sorted(holding.items())),
+        occurrence.severity if is_worse else before.severity,
+        time if is_worse else before.time,
+        origin if is_worse else before.source,
+        record.offset if is_worse else before.offset,
+        min(before.first_offset, occurrence.offset),
+        max(before.last_offset, occurrence.offset),
+        min(before.first_seen, time),
+        max(min(before.last_seen, now), time),
+        now,
+        max(before.last_at, at),
+        before.occurrences + 1,
+    )
+
+
+def _counted(owed: Owed, occurrence: Occurrence) -> Owed:
+    """What is owed, with a silenced occurrence counted in, whose severity is not sent."""
+    offset = occurrence.offset
+    return replace(
+        owed,
+        first_offset=min(owed.first_offset, offset),
+        last_offset=max(owed.last_offset, offset),
+        occurrences=owed.occurrences + 1,
+    )
+
+
+def joined_held(own: Held | None, other: Held | None) -> Held | None:
+    """What two alerts of one key hold (`state.joined`)."""
+    if own is None or other is None:
+        return own or other
+    worst = other if other.severity > own.severity else own
+    silences: dict[str, float] = dict(own.silences)
+    for silence_id, until in other.silences:
+        silences[silence_id] = max(until, silences.get(silence_id, until))
+    return Held(
+        tuple(sorted(silences.items())),
+        worst.severity,
+        worst.time,
+        worst.source,
+        worst.offset,
+        min(own.first_offset, other.first_offset),
+        max(own.last_offset, other.last_offset),
+        min(own.first_seen, other.first_seen),
+        max(own.last_seen, other.last_seen),
+        max(own.decided, other.decided),
+        max(own.last_at, other.last_at),
+        own.occurrences + other.occurrences,
+    )

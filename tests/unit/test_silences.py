@@ -1,0 +1,247 @@
+"""Silences: what they match, how they are written down, and that nobody's bytes can break them (design section 22)."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.silences.known import KnownSilences
+from consumer.silences.records import MalformedSilence, decode, encode, from_json, to_json
+from consumer.silences.silence import LONGEST_SECONDS, InvalidSilence, Match, Silence, Status
+from state.violation import Severity
+
+NOW = 1_800_000_000.0
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Event:
+    guard: str = "egress_allowlist"
+    tenant_id: str | None = "acme"
+    session_id: str = "s1"
+    agent_id: str = "agent-7"
+    resource_name: str = "api.example.com"
+    event_type: str = "policy_violation"
+    severity: Severity = Severity.HIGH
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def silence(terms: Mapping[str, str] | None = None, *, id: str = "a", severity: Severity | None = None) -> Silence:
+    match = Match({"guard": "egress_allowlist"} if terms is None else terms, severity)
+    return Silence(id, "all", match, "a known leak", "ana@ops1", NOW, NOW, NOW + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("terms", "event", "fits"),
+    [
+        ({"guard": "egress_allowlist"}, Event(), True),
+        ({"guard": "egress"}, Event(), False),
+        ({"guard": "egress*"}, Event(), True),
+        ({"guard": "*allow*"}, Event(), True),
+        ({"guard": "e*s*t"}, Event(), True),
+        ({"guard": "egress_allowlist*egress_allowlist"}, Event(), False),
+        ({"guard": "aa*aa"}, Event(guard="aaa"), False),
+        ({"guard": "egress_allowlist", "tenant_id": "acme"}, Event(), True),
+        ({"guard": "egress_allowlist", "tenant_id": "other"}, Event(), False),
+        ({"tenant_id": "ac*"}, Event(tenant_id=None), False),
+        ({"resource": "*.example.com"}, Event(), True),
+        ({"resource": "[a-z]*"}, Event(), False),
+        ({"label.team": "pay*"}, Event(labels={"team": "payments"}), True),
+        ({"label.team": "pay*"}, Event(labels={}), False),
+        ({"agent_id": "agent-7"}, Event(), True),
+        ({"session_id": "S1"}, Event(), False),
+        ({"event_type": "policy_violation", "label.a.b": "x"}, Event(labels={"a.b": "x"}), True),
+    ],
+)
+def test_all_terms_must_fit(terms: Mapping[str, str], event: Event, fits: bool) -> None:
+    assert Match(terms).fits(event) is fits
+
+
+def test_an_event_of_a_higher_severity_is_not_meant() -> None:
+    found = [level for level in Severity if silence(severity=Severity.HIGH).silences(Event(severity=level), NOW)]
+    assert found == [Severity.INFO, Severity.LOW, Severity.MEDIUM, Severity.HIGH]
+
+
+def test_critical_is_meant_only_where_it_is_said() -> None:
+    critical = Event(severity=Severity.CRITICAL)
+    assert not silence().silences(critical, NOW)
+    assert not silence(severity=Severity.CRITICAL).silences(critical, NOW)
+    assert replace(silence(), include_critical=True).silences(critical, NOW)
+
+
+@pytest.mark.parametrize(("at", "holds"), [(-0.001, False), (0, True), (HOUR - 0.001, True), (HOUR, False)])
+def test_a_silence_holds_from_its_start_until_before_its_end(at: float, holds: bool) -> None:
+    assert silence().silences(Event(), NOW + at) is holds
+
+
+@given(
+    pattern=st.text(alphabet="ab*", min_size=1, max_size=12).filter(lambda text: text.strip("*")),
+    text=st.text(alphabet="ab", max_size=16),
+)
+def test_a_pattern_is_what_an_expression_would_be(pattern: str, text: str) -> None:
+    expression = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+    assert Match({"guard": pattern}).fits(Event(guard=text)) is bool(expression.fullmatch(text))
+
+
+def test_no_pattern_is_slow() -> None:
+    match = Match({"guard": "*a" * 500 + "*b"})
+    text = "a" * 100_000
+    began = time.process_time()
+    assert not match.fits(Event(guard=text))
+    assert time.process_time() - began < 0.05
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({}, "match: matches everything"),
+        ({"guard": "*"}, "match: matches everything"),
+        ({"guard": "**", "tenant_id": "*"}, "match: matches everything"),
+        ({"gard": "x"}, "match.gard: no such field"),
+        ({"label.": "x"}, "match.label.: no such field"),
+        ({"guard": ""}, "match.guard: must have 1 to"),
+        ({"guard": "x" * 1025}, "match.guard: must have 1 to"),
+        ({f"label.{n}": "x" for n in range(33)}, "match: has more than 32 terms"),
+        ({"a\x1b[2Jb": "x"}, r"match.a\\x1b[2Jb: no such field"),
+    ],
+)
+def test_a_match_that_is_none(terms: Mapping[str, str], message: str) -> None:
+    with pytest.raises(InvalidSilence, match=re.escape(message.replace(r"\\", "\\"))):
+        Match(terms)
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"reason": " "}, "reason"),
+        ({"created_by": ""}, "created_by"),
+        ({"id": ""}, "id"),
+        ({"id": "a\nb"}, "id"),
+        ({"id": "x" * 129}, "id"),
+        ({"expires_at": NOW - 1}, "expires_at"),
+        ({"expires_at": NOW + LONGEST_SECONDS + 1}, "expires_at"),
+    ],
+)
+def test_a_silence_that_is_none(changed: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidSilence) as error:
+        replace(silence(), **changed)  # type: ignore[arg-type]
+    assert error.value.field == field
+
+
+def test_somebody_ends_a_silence() -> None:
+    ended = silence().ended(NOW + 60)
+    assert (ended.status, ended.expires_at) == (Status.REVOKED, NOW + 60)
+    assert not ended.silences(Event(), NOW + 60)
+    assert ended.silences(Event(), NOW + 59)
+    early = replace(silence(), starts_at=NOW + 100).ended(NOW + 60)
+    assert not any(early.silences(Event(), NOW + at) for at in (0, 60, 100, 200))
+    assert silence().ended(NOW + 2 * HOUR) == replace(silence(), status=Status.EXPIRED)
+
+
+TERMS = st.dictionaries(
+    st.sampled_from(["guard", "tenant_id", "session_id", "agent_id", "resource", "event_type", "label.team"]),
+    st.text(alphabet="ab*ä", min_size=1, max_size=6),
+    min_size=1,
+).filter(lambda terms: any(text.strip("*") for text in terms.values()))
+
+
+@st.composite
+def silences(draw: st.DrawFn) -> Silence:
+    begin = NOW + draw(st.integers(0, 100))
+    return Silence(
+        draw(st.sampled_from("abcdef")),
+        draw(st.sampled_from(["all", "pagerduty", "opsgenie"])),
+        Match(draw(TERMS), draw(st.none() | st.sampled_from(list(Severity)))),
+        "why",
+        "who",
+        NOW,
+        begin,
+        begin + draw(st.integers(0, 100)),
+        draw(st.sampled_from(list(Status))),
+        draw(st.booleans()),
+    )
+
+
+@given(silences())
+def test_a_silence_reads_back(one: Silence) -> None:
+    assert decode(*encode(one)) == one
+    assert from_json(orjson.loads(orjson.dumps(to_json(one)))) == one
+
+
+TEXTS = st.text(alphabet="ab", max_size=3)
+EVENTS = st.builds(
+    Event,
+    guard=TEXTS,
+    tenant_id=st.none() | TEXTS,
+    session_id=TEXTS,
+    agent_id=TEXTS,
+    resource_name=TEXTS,
+    event_type=TEXTS,
+    severity=st.sampled_from(list(Severity)),
+    labels=st.dictionaries(st.just("team"), TEXTS),
+)
+
+
+@given(st.lists(silences(), max_size=12), st.lists(st.sampled_from("abcdef"), max_size=3), EVENTS, st.integers(0, 220))
+def test_those_of_an_event_are_found_as_if_all_were_asked(
+    put: list[Silence], dropped: list[str], event: Event, at: int
+) -> None:
+    known, last = KnownSilences(put), {one.id: one for one in put}
+    for silence_id in dropped:
+        known.drop(silence_id)
+        last.pop(silence_id, None)
+    found = known.of(event, "pagerduty", NOW + at)
+    asked = [one for one in last.values() if one.silences(event, NOW + at) and one.scope in ("all", "pagerduty")]
+    assert list(found) == sorted(asked, key=lambda one: (one.expires_at, one.id))
+    assert set(known.all()) == set(last)
+
+
+@given(st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
+        ["id", "scope", "match", "reason", "created_by", "created_at", "starts_at", "expires_at", "guard"]), inner),
+).map(orjson.dumps))  # fmt: skip
+def test_no_bytes_break_the_reader(value: bytes) -> None:
+    try:
+        said = str(decode(b"a", value))
+    except MalformedSilence as error:
+        said = str(error)
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"expires_at": None}, "expires_at: must be an RFC 3339 time"),
+        ({"expires_at": "2026-13-01T00:00:00Z"}, "expires_at: must be an RFC 3339 time"),
+        ({"starts_at": "0001-01-01T00:00:00Z"}, "starts_at: must be an RFC 3339 time, from 1970 on"),
+        ({"starts_at": 1_800_000_000}, "starts_at: must be an RFC 3339 time"),
+        ({"status": "paused"}, "status: must be one of active, expired, revoked"),
+        ({"match": {"severity": "worst", "guard": "x"}}, "match.severity: must be one of info"),
+        ({"match": {"severity": "high"}}, "match: matches everything"),
+        ({"match": {"guard": 1}}, "match.guard: must be text"),
+        ({"match": []}, "match: must be an object"),
+        ({"include_critical": "yes"}, "include_critical: must be true or false"),
+        ({"id": 7}, "id: must be text"),
+        ({"colour": "red"}, "colour: is no field of a silence"),
+    ],
+)
+def test_a_record_that_is_no_silence(change: dict[str, object], message: str) -> None:
+    with pytest.raises(MalformedSilence, match=re.escape(message)):
+        from_json({**to_json(silence()), **change})
+
+
+def test_a_record_of_another_key_is_none() -> None:
+    key, value = encode(silence())
+    with pytest.raises(MalformedSilence, match="the key is not the id"):
+        decode(b"other", value)
+    with pytest.raises(MalformedSilence, match="no key"):
+        decode(None, value)
+    with pytest.raises(MalformedSilence, match="bytes are more than"):
+        decode(key, value + b" " * 65_536)
+    assert decode(key, None) is None

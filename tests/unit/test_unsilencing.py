@@ -1,0 +1,308 @@
+"""What is silenced tells nobody; at the end of its silences what is live is told once (design section 22).
+
+Whole tasks and delivery in virtual time (`tests.support.delivery_setting`).
+"""
+
+from dataclasses import replace
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from consumer.partition.read_back import AT_A_TIME
+from consumer.partition.unsilencing import UNREAD_SECONDS
+from consumer.tuning.simulated import Said, Saying, Simulated
+from providers.answer import Accepted, Unavailable
+from providers.notification import Trigger
+from state.alert import ELSEWHERE, is_silenced
+from state.violation import Severity
+from tests.support.delivery_setting import EPOCH, Setting
+from tests.support.simulation import Simulation
+from tests.support.walks import COMMIT, HIGH, TICK, decide, end, event
+
+END = 600.0
+
+
+def tell(setting: Setting, kind: str = "trigger") -> list[str]:
+    return [call.session for call in setting.calls if call.kind == kind and isinstance(call.answer, Accepted)]
+
+
+def notification(setting: Setting, session: str) -> Trigger:
+    (found,) = [call.notification for call in setting.left("trigger") if call.session == session]
+    assert isinstance(found, Trigger)
+    return found
+
+
+def test_it_tells_nobody_until_its_end_and_then_once_what_is_live() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("live", "over")
+    setting.run(END - 60)
+    setting.occur("live", severity="high")
+    assert setting.left("trigger") == setting.left("resolve") == []
+    assert all(is_silenced(alert) for alert in setting.alerts().values())
+    setting.occur("other", guard="other_guard")
+    setting.run(5)
+    assert tell(setting) == ["other"]
+    setting.run(80)
+    assert tell(setting) == ["other", "live"]
+    assert notification(setting, "live").story.occurrences == 2
+    assert "forbidden_path:over" not in setting.alerts()
+    setting.run(600)
+    assert tell(setting) == ["other", "live"]
+    assert tell(setting, "resolve") == []
+
+
+def test_it_is_sent_with_its_worst_event_read_again_from_its_place() -> None:
+    setting = Setting()
+    setting.silence("release", END, critical=True)
+    setting.occur("s", severity="high")
+    setting.occur("s", severity="critical")
+    setting.run(END - 10)
+    setting.occur("s", severity="high")
+    setting.run(30)
+    told = notification(setting, "s")
+    assert (told.severity, told.violation.event_id, told.story.occurrences) == (Severity.CRITICAL, "e1", 3)
+    assert setting.read_again == [1]
+
+
+def test_where_that_is_not_there_any_more_it_is_told_with_what_the_alert_knows() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.run(END - 10)
+    setting.occur("s")
+    setting.partitions[0].input.records[0] = None
+    setting.run(30)
+    told = notification(setting, "s")
+    assert (told.severity, told.story.occurrences) == (Severity.HIGH, 2)
+    assert "silenced" in told.violation.reason
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    assert alert.told is not None
+    assert alert.told.offset == ELSEWHERE
+
+
+def test_where_kafka_does_not_answer_it_is_asked_again_and_then_told_all_the_same() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.unreadable = KafkaConnectionError()
+    setting.run(END - 10)
+    setting.occur("s")
+    setting.run(30)
+    assert tell(setting) == []
+    assert len(setting.read_again) > 1
+    setting.unreadable = None
+    setting.run(5)
+    assert notification(setting, "s").violation.event_id == "e0"
+
+    setting.silence("again", END, guard="other_guard")
+    setting.occur("s2", guard="other_guard")
+    setting.run(END - 10)
+    setting.occur("s2", guard="other_guard")
+    setting.unreadable = KafkaConnectionError()
+    setting.run(10 + UNREAD_SECONDS - 10)
+    assert tell(setting) == ["s"]
+    setting.run(20)
+    assert tell(setting) == ["s", "s2"]
+
+
+def test_very_many_are_read_again_bit_by_bit() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    sessions = [f"s{number}" for number in range(2 * AT_A_TIME + 1)]
+    setting.occur(*sessions)
+    setting.run(END - 10)
+    setting.occur(*sessions)
+    setting.run(40)
+    assert setting.read_again == [AT_A_TIME, AT_A_TIME, 1]
+    setting.run(400)
+    assert sorted(tell(setting)) == sorted(sessions)
+
+
+def test_one_that_is_ended_early_ends_then() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.run(60)
+    assert tell(setting) == []
+    silence = setting.silences.get("release")
+    assert silence is not None
+    setting.read_silence(silence.ended(silence.starts_at + 60))
+    setting.run(10)
+    assert tell(setting) == ["s"]
+
+
+def test_an_event_that_is_not_silenced_is_told_at_once_and_counts_what_was() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("s", severity="high")
+    setting.occur("s", severity="critical")  # critical events are silenced only if somebody says so
+    setting.run(5)
+    assert notification(setting, "s").story.occurrences == 2
+    setting.run(END + 60)
+    assert tell(setting) == ["s"]
+
+
+def test_the_end_of_the_problem_ends_it_and_nobody_is_told() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.run(5)
+    setting.end("s")
+    setting.run(END + 60)
+    assert setting.left("trigger") == setting.left("resolve") == []
+    assert setting.alerts() == {}
+
+
+def test_a_told_alert_stays_live_and_what_is_silenced_is_counted() -> None:
+    setting = Setting()
+    setting.occur("s")
+    setting.run(5)
+    setting.silence("release", END)
+    for _ in range(4):
+        setting.occur("s", severity="high")
+        setting.run(150)
+    setting.run(60)
+    assert tell(setting) == ["s"]
+    assert tell(setting, "resolve") == [], "no false quiet"
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    assert alert.occurrences == 5
+
+
+def test_a_silenced_event_while_it_is_resolved_is_silenced_after_that() -> None:
+    setting = Setting()
+    setting.occur("s")
+    setting.run(5)
+    setting.silence("release", END)
+    setting.end("s")
+    setting.occur("s")
+    setting.run(30)
+    assert tell(setting, "resolve") == ["s"]
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    assert is_silenced(alert)
+    setting.run(END - 50)
+    setting.occur("s")
+    setting.run(60)
+    assert tell(setting) == ["s", "s"]
+
+
+def test_a_steady_silenced_stream_does_not_keep_it_from_being_resolved() -> None:
+    simulation = Simulation()  # in which a commit takes a while
+    try:
+        told = (event("s1", HIGH), decide(1), ("answer", 0), COMMIT, COMMIT)
+        for name, number in (*told, ("silence", 5), end("s1"), decide(9), TICK):
+            simulation.step(name, number)
+        for _ in range(3):
+            for name, number in (TICK, event("s1", HIGH), decide(9), COMMIT):
+                simulation.step(name, number)
+        assert any("resolve" in request for request in simulation.on_the_wire)
+        simulation.rest()
+    finally:
+        simulation.close()
+
+
+# faults
+
+
+def test_the_end_comes_during_an_outage_and_what_is_live_is_told_once() -> None:
+    down = [False]
+    setting = Setting(says=lambda call: Unavailable(503, "down") if down[0] else Accepted())
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.run(END - 30)
+    setting.occur("s")
+    down[0] = True
+    setting.run(300)
+    assert tell(setting) == []
+    assert setting.partitions[0].running.work.store.owed_count == 1, "it is owed since the end"
+    down[0] = False
+    setting.run(120)
+    assert tell(setting) == ["s"]
+
+
+@pytest.mark.parametrize("dies_at", [END - 20, END - 1, END + 1, END + 3])
+def test_a_member_dies_about_the_end(dies_at: float) -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("live", "over")
+    setting.run(END - 40)
+    setting.occur("live")
+    setting.run(dies_at - (END - 40))
+    setting.restart()
+    setting.run(120)
+    assert set(tell(setting)) == {"live"}, "to the provider one key is one incident, however often it is said"
+    assert tell(setting, "resolve") in ([], ["over"]), "a dead owner may have told it"
+    assert "forbidden_path:over" not in setting.alerts()
+
+
+def test_a_silenced_alert_that_an_earlier_owner_may_have_told_is_resolved_when_it_is_over() -> None:
+    setting = Setting(says=lambda call: Accepted())
+    setting.occur("s")
+    setting.run(0.5, tick=0.5)
+    setting.partitions[0].kafka.state.clear()  # it had told, and died before its checkpoint
+    setting.silence("release", END)
+    now = setting.partitions[0].input.records[0].timestamp / 1000
+    setting.silences.put(replace(setting.silences.all()["release"], starts_at=now - 1, expires_at=now + END))
+    setting.restart()
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    assert is_silenced(alert)
+    setting.run(60)
+    setting.end("s")
+    setting.run(60)
+    assert tell(setting) == ["s"]
+    assert tell(setting, "resolve") == ["s"]
+
+
+def test_the_record_of_the_silence_is_late_and_what_comes_after_it_is_silent() -> None:
+    setting = Setting()
+    setting.occur("early")
+    setting.run(5)
+    setting.silence("release", END)  # it was to hold from before that on
+    silence = setting.silences.all()["release"]
+    setting.read_silence(replace(silence, starts_at=silence.starts_at - 10))
+    setting.occur("early", "late")
+    setting.run(60)
+    assert tell(setting) == ["early"]
+    setting.run(END - 100)
+    setting.occur("early", "late")
+    setting.run(120)
+    assert tell(setting) == ["early", "late"]
+
+
+def test_an_end_that_a_restarted_member_finds_past_is_acted_upon_without_a_new_event() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.run(END - 100)
+    setting.occur("s")
+    setting.run(10)
+    setting.crash()
+    setting.loop.advance(150)
+    setting.start()
+    setting.run(120)
+    assert tell(setting) == ["s"]
+
+
+# the same, simulated
+
+
+def test_a_simulation_ends_silences_as_a_task_does() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("live", "over")
+    setting.run(END - 60)
+    setting.occur("live")
+    setting.run(120)
+    said: list[Said] = []
+    simulated = Simulated(setting.pipeline, said.append)
+    for record in setting.partitions[0].input.records:
+        simulated.decide(record, record.timestamp / 1000)
+    simulated.finish(EPOCH + setting.loop.time())
+    assert simulated.outcomes["silenced"] == 3
+    assert [(one.what, one.alert.session_id, one.alert.occurrences) for one in said] == [(Saying.PAGE, "live", 2)]
+    assert [one.session_id for one in simulated.open_alerts()] == ["live"]
+    assert tell(setting) == ["live"]
