@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--silences",
         metavar="FILE",
-        help="what `silences export --all` has printed (without: as if nothing had been silenced)",
+        help="what `silences export` has printed, those that are over too (without: nothing was silenced)",
     )
     parser.add_argument("--keys", metavar="N", type=count, default=10, help="so many of the noisiest keys (10)")
     parser.add_argument(

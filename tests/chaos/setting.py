@@ -198,6 +198,7 @@ async def make_world(
         (world.dlq, 1, large),
         (world.feedback, 1, large),
         (world.history, 1, None),
+        (world.silences, 1, COMPACTED),
         *((world.state(provider), partitions, state_configs) for provider in providers),
     ]
     async with asyncio.TaskGroup() as group:

@@ -185,7 +185,7 @@ async def test_a_member_is_silent_and_tells_what_is_live_when_the_silence_is_end
     commands = Commands(world, tmp_path, capsys)
     wanted = ("--guard", "egress*", "--for", "2h", "--reason", "known", "--id", "leak", "--yes")
     await commands.done("silences", "add", *wanted)
-    silenced = event(session="s1", guard="egress_allowlist", severity="high")
+    silenced = event(session="s1", guard="egress_allowlist", severity="high", event_id="silent-1")
     other = event(session="s2", guard="forbidden_path", severity="high")
     async with running_member(world.config) as member:
         await send(world, silenced, silenced, other, partition=1)
@@ -196,6 +196,8 @@ async def test_a_member_is_silent_and_tells_what_is_live_when_the_silence_is_end
         shown = await commands.json("alerts", "show", "egress_allowlist:s1")
         assert (shown["silenced"]["by"], shown["silenced"]["occurrences"]) == (["leak"], 2)
         assert "silenced by" in await commands.done("alerts", "show", "egress_allowlist:s1")
+        (explained,) = json.loads(await commands.done("explain", "--json", "--event-id", "silent-1"))["providers"]
+        assert (explained["outcome"], explained["kept_by"]) == ("silenced", "the silence leak")
         (listed,) = await commands.json("silences", "list")
         assert (listed["alerts"], listed["occurrences"]) == (1, 2)
         ended = await commands.json("silences", "expire", "leak", "--dry-run")

@@ -394,7 +394,7 @@ def test_create_then_check_on_the_command_line(
     assert main(["topics", "check", "--config", str(path)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.count("\n") == 5
+    assert err.count("\n") == 6
     assert main(["topics", "create", "--config", str(path), "--replication-factor", "3"]) == 1
     assert capsys.readouterr() == (
         "",

@@ -1,9 +1,9 @@
 """Whether the history of each alert is complete and in order (design section 21), judged by the steps alone.
 
 Every event is in one step: in that which it has caused, or among the suppressed of the next. A life begins by a
-trigger, or by a silence, and ends once. What is told, acknowledged or dead-lettered was triggered before. A key that was
-handed over to another task has steps of both: each task's are in order, and the new home goes on from what was handed
-over.
+trigger, or by a silence, and ends once. What is told, acknowledged or dead-lettered was triggered before. A key that
+was handed over to another task has steps of both: each task's are in order, and the new home goes on from what was
+handed over.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -32,15 +32,24 @@ PEOPLE_WEIGHTS = {
 """The same where people acknowledge and resolve at the provider, and that is heard of in any order. (Which of two
 moments was the first our wall clock says, as long as nobody puts it back.)"""
 
+_SILENCE = {"silence": 8, "unsilence": 2, "read": 2, "quietly": 6, "pass": 5}
+
 SILENCED_WEIGHTS = {
-    **{name: weight for name, weight in WEIGHTS.items() if name != "clock"},
-    **{"silence": 8, "unsilence": 2, "read": 2, "quietly": 6, "pass": 5},
+    **{name: weight for name, weight in WEIGHTS.items() if name not in ("clock", "revoke")},
+    **_SILENCE,
 }
 """The same where sessions are silenced for a while. (When a silence ends the times of records say, and our own
-checkpoints are records; here no broker refuses those of a clock that is far ahead.)"""
+checkpoints are records; here no broker refuses those of a clock that is far ahead. A revoked key is no matter of
+silences.)"""
+
+SILENCED_PEOPLE_WEIGHTS = {**PEOPLE_WEIGHTS, **_SILENCE}
+"""Both."""
 
 ROUTED_WEIGHTS = {**WEIGHTS, "reconfigure": 4}
 """The same where a member may be started again with other keys and routes."""
+
+SILENCED_ROUTED_WEIGHTS = {**SILENCED_WEIGHTS, "reconfigure": 4}
+"""The same where sessions are silenced as well."""
 
 SKEWS = (0.0, 2700.0, -2700.0, 31_536_000.0, -31_536_000.0, 40.0, -40.0, 0.0)
 """By how many seconds the wall clock of the member may be wrong."""

@@ -18,6 +18,8 @@ from tests.support.walks import (
     NUMBERS,
     PEOPLE_WEIGHTS,
     ROUTED_WEIGHTS,
+    SILENCED_PEOPLE_WEIGHTS,
+    SILENCED_ROUTED_WEIGHTS,
     SILENCED_WEIGHTS,
     WEIGHTS,
     Step,
@@ -81,6 +83,17 @@ def test_a_route_that_may_owe_one_trigger_only_loses_none(first: int) -> None:
 def test_what_is_silenced_tells_nobody_and_what_is_live_afterwards_is_told(first: int) -> None:
     for seed in range(first, first + CHUNK):
         check(random_walk(("silenced", seed), weights=SILENCED_WEIGHTS), late=bool(seed % 2))
+
+
+def test_silences_hold_where_keys_are_rotated_and_where_people_resolve_at_the_provider() -> None:
+    for seed in range(CHUNK):
+        check(
+            random_walk(("silenced, routed", seed), weights=SILENCED_ROUTED_WEIGHTS), late=bool(seed % 2), routed=True
+        )
+        check(
+            random_walk(("silenced, shared", seed), weights=SILENCED_ROUTED_WEIGHTS), late=bool(seed % 2), shared=True
+        )
+        check(random_walk(("silenced, people", seed), weights=SILENCED_PEOPLE_WEIGHTS), people=True)
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))

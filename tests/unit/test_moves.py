@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from consumer.feedback.moves import MOVE, Forwarded, HandOver, Move, Moved, Sender, decode_move, encode_move, is_move
 from consumer.feedback.records import KIND, MalformedFeedback, decode_feedback
 from consumer.kafka.partitioning import Scheme
-from state.alert import Alert, Owed, Status, Told
+from state.alert import ELSEWHERE, Alert, Occurrence, Owed, Status, Told, is_silenced
+from state.joined import joined
+from state.silenced import silenced
 from state.violation import Record, Severity
 
 NOW = 1_800_000_000.0
@@ -147,3 +149,18 @@ def test_a_forwarded_record_is_byte_for_byte_what_came() -> None:
     found = decode_move(key, value, headers)
     assert isinstance(found, Forwarded)
     assert found.record == EVENT
+
+
+def test_an_alert_that_moves_keeps_what_holds_it() -> None:
+    occurrence = Occurrence(Severity.HIGH, NOW, Record("events", 3, 17, int(NOW * 1000), None, b"{}"))
+    alert = silenced(None, "forbidden_path:s-1", "s-1", occurrence, {"release": NOW + 60}, NOW)
+    key, value, headers = encode_move(HandOver(SENDER, 3, alert.dedup_key, alert))
+    found = decode_move(key, value, headers)
+    assert isinstance(found, HandOver)
+    assert found.alert == alert
+    home_s = joined(None, alert)
+    assert home_s is not None
+    assert is_silenced(home_s)
+    assert home_s.held is not None
+    assert (home_s.held.source.partition, home_s.held.offset) == (3, 17), "where its worst event is read again"
+    assert home_s.held.first_offset == ELSEWHERE, "no offset of the home's"

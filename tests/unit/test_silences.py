@@ -4,15 +4,20 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from consumer.silences.known import KnownSilences
+from consumer.silences.reader import SilenceReader
 from consumer.silences.records import MalformedSilence, decode, encode, from_json, to_json
 from consumer.silences.silence import LONGEST_SECONDS, InvalidSilence, Match, Silence, Status
+from providers.retry import Backoff
 from state.violation import Severity
 
 NOW = 1_800_000_000.0
@@ -245,3 +250,24 @@ def test_a_record_of_another_key_is_none() -> None:
     with pytest.raises(MalformedSilence, match="bytes are more than"):
         decode(key, value + b" " * 65_536)
     assert decode(key, None) is None
+
+
+async def test_a_topic_that_cannot_be_read_is_waited_for_for_a_while_and_then_people_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consumer.silences.reader.UNREAD_SECONDS", 0.01)
+    nobody: Any = None
+    with capture_logs() as logs:
+        reader = SilenceReader(
+            clients=nobody,
+            admin=nobody,
+            topic="silences",
+            backoff=Backoff(60.0, 60.0, 2.0, lambda: 1.0),
+            changed=lambda: None,
+            log=structlog.get_logger(),
+        )
+        async with reader.reading():
+            await reader.read_once()
+            await reader.read_once()  # the next task does not wait for it again
+    assert [one["event"] for one in logs] == ["silences_trouble", "silences_unread"]
+    assert reader.of(Event(), "pagerduty", NOW) == ()

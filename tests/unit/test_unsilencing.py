@@ -306,3 +306,21 @@ def test_a_simulation_ends_silences_as_a_task_does() -> None:
     assert [(one.what, one.alert.session_id, one.alert.occurrences) for one in said] == [(Saying.PAGE, "live", 2)]
     assert [one.session_id for one in simulated.open_alerts()] == ["live"]
     assert tell(setting) == ["live"]
+
+
+# what people say
+
+
+def test_an_operator_can_end_what_is_silenced_but_there_is_nothing_to_take() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.run(5)
+    setting.acknowledge("s")
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    assert not alert.acknowledging
+    setting.acknowledge("s", kind="resolve")
+    assert setting.alerts() == {}
+    setting.run(END + 60)
+    assert tell(setting) == tell(setting, "resolve") == []
