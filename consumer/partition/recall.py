@@ -104,9 +104,9 @@ class Recall:
                 await asyncio.sleep(0)
                 turn = perf_counter()
             place = places.get(dedup_key)
-            record = None if place is None else records.get(place)
-            if record is not None or place is None or is_read or number == 0:
-                self._found[dedup_key] = alert.told, self._record_of(alert, record)
+            read = None if place is None else records.get(place)
+            if read is not None or place is None or is_read or number == 0:
+                self._found[dedup_key] = alert.told, self._record_of(alert, read)
 
     def _record_of(self, alert: Alert, record: Record | None) -> Record:
         """The record that was read, if it is of the alert (the topic may have been made anew, or the template have
