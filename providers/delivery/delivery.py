@@ -504,6 +504,7 @@ class Delivery:
         alert = (entry.outbox, entry.dedup_key)
         del self._on_the_wire[alert]
         place.leave()
+        self._follow_ups.look_again()
         with self.apart(alert):
             if not task.cancelled():
                 self._conclude(integration, entry, dispatch, sent_at, task)
