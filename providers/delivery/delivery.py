@@ -18,29 +18,25 @@ from time import monotonic
 from typing import Final
 from weakref import WeakSet
 
-from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.answer import Accepted, Answer, Rejected, Throttled, Unavailable
 from providers.delivery.breaker import Breaker, BreakerSettings
 from providers.delivery.follow_ups import FollowUps
-from providers.delivery.integration import Alert, Integration, Owed, Suspect
+from providers.delivery.integration import Alert, Integration, Owed
 from providers.delivery.limiter import KeyLimiter
-from providers.delivery.outage import Condition, Failure, RouteTrouble
+from providers.delivery.outage import Condition, RouteTrouble
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.places import Place, Places
 from providers.delivery.queue import Entry
+from providers.delivery.route_story import RouteStory
+from providers.delivery.settling import OWN_BACKOFF_SECONDS, Settling, attempt
+from providers.delivery.tokens import Tokens
 from providers.delivery.verifying import MORE_TO_SAY, Verifying
 from providers.notification import Resolve
-from providers.notify import NO_SUCH_ALERT, Sender, check, deliver
+from providers.notify import Sender, check, deliver
 from providers.provider import Provider
 from providers.rate import Rate
 from providers.retry import Backoff
 from state.pieces import Pieces
-
-OWN_BACKOFF_SECONDS: Final = 600.0
-"""The longest backoff, in seconds, of an alert that fails while its integration accepts others."""
-
-ACCESS_STATUSES: Final = frozenset({401, 402, 403, 405, 407})
-"""Statuses of rejections that may come from a gateway between us and the provider, which may let the alert pass
-later."""
 
 MAX_OWED_BYTES: Final = 256 * 1024 * 1024
 """Bytes of the records that may be kept because they are owed, for all tasks of a member."""
@@ -53,10 +49,6 @@ _STARTED_AT_A_TIME: Final = 16
 
 _FREED_AT_A_TIME: Final = 5000
 """How many steps of freeing a closed task's entries are done before the event loop runs other callbacks."""
-
-_LEAST_SECONDS: Final = 0.001
-_LOOK_SECONDS: Final = 1.0
-"""The longest sleep between two looks for a token: the member's share, and with it the rate, can change meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +93,6 @@ class Delivery:
         self._sender = sender
         self._timeout = timeout
         self._may_send = may_send
-        self._backoff = backoff
         self._observer = observer
         self._clock = clock
         self._max_owed_bytes = max_owed_bytes
@@ -135,6 +126,9 @@ class Delivery:
         self._follow_ups = FollowUps(
             sender, provider, timeout, backoff, self._may_follow_up, observer.follow_up_rejected
         )
+        self._tokens = Tokens(clock, self._is_free_again)
+        self._story = RouteStory(observer, clock)
+        self._settling = Settling(self, observer, self._story, backoff, clock)
         self._places = Places(max_in_flight, len(self._integrations), self._place_is_free)
         self._checks: set[asyncio.Task[None]] = set()
         self._timers: dict[Integration, asyncio.TimerHandle] = {}
@@ -266,7 +260,7 @@ class Delivery:
             await asyncio.wait(mine)
         for integration in self._integrations:
             if integration.refusal is None:
-                self._give_up_if_idle(integration)
+                self._story.gives_up_if_idle(integration)
 
     def _free(self, steps: Iterator[object]) -> None:
         """Free what is not used any more. If there is much of it, the event loop runs other callbacks in between."""
@@ -322,7 +316,7 @@ class Delivery:
         integration.put(outbox, dedup_key, pending, now)
         return integration
 
-    def _ask_again(self, alert: Alert, here: Integration) -> None:
+    def ask_again(self, alert: Alert, here: Integration) -> None:
         """Ask again after an answer through the integration ``here``: the next notification can have another route."""
         there = self._ask(alert)
         if there is not None and there is not here:
@@ -358,7 +352,7 @@ class Delivery:
             return
         now = self._clock()
         self._check_if_due(integration, now)
-        self._unthrottle(integration, now)
+        self._story.unthrottles(integration, now)
         more_is_due = integration.unpark(now)
         for _ in range(_STARTED_AT_A_TIME):
             if not self._may_send():
@@ -416,7 +410,7 @@ class Delivery:
     def _start(self, integration: Integration, entry: Entry) -> None:
         alert = (entry.outbox, entry.dedup_key)
         dispatch: Dispatch | None = None
-        with self._apart(alert):
+        with self.apart(alert):
             dispatch = entry.outbox.take(entry.dedup_key, entry.pending.route)
         if dispatch is None:
             return
@@ -441,7 +435,7 @@ class Delivery:
             nonlocal is_first
             if not is_first:
                 await place.take_again()
-                if not await self._take_token(integration, may_leave, self._timeout):
+                if not await self._tokens.take(integration, may_leave, self._timeout):
                     return False
             is_first = False  # the first request took its token when it was chosen
             return self._may_send()
@@ -453,8 +447,8 @@ class Delivery:
                 return may_leave() and self._clock() < until
 
             if goes_first:
-                return await self._take_token(integration, may_ask, seconds)
-            return await self._take_spare_token(integration, may_ask)
+                return await self._tokens.take(integration, may_ask, seconds)
+            return await self._tokens.take_spare(integration, may_ask)
 
         def begin_to_ask(verifying: Verifying) -> bool:
             if not self._places.ask():
@@ -496,45 +490,7 @@ class Delivery:
         if isinstance(answer, Throttled):
             now = self._clock()
             integration.limiter.throttled(now, answer.retry_after)
-            self._throttled(integration, answer, now)
-
-    async def _take_spare_token(self, integration: Integration, may_leave: Callable[[], bool]) -> bool:
-        """For a request that can wait: it leaves when nothing else waits for a token. False if it may not any more."""
-        limiter = integration.limiter
-        while may_leave():
-            now = self._clock()
-            if not (integration.is_held_up or integration.awaiting) and limiter.has_token(now):
-                limiter.take(now)
-                return True
-            await asyncio.sleep(_LOOK_SECONDS)
-        return False
-
-    async def _take_token(
-        self, integration: Integration, may_leave: Callable[[], bool] = lambda: True, longest: float = inf
-    ) -> bool:
-        """Wait for a token for a follow-up request or a check; it goes before notifications that have not begun.
-
-        Returns False, without a token, if the request may not leave any more, or if the limiter lets nothing leave for
-        longer than ``longest`` seconds: then the notification goes back to its place in the queue, where it holds up
-        nobody. But it waits however slow the rate is: a notification that went back would begin anew with its first
-        request, and never get further.
-        """
-        limiter = integration.limiter
-        integration.awaiting += 1
-        try:
-            while may_leave():
-                now = self._clock()
-                if limiter.has_token(now):
-                    limiter.take(now)
-                    return True
-                if limiter.withheld_for(now) > longest:
-                    break
-                await asyncio.sleep(min(_LOOK_SECONDS, max(_LEAST_SECONDS, limiter.next_at(now) - now)))
-            return False
-        finally:
-            integration.awaiting -= 1
-            if not integration.awaiting:
-                self._set_timer(integration, self._clock(), at_once=True)
+            self._story.throttled(integration, answer, now)
 
     def _delivered(
         self,
@@ -548,13 +504,18 @@ class Delivery:
         alert = (entry.outbox, entry.dedup_key)
         del self._on_the_wire[alert]
         place.leave()
-        with self._apart(alert):
+        self._follow_ups.look_again()
+        with self.apart(alert):
             if not task.cancelled():
                 self._conclude(integration, entry, dispatch, sent_at, task)
         self._pump_soon([integration])
 
+    def is_withdrawn(self, outbox: Outbox) -> bool:
+        """Whether nothing may leave for this task any more."""
+        return outbox in self._withdrawn
+
     @contextmanager
-    def _apart(self, alert: Alert) -> Iterator[None]:
+    def apart(self, alert: Alert) -> Iterator[None]:
         """A bug that one alert meets is reported loudly and touches no other alert. This alert is tried again after
         `OWN_BACKOFF_SECONDS`."""
         try:
@@ -575,193 +536,28 @@ class Delivery:
         error = task.exception()
         if error is not None:  # a bug with this notification only: report it, dead-letter it, go on
             self._observer.failed(dispatch, error)
-            self._tell(entry, dispatch, Rejected(0, f"internal error: {type(error).__name__}"))
+            self.tell(entry, dispatch, Rejected(0, f"internal error: {type(error).__name__}"))
         elif (answer := task.result()) is not None:
-            self._observer.answered(dispatch, answer, self._clock() - sent_at, _attempt(entry))
-            self._settle(integration, entry, dispatch, answer, sent_at)
+            self._observer.answered(dispatch, answer, self._clock() - sent_at, attempt(entry))
+            self._settling.settle(integration, entry, dispatch, answer, sent_at)
         else:
-            self._ask_again((entry.outbox, entry.dedup_key), integration)  # withheld: it goes back to its place
+            self.ask_again((entry.outbox, entry.dedup_key), integration)  # withheld: it goes back to its place
 
-    # outcomes
-
-    def _settle(
-        self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Answer, sent_at: float
-    ) -> None:
-        now = self._clock()
-        suspect = (
-            Suspect(entry, dispatch, answer, sent_at, now, integration.known_to_work_at)
-            if isinstance(answer, Rejected | RouteRefused)
-            else None
-        )
-        match answer:
-            case Accepted():
-                self._accepted(integration, entry, sent_at, now)
-                self._tell(entry, dispatch, answer)
-            case Rejected(is_plain=True):
-                self._reject(entry, dispatch, answer)
-            case Rejected():
-                assert suspect is not None
-                if integration.check_interval:
-                    self._suspect(integration, suspect)
-                elif integration.believes_rejection():
-                    self._own_fault(integration, suspect)
-                else:
-                    self._refuse(integration, answer, by_check=False)
-                    self._routes_fault(integration, suspect)
-            case RouteRefused():
-                assert suspect is not None
-                if integration.is_own_trouble(entry) and integration.check_interval:
-                    self._suspect(integration, suspect)  # the provider may refuse this alert only
-                elif integration.is_own_trouble(entry) or sent_at <= integration.accepted_at:
-                    self._own_fault(integration, suspect)
-                else:
-                    self._refuse(integration, answer, by_check=False)
-                    self._routes_fault(integration, suspect)
-            case Throttled(reason=reason, retry_after=retry_after):
-                if integration.throttled(entry, retry_after, sent_at, now):
-                    self._throttled(integration, answer, now)
-                    self._ask_again((entry.outbox, entry.dedup_key), integration)
-                else:
-                    self._fail(integration, entry, dispatch, Unavailable(429, reason, retry_after), sent_at)
-            case Unavailable():
-                self._fail(integration, entry, dispatch, answer, sent_at)
-
-    def _accepted(self, integration: Integration, entry: Entry, sent_at: float, now: float) -> None:
-        suspects = integration.accepted(entry, sent_at, now)
-        self._works(integration)
-        for suspect in suspects:
-            self._clear_up(integration, suspect, key_works=True)
-
-    def _fail(
-        self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Unavailable, sent_at: float
-    ) -> None:
-        """The notification is still owed, and tried again after its backoff. The backoff grows further while the
-        integration accepts others."""
-        now, retry_after = self._clock(), answer.retry_after or 0.0
-        retry = integration.note_failure(entry, sent_at)
-        integration.failed(entry, now, retry_after)
-        if not integration.fails_alone(entry):
-            self._fails(integration, Failure(answer.status, answer.reason), now)
-        elif entry.pending.failures and not retry.is_told:
-            retry.is_told = True
-            self._observer.fails_alone(dispatch, answer, _attempt(entry))
-        wait = self._backoff.wait(entry.pending.failures + 1, OWN_BACKOFF_SECONDS if retry.others_accepted else None)
-        retry.not_before = now + wait
-        if integration.breaker.probes.asked_until < now + retry_after:  # else the breaker makes all wait
-            retry.not_before = now + max(wait, retry_after)
-        self._tell(entry, dispatch, answer)
-
-    def _tell(self, entry: Entry, dispatch: Dispatch, outcome: Outcome) -> None:
+    def tell(self, entry: Entry, dispatch: Dispatch, outcome: Outcome) -> None:
+        """Tell the task the outcome of a notification, and ask what its alert has to say next."""
         alert = (entry.outbox, entry.dedup_key)
         here = self._integration_of(alert)
         if isinstance(outcome, Accepted | Rejected):
             here.settled(*alert)
         entry.outbox.told(dispatch, outcome)
-        self._ask_again(alert, here)
-
-    def _suspect(self, integration: Integration, suspect: Suspect) -> None:
-        if suspect.entry.outbox in self._withdrawn:
-            return  # it stays owed, and the next owner finds out whose fault it is
-        integration.suspect(suspect)
-        self._ask_again((suspect.entry.outbox, suspect.entry.dedup_key), integration)
-
-    def _clear_up(self, integration: Integration, suspect: Suspect, *, key_works: bool) -> None:
-        """It is known now whether the key works, and so whose fault the rejection was. Nothing happens if the suspect
-        no longer waits for that."""
-        alert = (suspect.entry.outbox, suspect.entry.dedup_key)
-        if integration.suspects.get(alert) is not suspect:
-            return
-        del integration.suspects[alert]
-        with self._apart(alert):
-            (self._key_works if key_works else self._routes_fault)(integration, suspect)
-
-    def _key_works(self, integration: Integration, suspect: Suspect) -> None:
-        """The key works now. If it may not have worked at the time of the rejection, the notification is tried once
-        more, behind what has not failed, before the rejection counts as the alert's own fault."""
-        entry, sent_at = suspect.entry, suspect.sent_at
-        if suspect.is_certain or _may_be_taken_later(suspect.answer) or integration.is_asked_again(entry):
-            self._own_fault(integration, suspect)
-        else:
-            integration.note_failure(entry, sent_at).is_asked_again = True
-            self._stay_owed(suspect)
-
-    def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
-        """The key works, so the notification itself is at fault."""
-        answer, entry = suspect.answer, suspect.entry
-        if isinstance(answer, Rejected) and not _may_be_taken_later(answer):
-            self._reject(entry, suspect.dispatch, answer)
-        else:
-            failed = Unavailable(answer.status, answer.reason)
-            self._fail(integration, entry, suspect.dispatch, failed, suspect.sent_at)
-
-    def _reject(self, entry: Entry, dispatch: Dispatch, answer: Rejected) -> None:
-        self._observer.rejected(dispatch, answer)
-        self._tell(entry, dispatch, answer)
-
-    def _routes_fault(self, integration: Integration, suspect: Suspect) -> None:
-        """The key does not work: the notification stays owed, in its place."""
-        integration.note_failure(suspect.entry, suspect.sent_at)
-        self._stay_owed(suspect)
-        integration.forgive((suspect.entry.outbox, suspect.entry.dedup_key), self._clock())
-
-    def _stay_owed(self, suspect: Suspect) -> None:
-        self._tell(suspect.entry, suspect.dispatch, RouteRefused(suspect.answer.status, suspect.answer.reason))
-
-    # what the observer is told of routes
-
-    def _fails(self, integration: Integration, failure: Failure, now: float, *, by_check: bool = False) -> None:
-        is_certain = integration.breaker.is_open
-        if integration.outages.failed(failure, now, is_certain=is_certain, by_check=by_check):
-            self._observer.failing(integration.routes, failure, integration.owed)
-
-    def _refuse(self, integration: Integration, answer: Rejected | RouteRefused, *, by_check: bool) -> None:
-        failure = Failure(answer.status, answer.reason)
-        if integration.refuse(failure, self._clock(), by_check=by_check):
-            self._observer.refused(integration.routes, failure, integration.owed)
-
-    def _works(self, integration: Integration) -> None:
-        outage = integration.over()
-        if outage is not None:
-            seconds = self._clock() - outage.since
-            self._observer.works(integration.routes, seconds, outage.failures, integration.owed)
-
-    def _give_up_if_idle(self, integration: Integration) -> None:
-        """End an outage through whose integration no alert has anything to say any more: no answer will end it. (A
-        refusal is an outage as well.)"""
-        if integration.outages.current is None or not integration.is_idle:
-            return
-        outage = integration.over()
-        if outage is not None:
-            self._observer.given_up(integration.routes, self._clock() - outage.since)
-
-    def _check_works(self, integration: Integration) -> None:
-        """The key works, says a check. That ends a refusal or outage that a check has found out, and one that nothing
-        waits for any more. Any other refusal or outage ends with the next accepted notification."""
-        refusal, outage = integration.refusal, integration.outages.current
-        if refusal is not None:
-            is_over = refusal.by_check or not integration.owed
-        else:
-            is_over = outage is not None and (outage.by_check or integration.is_idle)
-        if is_over:
-            self._works(integration)
-
-    def _throttled(self, integration: Integration, answer: Throttled, now: float) -> None:
-        if integration.throttled_since is None:
-            integration.throttled_since = now
-            self._observer.throttled(integration.routes, answer, integration.owed)
-
-    def _unthrottle(self, integration: Integration, now: float) -> None:
-        since = integration.throttled_since
-        if since is not None and not integration.limiter.is_throttled(now):
-            integration.throttled_since = None
-            self._observer.unthrottled(integration.routes, now - since)
+        self.ask_again(alert, here)
 
     # the check of a key
 
     def _check_if_due(self, integration: Integration, now: float) -> None:
         due = integration.check_due()
         if due is None:
-            self._give_up_if_idle(integration)
+            self._story.gives_up_if_idle(integration)
             return
         if due > now or integration.is_checking:
             return
@@ -773,49 +569,15 @@ class Delivery:
     async def _check(self, integration: Integration) -> None:
         """Check the key. The check takes a token, but waits for no proof of ownership, as it is about no alert."""
         try:
-            await self._take_token(integration)
+            await self._tokens.take(integration)
             sent_at = integration.checked_at = self._clock()
             answer = await check(self._sender, self._provider, integration.route, self._timeout)
             self._heard(integration, answer)
         finally:
             integration.is_checking = False
         self._observer.checked(integration.route, answer)
-        self._checked(integration, answer, sent_at)
+        self._settling.checked(integration, answer, sent_at)
         self._pump_soon([integration])
-
-    def _checked(self, integration: Integration, answer: Answer, sent_at: float) -> None:
-        now = self._clock()
-        match answer:
-            case Accepted():
-                suspects = integration.check_accepted(sent_at, now)
-                self._check_works(integration)
-                for suspect in suspects:
-                    self._clear_up(integration, suspect, key_works=True)
-            case Rejected(is_plain=True):
-                # A 404: the provider has read the key and has no such alert. But if notifications were answered 404,
-                # too, the address is wrong: that is no alert's fault.
-                suspects = integration.check_read(sent_at, now)
-                nowhere = [suspect for suspect in suspects if suspect.answer.status == NO_SUCH_ALERT]
-                if nowhere:
-                    self._refuse(integration, answer, by_check=False)
-                else:
-                    self._check_works(integration)
-                for suspect in suspects:
-                    self._clear_up(integration, suspect, key_works=suspect not in nowhere)
-            case Rejected() | RouteRefused():
-                if sent_at <= integration.accepted_at:
-                    return  # a notification was accepted after the check had left
-                self._refuse(integration, answer, by_check=True)
-                for suspect in integration.check_refused():
-                    self._clear_up(integration, suspect, key_works=False)
-            case Throttled(retry_after=retry_after):
-                integration.limiter.throttled(now, retry_after)
-                self._throttled(integration, answer, now)
-                integration.check_unanswered()
-            case Unavailable(status=status, reason=reason):
-                if sent_at > integration.accepted_at:
-                    self._fails(integration, Failure(status, reason), now, by_check=True)
-                integration.check_unanswered()
 
     # time
 
@@ -835,14 +597,9 @@ class Delivery:
             timer.cancel()
         self._timers[integration] = loop.call_at(at, self._timer_ended, integration)
 
+    def _is_free_again(self, integration: Integration) -> None:
+        self._set_timer(integration, self._clock(), at_once=True)
+
     def _timer_ended(self, integration: Integration) -> None:
         del self._timers[integration]
         self._pump_soon([integration])
-
-
-def _attempt(entry: Entry) -> int:
-    return entry.pending.failures + 1
-
-
-def _may_be_taken_later(answer: Rejected | RouteRefused) -> bool:
-    return isinstance(answer, RouteRefused) or answer.status in ACCESS_STATUSES

@@ -8,6 +8,7 @@ while it does not. They are kept in memory only.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,6 +71,7 @@ class FollowUps:
         self._workers: set[asyncio.Task[None]] = set()
         self._failures = 0  # in a row
         self._not_before = 0.0
+        self._may_be_free = asyncio.Event()
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -83,6 +85,10 @@ class FollowUps:
         if len(self._waiting) > MOST:
             self._give_up(next(iter(self._waiting)), Unavailable(None, "too many follow-ups wait"))
         self._begin()
+
+    def look_again(self) -> None:
+        """Alerts about which nothing could leave may be free now."""
+        self._may_be_free.set()
 
     def drop(self, alert: Alert) -> None:
         """Those of the alert are void: it is over."""
@@ -123,7 +129,10 @@ class FollowUps:
             if not await self._make_next():
                 if self._making.keys() >= self._waiting.keys():
                     return
-                await asyncio.sleep(_LOOK_SECONDS)
+                self._may_be_free.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        await self._may_be_free.wait()
 
     async def _make_next(self) -> bool:
         """Make those of one alert that wait; whether there were any that may leave."""

@@ -28,6 +28,7 @@ from consumer.pipeline import Pipeline
 from providers.belonging import Integrations
 from providers.delivery.delivery import Delivery
 from providers.delivery.integration import Integration
+from providers.delivery.settling import Settling
 from state import alert as rules
 from state.alert import Alert, Due, Ending, Former, Occurrence, Outcome, Owed, Policy, Status
 from state.records import encode_alert
@@ -229,8 +230,8 @@ def offers_nothing(outbox: TaskOutbox, *args: Any) -> Iterator[None]:
 # the rules of design section 13
 
 
-def believes_every_rejection(delivery: Delivery, integration: Integration, suspect: Any) -> None:
-    delivery._own_fault(integration, suspect)
+def believes_every_rejection(settling: Settling, integration: Integration, suspect: Any) -> None:
+    settling._own_fault(integration, suspect)
 
 
 def never_works_again(self: Integration) -> None:
@@ -520,7 +521,7 @@ MUTANTS = [
     mutant("a resolve leaves while a trigger may still land", TaskOutbox,
            "_not_resolved_before", resolves_at_once, ORPHAN, late=True),
     # delivery in a bad hour
-    mutant("a rejection is believed without a check", Delivery, "_suspect", believes_every_rejection, REVOKED),
+    mutant("a rejection is believed without a check", Settling, "_suspect", believes_every_rejection, REVOKED),
     mutant("a refusal never ends", Integration, "over", never_works_again, OWED),
     mutant("what makes room is not dead-lettered", TaskOutbox, "_bury", buries_no_overflow, LOST, OFFSET, tight=True),
     mutant("what makes room is forgotten", OUTBOX, "overflowed", loses_what_it_makes_room_by, ORPHAN, LOST, OFFSET,

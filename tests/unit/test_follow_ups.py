@@ -53,7 +53,6 @@ def test_a_notification_does_not_wait_for_it() -> None:
     assert {*one.waiting} == {"a/note"}, "nothing beside while its alert is on the wire"
     one.answer("a/note")
     assert told(one) == [("a", Accepted())]
-    one.loop.advance(1.0)
     assert {*one.waiting} == {"a/find"}
     one.outbox.owe("b")
     assert {*one.waiting} == {"a/find", "b"}, "it holds no place"
