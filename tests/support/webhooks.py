@@ -1,6 +1,7 @@
 """The way back with a producer of the test's own: what is sent over loopback, and what Kafka would have been given."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -76,13 +77,14 @@ class Webhooks:
     kafka: FakeKafka
     registry: CollectorRegistry
     written: StringIO
+    scheme: str = "http"
 
     async def post(
         self, provider: str, body: Any, headers: Mapping[str, str] | None = None, *, query: str = ""
     ) -> tuple[int, dict[str, Any], Mapping[str, str]]:
         """Post, and give the status, the answer and its headers."""
         data = body if isinstance(body, bytes) else orjson.dumps(body)
-        url = f"http://127.0.0.1:{self.port}/v1/webhooks/{provider}{query}"
+        url = f"{self.scheme}://127.0.0.1:{self.port}/v1/webhooks/{provider}{query}"
         async with self.http.post(url, data=data, headers=headers) as response:
             return response.status, orjson.loads(await response.read()), dict(response.headers)
 
@@ -116,14 +118,16 @@ async def running_webhooks(
     dedup_keys: DedupKeys | None = None,
     pagerduty: Mapping[str, Any] | None = None,
     answer_within: float = ANSWER_SECONDS,
+    tls: Mapping[str, str] | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Webhooks]:
-    """A way back on loopback; ``pagerduty`` is its section (two secrets)."""
+    """A way back on loopback; ``pagerduty`` is its section (two secrets). ``trust`` is for one with ``tls``."""
     kafka = kafka or FakeKafka()
     section = {"secrets": [SECRET, OTHER_SECRET]} if pagerduty is None else dict(pagerduty)
     document = {
         "webhooks": {
             "enabled": True, "host": "127.0.0.1", "port": 0, "pagerduty": section,
-            "opsgenie": {"token": TOKEN}, "jsm": {"token": TOKEN},
+            "opsgenie": {"token": TOKEN}, "jsm": {"token": TOKEN}, "tls": tls,
         },
         "delivery": {"shutdown_grace": "1s"},
     }  # fmt: skip
@@ -139,9 +143,9 @@ async def running_webhooks(
         log = configure_log("debug", "json", secrets_of(config), StreamLines(written))
         async with (
             taking_webhooks(config, make, registry, log, looked_up, answer_within=answer_within) as port,
-            aiohttp.ClientSession() as http,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust or True)) as http,
         ):
-            running = Webhooks(port, http, kafka, registry, written)
+            running = Webhooks(port, http, kafka, registry, written, "http" if trust is None else "https")
             async with asyncio.timeout(5):
                 while True:
                     status, _, _ = await running.post("opsgenie", b"{}", BEARER)

@@ -1,4 +1,4 @@
-"""The way in over TLS: certificate files that are replaced while it runs, and who never ends a handshake."""
+"""The receivers over TLS: certificate files that are replaced while it runs, and who never ends a handshake."""
 
 import asyncio
 import ssl
@@ -16,6 +16,7 @@ from tests.support.certificates import Authority
 from tests.support.events import event
 from tests.support.ingest import Ingest, running_ingest
 from tests.support.waiting import wait_until
+from tests.support.webhooks import running_webhooks
 
 pytestmark = pytest.mark.slow
 
@@ -163,3 +164,9 @@ async def test_files_that_cannot_be_used_are_told_at_start(files: Files) -> None
     with pytest.raises(UnusableFiles, match=r"^ingest\.tls: the certificate files cannot be used: "):
         async with running(files):
             pass
+
+
+async def test_webhooks_are_taken_over_tls_too(files: Files) -> None:
+    async with running_webhooks(tls=files.settings, trust=files.trust) as webhooks:
+        assert await webhooks.pagerduty() == (200, {"outcome": "written"})
+        assert (await webhooks.pagerduty(secret="of-somebody-else"))[0] == 401
