@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from msgspec.structs import asdict
 
 from consumer.cli.terminal import age, moment, show_table
-from consumer.history.step import Kind, NoStep, Reason, Step, decode
+from consumer.history.step import Kind, NoStep, Step, decode
 from consumer.kafka.clients import KafkaClients
 from consumer.tuning.order import Times
 from consumer.tuning.topic import records_since
@@ -43,7 +43,7 @@ class AlertHistory:
     @property
     def begins(self) -> bool:
         """Whether the beginning of the alert was found."""
-        return bool(self.steps) and self.steps[0].reason == Reason.NEW
+        return bool(self.steps) and self.steps[0].is_first
 
 
 async def history_of(
@@ -99,7 +99,7 @@ async def _read(
                 continue
             if step.provider not in providers:
                 continue
-            if step.reason == Reason.NEW:
+            if step.is_first:
                 found.steps.clear()  # of an alert that is gone
             found.steps.append(step)
 

@@ -39,7 +39,7 @@ class History:
 
     def _wrong(self, before: Step | None, step: Step) -> Iterator[str]:
         is_event = step.kind is Kind.TRIGGERED and step.reason not in _BEGINS_WITHOUT_EVENT
-        is_new = step.reason == Reason.NEW or (step.kind is Kind.SILENCED and step.seconds is None)
+        is_new = step.is_first
         begins_in_silence = step.kind is Kind.SILENCED and (is_new or step.life not in self._lives)
         if is_new:
             if before is not None and before.kind not in (*_LAST, *_TELLS):
