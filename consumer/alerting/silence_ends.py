@@ -7,6 +7,7 @@ from typing import Protocol
 from consumer.input.progress import Progress
 from consumer.silences.silence import Silence
 from state.alert import Alert, untold
+from state.ordered import Ordered
 from state.silenced import ends_at
 from state.store import Store
 
@@ -33,7 +34,7 @@ class SilenceEnds:
         self._known = known
         self._decided_before: float | None = None
         self._noted: tuple[float, float] | None = None  # a time by records, and the moment at which it was that
-        self._early: set[str] = set()  # keys with a silence that ends earlier than it was to end
+        self._early = Ordered[float]()  # keys with silences that end earlier than they were to end, by that end
         self._is_news = True
 
     def silences_changed(self) -> None:
@@ -60,14 +61,9 @@ class SilenceEnds:
         if self._is_news:
             self._is_news = False
             for dedup_key in self._store.silenced():
-                if self._early_end(dedup_key) is not None:
-                    self._early.add(dedup_key)
+                self._note_early(dedup_key)
                 yield None
-        for dedup_key in sorted(self._early):
-            found = self._early_end(dedup_key)
-            if found is None:
-                self._early.discard(dedup_key)
-            yield found if found is not None and found[1] <= before else None
+        yield from self._ended_early(before)
         for dedup_key in self._store.silenced():
             alert = self._store.get(dedup_key)
             held = None if alert is None else untold(alert)
@@ -88,6 +84,19 @@ class SilenceEnds:
     def _is_decided_to(self, moment: float, now: float) -> bool:
         """Whether all that could be read then is decided, here and by the stage before."""
         return self._progress.is_decided_to(moment) and self._progress.is_caught_up(now)
+
+    def _ended_early(self, before: float) -> Iterator[tuple[Alert, float] | None]:
+        for dedup_keys in self._early.keys_in_pieces():
+            for dedup_key in dedup_keys:
+                found = self._note_early(dedup_key)
+                if found is not None and found[1] > before:
+                    return
+                yield found
+
+    def _note_early(self, dedup_key: str) -> tuple[Alert, float] | None:
+        found = self._early_end(dedup_key)
+        self._early.set(dedup_key, None if found is None else found[1])
+        return found
 
     def _early_end(self, dedup_key: str) -> tuple[Alert, float] | None:
         """The alert, and the end of its silences, if that is earlier than it was to be."""

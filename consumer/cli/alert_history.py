@@ -56,7 +56,7 @@ class AlertHistory:
     @property
     def begins(self) -> bool:
         """Whether the beginning of the alert was found."""
-        return bool(self.steps) and self.steps[0].reason == Reason.NEW
+        return bool(self.steps) and self.steps[0].is_first
 
 
 async def history_of(
@@ -116,7 +116,7 @@ async def _read(
                 continue
             if step.provider not in providers:
                 continue
-            if step.reason == Reason.NEW and not of_all:
+            if step.is_first and not of_all:
                 found.steps.clear()  # of an alert that is gone
             found.steps.append(step)
 

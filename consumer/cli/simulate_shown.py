@@ -8,13 +8,14 @@ from consumer.cli.terminal import counted, plain, show_table
 ROWS = 5
 """Of a table by guard, tenant and so on; the JSON has all."""
 
-_NUMBERS = ("pages", "updates", "resolves", "suppressed", "dead_letters", "open")
+_NUMBERS = ("pages", "updates", "resolves", "suppressed", "silenced", "dead_letters", "open")
 
 _EXPLAINED = {
     "pages": "incidents that are opened",
     "updates": "triggers about an incident that is open",
     "resolves": "incidents that are resolved",
     "suppressed": "events that are counted, and tell nobody",
+    "silenced": "events of which a silence keeps anybody from being told",
     "dead_letters": "records that cannot be decided, or are too old",
     "open": "alerts that are open at the end",
 }

@@ -171,8 +171,8 @@ class Stats:
         self.steps += 1
         self.providers.add(step.provider)
         key = step.provider, step.dedup_key
-        if step.kind is Kind.TRIGGERED and (
-            step.reason in (Reason.NEW, Reason.REOPENED) or self._is_another(key, step)
+        if step.kind in (Kind.TRIGGERED, Kind.SILENCED) and (
+            step.is_first or step.reason == Reason.REOPENED or self._is_another(key, step)
         ):
             self._begin(key, step)
         life = self._lives.get(key)
@@ -221,7 +221,8 @@ class Stats:
 
 
 def _count(life: Life, step: Step) -> None:
-    is_event = step.kind is Kind.TRIGGERED and step.reason != Reason.CLOSED_AT_PROVIDER
+    without_event = step.reason in (Reason.CLOSED_AT_PROVIDER, Reason.SILENCE_ENDED)
+    is_event = step.kind in (Kind.TRIGGERED, Kind.SILENCED) and not without_event
     life.occurrences += step.suppressed + is_event
     life.suppressed += step.suppressed
     life.severity, life.route = step.severity, step.route or life.route
@@ -261,7 +262,7 @@ def _add(figures: Figures, life: Life) -> None:
         return
     figures.alerts += 1
     figures.came_back += life.is_back
-    if life.told_at is not None:
+    if life.told_at is not None and not life.is_silenced:  # else the silence was waited for
         figures.to_told.add(life.told_at - life.first.at)
     if life.ended is not None:
         figures.to_resolve.add(life.ended.at - life.first.at)

@@ -124,6 +124,11 @@ class Step(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     last_offset: int | None = None
     seconds: float | None = None
 
+    @property
+    def is_first(self) -> bool:
+        """Whether there was no alert of its key before: an event has opened one, which is told, or silenced."""
+        return self.reason == Reason.NEW or (self.kind == Kind.SILENCED and self.seconds is None)
+
 
 class Told(Struct, frozen=True, gc=False):
     """What a step says of the event that it is about."""

@@ -37,7 +37,7 @@ STEPS = (
 )  # fmt: skip
 """What can happen to an alert (`consumer.history.step.Kind`)."""
 
-ENDED_BY = ("quiet", "session_end", "rule", "operator", "provider")
+ENDED_BY = ("quiet", "session_end", "rule", "operator", "provider", "silence")
 """What, or who, can end an alert."""
 
 RESULTS = ("accepted", "rejected", "refused", "throttled", "unavailable")

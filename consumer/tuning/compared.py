@@ -12,6 +12,7 @@ from consumer.tuning.explain import Configured, gate_of, kept_by_filter
 from consumer.tuning.simulated import Said
 from consumer.tuning.tally import Side
 from providers.story import utc
+from state.alert import is_silenced
 
 EXAMPLES: Final = 20
 """That are kept of the pages that are gone, and of those that are new."""
@@ -100,4 +101,6 @@ def _instead(version: Version | None, said: Said | None, record: FetchedRecord) 
     alert = None if dedup_key is None else simulated.alert(record, dedup_key)
     if alert is None:
         return "dead letter", "it is a dead letter"
+    if is_silenced(alert):
+        return "silenced", f"a silence holds the alert {alert.dedup_key}"
     return "suppressed", f"counted into the alert {alert.dedup_key}, which was open since {utc(alert.first_seen)}"

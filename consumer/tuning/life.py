@@ -50,8 +50,11 @@ class Life:
         if not isinstance(event, SecurityEvent) or not event.alertable or pipeline.template.render(event) != key:
             simulated.decide(record, at)
             return
-        before = simulated.before(record, key, at)
+        before, silenced = simulated.before(record, key, at), simulated.outcomes["silenced"]
         said = simulated.decide(record, at)
+        if simulated.outcomes["silenced"] > silenced:
+            self.counts["silenced"] += 1
+            return
         if said is None:
             time = event_time(event.time, record.timestamp, at)
             self.counts[why(before, event.severity, time, at, pipeline.policy).value] += 1
@@ -62,6 +65,9 @@ class Life:
         self.told = record, explanation
 
     def _said(self, said: Said) -> None:
+        if said.is_page and said.event is None and said.alert.dedup_key == self.dedup_key:
+            self.counts[said.what.value] += 1
+            self.happened.append(Happened(said.at, said.what.value, "its silences have ended, and it goes on"))
         if said.what is Saying.RESOLVE and said.alert.dedup_key == self.dedup_key:
             ended_by = said.alert.ended_by
             self.counts["resolve"] += 1

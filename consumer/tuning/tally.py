@@ -90,6 +90,7 @@ class Side:
             "resolves": resolves,
             "notifications": tally.pages + updates + resolves,
             "suppressed": outcomes["suppressed"],
+            "silenced": outcomes["silenced"],
             "dead_letters": sum(outcomes[stage] for stage in DEAD_LETTERS),
             "open": sum(1 for _ in self.simulated.open_alerts()),
         }

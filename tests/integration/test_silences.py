@@ -20,10 +20,10 @@ from consumer.kafka.topics import check_topics, create_topics
 from consumer.partition.read_back import read_back
 from consumer.silences.reader import SilenceReader
 from providers.retry import Backoff
-from providers.sandbox import Sandbox
+from providers.sandbox import Answer, Fault, Sandbox
 from tests.integration.test_dlq_and_alerts import Commands, checkpointed
 from tests.support.broker import Broker
-from tests.support.events import encode, event
+from tests.support.events import encode, event, session_end
 from tests.support.history_account import histories
 from tests.support.kafka import admin, committed_records, produce, unique
 from tests.support.seen import send
@@ -239,3 +239,40 @@ async def test_records_are_read_again_from_their_places_or_known_to_be_gone(sett
         (topic, 9, 0): None,
         ("no.such.topic", 0, 0): None,
     }
+
+
+async def test_what_lives_on_is_told_exactly_once_by_whoever_owns_it_then(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The end comes while the provider is down, and the member is replaced while it is being told."""
+    world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=4)
+    commands = Commands(world, tmp_path, capsys)
+    wanted = ("--tenant", "acme-corp", "--for", "2h", "--reason", "known", "--id", "release", "--yes")
+    await commands.done("silences", "add", *wanted)
+    live, over = [f"live-{number}" for number in range(12)], [f"over-{number}" for number in range(12)]
+
+    async def occur(*sessions: str) -> None:
+        for number, session in enumerate(sessions):
+            await send(world, event(session=session, severity="high"), partition=number % 4)
+
+    async with running_member(world.config) as one:
+        await occur(*live, *over)
+        for number, session in enumerate(over):
+            await send(world, session_end(session), partition=number % 4)
+        silent = {"pipeline": "pagerduty", "outcome": "silenced"}
+        await wait_until(lambda: one.metric("events_total", **silent) == 24, "silence")
+        await checkpointed(commands, 12)
+        assert sandbox.requests(action="trigger") == []
+        sandbox.faults.add(Fault(Answer(status=503), action="trigger", times=6))
+        await commands.done("silences", "expire", "release", "--yes")
+        await incidents(sandbox, 1)
+    async with running_member(world.config):
+        await incidents(sandbox, 12)
+        await occur(*live)
+        found = await checkpointed(commands, 12)
+    assert {one["dedup_key"] for one in found} == {f"forbidden_path:{session}" for session in live}
+    told = [one.dedup_key for one in sandbox.incidents("pagerduty")]
+    assert sorted(told) == sorted(f"forbidden_path:{session}" for session in live), "each once"
+    assert [one.extra for one in sandbox.incidents()] == [None] * 12
+    steps = [decode(one.value) for one in await committed_records(world.bootstrap_servers, world.history)]
+    assert [wrong for history in histories(steps).values() for wrong in history.wrong] == []

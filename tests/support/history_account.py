@@ -82,8 +82,7 @@ class History:
     def _take(self, step: Step) -> Iterator[str]:
         is_event = step.kind is Kind.TRIGGERED and step.reason not in _BEGINS_WITHOUT_EVENT
         known = self._tasks.pop(step.partition, None)
-        is_silence = step.kind is Kind.SILENCED
-        is_new = step.reason == Reason.NEW or (is_silence and step.seconds is None)
+        is_silence, is_new = step.kind is Kind.SILENCED, step.is_first
         there = [one for one in (known, *self._handed) if one is not None]
         begins_in_silence = is_silence and (is_new or not any(step.life in one.lives for one in there))
         if is_new:

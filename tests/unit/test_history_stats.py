@@ -51,6 +51,20 @@ def test_a_life_is_counted() -> None:
     assert (found["ended_by"], found["ended_early"], found["noise"]) == ({"quiet": 1}, 0, 0)
 
 
+def test_a_life_that_begins_in_silence_is_one_life_and_its_silence_is_no_time_to_told() -> None:
+    found = figures(
+        step(Kind.SILENCED, 0, actor="silence:leak"),
+        step(Kind.TRIGGERED, 600, reason=Reason.SILENCE_ENDED, suppressed=4, occurrences=5, seconds=600.0),
+        step(Kind.TOLD, 601, occurrences=5, seconds=1.0),
+        step(Kind.RESOLVED, 900, actor="quiet", occurrences=5, seconds=299.0),
+        step(Kind.SILENCED, 1000, actor="silence:leak", life=1000.0),
+        step(Kind.RESOLVED, 2000, actor="silence:leak", life=1000.0, seconds=1000.0),
+    ).to_json()
+    assert (found["alerts"], found["occurrences"], found["pages"], found["silenced"]) == (2, 6, 1, 2)
+    assert found["time_to_told_p50"] is None
+    assert found["ended_by"] == {"quiet": 1, "silence": 1}
+
+
 @pytest.mark.parametrize(
     ("ended", "noise"),
     [

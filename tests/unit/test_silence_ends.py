@@ -134,3 +134,31 @@ def test_what_is_told_meanwhile_is_not_judged() -> None:
     assert task.at(59.0) == []
     task.store.drop("a")
     assert task.at(60.0) == []
+
+
+class Counting(str):
+    """A text that counts how often texts are compared for their order."""
+
+    compared = 0
+
+    def __lt__(self, other: str) -> bool:
+        Counting.compared += 1
+        return super().__lt__(other)
+
+    __hash__ = str.__hash__
+
+
+def test_no_step_goes_through_all_that_a_silence_held_that_is_ended_early() -> None:
+    task = Task(RELEASE)
+    for number in range(5_000):
+        task.hold(Counting(f"key-{number * 7919 % 5_000:04}"), RELEASE)
+    task.at(20.0)
+    task.read(replace(RELEASE, expires_at=T0 + 30))
+    task.at(30.0)
+    assert len(task.at(31.0)) >= 5_000
+    most, ended, is_left = 0, task.ends.ended(), True
+    while is_left:
+        Counting.compared = 0
+        is_left = next(ended, "no more") != "no more"
+        most = max(most, Counting.compared)
+    assert most < 100

@@ -79,8 +79,8 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = report["providers"]["pagerduty"]
     numbers = {name: value for name, value in found.items() if isinstance(value, int)}
     assert numbers == {
-        "pages": 3, "updates": 2, "resolves": 2, "notifications": 7, "suppressed": 1, "dead_letters": 1, "open": 1,
-        "unexpected_keys": 2, "noisiest_may_lack": 0,
+        "pages": 3, "updates": 2, "resolves": 2, "notifications": 7, "suppressed": 1, "silenced": 0, "dead_letters": 1,
+        "open": 1, "unexpected_keys": 2, "noisiest_may_lack": 0,
     }  # fmt: skip
     assert found["updates_by"] == {"again": 1, "raised": 1}
     assert found["resolved_by"] == {"quiet": 1, "session_end": 1}
@@ -97,6 +97,26 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("2026-09-21T14:00Z", 2), ("2026-09-21T16:00Z", 1),
     ]  # fmt: skip
     assert found["noisiest"][0] == {"dedup_key": "forbidden_path:sess-1", "pages": 2, "updates": 2, "events": 5}
+
+
+def test_what_was_silenced_is_silenced_and_told_at_the_end_if_it_is_live(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"scope": "all", "reason": "known", "created_by": "ann", "created_at": "2026-09-21T14:00:00Z"}
+    silence = {
+        **facts, "id": "leak", "match": {"guard": "forbidden_path"},
+        "starts_at": "2026-09-21T14:13:00Z", "expires_at": "2026-09-21T14:23:30Z",
+    }  # fmt: skip
+    silences = tmp_path / "silences.json"
+    silences.write_text(json.dumps([silence]))
+    arguments = [config(tmp_path), "--input", day(tmp_path, A_DAY), "--silences", str(silences)]
+    found = run(capsys, *arguments)["providers"]["pagerduty"]
+    assert (found["silenced"], found["suppressed"], found["pages"]) == (3, 0, 3)
+    assert main(["simulate", *arguments]) == 0
+    assert "silence keeps" in capsys.readouterr().out
+    silences.write_text("[{}]")
+    assert main(["simulate", *arguments]) != 0
+    assert "[0]" in capsys.readouterr().err
 
 
 def test_what_a_longer_window_would_have_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
