@@ -37,7 +37,7 @@ from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Silence
 from providers.belonging import Integrations
 from providers.provider import Provider
-from state.alert import Alert, Ending, Occurrence, Outcome, Owed, Policy, Status, event_time, occurred, over
+from state.alert import Alert, Ending, Occurrence, Outcome, Owed, Policy, Status, event_time, is_over_by, occurred, over
 from state.remembered_ends import End, session
 from state.silenced import possibly_told, silenced
 from state.store import Store
@@ -416,10 +416,8 @@ def kept(record: FetchedRecord) -> Record:
 
 def _is_over_before(alert: Alert, ends: RecentEnds | None) -> bool:
     """Whether an end that was decided before it, and that is later, has ended the alert."""
-    if ends is None or alert.status is Status.RESOLVING:
-        return False
-    ended_at = ends.ended_at(alert.dedup_key, alert.session_id)
-    return ended_at is not None and alert.last_seen < ended_at
+    ended_at = None if ends is None else ends.ended_at(alert.dedup_key, alert.session_id)
+    return ended_at is not None and is_over_by(alert, ended_at)
 
 
 def _newly_held(before: Alert | None, alert: Alert, silences: Mapping[str, float]) -> tuple[str, ...]:

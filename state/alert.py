@@ -770,6 +770,16 @@ def event_time(time: float, timestamp: int, now: float) -> float:
     return earliest
 
 
+def is_over_by(alert: Alert, end: float) -> bool:
+    """Whether an end of this event time, which was decided before the alert's last occurrence, has ended the alert: all
+    its occurrences are earlier.
+
+    No time of an alert is later than the clock by which it was decided. That can be far behind, and then the occurrence
+    may be later than it seems: a live problem must not look over.
+    """
+    return alert.status is not Status.RESOLVING and alert.last_seen < min(end, alert.decided)
+
+
 def _left_silenced(alert: Alert) -> Alert | None:
     """What is left of an alert whose incidents have ended: its silenced occurrences, which are another life of its key;
     None if it has none."""

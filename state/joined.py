@@ -20,6 +20,7 @@ from state.alert import (
     Owed,
     Status,
     Told,
+    is_over_by,
     is_silenced,
     last_step_of,
     over,
@@ -49,7 +50,7 @@ def joined(own: Alert | None, handed: Alert, over_at: float | None = None) -> Al
     """
     handed = handed_over(handed)
     alert = handed if own is None else _one_of(own, handed, is_over=_is_over(own, handed))
-    if alert.status is not Status.RESOLVING and over_at is not None and alert.last_seen < over_at:
+    if over_at is not None and is_over_by(alert, over_at):
         return over(alert, Ending.SESSION_END)
     return alert
 

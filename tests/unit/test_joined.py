@@ -169,7 +169,7 @@ def test_what_is_handed_over_holds_no_offset_of_the_homes_log(handed: Alert) -> 
 
 
 def test_an_end_that_came_before_the_alert_ends_it() -> None:
-    found = joined(None, told(), over_at=NOW + 1)
+    found = joined(None, told(decided=NOW + 0.1), over_at=NOW + 1)
 
     assert found is not None
     assert found.status is Status.RESOLVING
@@ -183,8 +183,13 @@ def test_an_end_of_the_same_moment_ends_nothing_for_nobody_knows_which_came_firs
     assert joined(None, told(last_seen=NOW + 1), over_at=NOW + 1) == told(last_seen=NOW + 1)
 
 
+def test_nor_what_was_decided_by_a_clock_that_is_behind() -> None:
+    last = replace(told(), last_seen=NOW - 3600, decided=NOW - 3600)  # no occurrence is later than that clock
+    assert joined(None, last, over_at=NOW + 1) == last
+
+
 def test_what_is_over_before_it_was_told_is_told_first() -> None:
-    found = joined(None, alert(owed=owes()), over_at=NOW + 1)
+    found = joined(None, alert(owed=owes(), decided=NOW + 0.1), over_at=NOW + 1)
 
     assert found is not None
     assert found.status is Status.RESOLVING
