@@ -33,7 +33,7 @@ class SilenceEnds:
         self._known = known
         self._decided_before: float | None = None
         self._noted: tuple[float, float] | None = None  # a time by records, and the moment at which it was that
-        self._early: set[str] = set()  # keys with a silence that ends earlier than it was to end
+        self._early: dict[str, None] = {}  # keys with a silence that ends earlier than it was to end
         self._is_news = True
 
     def silences_changed(self) -> None:
@@ -61,12 +61,12 @@ class SilenceEnds:
             self._is_news = False
             for dedup_key in self._store.silenced():
                 if self._early_end(dedup_key) is not None:
-                    self._early.add(dedup_key)
+                    self._early[dedup_key] = None
                 yield None
-        for dedup_key in sorted(self._early):
+        for dedup_key in list(self._early):
             found = self._early_end(dedup_key)
             if found is None:
-                self._early.discard(dedup_key)
+                self._early.pop(dedup_key, None)
             yield found if found is not None and found[1] <= before else None
         for dedup_key in self._store.silenced():
             alert = self._store.get(dedup_key)
