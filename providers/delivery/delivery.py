@@ -24,7 +24,7 @@ from providers.delivery.follow_ups import FollowUps
 from providers.delivery.integration import Alert, Integration, Owed
 from providers.delivery.limiter import KeyLimiter
 from providers.delivery.outage import Condition, RouteTrouble
-from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
+from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome, Pending
 from providers.delivery.places import Place, Places
 from providers.delivery.queue import Entry
 from providers.delivery.route_story import RouteStory
@@ -122,7 +122,7 @@ class Delivery:
         self._default = self._integrations[0]
         self._where: dict[Outbox, Pieces[str, Integration]] = {}
         self._on_the_wire: dict[Alert, asyncio.Task[Answer | None]] = {}
-        self._verifying: dict[Alert, Verifying] = {}
+        self._verifying: dict[Alert, tuple[Verifying, Pending]] = {}  # what is asked about, and what it has said
         self._follow_ups = FollowUps(
             sender, provider, timeout, backoff, self._may_follow_up, observer.follow_up_rejected
         )
@@ -211,8 +211,8 @@ class Delivery:
         """The pending notification of the alert may have changed; ``is_new``: a trigger has come to be owed."""
         alert = (outbox, dedup_key)
         if alert in self._on_the_wire:  # the outbox is asked when the answer has come
-            if (verifying := self._verifying.get(alert)) is not None:
-                verifying.enough(MORE_TO_SAY)
+            if (asked := self._verifying.get(alert)) is not None and _has_more_to_say(alert, asked[1]):
+                asked[0].enough(MORE_TO_SAY)
             return
         triggers, size = self._owed.triggers, self._owed.bytes
         integration = self._ask(alert)
@@ -418,13 +418,13 @@ class Delivery:
             self._follow_ups.drop(alert)
         integration.started(entry, self._clock())
         place = self._places.take(integration, entry)
-        task = asyncio.create_task(self._deliver(integration, entry.outbox, dispatch, place))
+        task = asyncio.create_task(self._deliver(integration, entry.outbox, entry.pending, dispatch, place))
         self._on_the_wire[alert] = task
         # A callback instead of a ``finally``: a task that is cancelled before its first step never runs its coroutine.
         task.add_done_callback(partial(self._delivered, integration, entry, dispatch, place, self._clock()))
 
     async def _deliver(
-        self, integration: Integration, outbox: Outbox, dispatch: Dispatch, place: Place
+        self, integration: Integration, outbox: Outbox, said: Pending, dispatch: Dispatch, place: Place
     ) -> Answer | None:
         is_first = True
 
@@ -453,7 +453,7 @@ class Delivery:
         def begin_to_ask(verifying: Verifying) -> bool:
             if not self._places.ask():
                 return False
-            self._verifying[outbox, dispatch.dedup_key] = verifying
+            self._verifying[outbox, dispatch.dedup_key] = verifying, said
             place.leave()
             return True
 
@@ -603,3 +603,10 @@ class Delivery:
     def _timer_ended(self, integration: Integration) -> None:
         del self._timers[integration]
         self._pump_soon([integration])
+
+
+def _has_more_to_say(alert: Alert, said: Pending) -> bool:
+    """Whether the alert has more to say than what is on the wire. (What is only counted into that is no more.)"""
+    outbox, dedup_key = alert
+    pending = outbox.pending(dedup_key)
+    return pending is None or not pending.continues(said) or pending.severity > said.severity

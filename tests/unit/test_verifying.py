@@ -287,6 +287,16 @@ def test_an_alert_that_has_more_to_say_does_not_wait_for_a_question_about_it() -
     assert [*one.waiting] == ["a?r"]
 
 
+def test_an_alert_that_says_the_same_as_before_does() -> None:
+    one = setting(always=True)
+    one.outbox.owe("a")
+    one.answer("a", ACCEPTED)
+    one.outbox.changed("a")  # a checkpoint holds it now, for example
+    assert told(one) == []
+    one.answer("a?r", FAILED)
+    assert told(one) == [("a", FAILED)]
+
+
 def test_what_follows_waits_for_a_place_again() -> None:
     one = setting(always=True, follow_ups=1, max_in_flight=1)
     one.outbox.owe("a")
