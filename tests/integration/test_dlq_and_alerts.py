@@ -262,7 +262,7 @@ async def test_what_was_not_shown_is_not_commanded(
         await checkpointed(commands, 3)
         command = asyncio.create_task(commands.run("alerts", action, "--guard", "forbidden_path", "--wait", "30"))
         assert await asyncio.to_thread(asked.wait, 60)
-        await send(world, session_end(session="back"))
+        await send(world, session_end(session="back", at=before))
         await sandbox.wait_for(lambda: len(sandbox.open_incidents()) == 2)
         await send(world, event(session="back", severity="high", at=before))
         await incidents(sandbox, 4)
