@@ -422,6 +422,16 @@ class Setting:
             inbox.hand(0, [(at, command)], at + 1)
         self.loop.settle()
 
+    def hand_over(self, session: str, *, of: int = 0, to: int = 1) -> None:
+        """The task of partition ``of`` hands its alert over to that of partition ``to``."""
+        source, home = self.partitions[of].running.work, self.partitions[to].running.work
+        alert = source.store.get(f"forbidden_path:{session}")
+        assert alert is not None
+        source.store.drop(alert.dedup_key)
+        with self.loop.running():
+            home._moving._join(alert)
+        self.loop.settle()
+
     # silences
 
     def silence(self, name: str, seconds: float, *, guard: str = "forbidden_path", critical: bool = False) -> None:

@@ -13,7 +13,7 @@ from consumer.partition.unsilencing import UNREAD_SECONDS
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.answer import Accepted, Unavailable
 from providers.notification import Trigger
-from state.alert import ELSEWHERE, is_silenced
+from state.alert import ELSEWHERE, Status, is_silenced
 from state.violation import Severity
 from tests.support.delivery_setting import EPOCH, Setting
 from tests.support.simulation import Simulation
@@ -306,6 +306,32 @@ def test_a_simulation_ends_silences_as_a_task_does() -> None:
     assert [(one.what, one.alert.session_id, one.alert.occurrences) for one in said] == [(Saying.PAGE, "live", 2)]
     assert [one.session_id for one in simulated.open_alerts()] == ["live"]
     assert tell(setting) == ["live"]
+
+
+# other events of the key, and other ends
+
+
+def test_the_end_of_a_silence_takes_nothing_that_is_owed_live() -> None:
+    down = [False]
+    setting = Setting(says=lambda call: Unavailable(503, "down") if down[0] else Accepted(), partitions=2)
+    setting.silence("release", 2 * END)
+    setting.occur("s")  # in the old home of the key, which hands it over only later
+    setting.run(2 * END - 60)
+    down[0] = True
+    setting.occur("s", severity="critical", partition=1)
+    setting.run(5)
+    setting.hand_over("s")
+    alert = setting.partitions[1].alert("s")
+    assert alert is not None
+    assert alert.owed is not None
+    assert alert.held is not None
+    setting.run(90)
+    alert = setting.partitions[1].alert("s")
+    assert alert is not None
+    assert (alert.status, alert.held) == (Status.OPEN, None)
+    down[0] = False
+    setting.run(200)
+    assert (tell(setting), tell(setting, "resolve")) == (["s"], [])
 
 
 # what people say
