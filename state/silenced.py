@@ -157,9 +157,14 @@ def over_after_silence(alert: Alert) -> Alert | None:
     An alert that may have been told all the same has a ``route``: its end is told. That is so of one that was restored,
     or that an earlier owner may have decided: it may not have known of the silence, or may have known its end.
     """
-    if is_silenced(alert):
-        return over(alert, Ending.SILENCE)
-    return replace(alert, held=None)
+    return over(alert, Ending.SILENCE) if is_all_of_it(alert) else replace(alert, held=None)
+
+
+def is_all_of_it(alert: Alert) -> bool:
+    """Whether all that there is of the alert is silenced. It is not where an occurrence was told before at an
+    integration that the alert has left: that incident is no matter of the silences."""
+    held = alert.held
+    return held is not None and is_silenced(alert) and not (alert.former and alert.occurrences > held.occurrences)
 
 
 def possibly_told(alert: Alert, route: str) -> Alert:

@@ -38,10 +38,10 @@ from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.partition.unsilencing import Unsilencing
 from consumer.pipeline import Elsewhere
-from state.alert import Alert, Ending, Status, is_silenced
+from state.alert import Alert, Ending, Status
 from state.endings import end_alert, end_silences
 from state.remembered_ends import End
-from state.silenced import last_silence
+from state.silenced import is_all_of_it, last_silence
 from state.store import Store
 from state.violation import Record
 
@@ -249,7 +249,7 @@ class TaskDeeds:
         held = alert.held
         assert held is not None
         self._log_unsilenced(alert, is_live=False)
-        if is_silenced(alert):  # else what was silenced is over, and the alert goes on
+        if is_all_of_it(alert):  # else what was silenced is over, and the alert goes on
             self._outcomes["ended"] += 1
             alert = self.steps.resolved(alert, kept_actor(f"silence:{last_silence(held)}"))
         self._told_over(alert, end_silences(self._store, alert))

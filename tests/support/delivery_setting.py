@@ -348,6 +348,17 @@ class Setting:
         self.crash()
         self.start()
 
+    def rotate(self, key: str) -> None:
+        """A new process that has this key for the default route, and the one before only as a retired key."""
+        former = self.provider.integration_of("default")
+        self.crash()
+        provider = _Provider({"default": key, f"retired:{former}": former}, follows_up=False, acts=False)
+        provider.retired_routes = (f"retired:{former}",)
+        self.provider = provider
+        self._limits = dict.fromkeys(provider.routes, self._limits["default"])
+        self.pipeline = replace(self.pipeline, provider=provider)
+        self.start()
+
     # what happens
 
     def occur(

@@ -334,6 +334,36 @@ def test_the_end_of_a_silence_takes_nothing_that_is_owed_live() -> None:
     assert (tell(setting), tell(setting, "resolve")) == (["s"], [])
 
 
+@pytest.mark.parametrize("seconds", [60.0, END])
+def test_what_was_silenced_while_the_provider_had_it_is_counted_and_wakes_nothing_when_the_key_is_rotated(
+    seconds: float,
+) -> None:
+    setting = Setting()  # in which nothing is resolved by quiet
+    setting.occur("s")
+    setting.run(5)
+    setting.silence("release", seconds)
+    setting.run(10)
+    setting.occur("s")
+    setting.run(7200)
+    setting.rotate("new")
+    setting.run(900)
+    assert (tell(setting), tell(setting, "resolve")) == (["s"], [])
+
+
+def test_the_end_of_a_silence_does_not_end_what_was_told_before_the_key_was_rotated() -> None:
+    setting = Setting()
+    setting.occur("s")
+    setting.run(5)
+    setting.rotate("new")
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.run(2 * END)
+    assert (tell(setting), tell(setting, "resolve")) == (["s"], [])
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    assert (alert.status, alert.held, len(alert.former)) == (Status.OPEN, None, 1)
+
+
 # what people say
 
 
