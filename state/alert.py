@@ -778,12 +778,16 @@ def event_time(time: float, timestamp: int, now: float) -> float:
 
 def is_over_by(alert: Alert, end: float) -> bool:
     """Whether an end of this event time, which was decided before the alert's last occurrence, has ended the alert: all
-    its occurrences are earlier.
+    its occurrences are earlier. If the alert is resolving, whether it has ended what was silenced since.
 
     No time of an alert is later than the clock by which it was decided. That can be far behind, and then the occurrence
     may be later than it seems: a live problem must not look over.
     """
-    return alert.status is not Status.RESOLVING and alert.last_seen < min(end, alert.decided)
+    if alert.status is Status.RESOLVING:
+        if alert.held is None:
+            return False
+        alert = with_held_counted(alert)
+    return alert.last_seen < min(end, alert.decided)
 
 
 def _left_silenced(alert: Alert) -> Alert | None:

@@ -38,7 +38,7 @@ from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.partition.unsilencing import Unsilencing
 from consumer.pipeline import Elsewhere
-from state.alert import Alert, Ending, Status
+from state.alert import Alert, Ending, Status, with_held_counted
 from state.endings import end_alert, end_silences
 from state.remembered_ends import End
 from state.silenced import is_all_of_it, last_silence
@@ -212,7 +212,7 @@ class TaskDeeds:
         Within one partition a later record is a later event. An alert that came from another partition may have
         occurred again after the end: then the end does not apply.
         """
-        return self.moving.elsewhere is None or alert.last_seen < end.at
+        return self.moving.elsewhere is None or with_held_counted(alert).last_seen < end.at
 
     def end_quiet(self, alert: Alert) -> None:
         """The alert is over, for nothing has occurred for long enough."""
@@ -275,8 +275,10 @@ class TaskDeeds:
         return after
 
     def _over(self, alert: Alert, ended_by: Ending, actor: str) -> bool:
-        """The threat is over. Whether that is news."""
+        """The threat is over. Whether that is news: if the alert is resolving, only what was silenced since is over."""
         if alert.status is Status.RESOLVING:
+            if end_alert(self._store, alert, ended_by) is not alert:
+                self.urge()
             return False
         alert = self.steps.resolved(alert, actor)
         self._told_over(alert, end_alert(self._store, alert, ended_by))

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from consumer.feedback.records import Kind as CommandKind
+from consumer.feedback.records import unmeant
 from state.alert import (
     ELSEWHERE,
     Alert,
@@ -22,6 +24,7 @@ from state.alert import (
     acknowledge_answered,
     departed,
     due,
+    is_over_by,
     is_silenced,
     occurred,
     over,
@@ -33,6 +36,7 @@ from state.alert import (
     trigger_refused,
 )
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
+from state.seen import News, news, seen_of
 from state.silenced import ends_at, is_live, over_after_silence, owes_after_silence, possibly_told, silenced
 from state.violation import Record, Severity
 
@@ -272,6 +276,24 @@ def test_what_ends_it_once_more_ends_what_is_silenced_too() -> None:
     alert = over(mutes(resolving()))
     assert alert is not None
     assert (alert.status, alert.held) == (Status.RESOLVING, None)
+
+
+def test_an_end_that_was_known_before_it_ends_what_is_silenced_while_it_is_resolving() -> None:
+    alert = mutes(resolving(), at=T0 + 10)
+    assert is_over_by(alert, T0 + 20) is False, "a clock can be behind: it may have occurred later"
+    alert = silenced(alert, "key", "sess-1", occurrence(HIGH, T0 + 10, 1), HOUR, T0 + 30, "int")
+    assert is_over_by(alert, T0 + 20)
+    assert not is_over_by(alert, T0 + 10)
+    assert not is_over_by(resolving(), T0 + 20), "nothing is left of it that could end"
+
+
+def test_what_is_silenced_while_it_is_resolving_is_news_to_whoever_has_seen_it_before() -> None:
+    before = resolving(told(MEDIUM))
+    alert = mutes(before, CRITICAL, T0 + 10)
+    assert news(alert, [seen_of(before)]) is News.GOT_WORSE
+    assert unmeant(CommandKind.RESOLVE, T0 + 5, [seen_of(before)], mutes(before, MEDIUM, T0 + 10)) is News.OCCURRED
+    assert unmeant(CommandKind.RESOLVE, T0 + 5, [], alert) is News.OCCURRED
+    assert unmeant(CommandKind.RESOLVE, T0 + 5, [seen_of(alert)], alert) is None
 
 
 # the end of the silences
