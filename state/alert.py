@@ -599,9 +599,7 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
     # No sent trigger can have arrived; but integrations that the alert has left may have incidents of it.
     if alert.former or (alert.orphans and alert.status is not Status.RESOLVING):
         source, held = _source_of(sent), untold(alert)
-        return replace(
-            alert, owed=None, told=None, has=False, integration=None, source=source, held=held
-        ), dead
+        return replace(alert, owed=None, told=None, has=False, integration=None, source=source, held=held), dead
     return _left_silenced(alert), dead
 
 

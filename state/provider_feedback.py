@@ -232,6 +232,4 @@ def _closed(alert: Alert, it: Happened) -> Alert:
     """The alert without its incident, and without what was silenced and counted into that. A repetition of what has
     closed that is older from now on, and the next incident has another id."""
     heard = replace(_heard(alert, it), at=nextafter(it.at, inf), incident=None)
-    return replace(
-        alert, status=Status.OPEN, acknowledging=False, has=False, failed=0, heard=heard, held=untold(alert)
-    )
+    return replace(alert, status=Status.OPEN, acknowledging=False, has=False, failed=0, heard=heard, held=untold(alert))

@@ -17,6 +17,7 @@ from heapq import heappop, heappush
 from typing import assert_never
 
 from msgspec import Struct
+
 from consumer.clock import Moment
 from consumer.decisions import (
     BelongsElsewhere,
