@@ -257,7 +257,8 @@ class Pipeline:
         integration = before.integration if before is not None else None
         if integration is None:
             integration = self._integration_of(before, event)
-        if holding := self.silences.of(event, self.provider.name, record.timestamp / 1000):
+        at = now.wall if is_replay else record.timestamp / 1000
+        if holding := self.silences.of(event, self.provider.name, at):
             until = {one.id: one.expires_at for one in holding}
             alert = silenced(before, dedup_key, session_id, occurrence, until, now.wall, integration)
             store.hear(alert, now.monotonic)

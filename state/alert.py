@@ -595,11 +595,11 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
             told = replace(told, severity=max(told.severity, sent.severity), at=now)
         return replace(alert, owed=left, told=told, source=_source_without(alert, sent)), dead
     if alert.route is not None:
-        return replace(alert, owed=None, told=None, has=False, source=_source_of(sent)), dead
+        return replace(alert, owed=None, told=None, has=False, source=_source_of(sent), held=untold(alert)), dead
     # No sent trigger can have arrived; but integrations that the alert has left may have incidents of it.
     if alert.former or (alert.orphans and alert.status is not Status.RESOLVING):
-        source = _source_of(sent)
-        return replace(alert, owed=None, told=None, has=False, integration=None, source=source), dead
+        source, held = _source_of(sent), untold(alert)
+        return replace(alert, owed=None, told=None, has=False, integration=None, source=source, held=held), dead
     return _left_silenced(alert), dead
 
 
@@ -668,7 +668,8 @@ def former_attempted(alert: Alert) -> Alert:
 def departed(alert: Alert, left: Former | None) -> Alert:
     """The alert leaves its integration. ``left`` is that integration if it may have an incident of the alert, or None.
 
-    For the integration that the alert gets next, the alert is new.
+    For the integration that the alert gets next, the alert is new. What was silenced while the provider had it was
+    counted into what it had.
     """
     status, owed, unsettled = alert.status, alert.owed, False
     if left is not None and left.until_over:  # a resolve on the wire may end the alert that the next trigger opens
@@ -687,6 +688,7 @@ def departed(alert: Alert, left: Former | None) -> Alert:
         owed=owed,
         failed=0,
         former=alert.former if left is None else (*alert.former, left),
+        held=untold(alert),
     )
 
 
@@ -738,7 +740,9 @@ def is_silenced(alert: Alert) -> bool:
 
 
 def untold(alert: Alert) -> Held | None:
-    """The silenced occurrences of the alert that are in no trigger and in nothing that the provider has."""
+    """The silenced occurrences of the alert that are in no trigger and in nothing that the provider has. Where it has
+    the alert, they count into that: whatever takes the alert from it leaves none that anybody still has to be told of.
+    """
     return None if alert.has else alert.held
 
 
@@ -772,12 +776,16 @@ def event_time(time: float, timestamp: int, now: float) -> float:
 
 def is_over_by(alert: Alert, end: float) -> bool:
     """Whether an end of this event time, which was decided before the alert's last occurrence, has ended the alert: all
-    its occurrences are earlier.
+    its occurrences are earlier. If the alert is resolving, whether it has ended what was silenced since.
 
     No time of an alert is later than the clock by which it was decided. That can be far behind, and then the occurrence
     may be later than it seems: a live problem must not look over.
     """
-    return alert.status is not Status.RESOLVING and alert.last_seen < min(end, alert.decided)
+    if alert.status is Status.RESOLVING:
+        if alert.held is None:
+            return False
+        alert = with_held_counted(alert)
+    return alert.last_seen < min(end, alert.decided)
 
 
 def _left_silenced(alert: Alert) -> Alert | None:

@@ -6,13 +6,23 @@ A task and the simulation (design section 23) end alerts by these. No clock and 
 from itertools import islice
 
 from state.alert import Alert, Ending, Policy, due, over
+from state.silenced import over_after_silence
 from state.store import Store
 
 
 def end_alert(store: Store, alert: Alert, ended_by: Ending) -> Alert | None:
     """The threat is over of this alert of the store, which has it from now on as it is returned: resolving; None: gone,
     for nothing of it can be at the provider; the same, if it was over already."""
-    after = over(alert, ended_by)
+    return _left(store, alert, over(alert, ended_by))
+
+
+def end_silences(store: Store, alert: Alert) -> Alert | None:
+    """The problem of this alert of the store, which holds something silenced, was over when its silences ended. The
+    store has it from now on as it is returned: without what was silenced; resolving, if that was all; None: gone."""
+    return _left(store, alert, over_after_silence(alert))
+
+
+def _left(store: Store, alert: Alert, after: Alert | None) -> Alert | None:
     if after is None:
         store.drop(alert.dedup_key)
     elif after is not alert:

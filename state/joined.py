@@ -24,6 +24,7 @@ from state.alert import (
     is_silenced,
     last_step_of,
     over,
+    untold,
 )
 from state.silenced import joined_held
 
@@ -79,6 +80,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
     is_one_incident = not _is_elsewhere(left, kept)
     incidents = [kept, left] if is_one_incident else [kept]
     told_last = _told_last(kept, left) if is_one_incident else kept
+    has = not is_over and any(alert.has for alert in live if alert in incidents)
     return replace(
         kept,
         status=status,
@@ -93,7 +95,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
             if is_one_incident
             else _told_beside(kept.told, left.told)
         ),
-        has=not is_over and any(alert.has for alert in live if alert in incidents),
+        has=has,
         unsettled=own.unsettled or other.unsettled or may_be_resolved or is_repeat_due,
         owed=owed,
         acknowledging=is_acknowledging,
@@ -108,14 +110,16 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         begun=(kept if kept in live or not live else live[0]).begun,
         heard=_heard(own.heard, other.heard),
         last_step=_last_step(own, other),
-        held=_held(own, other, is_over=is_over),
+        held=_held(own, other, is_over=is_over, has=has),
     )
 
 
-def _held(own: Alert, other: Alert, *, is_over: bool) -> Held | None:
-    """What is silenced of the joined alert. What ends it ends what was silenced before that, too."""
-    held = [None if is_over and alert.status is not Status.RESOLVING else alert.held for alert in (own, other)]
-    return joined_held(*held)
+def _held(own: Alert, other: Alert, *, is_over: bool, has: bool) -> Held | None:
+    """What is silenced of the joined alert. What ends it ends what was silenced before that, too; and where the
+    provider does not have it (``has``), what was counted into an incident that is left is not held any more."""
+    held = [alert.held if has else untold(alert) for alert in (own, other)]
+    ended = [is_over and alert.status is not Status.RESOLVING for alert in (own, other)]
+    return joined_held(*(None if is_ended else one for one, is_ended in zip(held, ended, strict=True)))
 
 
 def _to_be_resolved_first(own: Alert, other: Alert) -> Alert | None:

@@ -14,7 +14,7 @@ from math import inf, nextafter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, NOTHING_HEARD, Alert, Ending, Heard, Owed, Status, Told
+from state.alert import ELSEWHERE, NOTHING_HEARD, Alert, Ending, Heard, Owed, Status, Told, untold
 from state.violation import Record
 
 DATE_SECONDS = 1.0
@@ -143,7 +143,7 @@ def told_again(alert: Alert, it: Happened, record: Record, is_repeat: bool, now:
     closed = _closed(alert, it)
     heard = replace(closed.heard or NOTHING_HEARD, repeated=alert.occurrences if is_repeat else None)
     if is_repeat:
-        return replace(closed, owed=owed, has=alert.has, heard=heard)
+        return replace(closed, owed=owed, has=alert.has, heard=heard, held=alert.held)
     begun = now if now != alert.begun else nextafter(now, inf)
     return replace(closed, owed=owed, begun=begun, heard=heard)
 
@@ -220,7 +220,7 @@ def _is_all_silenced(alert: Alert, told: Told) -> bool:
 def _silenced(alert: Alert, it: Happened) -> Alert:
     """The alert without its incident, and silenced: another life of its key."""
     begun = it.at if alert.begun is None else nextafter(alert.begun, inf)
-    return replace(_closed(alert, it), told=None, begun=begun)
+    return replace(_closed(alert, it), told=None, begun=begun, held=alert.held)
 
 
 def _heard(alert: Alert, it: Happened) -> Heard:
@@ -229,7 +229,7 @@ def _heard(alert: Alert, it: Happened) -> Heard:
 
 
 def _closed(alert: Alert, it: Happened) -> Alert:
-    """The alert without its incident. A repetition of what has closed that is older from now on, and the next incident
-    has another id."""
+    """The alert without its incident, and without what was silenced and counted into that. A repetition of what has
+    closed that is older from now on, and the next incident has another id."""
     heard = replace(_heard(alert, it), at=nextafter(it.at, inf), incident=None)
-    return replace(alert, status=Status.OPEN, acknowledging=False, has=False, failed=0, heard=heard)
+    return replace(alert, status=Status.OPEN, acknowledging=False, has=False, failed=0, heard=heard, held=untold(alert))

@@ -9,8 +9,9 @@ from collections.abc import Collection
 from enum import Enum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from state.alert import Alert
+from state.alert import Alert, Status, with_held_counted
 from state.violation import Severity
 
 
@@ -37,7 +38,17 @@ class Seen(Struct, frozen=True, gc=False):
 
 def seen_of(alert: Alert) -> Seen:
     """The alert as an operator sees it now."""
+    alert = with_silenced(alert)
     return Seen(alert.begun, alert.first_seen, alert.last_seen, alert.occurrences, alert.highest)
+
+
+def with_silenced(alert: Alert) -> Alert:
+    """The alert with all that has occurred of it: also what has been silenced while it is resolving, and does not count
+    yet. Whatever ends the alert then ends that, too."""
+    held = alert.held
+    if held is None or alert.status is not Status.RESOLVING:
+        return alert
+    return replace(with_held_counted(alert), highest=max(alert.highest, held.severity))
 
 
 def news(alert: Alert, seen: Collection[Seen]) -> News | None:
@@ -45,6 +56,7 @@ def news(alert: Alert, seen: Collection[Seen]) -> News | None:
 
     There can be an alert of the key in each of several partitions. That the alert has occurred more often is no news.
     """
+    alert = with_silenced(alert)
     known = _of_its_life(alert, seen)
     if not known:
         return News.CAME_BACK

@@ -157,9 +157,14 @@ def over_after_silence(alert: Alert) -> Alert | None:
     An alert that may have been told all the same has a ``route``: its end is told. That is so of one that was restored,
     or that an earlier owner may have decided: it may not have known of the silence, or may have known its end.
     """
-    if is_silenced(alert):
-        return over(alert, Ending.SILENCE)
-    return replace(alert, held=None)
+    return over(alert, Ending.SILENCE) if is_all_of_it(alert) else replace(alert, held=None)
+
+
+def is_all_of_it(alert: Alert) -> bool:
+    """Whether all that there is of the alert is silenced. It is not where an occurrence was told before at an
+    integration that the alert has left: that incident is no matter of the silences."""
+    held = alert.held
+    return held is not None and is_silenced(alert) and not (alert.former and alert.occurrences > held.occurrences)
 
 
 def possibly_told(alert: Alert, route: str) -> Alert:
@@ -175,11 +180,12 @@ def _status(alert: Alert) -> Status:
 
 def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: float, now: float) -> Held:
     """What is held with one more occurrence. A silence that was over when this was recorded holds it no longer: it
-    would end before the others."""
+    would end before the others. A replay counts as recorded ``now``."""
     record = occurrence.record
+    recorded = now if occurrence.is_replay else record.timestamp / 1000
     origin = source(kept_name(occurrence.guard), kept_name(occurrence.tenant), record.topic, record.partition)
     holding = {shared(silence_id): until for silence_id, until in silences.items()}
-    at = event_time(occurrence.time, record.timestamp, inf)
+    at = now if occurrence.is_replay else event_time(occurrence.time, record.timestamp, inf)
     if at == inf:  # neither says when
         at = time
     if before is None:
@@ -188,7 +194,7 @@ def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: flo
             occurrence.offset, occurrence.offset, time, time, now, at,
         )  # fmt: skip
     for silence_id, until in before.silences:
-        if until > record.timestamp / 1000:
+        if until > recorded:
             holding.setdefault(silence_id, until)
     is_worse = occurrence.severity > before.severity
     return Held(

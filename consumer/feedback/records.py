@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from consumer.dlq.dead_letter import DeadLetter, Headers, decode
 from state.alert import EARLIEST, Alert
 from state.provider_feedback import Happened, What
-from state.seen import News, Seen, last_seen, news
+from state.seen import News, Seen, last_seen, news, with_silenced
 from state.violation import HEADER_OVERHEAD, Record, Severity
 
 KIND: Final = "alerting.kind"
@@ -102,7 +102,8 @@ def unmeant(kind: Kind, at: float, seen: Collection[Seen], alert: Alert) -> News
     if kind is Kind.ACKNOWLEDGE:
         return News.CAME_BACK if at < alert.first_seen else None
     # What the operator saw occurred before the command, whatever the clocks say that dated the two.
-    return News.OCCURRED if alert.last_seen > (at if known is None else max(at, known)) else None
+    last = with_silenced(alert).last_seen
+    return News.OCCURRED if last > (at if known is None else max(at, known)) else None
 
 
 def encode_command(command: Command) -> tuple[bytes, bytes, list[tuple[str, bytes | None]]]:

@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
 
-from msgspec.structs import replace
-
 from consumer.alerting.inbox import TaskInbox
 from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
 from consumer.alerting.silence_ends import SilenceEnds
@@ -40,10 +38,10 @@ from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.partition.unsilencing import Unsilencing
 from consumer.pipeline import Elsewhere
-from state.alert import Alert, Ending, Status
-from state.endings import end_alert
+from state.alert import Alert, Ending, Status, with_held_counted
+from state.endings import end_alert, end_silences
 from state.remembered_ends import End
-from state.silenced import last_silence
+from state.silenced import is_all_of_it, last_silence
 from state.store import Store
 from state.violation import Record
 
@@ -214,7 +212,7 @@ class TaskDeeds:
         Within one partition a later record is a later event. An alert that came from another partition may have
         occurred again after the end: then the end does not apply.
         """
-        return self.moving.elsewhere is None or alert.last_seen < end.at
+        return self.moving.elsewhere is None or with_held_counted(alert).last_seen < end.at
 
     def end_quiet(self, alert: Alert) -> None:
         """The alert is over, for nothing has occurred for long enough."""
@@ -248,13 +246,13 @@ class TaskDeeds:
 
     def over_after_silence(self, alert: Alert) -> None:
         """Its silences have ended, and the problem was over by then."""
+        held = alert.held
+        assert held is not None
         self._log_unsilenced(alert, is_live=False)
-        if alert.status is Status.RESOLVING:
-            self._store.put(replace(alert, held=None))
-            self.urge()
-        elif alert.held is not None:
-            actor = kept_actor(f"silence:{last_silence(alert.held)}")
-            self._outcomes["ended"] += self._over(alert, Ending.SILENCE, actor)
+        if is_all_of_it(alert):  # else what was silenced is over, and the alert goes on
+            self._outcomes["ended"] += 1
+            alert = self.steps.resolved(alert, kept_actor(f"silence:{last_silence(held)}"))
+        self._told_over(alert, end_silences(self._store, alert))
 
     def _log_unsilenced(self, alert: Alert, *, is_live: bool) -> None:
         self._task.log.info("silence_ended", dedup_key=alert.dedup_key, is_live=is_live)
@@ -277,16 +275,22 @@ class TaskDeeds:
         return after
 
     def _over(self, alert: Alert, ended_by: Ending, actor: str) -> bool:
-        """The threat is over. Whether that is news."""
+        """The threat is over. Whether that is news: if the alert is resolving, only what was silenced since is over."""
         if alert.status is Status.RESOLVING:
+            if end_alert(self._store, alert, ended_by) is not alert:
+                self.urge()
             return False
         alert = self.steps.resolved(alert, actor)
-        after = end_alert(self._store, alert, ended_by)
+        self._told_over(alert, end_alert(self._store, alert, ended_by))
+        return True
+
+    def _told_over(self, alert: Alert, after: Alert | None) -> None:
+        """The alert, whose history has been told, has changed in the store because something is over (``after``; None:
+        it is gone): what is owed of that may leave."""
         if after is None:
             self.outbox.ended(alert)
         self.outbox.owes(alert if after is None else after)
         self.urge()
-        return True
 
     def replayed(self, decision: Replayed) -> None:
         """Carry out the decision on a replayed dead letter, which does not count as an event of the input."""

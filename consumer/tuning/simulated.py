@@ -17,7 +17,6 @@ from heapq import heappop, heappush
 from typing import assert_never
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from consumer.clock import Moment
 from consumer.decisions import (
@@ -34,8 +33,8 @@ from consumer.decisions import (
 )
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.pipeline import Pipeline, kept
-from state.alert import Alert, Due, Ending, Owed, due, is_silenced, resolve_answered, trigger_accepted, untold
-from state.endings import end_alert, is_to_be_forgotten, quiet_alerts
+from state.alert import Alert, Due, Ending, Owed, due, resolve_answered, trigger_accepted, untold
+from state.endings import end_alert, end_silences, is_to_be_forgotten, quiet_alerts
 from state.remembered_ends import REMEMBERED_SECONDS, RememberedEnds, session
 from state.silenced import ends_at, is_live, owes_after_silence
 from state.stand_in import silenced_stand_in
@@ -275,16 +274,21 @@ class Simulated:
                 owing = self.pipeline.placed(owes_after_silence(alert, record, end))
                 task.store.put(owing, end)
                 self._tell(task, owing, None, end)
-            elif is_silenced(alert):
-                self._end(task, dedup_key, Ending.SILENCE, end)
             else:
-                task.store.put(replace(alert, held=None))
+                self._ended(task, alert, end_silences(task.store, alert), end)
 
     def _end(self, task: _Task, dedup_key: str, ended_by: Ending, at: float) -> None:
         alert = task.store.get(dedup_key)
-        if alert is not None and end_alert(task.store, alert, ended_by) not in (None, alert):
-            task.changes += 1
-            heappush(task.due, (at + self.pipeline.commit_interval, dedup_key, _A_RESOLVE))
+        if alert is not None:
+            self._ended(task, alert, end_alert(task.store, alert, ended_by), at)
+
+    def _ended(self, task: _Task, before: Alert, after: Alert | None, at: float) -> None:
+        """Something of an alert of the store is over: if that is all of it, its resolve leaves in a while."""
+        if after is None or after is before:
+            return
+        task.changes += 1
+        if due(after) is Due.RESOLVE and due(before) is not Due.RESOLVE:
+            heappush(task.due, (at + self.pipeline.commit_interval, before.dedup_key, _A_RESOLVE))
 
     def _leave(self, task: _Task, until: float) -> None:
         """What has waited until then leaves, and is accepted."""

@@ -17,7 +17,7 @@ from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
-from consumer.feedback.records import Command
+from consumer.feedback.records import Command, Feedback
 from consumer.feedback.records import Kind as CommandKind
 from consumer.input.commit_metadata import START_METADATA
 from consumer.kafka.reading import Place
@@ -38,6 +38,7 @@ from providers.rate import Rate
 from providers.retry import Backoff
 from state.alert import Alert, Policy
 from state.records import CHECKPOINT_KEY, decode_alert
+from state.seen import Seen
 from state.violation import Record, Violation
 from tests.support.events import encode, event, session_end
 from tests.support.letterbox import large_letterbox
@@ -348,6 +349,17 @@ class Setting:
         self.crash()
         self.start()
 
+    def rotate(self, key: str) -> None:
+        """A new process that has this key for the default route, and the one before only as a retired key."""
+        former = self.provider.integration_of("default")
+        self.crash()
+        provider = _Provider({"default": key, f"retired:{former}": former}, follows_up=False, acts=False)
+        provider.retired_routes = (f"retired:{former}",)
+        self.provider = provider
+        self._limits = dict.fromkeys(provider.routes, self._limits["default"])
+        self.pipeline = replace(self.pipeline, provider=provider)
+        self.start()
+
     # what happens
 
     def occur(
@@ -413,13 +425,37 @@ class Setting:
             self.delivery.set_share(share)
         self.loop.settle()
 
-    def acknowledge(self, session: str, partition: int = 0, kind: str = "acknowledge") -> None:
-        """An operator takes, or ends, the alert."""
+    def acknowledge(
+        self,
+        session: str,
+        partition: int = 0,
+        kind: str = "acknowledge",
+        *,
+        at: float | None = None,
+        seen: Sequence[Seen] = (),
+    ) -> None:
+        """An operator takes, or ends, the alert: who has given the command just now, or ``at`` that time, and has
+        ``seen`` these."""
+        given_at = self._clock.wall() + 1.0 if at is None else at
+        dedup_key = f"forbidden_path:{session}"
+        self.hand(Command(CommandKind(kind), "simulated", dedup_key, given_at, "me", seen), partition)
+
+    def hand(self, feedback: Feedback, partition: int = 0) -> None:
+        """The task reads this in the feedback topic."""
         inbox = self.partitions[partition].running.work._inbox
-        command = Command(CommandKind(kind), "simulated", f"forbidden_path:{session}", self._clock.wall() + 1.0, "me")
         at = inbox.next_offset(0)
         with self.loop.running():
-            inbox.hand(0, [(at, command)], at + 1)
+            inbox.hand(0, [(at, feedback)], at + 1)
+        self.loop.settle()
+
+    def hand_over(self, session: str, *, of: int = 0, to: int = 1) -> None:
+        """The task of partition ``of`` hands its alert over to that of partition ``to``."""
+        source, home = self.partitions[of].running.work, self.partitions[to].running.work
+        alert = source.store.get(f"forbidden_path:{session}")
+        assert alert is not None
+        source.store.drop(alert.dedup_key)
+        with self.loop.running():
+            home._moving._join(alert)
         self.loop.settle()
 
     # silences

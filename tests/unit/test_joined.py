@@ -230,7 +230,9 @@ def test_nothing_silenced_is_lost_unless_it_was_over_before_what_ends_it(own: Al
     kept = [
         each.held
         for each in (own, handed)
-        if each.held is not None and (each.status is Status.RESOLVING or each.last_seen >= ends)
+        if each.held is not None
+        and (each.status is Status.RESOLVING or each.last_seen >= ends)
+        and (found.has or not each.has)  # else it was counted into an incident that is left
     ]
     if not kept:
         return
@@ -238,6 +240,17 @@ def test_nothing_silenced_is_lost_unless_it_was_over_before_what_ends_it(own: Al
     assert found.held.occurrences >= sum(each.occurrences for each in kept)
     assert found.held.severity >= max(each.severity for each in kept)
     assert {silence for silence, _ in found.held.silences} >= {silence for each in kept for silence, _ in each.silences}
+
+
+def test_what_was_silenced_of_an_incident_that_is_left_is_not_held_any_more() -> None:
+    held = Held((("s", NOW),), Severity.HIGH, NOW, source("g", None, "t", 0), 7, 7, 7, NOW, NOW, NOW, NOW)
+    own = told(integration="new", told=None, has=False)
+    handed = told(integration="old", first_seen=NOW + 1, held=held)
+
+    found = joined(own, handed)
+
+    assert found is not None
+    assert (found.integration, found.has, found.held) == ("new", False, None)
 
 
 @given(alerts(), alerts())

@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from consumer.feedback.records import Kind as CommandKind
+from consumer.feedback.records import unmeant
 from state.alert import (
     ELSEWHERE,
     Alert,
     Due,
     Ending,
     Former,
+    Heard,
     Occurrence,
     Outcome,
     Policy,
@@ -21,6 +24,7 @@ from state.alert import (
     acknowledge_answered,
     departed,
     due,
+    is_over_by,
     is_silenced,
     occurred,
     over,
@@ -31,7 +35,8 @@ from state.alert import (
     trigger_attempted,
     trigger_refused,
 )
-from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened
+from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
+from state.seen import News, news, seen_of
 from state.silenced import ends_at, is_live, over_after_silence, owes_after_silence, possibly_told, silenced
 from state.violation import Record, Severity
 
@@ -171,8 +176,31 @@ def test_a_rejected_trigger_takes_the_silenced_event_that_it_counts_into_its_dea
 
 def test_an_alert_that_has_left_its_integration_is_silenced_at_the_next() -> None:
     alert = departed(mutes(told(), offset=3), None)
+    assert alert.held is None, "it was counted into what the provider had"
+    alert = mutes(alert, offset=4)
     assert is_silenced(alert)
     assert due(alert) is None
+
+
+@pytest.mark.parametrize("former", [(), (Former("old", "default"),)])
+def test_a_rejected_update_of_what_may_be_resolved_leaves_nothing_silenced_of_it(former: tuple[Former, ...]) -> None:
+    alert = mutes(told(), offset=3)
+    assert alert.held is not None
+    worse = replace(alert, owed=occurs(None, CRITICAL)[0].owed, unsettled=True, former=former)
+    assert worse.owed is not None
+    after, _ = trigger_refused(worse, worse.owed, T0)
+    assert after is not None
+    assert (after.has, after.held) == (False, None)
+
+
+def test_the_end_of_silences_ends_only_what_is_all_silenced() -> None:
+    left = Former("old", "default")
+    alert = over_after_silence(mutes(departed(told(), left), offset=4))
+    assert alert is not None
+    assert (alert.status, alert.held, alert.former) == (Status.OPEN, None, (left,))
+    alert = over_after_silence(departed(possibly_told(mutes(), "default"), left))
+    assert alert is not None
+    assert (alert.status, alert.former) == (Status.RESOLVING, (left,))
 
 
 def test_what_a_person_has_taken_somewhere_else_is_open() -> None:
@@ -250,6 +278,24 @@ def test_what_ends_it_once_more_ends_what_is_silenced_too() -> None:
     assert (alert.status, alert.held) == (Status.RESOLVING, None)
 
 
+def test_an_end_that_was_known_before_it_ends_what_is_silenced_while_it_is_resolving() -> None:
+    alert = mutes(resolving(), at=T0 + 10)
+    assert is_over_by(alert, T0 + 20) is False, "a clock can be behind: it may have occurred later"
+    alert = silenced(alert, "key", "sess-1", occurrence(HIGH, T0 + 10, 1), HOUR, T0 + 30, "int")
+    assert is_over_by(alert, T0 + 20)
+    assert not is_over_by(alert, T0 + 10)
+    assert not is_over_by(resolving(), T0 + 20), "nothing is left of it that could end"
+
+
+def test_what_is_silenced_while_it_is_resolving_is_news_to_whoever_has_seen_it_before() -> None:
+    before = resolving(told(MEDIUM))
+    alert = mutes(before, CRITICAL, T0 + 10)
+    assert news(alert, [seen_of(before)]) is News.GOT_WORSE
+    assert unmeant(CommandKind.RESOLVE, T0 + 5, [seen_of(before)], mutes(before, MEDIUM, T0 + 10)) is News.OCCURRED
+    assert unmeant(CommandKind.RESOLVE, T0 + 5, [], alert) is News.OCCURRED
+    assert unmeant(CommandKind.RESOLVE, T0 + 5, [seen_of(alert)], alert) is None
+
+
 # the end of the silences
 
 
@@ -310,7 +356,7 @@ def test_what_is_live_is_owed_from_then_on_with_its_worst_record_and_holds_no_of
 
 
 def test_what_was_silenced_at_a_lower_severity_after_it_had_left_is_told_at_the_highest_that_was_silenced() -> None:
-    alert = owes_after_silence(departed(mutes(told(), CRITICAL), None), RECORD, T0)
+    alert = owes_after_silence(mutes(departed(told(), None), CRITICAL), RECORD, T0)
     assert alert.highest is CRITICAL
 
 
@@ -380,6 +426,22 @@ def test_one_that_has_had_others_since_is_told_again() -> None:
     alert, outcome = occurs(told(), at=T0 + 150, offset=1)
     assert outcome is Outcome.SUPPRESSED
     assert happened(mutes(alert, at=T0 + 200, offset=2), resolved(T0 + 100), 5.0) == TellAgain(is_repeat=False)
+
+
+def test_what_was_silenced_before_it_was_resolved_is_over_with_it_where_a_resolve_follows() -> None:
+    elsewhere = replace(mutes(told(), at=T0 + 50), former=(Former("old", "default"),))
+    repeated = replace(mutes(told(), at=T0 + 1), heard=Heard(repeated=2))
+    for alert, at in ((elsewhere, T0 + 100), (repeated, T0 + 2)):
+        it = happened(alert, resolved(at), 5.0)
+        assert isinstance(it, Applied)
+        assert it.alert is not None
+        assert (it.alert.status, it.alert.held) == (Status.RESOLVING, None)
+
+
+def test_what_is_told_again_counts_what_was_silenced() -> None:
+    alert = mutes(told(), at=T0 + 200)
+    assert told_again(alert, resolved(T0 + 100), RECORD, is_repeat=False, now=T0 + 300).held is None
+    assert told_again(alert, resolved(T0 + 100), RECORD, is_repeat=True, now=T0 + 300).held is alert.held
 
 
 def test_one_that_was_resolved_after_its_silenced_events_is_gone() -> None:

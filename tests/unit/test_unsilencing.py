@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from consumer.feedback.records import Replay
 from consumer.partition.read_back import AT_A_TIME
 from consumer.partition.unsilencing import UNREAD_SECONDS
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.answer import Accepted, Unavailable
 from providers.notification import Trigger
-from state.alert import ELSEWHERE, is_silenced
+from state.alert import ELSEWHERE, Status, is_silenced
+from state.seen import seen_of
 from state.violation import Severity
 from tests.support.delivery_setting import EPOCH, Setting
 from tests.support.simulation import Simulation
@@ -308,6 +310,83 @@ def test_a_simulation_ends_silences_as_a_task_does() -> None:
     assert tell(setting) == ["live"]
 
 
+# other events of the key, and other ends
+
+
+def test_the_end_of_a_silence_takes_nothing_that_is_owed_live() -> None:
+    down = [False]
+    setting = Setting(says=lambda call: Unavailable(503, "down") if down[0] else Accepted(), partitions=2)
+    setting.silence("release", 2 * END)
+    setting.occur("s")  # in the old home of the key, which hands it over only later
+    setting.run(2 * END - 60)
+    down[0] = True
+    setting.occur("s", severity="critical", partition=1)
+    setting.run(5)
+    setting.hand_over("s")
+    alert = setting.partitions[1].alert("s")
+    assert alert is not None
+    assert alert.owed is not None
+    assert alert.held is not None
+    setting.run(90)
+    alert = setting.partitions[1].alert("s")
+    assert alert is not None
+    assert (alert.status, alert.held) == (Status.OPEN, None)
+    down[0] = False
+    setting.run(200)
+    assert (tell(setting), tell(setting, "resolve")) == (["s"], [])
+
+
+@pytest.mark.parametrize("seconds", [60.0, END])
+def test_what_was_silenced_while_the_provider_had_it_is_counted_and_wakes_nothing_when_the_key_is_rotated(
+    seconds: float,
+) -> None:
+    setting = Setting()  # in which nothing is resolved by quiet
+    setting.occur("s")
+    setting.run(5)
+    setting.silence("release", seconds)
+    setting.run(10)
+    setting.occur("s")
+    setting.run(7200)
+    setting.rotate("new")
+    setting.run(900)
+    assert (tell(setting), tell(setting, "resolve")) == (["s"], [])
+
+
+def test_the_end_of_a_silence_does_not_end_what_was_told_before_the_key_was_rotated() -> None:
+    setting = Setting()
+    setting.occur("s")
+    setting.run(5)
+    setting.rotate("new")
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.run(2 * END)
+    assert (tell(setting), tell(setting, "resolve")) == (["s"], [])
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    assert (alert.status, alert.held, len(alert.former)) == (Status.OPEN, None, 1)
+
+
+@pytest.mark.parametrize("is_outage", [False, True])
+def test_an_end_ends_what_was_silenced_before_it_also_while_the_alert_is_resolving(is_outage: bool) -> None:
+    down = [False]
+    setting = Setting(says=lambda call: Unavailable(503, "down") if down[0] and call.kind == "resolve" else Accepted())
+    setting.occur("s")
+    setting.run(5)
+    setting.silence("release", END)
+    setting.run(400)
+    down[0] = is_outage
+    setting.end("s")
+    setting.run(60)
+    setting.occur("s")
+    setting.run(10)
+    setting.end("s")
+    setting.run(10)
+    down[0] = False
+    setting.run(END)
+    assert (tell(setting), tell(setting, "resolve")) == (["s"], ["s"])
+    assert setting.alerts() == {}
+
+
 # what people say
 
 
@@ -324,3 +403,83 @@ def test_an_operator_can_end_what_is_silenced_but_there_is_nothing_to_take() -> 
     assert setting.alerts() == {}
     setting.run(END + 60)
     assert tell(setting) == tell(setting, "resolve") == []
+
+
+@pytest.mark.parametrize("is_seen", [False, True])
+def test_a_late_resolve_takes_nothing_that_was_silenced_after_it_while_the_alert_is_resolving(is_seen: bool) -> None:
+    down = [False]
+    setting = Setting(says=lambda call: Unavailable(503, "down") if down[0] and call.kind == "resolve" else Accepted())
+    setting.occur("s")
+    setting.run(5)
+    setting.silence("release", END)
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    given_at, seen = EPOCH + setting.loop.time(), (seen_of(alert),) if is_seen else ()
+    down[0] = True
+    setting.end("s")
+    setting.run(END - 100)
+    setting.occur("s")
+    setting.run(5)
+    setting.acknowledge("s", kind="resolve", at=given_at, seen=seen)
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    assert (alert.status, alert.held is not None) == (Status.RESOLVING, True)
+    down[0] = False
+    setting.run(400)
+    assert (tell(setting), tell(setting, "resolve")) == (["s", "s"], ["s"])
+
+
+@pytest.mark.parametrize("is_seen", [False, True])
+def test_a_resolve_by_somebody_who_knew_of_it_takes_what_was_silenced_while_the_alert_is_resolving(
+    is_seen: bool,
+) -> None:
+    down = [False]
+    setting = Setting(says=lambda call: Unavailable(503, "down") if down[0] and call.kind == "resolve" else Accepted())
+    setting.occur("s")
+    setting.run(5)
+    setting.silence("release", END)
+    down[0] = True
+    setting.end("s")
+    setting.run(END - 100)
+    setting.occur("s", severity="high")
+    setting.run(5)
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    setting.acknowledge("s", kind="resolve", seen=(seen_of(alert),) if is_seen else ())
+    down[0] = False
+    setting.run(400)
+    assert (tell(setting), tell(setting, "resolve")) == (["s"], ["s"])
+
+
+def replayed(setting: Setting) -> None:
+    """The event of the input's first record is a dead letter, which somebody has replayed."""
+    record = setting.partitions[0].input.records[0]
+    setting.hand(Replay("simulated", record, record, "r1"))
+
+
+def test_a_replay_is_silenced_by_what_holds_now_and_not_by_what_held_when_its_event_came() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.end("s")
+    setting.run(2 * END)
+    assert setting.alerts() == {}
+    replayed(setting)
+    setting.run(60)
+    assert tell(setting) == ["s"]
+
+
+def test_a_replay_during_a_silence_is_told_at_its_end_as_if_its_event_had_come_then() -> None:
+    setting = Setting()
+    setting.occur("s")
+    setting.run(5)
+    setting.end("s")
+    setting.run(2 * END)
+    assert setting.alerts() == {}
+    setting.silence("release", END)
+    setting.run(END - 100)
+    replayed(setting)
+    setting.run(50)
+    assert tell(setting) == ["s"]
+    setting.run(200)
+    assert tell(setting) == ["s", "s"]
