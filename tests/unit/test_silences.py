@@ -337,11 +337,11 @@ class AsRead:
 @pytest.mark.parametrize("status", [Status.REVOKED, Status.EXPIRED])
 def test_a_record_that_says_it_is_over_ends_it_at_once_whatever_its_end_says(status: Status) -> None:
     known, record = KnownSilences(), AsRead(replace(silence(), status=status), NOW + 60)
-    put(known, record)  # type: ignore[arg-type]
+    put(known, record)
     assert [len(known.of(Event(), "pagerduty", NOW + at)) for at in (0, 59, 60, 61)] == [1, 1, 0, 0]
     assert end_of(known) == 60
     before = AsRead(replace(silence(), status=status), NOW - 60)
-    put(known, before)  # type: ignore[arg-type]
+    put(known, before)
     assert known.of(Event(), "pagerduty", NOW) == ()
 
 
@@ -350,9 +350,15 @@ def test_silences_that_are_over_are_not_asked(monkeypatch: pytest.MonkeyPatch) -
         replace(silence(id=f"deploy-{n}"), starts_at=NOW - 9 * HOUR - n, expires_at=NOW - 8 * HOUR - n)
         for n in range(1000)
     )
-    known, asked = KnownSilences([silence(), *over]), []
+    known = KnownSilences([silence(), *over])
+    asked: list[str] = []
     silences = Silence.silences
-    monkeypatch.setattr(Silence, "silences", lambda self, event, at: asked.append(self.id) or silences(self, event, at))
+
+    def noting(self: Silence, event: Event, at: float) -> bool:
+        asked.append(self.id)
+        return silences(self, event, at)
+
+    monkeypatch.setattr(Silence, "silences", noting)
     assert [one.id for one in known.of(Event(), "pagerduty", NOW)] == ["a"]
     assert asked == ["a"]
 
