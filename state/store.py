@@ -4,10 +4,10 @@ There can be a million alerts. Questions that are asked often are answered from 
 question goes through all alerts. No index blocks now and then to grow or to be tidied up.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from state.alert import Alert, Owed, Status, is_changed_by_silence_only, untold
+from state.alert import Alert, Held, Owed, Status, is_changed_by_silence_only, untold
 from state.counts import Counts
 from state.ordered import Ordered
 from state.pieces import Pieces
@@ -59,6 +59,7 @@ class Store:
         self._holding = Ordered[int]()
         self._owed_bytes = 0
         self._silenced = Ordered[float]()
+        self._silence_ends: Callable[[Held], float] = _end_as_held
         # keys of resolving alerts that the committed state holds as they are now, but for what is silenced of them
         self._held_but_for_silence: Pieces[str, None] = Pieces()
 
@@ -216,14 +217,30 @@ class Store:
         """How many alerts have silenced occurrences of which nobody has been told."""
         return len(self._silenced)
 
+    def order_silenced(self, ends: Callable[[Held], float]) -> None:
+        """Let ``ends`` say when the silences end that hold something; until then, it is the ends that these had when
+        they silenced. It is asked whenever an alert changes; of those that are silenced already, `order_again`."""
+        self._silence_ends = ends
+
+    def order_again(self, dedup_key: str) -> None:
+        """The silences of this alert, if there is such a one, may end at another time than when it was put."""
+        alert = self._alerts.get(dedup_key)
+        if alert is not None:
+            self._index_silenced(dedup_key, alert)
+
     def silenced(self) -> Iterator[str]:
         """The dedup keys of all alerts with silenced occurrences of which nobody has been told: first those whose
-        silences end first, by the ends that these had when they silenced.
+        silences end first.
 
-        Alerts may change meanwhile: one that is silenced meanwhile may be missing.
+        Alerts may change meanwhile: one that is silenced meanwhile may be missing, and one whose silences end later
+        now may be returned twice.
         """
         for keys in self._silenced.keys_in_pieces():
             yield from keys
+
+    def silenced_until(self) -> float | None:
+        """When the silences end that end first of those that hold something; None if nothing is silenced."""
+        return self._silenced.smallest()
 
     # checkpoints
 
@@ -361,7 +378,7 @@ class Store:
 
     def _index_silenced(self, key: str, alert: Alert) -> None:
         held = untold(alert)
-        self._silenced.set(key, None if held is None else ends_at(held, {}))
+        self._silenced.set(key, None if held is None else self._silence_ends(held))
 
     def _index_owed(self, key: str, before: Owed | None, after: Owed | None) -> None:
         if before is not None:
@@ -404,3 +421,7 @@ class Store:
             del keys[key]
         if isinstance(keys, str) or not keys:
             del sessions[session]
+
+
+def _end_as_held(held: Held) -> float:
+    return ends_at(held, {})

@@ -6,8 +6,7 @@ from typing import Protocol
 
 from consumer.input.progress import Progress
 from consumer.silences.silence import Silence
-from state.alert import Alert, untold
-from state.ordered import Ordered
+from state.alert import Alert, Held, untold
 from state.silenced import ends_at
 from state.store import Store
 
@@ -19,23 +18,35 @@ class Known(Protocol):
         """The silence of this id; None if no record of it was read."""
         ...
 
+    def end_of(self, silence_id: str, until: float, provider: str) -> float:
+        """When it ends for what it holds at this provider, and was to hold ``until`` then."""
+        ...
+
 
 class SilenceEnds:
-    """The ends of silences, as one task comes to them. ``known`` are the silences that its member knows now.
+    """The ends of silences, as one task comes to them. ``known`` are the silences that its member knows now,
+    ``provider`` is the name of the one that the task tells.
 
     Silences hold by the times of records. So an end has come once it is past by the records' time, and the task has
     then decided all that could be read at that moment. What a producer writes with an earlier time after that is
     silenced still; it is counted into what the alert has become.
+
+    The store keeps silenced alerts in the order of the ends that are known, and asks for these here: each look stops at
+    the first end that has not come. Only a silence that holds something and is written again has all of them ordered
+    anew.
     """
 
-    def __init__(self, store: Store, progress: Progress, known: Known) -> None:
+    def __init__(self, store: Store, progress: Progress, known: Known, provider: str) -> None:
         self._store = store
         self._progress = progress
         self._known = known
+        self._provider = provider
         self._decided_before: float | None = None
         self._noted: tuple[float, float] | None = None  # a time by records, and the moment at which it was that
-        self._early = Ordered[float]()  # keys with silences that end earlier than they were to end, by that end
+        self._asked: dict[str, Silence | None] = {}  # by id: as they were when alerts were ordered by their ends
         self._is_news = True
+        store.order_silenced(self._end)
+        self._is_in_order = not store.silenced_count
 
     def silences_changed(self) -> None:
         """The member has read of silences."""
@@ -60,24 +71,26 @@ class SilenceEnds:
             return
         if self._is_news:
             self._is_news = False
+            yield from self._compare()
+        if not self._is_in_order:
+            self._is_in_order = True
+            self._asked.clear()
             for dedup_key in self._store.silenced():
-                self._note_early(dedup_key)
+                self._store.order_again(dedup_key)
                 yield None
-        yield from self._ended_early(before)
         for dedup_key in self._store.silenced():
             alert = self._store.get(dedup_key)
             held = None if alert is None else untold(alert)
             if alert is None or held is None:
                 continue
-            if ends_at(held, {}) > before:
+            if (end := self._end(held)) > before:
                 return
-            end = self._end(alert)
-            yield (alert, end) if end <= before else None
+            yield alert, end
 
     def end_of(self, alert: Alert) -> float | None:
         """The end of the silences of an alert, if it has come; None if it has not, or if none holds the alert."""
         before, held = self._decided_before, untold(alert)
-        if before is None or held is None or (end := self._end(alert)) > before:
+        if before is None or held is None or (end := self._end(held)) > before:
             return None
         return end
 
@@ -85,29 +98,18 @@ class SilenceEnds:
         """Whether all that could be read then is decided, here and by the stage before."""
         return self._progress.is_decided_to(moment) and self._progress.is_caught_up(now)
 
-    def _ended_early(self, before: float) -> Iterator[tuple[Alert, float] | None]:
-        for dedup_keys in self._early.keys_in_pieces():
-            for dedup_key in dedup_keys:
-                found = self._note_early(dedup_key)
-                if found is not None and found[1] > before:
-                    return
-                yield found
+    def _compare(self) -> Iterator[None]:
+        """Look whether a silence that holds something has changed since the alerts were put in order."""
+        for silence_id, before in tuple(self._asked.items()):
+            if self._known.get(silence_id) != before:
+                self._is_in_order = False
+                return
+            yield None
 
-    def _note_early(self, dedup_key: str) -> tuple[Alert, float] | None:
-        found = self._early_end(dedup_key)
-        self._early.set(dedup_key, None if found is None else found[1])
-        return found
-
-    def _early_end(self, dedup_key: str) -> tuple[Alert, float] | None:
-        """The alert, and the end of its silences, if that is earlier than it was to be."""
-        alert = self._store.get(dedup_key)
-        held = None if alert is None else untold(alert)
-        if alert is None or held is None or (end := self._end(alert)) >= ends_at(held, {}):
-            return None
-        return alert, end
-
-    def _end(self, alert: Alert) -> float:
-        held = untold(alert)
-        assert held is not None
-        found = ((silence_id, self._known.get(silence_id)) for silence_id, _ in held.silences)
-        return ends_at(held, {silence_id: one.expires_at for silence_id, one in found if one is not None})
+    def _end(self, held: Held) -> float:
+        """When the silences end that hold this, as far as that is known now."""
+        ends = {}
+        for silence_id, until in held.silences:
+            self._asked.setdefault(silence_id, self._known.get(silence_id))
+            ends[silence_id] = self._known.end_of(silence_id, until, self._provider)
+        return ends_at(held, ends)

@@ -11,7 +11,7 @@ from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Silence
-from state.alert import Alert, untold
+from state.alert import Alert, Held, untold
 from state.silenced import ends_at, is_live
 
 
@@ -52,10 +52,14 @@ def holds(silence: Silence, silenced: Silenced) -> Holds:
 def pages_at_end(silence: Silence, known: KnownSilences, silenced: Silenced, config: Config, now: float) -> int:
     """How many pages it brings to end this silence now: the alerts that no other silence holds, and that are live."""
     policies = {one.provider.name: one.policy for one in build_pipelines(config)}
-    ends = {one.id: now if one.id == silence.id else one.expires_at for one in known.all().values()}
+
+    def ends(held: Held, provider: str) -> Mapping[str, float]:
+        known_ends = {one: known.end_of(one, until, provider) for one, until in held.silences}
+        return {one: min(now, end) if one == silence.id else end for one, end in known_ends.items()}
+
     return sum(
         any(silence_id == silence.id for silence_id, _ in held.silences)
-        and ends_at(held, ends) <= now
+        and ends_at(held, ends(held, provider)) <= now
         and is_live(held, now, policies[provider])
         for provider, alerts in silenced.items()
         for held in map(untold, alerts)

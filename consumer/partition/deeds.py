@@ -115,7 +115,7 @@ class TaskDeeds:
         self.recall = Recall(read_back, context.pipeline.key_of, context.pipeline.input_topic, log)
         self.unsilencing = Unsilencing(
             store=store,
-            ends=SilenceEnds(store, task.progress, context.pipeline.silences),
+            ends=SilenceEnds(store, task.progress, context.pipeline.silences, context.pipeline.provider.name),
             policy=context.pipeline.policy,
             key_of=context.pipeline.key_of,
             read=read_back,

@@ -1,6 +1,9 @@
 """The silences that a member knows, and which of them an event falls under."""
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
+from itertools import islice
+from math import inf
 from typing import Final
 
 from consumer.silences.silence import Silence, SilencedEvent
@@ -8,15 +11,25 @@ from consumer.silences.silence import Silence, SilencedEvent
 _EXACT: Final = ("session_id", "tenant_id", "guard", "agent_id")
 """Fields by whose exact text silences are looked up, the most telling first. An event has them by the same names."""
 
+_ENDS: Final = 64
+"""So many ends that a silence has had are remembered at most, the last ones."""
+
+_Ending = tuple[float, str]
+"""When a silence ends, and its id."""
+
 
 class KnownSilences:
-    """All silences of the topic, by their ids, and looked up by what they match: few of very many are asked."""
+    """All silences of the topic, by their ids, and looked up by what they match and by when they end: few of very many
+    are asked, however many are over."""
 
     def __init__(self, silences: Iterable[Silence] = ()) -> None:
         self._by_id: dict[str, Silence] = {}
-        self._places: dict[str, tuple[str, str] | None] = {}
-        self._by_term: dict[tuple[str, str], dict[str, Silence]] = {}
-        self._others: dict[str, Silence] = {}
+        self._by_term: dict[tuple[str, str], list[_Ending]] = {}  # each list in the order of their ends
+        self._others: list[_Ending] = []
+        # For what a silence has held: when its record of today was written (if there is none: was deleted), and which
+        # ends it has had; with each the time from which it means something else than when it had that end.
+        self._written: dict[str, float] = {}
+        self._ends: dict[str, dict[float, float | None]] = {}
         for silence in silences:
             self.put(silence)
 
@@ -31,25 +44,47 @@ class KnownSilences:
         """The silence of this id, None if no record of it was read."""
         return self._by_id.get(silence_id)
 
-    def put(self, silence: Silence) -> None:
-        """The record of a silence was read. A later one of the same id takes its place."""
-        self.drop(silence.id)
-        self._by_id[silence.id] = silence
-        place = _place(silence)
-        self._places[silence.id] = place
-        (self._others if place is None else self._by_term.setdefault(place, {}))[silence.id] = silence
+    def put(self, silence: Silence, written: float = -inf) -> None:
+        """The record of a silence was read. A later one of the same id takes its place.
 
-    def drop(self, silence_id: str) -> None:
-        """The record of a silence was deleted from the topic."""
-        if self._by_id.pop(silence_id, None) is None:
-            return
-        place = self._places.pop(silence_id)
-        if place is None:
-            del self._others[silence_id]
-            return
-        del self._by_term[place][silence_id]
-        if not self._by_term[place]:
-            del self._by_term[place]
+        ``written`` is when that record was written, in seconds since the epoch: what the silence held and holds no
+        longer, it has held until then (-inf: not known; that ends at once).
+        """
+        before = self._remove(silence.id)
+        if before is not None and not _means_the_same(before, silence):
+            self._turns(silence.id, written)
+        self._by_id[silence.id] = silence
+        self._written[silence.id] = written
+        ends = self._ends.setdefault(silence.id, {})
+        ends[silence.expires_at] = None
+        if len(ends) > _ENDS:
+            del ends[next(iter(ends))]
+        place = _place(silence)
+        insort(self._others if place is None else self._by_term.setdefault(place, []), _ending(silence))
+
+    def drop(self, silence_id: str, written: float = -inf) -> None:
+        """The record of a silence was deleted from the topic at this time, in seconds since the epoch (-inf: not
+        known): it holds nothing any longer."""
+        if self._remove(silence_id) is not None:
+            self._turns(silence_id, written)
+        self._written[silence_id] = written
+
+    def end_of(self, silence_id: str, until: float, provider: str) -> float:
+        """When a silence ends for what it holds at this provider, and was to hold ``until`` then.
+
+        It can have been ended early or prolonged. If its id now stands for something else (other events, another
+        provider, another time), or for nothing, it has ended when that was written, and ``until`` at the latest. One of
+        which nothing was read holds until the end that it had.
+        """
+        silence = self._by_id.get(silence_id)
+        if silence is None:
+            return min(until, self._written.get(silence_id, inf))
+        turned = self._ends[silence_id].get(until)
+        if turned is not None:
+            return min(until, turned)
+        if not silence.is_for(provider) or silence.starts_at > until:
+            return min(until, self._written[silence_id])
+        return silence.expires_at
 
     def of(self, event: SilencedEvent, provider: str, at: float) -> tuple[Silence, ...]:
         """The silences under which an event falls whose record was written then, in seconds since the epoch; the
@@ -61,8 +96,40 @@ class KnownSilences:
             value = getattr(event, name)
             if value is not None and (named := self._by_term.get((name, value))) is not None:
                 asked.append(named)
-        found = [one for some in asked for one in some.values() if one.silences(event, at)]
-        return tuple(sorted((one for one in found if one.is_for(provider)), key=lambda one: (one.expires_at, one.id)))
+        found = [
+            ending
+            for some in asked
+            for ending in islice(some, bisect_left(some, (at,)), None)
+            if (one := self._by_id[ending[1]]).is_for(provider) and one.silences(event, at)
+        ]
+        return tuple(self._by_id[silence_id] for _, silence_id in sorted(found))
+
+    def _remove(self, silence_id: str) -> Silence | None:
+        silence = self._by_id.pop(silence_id, None)
+        if silence is None:
+            return None
+        place = _place(silence)
+        found = self._others if place is None else self._by_term[place]
+        del found[bisect_left(found, _ending(silence))]
+        if place is not None and not found:
+            del self._by_term[place]
+        return silence
+
+    def _turns(self, silence_id: str, written: float) -> None:
+        """The id stands for something else from then on."""
+        ends = self._ends[silence_id]
+        for end, turned in ends.items():
+            if turned is None:
+                ends[end] = written
+
+
+def _ending(silence: Silence) -> _Ending:
+    return silence.expires_at, silence.id
+
+
+def _means_the_same(one: Silence, other: Silence) -> bool:
+    """Whether two records of an id are about the same events, whenever and wherever these are silenced."""
+    return (one.match, one.include_critical) == (other.match, other.include_critical)
 
 
 def _place(silence: Silence) -> tuple[str, str] | None:

@@ -54,13 +54,18 @@ class SilenceReader:
         self._changed = changed
         self._log = log
         self._is_read = asyncio.Event()
-        self._is_missing_told = False
+        self._missing = 0
         self.known = KnownSilences()
         """The silences as they were last read."""
 
     def get(self, silence_id: str) -> Silence | None:
         """The silence of this id; None if no record of it was read."""
         return self.known.get(silence_id)
+
+    def end_of(self, silence_id: str, until: float, provider: str) -> float:
+        """When a silence ends for what it holds at this provider, and was to hold ``until`` then
+        (`KnownSilences.end_of`)."""
+        return self.known.end_of(silence_id, until, provider)
 
     def of(self, event: SilencedEvent, provider: str, at: float) -> Sequence[Silence]:
         """The silences under which an event falls whose record was written then, in seconds since the epoch; the
@@ -103,13 +108,14 @@ class SilenceReader:
         """Read for as long as the topic stays as it is."""
         partitions = await self._partitions()
         if not partitions:
-            self._take(KnownSilences())
-            if not self._is_missing_told:
-                self._is_missing_told = True
+            # An answer can lack the topic, as that of a broker that has just started: once is not enough.
+            self._missing += 1
+            if self._missing == (2 if len(self.known) else 1):
+                self._take(KnownSilences())
                 self._log.warning("silences_topic_missing", topic=self._topic)
             await asyncio.sleep(LOOK_SECONDS)
             return
-        self._is_missing_told = False
+        self._missing = 0
         async with started(self._clients.reader()) as consumer:
             begins, ends = await bounds(consumer, partitions)
             known = KnownSilences()
@@ -158,11 +164,11 @@ def put(known: KnownSilences, record: "ConsumerRecord[bytes, bytes]") -> None:
     Raises:
         MalformedSilence: it says nothing; what is known stays as it was.
     """
-    silence = decode(record.key, record.value)
+    silence, written = decode(record.key, record.value), record.timestamp / 1000
     if silence is not None:
-        known.put(silence)
+        known.put(silence.as_written(written), written)
     elif record.key is not None:
-        known.drop(record.key.decode(errors="replace"))
+        known.drop(record.key.decode(errors="replace"), written)
 
 
 async def read_silences(

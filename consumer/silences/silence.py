@@ -165,6 +165,13 @@ class Silence:
         # One that has not begun never holds.
         return replace(self, status=Status.REVOKED, starts_at=min(self.starts_at, at), expires_at=at)
 
+    def as_written(self, at: float) -> "Silence":
+        """The silence as its record says that was written at this moment. Where that says that the silence is over, it
+        has ended then at the latest, whatever its end says."""
+        if self.status is Status.ACTIVE or self.expires_at <= at:
+            return self
+        return replace(self, starts_at=min(self.starts_at, at), expires_at=at)
+
 
 def _reader(name: str) -> Callable[[SilencedEvent], str | None]:
     """How the field of this name is read of an event; None if the event lacks it."""

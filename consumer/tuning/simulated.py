@@ -33,7 +33,7 @@ from consumer.decisions import (
 )
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.pipeline import Pipeline, kept
-from state.alert import Alert, Due, Ending, Owed, due, resolve_answered, trigger_accepted, untold
+from state.alert import Alert, Due, Ending, Held, Owed, due, resolve_answered, trigger_accepted, untold
 from state.endings import end_alert, end_silences, is_to_be_forgotten, quiet_alerts
 from state.remembered_ends import REMEMBERED_SECONDS, RememberedEnds, session
 from state.silenced import ends_at, is_live, owes_after_silence
@@ -116,7 +116,7 @@ class Simulated:
         ``tombstone``, the stages of dead letters, and ``unexpected_key``."""
         self._said = said
         self._tasks: dict[int, _Task] = {}
-        self._only = _Task() if pipeline.record_key is None else None
+        self._only = self._new_task() if pipeline.record_key is None else None
         self._now = Moment(0.0, 0.0)
 
     def decide(self, record: FetchedRecord, at: float) -> Said | None:
@@ -124,7 +124,7 @@ class Simulated:
 
         The times of one task never run back.
         """
-        task = self._only or self._tasks.get(record.partition) or self._tasks.setdefault(record.partition, _Task())
+        task = self._task(record.partition)
         if at - task.passed >= TICK_SECONDS or (task.due and task.due[0][0] <= at):
             self._pass(task, at)
         now = self._now
@@ -175,7 +175,15 @@ class Simulated:
         return [self._only] if self._only is not None else list(self._tasks.values())
 
     def _task(self, partition: int) -> _Task:
-        return self._only or self._tasks.setdefault(partition, _Task())
+        found = self._only or self._tasks.get(partition)
+        if found is None:
+            found = self._tasks[partition] = self._new_task()
+        return found
+
+    def _new_task(self) -> _Task:
+        task = _Task()
+        task.store.order_silenced(self._end_of_silences)
+        return task
 
     # what a decision brings
 
@@ -259,16 +267,13 @@ class Simulated:
 
     def _end_silences(self, task: _Task, now: float) -> None:
         """What is live at the end of its silences is told, and what is not is over."""
-        silences = self.pipeline.silences
-        for dedup_key in list(task.store.silenced()):
+        for dedup_key in task.store.silenced():
             alert = task.store.get(dedup_key)
             held = None if alert is None else untold(alert)
             if alert is None or held is None:
                 continue
-            found = (silences.get(silence_id) for silence_id, _ in held.silences)
-            end = ends_at(held, {one.id: one.expires_at for one in found if one is not None})
-            if end > now:
-                continue
+            if (end := self._end_of_silences(held)) > now:
+                return
             record = task.worst.pop(dedup_key, None) or silenced_stand_in(alert)
             if is_live(held, end, self.pipeline.policy):
                 owing = self.pipeline.placed(owes_after_silence(alert, record, end))
@@ -276,6 +281,10 @@ class Simulated:
                 self._tell(task, owing, None, end)
             else:
                 self._ended(task, alert, end_silences(task.store, alert), end)
+
+    def _end_of_silences(self, held: Held) -> float:
+        silences, provider = self.pipeline.silences, self.pipeline.provider.name
+        return ends_at(held, {one: silences.end_of(one, until, provider) for one, until in held.silences})
 
     def _end(self, task: _Task, dedup_key: str, ended_by: Ending, at: float) -> None:
         alert = task.store.get(dedup_key)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import msgspec
+
 from consumer.alerting.silence_ends import SilenceEnds
 from consumer.input.progress import Before, Progress
 from consumer.silences.known import KnownSilences
@@ -14,6 +16,8 @@ from state.violation import Record, Severity
 T0 = 1_800_000_000.0
 RELEASE = Silence("release", "all", Match({"guard": "g"}), "known", "me", T0, T0, T0 + 60)
 REPAIR = Silence("repair", "all", Match({"guard": "g"}), "known", "me", T0, T0, T0 + 90)
+DAY = 86400.0
+LONG = replace(RELEASE, id="long", expires_at=T0 + 7 * DAY)
 
 
 class Task:
@@ -23,7 +27,7 @@ class Task:
         self.store = Store()
         self.progress = Progress(before=before)
         self.known = KnownSilences(known)
-        self.ends = SilenceEnds(self.store, self.progress, self.known)
+        self.ends = SilenceEnds(self.store, self.progress, self.known, "pagerduty")
 
     def read(self, *silences: Silence) -> None:
         """Records of silences are read."""
@@ -162,3 +166,77 @@ def test_no_step_goes_through_all_that_a_silence_held_that_is_ended_early() -> N
         is_left = next(ended, "no more") != "no more"
         most = max(most, Counting.compared)
     assert most < 100
+
+
+def hand_over(task: Task, key: str, moment: float) -> None:
+    """An alert comes from another partition, or out of a life of its key that has ended, as another member silenced
+    it."""
+    there = task.store.get("there")
+    assert there is not None
+    task.store.hear(msgspec.structs.replace(there, dedup_key=key), moment)
+
+
+def test_an_alert_that_comes_after_its_silence_was_ended_early_is_judged_as_well() -> None:
+    task = Task(LONG)
+    task.hold("there", LONG)
+    task.read(LONG.ended(T0 + 30))
+    assert task.at(20.0) == []
+    assert task.at(40.0) == [("there", 30.0)]
+    hand_over(task, "moved", 41.0)
+    assert sorted(task.at(45.0)) == [("moved", 30.0), ("there", 30.0)]
+
+
+def test_an_id_that_is_given_to_another_silence_ends_what_the_first_one_held() -> None:
+    other = replace(LONG, match=Match({"guard": "other"}), expires_at=T0 + 6 * DAY)
+    for change in (
+        other,
+        replace(LONG, scope="opsgenie"),
+        replace(LONG, starts_at=T0 + 9 * DAY, expires_at=T0 + 9 * DAY),
+    ):
+        task = Task(RELEASE, replace(LONG, expires_at=T0 + 60))
+        task.hold("a", replace(LONG, expires_at=T0 + 60))
+        assert task.at(10.0) == []
+        task.known.put(change, T0 + 30)
+        task.ends.silences_changed()
+        assert task.at(29.0) == []
+        assert task.at(30.0) == [("a", 30.0)]
+
+
+def test_one_that_is_deleted_has_ended() -> None:
+    task = Task(LONG)
+    task.hold("a", LONG)
+    assert task.at(10.0) == []
+    task.known.drop(LONG.id, T0 + 30)
+    task.ends.silences_changed()
+    assert task.at(29.0) == []
+    assert task.at(30.0) == [("a", 30.0)]
+
+
+def looks(task: Task) -> int:
+    """How many alerts one look goes through."""
+    return sum(1 for _ in task.ends.ended())
+
+
+def test_what_a_prolonged_silence_holds_is_gone_through_once() -> None:
+    task = Task(RELEASE, REPAIR)
+    for number in range(100):
+        task.hold(f"key-{number}", RELEASE)
+    task.hold("behind", REPAIR)
+    task.at(10.0)
+    task.read(replace(RELEASE, expires_at=T0 + DAY))
+    assert task.at(60.0) == []
+    assert looks(task) == 0
+    assert task.at(90.0) == [("behind", 90.0)]
+    assert looks(task) == 1
+
+
+def test_a_record_of_a_silence_that_holds_nothing_has_nothing_gone_through() -> None:
+    task = Task(LONG)
+    for number in range(100):
+        task.hold(f"key-{number}", LONG)
+    task.at(10.0)
+    task.at(20.0)
+    task.read(RELEASE, LONG)
+    assert looks(task) <= 1, "only the silences that hold something are compared"
+    task.read(replace(LONG, expires_at=T0 + DAY))
+    assert looks(task) >= 100

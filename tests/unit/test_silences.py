@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from consumer.silences.known import KnownSilences
-from consumer.silences.reader import SilenceReader
+from consumer.silences.reader import SilenceReader, put
 from consumer.silences.records import MalformedSilence, decode, encode, from_json, to_json
 from consumer.silences.silence import LONGEST_SECONDS, InvalidSilence, Match, Silence, Status
 from providers.retry import Backoff
@@ -271,3 +271,115 @@ async def test_a_topic_that_cannot_be_read_is_waited_for_for_a_while_and_then_pe
             await reader.read_once()  # the next task does not wait for it again
     assert [one["event"] for one in logs] == ["silences_trouble", "silences_unread"]
     assert reader.of(Event(), "pagerduty", NOW) == ()
+
+
+# what stands under an id today, and what was held before
+
+
+def end_of(known: KnownSilences, until: float = NOW + HOUR) -> float:
+    return known.end_of("a", until, "pagerduty") - NOW
+
+
+def test_what_is_held_ends_with_the_silence_as_it_is_known_today() -> None:
+    known = KnownSilences()
+    assert end_of(known) == HOUR, "nothing was read of it"
+    known.put(silence(), NOW)
+    known.put(silence().ended(NOW + 60), NOW + 60)
+    assert end_of(known) == 60
+    known.put(replace(silence(), expires_at=NOW + 5 * HOUR), NOW + 70)
+    assert end_of(known) == 5 * HOUR
+    known.put(replace(silence(), starts_at=NOW + 30, expires_at=NOW + 6 * HOUR), NOW + 80)
+    assert end_of(known) == 6 * HOUR, "it is the same one, with another start"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(silence({"guard": "another"}), expires_at=NOW + 9 * HOUR),
+        replace(silence(severity=Severity.LOW), expires_at=NOW + 9 * HOUR),
+        replace(silence(), scope="opsgenie", expires_at=NOW + 9 * HOUR),
+        replace(silence(), starts_at=NOW + 7 * HOUR, expires_at=NOW + 9 * HOUR),
+        replace(silence(), include_critical=True, expires_at=NOW + 9 * HOUR),
+    ],
+)
+def test_an_id_that_is_given_to_another_silence_holds_nothing_that_the_first_one_held(other: Silence) -> None:
+    known = KnownSilences([silence()])
+    known.put(other, NOW + 120)
+    assert end_of(known) == 120, "until then it held that"
+    assert end_of(known, NOW + 9 * HOUR) == (120 if other.scope == "opsgenie" else 9 * HOUR)
+    known.put(replace(other, expires_at=NOW + 10 * HOUR), NOW + 180)
+    assert end_of(known) <= 180
+    late = KnownSilences([silence()])
+    late.put(other, NOW + 2 * HOUR)
+    assert end_of(late) == HOUR, "never later than it was to end"
+
+
+def test_a_silence_that_is_deleted_has_ended_when_it_was() -> None:
+    known = KnownSilences([silence()])
+    known.drop("a", NOW + 120)
+    assert end_of(known) == 120
+    known.put(replace(silence(), expires_at=NOW + 9 * HOUR), NOW + 180)
+    assert end_of(known) == 120, "one that is made anew is another one"
+    assert end_of(known, NOW + 9 * HOUR) == 9 * HOUR
+    known = KnownSilences()
+    known.drop("a", NOW + 120)
+    assert end_of(known) == 120, "only its deletion was read"
+
+
+class AsRead:
+    """A record of the topic."""
+
+    def __init__(self, one: Silence, at: float) -> None:
+        self.key, self.value = encode(one)
+        self.timestamp = int(at * 1000)
+
+
+@pytest.mark.parametrize("status", [Status.REVOKED, Status.EXPIRED])
+def test_a_record_that_says_it_is_over_ends_it_at_once_whatever_its_end_says(status: Status) -> None:
+    known, record = KnownSilences(), AsRead(replace(silence(), status=status), NOW + 60)
+    put(known, record)
+    assert [len(known.of(Event(), "pagerduty", NOW + at)) for at in (0, 59, 60, 61)] == [1, 1, 0, 0]
+    assert end_of(known) == 60
+    before = AsRead(replace(silence(), status=status), NOW - 60)
+    put(known, before)
+    assert known.of(Event(), "pagerduty", NOW) == ()
+
+
+def test_silences_that_are_over_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = (
+        replace(silence(id=f"deploy-{n}"), starts_at=NOW - 9 * HOUR - n, expires_at=NOW - 8 * HOUR - n)
+        for n in range(1000)
+    )
+    known = KnownSilences([silence(), *over])
+    asked: list[str] = []
+    silences = Silence.silences
+
+    def noting(self: Silence, event: Event, at: float) -> bool:
+        asked.append(self.id)
+        return silences(self, event, at)
+
+    monkeypatch.setattr(Silence, "silences", noting)
+    assert [one.id for one in known.of(Event(), "pagerduty", NOW)] == ["a"]
+    assert asked == ["a"]
+
+
+async def test_one_look_that_does_not_list_the_topic_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Admin:
+        async def describe_topics(self) -> list[dict[str, Any]]:
+            return []
+
+    monkeypatch.setattr("consumer.silences.reader.LOOK_SECONDS", 0)
+    nobody: Any = None
+    admin: Any = Admin()
+    with capture_logs() as logs:
+        reader = SilenceReader(
+            clients=nobody, admin=admin, topic="silences", backoff=nobody, changed=lambda: None,
+            log=structlog.get_logger(),
+        )  # fmt: skip
+        reader.known = KnownSilences([silence()])
+        seen = []
+        for _ in range(4):
+            await reader._read()
+            seen.append(len(reader.known))
+    assert seen == [1, 0, 0, 0]
+    assert [one["event"] for one in logs] == ["silences_topic_missing"]
