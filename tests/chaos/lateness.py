@@ -9,8 +9,9 @@ ever.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from providers.sandbox import Entry, Sandbox
 from tests.chaos.finding import Finding
@@ -112,9 +113,8 @@ def pages(
             known = _visible(first.partition, acked.get(first.event_id, first.sent), happened.hidden)
             told = incident.opened_at
             known = _may_be_told(known, told, happened)
-            known = _audible(
-                known, first, [by_id[one] for one in incident.event_ids if one in by_id], silences, provider
-            )
+            tells = by_id.get(next(iter(incident.event_ids), ""), first)
+            known = _audible(known, first, tells, events[key], partial(_silent_until, silences, provider))
             is_struck = any(known <= entry.at <= told for entry in attempts[key])
             yield Page(provider, key, incident.key, first.partition, known, told, is_struck)
 
@@ -128,22 +128,22 @@ def _visible(partition: int, known: float, hidden: Iterable[Hidden]) -> float:
 
 
 def _audible(
-    known: float, first: Event, told: Event, events: Sequence[Event], silences: Silences, provider: str
+    known: float, first: Event, told: Event, events: Sequence[Event], silent: Callable[[Event], float | None]
 ) -> float:
     """From when on a page may be sent whose ``first`` event may have been silenced: when the event that it tells came,
     or when the silences of that had ended, and of what they held meanwhile."""
-    if _silent_until(first, silences, provider) is None:
+    if silent(first) is None:
         return known
-    over = _silent_until(told, silences, provider)
+    over = silent(told)
     if over is None:
         return max(known, told.sent)
     for event in events:
         if told.order < event.order and event.sent < over:
-            over = max(over, _silent_until(event, silences, provider) or over)
+            over = max(over, silent(event) or over)
     return max(known, over)
 
 
-def _silent_until(event: Event, silences: Silences, provider: str) -> float | None:
+def _silent_until(silences: Silences, provider: str, event: Event) -> float | None:
     """Until when an event may be silenced, at most; None if it cannot be."""
     of_event = silences.of(provider, event.guard, event.session, is_critical=event.is_critical)
     ends = [silences.latest_end(one, event.sent) for one in of_event]
