@@ -69,7 +69,7 @@ def kinds(
 
 
 SILENT = structs.replace(ALERT, told=None, has=False)
-TOLD = [SILENT, ALERT]
+TOLD: list[Alert | None] = [SILENT, ALERT]
 QUIET = NOW + 42
 
 
@@ -165,11 +165,12 @@ def test_where_both_may_be_either_is_right_and_nothing_is_lost(why: str, outcome
         "deaf": ([SILENCE], [(NOW - 9, NOW + 1)]),
         "ended early": ([SILENCE, replace(SILENCE, ends=NOW - 0.5, written=NOW - 0.3)], []),
     }[why]
-    history, told = {
+    outcomes: dict[str, tuple[list[Alert | None], list[tuple[str, float, float | None]]]] = {
         "told": ([ALERT], [("e0", NOW + 1, None)]),
         "silent": (TOLD, [("e0", END + 1, None)]),
         "never": ([SILENT, None], []),
-    }[outcome]
+    }
+    history, told = outcomes[outcome]
     assert kinds(events(NOW), history, told, silences=silences, deaf=deaf) == found
 
 
