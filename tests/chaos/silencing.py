@@ -63,6 +63,7 @@ class _Silencing:
         self._scene = scene
         self._numbers = count(1)
         self._may_kill = asyncio.Lock()
+        self._deaths = count(1)
 
     async def go_on(self, first: tuple[str, float], over: asyncio.Event) -> None:
         """Set one after the other until it is ``over``, and wait until all have ended."""
@@ -100,7 +101,7 @@ class _Silencing:
         )[number % 4]
         lasts, begins = chance.randint(*LASTS), None
         if number % 3 == 1:
-            lasts, begins = lasts + int(LATE_SECONDS), time.time() - LATE_SECONDS
+            lasts, begins = lasts + int(2 * LATE_SECONDS), time.time() - LATE_SECONDS
         name, end = await self.add(*match, lasts=lasts, begins=begins)
         await self._malformed(name)
         if number % 3 == 0:
@@ -114,13 +115,13 @@ class _Silencing:
         await asyncio.sleep(max(0.0, end - time.time()))
 
     async def _somebody_dies(self, after: float) -> None:
-        """One member or all of them, by chance and one death after the other, where no other fault kills any."""
+        """One member, or every third time all of them, one death after the other, where no other fault kills any."""
         chance = self._scene.chance
         await asyncio.sleep(max(0.0, after))
         if not self._scene.is_calm or self._may_kill.locked() or chance.random() < 0.3:
             return
         async with self._may_kill:
-            begun, kills_all = time.time(), chance.random() < 0.3
+            begun, kills_all = time.time(), next(self._deaths) % 3 == 2
             await (kill_all if kills_all else kill)(self._scene)
             self._scene.happened.windows.append(Window(begun, time.time() + MISSED_SECONDS))
             print(f"    {'all members' if kills_all else 'a member'} died near the end of a silence", flush=True)
