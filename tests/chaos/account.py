@@ -96,6 +96,7 @@ def take_account(
                 refusal=happened.refusal(session_of(key, provider)),
                 rotations=[one for one in happened.rotations if one.provider == provider],
                 silences=silences,
+                held_up=[(one.begun, one.over) for one in happened.windows if one.provider is None],
                 is_unheard=(provider, key) in happened.unheard,
             )
             account.findings += problem.findings()

@@ -44,6 +44,8 @@ class Problem:
     is_unheard: bool = False
     """Somebody has resolved an incident of it, and the webhook about that was lost."""
     silences: Silences = field(default_factory=Silences)
+    held_up: Sequence[tuple[float, float]] = ()
+    """From when to when tasks may have been unable to decide."""
 
     @property
     def dead(self) -> int:
@@ -284,7 +286,15 @@ class Problem:
         over = max(until for event in run if (until := self._latest_end(event)) is not None)
         end = self._end_after(last)
         is_live = over - last.sent < QUIET_SECONDS - EDGE_SECONDS
-        return over if is_live and (end is None or end.sent > over + EDGE_SECONDS) else None
+        # Behind a hold-up the end of the problem is decided with what came before it, before the end of the silences.
+        return over if is_live and (end is None or end.sent > self._decided_by(over) + EDGE_SECONDS) else None
+
+    def _decided_by(self, at: float) -> float:
+        """When all that was recorded by then was decided, at the latest."""
+        for begun, over in sorted(self.held_up):
+            if begun <= at < over:
+                at = over
+        return at
 
     def _may_be_over_untold(self) -> int:
         """How many events are in runs of which nobody need be told: their alert may have come and gone between two

@@ -53,6 +53,7 @@ class Run:
         self._rotations: list[Rotation] = []
         self._renderings: list[Rendering] = []
         self._deaf: list[tuple[float, float]] = []
+        self._windows: list[Window] = []
         self._folder = folder
 
     @contextlib.asynccontextmanager
@@ -142,7 +143,7 @@ class Run:
         prefix = f"p{self._phases}"
         struck, punctuality = _Struck(f"{prefix}-"), Punctuality()
         struck.happened.rotations, struck.happened.renderings = self._rotations, self._renderings
-        struck.happened.deaf = self._deaf
+        struck.happened.deaf, struck.happened.windows = self._deaf, self._windows
         scene = replace(self._scene(f"{name}/lasting", struck), is_calm=is_calm)
         async with punctuality.watched(), contextlib.AsyncExitStack() as until_judged:
             async with contextlib.AsyncExitStack() as during:
@@ -215,7 +216,9 @@ class Run:
 
     async def _close_books(self) -> Row:
         """At the very end: all that was quiet is resolved, and what was refused and is not any more is not lost."""
-        happened = Happened(self._refusals, rotations=self._rotations, renderings=self._renderings, deaf=self._deaf)
+        happened = Happened(
+            self._refusals, self._windows, rotations=self._rotations, renderings=self._renderings, deaf=self._deaf
+        )
         started = time.time()
         may_owe = self._may_owe(happened)
         left: list[str] = []

@@ -49,6 +49,7 @@ def kinds(
     silences: Sequence[SilenceRecord] = (SILENCE,),
     deaf: Sequence[tuple[float, float]] = (),
     repeats: Sequence[tuple[str, float]] = (),
+    held_up: Sequence[tuple[float, float]] = (),
 ) -> list[str]:
     """What is found; ``told`` are the incidents: opened by which event, when, and resolved when.
 
@@ -63,7 +64,7 @@ def kinds(
     problem = Problem(
         provider="pagerduty", key=KEY, events=happened, ends=ends, history=history,
         incidents=[incident(number, *one) for number, one in enumerate(told)], entries=entries, letters=[],
-        acked={}, shared=[], refusal=None, rotations=[], silences=Silences(silences, deaf),
+        acked={}, shared=[], refusal=None, rotations=[], silences=Silences(silences, deaf), held_up=held_up,
     )  # fmt: skip
     return sorted({finding.kind for finding in problem.findings()})
 
@@ -112,6 +113,13 @@ def test_what_is_silenced_sends_nothing_about_a_problem_that_was_told_before() -
     assert kinds(what, [_alert(2)], told) == []
     assert kinds(what, [_alert(2)], told, repeats=[("e0", NOW + 1)]) == []
     assert kinds(what, [_alert(2)], told, repeats=[("e1", NOW + 1)]) == ["extra"]
+
+
+def test_an_end_behind_a_hold_up_may_be_decided_before_the_silence_has_ended_and_no_other_may() -> None:
+    what, history = events(NOW, end=END + 6), [SILENT, None]
+    assert kinds(what, history, held_up=[(END - 1, END + 10)]) == []
+    assert kinds(what, history, held_up=[(END - 9, END - 1)]) == ["lost"]
+    assert kinds(events(NOW), history, held_up=[(END - 1, END + 10)]) == ["lost"], "no end has come at all"
 
 
 def test_what_is_told_twice_after_the_silence_is_too_much() -> None:
