@@ -24,15 +24,23 @@ class RecordClock:
         self._clock = clock
         self._refused_until = 0.0
         self._ahead_of_monotonic: float | None = None
+        self._input_ahead: float | None = None
 
     def saw(self, timestamp: int) -> None:
-        """Take note of a record that was read; a timestamp (milliseconds) that cannot be a time is ignored."""
+        """Take note of a record of the input; a timestamp (milliseconds) that cannot be a time is ignored."""
+        self._input_ahead = self._latest(self._input_ahead, timestamp)
+        self.saw_of_a_member(timestamp)
+
+    def saw_of_a_member(self, timestamp: int) -> None:
+        """Take note of a record that a member has written, by its own clock; one that cannot be a time is ignored."""
+        self._ahead_of_monotonic = self._latest(self._ahead_of_monotonic, timestamp)
+
+    def _latest(self, known: float | None, timestamp: int) -> float | None:
         time = last_time((timestamp,), self._clock.wall())
         if time is None:
-            return
+            return known
         ahead = time - self._clock.monotonic()
-        if self._ahead_of_monotonic is None or ahead > self._ahead_of_monotonic:
-            self._ahead_of_monotonic = ahead
+        return ahead if known is None else max(known, ahead)
 
     def refused(self) -> bool:
         """Take note that a broker has refused a timestamp. Returns whether the next timestamps will be different."""
@@ -58,3 +66,11 @@ class RecordClock:
         if self._ahead_of_monotonic is None:
             return None
         return self._clock.monotonic() + self._ahead_of_monotonic
+
+    def newest_of_input(self) -> float | None:
+        """The same of the records of the input only: no clock of a member is in it. Until one was read, what members
+        have written counts, as far as this host's time is not earlier; None without any record."""
+        if self._input_ahead is not None:
+            return self._clock.monotonic() + self._input_ahead
+        newest = self.newest()
+        return None if newest is None else min(newest, self._clock.wall())

@@ -241,7 +241,7 @@ class Alerter(Work):
         if self._moving.is_settled:
             yield from self._forget(now)
         if self._former is None:
-            yield from self.deeds.unsilencing.passes(now, self._context.record_clock.newest())
+            yield from self.deeds.unsilencing.passes(now, self._context.record_clock.newest_of_input())
         yield from self._outbox.tick()
         self._inbox.work()
 

@@ -153,12 +153,13 @@ class Restoration:
     async def _ask_the_time(self, found: Restored) -> None:
         """Tell the record clock when the last checkpoint was written and, where events can be too old, when the newest
         record of the input was. Without the latter every event of a backlog would look young."""
-        times = [found.written_at]
+        clock = self._context.record_clock
+        if found.written_at is not None:
+            clock.saw_of_a_member(int(found.written_at * 1000))
         if self._context.pipeline.max_event_age is not None:
-            times.append(await self._task.source.newest_time(self._context.clients))
-        for time in times:
-            if time is not None:
-                self._context.record_clock.saw(int(time * 1000))
+            newest = await self._task.source.newest_time(self._context.clients)
+            if newest is not None:
+                clock.saw(int(newest * 1000))
 
     async def _fill(self, found: Restored) -> None:
         """Fill the store, and note which alerts owe a notification; other tasks may run meanwhile."""

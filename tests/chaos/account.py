@@ -17,6 +17,7 @@ from tests.chaos.happened import Happened
 from tests.chaos.keying import dedup_key, ends_of, is_of, session_of
 from tests.chaos.problem import Problem
 from tests.chaos.reader import Event, Reader
+from tests.chaos.silences import Silences
 
 
 @dataclass(slots=True)
@@ -26,6 +27,8 @@ class Account:
     alertable: int = 0
     incidents: int = 0
     dead_letters: int = 0
+    silenced: int = 0
+    """How many events were silenced for certain, at one provider or another."""
     findings: list[Finding] = field(default_factory=list)
 
     def count(self, *kinds: str) -> int:
@@ -47,6 +50,7 @@ def take_account(
     """The account of all sessions whose name begins with ``prefix``."""
     happened = happened or Happened()
     account = Account()
+    silences = Silences(reader.silences, happened.deaf)
     ends: dict[str, list[Event]] = defaultdict(list)
     for event in reader.events:
         if event.guard is None:
@@ -91,9 +95,12 @@ def take_account(
                 shared=happened.shared,
                 refusal=happened.refusal(session_of(key, provider)),
                 rotations=[one for one in happened.rotations if one.provider == provider],
+                silences=silences,
+                held_up=[(one.begun, one.over) for one in happened.windows if one.provider is None],
                 is_unheard=(provider, key) in happened.unheard,
             )
             account.findings += problem.findings()
+            account.silenced += problem.silenced
     account.findings += _dead_letter_findings(reader)
     account.dead_letters = len(reader.dead_letters)
     return account

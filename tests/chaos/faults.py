@@ -57,7 +57,8 @@ Strike = Callable[[Scene], Awaitable[None]]
 class Kind:
     """A kind of fault. ``recovery``: for so many seconds after it pages may still be late because of it.
 
-    ``provider`` and ``key`` are whose pages it is in the way of; None: of all.
+    ``provider`` and ``key`` are whose pages it is in the way of; None: of all. ``deafens``: while it lasts a member may
+    run that does not hear of what is written to Kafka.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Kind:
     recovery: float
     provider: str | None = None
     key: str | None = None
+    deafens: bool = False
 
 
 async def kill(scene: Scene) -> None:
@@ -260,20 +262,20 @@ SILENT_SECONDS = 60.0 + PROBED_SECONDS
 """So long nothing leaves through a key that was answered 429 (design section 13)."""
 
 
-def _members(name: str, strike: Strike) -> Kind:
-    return Kind(name, MEMBERS, strike, MISSED_SECONDS)
+def _members(name: str, strike: Strike, *, deafens: bool = False) -> Kind:
+    return Kind(name, MEMBERS, strike, MISSED_SECONDS, deafens=deafens)
 
 
 def _kafka(name: str, strike: Strike) -> Kind:
-    return Kind(name, KAFKA, strike, MISSED_SECONDS)
+    return Kind(name, KAFKA, strike, MISSED_SECONDS, deafens=True)
 
 
 def _network(name: str, strike: Strike) -> Kind:
-    return Kind(name, NETWORK, strike, MISSED_SECONDS)
+    return Kind(name, NETWORK, strike, MISSED_SECONDS, deafens=True)
 
 
 def _at_provider(name: str, strike: Strike, recovery: float = PROBED_SECONDS, **whose: str) -> Kind:
-    return Kind(name, PROVIDER, strike, recovery, **whose)
+    return Kind(name, PROVIDER, strike, recovery, whose.get("provider"), whose.get("key"))
 
 
 def _on_the_way(name: str, strike: Strike) -> Kind:
@@ -284,8 +286,8 @@ _KINDS = (
     _members("kill -9", kill),
     _members("kill -9 all", kill_all),
     _members("rolling update", replace),
-    _members("SIGSTOP > session", freeze),
-    _members("SIGSTOP < session", freeze_shortly),
+    _members("SIGSTOP > session", freeze, deafens=True),
+    _members("SIGSTOP < session", freeze_shortly, deafens=True),
     _members("rebalance storm", storm),
     _members(TWINS, twins),
     _members("clock jumps", jump),

@@ -89,6 +89,8 @@ class Happened:
     shared: list[tuple[float, float]] = field(default_factory=list)
     rotations: list[Rotation] = field(default_factory=list)
     renderings: list[Rendering] = field(default_factory=list)
+    deaf: list[tuple[float, float]] = field(default_factory=list)
+    """From when to when a member may not have read what was written to Kafka, although it was running."""
     unheard: set[tuple[str, str]] = field(default_factory=set)
     """The provider and dedup key of incidents of which somebody's resolve was lost on its way back."""
 

@@ -8,7 +8,7 @@ import contextlib
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from io import StringIO
@@ -22,6 +22,7 @@ from consumer.config import parse_config
 from consumer.kafka.clients import KafkaClients
 from consumer.webhooks.service import feedback_producers, taking_webhooks
 from providers.sandbox import Answer, Fault, Hang, Mischief, Subscription
+from tests.chaos.beside import beside, passed
 from tests.chaos.faults import MISSED_SECONDS, SILENT_SECONDS, SKEWED, Scene
 from tests.chaos.foreign import transaction
 from tests.chaos.growth import grow
@@ -30,6 +31,7 @@ from tests.chaos.keying import dedup_key, session_of
 from tests.chaos.members import Odd
 from tests.chaos.problem import ENDING
 from tests.chaos.setting import QUIET_SECONDS, SHARED_KEY
+from tests.chaos.silencing import silences
 from tests.support.kafka import unique
 from tests.support.service import API_KEY
 from tests.support.waiting import wait_until
@@ -155,13 +157,13 @@ async def open_transaction(scene: Scene) -> AsyncIterator[None]:
     partition, over = scene.chance.randrange(scene.traffic.partitions or 1), asyncio.Event()
 
     async def write() -> None:
-        await _passed(over, SEEN_FIRST_SECONDS)
+        await passed(over, SEEN_FIRST_SECONDS)
         async with transaction(scene, unique("foreign"), partition):
             await over.wait()
 
     begun = time.time()
     scene.traffic.endless.add(partition)
-    async with _beside(scene, "the open transaction", write, over):
+    async with beside(scene, "the open transaction", write, over):
         yield
         scene.traffic.endless.discard(partition)
         # (A member that has come meanwhile has not seen it stand still for so long.)
@@ -183,9 +185,9 @@ async def transactions_back_to_back(scene: Scene) -> AsyncIterator[None]:
     async def write() -> None:
         while not over.is_set():
             async with transaction(scene, name, partition):
-                await _passed(over, SHORT_TRANSACTION_SECONDS)
+                await passed(over, SHORT_TRANSACTION_SECONDS)
 
-    async with _beside(scene, "transactions back to back", write, over):
+    async with beside(scene, "transactions back to back", write, over):
         yield
         since, end = time.time() - RESOLVED_SECONDS, time.monotonic() + AT_LAST_SECONDS
         left = await _still_open(scene, partition, since) if scene.is_calm else []
@@ -216,31 +218,10 @@ async def _still_open(scene: Scene, partition: int, since: float) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _beside(
-    scene: Scene, what: str, act: Callable[[], Awaitable[None]], over: asyncio.Event
-) -> AsyncIterator[None]:
-    """Something that goes on beside the block, and ends when ``over`` is set at the block's end."""
-    acting = asyncio.ensure_future(act())
-    try:
-        yield
-    finally:
-        over.set()
-        await asyncio.wait([acting])
-        if (error := acting.exception()) is not None:
-            scene.members.trouble.append(f"{what}: {error!r}")
-
-
-async def _passed(over: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until it is over."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(over.wait(), seconds)
-
-
-@contextlib.asynccontextmanager
 async def partition_added(scene: Scene) -> AsyncIterator[None]:
     """In the middle of it the state topics grow by one partition, then the events topic. Keys stay where they are."""
     after = scene.chance.uniform(4, 8)
-    async with _beside(scene, "no partition could be added", lambda: grow(scene, after), asyncio.Event()):
+    async with beside(scene, "no partition could be added", lambda: grow(scene, after), asyncio.Event()):
         yield
 
 
@@ -249,7 +230,7 @@ async def certificates_change(scene: Scene) -> AsyncIterator[None]:
     """The members' certificate is replaced; a few seconds later the old one is refused, and connections are cut."""
     after = scene.chance.uniform(4, 8)
     what = "certificates could not be replaced"
-    async with _beside(scene, what, lambda: _revoke_certificate(scene, after), asyncio.Event()):
+    async with beside(scene, what, lambda: _revoke_certificate(scene, after), asyncio.Event()):
         yield
 
 
@@ -275,6 +256,7 @@ async def _revoke_certificate(scene: Scene, after: float) -> None:
             proxy.turned_away.clear()
 
 
+SILENCES = "silences"
 WEBHOOKS = "webhooks lost, doubled, late"
 MISCHIEF = Mischief(lost=0.1, doubled=0.2, late=1.5 * QUIET_SECONDS)
 """Later than an alert here takes to be quiet and to end, as minutes are elsewhere: so a resolve is heard of when its
@@ -296,7 +278,7 @@ async def webhooks(scene: Scene) -> AsyncIterator[None]:
 
     async def act() -> None:
         while not over.is_set():
-            await _passed(over, scene.chance.uniform(*ACT_SECONDS))
+            await passed(over, scene.chance.uniform(*ACT_SECONDS))
             provider = scene.chance.choice(list(scene.setting.providers))
             there = [
                 one
@@ -322,7 +304,7 @@ async def webhooks(scene: Scene) -> AsyncIterator[None]:
             sandbox.webhooks.subscribe(one)
         sandbox.webhooks.mischief = MISCHIEF
         try:
-            async with _beside(scene, "nobody could do anything at the provider", act, over):
+            async with beside(scene, "nobody could do anything at the provider", act, over):
                 yield
             sandbox.webhooks.mischief = Mischief()
             await wait_until(
@@ -367,6 +349,7 @@ _KINDS = (
     Lasting("a partition added", partition_added, seconds=100.0),
     Lasting("certificates replaced", certificates_change),
     Lasting(WEBHOOKS, webhooks),
+    Lasting(SILENCES, silences, seconds=45.0),
 )
 
 LASTING: Mapping[str, Lasting] = {kind.name: kind for kind in _KINDS}
@@ -382,6 +365,7 @@ BAD_HOURS: Mapping[str, Sequence[str]] = {
     ),
     "an open transaction, a partition added": ("a transaction stays open", "a partition added"),
     "people act at the provider": (WEBHOOKS,),
+    "alerts are silenced": (SILENCES,),
     "transactions back to back, refused 503": ("transactions back to back", "one in 20 refused: 503"),
 }
 """Which are there together, without any other fault, so that each is there once and pages are judged strictly."""

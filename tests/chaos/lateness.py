@@ -9,8 +9,9 @@ ever.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from providers.sandbox import Entry, Sandbox
 from tests.chaos.finding import Finding
@@ -18,6 +19,7 @@ from tests.chaos.happened import Happened, Hidden, Window
 from tests.chaos.keying import dedup_key
 from tests.chaos.problem import OPENING
 from tests.chaos.reader import Event, Reader
+from tests.chaos.silences import Silences
 
 LATE_SECONDS = 5.0
 """A page is late that waited so much longer than the rate of its key allows."""
@@ -82,6 +84,7 @@ def pages(
     reader: Reader, sandbox: Sandbox, acked: Mapping[str, float], prefix: str, happened: Happened
 ) -> Iterator[Page]:
     """The pages of the sessions whose name begins with ``prefix``, without those that are refused for ever."""
+    silences = Silences(reader.silences, happened.deaf)
     for provider in reader.providers:
         events: dict[str, list[Event]] = defaultdict(list)
         for event in reader.events:
@@ -110,6 +113,8 @@ def pages(
             known = _visible(first.partition, acked.get(first.event_id, first.sent), happened.hidden)
             told = incident.opened_at
             known = _may_be_told(known, told, happened)
+            tells = by_id.get(next(iter(incident.event_ids), ""), first)
+            known = _audible(known, first, tells, events[key], partial(_silent_until, silences, provider))
             is_struck = any(known <= entry.at <= told for entry in attempts[key])
             yield Page(provider, key, incident.key, first.partition, known, told, is_struck)
 
@@ -120,6 +125,29 @@ def _visible(partition: int, known: float, hidden: Iterable[Hidden]) -> float:
         if one.partition == partition and one.begun <= known < one.over:
             return one.over
     return known
+
+
+def _audible(
+    known: float, first: Event, told: Event, events: Sequence[Event], silent: Callable[[Event], float | None]
+) -> float:
+    """From when on a page may be sent whose ``first`` event may have been silenced: when the event that it tells came,
+    or when the silences of that had ended, and of what they held meanwhile."""
+    if silent(first) is None:
+        return known
+    over = silent(told)
+    if over is None:
+        return max(known, told.sent)
+    for event in events:
+        if told.order < event.order and event.sent < over:
+            over = max(over, silent(event) or over)
+    return max(known, over)
+
+
+def _silent_until(silences: Silences, provider: str, event: Event) -> float | None:
+    """Until when an event may be silenced, at most; None if it cannot be."""
+    of_event = silences.of(provider, event.guard, event.session, is_critical=event.is_critical)
+    ends = [silences.latest_end(one, event.sent) for one in of_event]
+    return max((end for end in ends if end is not None), default=None)
 
 
 def _may_be_told(known: float, told: float, happened: Happened) -> float:

@@ -153,6 +153,12 @@ class Members:
 
     async def command(self, *arguments: str) -> None:
         """Run a command of the service with its present configuration; it has to end with 0."""
+        code, output = await self.tried(*arguments)
+        if code != 0:
+            self.trouble.append(f"{' '.join(arguments)} ended with {code}: {output}")
+
+    async def tried(self, *arguments: str) -> tuple[int | None, str]:
+        """Run a command of the service with its present configuration; its exit code, and what it has said."""
         path = self._folder / "command.yaml"
         path.write_text(yaml.safe_dump(self.document))
         process = await asyncio.create_subprocess_exec(
@@ -163,8 +169,7 @@ class Members:
             cwd=ROOT,
         )
         output, _ = await process.communicate()
-        if process.returncode != 0:
-            self.trouble.append(f"{' '.join(arguments)} ended with {process.returncode}: {output.decode()}")
+        return process.returncode, output.decode()
 
     async def kill_all(self) -> None:
         """The end of a run that has failed: of those, too, that are not watched."""

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consumer.dlq.dead_letter import DeadLetter
 from providers.sandbox import Entry, Incident
@@ -13,9 +13,13 @@ from tests.chaos.happened import REJECTING, Refusal, Rotation
 from tests.chaos.lives import lives
 from tests.chaos.reader import Event
 from tests.chaos.setting import QUIET_SECONDS, TIMEOUT_SECONDS
+from tests.chaos.silences import SilenceRecord, Silences
 
 UNDECIDED_SECONDS = 6.0
 """A resolve may leave although an event came in less than 5 s before (design section 6), and takes a moment."""
+
+EDGE_SECONDS = 3.0
+"""So near to the end of a silence it is open whether an end of the problem came before it."""
 
 OPENING = {"pagerduty": "trigger", "opsgenie": "create"}
 ENDING = {"pagerduty": "resolve", "opsgenie": "close"}
@@ -39,11 +43,19 @@ class Problem:
     rotations: Sequence[Rotation]
     is_unheard: bool = False
     """Somebody has resolved an incident of it, and the webhook about that was lost."""
+    silences: Silences = field(default_factory=Silences)
+    held_up: Sequence[tuple[float, float]] = ()
+    """From when to when tasks may have been unable to decide."""
 
     @property
     def dead(self) -> int:
         """How many events are in dead letters."""
         return sum(letter.occurrences for letter in self.letters)
+
+    @property
+    def silenced(self) -> int:
+        """How many events were silenced for certain."""
+        return sum(self._earliest_end(event) is not None for event in self.events)
 
     @property
     def owes(self) -> bool:
@@ -66,6 +78,9 @@ class Problem:
         yield from self._open_at_both()
         yield from self._through_today_s_key()
         yield from self._one_at_a_time()
+        if self.silences:
+            yield from self._told_when_audible()
+            yield from self._silent_while_silenced()
 
     def _finding(self, kind: str, text: str, cause: str | None = None) -> Finding:
         return Finding(kind, self.provider, self.key, text, cause)
@@ -75,7 +90,7 @@ class Problem:
         produced = len(self.events)
         if decided > produced:
             yield self._finding("counted_twice", f"{produced} events, the state has counted {decided}")
-        elif decided + self.dead < produced and not (self.dead and self.incidents):
+        elif decided + self.dead + self._may_be_over_untold() < produced and not (self.dead and self.incidents):
             # With a dead letter the state need not have seen everything: what was suppressed between two checkpoints,
             # before the trigger that ended the alert was refused.
             yield self._finding("lost", f"{produced} events, {decided} in the state, {self.dead} in dead letters")
@@ -84,7 +99,8 @@ class Problem:
         told = [life for life in lives(self.history) if life.was_told]
         if len(self.incidents) < (bool(told) if self.end_is_rejected else len(told)):
             yield self._finding("lost", f"told {len(told)} times, the provider has had {len(self.incidents)} incidents")
-        if self.events and not told and not self.dead and not self.owes:
+        must_be_told = any(self._due(run) is not None for run in self._runs())
+        if must_be_told and not told and not self.dead and not self.owes:
             yield self._finding("lost", f"{len(self.events)} events, nobody was told, no dead letter")
 
     def _dead_letters_right(self) -> Iterator[Finding]:
@@ -109,6 +125,8 @@ class Problem:
             first, second = by_id[before.event_ids[0]], by_id[incident.event_ids[0]]
             ended = any(first.order < end.order < second.order for end in self.ends)
             earlier = max((one.sent for one in self.events if one.order < second.order), default=second.sent)
+            # What a silence has held back is told by its worst event, which need not be its first.
+            ended = ended or (self._may_be_silent(second) and self._was_quiet_between(first, second))
             # Decided and quiet for so long: events themselves may have been that much closer only where time was lost.
             if not ended and second.sent - earlier < QUIET_SECONDS - UNDECIDED_SECONDS:
                 text = f"incident {incident.number} after {before.number}, with no end of the problem between them"
@@ -186,6 +204,8 @@ class Problem:
             for event in self.events:
                 known = self.acked.get(event.event_id, event.sent)
                 is_live = ending.at - QUIET_SECONDS < event.sent and known < ending.at - UNDECIDED_SECONDS
+                if is_live and self._is_held_behind_an_end(event):
+                    continue  # it is silenced after the answer to the resolve, and lives on in silence
                 if is_live and not any(end.order > event.order and end.sent <= ending.at for end in self.ends):
                     text = (
                         f"incident {incident.number} resolved {ending.at - event.sent:.1f} s after event "
@@ -214,6 +234,122 @@ class Problem:
                 if last.ended_by == "person" and self.is_unheard:
                     cause = UNHEARD
             yield self._finding("open_sets", f"the state has it {known.status.value}, the provider has none", cause)
+
+    # silences
+
+    def _latest_end(self, event: Event) -> float | None:
+        """Until when the event may be silenced, at most; None if it cannot be."""
+        ends = [self.silences.latest_end(one, event.sent) for one in self._silences_of(event)]
+        return max((end for end in ends if end is not None), default=None)
+
+    def _earliest_end(self, event: Event) -> float | None:
+        """Until when the event is silenced, at least; None if it need not be."""
+        ends = [self.silences.earliest_end(one, event.sent) for one in self._silences_of(event)]
+        return max((end for end in ends if end is not None), default=None)
+
+    def _silences_of(self, event: Event) -> Sequence[Sequence[SilenceRecord]]:
+        return self.silences.of(self.provider, event.guard, event.session, is_critical=event.is_critical)
+
+    def _may_be_silent(self, event: Event) -> bool:
+        return self._latest_end(event) is not None
+
+    def _end_after(self, event: Event) -> Event | None:
+        """The first end of the problem behind an event."""
+        return min((end for end in self.ends if end.order > event.order), key=lambda end: end.order, default=None)
+
+    def _runs(self) -> list[list[Event]]:
+        """The events, with a cut wherever the problem was over between two of them, or may have been."""
+        runs: list[list[Event]] = []
+        for event in self.events:
+            before = runs[-1][-1] if runs else None
+            if before is None or self._was_over_between(before, event):
+                runs.append([])
+            runs[-1].append(event)
+        return runs
+
+    def _was_over_between(self, before: Event, event: Event) -> bool:
+        is_quiet = event.sent - before.sent >= QUIET_SECONDS - UNDECIDED_SECONDS
+        return is_quiet or any(before.order < end.order < event.order for end in self.ends)
+
+    def _was_quiet_between(self, first: Event, second: Event) -> bool:
+        between = [one for one in self.events if first.order <= one.order <= second.order]
+        return any(self._was_over_between(one, other) for one, other in itertools.pairwise(between))
+
+    def _due(self, run: Sequence[Event]) -> float | None:
+        """Up to when somebody must have been told of a run's problem, which then is not over: when its last event came
+        that no silence can keep silent, or else when its silences have ended, if it lives on then. None: nobody need
+        be told."""
+        last = run[-1]
+        heard = [event for event in run if not self._may_be_silent(event)]
+        if heard:
+            return heard[-1].sent
+        over = max(until for event in run if (until := self._latest_end(event)) is not None)
+        end = self._end_after(last)
+        is_live = over - last.sent < QUIET_SECONDS - EDGE_SECONDS
+        # Behind a hold-up the end of the problem is decided with what came before it, before the end of the silences.
+        return over if is_live and (end is None or end.sent > self._decided_by(over) + EDGE_SECONDS) else None
+
+    def _decided_by(self, at: float) -> float:
+        """When all that was recorded by then was decided, at the latest."""
+        for begun, over in sorted(self.held_up):
+            if begun <= at < over:
+                at = over
+        return at
+
+    def _may_be_over_untold(self) -> int:
+        """How many events are in runs of which nobody need be told: their alert may have come and gone between two
+        checkpoints."""
+        return sum(len(run) for run in self._runs() if self._due(run) is None)
+
+    def _told_when_audible(self) -> Iterator[Finding]:
+        """What no silence keeps silent is told, and what lives on at the end of its silences."""
+        if self.dead or self.refusal is not None or any(one.ended_by == "person" for one in self.incidents):
+            return
+        for run in self._runs():
+            due = self._due(run)
+            if due is not None and not any(one.resolved_at is None or one.resolved_at > due for one in self.incidents):
+                text = (
+                    f"{len(run)} events from {run[0].partition}/{run[0].offset} on, due at {due:.3f}, were told nobody"
+                )
+                yield self._finding("lost", text)
+
+    def _silent_while_silenced(self) -> Iterator[Finding]:
+        """What is silenced tells nobody before the end of its silences, and never if it is over by then."""
+        by_id = {event.event_id: event for event in self.events}
+        for entry in self.entries:
+            event = by_id.get(entry.event_id or "")
+            if event is None or entry.action != OPENING[self.provider]:
+                continue
+            over = self._earliest_end(event)
+            if over is None:
+                continue
+            what = f"request {entry.number} tells event {event.partition}/{event.offset}"
+            if entry.at < over:
+                yield self._finding("extra", f"{what} {over - entry.at:.3f} s before the end of its silences")
+            elif self._is_over_by(event, over):
+                yield self._finding("extra", f"{what}, whose problem was over at the end of its silences")
+
+    def _is_over_by(self, event: Event, over: float) -> bool:
+        """Whether the problem of a silenced event was over when its silences had ended, for certain."""
+        end, latest = self._end_after(event), self._latest_end(event)
+        if end is not None and end.sent < over - EDGE_SECONDS:
+            return True
+        is_last = not any(
+            event.order < other.order and other.sent < (latest or over) + EDGE_SECONDS for other in self.events
+        )
+        return is_last and over - event.sent > QUIET_SECONDS + EDGE_SECONDS
+
+    def _is_held_behind_an_end(self, event: Event) -> bool:
+        """Whether silences may have kept all silent since the problem was over last: then a resolve of before that, or
+        its repetition, is right."""
+        after: Event | None = None
+        for one in reversed([other for other in self.events if other.order <= event.order]):
+            if after is not None and self._was_over_between(one, after):
+                return True
+            if not self._may_be_silent(one):
+                return False
+            after = one
+        return False
 
     def _landed_before_a_rejection(self) -> bool:
         """Whether nobody here ever knew of the incident: its trigger landed unseen, and was rejected when repeated."""

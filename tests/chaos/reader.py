@@ -21,9 +21,10 @@ from consumer.history.step import Step
 from consumer.history.step import decode as decode_step
 from consumer.kafka.watermarks import all_watermarks
 from consumer.replay.replayed import decode_mark
-from state.alert import Alert, Status
+from state.alert import Alert, Status, is_silenced
 from state.records import CHECKPOINT_KEY, decode_alert, decode_position
 from tests.chaos.lives import joined
+from tests.chaos.silences import SilenceRecord, silence_record
 from tests.support.kafka import group_offsets, running
 from tests.support.service import World
 
@@ -41,6 +42,7 @@ class Event:
     partition: int
     offset: int
     sent: float
+    is_critical: bool = False
 
     @property
     def order(self) -> tuple[float, int]:
@@ -60,6 +62,8 @@ class Reader:
         self.history: dict[str, dict[str, list[Alert | None]]] = {one: defaultdict(list) for one in providers}
         self.steps: list[Step] = []
         """What the history topic tells, in its order: it has one partition."""
+        self.silences: list[SilenceRecord] = []
+        """What the silences topic says, in its order: it has one partition."""
         self.homes: dict[str, dict[str, int]] = {one: {} for one in providers}
         self.decided: dict[str, dict[int, int]] = {one: {} for one in providers}
         """Up to where the last checkpoint of each partition has decided the input of a provider, or of its stage."""
@@ -81,7 +85,7 @@ class Reader:
         # The world reads its configuration anew for each name.
         self._world = world
         self._servers, self._input, self._dlq = world.bootstrap_servers, world.events, world.dlq
-        self._feedback, self._steps_topic = world.feedback, world.history
+        self._feedback, self._steps_topic, self._silences = world.feedback, world.history, world.silences
         self._groups = {one: world.group(one) for one in providers}
         self._state_of = {world.state(one): one for one in providers}
         self._inputs: dict[str, str] = {}
@@ -138,7 +142,7 @@ class Reader:
         partitions = [tp for tp in every if tp not in unread]
         dead_letters = TopicPartition(self._dlq, 0)
         steps = TopicPartition(self._steps_topic, 0)
-        partitions += [dead_letters, steps, TopicPartition(self._feedback, 0)]
+        partitions += [dead_letters, steps, *(TopicPartition(topic, 0) for topic in (self._feedback, self._silences))]
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._servers,
             isolation_level="read_committed",
@@ -172,6 +176,9 @@ class Reader:
                 self.dead_letters.append(decode_dead_letter(record.key, record.value, record.headers))
         elif record.topic == self._steps_topic:
             self.steps.append(decode_step(record.value))
+        elif record.topic == self._silences:
+            if (silence := silence_record(record.key, record.value, record.timestamp / 1000)) is not None:
+                self.silences.append(silence)
         elif record.topic == self._feedback:
             self._take_hand_over(record)
         elif record.key == CHECKPOINT_KEY:
@@ -218,11 +225,20 @@ class Reader:
         elif fields["event_type"] != "session_end":
             return
         self.events.append(
-            Event(fields["event_id"], guard, session, record.partition, record.offset, record.timestamp / 1000)
+            Event(
+                fields["event_id"],
+                guard,
+                session,
+                record.partition,
+                record.offset,
+                record.timestamp / 1000,
+                guard is not None and decision["severity"] == "critical",
+            )
         )
 
     async def is_quiet(self, may_owe: Collection[str] = ()) -> str | None:
-        """What is still to be done, None if nothing is: offsets at the end, nothing owed, nothing being resolved.
+        """What is still to be done, None if nothing is: offsets at the end, nothing owed, nothing being resolved,
+        nothing silenced.
 
         The alerts of the sessions ``may_owe`` are left out; what they owe holds the group's offset, and nothing else.
         """
@@ -247,6 +263,8 @@ class Reader:
         """
         held: dict[int, int] = {}
         for key, alert in self.open_alerts(provider).items():
+            if is_silenced(alert):
+                return f"{provider}: {key} is silenced, {alert.held}"
             if alert.session_id in may_owe:
                 if alert.owed is not None and alert.owed.holds is not None:
                     home = self.homes[provider][key]

@@ -52,6 +52,8 @@ class Run:
         # What has changed stays so in the phases that follow.
         self._rotations: list[Rotation] = []
         self._renderings: list[Rendering] = []
+        self._deaf: list[tuple[float, float]] = []
+        self._windows: list[Window] = []
         self._folder = folder
 
     @contextlib.asynccontextmanager
@@ -141,6 +143,7 @@ class Run:
         prefix = f"p{self._phases}"
         struck, punctuality = _Struck(f"{prefix}-"), Punctuality()
         struck.happened.rotations, struck.happened.renderings = self._rotations, self._renderings
+        struck.happened.deaf, struck.happened.windows = self._deaf, self._windows
         scene = replace(self._scene(f"{name}/lasting", struck), is_calm=is_calm)
         async with punctuality.watched(), contextlib.AsyncExitStack() as until_judged:
             async with contextlib.AsyncExitStack() as during:
@@ -213,7 +216,9 @@ class Run:
 
     async def _close_books(self) -> Row:
         """At the very end: all that was quiet is resolved, and what was refused and is not any more is not lost."""
-        happened = Happened(self._refusals, rotations=self._rotations, renderings=self._renderings)
+        happened = Happened(
+            self._refusals, self._windows, rotations=self._rotations, renderings=self._renderings, deaf=self._deaf
+        )
         started = time.time()
         may_owe = self._may_owe(happened)
         left: list[str] = []
@@ -255,7 +260,7 @@ class Run:
         for _ in range(ENDING_TRIES):
             await self.reader.read_on()
             account = take_account(self.reader, self.setting.sandbox, self.traffic.acked, prefix, happened)
-            account.findings += history_findings(self.reader, prefix)
+            account.findings += history_findings(self.reader, prefix, happened)
             if not account.count("open_sets", "history"):
                 break
             await asyncio.sleep(1)
@@ -267,6 +272,8 @@ class Run:
         quiet = time.time() - started
         happened.shared = struck.by_kind(TWINS)
         happened.windows += [*struck.in_the_way(), *punctuality.windows]
+        happened.deaf += [(begun, over) for kind, begun, over in struck.log if kind.deafens]
+        happened.deaf += [(one.begun, one.over) for one in punctuality.windows]
         if struck.changed is not None and not stuck:
             stuck = await self._ended(prefix)
         account = await self._settled_account(prefix, happened)
@@ -290,6 +297,8 @@ class Run:
         print(
             f"    {late.judged} pages with nothing in the way, the longest wait of any {late.longest:.1f} s", flush=True
         )
+        if account.silenced:
+            print(f"    {account.silenced} events silenced for certain", flush=True)
         findings = (*account.findings, *late.findings)
         for number, finding in enumerate(one for one in findings if one.dedup_key in self.known(one.provider)):
             text = trace(self.reader, self.setting.sandbox, finding.provider, finding.dedup_key, happened.renderings)

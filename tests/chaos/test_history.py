@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from consumer.history.step import Kind, Step
-from state.alert import Alert, LastStep
+from state.alert import Alert, LastStep, Status
 from state.joined import joined
 from tests.chaos.history import history_findings
 from tests.chaos.reader import Reader
@@ -58,6 +58,16 @@ def test_an_alert_that_knows_of_a_step_which_is_not_told_is_found() -> None:
     steps, _ = life()
     alert = replace(after(None, 0), dedup_key=KEY, last_step=LastStep(5.0, 3))
     assert kinds(steps[:2], [alert]) == ["history"]
+
+
+def test_what_is_over_and_not_told_yet_is_at_rest_with_the_step_that_ended_it() -> None:
+    steps, written = life()
+    assert isinstance(counted := written[2], Alert)
+    last = steps[-1]
+    over = replace(counted, status=Status.RESOLVING, has=False, last_step=LastStep(last.at, last.occurrences))
+    assert kinds(steps, [*written[:3], over]) == []
+    assert kinds(steps, [*written[:3], replace(over, last_step=LastStep(last.at, 9))]) == ["history"]
+    assert kinds(steps, [*written[:3], replace(over, status=Status.OPEN)]), "it has ended, and lives on"
 
 
 def moved() -> tuple[list[Step], list[Alert | None]]:

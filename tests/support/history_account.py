@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from consumer.history.step import Kind, Reason, Step
-from state.alert import Alert, LastStep, last_step_of
+from state.alert import Alert, LastStep, Status, last_step_of
 
 _BEGINS = (Reason.NEW, Reason.REOPENED)
 _BEGINS_WITHOUT_EVENT = (Reason.CLOSED_AT_PROVIDER, Reason.SILENCE_ENDED)
@@ -72,7 +72,9 @@ class History:
             if not all(one.may_be_gone for one in left):
                 yield f"it is gone, and the last step is {self.steps[-1].kind}"
             return
-        live = [one for one in left if not one.is_over]
+        # One that is over is held until its end is told, or what it still owes.
+        is_held = alert.status is Status.RESOLVING
+        live = [one for one in left if is_held or not one.is_over]
         about = live[0].joined(live[1:]) if live else None
         if about is None or alert.begun not in about.lives:
             yield "the alert has another life than the last of its history"

@@ -59,3 +59,17 @@ def test_the_newest_record_is_carried_on_also_where_no_broker_refuses_the_host()
     world.clock.saw(int(NOW * 1000))
     world.seconds = 60.0
     assert world.clock.newest() == pytest.approx(NOW + 60)
+
+
+def test_what_members_write_by_their_own_clocks_is_no_time_of_the_input() -> None:
+    """A member that is half an hour ahead has written the last checkpoint: no silence ends half an hour early."""
+    seconds = 0.0
+    clock = RecordClock(Clock(lambda: NOW + seconds, lambda: 7.0 + seconds))
+    assert clock.newest_of_input() is None
+    clock.saw_of_a_member(int((NOW + 1800) * 1000))
+    assert clock.newest() == pytest.approx(NOW + 1800), "a broker has accepted it"
+    assert clock.newest_of_input() == pytest.approx(NOW), "no later than by the host, until a record was read"
+    clock.saw(int((NOW - 3) * 1000))
+    seconds = 60.0
+    assert clock.newest_of_input() == pytest.approx(NOW + 57)
+    assert clock.newest() == pytest.approx(NOW + 1860)
