@@ -2,7 +2,6 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from math import inf
 from typing import Final
 
@@ -96,12 +95,12 @@ class KnownSilences:
             value = getattr(event, name)
             if value is not None and (named := self._by_term.get((name, value))) is not None:
                 asked.append(named)
-        found = [
-            ending
-            for some in asked
-            for ending in islice(some, bisect_left(some, (at,)), None)
-            if (one := self._by_id[ending[1]]).is_for(provider) and one.silences(event, at)
-        ]
+        found: list[_Ending] = []
+        for some in asked:
+            for index in range(bisect_left(some, (at,)), len(some)):  # those before that are over
+                one = self._by_id[some[index][1]]
+                if one.is_for(provider) and one.silences(event, at):
+                    found.append(some[index])
         return tuple(self._by_id[silence_id] for _, silence_id in sorted(found))
 
     def _remove(self, silence_id: str) -> Silence | None:
