@@ -50,7 +50,7 @@ class KnownSilences:
         longer, it has held until then (-inf: not known; that ends at once).
         """
         before = self._remove(silence.id)
-        if before is not None and not _means_the_same(before, silence):
+        if before is not None and not silence.is_of_same_events(before):
             self._turns(silence.id, written)
         self._by_id[silence.id] = silence
         self._written[silence.id] = written
@@ -124,11 +124,6 @@ class KnownSilences:
 
 def _ending(silence: Silence) -> _Ending:
     return silence.expires_at, silence.id
-
-
-def _means_the_same(one: Silence, other: Silence) -> bool:
-    """Whether two records of an id are about the same events, whenever and wherever these are silenced."""
-    return (one.match, one.include_critical) == (other.match, other.include_critical)
 
 
 def _place(silence: Silence) -> tuple[str, str] | None:
