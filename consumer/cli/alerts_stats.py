@@ -1,6 +1,7 @@
 """``alerts stats``: what the history says of the policies, and which of them page people for nothing."""
 
 import argparse
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ _SHOWN: Final = 50
 """Groups that are shown to people, unless they ask for more."""
 
 _CLOCK_SECONDS: Final = 600.0
+
+_LINKED: Final = re.compile(r"(?<=[@#])|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
+"""The places within links and mentions that have no brackets."""
 
 Group = tuple[Mapping[str, str], Figures]
 
@@ -92,8 +96,9 @@ def show(
     """Print the figures of these ``providers``, and write the report if one is wanted. Raises `UserError` if that
     cannot be written."""
     if args.report is not None:
+        content = report(groups, total, since, providers).encode()  # before the file is there
         try:
-            args.report.write_text(report(groups, total, since, providers))
+            args.report.write_bytes(content)
         except OSError as error:
             raise UserError(f"{args.report}: {error.strerror or error}") from error
     if args.json:
@@ -141,8 +146,9 @@ def report(groups: Sequence[Group], total: Figures, since: float, providers: Seq
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     lines += [
-        f"- {name.replace('_', ' ')}: {_escaped(str(_for_people(name, value)))}"
+        f"- {name.replace('_', ' ')}: {_escaped(str(shown))}"
         for name, value in total.to_json().items()
+        if (shown := _for_people(name, value)) is not None
     ]
     return "\n".join(lines) + "\n"
 
@@ -178,4 +184,7 @@ def _named(value: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{one}" if one in "\\`*_{}[]<>()#+-!|&~" else one for one in plain(text))
+    """The text as Markdown that shows it as it is: nothing is a link, and nobody and no issue is mentioned. An empty
+    comment parts what a renderer would make a link of all the same, escaped or not."""
+    escaped = "".join(f"\\{one}" if one in "\\`*_{}[]<>()#+-!|&~" else one for one in plain(text))
+    return _LINKED.sub("<!-- -->", escaped)

@@ -124,6 +124,7 @@ def main(args: argparse.Namespace) -> int:
             case "add":
                 return await _add(args, config, clients, partitions, known, wanted[0], now)
             case "import":
+                refuse_others(wanted, known)
                 return await _write(args, config, clients, wanted, f"import {counted(len(wanted), 'silence')}")
             case "expire":
                 silenced = await read_silenced(config, clients, partitions)
@@ -250,6 +251,15 @@ async def _add(
         print(said(found, now))
     seen = {"matched": found.matched, "alertable": found.alertable, "problems": found.problems}
     return await _write(args, config, clients, [silence], "silence these", seen)
+
+
+def refuse_others(silences: Sequence[Silence], known: KnownSilences) -> None:
+    """Raises `Mistake` if the id of one of them is that of another silence, which would hold nothing any longer. One
+    that only ends at another time may be written again."""
+    for silence in silences:
+        before = known.get(silence.id)
+        if before is not None and not silence.goes_on_from(before):
+            raise Mistake(f"there is a silence {plain(silence.id)} already, and it is another one: give this a new id")
 
 
 async def _expire(

@@ -2,7 +2,6 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from math import inf
 from typing import Final
 
@@ -51,7 +50,7 @@ class KnownSilences:
         longer, it has held until then (-inf: not known; that ends at once).
         """
         before = self._remove(silence.id)
-        if before is not None and not _means_the_same(before, silence):
+        if before is not None and not silence.is_of_same_events(before):
             self._turns(silence.id, written)
         self._by_id[silence.id] = silence
         self._written[silence.id] = written
@@ -96,12 +95,12 @@ class KnownSilences:
             value = getattr(event, name)
             if value is not None and (named := self._by_term.get((name, value))) is not None:
                 asked.append(named)
-        found = [
-            ending
-            for some in asked
-            for ending in islice(some, bisect_left(some, (at,)), None)
-            if (one := self._by_id[ending[1]]).is_for(provider) and one.silences(event, at)
-        ]
+        found: list[_Ending] = []
+        for some in asked:
+            for index in range(bisect_left(some, (at,)), len(some)):  # those before that are over
+                one = self._by_id[some[index][1]]
+                if one.is_for(provider) and one.silences(event, at):
+                    found.append(some[index])
         return tuple(self._by_id[silence_id] for _, silence_id in sorted(found))
 
     def _remove(self, silence_id: str) -> Silence | None:
@@ -125,11 +124,6 @@ class KnownSilences:
 
 def _ending(silence: Silence) -> _Ending:
     return silence.expires_at, silence.id
-
-
-def _means_the_same(one: Silence, other: Silence) -> bool:
-    """Whether two records of an id are about the same events, whenever and wherever these are silenced."""
-    return (one.match, one.include_critical) == (other.match, other.include_critical)
 
 
 def _place(silence: Silence) -> tuple[str, str] | None:

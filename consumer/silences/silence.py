@@ -165,6 +165,15 @@ class Silence:
         # One that has not begun never holds.
         return replace(self, status=Status.REVOKED, starts_at=min(self.starts_at, at), expires_at=at)
 
+    def is_of_same_events(self, other: "Silence") -> bool:
+        """Whether the two are about the same events, whenever and wherever these are silenced."""
+        return (self.match, self.include_critical) == (other.match, other.include_critical)
+
+    def goes_on_from(self, before: "Silence") -> bool:
+        """Whether this, under the same id, is still the silence that it was ``before``: one that ends earlier or later.
+        Else what that held is held no longer."""
+        return self.is_of_same_events(before) and self.scope == before.scope and self.starts_at <= before.expires_at
+
     def as_written(self, at: float) -> "Silence":
         """The silence as its record says that was written at this moment. Where that says that the silence is over, it
         has ended then at the latest, whatever its end says."""

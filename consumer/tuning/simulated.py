@@ -245,7 +245,7 @@ class Simulated:
     def _pass(self, task: _Task, now: float) -> None:
         policy, store = self.pipeline.policy, task.store
         task.passed = now
-        if store.silenced_count:
+        if (end := store.silenced_until()) is not None and end <= now:
             self._end_silences(task, now)
         for alert in quiet_alerts(store, policy, now):
             at = store.heard(alert.dedup_key) + (policy.quiet_seconds or 0.0)

@@ -2,6 +2,7 @@
 
 import argparse
 import random
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -208,6 +209,29 @@ def test_a_report_says_it_without_obeying_names() -> None:
     assert "| 0.5 | 1 | 1 | 1 |" in text, "noise, pages, alerts, events"
     assert "counts for itself" not in text
     assert "\nEach of jsm, pagerduty counts for itself.\n" in report([], stats.total, EPOCH, ["jsm", "pagerduty"])
+
+
+def test_a_report_links_nothing_and_mentions_nobody() -> None:
+    text = report(
+        [({"guard": "https://evil.example", "tenant": "@team WWW.evil.example #7 a@b.example"}, Figures())],
+        Figures(),
+        EPOCH,
+    )
+    for linked in ("https://", "WWW.", "@team", "#7", "@b"):
+        assert linked not in text
+    assert "https:<!-- -->//evil.example" in text
+    assert "@<!-- -->team" in text
+    assert "None" not in text
+
+
+def test_a_report_is_utf_8_whatever_the_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_text(path: Path, text: str, encoding: str | None = None) -> None:
+        path.write_bytes(text.encode(encoding or "ascii"))  # as under LANG=C without UTF-8 mode
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    file = tmp_path / "report.md"
+    show(arguments(report=file), [({"guard": "gârd\ud800"}, Figures())], Figures(), EPOCH)
+    assert "gârd" in file.read_text(encoding="utf-8")
 
 
 def test_the_figures_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

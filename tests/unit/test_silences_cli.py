@@ -1,11 +1,17 @@
 """``silences``: what is refused before Kafka is asked (design section 22)."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from consumer.cli.main import main
+from consumer.cli.silences import refuse_others
+from consumer.silences.known import KnownSilences
+from consumer.silences.records import from_json
+from consumer.silences.silence import Match
+from providers.errors import Mistake
 
 CONFIG = """
 kafka: {bootstrap_servers: "127.0.0.1:1", startup_timeout: 1s}
@@ -97,3 +103,17 @@ def test_an_import_that_is_none_says_where(
 def test_where_nobody_can_be_asked_it_must_be_said(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(config, "expire", "a") == 2
     assert "--yes: is needed where nobody can be asked" in capsys.readouterr().err
+
+
+def test_an_import_refuses_the_id_of_another_silence() -> None:
+    there = from_json(ONE)
+    known = KnownSilences([there])
+    refuse_others([there, replace(there, expires_at=there.expires_at + 60), replace(there, id="b")], known)
+    for other in (
+        replace(there, match=Match({"guard": "y"})),
+        replace(there, scope="pagerduty"),
+        replace(there, include_critical=True),
+        replace(there, starts_at=there.expires_at + 1, expires_at=there.expires_at + 2),
+    ):
+        with pytest.raises(Mistake, match="there is a silence a already"):
+            refuse_others([other], known)
