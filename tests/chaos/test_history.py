@@ -62,7 +62,8 @@ def test_an_alert_that_knows_of_a_step_which_is_not_told_is_found() -> None:
 
 def test_what_is_over_and_not_told_yet_is_at_rest_with_the_step_that_ended_it() -> None:
     steps, written = life()
-    assert isinstance(counted := written[2], Alert)
+    counted = written[2]
+    assert isinstance(counted, Alert)
     last = steps[-1]
     over = replace(counted, status=Status.RESOLVING, has=False, last_step=LastStep(last.at, last.occurrences))
     assert kinds(steps, [*written[:3], over]) == []

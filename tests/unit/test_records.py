@@ -73,6 +73,7 @@ HELD = st.builds(
     first_seen=TIMES,
     last_seen=TIMES,
     decided=TIMES,
+    last_at=TIMES,
     occurrences=st.integers(1, 10**9),
 )
 TOLD = st.builds(
