@@ -45,6 +45,7 @@ def documented(world: World) -> list[Right]:
         Right(Resource.TOPIC, topics.keyed, ours, prefixed=True),
         Right(Resource.TOPIC, topics.feedback, ours),
         Right(Resource.TOPIC, topics.history, ours),
+        Right(Resource.TOPIC, topics.silences, (READ, DESCRIBE, CONFIGS)),
         Right(Resource.TOPIC, topics.dlq, (CONFIGS,)),
         Right(Resource.GROUP, group, (READ, DESCRIBE), prefixed=True),
         Right(Resource.TRANSACTIONAL_ID, group, (WRITE, DESCRIBE), prefixed=True),
