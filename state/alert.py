@@ -455,7 +455,7 @@ def over(alert: Alert, ended_by: Ending | None = None) -> Alert | None:
     dead-lettered unsent, or it was silenced), or it has incidents only where no configured key reaches them.
     """
     if alert.status is Status.RESOLVING:
-        return alert if alert.held is None else replace(alert, held=None)
+        return with_held_over(alert)
     owed = alert.owed
     if owed is not None and owed.repeat:
         owed = None  # the repeat was to keep the incident open
@@ -759,6 +759,17 @@ def with_held_counted(alert: Alert) -> Alert:
         decided=max(alert.decided, held.decided),
         held=None,
     )
+
+
+def with_held_over(alert: Alert) -> Alert:
+    """The alert, whose silenced occurrences are over: they count into the trigger that it owes; if none, they are gone.
+    Their severity is not sent."""
+    held, owed = alert.held, alert.owed
+    if held is None:
+        return alert
+    if owed is None or owed.repeat:
+        return replace(alert, held=None)
+    return replace(with_held_counted(alert), owed=_with_held(owed, held))
 
 
 def event_time(time: float, timestamp: int, now: float) -> float:

@@ -28,6 +28,7 @@ from state.alert import (
     over,
     source,
     with_held_counted,
+    with_held_over,
 )
 from state.shared import shared
 from state.violation import Record
@@ -157,7 +158,7 @@ def over_after_silence(alert: Alert) -> Alert | None:
     An alert that may have been told all the same has a ``route``: its end is told. That is so of one that was restored,
     or that an earlier owner may have decided: it may not have known of the silence, or may have known its end.
     """
-    return over(alert, Ending.SILENCE) if is_all_of_it(alert) else replace(alert, held=None)
+    return over(alert, Ending.SILENCE) if is_all_of_it(alert) else with_held_over(alert)
 
 
 def is_all_of_it(alert: Alert) -> bool:

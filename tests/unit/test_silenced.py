@@ -296,6 +296,15 @@ def test_what_is_silenced_while_it_is_resolving_is_news_to_whoever_has_seen_it_b
     assert unmeant(CommandKind.RESOLVE, T0 + 5, [seen_of(alert)], alert) is None
 
 
+def test_what_is_over_while_the_trigger_before_it_is_owed_counts_into_that_at_its_severity() -> None:
+    alert = mutes(resolving(occurs(None)[0]), CRITICAL, T0 + 1, 5)
+    for ended in (over(alert), over_after_silence(alert)):
+        assert ended is not None
+        assert ended.owed is not None
+        assert (ended.held, ended.occurrences, ended.last_seen) == (None, 2, T0 + 1)
+        assert (ended.owed.severity, ended.owed.occurrences, ended.owed.last_offset) == (HIGH, 2, 5)
+
+
 # the end of the silences
 
 
