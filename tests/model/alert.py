@@ -112,6 +112,12 @@ class Alert(NamedTuple):
     def is_silenced(self) -> bool:
         return bool(self.held) and not (self.owed or self.has or self.resolving)
 
+    def with_held_over(self) -> "Alert":
+        """What is held is over: it counts into the trigger that is owed; if none is, it is gone."""
+        if self.owed and not self.repeat:
+            return self._replace(counted=self.counted | self.held, owed=self.owed | self.held, held=0)
+        return self._replace(held=0)
+
 
 A = TypeVar("A", bound=Alert | None)
 
@@ -274,7 +280,7 @@ class Model:
         if is_over and alert.is_silenced:
             return self.ended(s, alert, "gone")
         if is_over or not self.rules.live_is_told:
-            after = self.change("gone", alert, alert._replace(held=0))
+            after = self.change("gone", alert, alert.with_held_over())
             return put(s._replace(now=s.now._replace(ended=s.now.ended | (alert.held if is_over else 0))), after)
         unsettled = alert.unsettled or (alert.resolving and not alert.owed and alert.sent)
         after = alert._replace(
@@ -313,7 +319,7 @@ class Model:
         return self.change("occurred", before, told, item=item)
 
     def over(self, alert: Alert, kind: str = "over") -> Alert | None:
-        after: Alert | None = alert._replace(held=0)
+        after: Alert | None = alert.with_held_over()
         if not alert.resolving:
             owed = alert.owed if self.rules.owed_goes_first and not alert.repeat else 0
             has = alert.has and not self.rules.resolving_is_not_had
