@@ -66,9 +66,10 @@ class Why(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Nothing changes."""
+    """Nothing changes; ``alert`` is the alert with the note that this was heard, None if that is of no use."""
 
     why: Why
+    alert: Alert | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class TellAgain:
 def happened(alert: Alert, it: Happened, timeout_seconds: float) -> Ignored | Applied | TellAgain:
     """What this makes of the alert. ``timeout_seconds``: for so long may a request still land."""
     if (why := _why_ignored(alert, it)) is not None:
-        return Ignored(why)
+        return Ignored(why, _with_note(alert, it) if why in (Why.RESOLVING, Why.UNTOLD) else None)
     if it.what is not What.RESOLVED:
         status = Status.ACKNOWLEDGED if it.what is What.ACKNOWLEDGED else Status.OPEN
         acknowledging = alert.acknowledging and status is not Status.ACKNOWLEDGED
@@ -215,6 +216,15 @@ def _is_all_silenced(alert: Alert, told: Told) -> bool:
     if alert.held is None or told.occurrences is None:
         return False
     return alert.occurrences - told.occurrences <= alert.held.occurrences
+
+
+def _with_note(alert: Alert, it: Happened) -> Alert | None:
+    """The alert with the note that its incident is nobody's: an acknowledge from before that may be heard later, when
+    the provider has accepted the next trigger, within the same second."""
+    if it.what not in (What.UNACKNOWLEDGED, What.REOPENED):
+        return None
+    heard = alert.heard or NOTHING_HEARD
+    return replace(alert, heard=replace(heard, at=it.at if heard.at is None else max(heard.at, it.at)))
 
 
 def _silenced(alert: Alert, it: Happened) -> Alert:

@@ -332,7 +332,9 @@ class TaskInbox:
         fields = {"feedback": it.what.value, "dedup_key": dedup_key, "by": feedback.by, "at": it.at}
         actor = kept_actor(f"provider:{feedback.by}")
         match happened(alert, it, self._pipeline.timeout_seconds):
-            case Ignored(why):
+            case Ignored(why, noted):
+                if noted is not None:
+                    self._store.put(noted)
                 if why is Why.HISTORY and not it.by_integration:  # else it may be the echo of our own update
                     self._note(self._steps.happened(it.what, alert, actor), alert)
                 self._metrics.feedback(it.what.value, "ignored")

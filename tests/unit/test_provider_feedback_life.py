@@ -195,6 +195,8 @@ class World:
             self.alert = found.alert
             if self.alert is None and (self.incident is not None or self.lands_at is not None):
                 raise BrokenPromise(f"{it} has ended what is open at the provider")
+        elif isinstance(found, Ignored):
+            self.alert = found.alert or self.alert
         elif isinstance(found, TellAgain):
             self.alert = told_again(self.alert, it, RECORD, found.is_repeat, self.now)
 
@@ -288,6 +290,15 @@ LATER_RESOLVED: list[Step] = [*OPEN, ("wait", 6), ("resolve", 0), ("wait", 3)]
         ([*LATER_RESOLVED, ("event", 0), ("hear", 0)], "occurred"),
         # Acknowledged is heard after unacknowledged.
         ([*OPEN, ("acknowledge", 0), ("unacknowledge", 0), ("hear", 1), ("hear", 0)], "older"),
+        # The same, but the next trigger is accepted in between, within the second.
+        (
+            [*OPEN, ("acknowledge", 0), ("unacknowledge", 0), ("over", 0), ("event", 0), ("hear", 1), ("send", 0)],
+            "older",
+        ),
+        (
+            [*OPEN, ("acknowledge", 0), ("unacknowledge", 0), ("over", 0), ("hear", 1), ("event", 0), ("send", 0)],
+            "older",
+        ),
     ],
 )
 def test_a_walk_that_needs_a_rule(steps: list[Step], without: str) -> None:
