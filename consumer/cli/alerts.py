@@ -3,7 +3,8 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -85,7 +86,9 @@ def main(args: argparse.Namespace) -> int:
                 return compare(args, found)
             case "show":
                 history = partitions.get(config.kafka.topics.history, ())
-                return await _show_whole(args, config, clients, Looked(providers, found, began), pipelines, history)
+                looked = Looked(providers, found, began)
+                look_again = partial(_found, providers, config, clients, partitions, pipelines)
+                return await _show_whole(args, config, clients, looked, look_again, pipelines, history)
             case _:
                 return await command(args, config, clients, Looked(providers, found, began), ends)
 
@@ -163,6 +166,7 @@ async def _show_whole(
     config: Config,
     clients: KafkaClients,
     looked: Looked,
+    look_again: Callable[[], Awaitable[Sequence[Found]]],
     pipelines: Mapping[str, Pipeline],
     partitions: Sequence[TopicPartition],
 ) -> int:
@@ -173,7 +177,10 @@ async def _show_whole(
         if not history.steps:
             complain(missing)
             return 1
-        return _show_gone(args, history)
+        # It can have begun after the state was read, and before the history was.
+        by_key, missing = of_keys([args.dedup_key], replace(looked, found=await look_again()))
+        if missing:
+            return _show_gone(args, history)
     named = _newest_first(by_key[args.dedup_key])
     newest = named[0]
     pipeline, alert = pipelines[newest.provider], newest.alert

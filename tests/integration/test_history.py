@@ -7,6 +7,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
+from consumer.cli.alert_history import AlertHistory, history_of
 from consumer.history.step import Step, decode, schema
 from providers.sandbox import Sandbox
 from tests.integration.test_dlq_and_alerts import KEY, Commands, checkpointed
@@ -105,3 +106,25 @@ async def test_without_its_topic_alerts_are_told_all_the_same(
         code, _, err = await commands.run("alerts", "stats")
         assert code == 1
         assert "history does not exist" in err
+
+
+async def test_an_alert_that_begins_while_it_is_looked_for_is_not_gone(
+    broker: Broker,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await make_world(broker.bootstrap_servers, sandbox.url)
+    commands = Commands(world, tmp_path, capsys)
+
+    async def history_of_a_moment_later(*args: Any, **options: Any) -> AlertHistory:
+        await send(world, event())
+        await until(world, "triggered", "told")
+        return await history_of(*args, **options)
+
+    async with running_member(world.config):
+        with monkeypatch.context() as patched:
+            patched.setattr("consumer.cli.alerts.history_of", history_of_a_moment_later)
+            shown = await commands.json("alerts", "show", KEY)
+    assert (shown["status"], [step["kind"] for step in shown["history"]]) == ("open", ["triggered", "told"])
