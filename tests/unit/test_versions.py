@@ -470,6 +470,16 @@ def test_whose_a_checkpoint_is(group: str | None, is_foreign: bool) -> None:
 def test_nothing_that_either_owes_or_has_seen_is_lost(older: Alert, newer: Alert) -> None:
     newer = replace(newer, dedup_key=older.dedup_key)
     alert = reunited(older, newer)
+    if older.status is Status.RESOLVING and newer.held is not None and is_silenced(newer):
+        # It is resolved first; until then it does not count what it holds, which is another life of its key.
+        kept = [one.held for one in (older, newer) if one.held is not None]
+        assert (alert.status, alert.occurrences, alert.highest) == (older.status, older.occurrences, older.highest)
+        assert alert.held is not None
+        assert alert.held.occurrences == sum(one.occurrences for one in kept)
+        assert alert.held.severity == max(one.severity for one in kept)
+        assert alert.owed == older.owed
+        assert decode_alert(alert.dedup_key.encode(), encode_alert(alert)) == alert
+        return
     assert alert.occurrences == older.occurrences + newer.occurrences
     assert alert.highest == max(older.highest, newer.highest)
     is_over = newer.status is Status.RESOLVING  # and then there is nothing to keep open
