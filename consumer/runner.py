@@ -191,7 +191,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             make_task=make_task,
         )
         follows = nullcontext() if stage_progress is None else meanwhile(stage_progress.run())
-        async with meanwhile(feedback.run()), silences.reading(), follows, meanwhile(whole.run()):
+        async with meanwhile(feedback.run()), meanwhile(silences.run()), follows, meanwhile(whole.run()):
             await member.run(stopping, config.delivery.shutdown_grace)
 
     def _silences_changed(self) -> None:

@@ -5,8 +5,7 @@ is read, and then goes on with what is written. After trouble it begins again; w
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,7 +18,10 @@ from consumer.kafka.topics_there import topics_there
 from consumer.silences.known import KnownSilences
 from consumer.silences.records import MalformedSilence, decode
 from consumer.silences.silence import Silence, SilencedEvent
-from providers.retry import Backoff
+from providers.retry import Backoff, Restarts
+
+Malformed = Callable[["ConsumerRecord[bytes, bytes]", MalformedSilence], None]
+"""Told of each record that is no silence."""
 
 FETCH_TIMEOUT_MS = 500
 
@@ -82,27 +84,17 @@ class SilenceReader:
             self._log.error("silences_unread", topic=self._topic, seconds=UNREAD_SECONDS)
             self._is_read.set()  # the next task does not wait for it again
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
-        """Read for the length of the block."""
-        reading = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            reading.cancel()
-            await asyncio.wait([reading])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         """Read until cancelled; after trouble, begin again with a new consumer."""
-        failures, loop = 0, asyncio.get_running_loop()
+        restarts = Restarts(self._backoff, asyncio.get_running_loop().time)
         while True:
-            began = loop.time()
+            restarts.begins()
             try:
                 await self._read()
             except Exception as error:  # silences are late, people are still told
-                failures = 1 if loop.time() - began > self._backoff.maximum else failures + 1
-                self._log.error("silences_trouble", error=repr(error), failures=failures)
-                await asyncio.sleep(self._backoff.wait(failures))
+                restarts.failed()
+                self._log.error("silences_trouble", error=repr(error), failures=restarts.failures)
+                await asyncio.sleep(restarts.wait())
 
     async def _read(self) -> None:
         """Read for as long as the topic stays as it is."""
@@ -117,12 +109,7 @@ class SilenceReader:
             return
         self._missing = 0
         async with started(self._clients.reader()) as consumer:
-            begins, ends = await bounds(consumer, partitions)
-            known = KnownSilences()
-            async for records in read(consumer, begins, ends):
-                for record in records:
-                    self._put(known, record)
-            self._take(known)
+            self._take(await _known(consumer, partitions, self._malformed))
             consumer.resume(*partitions)
             await self._follow(consumer, partitions)
 
@@ -134,8 +121,7 @@ class SilenceReader:
             except (OffsetOutOfRangeError, NoOffsetForPartitionError):
                 return
             for records in batches.values():
-                for record in records:
-                    self._put(self.known, record)
+                _put(self.known, records, self._malformed)
             if batches:
                 self._changed()
             there = consumer.partitions_for_topic(self._topic)
@@ -151,11 +137,8 @@ class SilenceReader:
         self._is_read.set()
         self._changed()
 
-    def _put(self, known: KnownSilences, record: "ConsumerRecord[bytes, bytes]") -> None:
-        try:
-            put(known, record)
-        except MalformedSilence as error:
-            self._log.error("silence_malformed", partition=record.partition, offset=record.offset, error=str(error))
+    def _malformed(self, record: "ConsumerRecord[bytes, bytes]", error: MalformedSilence) -> None:
+        self._log.error("silence_malformed", partition=record.partition, offset=record.offset, error=str(error))
 
 
 def put(known: KnownSilences, record: "ConsumerRecord[bytes, bytes]") -> None:
@@ -176,13 +159,29 @@ async def read_silences(
 ) -> tuple[KnownSilences, Sequence[str]]:
     """All silences of the topic as it is now, and a sentence for each record that is none. Raises what the clients
     raise."""
-    known, wrong = KnownSilences(), []
+    wrong: list[str] = []
+
+    def malformed(record: "ConsumerRecord[bytes, bytes]", error: MalformedSilence) -> None:
+        wrong.append(f"topic {record.topic}, partition {record.partition}, offset {record.offset}: {error}")
+
     async with started(clients.reader()) as consumer:
-        begins, ends = await bounds(consumer, partitions)
-        async for records in read(consumer, begins, ends):
-            for record in records:
-                try:
-                    put(known, record)
-                except MalformedSilence as error:
-                    wrong.append(f"topic {record.topic}, partition {record.partition}, offset {record.offset}: {error}")
-    return known, wrong
+        return await _known(consumer, partitions, malformed), wrong
+
+
+async def _known(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], malformed: Malformed
+) -> KnownSilences:
+    """All silences up to where the topic ends now."""
+    begins, ends = await bounds(consumer, partitions)
+    known = KnownSilences()
+    async for records in read(consumer, begins, ends):
+        _put(known, records, malformed)
+    return known
+
+
+def _put(known: KnownSilences, records: Iterable["ConsumerRecord[bytes, bytes]"], malformed: Malformed) -> None:
+    for record in records:
+        try:
+            put(known, record)
+        except MalformedSilence as error:
+            malformed(record, error)

@@ -19,6 +19,7 @@ from consumer.kafka.reading import read_records
 from consumer.kafka.topics import check_topics, create_topics
 from consumer.partition.read_back import read_back
 from consumer.silences.reader import SilenceReader
+from consumer.waiting import meanwhile
 from providers.retry import Backoff
 from providers.sandbox import Answer, Fault, Sandbox
 from tests.integration.test_dlq_and_alerts import Commands, checkpointed
@@ -132,7 +133,7 @@ async def test_a_member_reads_all_silences_and_goes_on_with_what_is_written(sett
             log=structlog.get_logger(),
         )
         with capture_logs() as logs:
-            async with reader.reading():
+            async with meanwhile(reader.run()):
                 await asyncio.wait_for(reader.read_once(), 30)
                 assert list(reader.known.all()) == ["first"]
                 assert [one["error"] for one in logs if one["event"] == "silence_malformed"] == [
@@ -167,7 +168,7 @@ async def test_without_the_topic_nothing_is_silenced_and_the_service_is_told(set
             changed=lambda: None,
             log=structlog.get_logger(),
         )
-        async with reader.reading():
+        async with meanwhile(reader.run()):
             await asyncio.wait_for(reader.read_once(), 30)
             assert len(reader.known) == 0
     code, _, err = await setting.run("list")

@@ -17,6 +17,7 @@ from consumer.silences.known import KnownSilences
 from consumer.silences.reader import SilenceReader, put
 from consumer.silences.records import MalformedSilence, decode, encode, from_json, to_json
 from consumer.silences.silence import LONGEST_SECONDS, InvalidSilence, Match, Silence, Status
+from consumer.waiting import meanwhile
 from providers.retry import Backoff
 from state.violation import Severity
 
@@ -266,7 +267,7 @@ async def test_a_topic_that_cannot_be_read_is_waited_for_for_a_while_and_then_pe
             changed=lambda: None,
             log=structlog.get_logger(),
         )
-        async with reader.reading():
+        async with meanwhile(reader.run()):
             await reader.read_once()
             await reader.read_once()  # the next task does not wait for it again
     assert [one["event"] for one in logs] == ["silences_trouble", "silences_unread"]
