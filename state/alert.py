@@ -384,7 +384,7 @@ def occurred(
     if status is Status.ACKNOWLEDGED and told is None and alert.route is None:
         status = Status.OPEN  # what a person acknowledged is an incident that the alert has left
     if held is not None and owed is not None:
-        owed = _with_held(owed, held)
+        owed = with_held(owed, held)
     if owed_before is not None and owed_before.repeat and owed is not owed_before:
         unsettled = True  # the resolve that made the repeat necessary may still land after the new trigger
 
@@ -769,7 +769,17 @@ def with_held_over(alert: Alert) -> Alert:
         return alert
     if owed is None or owed.repeat:
         return replace(alert, held=None)
-    return replace(with_held_counted(alert), owed=_with_held(owed, held))
+    return replace(with_held_counted(alert), owed=with_held(owed, held))
+
+
+def with_held(owed: Owed, held: Held) -> Owed:
+    """What is owed, with silenced occurrences counted in that nobody was told of. They hold no offset."""
+    return replace(
+        owed,
+        first_offset=min(owed.first_offset, held.first_offset),
+        last_offset=max(owed.last_offset, held.last_offset),
+        occurrences=owed.occurrences + held.occurrences,
+    )
 
 
 def event_time(time: float, timestamp: int, now: float) -> float:
@@ -818,16 +828,6 @@ def _left_silenced(alert: Alert) -> Alert | None:
         key=alert.key,
         begun=held.decided if held.decided != alert.begun else nextafter(held.decided, inf),
         held=held,
-    )
-
-
-def _with_held(owed: Owed, held: Held) -> Owed:
-    """What is owed, with silenced occurrences counted in that nobody was told of. They hold no offset."""
-    return replace(
-        owed,
-        first_offset=min(owed.first_offset, held.first_offset),
-        last_offset=max(owed.last_offset, held.last_offset),
-        occurrences=owed.occurrences + held.occurrences,
     )
 
 

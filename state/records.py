@@ -34,6 +34,7 @@ from state.alert import (
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
 from state.shared import shared
+from state.silenced import owed_of_held
 from state.stand_in import silenced_stand_in
 from state.violation import Record, Severity
 
@@ -143,7 +144,9 @@ def encode_alert(alert: Alert) -> bytes:
     if (held := alert.held) is not None:
         value["held"] = _held_to_json(held)
         if is_silenced(alert):
-            value["owed"] = {**_owed_to_json(_as_owed(alert, held)), _STANDS_IN: True}
+            # To a release that does not know of silences it owes a page that says what is known.
+            owed = owed_of_held(held, silenced_stand_in(alert), held.decided)
+            value["owed"] = {**_owed_to_json(owed), _STANDS_IN: True}
     return orjson.dumps(value)
 
 
@@ -377,14 +380,6 @@ def _held_from_json(json: list[Any]) -> Held:
         _number(last_at),
         _whole(count),
     )  # a later release may write more
-
-
-def _as_owed(alert: Alert, held: Held) -> Owed:
-    """What a silenced alert owes to a release that does not know of silences: a page that says what is known."""
-    return Owed(
-        silenced_stand_in(alert), held.severity, held.decided, held.first_offset, held.last_offset, held.occurrences,
-        guard=held.source.guard, tenant=held.source.tenant,
-    )  # fmt: skip
 
 
 @lru_cache(maxsize=SOURCES)  # nearly all alerts have one of a few sources

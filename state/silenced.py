@@ -7,7 +7,7 @@ All times are in seconds since the epoch. A silence holds by the times of record
 what it held is judged once everything is decided that was recorded before the end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf, nextafter
 
 from msgspec.structs import replace
@@ -27,6 +27,7 @@ from state.alert import (
     of_record_key,
     over,
     source,
+    with_held,
     with_held_counted,
     with_held_over,
 )
@@ -85,10 +86,10 @@ def silenced(
     )
 
 
-def ends_at(held: Held, ends: Ends) -> float:
-    """When the last of the silences ends that hold this. ``ends`` are the ends as they are known today: a silence can
-    have been ended early. One that is not among them holds until the end that it had."""
-    return max((ends.get(silence_id, until) for silence_id, until in held.silences), default=-inf)
+def ends_at(held: Held, end_of: Callable[[str, float], float]) -> float:
+    """When the last of the silences ends that hold this. ``end_of`` takes a silence's id and the end that it had when
+    it silenced, and says when it ends for what it holds: it can have been ended early, for example."""
+    return max((end_of(silence_id, until) for silence_id, until in held.silences), default=-inf)
 
 
 def last_silence(held: Held) -> str:
@@ -111,35 +112,19 @@ def owes_after_silence(alert: Alert, record: Record, now: float) -> Alert:
     """
     held, owed, begun, unsettled = alert.held, alert.owed, alert.begun, alert.unsettled
     assert held is not None
-    guard, tenant = held.source.guard, held.source.tenant
     is_resolving = alert.status is Status.RESOLVING
     if is_resolving:
         begun = now if now != begun else nextafter(now, inf)
         # A resolve may be on the wire, of this task or of a dead owner's: only its answer says whether it landed.
         unsettled = unsettled or (owed is None and may_be_resolved(alert))
     if owed is None:
-        owed = Owed(
-            record,
-            held.severity,
-            now,
-            held.first_offset,
-            held.last_offset,
-            held.occurrences,
-            guard=guard,
-            tenant=tenant,
-        )
+        owed = owed_of_held(held, record, now)
     else:
-        is_worse = held.severity > owed.severity
-        owed = replace(
-            owed,
-            record=record if is_worse else owed.record,
-            severity=max(owed.severity, held.severity),
-            first_offset=min(owed.first_offset, held.first_offset),
-            last_offset=max(owed.last_offset, held.last_offset),
-            occurrences=owed.occurrences + held.occurrences,
-            guard=guard if is_worse else owed.guard,
-            tenant=tenant if is_worse else owed.tenant,
-        )
+        owed = with_held(owed, held)
+        if held.severity > owed.severity:
+            owed = replace(
+                owed, record=record, severity=held.severity, guard=held.source.guard, tenant=held.source.tenant
+            )
     return replace(
         with_held_counted(alert),
         status=_status(alert),
@@ -150,6 +135,14 @@ def owes_after_silence(alert: Alert, record: Record, now: float) -> Alert:
         ended_by=None,
         begun=begun,
     )
+
+
+def owed_of_held(held: Held, record: Record, since: float) -> Owed:
+    """A trigger that is owed for all that is held, by the ``record`` of the worst of it, and holds back no offset."""
+    return Owed(
+        record, held.severity, since, held.first_offset, held.last_offset, held.occurrences,
+        guard=held.source.guard, tenant=held.source.tenant,
+    )  # fmt: skip
 
 
 def over_after_silence(alert: Alert) -> Alert | None:

@@ -424,4 +424,4 @@ class Store:
 
 
 def _end_as_held(held: Held) -> float:
-    return ends_at(held, {})
+    return ends_at(held, lambda _, until: until)

@@ -108,8 +108,8 @@ class SilenceEnds:
 
     def _end(self, held: Held) -> float:
         """When the silences end that hold this, as far as that is known now."""
-        ends = {}
-        for silence_id, until in held.silences:
-            self._asked.setdefault(silence_id, self._known.get(silence_id))
-            ends[silence_id] = self._known.end_of(silence_id, until, self._provider)
-        return ends_at(held, ends)
+        return ends_at(held, self._end_of_one)
+
+    def _end_of_one(self, silence_id: str, until: float) -> float:
+        self._asked.setdefault(silence_id, self._known.get(silence_id))
+        return self._known.end_of(silence_id, until, self._provider)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from consumer.build import build_pipelines
 from consumer.cli.terminal import complain
@@ -11,7 +12,7 @@ from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Silence
-from state.alert import Alert, Held, untold
+from state.alert import Alert, untold
 from state.silenced import ends_at, is_live
 
 
@@ -53,13 +54,13 @@ def pages_at_end(silence: Silence, known: KnownSilences, silenced: Silenced, con
     """How many pages it brings to end this silence now: the alerts that no other silence holds, and that are live."""
     policies = {one.provider.name: one.policy for one in build_pipelines(config)}
 
-    def ends(held: Held, provider: str) -> Mapping[str, float]:
-        known_ends = {one: known.end_of(one, until, provider) for one, until in held.silences}
-        return {one: min(now, end) if one == silence.id else end for one, end in known_ends.items()}
+    def end_of(silence_id: str, until: float, provider: str) -> float:
+        end = known.end_of(silence_id, until, provider)
+        return min(now, end) if silence_id == silence.id else end
 
     return sum(
         any(silence_id == silence.id for silence_id, _ in held.silences)
-        and ends_at(held, ends(held, provider)) <= now
+        and ends_at(held, partial(end_of, provider=provider)) <= now
         and is_live(held, now, policies[provider])
         for provider, alerts in silenced.items()
         for held in map(untold, alerts)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from heapq import heappop, heappush
 from typing import assert_never
 
@@ -283,8 +284,7 @@ class Simulated:
                 self._ended(task, alert, end_silences(task.store, alert), end)
 
     def _end_of_silences(self, held: Held) -> float:
-        silences, provider = self.pipeline.silences, self.pipeline.provider.name
-        return ends_at(held, {one: silences.end_of(one, until, provider) for one, until in held.silences})
+        return ends_at(held, partial(self.pipeline.silences.end_of, provider=self.pipeline.provider.name))
 
     def _end(self, task: _Task, dedup_key: str, ended_by: Ending, at: float) -> None:
         alert = task.store.get(dedup_key)
