@@ -156,6 +156,9 @@ class Told(Struct, frozen=True, gc=False):
 
     ``left`` is a time by the provider's clock. An incident that was opened before it may be one that the alert has left
     at another integration (None: the alert has left none).
+
+    ``sent_at`` is when the request left that was accepted, by our clock; the provider's ``date`` is not older than that
+    (None: by a release that did not keep it).
     """
 
     severity: Severity
@@ -164,6 +167,7 @@ class Told(Struct, frozen=True, gc=False):
     offset: int | None = None
     occurrences: int | None = None
     left: float | None = None
+    sent_at: float | None = None
 
 
 class Former(Struct, frozen=True, gc=False):
@@ -505,8 +509,10 @@ def former_due(alert: Alert) -> Former | None:
     return next((one for one in alert.former if not one.until_over), None) if alert.has else None
 
 
-def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, now: float) -> Alert:
-    """The provider has accepted the trigger that was ``sent``.
+def trigger_accepted(
+    alert: Alert, sent: Owed, route: str, date: float | None, now: float, sent_at: float | None = None
+) -> Alert:
+    """The provider has accepted the trigger that was ``sent`` at ``sent_at``, by our clock.
 
     Occurrences that were counted while the request was on the wire are suppressed into the alert that the provider now
     has, unless one is of higher severity than the sent trigger: then a trigger of that severity is owed.
@@ -519,7 +525,7 @@ def trigger_accepted(alert: Alert, sent: Owed, route: str, date: float | None, n
     return replace(
         alert,
         route=route,
-        told=Told(severity, now, date, sent.record.offset, alert.occurrences, _left(alert, date)),
+        told=Told(severity, now, date, sent.record.offset, alert.occurrences, _left(alert, date), sent_at),
         has=not resolving,
         unsettled=unsettled,
         owed=left,

@@ -197,18 +197,19 @@ def _is_of_other_incident(heard: Heard, it: Happened, date: float | None) -> boo
 def _has_occurred_since(alert: Alert, at: float) -> bool:
     """Whether an occurrence was suppressed after the provider's time ``at``.
 
-    Each clock is compared with itself: how long after the acceptance, by ours, and by the provider's, whose whole
-    seconds count for the occurrence. Where ours was put back meanwhile, it may be so.
+    Each clock is compared with itself: how long after the request that was accepted, by ours, and after the acceptance,
+    by the provider's. That cannot have been before the request left, and its whole seconds count for the occurrence.
+    Where our clock was put back meanwhile, it may be so.
     """
     told = alert.told
     assert told is not None  # else it was ignored
     assert told.date is not None  # else it is told again
     if told.occurrences is not None and alert.occurrences <= told.occurrences:
         return False
-    since_accepted = alert.decided - told.at
-    if since_accepted < 0:
+    if alert.decided < told.at:
         return told.occurrences is not None
-    return since_accepted > at - told.date - DATE_SECONDS
+    sent_at = told.at if told.sent_at is None else min(told.sent_at, told.at)
+    return alert.decided - sent_at > at - told.date - DATE_SECONDS
 
 
 def _is_all_silenced(alert: Alert, told: Told) -> bool:
@@ -219,12 +220,14 @@ def _is_all_silenced(alert: Alert, told: Told) -> bool:
 
 
 def _with_note(alert: Alert, it: Happened) -> Alert | None:
-    """The alert with the note that its incident is nobody's: an acknowledge from before that may be heard later, when
-    the provider has accepted the next trigger, within the same second."""
-    if it.what not in (What.UNACKNOWLEDGED, What.REOPENED):
+    """The alert with the note that its incident is nobody's, or resolved: an acknowledge from before that may be heard
+    later, when the provider has accepted the next trigger, within the same second."""
+    if it.what is What.ACKNOWLEDGED:
         return None
     heard = alert.heard or NOTHING_HEARD
-    return replace(alert, heard=replace(heard, at=it.at if heard.at is None else max(heard.at, it.at)))
+    incident = None if it.what is What.RESOLVED else heard.incident
+    at = it.at if heard.at is None else max(heard.at, it.at)
+    return replace(alert, heard=replace(heard, at=at, incident=incident))
 
 
 def _silenced(alert: Alert, it: Happened) -> Alert:

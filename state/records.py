@@ -112,7 +112,9 @@ def encode_alert(alert: Alert) -> bytes:
         value["route"] = alert.route
     if alert.told is not None:
         told = alert.told
-        value["told"] = (int(told.severity), told.at, told.date, told.offset, told.occurrences, told.left)
+        value["told"] = (
+            int(told.severity), told.at, told.date, told.offset, told.occurrences, told.left, told.sent_at,
+        )  # fmt: skip
     if alert.has:
         value["has"] = True
     if alert.unsettled:
@@ -338,9 +340,15 @@ def _told_from_json(json: list[Any]) -> Told:
     offset = json[3] if len(json) > 3 else None  # an earlier release wrote less
     occurrences = json[4] if len(json) > 4 else None
     left = json[5] if len(json) > 5 else None
-    at, date = _number(json[1]), _number_or_none(json[2])
+    sent_at = json[6] if len(json) > 6 else None
     return Told(
-        _SEVERITY[json[0]], at, date, _whole_or_none(offset), _whole_or_none(occurrences), _number_or_none(left)
+        _SEVERITY[json[0]],
+        _number(json[1]),
+        _number_or_none(json[2]),
+        _whole_or_none(offset),
+        _whole_or_none(occurrences),
+        _number_or_none(left),
+        _number_or_none(sent_at),
     )
 
 

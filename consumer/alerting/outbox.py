@@ -504,7 +504,7 @@ class TaskOutbox:
         owed = alert.owed
         assert owed is not None
         trigger = Trigger.of(alert, self._violation(alert.dedup_key, owed))
-        return Dispatch(alert.dedup_key, route, trigger, owed, self._partition)
+        return Dispatch(alert.dedup_key, route, trigger, owed, self._partition, self._clock.wall())
 
     # what follows
 
@@ -516,7 +516,7 @@ class TaskOutbox:
                 self._notified()
                 if EARLIEST <= sent.record.timestamp / 1000 <= now:
                     self._metrics.accepted(now - sent.record.timestamp / 1000)
-                after = trigger_accepted(alert, sent, dispatch.route, date, now)
+                after = trigger_accepted(alert, sent, dispatch.route, date, now, dispatch.at)
                 after = self._steps.told(alert, after, sent, dispatch.route, notification.violation)
                 self._tried.discard(dedup_key)
                 if after.owed is not None:

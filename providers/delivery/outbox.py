@@ -58,13 +58,14 @@ class Pending(Struct, frozen=True, gc=False):
 
 class Dispatch(Struct, frozen=True, gc=False):
     """A notification that leaves now. ``token`` is the outbox's own value, with which it compares the answer.
-    ``partition`` is the task's, for the log."""
+    ``partition`` is the task's, for the log. ``at`` is the time of the outbox's own clock, None where it needs none."""
 
     dedup_key: str
     route: str
     notification: Notification
     token: Any
     partition: int | None = None
+    at: float | None = None
 
 
 Outcome = Accepted | Rejected | RouteRefused | Unavailable

@@ -10,6 +10,7 @@ from state.alert import (
     Due,
     Ending,
     Former,
+    Heard,
     Occurrence,
     Outcome,
     Policy,
@@ -53,6 +54,11 @@ def then(
     """Something that happens at the provider so many seconds after the beginning, to an incident that was ``opened`` so
     many seconds after it."""
     return Happened(what, T0 + AHEAD + at, incident, by_integration, None if opened is None else T0 + AHEAD + opened)
+
+
+def noted(alert: Alert, at: float) -> Alert:
+    """The alert with the note that its incident was resolved so many seconds after the beginning."""
+    return replace(alert, heard=Heard(T0 + AHEAD + at))
 
 
 def applied(alert: Alert, it: Happened) -> Alert:
@@ -209,15 +215,15 @@ def test_what_is_owed_is_never_taken_away_and_nobody_has_taken_what_it_opens() -
 
 def test_of_an_alert_that_was_never_accepted_it_says_nothing() -> None:
     alert = occurs(None, at=0.0)[0]
-    for what in (What.ACKNOWLEDGED, What.RESOLVED):
-        assert happened(alert, then(what, 500.0), TIMEOUT) == Ignored(Why.UNTOLD)
+    assert happened(alert, then(What.ACKNOWLEDGED, 500.0), TIMEOUT) == Ignored(Why.UNTOLD)
+    assert happened(alert, then(What.RESOLVED, 500.0), TIMEOUT) == Ignored(Why.UNTOLD, noted(alert, 500.0))
 
 
 def test_nor_of_one_that_has_come_back_and_is_not_accepted_yet() -> None:
     ended = over(told(), Ending.QUIET)
     alert = occurs(ended, at=100.0)[0]
-    for what in (What.ACKNOWLEDGED, What.RESOLVED):
-        assert happened(alert, then(what, 50.0), TIMEOUT) == Ignored(Why.UNTOLD)
+    assert happened(alert, then(What.ACKNOWLEDGED, 50.0), TIMEOUT) == Ignored(Why.UNTOLD)
+    assert happened(alert, then(What.RESOLVED, 50.0), TIMEOUT) == Ignored(Why.UNTOLD, noted(alert, 50.0))
 
 
 def test_an_alert_that_is_being_resolved_is_left_alone() -> None:
@@ -225,7 +231,7 @@ def test_an_alert_that_is_being_resolved_is_left_alone() -> None:
     assert alert is not None
     for by_integration in (False, True):
         it = then(What.RESOLVED, 500.0, by_integration=by_integration)
-        assert happened(alert, it, TIMEOUT) == Ignored(Why.RESOLVING)
+        assert happened(alert, it, TIMEOUT) == Ignored(Why.RESOLVING, noted(alert, 500.0))
 
 
 # incidents elsewhere, and others

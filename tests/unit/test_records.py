@@ -84,6 +84,7 @@ TOLD = st.builds(
     st.none() | OFFSETS,
     st.none() | st.integers(0, 10**9),
     st.none() | TIMES,
+    st.none() | TIMES,
 )
 ALERTS = st.builds(
     Alert,

@@ -421,7 +421,8 @@ def resolved(at: float) -> Happened:
 
 
 def test_a_resolve_says_nothing_about_a_silenced_alert() -> None:
-    assert happened(mutes(), resolved(T0 + 100), 5.0) == Ignored(Why.UNTOLD)
+    noted = replace(mutes(), heard=Heard(T0 + 100))
+    assert happened(mutes(), resolved(T0 + 100), 5.0) == Ignored(Why.UNTOLD, noted)
 
 
 def test_an_incident_that_is_resolved_and_has_only_silenced_events_since_is_silenced() -> None:
