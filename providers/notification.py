@@ -50,7 +50,7 @@ class Trigger(Struct, frozen=True, gc=False):
     @classmethod
     def of(cls, alert: Alert, violation: Violation) -> "Trigger":
         """What an alert that owes a trigger has to say; ``violation`` is the event in the record that is owed."""
-        owed, told = alert.owed, alert.told
+        owed, told = alert.owed, alert.last_notified
         assert owed is not None
         return cls(
             alert.dedup_key,
@@ -60,7 +60,7 @@ class Trigger(Struct, frozen=True, gc=False):
             again=told is not None,
             raised=told is not None and owed.severity > told.severity,
             origin=Origin(owed.record.topic, owed.record.partition, owed.record.offset),
-            reopens=told is not None and (not alert.has or alert.unsettled or owed.repeat),
+            reopens=told is not None and (not alert.is_at_provider or alert.unsettled or owed.repeat),
         )
 
 

@@ -103,10 +103,10 @@ class Owed(Struct, frozen=True, gc=False):
 
     ``record`` is the record that is sent, kept and dead-lettered: that of the highest severity, the first on a tie.
     ``since`` is when the trigger came to be owed. ``repeat``: the trigger was accepted, but is sent once more because
-    a resolve with an unknown answer may have landed after it (design section 6.7). ``holds`` is the input offset that
-    the group's offset must not pass while the trigger is owed: that of the first counted event that came from the
-    input. A replayed dead letter holds nothing, as the group passed its offset long ago; if only replays were counted,
-    ``holds`` is None.
+    a resolve with an unknown answer may have landed after it (design section 6.7). ``pins_offset`` is the input offset
+    that the group's offset must not pass while the trigger is owed: that of the first counted event that came from the
+    input. A replayed dead letter pins nothing, as the group passed its offset long ago; if only replays were counted,
+    ``pins_offset`` is None.
 
     ``guard`` and ``tenant`` are those of the record, at most `LONGEST_NAME` characters of each. ``last_error`` says why
     the last attempt failed, without secrets and in at most `LONGEST_ERROR` characters (None: no attempt failed).
@@ -124,7 +124,7 @@ class Owed(Struct, frozen=True, gc=False):
     first_attempt: float | None = None
     last_attempt: float | None = None
     repeat: bool = False
-    holds: int | None = None
+    pins_offset: int | None = None
     guard: str | None = None
     tenant: str | None = None
     last_status: int | None = None
@@ -147,7 +147,7 @@ def source(guard: str | None, tenant: str | None, topic: str, partition: int) ->
     return Source(guard, tenant, topic, partition)
 
 
-class Told(Struct, frozen=True, gc=False):
+class Notified(Struct, frozen=True, gc=False):
     """What the provider was told: the highest severity, and when it was told last, by our clock (``at``) and by its own
     (``date``, None if its answer did not say). An update that was rejected counts as told (`trigger_refused`).
 
@@ -243,9 +243,11 @@ class Alert(Struct, frozen=True, gc=False):
     """What this service knows about one dedup key at one provider.
 
     ``first_seen`` and ``last_seen`` are event times; ``decided`` is when the last occurrence was decided, by the wall
-    clock. ``route`` is None until a trigger may have reached the provider. ``has``: the provider has the alert, as it
-    accepted a trigger since the alert last was resolving. ``unsettled``: a resolve whose answer is not known may still
-    land. ``acknowledging``: an operator's command acknowledged the alert, and the provider is owed an acknowledge.
+    clock. ``route`` is None until a trigger may have reached the provider. ``is_at_provider``: the provider has the
+    alert, as it accepted a trigger since the alert last was resolving. ``unsettled``: a resolve whose answer is not
+    known may still land. ``acknowledging``: an operator's command acknowledged the alert, and the provider is owed an
+    acknowledge.
+
     ``session_id`` is the session in the dedup key, where the key template names one. ``failed`` counts the failed
     attempts of the acknowledge or resolve that is due (those of a trigger are in ``owed``). ``overflow`` is the
     severity of a trigger that was dead-lettered because its integration owed too much: the alert counts on, and is told
@@ -265,7 +267,7 @@ class Alert(Struct, frozen=True, gc=False):
     alert, or that opened it again while it was resolving. It is only compared for equality, so a wrong clock does no
     harm (None: written by a release that did not keep it).
 
-    ``source`` is the source of the event in ``told``; where ``told`` is None, that of the event that was told, or
+    ``source`` is the source of the event in ``last_notified``; where that is None, of the event that was told, or
     dead-lettered, before. It decides nothing: it is kept for people. The source of the owed event is in ``owed``.
 
     ``heard`` is what has come back from the provider (None: nothing, or by a release that did not keep it).
@@ -285,8 +287,8 @@ class Alert(Struct, frozen=True, gc=False):
     decided: float
     highest: Severity
     route: str | None = None
-    told: Told | None = None
-    has: bool = False
+    last_notified: Notified | None = None
+    is_at_provider: bool = False
     unsettled: bool = False
     owed: Owed | None = None
     acknowledging: bool = False
@@ -325,7 +327,7 @@ class Occurrence(Struct, frozen=True, gc=False):
         return ELSEWHERE if self.is_elsewhere else self.record.offset
 
     @property
-    def holds(self) -> int | None:
+    def pins_offset(self) -> int | None:
         """The offset that the group's offset must not pass while this event is owed; None if it holds nothing."""
         return None if self.is_replay or self.is_elsewhere else self.record.offset
 
@@ -358,7 +360,7 @@ def occurred(
     held = None
     if alert.held is not None:
         held, alert = untold(alert), with_held_counted(alert)
-    told, owed_before = alert.told, alert.owed
+    told, owed_before = alert.last_notified, alert.owed
     # A clock that was ahead, this one or an earlier owner's, must not keep the alert from being told again.
     if told is not None and told.at > now:
         told = replace(told, at=now)
@@ -403,7 +405,7 @@ def occurred(
         alert.highest if alert.highest >= severity else severity,
         alert.route,
         told,
-        alert.has,
+        alert.is_at_provider,
         unsettled,
         owed,
         alert.acknowledging,
@@ -424,7 +426,7 @@ def occurred(
 
 def restored(alert: Alert, now: float) -> Alert:
     """The alert as a new owner takes it: a time in the future becomes ``now`` (an earlier owner's clock was ahead)."""
-    told, owed = alert.told, alert.owed
+    told, owed = alert.last_notified, alert.owed
     if told is not None and told.at > now:
         told = replace(told, at=now)
     if owed is not None and owed.since > now:
@@ -437,7 +439,7 @@ def restored(alert: Alert, now: float) -> Alert:
             last_seen=min(held.last_seen, now),
             decided=min(held.decided, now),
         )
-    is_same = told is alert.told and owed is alert.owed and held is alert.held
+    is_same = told is alert.last_notified and owed is alert.owed and held is alert.held
     if is_same and alert.decided <= now and alert.last_seen <= now:
         return alert
     return replace(
@@ -445,7 +447,7 @@ def restored(alert: Alert, now: float) -> Alert:
         first_seen=min(alert.first_seen, now),
         last_seen=min(alert.last_seen, now),
         decided=min(alert.decided, now),
-        told=told,
+        last_notified=told,
         owed=owed,
         held=held,
     )
@@ -468,7 +470,7 @@ def over(alert: Alert, ended_by: Ending | None = None) -> Alert | None:
     return replace(
         alert,
         status=Status.RESOLVING,
-        has=False,
+        is_at_provider=False,
         owed=owed,
         acknowledging=False,
         failed=0,
@@ -506,7 +508,7 @@ def former_due(alert: Alert) -> Former | None:
     """The first integration that the alert has left and whose incident may be resolved now; None if there is none."""
     if alert.status is Status.RESOLVING:
         return alert.former[0] if alert.former else None
-    return next((one for one in alert.former if not one.until_over), None) if alert.has else None
+    return next((one for one in alert.former if not one.until_over), None) if alert.is_at_provider else None
 
 
 def trigger_accepted(
@@ -518,15 +520,19 @@ def trigger_accepted(
     has, unless one is of higher severity than the sent trigger: then a trigger of that severity is owed.
     """
     resolving, heard = alert.status is Status.RESOLVING, alert.heard
-    severity = sent.severity if alert.told is None or not alert.has else max(alert.told.severity, sent.severity)
+    severity = (
+        sent.severity
+        if alert.last_notified is None or not alert.is_at_provider
+        else max(alert.last_notified.severity, sent.severity)
+    )
     unsettled, left = alert.unsettled, _never_sent(alert.owed, sent)
     if left is None and unsettled and not resolving:
         left, unsettled = replace(sent, since=now, attempts=0, repeat=True, last_status=None, last_error=None), False
     return replace(
         alert,
         route=route,
-        told=Told(severity, now, date, sent.record.offset, alert.occurrences, _left(alert, date), sent_at),
-        has=not resolving,
+        last_notified=Notified(severity, now, date, sent.record.offset, alert.occurrences, _left(alert, date), sent_at),
+        is_at_provider=not resolving,
         unsettled=unsettled,
         owed=left,
         overflow=None,
@@ -537,10 +543,10 @@ def trigger_accepted(
 
 
 def _left(alert: Alert, date: float | None) -> float | None:
-    """`Told.left` of the alert, one of whose triggers was accepted at ``date``: that of the first trigger that its
+    """`Notified.left` of the alert, one of whose triggers was accepted at ``date``: that of the first trigger that its
     integration has accepted, where the alert has left an incident at another."""
-    if alert.told is not None:
-        return alert.told.left
+    if alert.last_notified is not None:
+        return alert.last_notified.left
     return date if any(not one.until_over for one in (*alert.former, *alert.orphans)) else None
 
 
@@ -595,17 +601,21 @@ def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None,
         attempts = owed.attempts, owed.first_attempt, owed.last_attempt
         dead = replace(sent, attempts=attempts[0], first_attempt=attempts[1], last_attempt=attempts[2])
     # Where a resolve may still land, it is not known whether the provider has the alert, and no trigger is repeated.
-    if left is not None or (alert.has and not alert.unsettled):
-        told = alert.told
-        if alert.has and told is not None:
+    if left is not None or (alert.is_at_provider and not alert.unsettled):
+        told = alert.last_notified
+        if alert.is_at_provider and told is not None:
             told = replace(told, severity=max(told.severity, sent.severity), at=now)
-        return replace(alert, owed=left, told=told, source=_source_without(alert, sent)), dead
+        return replace(alert, owed=left, last_notified=told, source=_source_without(alert, sent)), dead
     if alert.route is not None:
-        return replace(alert, owed=None, told=None, has=False, source=_source_of(sent), held=untold(alert)), dead
+        return replace(
+            alert, owed=None, last_notified=None, is_at_provider=False, source=_source_of(sent), held=untold(alert)
+        ), dead
     # No sent trigger can have arrived; but integrations that the alert has left may have incidents of it.
     if alert.former or (alert.orphans and alert.status is not Status.RESOLVING):
         source, held = _source_of(sent), untold(alert)
-        return replace(alert, owed=None, told=None, has=False, integration=None, source=source, held=held), dead
+        return replace(
+            alert, owed=None, last_notified=None, is_at_provider=False, integration=None, source=source, held=held
+        ), dead
     return _left_silenced(alert), dead
 
 
@@ -644,7 +654,7 @@ def resolve_answered(alert: Alert, sent: Alert) -> Alert | None:
     if alert is not sent and not is_changed_by_silence_only(alert, sent):
         return replace(alert, unsettled=False)
     if alert.former:
-        return replace(alert, route=None, integration=None, told=None, has=False, failed=0)
+        return replace(alert, route=None, integration=None, last_notified=None, is_at_provider=False, failed=0)
     return _left_silenced(alert)
 
 
@@ -688,8 +698,8 @@ def departed(alert: Alert, left: Former | None) -> Alert:
         status=status,
         route=None,
         integration=None,
-        told=None,
-        has=False,
+        last_notified=None,
+        is_at_provider=False,
         unsettled=unsettled,
         owed=owed,
         failed=0,
@@ -734,22 +744,27 @@ def is_new_problem(alert: Alert) -> bool:
     """Whether the trigger that the alert owes tells something new: a problem that the provider may not have, or a
     higher severity. After a resolve that may have landed, the provider may not have the problem any more.
     """
-    owed, told = alert.owed, alert.told
+    owed, told = alert.owed, alert.last_notified
     assert owed is not None
-    return not alert.has or alert.unsettled or owed.repeat or told is None or owed.severity > told.severity
+    return not alert.is_at_provider or alert.unsettled or owed.repeat or told is None or owed.severity > told.severity
 
 
 def is_silenced(alert: Alert) -> bool:
     """Whether silences are all that keeps the alert from being told: the provider has nothing of it, and is owed
     nothing."""
-    return alert.held is not None and alert.owed is None and not alert.has and alert.status is not Status.RESOLVING
+    return (
+        alert.held is not None
+        and alert.owed is None
+        and not alert.is_at_provider
+        and alert.status is not Status.RESOLVING
+    )
 
 
 def untold(alert: Alert) -> Held | None:
     """The silenced occurrences of the alert that are in no trigger and in nothing that the provider has. Where it has
     the alert, they count into that: whatever takes the alert from it leaves none that anybody still has to be told of.
     """
-    return None if alert.has else alert.held
+    return None if alert.is_at_provider else alert.held
 
 
 def with_held_counted(alert: Alert) -> Alert:
@@ -856,7 +871,7 @@ def _owe(occurrence: Occurrence, now: float) -> Owed:
     offset = occurrence.offset
     return Owed(
         occurrence.record, occurrence.severity, now, offset, offset,
-        holds=occurrence.holds, guard=kept_name(occurrence.guard), tenant=kept_name(occurrence.tenant),
+        pins_offset=occurrence.pins_offset, guard=kept_name(occurrence.guard), tenant=kept_name(occurrence.tenant),
     )  # fmt: skip
 
 
@@ -875,7 +890,7 @@ def _source_of(owed: Owed) -> Source:
 
 def _source_without(alert: Alert, untold: Owed) -> Source | None:
     """The source that the alert keeps once it no longer owes ``untold``, which the provider did not accept."""
-    return alert.source if alert.told is not None else _source_of(untold)
+    return alert.source if alert.last_notified is not None else _source_of(untold)
 
 
 def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
@@ -886,7 +901,7 @@ def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
         owed = replace(
             owed,
             first_offset=sent.last_offset + 1,
-            holds=None if owed.holds is None else max(owed.holds, sent.last_offset + 1),
+            pins_offset=None if owed.pins_offset is None else max(owed.pins_offset, sent.last_offset + 1),
             occurrences=max(1, owed.occurrences - sent.occurrences),
         )
     return replace(owed, attempts=0, first_attempt=None, last_attempt=None, last_status=None, last_error=None)
@@ -894,9 +909,9 @@ def _never_sent(owed: Owed | None, sent: Owed) -> Owed | None:
 
 def _count(owed: Owed, occurrence: Occurrence) -> Owed:
     higher = occurrence.severity > owed.severity
-    offset, holds = occurrence.offset, owed.holds
+    offset, holds = occurrence.offset, owed.pins_offset
     if holds is None:
-        holds = occurrence.holds
+        holds = occurrence.pins_offset
     return Owed(
         occurrence.record if higher else owed.record,
         occurrence.severity if higher else owed.severity,

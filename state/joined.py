@@ -17,9 +17,9 @@ from state.alert import (
     Heard,
     Held,
     LastStep,
+    Notified,
     Owed,
     Status,
-    Told,
     is_over_by,
     is_silenced,
     last_step_of,
@@ -39,7 +39,7 @@ def handed_over(alert: Alert) -> Alert:
         alert = replace(alert, held=replace(held, first_offset=ELSEWHERE, last_offset=ELSEWHERE))
     if owed is None:
         return alert
-    return replace(alert, owed=replace(owed, first_offset=ELSEWHERE, last_offset=ELSEWHERE, holds=None))
+    return replace(alert, owed=replace(owed, first_offset=ELSEWHERE, last_offset=ELSEWHERE, pins_offset=None))
 
 
 def joined(own: Alert | None, handed: Alert, over_at: float | None = None) -> Alert | None:
@@ -80,7 +80,7 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
     is_one_incident = not _is_elsewhere(left, kept)
     incidents = [kept, left] if is_one_incident else [kept]
     told_last = _told_last(kept, left) if is_one_incident else kept
-    has = not is_over and any(alert.has for alert in live if alert in incidents)
+    is_at_provider = not is_over and any(alert.is_at_provider for alert in live if alert in incidents)
     return replace(
         kept,
         status=status,
@@ -90,12 +90,12 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         last_seen=max(own.last_seen, other.last_seen),
         decided=max(own.decided, other.decided),
         highest=max(own.highest, other.highest),
-        told=(
-            _told((left if told_last is kept else kept).told, told_last.told)
+        last_notified=(
+            _told((left if told_last is kept else kept).last_notified, told_last.last_notified)
             if is_one_incident
-            else _told_beside(kept.told, left.told)
+            else _told_beside(kept.last_notified, left.last_notified)
         ),
-        has=has,
+        is_at_provider=is_at_provider,
         unsettled=own.unsettled or other.unsettled or may_be_resolved or is_repeat_due,
         owed=owed,
         acknowledging=is_acknowledging,
@@ -110,14 +110,14 @@ def _one_of(own: Alert, other: Alert, *, is_over: bool) -> Alert:
         begun=(kept if kept in live or not live else live[0]).begun,
         heard=_heard(own.heard, other.heard),
         last_step=_last_step(own, other),
-        held=_held(own, other, is_over=is_over, has=has),
+        held=_held(own, other, is_over=is_over, is_at_provider=is_at_provider),
     )
 
 
-def _held(own: Alert, other: Alert, *, is_over: bool, has: bool) -> Held | None:
+def _held(own: Alert, other: Alert, *, is_over: bool, is_at_provider: bool) -> Held | None:
     """What is silenced of the joined alert. What ends it ends what was silenced before that, too; and where the
-    provider does not have it (``has``), what was counted into an incident that is left is not held any more."""
-    held = [alert.held if has else untold(alert) for alert in (own, other)]
+    provider does not have it, what was counted into an incident that is left is not held any more."""
+    held = [alert.held if is_at_provider else untold(alert) for alert in (own, other)]
     ended = [is_over and alert.status is not Status.RESOLVING for alert in (own, other)]
     return joined_held(*(None if is_ended else one for one, is_ended in zip(held, ended, strict=True)))
 
@@ -193,14 +193,14 @@ def _taken_by_somebody(live: list[Alert]) -> tuple[Status, bool]:
 
 def _told_last(kept: Alert, left: Alert) -> Alert:
     """The alert of which the provider was told last; if it was told of neither, the one that has a source."""
-    if kept.told is None or left.told is None:
-        is_left = left.told is not None or (kept.told is None and kept.source is None)
+    if kept.last_notified is None or left.last_notified is None:
+        is_left = left.last_notified is not None or (kept.last_notified is None and kept.source is None)
     else:
-        is_left = left.told.at > kept.told.at
+        is_left = left.last_notified.at > kept.last_notified.at
     return left if is_left else kept
 
 
-def _told(own: Told | None, last: Told | None) -> Told | None:
+def _told(own: Notified | None, last: Notified | None) -> Notified | None:
     """What the provider was told of both alerts; ``last`` is what it was told last."""
     if own is None or last is None:
         return own or last
@@ -208,7 +208,7 @@ def _told(own: Told | None, last: Told | None) -> Told | None:
     return replace(last, severity=max(own.severity, last.severity), left=left)
 
 
-def _told_beside(kept: Told | None, left: Told | None) -> Told | None:
+def _told_beside(kept: Notified | None, left: Notified | None) -> Notified | None:
     """What the provider was told of the incident that is kept. Which of the two is the older one is open, so each may
     be the one that was left."""
     if kept is None or left is None:
@@ -242,7 +242,7 @@ def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:
     first, second = (other, own) if other.since < own.since else (own, other)
     worst = second if second.severity > first.severity else first
     attempts = [each for each in (own.first_attempt, other.first_attempt) if each is not None]
-    holds = [each.holds for each in (own, other) if each.holds is not None]
+    holds = [each.pins_offset for each in (own, other) if each.pins_offset is not None]
     last_attempts = [each for each in (own.last_attempt, other.last_attempt) if each is not None]
     tried_last = other if (other.last_attempt or 0.0) > (own.last_attempt or 0.0) else own
     return Owed(

@@ -14,7 +14,7 @@ from math import inf, nextafter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, NOTHING_HEARD, Alert, Ending, Heard, Owed, Status, Told, untold
+from state.alert import ELSEWHERE, NOTHING_HEARD, Alert, Ending, Heard, Notified, Owed, Status, untold
 from state.violation import Record
 
 DATE_SECONDS = 1.0
@@ -98,7 +98,7 @@ def happened(alert: Alert, it: Happened, timeout_seconds: float) -> Ignored | Ap
     if alert.owed is not None:
         # It is never taken away. What it opens nobody has taken, and is new to the provider.
         return Applied(_closed(alert, it))
-    told = alert.told
+    told = alert.last_notified
     assert told is not None  # else it was ignored
     if told.date is None or alert.unsettled or _may_be_of_left(told, it):
         return TellAgain(is_repeat=True)
@@ -116,7 +116,7 @@ def happened(alert: Alert, it: Happened, timeout_seconds: float) -> Ignored | Ap
                 status=Status.RESOLVING,
                 route=None,
                 integration=None,
-                told=None,
+                last_notified=None,
                 ended_by=Ending.PROVIDER,
             )
         )
@@ -129,7 +129,7 @@ def told_again(alert: Alert, it: Happened, record: Record, is_repeat: bool, now:
 
     What the provider has resolved was one life of the key, and this begins another, unless it is only a repeat.
     """
-    told, source = alert.told, alert.source
+    told, source = alert.last_notified, alert.source
     assert told is not None
     owed = Owed(
         record,
@@ -144,13 +144,13 @@ def told_again(alert: Alert, it: Happened, record: Record, is_repeat: bool, now:
     closed = _closed(alert, it)
     heard = replace(closed.heard or NOTHING_HEARD, repeated=alert.occurrences if is_repeat else None)
     if is_repeat:
-        return replace(closed, owed=owed, has=alert.has, heard=heard, held=alert.held)
+        return replace(closed, owed=owed, is_at_provider=alert.is_at_provider, heard=heard, held=alert.held)
     begun = now if now != alert.begun else nextafter(now, inf)
     return replace(closed, owed=owed, begun=begun, heard=heard)
 
 
 def _why_ignored(alert: Alert, it: Happened) -> Why | None:
-    heard, told = alert.heard or NOTHING_HEARD, alert.told
+    heard, told = alert.heard or NOTHING_HEARD, alert.last_notified
     if it.what not in _CHANGES:
         return Why.HISTORY
     if heard.at is not None and it.at < heard.at:
@@ -159,11 +159,11 @@ def _why_ignored(alert: Alert, it: Happened) -> Why | None:
         return Why.ECHO
     if alert.status is Status.RESOLVING:
         return Why.RESOLVING
-    if told is None or not alert.has:
+    if told is None or not alert.is_at_provider:
         return Why.UNTOLD
     # Of what is surely earlier nothing is taken; a resolve is doubted, and not ignored, for some time before that.
     doubted = DATE_SECONDS if it.what is What.RESOLVED else 0.0
-    if told.date is not None and it.at < told.date - doubted:
+    if told.date is not None and it.at < told.date - doubted and not _takes_back(alert, heard, it):
         return Why.BEFORE
     if _is_of_other_incident(heard, it, told.date):
         return Why.OTHER_INCIDENT
@@ -173,6 +173,13 @@ def _why_ignored(alert: Alert, it: Happened) -> Why | None:
     return None
 
 
+def _takes_back(alert: Alert, heard: Heard, it: Happened) -> bool:
+    """Whether nobody has taken the incident any more of which the provider has said before that somebody has. (An
+    acknowledge of this service's own may be later than it.)"""
+    is_taken = alert.status is Status.ACKNOWLEDGED and not alert.acknowledging and heard.at is not None
+    return is_taken and it.what in (What.UNACKNOWLEDGED, What.REOPENED)
+
+
 def _has_sent_resolve(alert: Alert) -> bool:
     """Whether a resolve was sent since the last accepted trigger, or may be under way: about an incident that the alert
     has left."""
@@ -180,7 +187,7 @@ def _has_sent_resolve(alert: Alert) -> bool:
     return is_under_way or (alert.heard is not None and alert.heard.sent_resolve)
 
 
-def _may_be_of_left(told: Told, it: Happened) -> bool:
+def _may_be_of_left(told: Notified, it: Happened) -> bool:
     """Whether it may be about an incident that the alert has left at another integration: one that was opened before
     the first trigger was accepted here, or of which the provider does not say when it was opened."""
     return told.left is not None and (it.opened is None or it.opened < told.left - DATE_SECONDS)
@@ -201,7 +208,7 @@ def _has_occurred_since(alert: Alert, at: float) -> bool:
     by the provider's. That cannot have been before the request left, and its whole seconds count for the occurrence.
     Where our clock was put back meanwhile, it may be so.
     """
-    told = alert.told
+    told = alert.last_notified
     assert told is not None  # else it was ignored
     assert told.date is not None  # else it is told again
     if told.occurrences is not None and alert.occurrences <= told.occurrences:
@@ -212,7 +219,7 @@ def _has_occurred_since(alert: Alert, at: float) -> bool:
     return alert.decided - sent_at > at - told.date - DATE_SECONDS
 
 
-def _is_all_silenced(alert: Alert, told: Told) -> bool:
+def _is_all_silenced(alert: Alert, told: Notified) -> bool:
     """Whether all that has occurred since the provider was told last is silenced."""
     if alert.held is None or told.occurrences is None:
         return False
@@ -233,7 +240,7 @@ def _with_note(alert: Alert, it: Happened) -> Alert | None:
 def _silenced(alert: Alert, it: Happened) -> Alert:
     """The alert without its incident, and silenced: another life of its key."""
     begun = it.at if alert.begun is None else nextafter(alert.begun, inf)
-    return replace(_closed(alert, it), told=None, begun=begun, held=alert.held)
+    return replace(_closed(alert, it), last_notified=None, begun=begun, held=alert.held)
 
 
 def _heard(alert: Alert, it: Happened) -> Heard:
@@ -245,4 +252,6 @@ def _closed(alert: Alert, it: Happened) -> Alert:
     """The alert without its incident, and without what was silenced and counted into that. A repetition of what has
     closed that is older from now on, and the next incident has another id."""
     heard = replace(_heard(alert, it), at=nextafter(it.at, inf), incident=None)
-    return replace(alert, status=Status.OPEN, acknowledging=False, has=False, failed=0, heard=heard, held=untold(alert))
+    return replace(
+        alert, status=Status.OPEN, acknowledging=False, is_at_provider=False, failed=0, heard=heard, held=untold(alert)
+    )

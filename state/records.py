@@ -24,10 +24,10 @@ from state.alert import (
     Heard,
     Held,
     LastStep,
+    Notified,
     Owed,
     Source,
     Status,
-    Told,
     is_silenced,
     source,
 )
@@ -110,12 +110,12 @@ def encode_alert(alert: Alert) -> bytes:
         value["session"] = alert.session_id
     if alert.route is not None:
         value["route"] = alert.route
-    if alert.told is not None:
-        told = alert.told
+    if alert.last_notified is not None:
+        told = alert.last_notified
         value["told"] = (
             int(told.severity), told.at, told.date, told.offset, told.occurrences, told.left, told.sent_at,
         )  # fmt: skip
-    if alert.has:
+    if alert.is_at_provider:
         value["has"] = True
     if alert.unsettled:
         value["unsettled"] = True
@@ -336,12 +336,12 @@ def _former_from_json(json: list[Any]) -> Former:
     return Former(None if integration is None else _text(integration), _text(route), bool(more and more[0] is True))
 
 
-def _told_from_json(json: list[Any]) -> Told:
+def _told_from_json(json: list[Any]) -> Notified:
     offset = json[3] if len(json) > 3 else None  # an earlier release wrote less
     occurrences = json[4] if len(json) > 4 else None
     left = json[5] if len(json) > 5 else None
     sent_at = json[6] if len(json) > 6 else None
-    return Told(
+    return Notified(
         _SEVERITY[json[0]],
         _number(json[1]),
         _number_or_none(json[2]),
@@ -407,7 +407,7 @@ def _owed_to_json(owed: Owed) -> dict[str, Any]:
         "first_attempt": owed.first_attempt,
         "last_attempt": owed.last_attempt,
         "repeat": owed.repeat,
-        "holds": owed.holds,
+        "holds": owed.pins_offset,
         "record": {
             "topic": record.topic,
             "partition": record.partition,

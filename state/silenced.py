@@ -70,7 +70,7 @@ def silenced(
         owed = _counted(owed, occurrence)
     else:
         held = _held(held, occurrence, silences, time, now)
-    is_told = alert.has or owed is not None
+    is_told = alert.is_at_provider or owed is not None
     return replace(
         alert,
         status=_status(alert),
@@ -168,7 +168,7 @@ def possibly_told(alert: Alert, route: str) -> Alert:
 
 def _status(alert: Alert) -> Status:
     """The status of an alert that is live. What a person acknowledged may be an incident that the alert has left."""
-    is_left = alert.told is None and alert.route is None
+    is_left = alert.last_notified is None and alert.route is None
     return Status.OPEN if is_left or alert.status is Status.RESOLVING else alert.status
 
 

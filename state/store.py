@@ -386,7 +386,7 @@ class Store:
         if after is not None:
             self._owed_bytes += after.record.size
         self._owing.set(key, after.since if after is not None else None)
-        self._holding.set(key, after.holds if after is not None else None)
+        self._holding.set(key, after.pins_offset if after is not None else None)
 
     def _enter(self, key: str, alert: Alert) -> None:
         self._count += 1

@@ -49,7 +49,7 @@ def why(alert: Alert | None, severity: Severity, time: float, now: float, policy
     before (None: there was none)."""
     if alert is None:
         return Why.NEW
-    told = alert.told
+    told = alert.last_notified
     if alert.owed is not None and not (alert.owed.repeat and alert.status is not Status.RESOLVING):
         return Why.COUNTED
     if alert.status is Status.RESOLVING:

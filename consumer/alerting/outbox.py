@@ -192,7 +192,7 @@ class TaskOutbox:
         """Mark an alert that begins while an earlier request with its key may still take effect."""
         dedup_key, now = alert.dedup_key, self._clock.monotonic()
         may_land_until = max(self._closing.get(dedup_key), self._unsettled.get(dedup_key))
-        if alert.told is None and not alert.unsettled and now < may_land_until:
+        if alert.last_notified is None and not alert.unsettled and now < may_land_until:
             self._store.put(replace(alert, unsettled=True))
         elif self._may_be_inherited(owed, now):
             self._unsettled.set(dedup_key, max(self._inherited_until, self._unsettled.get(dedup_key)))

@@ -44,7 +44,7 @@ def facts(found: Found) -> dict[str, Any]:
 
 def details(alert: Alert, event: LastEvent | None = None, outlook: Outlook | None = None) -> dict[str, Any]:
     """Further facts, for ``show``, which prints one alert. Without an ``event``, only the event's place is given."""
-    told, owes = alert.told, due(alert)
+    told, owes = alert.last_notified, due(alert)
     details: dict[str, Any] = {"session_id": alert.session_id, "decided": moment(alert.decided)}
     if alert.integration is not None:
         details["integration"] = alert.integration

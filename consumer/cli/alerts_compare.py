@@ -70,4 +70,4 @@ def compare(args: argparse.Namespace, found: Sequence[Found]) -> int:
 
 def _may_be_open(alert: Alert) -> bool:
     """Whether the provider has it, or may have it still; what is owed, and was never told, is not there yet."""
-    return alert.has or alert.unsettled or alert.status is Status.RESOLVING
+    return alert.is_at_provider or alert.unsettled or alert.status is Status.RESOLVING

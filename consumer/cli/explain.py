@@ -257,7 +257,7 @@ def _told_last(record: FetchedRecord, alerts: Alerts, explanation: Explanation) 
     alert = alerts.get(explanation.provider, {}).get(key)
     if alert is None:
         return "no alert of this key is open any more"
-    source, told = alert.source, alert.told
+    source, told = alert.source, alert.last_notified
     says = f"{alert.status.value}, with {alert.occurrences:,} events, the last at {utc(alert.last_seen)}"
     if told is None or source is None:
         return f"{says}; not told yet"

@@ -35,7 +35,7 @@ def place_of(alert: Alert) -> Origin | None:
     """The event's place; None if the alert has not kept it."""
     if (owed := alert.owed) is not None:
         return Origin(owed.record.topic, owed.record.partition, owed.record.offset)
-    told, source = alert.told, alert.source
+    told, source = alert.last_notified, alert.source
     if told is None or told.offset is None or source is None:
         return None
     return Origin(source.topic, source.partition, told.offset)
@@ -85,7 +85,7 @@ async def last_event(alert: Alert, template: KeyTemplate, severities: Severities
 
 
 def _why_nowhere(alert: Alert) -> str:
-    if alert.told is not None:
+    if alert.last_notified is not None:
         return "not known: an earlier release, which kept no place, has told it"
     if alert.overflow is not None:
         return "dead-lettered, as its route owed too much: see `dlq list`"

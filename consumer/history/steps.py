@@ -120,9 +120,9 @@ class TaskSteps:
         if not self.are_kept:
             return after
         kind = Kind.TOLD_AGAIN
-        if not before.has or before.told is None:
+        if not before.is_at_provider or before.last_notified is None:
             kind = Kind.TOLD
-        elif sent.severity > before.told.severity:
+        elif sent.severity > before.last_notified.severity:
             kind = Kind.RAISED
         return self._add(kind, after, told=Told.of(violation), owed=sent, route=route, attempts=sent.attempts + 1)
 
@@ -146,8 +146,8 @@ class TaskSteps:
         if not self.are_kept:
             return alert
         noted = self._add(Kind.RESOLVED, alert, actor=actor)
-        told, at = alert.told, last_step_of(noted).at
-        is_early = told is not None and alert.has and at - told.at <= EARLY_SECONDS
+        told, at = alert.last_notified, last_step_of(noted).at
+        is_early = told is not None and alert.is_at_provider and at - told.at <= EARLY_SECONDS
         self._metrics.ended(actor.split(":")[0], early=is_early)
         return noted
 
@@ -220,7 +220,7 @@ class TaskSteps:
         return replace(alert, last_step=LastStep(at, alert.occurrences))
 
     def _why(self, alert: Alert) -> Reason:
-        told, owed = alert.told, alert.owed
+        told, owed = alert.last_notified, alert.owed
         assert owed is not None
         if alert.occurrences == 1:
             return Reason.NEW

@@ -45,7 +45,7 @@ class Recall:
         """The record of the event that was told last of the alert; None: it is wanted now (`read`), to be asked for
         again."""
         told, record = self._found.pop(alert.dedup_key, (None, None))
-        if record is not None and told == alert.told:
+        if record is not None and told == alert.last_notified:
             return record
         self._wanted = {alert.dedup_key: alert, **self._wanted}  # before what is only asked for soon
         return None
@@ -56,7 +56,7 @@ class Recall:
             self._wanted.setdefault(alert.dedup_key, alert)
 
     def _is_found(self, alert: Alert) -> bool:
-        return alert.dedup_key in self._found and self._found[alert.dedup_key][0] == alert.told
+        return alert.dedup_key in self._found and self._found[alert.dedup_key][0] == alert.last_notified
 
     async def read(self) -> None:
         """Read what is wanted. Where it is not there, a record stands in for it that says what the alert knows: the
@@ -79,7 +79,7 @@ class Recall:
             place = places.get(dedup_key)
             if place is None or place in found.records or number == 0:
                 record = None if place is None else found.records.get(place)
-                self._found[dedup_key] = alert.told, self._record_of(alert, record)
+                self._found[dedup_key] = alert.last_notified, self._record_of(alert, record)
 
     def _record_of(self, alert: Alert, record: Record | None) -> Record:
         """The record that was read, if it is of the alert (the topic may have been made anew, or the template have
@@ -91,7 +91,7 @@ class Recall:
 
 
 def _place_of(alert: Alert) -> Place | None:
-    told, source = alert.told, alert.source
+    told, source = alert.last_notified, alert.source
     if told is None or told.offset is None or told.offset < 0 or source is None:
         return None
     return source.topic, source.partition, told.offset
@@ -99,5 +99,5 @@ def _place_of(alert: Alert) -> Place | None:
 
 def told_stand_in(alert: Alert, topic: str) -> Record:
     """What stands in for the record of the event that was told last."""
-    severity = alert.highest if alert.told is None else alert.told.severity
+    severity = alert.highest if alert.last_notified is None else alert.last_notified.severity
     return stand_in(alert, f"again-{alert.dedup_key}", severity, alert.source, topic, _REASON)

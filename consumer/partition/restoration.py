@@ -211,6 +211,6 @@ class Restoration:
         for dedup_key in list(self._owing):
             alert = self._store.get(dedup_key)
             owed = alert.owed if alert is not None else None
-            if alert is not None and owed is not None and owed.holds is not None and owed.holds >= known:
-                self._store.put(structs.replace(alert, owed=structs.replace(owed, holds=None)))
+            if alert is not None and owed is not None and owed.pins_offset is not None and owed.pins_offset >= known:
+                self._store.put(structs.replace(alert, owed=structs.replace(owed, pins_offset=None)))
             yield

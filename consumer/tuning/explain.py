@@ -266,7 +266,7 @@ def _met(way: _Way) -> Step:
     way.said = way.simulated.decide(question.record, question.at)
     if alert is None:
         return Step("alert", f"there is none of this key ({question.alert_is_of})", {"alert": None})
-    told = alert.told
+    told = alert.last_notified
     facts = {
         "status": alert.status.value,
         "occurrences": alert.occurrences,
@@ -351,7 +351,7 @@ def _outcome(way: _Way) -> Step:
         way.verdict = Verdict("pages", f"it opens an incident: {_WHY[reason]}")
         return Step("outcome", f"a trigger: {_WHY[reason]}", facts)
     assert before is not None
-    last, told = min(before.last_seen, question.at), before.told
+    last, told = min(before.last_seen, question.at), before.last_notified
     match reason:
         case Why.COUNTED:
             way.verdict = Verdict(

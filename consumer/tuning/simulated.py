@@ -223,7 +223,7 @@ class Simulated:
 
     def _tell(self, task: _Task, alert: Alert, event: SecurityEvent | None, at: float) -> Said:
         """The provider accepts the trigger that the alert owes."""
-        owed, told, pipeline = alert.owed, alert.told, self.pipeline
+        owed, told, pipeline = alert.owed, alert.last_notified, self.pipeline
         assert owed is not None
         violation = pipeline.decoder.violation_of(owed.record) if event is None else event.violation()
         route = pipeline.route(alert, alert.route or pipeline.provider.route_of(violation))

@@ -11,7 +11,7 @@ from consumer.clock import Clock
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.record_clock import RecordClock
 from consumer.partition.checkpoint import Checkpoint, Sink
-from state.alert import Alert, Owed, Status, Told, source
+from state.alert import Alert, Notified, Owed, Status, source
 from state.records import Position
 from state.store import Cut
 from state.violation import Record, Severity
@@ -62,8 +62,8 @@ def open_alerts(count: int, *, session: str | None = None) -> Iterator[Alert]:
             decided=now,
             highest=Severity.CRITICAL,
             route="default",
-            told=Told(Severity.CRITICAL, now, now, number),
-            has=True,
+            last_notified=Notified(Severity.CRITICAL, now, now, number),
+            is_at_provider=True,
             source=source("forbidden_path", "acme-corp", "clawdstrike.events", 0),
         )
 
@@ -76,5 +76,5 @@ def owed_alerts(topic: str, numbers: range, guards: Sequence[str]) -> Iterator[A
         session = session_id(number)
         value = encode(event(session=session, guard=guard))
         record = Record(topic, 0, index, int(now * 1000), session.encode(), value)
-        owed = Owed(record, Severity.CRITICAL, now, index, index, holds=index, guard=guard, tenant="acme-corp")
+        owed = Owed(record, Severity.CRITICAL, now, index, index, pins_offset=index, guard=guard, tenant="acme-corp")
         yield Alert(f"{guard}:{session}", Status.OPEN, session, 1, now, now, now, Severity.CRITICAL, owed=owed)

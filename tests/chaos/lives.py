@@ -15,7 +15,7 @@ class Life:
 
     @property
     def was_told(self) -> bool:
-        return any(alert.told is not None for alert in self.records)
+        return any(alert.last_notified is not None for alert in self.records)
 
 
 def lives(history: Sequence[Alert | None]) -> list[Life]:

@@ -224,7 +224,7 @@ class Problem:
             if cause is None and self.end_is_rejected:
                 cause = END_REJECTED
             yield self._finding("open_sets", f"incident {is_open[0].number} is open, the state has no alert", cause)
-        elif known is not None and not is_open and not (known.told is None and (self.dead or self.owes)):
+        elif known is not None and not is_open and not (known.last_notified is None and (self.dead or self.owes)):
             # (One whose trigger was rejected is kept for its end where the provider might have had it.)
             cause = None
             if self.incidents and (last := self.incidents[-1]).resolved_at is not None:

@@ -266,9 +266,9 @@ class Reader:
             if is_silenced(alert):
                 return f"{provider}: {key} is silenced, {alert.held}"
             if alert.session_id in may_owe:
-                if alert.owed is not None and alert.owed.holds is not None:
+                if alert.owed is not None and alert.owed.pins_offset is not None:
                     home = self.homes[provider][key]
-                    held[home] = min(alert.owed.holds, held.get(home, alert.owed.holds))
+                    held[home] = min(alert.owed.pins_offset, held.get(home, alert.owed.pins_offset))
             elif alert.owed is not None or alert.status is Status.RESOLVING:
                 return f"{provider}: {key} is {alert.status.value}, owes {alert.owed}"
         ends = {tp.partition: end for tp, end in self.ends.items() if tp.topic == self._inputs[provider]}

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from consumer.dlq.dead_letter import DeadLetter
 from providers.sandbox import Entry, Incident, Sandbox
-from state.alert import Alert, Owed, Status, Told
+from state.alert import Alert, Notified, Owed, Status
 from state.violation import Record, Severity
 from tests.chaos.account import take_account
 from tests.chaos.happened import Happened, Refusal
@@ -20,7 +20,18 @@ from tests.support.service import World
 
 KEY = "g:p-1"
 NOW = 1_000.0
-ALERT = Alert(KEY, Status.OPEN, "p-1", 1, NOW, NOW, NOW, Severity.HIGH, told=Told(Severity.HIGH, NOW), has=True)
+ALERT = Alert(
+    KEY,
+    Status.OPEN,
+    "p-1",
+    1,
+    NOW,
+    NOW,
+    NOW,
+    Severity.HIGH,
+    last_notified=Notified(Severity.HIGH, NOW),
+    is_at_provider=True,
+)
 
 
 def _events(*moments: float, end: float | None = None) -> list[Event]:
@@ -32,7 +43,18 @@ def _events(*moments: float, end: float | None = None) -> list[Event]:
 
 
 def _alert(occurrences: int = 1, first_seen: float = NOW) -> Alert:
-    return Alert(KEY, Status.OPEN, "p-1", occurrences, first_seen, NOW, NOW, Severity.HIGH, told=ALERT.told, has=True)
+    return Alert(
+        KEY,
+        Status.OPEN,
+        "p-1",
+        occurrences,
+        first_seen,
+        NOW,
+        NOW,
+        Severity.HIGH,
+        last_notified=ALERT.last_notified,
+        is_at_provider=True,
+    )
 
 
 def _kinds(
@@ -145,7 +167,7 @@ def _refusal(status: int | None, *, only_ends: bool = False, session: str = "p-1
 
 
 OWED = Owed(Record("t", 0, 0, 0, b"", b""), Severity.HIGH, NOW, 0, 10, occurrences=2)
-OWING = structs.replace(ALERT, occurrences=2, told=None, has=False, owed=OWED)
+OWING = structs.replace(ALERT, occurrences=2, last_notified=None, is_at_provider=False, owed=OWED)
 RESOLVING = structs.replace(ALERT, status=Status.RESOLVING)
 
 

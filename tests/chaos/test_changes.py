@@ -19,7 +19,7 @@ from consumer.events.keys import KeyTemplate
 from consumer.feedback.moves import HandOver, Sender, encode_move
 from consumer.kafka.partitioning import Scheme
 from providers.sandbox import Entry, Incident, Sandbox
-from state.alert import Alert, Status, Told
+from state.alert import Alert, Notified, Status
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_position
 from state.violation import Severity
 from tests.chaos.__main__ import _parser, _phases
@@ -36,7 +36,18 @@ from tests.support.service import World
 KEY = "g:p-1"
 OLD, NEW = "o" * 32, "n" * 32
 NOW = 1_000.0
-ALERT = Alert(KEY, Status.OPEN, "p-1", 1, NOW, NOW, NOW, Severity.HIGH, told=Told(Severity.HIGH, NOW), has=True)
+ALERT = Alert(
+    KEY,
+    Status.OPEN,
+    "p-1",
+    1,
+    NOW,
+    NOW,
+    NOW,
+    Severity.HIGH,
+    last_notified=Notified(Severity.HIGH, NOW),
+    is_at_provider=True,
+)
 ROTATION = Rotation("pagerduty", OLD, NEW, NOW + 10)
 
 

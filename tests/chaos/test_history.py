@@ -65,7 +65,9 @@ def test_what_is_over_and_not_told_yet_is_at_rest_with_the_step_that_ended_it() 
     counted = written[2]
     assert isinstance(counted, Alert)
     last = steps[-1]
-    over = replace(counted, status=Status.RESOLVING, has=False, last_step=LastStep(last.at, last.occurrences))
+    over = replace(
+        counted, status=Status.RESOLVING, is_at_provider=False, last_step=LastStep(last.at, last.occurrences)
+    )
     assert kinds(steps, [*written[:3], over]) == []
     assert kinds(steps, [*written[:3], replace(over, last_step=LastStep(last.at, 9))]) == ["history"]
     assert kinds(steps, [*written[:3], replace(over, status=Status.OPEN)]), "it has ended, and lives on"

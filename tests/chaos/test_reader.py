@@ -23,7 +23,7 @@ def reader(*, decided: int, holds: int | None) -> Reader:
     found.decided["pagerduty"] = {0: decided}
     if holds is not None:
         record = Record("events", 0, holds, 0, None, b"{}", ())
-        owed = Owed(record, Severity.HIGH, 1.0, holds, holds, holds=holds)
+        owed = Owed(record, Severity.HIGH, 1.0, holds, holds, pins_offset=holds)
         alert = Alert("g:p-1", Status.OPEN, "p-1", 1, 1.0, 1.0, 1.0, Severity.HIGH, owed=owed)
         found.history["pagerduty"]["g:p-1"] = [alert]
         found.homes["pagerduty"]["g:p-1"] = 0

@@ -69,7 +69,7 @@ def kinds(
     return sorted({finding.kind for finding in problem.findings()})
 
 
-SILENT = structs.replace(ALERT, told=None, has=False)
+SILENT = structs.replace(ALERT, last_notified=None, is_at_provider=False)
 TOLD: list[Alert | None] = [SILENT, ALERT]
 QUIET = NOW + 42
 
@@ -95,7 +95,7 @@ def test_what_lives_on_and_is_told_nobody_is_lost() -> None:
 def test_what_lives_on_in_silence_after_it_was_told_and_over_is_lost_if_nobody_is_told_again() -> None:
     what = events(NOW - 20, NOW, end=NOW - 15)
     earlier = ("e0", NOW - 20, NOW - 14)
-    silent = structs.replace(_alert(first_seen=NOW), told=None, has=False)
+    silent = structs.replace(_alert(first_seen=NOW), last_notified=None, is_at_provider=False)
     history = [_alert(first_seen=NOW - 20), None, silent]
     assert kinds(what, [*history, _alert(first_seen=NOW)], [earlier, ("e1", END + 1, None)]) == []
     assert kinds(what, [*history, None], [earlier]) == ["lost"]
@@ -152,7 +152,7 @@ def test_a_live_problem_is_not_resolved_because_it_is_silenced() -> None:
     what = events(NOW - 20, NOW)
     assert kinds(what, [_alert(2), None], [("e0", NOW - 19, NOW + 15)]) == ["wrong_resolve"]
     behind_an_end = events(NOW - 20, NOW, end=NOW - 2)
-    silent = structs.replace(_alert(first_seen=NOW), told=None, has=False)
+    silent = structs.replace(_alert(first_seen=NOW), last_notified=None, is_at_provider=False)
     late = [("e0", NOW - 19, NOW + 8), ("e1", END + 1, None)]
     history = [_alert(first_seen=NOW - 20), None, silent, _alert(first_seen=NOW)]
     assert kinds(behind_an_end, history, late) == [], "a resolve that was late, and what is silenced since"
@@ -160,7 +160,7 @@ def test_a_live_problem_is_not_resolved_because_it_is_silenced() -> None:
 
 
 def test_what_is_held_while_the_end_is_told_is_counted() -> None:
-    resolving = structs.replace(ALERT, status=Status.RESOLVING, has=False)
+    resolving = structs.replace(ALERT, status=Status.RESOLVING, is_at_provider=False)
     what = events(NOW - 20, NOW, end=NOW - 2)
     assert kinds(what, [ALERT, resolving, None], [("e0", NOW - 19, NOW + 1)]) == ["lost"]
 

@@ -25,8 +25,8 @@ def trace(reader: Reader, sandbox: Sandbox, provider: str, key: str, renderings:
         owed = alert.owed
         owes = "nothing" if owed is None else f"{owed.first_offset}…{owed.last_offset} x{owed.attempts} {owed.repeat=}"
         lines.append(
-            f"  {alert.status.value} {alert.occurrences} decided {alert.decided:.3f} has={alert.has} "
-            f"unsettled={alert.unsettled} told={alert.told} owes {owes}"
+            f"  {alert.status.value} {alert.occurrences} decided {alert.decided:.3f} has={alert.is_at_provider} "
+            f"unsettled={alert.unsettled} told={alert.last_notified} owes {owes}"
         )
     lines.append("requests:")
     lines += [

@@ -36,7 +36,7 @@ async def test_sigterm_in_the_middle_of_traffic_loses_and_doubles_nothing(
             await sandbox.wait_for(lambda: len(sandbox.requests(status=202)) >= 5)
             assert await first.end(within=10) < 5
             assert not first.lines("drain_cut_off")
-            told = {key for key, alert in (await alerts_in_state(world)).items() if alert.has}
+            told = {key for key, alert in (await alerts_in_state(world)).items() if alert.is_at_provider}
             accepted = {request.dedup_key for request in sandbox.requests(status=202)}
             assert told == accepted
             unanswered = [request for request in sandbox.requests() if request.status is None]
@@ -66,7 +66,7 @@ async def test_what_sigterm_cuts_off_is_owed_and_sent_by_the_next_process(
         assert await first.end(within=GRACE + 10) < GRACE + 2
     assert len(sandbox.requests(status=202)) == 3
     alerts = await alerts_in_state(world)
-    assert {key for key, alert in alerts.items() if alert.has and alert.owed is None} == set(keys(slow))
+    assert {key for key, alert in alerts.items() if alert.is_at_provider and alert.owed is None} == set(keys(slow))
     assert {key for key, alert in alerts.items() if alert.owed is not None} == set(keys(hung))
     (offset,) = (await group_offsets(world.bootstrap_servers, world.group())).values()
     assert offset.offset == 0  # of the oldest event that is still owed

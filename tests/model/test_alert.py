@@ -211,8 +211,8 @@ def _seen(alert: code.Alert | None) -> Seen | None:
         None
         if owed is None
         else (owed.first_offset, owed.last_offset, owed.occurrences, LEVELS[owed.severity], owed.repeat),
-        LEVELS[alert.told.severity if alert.told is not None else None],
-        alert.has,
+        LEVELS[alert.last_notified.severity if alert.last_notified is not None else None],
+        alert.is_at_provider,
         alert.route is not None,
         alert.unsettled,
         0 if alert.held is None else alert.held.occurrences,

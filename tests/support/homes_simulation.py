@@ -648,7 +648,7 @@ class Homes:
             ]
             if live:
                 self.break_("no live problem is resolved", f"{number}: {key}, of which {live} has just occurred")
-            is_open = alert.told is not None and alert.owed is None and not alert.unsettled
+            is_open = alert.last_notified is not None and alert.owed is None and not alert.unsettled
             if is_open and key not in self.open and not any(request.key == key for request in self._wire):
                 self.break_("what is open here is open at the provider", f"{number}: {key}")
         self.over |= mine

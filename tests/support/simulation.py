@@ -788,7 +788,7 @@ class Simulation:
             if offset in self._silent and self._open_in_use(key) is None and self._may_be_gone(offset):
                 self._seen.add(offset)
                 continue
-            if key in self._overflowed and (alert is None or not alert.has):
+            if key in self._overflowed and (alert is None or not alert.is_at_provider):
                 self._seen.add(offset)  # an earlier one is dead-lettered, and this one was counted into its alert
             elif (open_at := self._open_in_use(key)) is not None:
                 self._seen.add(offset)
@@ -815,7 +815,7 @@ class Simulation:
     def _is_held(self, offset: int) -> bool:
         """Whether the event is silenced, and nobody has been told of it."""
         alert = self._memory.task.work.store.get(self._key_of[offset])
-        held = None if alert is None or alert.has else alert.held
+        held = None if alert is None or alert.is_at_provider else alert.held
         return held is not None and held.first_offset <= offset <= held.last_offset and offset in self._silent
 
     def _check_group_offset(self) -> None:
@@ -891,7 +891,7 @@ class Simulation:
         untold = {
             key
             for key, alert in alerts.items()
-            if alert.overflow is not None or (alert.told is None and (alert.route is not None or alert.former))
+            if alert.overflow is not None or (alert.last_notified is None and (alert.route is not None or alert.former))
         }
         excused = untold & (alerts.keys() if self._has_changed else self._dead_keys)
         excused |= {key for key, alert in alerts.items() if alert.orphans and alert.route is None}
@@ -1007,7 +1007,7 @@ def _watch(outbox: TaskOutbox) -> None:
 def _timeless(alert: Alert) -> Alert:
     """The alert without the times that a new owner may take for others, if they lie in its future; and without what is
     silenced of it while it is resolved, which is another matter."""
-    told, owed = alert.told, alert.owed
+    told, owed = alert.last_notified, alert.owed
     if alert.status is Status.RESOLVING:
         alert = structs.replace(alert, held=None, key=None)
     elif alert.held is not None:
@@ -1018,7 +1018,7 @@ def _timeless(alert: Alert) -> Alert:
         first_seen=0.0,
         last_seen=0.0,
         decided=0.0,
-        told=structs.replace(told, at=0.0) if told is not None else None,
+        last_notified=structs.replace(told, at=0.0) if told is not None else None,
         former=(*alert.former, *alert.orphans),
         orphans=(),
         owed=structs.replace(owed, since=0.0) if owed is not None else None,

@@ -87,7 +87,7 @@ def test_the_first_event_opens_the_alert_and_owes_a_trigger() -> None:
     assert (outcome, alert.status, due(alert)) == (Outcome.TRIGGERED, Status.OPEN, Due.TRIGGER)
     assert alert.owed is not None
     assert (alert.owed.first_offset, alert.owed.last_offset, alert.owed.occurrences) == (0, 0, 1)
-    assert not alert.has
+    assert not alert.is_at_provider
 
 
 # open, its trigger still owed
@@ -162,7 +162,7 @@ def test_an_acknowledged_alert_suppresses_whatever_is_not_of_higher_severity(lat
 def test_when_the_threat_is_over_the_alert_is_resolving_through_its_own_route(status: Status) -> None:
     alert = over(structs.replace(told(), status=status, route="by_guard:secret_leak"))
     assert (alert.status, due(alert), alert.route) == (Status.RESOLVING, Due.RESOLVE, "by_guard:secret_leak")
-    assert not alert.has
+    assert not alert.is_at_provider
     assert over(alert) is alert
 
 
@@ -171,7 +171,7 @@ def test_a_trigger_that_was_never_accepted_is_delivered_before_its_resolve() -> 
     assert (alert.status, due(alert)) == (Status.RESOLVING, Due.TRIGGER)
     assert alert.owed is not None
     alert = trigger_accepted(alert, alert.owed, "default", None, T0)
-    assert (alert.status, due(alert), alert.has) == (Status.RESOLVING, Due.RESOLVE, False)
+    assert (alert.status, due(alert), alert.is_at_provider) == (Status.RESOLVING, Due.RESOLVE, False)
 
 
 def test_an_event_on_a_resolving_alert_opens_it_and_triggers() -> None:
@@ -229,7 +229,7 @@ def test_what_takes_the_place_of_a_repeat_on_the_wire_has_none_of_its_occurrence
     alert, _ = occurs(alert, severity=Severity.CRITICAL, at=T0 + 4, offset=13)
     left = trigger_accepted(alert, repeat, "default", None, T0 + 5).owed
     assert left is not None
-    assert (left.first_offset, left.last_offset, left.occurrences, left.holds) == (12, 13, 2, 12)
+    assert (left.first_offset, left.last_offset, left.occurrences, left.pins_offset) == (12, 13, 2, 12)
 
 
 def test_a_repeat_that_is_on_the_wire_when_the_threat_ends_is_not_owed_any_more() -> None:
@@ -266,9 +266,13 @@ def test_an_accepted_trigger_fixes_the_route_and_remembers_what_was_told() -> No
     alert, _ = occurs(None, severity=Severity.CRITICAL)
     assert alert.owed is not None
     alert = trigger_accepted(alert, alert.owed, "by_tenant:acme", 123.0, T0 + 2)
-    assert (alert.route, alert.has, alert.owed) == ("by_tenant:acme", True, None)
-    assert alert.told is not None
-    assert (alert.told.severity, alert.told.at, alert.told.date) == (Severity.CRITICAL, T0 + 2, 123.0)
+    assert (alert.route, alert.is_at_provider, alert.owed) == ("by_tenant:acme", True, None)
+    assert alert.last_notified is not None
+    assert (alert.last_notified.severity, alert.last_notified.at, alert.last_notified.date) == (
+        Severity.CRITICAL,
+        T0 + 2,
+        123.0,
+    )
 
 
 def test_what_was_counted_while_the_request_was_on_the_wire_is_suppressed() -> None:
@@ -327,7 +331,7 @@ def test_what_may_be_open_at_the_provider_is_told_anew_by_the_next_event_and_res
     after, dead = trigger_refused(alert, alert.owed, T0)
     assert dead == alert.owed
     assert after is not None
-    assert (after.status, due(after), after.told) == (Status.OPEN, None, None)
+    assert (after.status, due(after), after.last_notified) == (Status.OPEN, None, None)
     assert occurs(after, at=T0 + 2)[1] is Outcome.TRIGGERED
     assert due(over(after)) is Due.RESOLVE
 
@@ -391,15 +395,15 @@ def accepted(alert: Alert) -> Alert:
 
 def test_an_alert_keeps_which_event_was_told_until_another_one_is() -> None:
     alert = accepted(occurs_of(None, of("a", "acme", offset=3)))
-    assert (alert.source, alert.told and alert.told.offset) == (source("a", "acme", "events", 0), 3)
+    assert (alert.source, alert.last_notified and alert.last_notified.offset) == (source("a", "acme", "events", 0), 3)
     suppressed = occurs_of(alert, of("b", offset=4))
-    assert (suppressed.source, suppressed.told) == (alert.source, alert.told)
+    assert (suppressed.source, suppressed.last_notified) == (alert.source, alert.last_notified)
     owing = occurs_of(alert, of("b", offset=5, severity=Severity.CRITICAL))
-    assert (owing.source, owing.told) == (alert.source, alert.told), "it was not told yet"
+    assert (owing.source, owing.last_notified) == (alert.source, alert.last_notified), "it was not told yet"
     assert owing.owed is not None
     assert (owing.owed.guard, owing.owed.tenant) == ("b", None)
     after = accepted(owing)
-    assert (after.source, after.told and after.told.offset) == (source("b", None, "events", 0), 5)
+    assert (after.source, after.last_notified and after.last_notified.offset) == (source("b", None, "events", 0), 5)
 
 
 def test_what_is_counted_in_is_the_event_that_is_owed_only_if_it_is_worse() -> None:
@@ -419,12 +423,14 @@ def test_what_was_never_told_leaves_its_guard_and_tenant_behind() -> None:
     assert sent.owed is not None
     refused, _ = trigger_refused(sent, sent.owed, T0)
     assert refused is not None
-    assert (refused.told, refused.source) == (None, dropped.source)
+    assert (refused.last_notified, refused.source) == (None, dropped.source)
     raised = occurs_of(accepted(unsent), of("b", offset=9, severity=Severity.CRITICAL))
     assert raised.owed is not None
     update, _ = trigger_refused(raised, raised.owed, T0)
     assert update is not None
-    assert (update.source, update.told and update.told.offset) == (dropped.source, 0), "of what was told"
+    assert (update.source, update.last_notified and update.last_notified.offset) == (dropped.source, 0), (
+        "of what was told"
+    )
 
 
 def test_names_are_shared_and_bounded() -> None:
@@ -443,8 +449,8 @@ def test_a_rejected_update_counts_as_told_at_its_severity_until_it_is_due_again(
     assert alert.owed is not None
     after, _ = trigger_refused(alert, alert.owed, T0 + 302)
     assert after is not None
-    assert after.told is not None
-    assert (after.told.severity, after.told.at) == (severity, T0 + 302)
+    assert after.last_notified is not None
+    assert (after.last_notified.severity, after.last_notified.at) == (severity, T0 + 302)
     for later in range(10):
         after, outcome = occurs(after, severity=severity, at=T0 + 303 + later)
         assert outcome is Outcome.SUPPRESSED, "one dead letter, not ten"
@@ -551,8 +557,8 @@ def test_a_clock_that_was_ahead_keeps_nothing_from_being_told_again() -> None:
     ahead = told(at=T0 + YEAR)
     alert, outcome = occurs(ahead, at=T0)
     assert outcome is Outcome.SUPPRESSED
-    assert alert.told is not None
-    assert (alert.told.at, alert.last_seen, alert.decided) == (T0, T0, T0)
+    assert alert.last_notified is not None
+    assert (alert.last_notified.at, alert.last_seen, alert.decided) == (T0, T0, T0)
     assert occurs(alert, at=T0 + 301)[1] is Outcome.TRIGGERED
     assert occurs(structs.replace(alert, last_seen=T0 + 3599), at=T0 + 3600)[1] is Outcome.TRIGGERED
 
@@ -560,9 +566,9 @@ def test_a_clock_that_was_ahead_keeps_nothing_from_being_told_again() -> None:
 def test_restored_times_in_the_future_are_now() -> None:
     ahead = occurs(told(at=T0 + YEAR), at=T0 + YEAR + 301)[0]
     now = restored(ahead, T0)
-    assert now.told is not None
+    assert now.last_notified is not None
     assert now.owed is not None
-    assert (now.first_seen, now.last_seen, now.decided, now.told.at, now.owed.since) == (T0, T0, T0, T0, T0)
+    assert (now.first_seen, now.last_seen, now.decided, now.last_notified.at, now.owed.since) == (T0, T0, T0, T0, T0)
     past = occurs(told(), at=T0 + 301)[0]
     assert restored(past, T0 + 400) is past, "what needs no change stays the alert that the checkpoint holds"
 
@@ -587,7 +593,7 @@ def test_the_first_event_decides_the_integration_and_no_other_does() -> None:
 
 def test_what_an_alert_has_left_is_resolved_when_it_is_told_elsewhere() -> None:
     left = departed(told(), OLD)
-    assert (due(left), left.route, left.told, left.has) == (None, None, None, False)
+    assert (due(left), left.route, left.last_notified, left.is_at_provider) == (None, None, None, False)
     owing, outcome = occurs(left, at=T0 + 1)
     assert (outcome, due(owing)) == (Outcome.TRIGGERED, Due.TRIGGER)
     assert owing.owed is not None
@@ -622,7 +628,7 @@ def test_an_alert_is_gone_when_it_is_resolved_wherever_it_was() -> None:
 def test_an_alert_that_goes_on_stays_when_what_it_has_left_is_resolved() -> None:
     after = former_answered(moved(), OLD.integration)
     assert after is not None
-    assert (after.former, after.has, due(after)) == ((), True, None)
+    assert (after.former, after.is_at_provider, due(after)) == ((), True, None)
 
 
 def test_where_it_cannot_be_resolved_others_have_their_turn() -> None:

@@ -115,7 +115,7 @@ def test_an_acknowledged_alert_is_suppressed_and_can_be_resolved() -> None:
 
 def holds(alert: Alert) -> int | None:
     assert alert.owed is not None
-    return alert.owed.holds
+    return alert.owed.pins_offset
 
 
 def test_a_replay_holds_nothing_of_the_input_back() -> None:

@@ -135,7 +135,7 @@ def suppresses_higher_severities(
     alert: Alert | None, key: str, session: str | None, occurrence: Occurrence, now: float, policy: Policy, *rest: Any
 ) -> tuple[Alert, Outcome]:
     after, outcome = rules.occurred(alert, key, session, occurrence, now, policy, *rest)
-    if alert is not None and alert.has and alert.owed is None and outcome is Outcome.TRIGGERED:
+    if alert is not None and alert.is_at_provider and alert.owed is None and outcome is Outcome.TRIGGERED:
         return structs.replace(after, owed=None), Outcome.SUPPRESSED
     return after, outcome
 
@@ -147,7 +147,7 @@ def stays_open_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Aler
 
 def lets_go_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
     after, dead = rules.trigger_refused(alert, sent, now)
-    return (None if after is not None and after.owed is None and after.told is None else after), dead
+    return (None if after is not None and after.owed is None and after.last_notified is None else after), dead
 
 
 def takes_no_inheritance(outbox: TaskOutbox, alert: Alert, owed: Owed, route: str | None = None) -> Alert:
@@ -156,12 +156,12 @@ def takes_no_inheritance(outbox: TaskOutbox, alert: Alert, owed: Owed, route: st
 
 def counts_as_told_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
     after, dead = rules.trigger_refused(alert, sent, now)
-    return (structs.replace(after, told=alert.told) if after is not None else None), dead
+    return (structs.replace(after, last_notified=alert.last_notified) if after is not None else None), dead
 
 
 def drops_what_is_left(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
     after, _ = rules.trigger_refused(alert, sent, now)
-    return (structs.replace(after, owed=None) if after is not None and alert.has else None), sent
+    return (structs.replace(after, owed=None) if after is not None and alert.is_at_provider else None), sent
 
 
 def accepts_what_was_never_sent(alert: Alert, sent: Owed, *args: Any) -> Alert:
@@ -175,7 +175,7 @@ def repeats_nothing(alert: Alert, sent: Owed, *args: Any) -> Alert:
 
 def still_has_it_when_resolving(alert: Alert, ended_by: Ending) -> Alert | None:
     after = rules.over(alert, ended_by)
-    return after if after is None or after is alert else structs.replace(after, has=alert.has)
+    return after if after is None or after is alert else structs.replace(after, is_at_provider=alert.is_at_provider)
 
 
 def over_forgets_what_is_owed(alert: Alert, ended_by: Ending) -> Alert | None:
@@ -311,7 +311,11 @@ def leaves_nothing_behind(alert: Alert, left: Former | None) -> Alert:
 
 def is_suppressed_as_before(alert: Alert, left: Former | None) -> Alert:
     after = rules.departed(alert, left)
-    return structs.replace(after, told=alert.told, has=alert.has) if alert.owed is None else after
+    return (
+        structs.replace(after, last_notified=alert.last_notified, is_at_provider=alert.is_at_provider)
+        if alert.owed is None
+        else after
+    )
 
 
 def never_comes_back(alert: Alert, former: Former) -> Alert:
@@ -343,7 +347,7 @@ def ends_without_a_word(outbox: TaskOutbox, alert: Alert) -> None:
 
 def resolves_once_it_is_told_elsewhere(alert: Alert) -> Due | None:
     what = rules.due(alert)
-    return Due.RESOLVE_FORMER if what is None and alert.former and alert.has else what
+    return Due.RESOLVE_FORMER if what is None and alert.former and alert.is_at_provider else what
 
 
 def is_an_integration_of_its_own(integrations: Integrations, former: Former) -> Former:

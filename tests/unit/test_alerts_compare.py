@@ -13,15 +13,15 @@ from consumer.cli.alerts_compare import compare, compared
 from consumer.cli.alerts_found import Found
 from consumer.cli.ending import UsageError
 from consumer.config import parse_config
-from state.alert import Alert, Owed, Status, Told
+from state.alert import Alert, Notified, Owed, Status
 from state.violation import Record, Severity
 
 RECORD = Record("events", 0, 1, 1000, None, b"{}")
 OPEN = Alert(
-    "k", Status.OPEN, "s", 1, 10.0, 10.0, 10.0, Severity.HIGH, route="default", told=Told(Severity.HIGH, 10.0, None, 1),
-    has=True,
+    "k", Status.OPEN, "s", 1, 10.0, 10.0, 10.0, Severity.HIGH, route="default",
+    last_notified=Notified(Severity.HIGH, 10.0, None, 1), is_at_provider=True,
 )  # fmt: skip
-UNTOLD = replace(OPEN, told=None, has=False, owed=Owed(RECORD, Severity.HIGH, 1.0, 1, 1))
+UNTOLD = replace(OPEN, last_notified=None, is_at_provider=False, owed=Owed(RECORD, Severity.HIGH, 1.0, 1, 1))
 
 
 def there(provider: str, key: str, alert: Alert = OPEN, partition: int = 0) -> Found:
@@ -62,7 +62,7 @@ def test_what_is_open_at_one_is(capsys: pytest.CaptureFixture[str], monkeypatch:
     [
         (OPEN, True),
         (replace(OPEN, status=Status.ACKNOWLEDGED), True),
-        (replace(OPEN, status=Status.RESOLVING, has=False), True),
+        (replace(OPEN, status=Status.RESOLVING, is_at_provider=False), True),
         (replace(UNTOLD, unsettled=True), True),
         (UNTOLD, False),
     ],

@@ -12,7 +12,7 @@ from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
-from state.alert import Alert, Due, Former, Owed, Status, Told, due, over
+from state.alert import Alert, Due, Former, Notified, Owed, Status, due, over
 from state.violation import Record, Severity
 
 HOST = "https://events.pagerduty.com"
@@ -34,7 +34,7 @@ def told(**fields: Any) -> Alert:
     """An alert whose incident was opened through the route of a guard, with the key OLD."""
     alert = Alert(
         "secret_leak:s1", Status.OPEN, "s1", 3, 1.7e9, 1.8e9, 1.8e9, Severity.HIGH,
-        route=GUARD, told=Told(Severity.HIGH, 1.8e9), has=True, integration=id_of(OLD),
+        route=GUARD, last_notified=Notified(Severity.HIGH, 1.8e9), is_at_provider=True, integration=id_of(OLD),
     )  # fmt: skip
     return replace(alert, **fields)
 
@@ -85,7 +85,7 @@ def test_what_a_retired_key_has_opened_is_told_by_its_next_event_and_resolved_by
     now, alert = integrations(retired=(OLD,)), told()
     placed = now.placed(alert)
     assert now.standing(alert) is Standing.RETIRED
-    assert (placed.integration, placed.route, placed.told, placed.has) == (None, None, None, False)
+    assert (placed.integration, placed.route, placed.last_notified, placed.is_at_provider) == (None, None, None, False)
     assert (placed.former, placed.orphans) == ((HERE,), ())
     assert due(placed) is None, "it is resolved there once it is told elsewhere, or over"
     ending = over(placed)
@@ -96,7 +96,7 @@ def test_what_a_retired_key_has_opened_is_told_by_its_next_event_and_resolved_by
 
 def test_what_is_resolving_or_acknowledging_goes_on_through_the_retired_key() -> None:
     now = integrations(retired=(OLD,))
-    assert due(now.placed(told(status=Status.RESOLVING, has=False))) is Due.RESOLVE_FORMER
+    assert due(now.placed(told(status=Status.RESOLVING, is_at_provider=False))) is Due.RESOLVE_FORMER
     assert due(now.placed(told(acknowledging=True))) is Due.ACKNOWLEDGE
 
 
@@ -109,7 +109,7 @@ def test_a_trigger_that_is_owed_by_a_retired_key_is_new_elsewhere() -> None:
 
 
 def test_what_was_never_seen_to_leave_through_a_retired_key_is_resolved_there_all_the_same() -> None:
-    placed = integrations(retired=(OLD,)).placed(told(route=None, told=None, has=False, owed=OWED))
+    placed = integrations(retired=(OLD,)).placed(told(route=None, last_notified=None, is_at_provider=False, owed=OWED))
     assert placed.former == (Former(id_of(OLD), retired_route(id_of(OLD))),)
 
 
@@ -120,7 +120,7 @@ def test_what_a_key_has_opened_that_is_gone_is_an_orphan_and_its_next_event_trig
     now, alert = integrations(), told()
     placed = now.placed(alert)
     assert (now.standing(alert), now.orphans(alert)) == (Standing.ORPHANED, [HERE])
-    assert (placed.told, placed.route, placed.former, placed.orphans) == (None, None, (), (HERE,))
+    assert (placed.last_notified, placed.route, placed.former, placed.orphans) == (None, None, (), (HERE,))
     assert over(placed) is None, "nobody can be told"
 
 
@@ -138,7 +138,7 @@ def test_what_is_owed_by_a_key_that_is_gone_may_have_arrived() -> None:
 
 def test_what_is_owed_and_was_never_seen_to_leave_leaves_no_orphan() -> None:
     """A key that was refused for a day is replaced: nothing that was owed is said to have an incident somewhere."""
-    now, owing = integrations(), told(route=None, told=None, has=False, owed=OWED)
+    now, owing = integrations(), told(route=None, last_notified=None, is_at_provider=False, owed=OWED)
     assert now.standing(owing) is Standing.OWED
     placed = now.placed(owing)
     assert (now.orphans(owing), placed.orphans, placed.integration) == ([], (), None)
@@ -163,7 +163,7 @@ def test_it_is_an_orphan_if_its_key_is_gone() -> None:
     placed = now.placed(MOVED)
     assert now.standing(MOVED) is Standing.ORPHANED
     assert (placed.former, placed.orphans, due(placed)) == ((), (HERE,), None)
-    assert (placed.integration, placed.has) == (id_of(NEW), True)
+    assert (placed.integration, placed.is_at_provider) == (id_of(NEW), True)
 
 
 def test_an_alert_comes_back_to_an_integration_that_it_has_left_if_its_own_is_gone() -> None:
@@ -213,8 +213,8 @@ def test_what_a_retired_key_of_opsgenie_has_opened_is_closed_by_it_only_when_it_
     now = account(OPSGENIE_OLD)
     placed = now.placed(opened())
     assert placed.former == (Former(digest(OPSGENIE, OPSGENIE_OLD), "default", until_over=True),)
-    assert (placed.told, placed.integration, due(placed)) == (None, None, None)
-    by_the_new_key = replace(placed, route="default", has=True, told=Told(Severity.HIGH, 1.8e9))
+    assert (placed.last_notified, placed.integration, due(placed)) == (None, None, None)
+    by_the_new_key = replace(placed, route="default", is_at_provider=True, last_notified=Notified(Severity.HIGH, 1.8e9))
     assert due(by_the_new_key) is None, "to close it would close what has just been told: it is the same alert"
     ending = over(by_the_new_key)
     assert ending is not None
@@ -227,7 +227,7 @@ def test_what_a_key_of_opsgenie_has_opened_that_is_gone_is_within_reach_of_today
     placed = now.placed(alert)
     assert (now.standing(alert), now.orphans(alert), placed.orphans) == (Standing.THE_SAME, (), ())
     assert (placed.integration, placed.route, placed.former) == (digest(OPSGENIE, OPSGENIE_NEW), "default", ())
-    assert placed.told is None, "its next event says so, if the account is another after all"
+    assert placed.last_notified is None, "its next event says so, if the account is another after all"
     ending = over(placed)
     assert ending is not None
     assert due(ending) is Due.RESOLVE

@@ -74,7 +74,7 @@ def test_what_is_owed_holds_no_offset_of_a_log_that_is_gone() -> None:
     (partition,) = setting.partitions
     setting.occur("a", "b")
     setting.run(6)
-    assert {alert.owed.holds for alert in partition.state().values() if alert.owed is not None} == {0, 1}
+    assert {alert.owed.pins_offset for alert in partition.state().values() if alert.owed is not None} == {0, 1}
     setting.crash()
     replace_log(partition, 0)
     setting.start()
@@ -83,7 +83,7 @@ def test_what_is_owed_holds_no_offset_of_a_log_that_is_gone() -> None:
     task = partition.running
     assert task.position == 3
     assert task.committed == OffsetAndMetadata(0, COMMIT_METADATA), "that of the new log that is owed"
-    assert {key: alert.owed.holds for key, alert in partition.state().items() if alert.owed is not None} == {
+    assert {key: alert.owed.pins_offset for key, alert in partition.state().items() if alert.owed is not None} == {
         "forbidden_path:a": None,
         "forbidden_path:b": None,
         "forbidden_path:c": 0,
@@ -103,7 +103,7 @@ def test_of_a_log_that_was_truncated_it_holds_what_is_left() -> None:
     setting.start()
     assert partition.running.position == 3
     setting.run(6)
-    assert {key: alert.owed.holds for key, alert in partition.state().items() if alert.owed is not None} == {
+    assert {key: alert.owed.pins_offset for key, alert in partition.state().items() if alert.owed is not None} == {
         "forbidden_path:a": 0,
         "forbidden_path:b": 1,
         "forbidden_path:c": 2,

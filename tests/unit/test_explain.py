@@ -186,7 +186,7 @@ def test_an_alert_that_owes_or_is_being_resolved() -> None:
     pipeline.decide(record(event(at=NOW - 9), NOW - 9), store, Moment(NOW - 9, NOW - 9))
     owing = store.get(GUARD)
     assert asked(config, event(at=NOW), owing).verdict.outcome == "counted"
-    resolving = replace(alert_of(config, 100), status=Status.RESOLVING, has=False)
+    resolving = replace(alert_of(config, 100), status=Status.RESOLVING, is_at_provider=False)
     assert asked(config, event(at=NOW), resolving).verdict.outcome == "pages"
 
 

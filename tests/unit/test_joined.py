@@ -14,11 +14,11 @@ from state.alert import (
     Former,
     Heard,
     Held,
+    Notified,
     Occurrence,
     Owed,
     Policy,
     Status,
-    Told,
     due,
     is_silenced,
     occurred,
@@ -38,7 +38,7 @@ def record(partition: int = 0, offset: int = 7, key: bytes | None = b"s-1") -> R
 
 
 def owes(severity: Severity = Severity.HIGH, **changes: Any) -> Owed:
-    facts: dict[str, Any] = {"since": NOW, "first_offset": 7, "last_offset": 7, "holds": 7}
+    facts: dict[str, Any] = {"since": NOW, "first_offset": 7, "last_offset": 7, "pins_offset": 7}
     return Owed(record(), severity, **{**facts, **changes})
 
 
@@ -51,7 +51,9 @@ def alert(status: Status = Status.OPEN, **changes: Any) -> Alert:
 
 def told(**changes: Any) -> Alert:
     """That the provider has."""
-    return alert(**{"route": "default", "told": Told(Severity.HIGH, NOW), "has": True, **changes})
+    return alert(
+        **{"route": "default", "last_notified": Notified(Severity.HIGH, NOW), "is_at_provider": True, **changes}
+    )
 
 
 TIMES = st.integers(0, 5).map(lambda seconds: NOW + seconds)
@@ -64,7 +66,7 @@ def owed(draw: st.DrawFn) -> Owed:
     return Owed(
         record(draw(st.integers(0, 3)), first), draw(SEVERITIES), draw(TIMES), first, first + draw(st.integers(0, 9)),
         draw(st.integers(1, 9)), draw(st.integers(0, 3)), repeat=draw(st.booleans()),
-        holds=draw(st.none() | st.just(first)),
+        pins_offset=draw(st.none() | st.just(first)),
     )  # fmt: skip
 
 
@@ -89,14 +91,14 @@ def alerts(draw: st.DrawFn) -> Alert:
     owing = draw(owed()) if is_owing else None
     if owing is not None and (status is Status.RESOLVING or route is None):
         owing = replace(owing, repeat=False)
-    said = Told(draw(SEVERITIES), draw(TIMES)) if route is not None and draw(st.booleans()) else None
+    said = Notified(draw(SEVERITIES), draw(TIMES)) if route is not None and draw(st.booleans()) else None
     held = None
     if owing is None or status is Status.RESOLVING:
         held = draw(helds()) if owing is None and route is None else draw(st.none() | helds())
     return alert(
         held=held, status=status, occurrences=draw(st.integers(1, 99)), first_seen=first, last_seen=last,
-        highest=draw(SEVERITIES), route=route, told=said, has=said is not None and status is not Status.RESOLVING,
-        unsettled=draw(st.booleans()),
+        highest=draw(SEVERITIES), route=route, last_notified=said,
+        is_at_provider=said is not None and status is not Status.RESOLVING, unsettled=draw(st.booleans()),
         owed=owing, acknowledging=status is Status.OPEN and draw(st.booleans()), key=draw(st.none() | st.binary()),
     )  # fmt: skip
 
@@ -105,21 +107,21 @@ def alerts(draw: st.DrawFn) -> Alert:
 
 
 def test_the_event_of_the_one_that_was_told_last_is_the_event_of_both() -> None:
-    earlier = told(source=source("a", "acme", "events", 0), told=Told(Severity.CRITICAL, NOW, None, 3))
-    later = told(source=source("b", None, "events", 5), told=Told(Severity.HIGH, NOW + 1, None, 8))
+    earlier = told(source=source("a", "acme", "events", 0), last_notified=Notified(Severity.CRITICAL, NOW, None, 3))
+    later = told(source=source("b", None, "events", 5), last_notified=Notified(Severity.HIGH, NOW + 1, None, 8))
     for own, handed in ((earlier, later), (later, earlier)):
         found = joined(own, handed)
         assert found is not None
-        assert (found.source, found.told) == (later.source, Told(Severity.CRITICAL, NOW + 1, None, 8))
+        assert (found.source, found.last_notified) == (later.source, Notified(Severity.CRITICAL, NOW + 1, None, 8))
 
 
 def test_where_one_was_told_its_event_is_the_event_of_both() -> None:
-    said = told(source=source("a", None, "events", 0), told=Told(Severity.HIGH, NOW, None, 3))
+    said = told(source=source("a", None, "events", 0), last_notified=Notified(Severity.HIGH, NOW, None, 3))
     untold = alert(source=source("b", None, "events", 5), overflow=Severity.HIGH)
     for own, handed in ((said, untold), (untold, said)):
         found = joined(own, handed)
         assert found is not None
-        assert (found.source, found.told) == (said.source, said.told)
+        assert (found.source, found.last_notified) == (said.source, said.last_notified)
     assert (joined(alert(), untold) or said).source == untold.source
 
 
@@ -143,7 +145,7 @@ def test_it_goes_on_with_the_life_of_the_one_whose_incident_it_has() -> None:
 
 
 def test_a_life_that_is_over_does_not_go_on_in_one_that_has_come_back() -> None:
-    over_there, own = told(begun=NOW, status=Status.RESOLVING, has=False), alert(begun=NOW + 1, owed=owes())
+    over_there, own = told(begun=NOW, status=Status.RESOLVING, is_at_provider=False), alert(begun=NOW + 1, owed=owes())
     found = joined(own, over_there)
     assert found is not None
     assert (found.status, found.route, found.begun) == (Status.OPEN, "default", NOW + 1)
@@ -164,7 +166,7 @@ def test_what_is_handed_over_holds_no_offset_of_the_homes_log(handed: Alert) -> 
         assert found is handed
     else:
         assert found.owed is not None
-        assert (found.owed.first_offset, found.owed.last_offset, found.owed.holds) == (ELSEWHERE, ELSEWHERE, None)
+        assert (found.owed.first_offset, found.owed.last_offset, found.owed.pins_offset) == (ELSEWHERE, ELSEWHERE, None)
         assert (found.owed.record, found.owed.occurrences) == (handed.owed.record, handed.owed.occurrences)
 
 
@@ -232,7 +234,7 @@ def test_nothing_silenced_is_lost_unless_it_was_over_before_what_ends_it(own: Al
         for each in (own, handed)
         if each.held is not None
         and (each.status is Status.RESOLVING or each.last_seen >= ends)
-        and (found.has or not each.has)  # else it was counted into an incident that is left
+        and (found.is_at_provider or not each.is_at_provider)  # else it was counted into an incident that is left
     ]
     if not kept:
         return
@@ -244,22 +246,22 @@ def test_nothing_silenced_is_lost_unless_it_was_over_before_what_ends_it(own: Al
 
 def test_what_was_silenced_of_an_incident_that_is_left_is_not_held_any_more() -> None:
     held = Held((("s", NOW),), Severity.HIGH, NOW, source("g", None, "t", 0), 7, 7, 7, NOW, NOW, NOW, NOW)
-    own = told(integration="new", told=None, has=False)
+    own = told(integration="new", last_notified=None, is_at_provider=False)
     handed = told(integration="old", first_seen=NOW + 1, held=held)
 
     found = joined(own, handed)
 
     assert found is not None
-    assert (found.integration, found.has, found.held) == ("new", False, None)
+    assert (found.integration, found.is_at_provider, found.held) == ("new", False, None)
 
 
 @given(alerts(), alerts())
 def test_it_holds_the_homes_own_offsets_only(own: Alert, handed: Alert) -> None:
     found = joined(own, handed)
 
-    if found is not None and found.owed is not None and found.owed.holds is not None:
+    if found is not None and found.owed is not None and found.owed.pins_offset is not None:
         assert own.owed is not None
-        assert found.owed.holds == own.owed.holds
+        assert found.owed.pins_offset == own.owed.pins_offset
 
 
 @given(alerts(), alerts())
@@ -333,7 +335,7 @@ def test_the_route_of_the_one_that_has_one_counts() -> None:
 )
 def test_acknowledged_stays_so_unless_it_has_become_worse(severity: Severity, status: Status) -> None:
     acknowledged = told(status=Status.ACKNOWLEDGED)
-    other = told(highest=severity, told=Told(severity, NOW), last_seen=NOW + 1)
+    other = told(highest=severity, last_notified=Notified(severity, NOW), last_seen=NOW + 1)
 
     for own, handed in ((acknowledged, other), (other, acknowledged)):
         found = joined(own, handed)
@@ -350,23 +352,23 @@ def test_the_key_of_the_later_record_counts() -> None:
 
 def test_an_incident_that_is_left_may_be_older_or_younger_than_the_kept_one() -> None:
     for kept_at, left_at in ((0.0, 10.0), (10.0, 0.0)):
-        kept = told(route="default", told=Told(Severity.HIGH, NOW, NOW + kept_at))
+        kept = told(route="default", last_notified=Notified(Severity.HIGH, NOW, NOW + kept_at))
         left = told(
-            route="by_severity:critical", told=Told(Severity.HIGH, NOW, NOW + left_at), first_seen=NOW + 1,
+            route="by_severity:critical", last_notified=Notified(Severity.HIGH, NOW, NOW + left_at), first_seen=NOW + 1,
         )  # fmt: skip
         for own, handed in ((kept, left), (left, kept)):
             found = joined(own, handed)
             assert found is not None
-            assert found.told == Told(Severity.HIGH, NOW, NOW + kept_at, left=NOW + 10.0 + OPENED_SECONDS)
+            assert found.last_notified == Notified(Severity.HIGH, NOW, NOW + kept_at, left=NOW + 10.0 + OPENED_SECONDS)
 
 
 def test_what_was_left_before_stays_left_where_both_have_one_incident() -> None:
-    left = told(told=Told(Severity.HIGH, NOW, NOW, left=NOW - 7.0))
+    left = told(last_notified=Notified(Severity.HIGH, NOW, NOW, left=NOW - 7.0))
     for own, handed in ((left, told()), (told(), left)):
         found = joined(own, handed)
         assert found is not None
-        assert found.told is not None
-        assert found.told.left == NOW - 7.0
+        assert found.last_notified is not None
+        assert found.last_notified.left == NOW - 7.0
 
 
 @pytest.mark.parametrize("other", [None, Heard(NOW + 1.0, repeated=4)])

@@ -11,14 +11,18 @@ from consumer.cli.last_event import LastEvent, last_event, names_of, place_of
 from consumer.events.keys import KeyTemplate
 from consumer.events.severities import AS_SAID
 from providers.notification import Origin
-from state.alert import Alert, Owed, Status, Told, source
+from state.alert import Alert, Notified, Owed, Status, source
 from state.violation import Record, Severity
 from tests.support.events import encode, event
 
 TEMPLATE = KeyTemplate.parse("{guard}:{session_id}")
 RECORD = Record("keyed", 4, 17, 1000, b"s", encode(event(session="s", event_id="e-1", reason="why")))
 ALERT = Alert("forbidden_path:s", Status.OPEN, "s", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default")
-TOLD = replace(ALERT, told=Told(Severity.HIGH, 2.0, None, 17), source=source("forbidden_path", "acme-corp", "keyed", 4))
+TOLD = replace(
+    ALERT,
+    last_notified=Notified(Severity.HIGH, 2.0, None, 17),
+    source=source("forbidden_path", "acme-corp", "keyed", 4),
+)
 OWING = replace(TOLD, owed=Owed(replace(RECORD, offset=30), Severity.HIGH, 1.0, 30, 30))
 
 Read = Callable[[str, int, int], Awaitable[Record | None]]
@@ -75,9 +79,9 @@ def test_what_cannot_be_read_is_one_plain_line(read: Read, note: str) -> None:
 @pytest.mark.parametrize(
     ("alert", "note"),
     [
-        (replace(TOLD, told=Told(Severity.HIGH, 2.0), source=None), "not known: an earlier release"),
-        (replace(TOLD, told=None, overflow=Severity.HIGH), "dead-lettered, as its route owed too much"),
-        (replace(TOLD, told=None), "not known: it was dead-lettered"),
+        (replace(TOLD, last_notified=Notified(Severity.HIGH, 2.0), source=None), "not known: an earlier release"),
+        (replace(TOLD, last_notified=None, overflow=Severity.HIGH), "dead-lettered, as its route owed too much"),
+        (replace(TOLD, last_notified=None), "not known: it was dead-lettered"),
         (replace(ALERT, owed=Owed(replace(RECORD, value=b"{}"), Severity.HIGH, 1.0, 1, 1)), "no event: "),
     ],
 )
@@ -91,7 +95,7 @@ def test_why_it_is_not_known(alert: Alert, note: str) -> None:
 
 def test_guard_and_tenant_are_known_without_the_event() -> None:
     assert names_of(TOLD) == ("forbidden_path", "acme-corp")
-    assert names_of(replace(TOLD, told=None)) == ("forbidden_path", "acme-corp")
+    assert names_of(replace(TOLD, last_notified=None)) == ("forbidden_path", "acme-corp")
     assert names_of(replace(TOLD, source=source(None, None, "keyed", 4))) is None
     assert names_of(ALERT) is None
     assert names_of(OWING) == ("forbidden_path", "acme-corp"), "an earlier release owed it: they are in the record"

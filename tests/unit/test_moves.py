@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consumer.feedback.moves import MOVE, Forwarded, HandOver, Move, Moved, Sender, decode_move, encode_move, is_move
 from consumer.feedback.records import KIND, MalformedFeedback, decode_feedback
 from consumer.kafka.partitioning import Scheme
-from state.alert import ELSEWHERE, Alert, Occurrence, Owed, Status, Told, is_silenced
+from state.alert import ELSEWHERE, Alert, Notified, Occurrence, Owed, Status, is_silenced
 from state.joined import joined
 from state.silenced import silenced
 from state.violation import Record, Severity
@@ -32,7 +32,7 @@ RECORDS = st.builds(
 DEDUP_KEYS = TEXT.filter(bool)
 ALERTS = st.builds(
     lambda key, status, record: Alert(
-        key, status, "s-1", 3, NOW, NOW, NOW, Severity.HIGH, "default", Told(Severity.HIGH, NOW),
+        key, status, "s-1", 3, NOW, NOW, NOW, Severity.HIGH, "default", Notified(Severity.HIGH, NOW),
         owed=Owed(record, Severity.CRITICAL, NOW, 1, 2), key=record.key,
     ),
     DEDUP_KEYS, st.sampled_from(Status), RECORDS,

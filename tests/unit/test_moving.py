@@ -21,7 +21,7 @@ from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import CONVINCED, Partitioner, Scheme
 from consumer.pipeline import Pipeline
-from state.alert import Alert, Former, Policy, Status, Told, due
+from state.alert import Alert, Former, Notified, Policy, Status, due
 from state.records import CorruptState
 from state.store import Store
 from state.violation import Record, Severity
@@ -373,15 +373,21 @@ def test_an_incident_that_is_out_of_reach_is_so_too_once_its_alert_is_joined_wit
     world.moving.begin(4, have_never_moved=False)
     world.leave()
     mine = session_at(0, 4)
-    here = replace(alert(mine), integration="key", told=Told(Severity.HIGH, NOW), has=True)
+    here = replace(alert(mine), integration="key", last_notified=Notified(Severity.HIGH, NOW), is_at_provider=True)
     world.store.hear(here, world.now)
-    handed = replace(alert(mine), integration="gone", told=Told(Severity.HIGH, NOW - 5), has=True, first_seen=NOW - 5)
+    handed = replace(
+        alert(mine),
+        integration="gone",
+        last_notified=Notified(Severity.HIGH, NOW - 5),
+        is_at_provider=True,
+        first_seen=NOW - 5,
+    )
 
     world.take(HandOver(Sender("simulated", 1, Scheme(4), {}, "group"), 0, f"g:{mine}", handed, None, mine.encode()))
 
     after = world.store.get(f"g:{mine}")
     assert after is not None
-    assert (after.integration, after.has) == ("key", True)
+    assert (after.integration, after.is_at_provider) == ("key", True)
     assert (after.former, after.orphans) == ((), (Former("gone", "default"),))
     assert due(after) is None
 

@@ -11,7 +11,7 @@ from consumer.build import build_pipelines
 from consumer.config import parse_config
 from consumer.pipeline import Pipeline
 from providers.integration import digest
-from state.alert import Alert, Former, Owed, Status, Told
+from state.alert import Alert, Former, Notified, Owed, Status
 from state.store import Store
 from state.violation import Record, Severity
 from tests.support.events import encode, event
@@ -46,7 +46,7 @@ def alert(key: str, opened_by: str | None = OLD, **fields: Any) -> Alert:
     integration = digest(HOST, opened_by) if opened_by is not None else None
     told = Alert(
         key, Status.OPEN, "s1", 1, 1.8e9, 1.8e9, 1.8e9, Severity.HIGH,
-        route="default", told=Told(Severity.HIGH, 1.8e9), has=True, integration=integration,
+        route="default", last_notified=Notified(Severity.HIGH, 1.8e9), is_at_provider=True, integration=integration,
     )  # fmt: skip
     return replace(told, **fields)
 
@@ -101,7 +101,7 @@ def test_what_is_owed_goes_through_the_route_that_its_record_has_today(severity:
 
 def test_what_a_release_without_digests_wrote_gets_its_own_and_need_not_be_written_again() -> None:
     made = pipeline(routing={"by_severity": {"high": HIGH, "critical": CRITICAL}})
-    untold = alert("a", None, route=None, told=None, has=False, owed=owed("high"))
+    untold = alert("a", None, route=None, last_notified=None, is_at_provider=False, owed=owed("high"))
     told = alert("b", None, route="by_severity:high", owed=owed("critical"))
     after, placing, log = placed(made, untold, told)
     assert [each.integration for each in after] == [digest(HOST, HIGH)] * 2
@@ -110,9 +110,11 @@ def test_what_a_release_without_digests_wrote_gets_its_own_and_need_not_be_writt
 
 def test_what_made_room_and_what_is_being_resolved_where_it_was_get_todays_integration_too() -> None:
     made = pipeline(routing={"by_guard": {"secret_leak": OLD}})
-    overflowed = alert("a", "x" * 32, route=None, told=None, has=False, overflow=Severity.HIGH)
+    overflowed = alert("a", "x" * 32, route=None, last_notified=None, is_at_provider=False, overflow=Severity.HIGH)
     here = Former(digest(HOST, OLD), "by_guard:leaks")
-    ending = alert("b", None, route=None, told=None, has=False, status=Status.RESOLVING, former=(here,))
+    ending = alert(
+        "b", None, route=None, last_notified=None, is_at_provider=False, status=Status.RESOLVING, former=(here,)
+    )
     after, _, log = placed(made, overflowed, ending)
     assert [each.integration for each in after] == [None, here.integration]
     assert [each.former for each in after] == [(), ()]

@@ -127,7 +127,7 @@ def test_a_resolve_of_about_the_time_of_the_trigger_has_that_repeated_once(at: f
     assert happened(alert, it, TIMEOUT) == TellAgain(is_repeat=True)
     again = told_again(alert, it, RECORD, is_repeat=True, now=T0 + 40)
     assert again.owed is not None
-    assert (again.owed.repeat, again.owed.holds) == (True, None)
+    assert (again.owed.repeat, again.owed.pins_offset) == (True, None)
     assert (again.status, due(again), again.begun) == (Status.OPEN, Due.TRIGGER, alert.begun)
     assert happened(again, it, TIMEOUT) == Ignored(Why.OLDER)
     accepted = trigger_accepted(again, again.owed, "default", T0 + AHEAD + 41, T0 + 41)
@@ -147,7 +147,7 @@ def resolved_at_once(alert: Alert, at: float) -> Alert:
 def test_a_program_that_resolves_each_incident_at_once_is_believed_after_one_repetition() -> None:
     alert = resolved_at_once(told(), 0.0)
     after = applied(alert, then(What.RESOLVED, 12.0, opened=7.0))
-    assert (after.status, after.ended_by, after.has, due(after)) == (
+    assert (after.status, after.ended_by, after.is_at_provider, due(after)) == (
         Status.RESOLVING, Ending.PROVIDER, False, Due.RESOLVE,
     )  # fmt: skip
     assert occurs(after, at=13.0)[1] is Outcome.TRIGGERED
@@ -197,20 +197,28 @@ def test_an_occurrence_after_it_is_told_in_a_new_life() -> None:
     again = told_again(alert, it, RECORD, is_repeat=False, now=T0 + 102)
     assert again.owed is not None
     assert (again.owed.record, again.owed.severity, again.owed.guard) == (RECORD, Severity.HIGH, "g")
-    assert (again.status, due(again), again.has, again.owed.repeat) == (Status.OPEN, Due.TRIGGER, False, False)
+    assert (again.status, due(again), again.is_at_provider, again.owed.repeat) == (
+        Status.OPEN,
+        Due.TRIGGER,
+        False,
+        False,
+    )
     assert again.begun != alert.begun
     assert again.occurrences == 2
     later, outcome = occurs(again, at=103.0)
     assert outcome is Outcome.COUNTED
     assert later.owed is not None
-    assert (again.owed.holds, later.owed.holds) == (None, 0)  # what was told is passed, what comes now is not
+    assert (again.owed.pins_offset, later.owed.pins_offset) == (
+        None,
+        0,
+    )  # what was told is passed, what comes now is not
 
 
 def test_what_is_owed_is_never_taken_away_and_nobody_has_taken_what_it_opens() -> None:
     alert = occurs(applied(told(), ACKNOWLEDGED), at=100.0, severity=Severity.CRITICAL)[0]
     after = applied(alert, then(What.RESOLVED, 90.0))
     assert after.owed is alert.owed
-    assert (after.status, after.has, due(after)) == (Status.OPEN, False, Due.TRIGGER)
+    assert (after.status, after.is_at_provider, due(after)) == (Status.OPEN, False, Due.TRIGGER)
 
 
 def test_of_an_alert_that_was_never_accepted_it_says_nothing() -> None:

@@ -76,9 +76,9 @@ def several(number: int) -> list[Alert]:
     alerts = []
     for offset in range(number):
         alert = told()
-        assert alert.told is not None
+        assert alert.last_notified is not None
         key = f"forbidden_path:s-{offset}"
-        alerts.append(replace(alert, dedup_key=key, told=replace(alert.told, offset=offset)))
+        alerts.append(replace(alert, dedup_key=key, last_notified=replace(alert.last_notified, offset=offset)))
     return alerts
 
 
@@ -151,8 +151,8 @@ async def test_what_was_told_since_is_another_event() -> None:
     found, alert = recall(RECORD, Log()), told()
     found.want(alert)
     await found.read()
-    assert alert.told is not None
-    assert found.record(replace(alert, told=replace(alert.told, offset=18))) is None
+    assert alert.last_notified is not None
+    assert found.record(replace(alert, last_notified=replace(alert.last_notified, offset=18))) is None
 
 
 async def test_what_was_read_for_one_is_none_of_another_s() -> None:
@@ -189,13 +189,13 @@ async def test_where_it_is_not_there_something_stands_in_for_it(answer: Record |
 
 async def test_of_an_earlier_release_it_is_not_known_where_it_stands() -> None:
     alert = told()
-    assert alert.told is not None
-    for old in (replace(alert, source=None), replace(alert, told=replace(alert.told, offset=None))):
+    assert alert.last_notified is not None
+    for old in (replace(alert, source=None), replace(alert, last_notified=replace(alert.last_notified, offset=None))):
         found = recall(RuntimeError("nobody shall ask"), Log())
         found.record(old)
         await found.read()
         assert found.record(old) is not None
     assert (
-        violation_of(told_stand_in(replace(alert, source=None, told=None, session_id=None), "events")).guard
+        violation_of(told_stand_in(replace(alert, source=None, last_notified=None, session_id=None), "events")).guard
         == "unknown"
     )

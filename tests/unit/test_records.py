@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from consumer.events.event import violation_of
-from state.alert import Alert, Ending, Former, Heard, Held, Owed, Status, Told, is_silenced, source
+from state.alert import Alert, Ending, Former, Heard, Held, Notified, Owed, Status, is_silenced, source
 from state.anchors import Anchor
 from state.records import (
     CHECKPOINT_KEY,
@@ -54,7 +54,7 @@ OWED = st.builds(
     first_attempt=st.none() | TIMES,
     last_attempt=st.none() | TIMES,
     repeat=st.booleans(),
-    holds=st.none() | OFFSETS,
+    pins_offset=st.none() | OFFSETS,
     guard=st.none() | TEXT,
     tenant=st.none() | TEXT,
     last_status=st.none() | st.integers(100, 599),
@@ -77,7 +77,7 @@ HELD = st.builds(
     occurrences=st.integers(1, 10**9),
 )
 TOLD = st.builds(
-    Told,
+    Notified,
     SEVERITIES,
     TIMES,
     st.none() | TIMES,
@@ -97,8 +97,8 @@ ALERTS = st.builds(
     decided=TIMES,
     highest=SEVERITIES,
     route=st.none() | TEXT,
-    told=st.none() | TOLD,
-    has=st.booleans(),
+    last_notified=st.none() | TOLD,
+    is_at_provider=st.booleans(),
     unsettled=st.booleans(),
     owed=st.none() | OWED,
     acknowledging=st.booleans(),
@@ -129,7 +129,7 @@ def test_an_alert_comes_back_as_it_was(alert: Alert) -> None:
 
 @given(ALERTS, HELD)
 def test_to_the_release_before_a_silenced_alert_is_open_and_owes_what_is_known_of_it(alert: Alert, held: Held) -> None:
-    alert = replace(alert, status=Status.OPEN, has=False, owed=None, held=held)
+    alert = replace(alert, status=Status.OPEN, is_at_provider=False, owed=None, held=held)
     assert is_silenced(alert)
     before = release_0_1.decode_alert(encode_key(alert.dedup_key), encode_alert(alert))
     assert before.owed is not None
@@ -209,7 +209,7 @@ ALERT = Alert(
     2.0,
     2.5,
     Severity.CRITICAL,
-    told=Told(Severity.HIGH, 2.0),
+    last_notified=Notified(Severity.HIGH, 2.0),
     owed=Owed(Record("events", 0, 7, 5, b"k", b"\xff\x00", (("h", b"\xfe"), ("none", None))), Severity.HIGH, 1.0, 7, 7),
 )
 

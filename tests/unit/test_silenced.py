@@ -137,7 +137,7 @@ def test_an_event_that_is_not_silenced_is_told_at_its_own_severity_and_counts_wh
     alert, outcome = occurs(mutes(mutes(severity=CRITICAL, offset=3), offset=4), MEDIUM, T0 + 1, 5)
     assert outcome is Outcome.TRIGGERED
     assert alert.owed is not None
-    assert (alert.owed.severity, alert.owed.record.offset, alert.owed.holds) == (MEDIUM, 5, 5)
+    assert (alert.owed.severity, alert.owed.record.offset, alert.owed.pins_offset) == (MEDIUM, 5, 5)
     assert (alert.owed.occurrences, alert.owed.first_offset, alert.owed.last_offset) == (3, 3, 5)
     assert alert.held is None
 
@@ -148,7 +148,7 @@ def test_an_event_that_is_not_silenced_is_told_at_its_own_severity_and_counts_wh
 def test_a_told_alert_stays_live_and_the_severity_is_not_sent() -> None:
     alert = mutes(told(), CRITICAL, T0 + 10_000, 1)
     assert (due(alert), alert.occurrences, alert.last_seen) == (None, 2, T0 + 10_000)
-    assert (alert.highest, alert.told) == (HIGH, told().told)
+    assert (alert.highest, alert.last_notified) == (HIGH, told().last_notified)
     assert not is_silenced(alert)
 
 
@@ -165,7 +165,7 @@ def test_what_is_owed_is_told_whatever_comes_with_the_silenced_event_counted_in(
     alert = mutes(occurs(None, MEDIUM, T0, 1)[0], CRITICAL, T0 + 1, 2)
     assert alert.owed is not None
     assert (alert.owed.severity, alert.owed.record.offset) == (MEDIUM, 1)
-    assert (alert.owed.occurrences, alert.owed.last_offset, alert.owed.holds) == (2, 2, 1)
+    assert (alert.owed.occurrences, alert.owed.last_offset, alert.owed.pins_offset) == (2, 2, 1)
     assert alert.held is None
     assert due(accepted(alert)) is None
 
@@ -193,7 +193,7 @@ def test_a_rejected_update_of_what_may_be_resolved_leaves_nothing_silenced_of_it
     assert worse.owed is not None
     after, _ = trigger_refused(worse, worse.owed, T0)
     assert after is not None
-    assert (after.has, after.held) == (False, None)
+    assert (after.is_at_provider, after.held) == (False, None)
 
 
 def test_the_end_of_silences_ends_only_what_is_all_silenced() -> None:
@@ -225,7 +225,7 @@ def test_what_is_resolving_is_resolved_first_and_then_silenced() -> None:
 
     assert after is not None
     assert is_silenced(after)
-    assert (after.status, after.route, after.told, due(after)) == (Status.OPEN, None, None, None)
+    assert (after.status, after.route, after.last_notified, due(after)) == (Status.OPEN, None, None, None)
     assert (after.occurrences, after.first_seen, after.highest) == (1, T0 + 9, CRITICAL)
     assert after.begun != sent.begun, "another life of its key"
     assert after.held == alert.held
@@ -361,7 +361,7 @@ def test_what_is_live_is_owed_from_then_on_with_its_worst_record_and_holds_no_of
     assert alert.held is None
     owed = alert.owed
     assert owed is not None
-    assert (owed.record, owed.severity, owed.since, owed.holds) == (RECORD, CRITICAL, T0 + 3600, None)
+    assert (owed.record, owed.severity, owed.since, owed.pins_offset) == (RECORD, CRITICAL, T0 + 3600, None)
     assert (owed.first_offset, owed.last_offset, owed.occurrences) == (7, 8, 2)
     assert (owed.guard, owed.tenant) == ("forbidden_path", "acme")
     assert alert.occurrences == 2
@@ -404,7 +404,7 @@ def test_what_is_resolving_and_owes_is_told_once_at_the_highest_severity() -> No
     assert alert.owed is not None
     assert first.owed is not None
     assert (alert.owed.record, alert.owed.severity, alert.owed.since) == (RECORD, HIGH, first.owed.since)
-    assert (alert.owed.occurrences, alert.owed.last_offset, alert.owed.holds) == (2, 7, 1)
+    assert (alert.owed.occurrences, alert.owed.last_offset, alert.owed.pins_offset) == (2, 7, 1)
 
 
 def test_what_is_resolving_and_not_live_goes_on_to_be_resolved() -> None:
@@ -501,10 +501,10 @@ def test_no_occurrence_is_lost_and_none_that_is_silenced_is_sent(steps: list[tup
             case "event":
                 alert = occurs(alert, severity, at, offset)[0]
                 may_say.add(severity)
-                untold = 0 if alert.owed is None and alert.has else untold + 1
+                untold = 0 if alert.owed is None and alert.is_at_provider else untold + 1
             case "silenced":
                 alert = mutes(alert, severity, at, offset)
-                untold += not alert.has or alert.status is Status.RESOLVING
+                untold += not alert.is_at_provider or alert.status is Status.RESOLVING
             case "accepted" if alert is not None and alert.owed is not None:
                 assert alert.owed.severity in may_say
                 alert = accepted(alert, at)
@@ -518,10 +518,10 @@ def test_no_occurrence_is_lost_and_none_that_is_silenced_is_sent(steps: list[tup
             case "resolved" if alert is not None and due(alert) is Due.RESOLVE:
                 alert = resolve_answered(alert, alert)
                 assert (alert is None) == (untold == 0)
-            case "live" if alert is not None and (held := alert.held) is not None and not alert.has:
+            case "live" if alert is not None and (held := alert.held) is not None and not alert.is_at_provider:
                 may_say.add(held.severity)
                 alert = owes_after_silence(alert, RECORD, at)
-            case "dead" if alert is not None and alert.held is not None and not alert.has:
+            case "dead" if alert is not None and alert.held is not None and not alert.is_at_provider:
                 alert = over_after_silence(alert)
                 untold = 0 if alert is None or alert.owed is None else alert.owed.occurrences
             case _:
@@ -532,10 +532,12 @@ def test_no_occurrence_is_lost_and_none_that_is_silenced_is_sent(steps: list[tup
             continue
         owed, held = alert.owed, alert.held
         counted = (owed.occurrences if owed is not None else 0) + (held.occurrences if held is not None else 0)
-        if not alert.has:
+        if not alert.is_at_provider:
             assert counted >= untold, step
         if owed is None and alert.status is not Status.RESOLVING:
-            assert alert.has or held is not None or alert.route is not None, "somebody has it, or it is silenced"
+            assert alert.is_at_provider or held is not None or alert.route is not None, (
+                "somebody has it, or it is silenced"
+            )
         if is_silenced(alert):
             assert due(alert) is None
         assert replace(alert, held=None) == alert or held is not None

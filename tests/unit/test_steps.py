@@ -49,7 +49,7 @@ class Work:
 def large(key: str, offset: int = 0) -> Alert:
     """An alert that owes a record which is not to be written for each of its counts."""
     record = Record("events", 0, offset, 0, b"k", b"x" * LARGE_BYTES)
-    owed = Owed(record, Severity.HIGH, 1.0, offset, offset, holds=offset)
+    owed = Owed(record, Severity.HIGH, 1.0, offset, offset, pins_offset=offset)
     return Alert(key, Status.OPEN, None, 1, 1.0, 1.0, 1.0, Severity.HIGH, owed=owed)
 
 

@@ -16,7 +16,7 @@ from state.violation import Record, Severity
 
 def owed(offset: int = 0, *, since: float = 0.0, size: int = 10) -> Owed:
     record = Record("events", 0, offset, 0, None, b"x" * size)
-    return Owed(record, Severity.HIGH, since, offset, offset, holds=offset)
+    return Owed(record, Severity.HIGH, since, offset, offset, pins_offset=offset)
 
 
 def alert(

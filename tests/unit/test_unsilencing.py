@@ -80,8 +80,8 @@ def test_where_that_is_not_there_any_more_it_is_told_with_what_the_alert_knows()
     assert "silenced" in told.violation.reason
     alert = setting.partitions[0].alert("s")
     assert alert is not None
-    assert alert.told is not None
-    assert alert.told.offset == ELSEWHERE
+    assert alert.last_notified is not None
+    assert alert.last_notified.offset == ELSEWHERE
 
 
 def test_where_kafka_does_not_answer_it_is_asked_again_and_then_told_all_the_same() -> None:

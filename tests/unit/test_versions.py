@@ -18,7 +18,7 @@ from consumer.kafka.foreign import foreign_group
 from consumer.partition.left_alone import TOLD_OF_EACH, LeftAlone
 from consumer.partition.restore import StateRefused
 from providers.answer import Accepted, Unavailable
-from state.alert import Alert, Due, Former, Heard, Occurrence, Owed, Status, Told, due, is_silenced, source
+from state.alert import Alert, Due, Former, Heard, Notified, Occurrence, Owed, Status, due, is_silenced, source
 from state.joined import reunited
 from state.partition_records import Unreadable
 from state.records import (
@@ -44,9 +44,14 @@ from tests.unit.test_records import ALERTS
 
 pytestmark = pytest.mark.slow
 
+NAMES_BEFORE = {"last_notified": "told", "is_at_provider": "has", "pins_offset": "holds"}
+"""What release 0.1 calls what this one calls so."""
+
 KEY = "forbidden_path:s1"
-ALERT = Alert(KEY, Status.OPEN, "s1", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default", told=Told(Severity.HIGH, 2.0))
-OWING = replace(ALERT, owed=Owed(Record("events", 0, 7, 5, b"k", b"v"), Severity.HIGH, 1.0, 7, 7, holds=7))
+ALERT = Alert(
+    KEY, Status.OPEN, "s1", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default", last_notified=Notified(Severity.HIGH, 2.0)
+)
+OWING = replace(ALERT, owed=Owed(Record("events", 0, 7, 5, b"k", b"v"), Severity.HIGH, 1.0, 7, 7, pins_offset=7))
 SILENCED = silenced(
     None, KEY, "s1", Occurrence(Severity.HIGH, 1.0, Record("events", 0, 7, 5, b"s1", b"v")), {"s": 60.0}, 2.5
 )
@@ -86,8 +91,8 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     known = replace(known, begun=None, heard=None, held=None)
     if is_silenced(alert):
         known = replace(known, owed=back.owed)  # a stand-in
-    if known.told is not None:
-        known = replace(known, told=replace(known.told, offset=None, occurrences=None, left=None))
+    if known.last_notified is not None:
+        known = replace(known, last_notified=replace(known.last_notified, offset=None, occurrences=None, left=None))
     if known.owed is not None:
         owed = replace(known.owed, guard=None, tenant=None, last_status=None, last_error=None)
         known = replace(known, owed=owed)
@@ -116,14 +121,15 @@ def test_what_this_release_writes_is_read_by_the_last_one_with_nothing_lost_that
     assert len(found) == len(list(record.alerts()))
     for alert in record.alerts():
         before = release_0_1.decode_alert(alert.dedup_key.encode(), found[alert.dedup_key.encode()])
-        now = structs.asdict(alert)
+        now = {NAMES_BEFORE.get(name, name): value for name, value in structs.asdict(alert).items()}
         if is_silenced(alert):  # to the release before it is owed what says as much as is known
             now["owed"] = asdict(before)["owed"]
             assert before.owed is not None
         elif (owed := alert.owed) is not None:
-            known = [field.name for field in fields(alert_0_1.Owed)]
-            now["owed"] = {name: getattr(owed, name) for name in known} | {"record": structs.asdict(owed.record)}
-        if (told := alert.told) is not None:
+            said = {NAMES_BEFORE.get(name, name): value for name, value in structs.asdict(owed).items()}
+            known = {field.name: said[field.name] for field in fields(alert_0_1.Owed)}
+            now["owed"] = known | {"record": structs.asdict(owed.record)}
+        if (told := alert.last_notified) is not None:
             now["told"] = {field.name: getattr(told, field.name) for field in fields(alert_0_1.Told)}
         assert asdict(before) == {**{name: now[name] for name in asdict(before)}, "status": before.status}
         assert before.status.value == alert.status.value
@@ -136,15 +142,15 @@ def test_what_later_releases_say_more_of_a_source_is_passed_over() -> None:
         "heard": [1.0, None, False, None, "more"],
     }
     alert = decode_alert(KEY.encode(), changed(ALERT, **later))
-    told, heard = Told(Severity.HIGH, 1.0, None, 7), Heard(1.0)
-    assert alert == replace(ALERT, told=told, heard=heard, source=source("guard", None, "events", 3))
+    told, heard = Notified(Severity.HIGH, 1.0, None, 7), Heard(1.0)
+    assert alert == replace(ALERT, last_notified=told, heard=heard, source=source("guard", None, "events", 3))
 
 
 def test_what_was_told_and_heard_before_it_said_so_much_is_read() -> None:
     earlier = {"told": [3, 1.0, None, 7, 2], "heard": [1.0, "P1", True]}
     alert = decode_alert(KEY.encode(), changed(ALERT, **earlier))
-    told, heard = Told(Severity.HIGH, 1.0, None, 7, 2), Heard(1.0, "P1", sent_resolve=True)
-    assert alert == replace(ALERT, told=told, heard=heard)
+    told, heard = Notified(Severity.HIGH, 1.0, None, 7, 2), Heard(1.0, "P1", sent_resolve=True)
+    assert alert == replace(ALERT, last_notified=told, heard=heard)
 
 
 def test_what_later_releases_say_more_of_what_is_held_is_passed_over() -> None:
@@ -203,13 +209,13 @@ UNREADABLE = {
     "a count that is a flag": changed(occurrences=True),
     "a time that is a text": changed(first_seen="now"),
     "a time that is nothing": changed(decided=None),
-    "a flag that is a text": changed(has="yes"),
+    "a flag that is a text": changed(is_at_provider="yes"),
     "a route that is a number": changed(route=7),
     "a session that is a list": changed(session=["s1"]),
-    "told something else": changed(told={"severity": 3}),
-    "told at no time": changed(told=[3, "now", None]),
-    "told nothing": changed(told=[]),
-    "told at an offset that is a text": changed(told=[3, 1.0, None, "7"]),
+    "told something else": changed(last_notified={"severity": 3}),
+    "told at no time": changed(last_notified=[3, "now", None]),
+    "told nothing": changed(last_notified=[]),
+    "told at an offset that is a text": changed(last_notified=[3, 1.0, None, "7"]),
     "of a guard that is a number": changed(source=[7, None, "events", 3]),
     "of no partition": changed(source=["guard", None, "events"]),
     "of a partition that is a text": changed(source=["guard", None, "events", "3"]),
@@ -225,13 +231,13 @@ UNREADABLE = {
     "held at a place that is a text": holding(4, "7"),
     "held with nothing": changed(held=[]),
     "held as a text": changed(held="s"),
-    "told when there were a text": changed(told=[3, 1.0, None, 7, "2"]),
-    "left at a text": changed(told=[3, 1.0, None, 7, 2, "1.0"]),
+    "told when there were a text": changed(last_notified=[3, 1.0, None, 7, "2"]),
+    "left at a text": changed(last_notified=[3, 1.0, None, 7, 2, "1.0"]),
     "owes a text": changed(owed="a trigger"),
     "owes nothing at all": changed(owed={}),
     "owed since never": owing(since=None),
     "owed from an offset that is a text": owing(first_offset="7"),
-    "holds a text": owing(holds="7"),
+    "holds a text": owing(pins_offset="7"),
     "repeats a number": owing(repeat=1),
     "owes what has no guard but a list": owing(guard=["guard"]),
     "met a status that is a text": owing(last_status="503"),
@@ -307,7 +313,7 @@ def test_once_it_can_be_read_both_are_one_alert_and_nothing_that_either_owes_is_
     alert = setting.alerts()[KEY]
     assert (alert.occurrences, alert.highest) == (4, Severity.CRITICAL)
     assert alert.owed is not None
-    assert (alert.owed.occurrences, alert.owed.holds, alert.owed.since) == (2, 0, 1.0)
+    assert (alert.owed.occurrences, alert.owed.pins_offset, alert.owed.since) == (2, 0, 1.0)
     assert state[BESIDE + KEY.encode()] is None
     assert decode_alert(KEY.encode(), state[KEY.encode()] or b"").occurrences == 4
 
@@ -491,7 +497,7 @@ def test_nothing_that_either_owes_or_has_seen_is_lost(older: Alert, newer: Alert
         assert not new or alert.owed.severity == max(one.severity for one in new)
         assert alert.owed.occurrences == sum(one.occurrences for one in new) or not new
     assert alert.status is not Status.RESOLVING or newer.status is Status.RESOLVING, "what lives by the newer lives"
-    assert not (alert.status is Status.RESOLVING and (alert.has or alert.acknowledging))
+    assert not (alert.status is Status.RESOLVING and (alert.is_at_provider or alert.acknowledging))
     assert due(alert) is not None or (due(newer) is None or newer.acknowledging)
     assert decode_alert(alert.dedup_key.encode(), encode_alert(alert)) == alert
 
@@ -548,19 +554,19 @@ def test_hostile_keys_are_shown_short(key: Any) -> None:
 
 def test_what_two_integrations_were_told_is_kept_apart() -> None:
     """Of an alert that was told anew through another key, while its own record could not be read."""
-    older = replace(ALERT, integration="a1", route="default", has=True)
-    newer = replace(ALERT, integration="b2", route="by_guard:x", first_seen=3.0, last_seen=3.0, has=True)
+    older = replace(ALERT, integration="a1", route="default", is_at_provider=True)
+    newer = replace(ALERT, integration="b2", route="by_guard:x", first_seen=3.0, last_seen=3.0, is_at_provider=True)
     alert = reunited(older, newer)
-    assert (alert.integration, alert.route, alert.has) == ("a1", "default", True)
+    assert (alert.integration, alert.route, alert.is_at_provider) == ("a1", "default", True)
     assert alert.former == (Former("b2", "by_guard:x"),)
     assert due(alert) is Due.RESOLVE_FORMER
 
 
 def test_the_incident_that_lives_goes_on() -> None:
-    older = replace(ALERT, status=Status.RESOLVING, integration="a1", route="default", has=False)
-    newer = replace(ALERT, integration="b2", route="by_guard:x", first_seen=3.0, last_seen=3.0, has=True)
+    older = replace(ALERT, status=Status.RESOLVING, integration="a1", route="default", is_at_provider=False)
+    newer = replace(ALERT, integration="b2", route="by_guard:x", first_seen=3.0, last_seen=3.0, is_at_provider=True)
     alert = reunited(older, newer)
-    assert (alert.status, alert.integration, alert.has) == (Status.OPEN, "b2", True)
+    assert (alert.status, alert.integration, alert.is_at_provider) == (Status.OPEN, "b2", True)
     assert alert.former == (Former("a1", "default"),)
 
 

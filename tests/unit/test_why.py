@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import Alert, Occurrence, Owed, Policy, Status, Told, event_time, occurred
+from state.alert import Alert, Notified, Occurrence, Owed, Policy, Status, event_time, occurred
 from state.violation import Record, Severity
 from state.why import OUTCOME_OF, Why, why
 
@@ -14,7 +14,7 @@ RECORD = Record("events", 0, 7, int(NOW * 1000), b"k", b"{}")
 
 times = st.integers(-8000, 100).map(lambda seconds: NOW + seconds)
 severities = st.sampled_from(Severity)
-tolds = st.none() | st.builds(Told, severity=severities, at=times)
+tolds = st.none() | st.builds(Notified, severity=severities, at=times)
 oweds = st.none() | st.builds(
     Owed, record=st.just(RECORD), severity=severities, since=times, first_offset=st.just(1), last_offset=st.just(1),
     repeat=st.booleans(),
@@ -22,7 +22,7 @@ oweds = st.none() | st.builds(
 alerts = st.builds(
     Alert, dedup_key=st.just("k"), status=st.sampled_from(Status), session_id=st.none(), occurrences=st.just(3),
     first_seen=times, last_seen=times, decided=times, highest=severities, route=st.sampled_from([None, "default"]),
-    told=tolds, has=st.booleans(), owed=oweds, unsettled=st.booleans(),
+    last_notified=tolds, is_at_provider=st.booleans(), owed=oweds, unsettled=st.booleans(),
 )  # fmt: skip
 
 
@@ -35,7 +35,15 @@ def test_the_reason_fits_the_outcome(alert: Alert | None, severity: Severity, ti
 
 def test_each_reason_is_given() -> None:
     told = Alert(
-        "k", Status.OPEN, None, 3, NOW - 100, NOW - 100, NOW - 100, Severity.HIGH, told=Told(Severity.HIGH, NOW - 100)
+        "k",
+        Status.OPEN,
+        None,
+        3,
+        NOW - 100,
+        NOW - 100,
+        NOW - 100,
+        Severity.HIGH,
+        last_notified=Notified(Severity.HIGH, NOW - 100),
     )
     owed = Owed(RECORD, Severity.HIGH, NOW, 1, 1)
 
@@ -45,7 +53,7 @@ def test_each_reason_is_given() -> None:
     assert reason(None) is Why.NEW
     assert reason(replace(told, status=Status.RESOLVING)) is Why.REOPENED
     assert reason(replace(told, owed=owed)) is Why.COUNTED
-    assert reason(replace(told, told=None)) is Why.NOT_TOLD
+    assert reason(replace(told, last_notified=None)) is Why.NOT_TOLD
     assert reason(told, Severity.CRITICAL) is Why.RAISED
     assert reason(told, later=3500.0) is Why.RENOTIFIED
     assert reason(told, later=201.0) is Why.AFTER_WINDOW

@@ -40,7 +40,6 @@ from state.records import CHECKPOINT_KEY, CorruptState, Position, decode_alert, 
 from state.store import Store
 from state.violation import Record, Severity
 from state.written import LARGE_BYTES, MAX_COUNTS, MAX_COUNTS_BYTES
-from tests.released.v0_1 import alert as alert_0_1
 from tests.released.v0_1 import records as release_0_1
 from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
@@ -184,7 +183,7 @@ def test_counts_are_in_every_checkpoint_until_the_record_is_written_again() -> N
         over,
         lambda alert: replace(alert, owed=replace(alert.owed, since=NOW + 9)),
         lambda alert: replace(alert, owed=replace(alert.owed, repeat=True)),
-        lambda alert: replace(alert, owed=replace(alert.owed, holds=None)),
+        lambda alert: replace(alert, owed=replace(alert.owed, pins_offset=None)),
         lambda alert: replace(alert, failed=1),
     ],
 )
@@ -341,7 +340,7 @@ def test_whatever_changes_is_read_back_and_the_last_release_can_read_it(
             assert (before.owed is None) is (alert.owed is None)
             if before.owed is not None and alert.owed is not None:
                 assert astuple(before.owed.record) == structs.astuple(alert.owed.record)
-                assert before.owed.holds == alert.owed.holds
+                assert before.owed.holds == alert.owed.pins_offset
 
 
 def take(partition: Partition, name: str, *rest: Any) -> None:
@@ -409,7 +408,7 @@ def test_the_state_of_the_last_release_is_read() -> None:
         b'{"event_id": "e", "decision": {"allowed": false, "severity": "critical"}}',
         (("trace", b"\xff\x00"), ("none", None), ("", b"")),
     )
-    owed = Owed(record, Severity.HIGH, NOW, 41, 41, holds=41)
+    owed = Owed(record, Severity.HIGH, NOW, 41, 41, pins_offset=41)
     fresh = Alert("forbidden_path:fresh", Status.OPEN, "fresh", 1, NOW, NOW, NOW, Severity.HIGH, owed=owed)
     assert store.get("forbidden_path:fresh") == fresh
     assert store.get("forbidden_path:early") == replace(fresh, dedup_key="forbidden_path:early")
@@ -421,20 +420,21 @@ def test_both_releases_read_the_same(key: bytes) -> None:
     before = release_0_1.decode_alert(key, recorded()[key])
     now = decode_alert(key, recorded()[key])
     assert now.status.value == before.status.value
-    for name in ("session_id", "occurrences", "first_seen", "last_seen", "decided", "highest", "route", "has"):
+    for name in ("session_id", "occurrences", "first_seen", "last_seen", "decided", "highest", "route"):
         assert getattr(now, name) == getattr(before, name)
-    assert (now.unsettled, now.acknowledging, now.failed, now.overflow) == (
+    assert (now.is_at_provider, now.unsettled, now.acknowledging, now.failed, now.overflow) == (
+        before.has,
         before.unsettled,
         before.acknowledging,
         0,
         None,
     )
-    for part, kind in (("told", alert_0_1.Told), ("owed", alert_0_1.Owed)):
-        one, other = getattr(now, part), getattr(before, part)
+    for one, other in ((now.last_notified, before.told), (now.owed, before.owed)):
         assert (one is None) is (other is None)
-        if one is not None:
-            for each in fields(kind):
-                found, was = getattr(one, each.name), getattr(other, each.name)
+        if other is not None:
+            for each in fields(other):
+                name = "pins_offset" if each.name == "holds" else each.name
+                found, was = getattr(one, name), getattr(other, each.name)
                 assert (structs.astuple(found) == astuple(was)) if each.name == "record" else found == was
 
 
