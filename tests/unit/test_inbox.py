@@ -16,18 +16,11 @@ from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Rep
 from consumer.history.step import Kind as StepKind
 from consumer.history.step import Reason
 from consumer.history.steps import TaskSteps
-from state.alert import (
-    Alert,
-    Ending,
-    Heard,
-    Occurrence,
-    Policy,
-    Status,
-    occurred,
-    over,
-    resolve_answered,
-    trigger_accepted,
-)
+from state.alert import Alert, Ending, Heard, Status
+from state.answers import resolve_answered, trigger_accepted
+from state.occurrences import Occurrence, occurred
+from state.over import over
+from state.policy import Policy
 from state.provider_feedback import Happened, What
 from state.seen import Seen, seen_of
 from state.store import Store

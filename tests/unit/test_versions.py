@@ -18,8 +18,11 @@ from consumer.kafka.foreign import foreign_group
 from consumer.partition.left_alone import TOLD_OF_EACH, LeftAlone
 from consumer.partition.restore import StateRefused
 from providers.answer import Accepted, Unavailable
-from state.alert import Alert, Due, Former, Heard, Notified, Occurrence, Owed, Status, due, is_silenced, source
+from state.alert import Alert, Former, Heard, Notified, Owed, Status, source
+from state.due import Due, due
+from state.held import is_silenced
 from state.joined import reunited
+from state.occurrences import Occurrence
 from state.partition_records import Unreadable
 from state.records import (
     BESIDE,
