@@ -93,7 +93,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             provider=pipeline.provider,
             sender=sender,
             timeout=pipeline.timeout_seconds,
-            may_send=lambda: self._proofs is not None and self._proofs.is_fresh,
+            may_send=lambda: self._proofs is not None and self._proofs.is_valid,
             backoff=self._backoff,
             max_in_flight=config.delivery.max_in_flight,
             observer=observer,

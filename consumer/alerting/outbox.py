@@ -16,7 +16,7 @@ from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import SecurityEvent
 from consumer.feedback.records import Replay
-from consumer.history.step import Kind
+from consumer.history.step import StepKind
 from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
 from consumer.pipeline import Pipeline
@@ -237,7 +237,7 @@ class TaskOutbox:
     def ended(self, alert: Alert) -> None:
         """Log which incidents an alert that is gone may have left where nothing here can resolve them."""
         if alert.orphans:
-            self._steps.left(Kind.ORPHANED, alert)
+            self._steps.left(StepKind.ORPHANED, alert)
             integrations = [str(one) for one in alert.orphans]
             self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
 

@@ -15,7 +15,7 @@ from consumer.config import Config
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.kafka.reading import hidden_ends, last_checkpoints
 from consumer.replay.letters import StoredLetter
-from consumer.replay.replayed import Ending, Replays, Taken, find_replays
+from consumer.replay.replayed import ReplayEnding, Replays, Taken, find_replays
 
 _COLUMNS = ("ID", "AGE", "PROVIDER", "STAGE", "CLASS", "RETRYABLE", "SEEN", "REPLAYED", "ERROR")
 
@@ -79,9 +79,9 @@ def _told_replay(stored: StoredLetter, known: Known, now: float) -> str | None:
         return None
     ending, again = known.replays.ending(stored.id, stored.letter, known.taken)
     match ending:
-        case Ending.UNKNOWN:
+        case ReplayEnding.UNKNOWN:
             told = ""
-        case Ending.DEAD:
+        case ReplayEnding.DEAD:
             told = f", again {again}"
         case _:
             told = f", {ending.value}"

@@ -27,7 +27,7 @@ from consumer.silences.known import KnownSilences
 from consumer.silences.reader import read_silences
 from consumer.tuning.explain import Configured, Explanation, Question, explain
 from consumer.tuning.files import FileTrouble
-from consumer.tuning.life import Life, Search, place
+from consumer.tuning.life import KeyLife, Search, place
 from consumer.tuning.lines import BrokenLine, record_of
 from consumer.tuning.order import Timed
 from providers.errors import text_of
@@ -274,7 +274,7 @@ async def _explain_key(
     alerts: Alerts,
     silences: KnownSilences,
 ) -> int:
-    lives = [Life(one, args.dedup_key) for one in _configured(args, config, silences)]
+    lives = [KeyLife(one, args.dedup_key) for one in _configured(args, config, silences)]
 
     def take(records: Sequence[Timed]) -> bool:
         for life in lives:
@@ -284,7 +284,7 @@ async def _explain_key(
 
     await read_topic(config, clients, partitions, args.since, take)
 
-    def now(life: Life) -> Alert | None:
+    def now(life: KeyLife) -> Alert | None:
         return alerts.get(life.configured.pipeline.provider.name, {}).get(args.dedup_key)
 
     found = [life for life in lives if life.counts or now(life) is not None]
@@ -302,7 +302,7 @@ async def _explain_key(
     return 0
 
 
-def _life_to_json(life: Life, alert: Alert | None) -> dict[str, Any]:
+def _life_to_json(life: KeyLife, alert: Alert | None) -> dict[str, Any]:
     told = life.told
     return {
         "provider": life.configured.pipeline.provider.name,

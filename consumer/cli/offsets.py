@@ -20,7 +20,7 @@ from consumer.group.offset_orders import (
     Direction,
     Group,
     Move,
-    Place,
+    NamedOffset,
     Target,
     moves,
     order,
@@ -90,8 +90,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _where(text: str) -> Target:
-    if text in (place.value for place in Place):
-        return Place(text)
+    if text in (place.value for place in NamedOffset):
+        return NamedOffset(text)
     if text.isdecimal():
         return int(text[:19])
     try:

@@ -25,7 +25,7 @@ from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.silences.known import KnownSilences
 from consumer.silences.reader import read_silences
 from consumer.silences.records import encode, to_json
-from consumer.silences.silence import EVERY_PROVIDER, LABEL, InvalidSilence, Match, Silence, Status
+from consumer.silences.silence import EVERY_PROVIDER, LABEL, InvalidSilence, Match, Silence, SilenceStatus
 from providers.errors import Mistake
 from providers.table import PROVIDERS
 from state.violation import SEVERITY_BY_LABEL
@@ -204,7 +204,7 @@ def _imported(args: argparse.Namespace, config: Config, now: float) -> Sequence[
     for number, one in enumerate(silences):
         if one.scope != EVERY_PROVIDER and one.scope not in config.pipelines:
             raise Mistake(f"{name}: [{number}].scope: {plain(one.scope)} is no provider that is configured")
-        if one.status is Status.ACTIVE and one.expires_at <= now:
+        if one.status is SilenceStatus.ACTIVE and one.expires_at <= now:
             raise Mistake(f"{name}: [{number}].expires_at: lies in the past")
     return silences
 

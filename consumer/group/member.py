@@ -48,7 +48,7 @@ DRAIN_SHARE = 0.8
 commit."""
 
 
-class Sender(Protocol):
+class PipelineDelivery(Protocol):
     """What sends for the tasks of a member, as long as that owns their partitions: a pipeline's delivery."""
 
     def set_share(self, share: float) -> None:
@@ -76,7 +76,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         instance_id: InstanceId | None,
         drain_seconds: float,
         proofs: Proofs,
-        sender: Sender | None,
+        sender: PipelineDelivery | None,
         backoff: Backoff,
         make_task: Callable[[PartitionInput], T],
         metrics: PipelineMetrics,

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.config import Config
 from consumer.dlq.letterbox import Letterbox
-from consumer.group.member import GroupMember, Sender
+from consumer.group.member import GroupMember, PipelineDelivery
 from consumer.group.standstill import Standstill
 from consumer.group.state_watch import StateWatch
 from consumer.group.subscription import Subscription
@@ -117,7 +117,7 @@ class MemberRunner(ABC, Generic[T]):
         while True:
             member, proofs = self._member, self._proofs
             has_work = member is not None and bool(member.assigned) and not member.is_restoring
-            self._standstill.observe(waits=has_work and proofs is not None and not proofs.is_fresh)
+            self._standstill.observe(waits=has_work and proofs is not None and not proofs.is_valid)
             if self._standstill.is_time_to_ask(self._clock.monotonic()):
                 answered = await self._clients.bootstrap_answers()
                 self._standstill.asked(self._clock.monotonic(), answered=answered)
@@ -134,7 +134,7 @@ class MemberRunner(ABC, Generic[T]):
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
         proofs: Proofs,
-        sender: Sender | None,
+        sender: PipelineDelivery | None,
         metrics: PipelineMetrics,
         make_task: Callable[[PartitionInput], T],
     ) -> GroupMember[T]:
@@ -200,7 +200,7 @@ class MemberRunner(ABC, Generic[T]):
         return PipelineHealth(
             name=self.name,
             joined=member is not None and member.assigned is not None,
-            proved=proofs is not None and (proofs.is_fresh or not tasks),
+            proved=proofs is not None and (proofs.is_valid or not tasks),
             partitions=len(member.assigned) if member is not None and member.assigned is not None else 0,
             restored=sum(task.is_running for task in tasks.values()),
             stuck=(),

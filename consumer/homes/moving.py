@@ -18,7 +18,7 @@ from consumer.clock import Clock
 from consumer.decisions import DecidedHere, Ended
 from consumer.events.event import FetchedRecord
 from consumer.feedback.lane import Lane
-from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, Sender
+from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, MovingTask
 from consumer.homes.home import Homes, Place, decode_homes, encode_homes
 from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
@@ -57,7 +57,7 @@ FORGETTING_SECONDS: Final = 60.0
 _MOST_DOUBLINGS: Final = 6
 
 
-class Deeds(Protocol):
+class MoveHandler(Protocol):
     """What `Moving` asks of its task."""
 
     @property
@@ -116,7 +116,7 @@ class Moving:
         pipeline: Pipeline,
         store: Store,
         progress: Progress,
-        deeds: Deeds,
+        deeds: MoveHandler,
         clock: Clock,
         metrics: PipelineMetrics,
         log: FilteringBoundLogger,
@@ -485,10 +485,10 @@ class Moving:
         self._metrics.home("forwarded")
         self._deeds.urge()
 
-    def _sender(self) -> Sender:
+    def _sender(self) -> MovingTask:
         pipeline = self._pipeline
         scheme, group, topic = self._homes.scheme, pipeline.group_id, pipeline.input_topic
-        return Sender(pipeline.provider.name, self._partition, scheme, group=group, input=topic)
+        return MovingTask(pipeline.provider.name, self._partition, scheme, group=group, input=topic)
 
     # take
 

@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.clock import Clock
 from consumer.input.beginning import (
     Beginning,
-    Ignored,
+    IgnoredOffset,
     Judgement,
     Log,
     Look,
@@ -186,7 +186,7 @@ class Whereabouts:
         match judgement:
             case Obeyed(offset):
                 self._log.warning("position_set_by_operator", position=offset)
-            case Ignored(offset, repeats, skips):
+            case IgnoredOffset(offset, repeats, skips):
                 self._log.error(
                     "offset_ignored",
                     offset=offset,

@@ -16,7 +16,7 @@ from consumer.history.steps import StepsCut
 from consumer.history.topic import REFUSALS, HistoryTopic
 from consumer.kafka.batches import Batch, Outgoing, batched
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import Refused, commit_transaction
+from consumer.kafka.transaction import TransactionRefused, commit_transaction
 from consumer.turns import Turns
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
@@ -96,7 +96,7 @@ class Checkpoint:
             raise _refused(self.steps.topic, error) from error
         except (KafkaTimeoutError, TimeoutError) as error:
             self.steps.topic.doubted()
-            raise Refused(error, topic=self.steps.topic.name) from error
+            raise TransactionRefused(error, topic=self.steps.topic.name) from error
 
     def _records(self, sink: Sink, feedback: int) -> Iterator[Outgoing]:
         topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()
@@ -118,9 +118,9 @@ def step_records(steps: StepsCut, sink: Sink) -> Iterator[Outgoing]:
         yield Outgoing(topic, partition, encode_key(step.dedup_key), encode(step), steps.headers(index), now)
 
 
-def _refused(topic: HistoryTopic, error: Exception) -> Refused:
+def _refused(topic: HistoryTopic, error: Exception) -> TransactionRefused:
     topic.refused(error)
-    return Refused(error, topic=topic.name, is_mended=True)  # the next attempt is without history
+    return TransactionRefused(error, topic=topic.name, is_mended=True)  # the next attempt is without history
 
 
 async def divided(store: Store, changed: Changed, turns: Turns) -> Cut:

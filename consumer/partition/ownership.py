@@ -55,7 +55,7 @@ class Proofs:
         return self._session_timeout / 3
 
     @property
-    def is_fresh(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether ownership is valid, so that a request may be sent: a proof was accepted, is young enough, and no
         revocation has begun since."""
         return self._proved_at is not None and self._clock.monotonic() - self._proved_at < self._session_timeout / 2

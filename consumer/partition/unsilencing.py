@@ -26,7 +26,7 @@ UNREAD_SECONDS: Final = 60.0
 """For so long it is tried to read records again. Then what is live is told with what the alerts know."""
 
 
-class Deeds(Protocol):
+class UnsilencingHandler(Protocol):
     """What a task does about the ends of silences."""
 
     @property
@@ -58,7 +58,7 @@ class Unsilencing:
         policy: Policy,
         key_of: Callable[[Record], str | None],
         read: ReadRecords,
-        deeds: Deeds,
+        deeds: UnsilencingHandler,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:

@@ -24,7 +24,7 @@ from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
 from consumer.kafka.batches import Outgoing
 from consumer.kafka.partitioning import partition_of
-from consumer.kafka.transaction import Refused, commit_transaction
+from consumer.kafka.transaction import TransactionRefused, commit_transaction
 from consumer.partition.checkpoint import send_batched
 from consumer.partition.owned import OwnedPartition, OwnerContext
 from consumer.partition.pauses import Pause
@@ -125,7 +125,7 @@ class ForwarderCut:
         try:
             written = await asyncio.gather(*sends)
         except InvalidTimestampError as error:
-            raise Refused(error, is_mended=self.context.stamps.refused()) from error
+            raise TransactionRefused(error, is_mended=self.context.stamps.refused()) from error
         return written[-1]
 
     def _records(self) -> Iterator[Outgoing]:

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from consumer.dlq.dead_letter import Stage
+from consumer.dlq.dead_letter import DeadLetterStage
 from consumer.feedback.records import replay_headers
 from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.kafka.group_offsets import coordinated, group_offsets
@@ -127,7 +127,7 @@ class Plan:
             return Skipped.CUT
         if letter.record.offset < 0:
             return Skipped.NO_RECORD
-        if letter.stage == Stage.DECODE and not self.poison:
+        if letter.stage == DeadLetterStage.DECODE and not self.poison:
             return Skipped.POISON
         if not has_task(letter, self.tasks):
             return Skipped.NO_TASK
@@ -136,7 +136,7 @@ class Plan:
         return None
 
 
-Progress = Callable[[int, int], None]
+OnPassed = Callable[[int, int], None]
 """Is called with the number of offsets that were passed, and with the number of all offsets to pass."""
 
 
@@ -172,7 +172,7 @@ async def replay(
     clients: KafkaClients,
     admin: AIOKafkaAdminClient,
     plan: Plan,
-    progress: Progress,
+    progress: OnPassed,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Summary:
     """Replay what is planned. After a cancellation or a kill, the next call goes on from there.
@@ -232,7 +232,7 @@ class _Work:
         producer: AIOKafkaProducer,
         plan: Plan,
         span: _Span,
-        progress: Progress,
+        progress: OnPassed,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self.summary = Summary(passed_before=span.passed_before)

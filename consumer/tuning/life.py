@@ -31,7 +31,7 @@ class Happened:
 
 
 @dataclass(slots=True)
-class Life:
+class KeyLife:
     """The life of one dedup key, as recorded events make it; ``told`` is the last event that somebody was told of."""
 
     configured: Configured

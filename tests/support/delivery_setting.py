@@ -17,8 +17,8 @@ from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
-from consumer.feedback.records import Command, Feedback
-from consumer.feedback.records import Kind as CommandKind
+from consumer.feedback.records import Feedback, OperatorCommand
+from consumer.feedback.records import FeedbackKind as CommandKind
 from consumer.input.commit_metadata import START_METADATA
 from consumer.kafka.reading import Place
 from consumer.kafka.record_clock import RecordClock
@@ -262,12 +262,12 @@ class Setting:
 
     def start(self) -> None:
         """A new process: its delivery, and a task for each partition."""
-        self.proofs.is_fresh = True
+        self.proofs.is_valid = True
         self.delivery = Delivery(
             provider=self.provider,
             sender=self,
             timeout=self._timeout,
-            may_send=lambda: self.proofs.is_fresh,
+            may_send=lambda: self.proofs.is_valid,
             backoff=Backoff(1.0, 30.0, 2.0, self._random.random),
             observer=self,
             breaker=BreakerSettings(5, 30.0),
@@ -322,10 +322,10 @@ class Setting:
 
     def rebalance(self) -> None:
         """All partitions are taken away and come back to the same member."""
-        self.proofs.is_fresh = False
+        self.proofs.is_valid = False
         for partition in self.partitions:
             self.release(partition)
-        self.proofs.is_fresh = True
+        self.proofs.is_valid = True
         for partition in self.partitions:
             self.assign(partition)
         with self.loop.running():
@@ -336,7 +336,7 @@ class Setting:
         """The process is gone, and what it had not committed with it."""
         for partition in self.partitions:
             partition.kafka.producer = None
-        self.proofs.is_fresh = False
+        self.proofs.is_valid = False
         closing = self.loop.create_task(self.delivery.close())
         for partition in self.partitions:
             if partition.runner is not None:
@@ -439,7 +439,7 @@ class Setting:
         ``seen`` these."""
         given_at = self._clock.wall() + 1.0 if at is None else at
         dedup_key = f"forbidden_path:{session}"
-        self.hand(Command(CommandKind(kind), "simulated", dedup_key, given_at, "me", seen), partition)
+        self.hand(OperatorCommand(CommandKind(kind), "simulated", dedup_key, given_at, "me", seen), partition)
 
     def hand(self, feedback: Feedback, partition: int = 0) -> None:
         """The task reads this in the feedback topic."""
@@ -520,7 +520,7 @@ class Setting:
         key = notification.dedup_key if notification is not None else ""
         route = request.url
         call = Call(self.now, self.provider.integration_of(route), kind, key, route, notification)
-        assert kind == "check" or self.proofs.is_fresh, f"a request without a fresh proof: {call}"
+        assert kind == "check" or self.proofs.is_valid, f"a request without a fresh proof: {call}"
         busy = (call.integration if kind == "check" else "", key)
         assert busy not in self._busy, f"two requests at a time: {call}"
         self._busy.add(busy)

@@ -23,7 +23,7 @@ from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.feedback.moves import decode_move
-from consumer.feedback.records import Command, Kind
+from consumer.feedback.records import FeedbackKind, OperatorCommand
 from consumer.history.step import Step as HistoryStep
 from consumer.homes.whole_input import WholeInput
 from consumer.input.commit_metadata import BEGINNING_METADATA
@@ -205,7 +205,7 @@ class Member:
             provider=homes.provider,
             sender=homes,
             timeout=TIMEOUT,
-            may_send=lambda: self._proofs.is_fresh,
+            may_send=lambda: self._proofs.is_valid,
             backoff=Backoff(1.0, 4.0, 2.0, lambda: 0.75),
             max_in_flight=8,
             observer=homes,
@@ -302,7 +302,7 @@ class Member:
 
     def close(self) -> None:
         """It is gone, and nothing that it still does is seen."""
-        self._proofs.is_fresh = False
+        self._proofs.is_valid = False
         self.kafka.producer = None
         self.reader.inbox = None
         with self._homes.loop.running():
@@ -423,7 +423,7 @@ class Homes:
         self.loop.advance(0.02)
         key, now = f"forbidden_path:{session}", self.wall()
         self.commanded[key] = now
-        self.feedback.append(Command(Kind.RESOLVE, "simulated", key, now, "somebody"))
+        self.feedback.append(OperatorCommand(FeedbackKind.RESOLVE, "simulated", key, now, "somebody"))
         self.say(f"an operator resolves {key}")
 
     def _member(self, number: int) -> Member:

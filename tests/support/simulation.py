@@ -182,12 +182,12 @@ class Simulation:
 
     def _start(self) -> None:
         self._step_read(0)  # before it decides
-        self._proofs.is_fresh = True
+        self._proofs.is_valid = True
         self._delivery = Delivery(
             provider=self._provider,
             sender=self,
             timeout=TIMEOUT,
-            may_send=lambda: self._proofs.is_fresh,
+            may_send=lambda: self._proofs.is_valid,
             backoff=Backoff(1.0, 4.0, 2.0, lambda: 0.75),
             max_in_flight=8,
             observer=self,
@@ -237,17 +237,17 @@ class Simulation:
 
     async def _hand_over(self, grace: float) -> None:
         """What a rebalance does that gives the partition to the same member again."""
-        self._proofs.is_fresh = False
+        self._proofs.is_valid = False
         await self._memory.task.drain(grace)
         self._keeper.cancel()
         await asyncio.wait([self._keeper])
         self._handing_over = None
-        self._proofs.is_fresh = True
+        self._proofs.is_valid = True
         self._keeper = self._loop.create_task(self._keep())
 
     def close(self) -> None:
         """End the process; nothing that it still does is seen."""
-        self._proofs.is_fresh = False
+        self._proofs.is_valid = False
         self._kafka.producer = None
         with self._loop.running():
             if self._handing_over is not None:
@@ -546,8 +546,8 @@ class Simulation:
 
     def _step_proof(self, number: int) -> None:
         if self._handing_over is None:
-            self._proofs.is_fresh = not self._proofs.is_fresh
-            self._say(f"proof {'fresh' if self._proofs.is_fresh else 'stale'}")
+            self._proofs.is_valid = not self._proofs.is_valid
+            self._say(f"proof {'fresh' if self._proofs.is_valid else 'stale'}")
             self._delivery.wake()
 
     # what people do at the provider
@@ -645,7 +645,7 @@ class Simulation:
             self._wire.remove(leaving)
 
     def _check_leaving(self, leaving: OnTheWire) -> None:
-        if not self._proofs.is_fresh:
+        if not self._proofs.is_valid:
             self._break("a request without a fresh proof", str(leaving))
         if any(other.key == leaving.key for other in self._wire):
             self._break("two requests at a time about one alert", str(leaving))
@@ -844,7 +844,7 @@ class Simulation:
             self.step("tick", 0)
             self.step("revoke", 0)
         for _ in range(REST):
-            if self._handing_over is None and not self._proofs.is_fresh:
+            if self._handing_over is None and not self._proofs.is_valid:
                 self.step("proof", 0)
             self.step("decide", 2 * len(self._input.records))
             if self._memory.task.is_running:

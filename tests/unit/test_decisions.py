@@ -20,7 +20,7 @@ from consumer.decisions import (
     Silenced,
     Triggered,
 )
-from consumer.dlq.dead_letter import Stage
+from consumer.dlq.dead_letter import DeadLetterStage
 from consumer.pipeline import Pipeline, kept
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
@@ -150,20 +150,20 @@ def test_the_end_of_a_session_ends_its_alerts(pipeline: Pipeline, store: Store) 
 def test_poison_is_dead_lettered(pipeline: Pipeline, store: Store) -> None:
     decided = decide(pipeline, store, record(b"{"))
     assert isinstance(decided, DeadLettered)
-    assert decided.dead_letter.stage is Stage.DECODE
+    assert decided.dead_letter.stage is DeadLetterStage.DECODE
 
 
 def test_what_is_too_old_to_page_anybody_is_dead_lettered(pipeline: Pipeline, store: Store) -> None:
     old = record(denied(at=NOW - 7200))
     decided = decide(pipeline, store, old)
     assert isinstance(decided, DeadLettered)
-    assert (decided.dead_letter.stage, decided.dead_letter.retryable) == (Stage.STALE, True)
+    assert (decided.dead_letter.stage, decided.dead_letter.retryable) == (DeadLetterStage.STALE, True)
 
 
 def test_what_a_fault_makes_undecidable_is_dead_lettered(pipeline: Pipeline) -> None:
     decided = pipeline.undecidable(record(denied()), ZeroDivisionError())
     assert (decided.dead_letter.stage, decided.dead_letter.error) == (
-        Stage.DECIDE,
+        DeadLetterStage.DECIDE,
         "internal error: ZeroDivisionError",
     )
 

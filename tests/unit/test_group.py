@@ -30,7 +30,7 @@ from consumer.input.first_start import FirstStart
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
 from consumer.kafka.instance_id import InstanceIdTaken
-from consumer.kafka.silence import SILENT_SECONDS
+from consumer.kafka.unanswered_fetches import SILENT_SECONDS
 from consumer.kafka.unreadable import RETRY_SECONDS, UnreadableRecords
 from consumer.kafka.watermarks import Watermarks
 from consumer.partition.ownership import NotOwner, Proofs

@@ -20,7 +20,7 @@ from consumer.dlq.dead_letter import DeadLetter, decode, encoded_size
 from consumer.dlq.letterbox import LOOK_SECONDS, TRIAL_SECONDS, Letterbox
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import Refused
+from consumer.kafka.transaction import TransactionRefused
 from consumer.turns import Turns
 from state.violation import Record
 from tests.unit.test_deadletter import dead_letter
@@ -93,7 +93,7 @@ class Topic:
             self._open, self.batches = [], []
             try:
                 await self.letterbox.post(self, letters)
-            except Refused as refused:
+            except TransactionRefused as refused:
                 if not refused.is_mended:
                     raise
                 refusals += 1
@@ -200,7 +200,7 @@ async def test_a_limit_under_which_nothing_fits_is_not_mended_and_once_it_rises_
 ) -> None:
     topic = Topic(100, is_told=is_told)
     for _ in range(3):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(TransactionRefused) as refused:
             await topic.write([letter(noise(60_000))])
         assert not refused.value.is_mended
     topic.limit = WHOLE
@@ -213,7 +213,7 @@ async def test_a_limit_under_which_nothing_fits_is_not_mended_and_once_it_rises_
 async def test_what_only_others_can_mend_is_told_with_the_topic(failure: Exception) -> None:
     topic = Topic(WHOLE)
     topic.failure = failure
-    with pytest.raises(Refused, match="topic dlq: ") as refused:
+    with pytest.raises(TransactionRefused, match="topic dlq: ") as refused:
         await topic.write([letter(b"?")])
     assert not refused.value.is_mended
 

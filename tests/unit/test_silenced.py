@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.feedback.records import Kind as CommandKind
+from consumer.feedback.records import FeedbackKind as CommandKind
 from consumer.feedback.records import unmeant
 from state.acknowledging import acknowledge, acknowledge_answered
 from state.alert import Alert, Ending, Former, Heard, Status

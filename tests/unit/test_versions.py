@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
-from consumer.feedback.records import Command, Kind, decode_feedback, encode_command
+from consumer.feedback.records import FeedbackKind, OperatorCommand, decode_feedback, encode_command
 from consumer.kafka.foreign import foreign_group
 from consumer.partition.left_alone import TOLD_OF_EACH, LeftAlone
 from consumer.partition.restore import StateRefused
@@ -168,13 +168,13 @@ def test_the_last_release_reads_a_checkpoint_that_names_its_group() -> None:
 
 
 def test_the_last_release_takes_a_command_that_says_what_was_seen_and_this_one_takes_one_that_does_not() -> None:
-    command = Command(Kind.RESOLVE, "pagerduty", KEY, 5.0, "me", [seen_of(ALERT)])
+    command = OperatorCommand(FeedbackKind.RESOLVE, "pagerduty", KEY, 5.0, "me", [seen_of(ALERT)])
     assert asdict(feedback_0_1.decode_feedback(*encode_command(command), 7_000)) == {
         "kind": feedback_0_1.Kind.RESOLVE, "provider": "pagerduty", "dedup_key": KEY, "at": 5.0, "by": "me",
     }  # fmt: skip
     before = feedback_0_1.Command(feedback_0_1.Kind.RESOLVE, "pagerduty", KEY, 5.0, "me")
     now = decode_feedback(*feedback_0_1.encode_command(before), 7_000)
-    assert now == Command(Kind.RESOLVE, "pagerduty", KEY, 5.0, "me")
+    assert now == OperatorCommand(FeedbackKind.RESOLVE, "pagerduty", KEY, 5.0, "me")
 
 
 # what cannot be read
