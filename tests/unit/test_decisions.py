@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from consumer.service.build import build_pipelines
 from consumer.config import parse_config
-from consumer.decisions import (
+from consumer.deciding.decisions import (
     EMPTIED,
     SUPPRESSED,
     BelongsElsewhere,
@@ -19,8 +18,9 @@ from consumer.decisions import (
     Silenced,
     Triggered,
 )
+from consumer.deciding.pipeline import Pipeline, kept
 from consumer.dlq.dead_letter import DeadLetterStage
-from consumer.pipeline import Pipeline, kept
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
 from consumer.timing.clock import Moment
