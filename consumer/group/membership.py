@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.clock import Clock
 from consumer.config import Config
-from consumer.dlq.letterbox import Letterbox
+from consumer.dlq.dead_letter_writer import DeadLetterWriter
 from consumer.group.member import GroupMember, PipelineDelivery
 from consumer.group.standstill import Standstill
 from consumer.group.state_watch import StateWatch
@@ -61,7 +61,7 @@ class MemberRunner(ABC, Generic[T]):
         dlq = config.kafka.topics.dlq
         self._record_clock = RecordClock(clock)
         self._turns = Turns()
-        self._letterbox = Letterbox(
+        self._dead_letter_writer = DeadLetterWriter(
             dlq,
             dead_letter_limit,
             ask_limit=lambda: ask_max_bytes(clients, dlq),

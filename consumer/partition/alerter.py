@@ -358,7 +358,7 @@ class Alerter(Work):
             producer,
             context.pipeline.state_topic,
             self.task.source.partition.partition,
-            context.letterbox,
+            context.dead_letter_writer,
             context.record_clock,
             context.turns,
             context.feedback_topic,

@@ -40,8 +40,8 @@ from state.alert import Alert, Policy
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.seen import Seen
 from state.violation import Record, Violation
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event, session_end
-from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
 
@@ -292,7 +292,7 @@ class Setting:
             restores=asyncio.Semaphore(4),
             metrics=_Nothing(),  # type: ignore[arg-type]
             clock=self._clock,
-            letterbox=large_letterbox("dlq"),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=RecordClock(self._clock),
             quiescent_seconds=3.0,
             read_records=self.read_records,

@@ -48,10 +48,10 @@ from state.alert import ELSEWHERE, Alert, Due, Policy, Status, due
 from state.provider_feedback import Happened, What
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event, session_end
 from tests.support.history import topic_there
 from tests.support.history_account import histories, wrong_at_rest
-from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import HISTORY, Input, Kafka, Outcome, Proofs
 from tests.support.simulated_provider import (
@@ -203,7 +203,7 @@ class Simulation:
             restores=asyncio.Semaphore(4),
             metrics=Unheard(),  # type: ignore[arg-type]
             clock=self._clock,
-            letterbox=large_letterbox("dlq"),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=RecordClock(self._clock),
             quiescent_seconds=PEACE,
             read_records=self._read_records,
