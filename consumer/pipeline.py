@@ -37,7 +37,10 @@ from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Silence
 from providers.belonging import Integrations
 from providers.provider import Provider
-from state.alert import Alert, Ending, Occurrence, Outcome, Owed, Policy, Status, event_time, is_over_by, occurred, over
+from state.alert import Alert, Ending, Owed, Status
+from state.occurrences import Occurrence, Outcome, event_time, occurred
+from state.over import is_over_by, over
+from state.policy import Policy
 from state.remembered_ends import End, session
 from state.silenced import possibly_told, silenced
 from state.store import Store

@@ -22,9 +22,11 @@ from consumer.history.step import Reason
 from consumer.history.steps import TaskSteps, kept_actor
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, Ending, Status, acknowledge, is_silenced, over
+from state.acknowledging import acknowledge
+from state.alert import Alert, Ending, Status
+from state.held import is_silenced, last_silence
+from state.over import over
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
-from state.silenced import last_silence
 from state.store import Store
 from state.violation import Record
 

@@ -26,30 +26,21 @@ from providers.delivery.delivery import Delivery
 from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
 from providers.notification import Acknowledge, Resolve, Trigger
 from providers.text import shorten
-from state.alert import (
-    EARLIEST,
-    LONGEST_ERROR,
-    Alert,
-    Due,
-    Owed,
-    Status,
-    acknowledge_answered,
+from state.acknowledging import acknowledge_answered
+from state.alert import LONGEST_ERROR, Alert, Owed, Status
+from state.answers import (
     attempted,
-    due,
     former_answered,
     former_attempted,
-    former_due,
-    is_new_problem,
-    is_silenced,
-    needs_room,
     overflowed,
-    owes,
     resolve_answered,
     trigger_accepted,
     trigger_attempted,
     trigger_refused,
 )
-from state.silenced import last_silence
+from state.due import Due, due, former_due, is_new_problem, needs_room, owes
+from state.held import is_silenced, last_silence
+from state.occurrences import EARLIEST
 from state.store import Store
 from state.violation import Record, Violation
 

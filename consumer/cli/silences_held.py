@@ -12,8 +12,8 @@ from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Silence
-from state.alert import Alert, untold
-from state.silenced import ends_at, is_live
+from state.alert import Alert
+from state.held import ends_at, is_live, untold
 
 
 @dataclass(frozen=True, slots=True)

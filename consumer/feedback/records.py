@@ -17,7 +17,8 @@ import orjson
 from msgspec.structs import replace
 
 from consumer.dlq.dead_letter import DeadLetter, Headers, decode
-from state.alert import EARLIEST, Alert
+from state.alert import Alert
+from state.occurrences import EARLIEST
 from state.provider_feedback import Happened, What
 from state.seen import News, Seen, last_seen, news, with_silenced
 from state.violation import HEADER_OVERHEAD, Record, Severity

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from consumer.history.step import About, CloudEvents, Headers, Reason, Step, StepKind
 from consumer.history.topic import HistoryTopic
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, LastStep, Owed, Policy, kept_name, last_step_of
+from state.alert import Alert, LastStep, Owed, kept_name, last_step_of
+from state.policy import Policy
 from state.provider_feedback import What
 from state.remembered_ends import is_session
 from state.violation import Violation

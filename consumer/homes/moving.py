@@ -25,10 +25,11 @@ from consumer.input.progress import Progress
 from consumer.kafka.partitioning import Evidence, Partitioner, Scheme
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, Status, restored
+from state.alert import Alert, Status
 from state.joined import joined
 from state.records import CorruptState
 from state.remembered_ends import REMEMBERED_SECONDS, End, RememberedEnds, session
+from state.restored import restored
 from state.store import Store
 from state.violation import Record
 

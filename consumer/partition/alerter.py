@@ -35,8 +35,8 @@ from consumer.partition.task_context import TaskContext
 from consumer.partition.task_cut import TaskCut
 from consumer.partition.work import Work
 from consumer.pipeline import kept
-from state.alert import Due, due
 from state.counts import Counts
+from state.due import Due, due
 from state.partition_records import counts_key
 from state.store import Cut, Store
 

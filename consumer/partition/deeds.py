@@ -37,10 +37,10 @@ from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.partition.unsilencing import Unsilencing
 from consumer.pipeline import Elsewhere
-from state.alert import Alert, Ending, Status, with_held_counted
+from state.alert import Alert, Ending, Status
 from state.endings import end_alert, end_silences
+from state.held import is_all_of_it, last_silence, with_held_counted
 from state.remembered_ends import End
-from state.silenced import is_all_of_it, last_silence
 from state.store import Store
 from state.violation import Record
 

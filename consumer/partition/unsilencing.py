@@ -14,8 +14,10 @@ from consumer.clock import Clock, Moment
 from consumer.kafka.reading import Place
 from consumer.partition.read_back import AT_A_TIME, ReadBack, ReadRecords, read_back
 from consumer.turns import Turns
-from state.alert import Alert, Policy, untold
-from state.silenced import is_live, owes_after_silence
+from state.alert import Alert
+from state.held import is_live, untold
+from state.policy import Policy
+from state.silenced import owes_after_silence
 from state.stand_in import silenced_stand_in
 from state.store import Store
 from state.violation import Record

@@ -20,7 +20,8 @@ from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.masking import REDACTED, Mask
 from providers.notification import Trigger
 from providers.timestamps import utc
-from state.alert import Alert, event_time
+from state.alert import Alert
+from state.occurrences import event_time
 from state.violation import Severity
 from state.why import Why, why
 

@@ -10,7 +10,8 @@ from consumer.events.wrapping import unwrapped
 from consumer.tuning.explain import Configured, Explanation, Question, explain
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.timestamps import utc
-from state.alert import Alert, event_time
+from state.alert import Alert
+from state.occurrences import event_time
 from state.why import why
 
 KEPT: Final = 50

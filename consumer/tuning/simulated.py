@@ -34,10 +34,13 @@ from consumer.decisions import (
 )
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.pipeline import Pipeline, kept
-from state.alert import Alert, Due, Ending, Held, Owed, due, resolve_answered, trigger_accepted, untold
+from state.alert import Alert, Ending, Held, Owed
+from state.answers import resolve_answered, trigger_accepted
+from state.due import Due, due
 from state.endings import end_alert, end_silences, is_to_be_forgotten, quiet_alerts
+from state.held import ends_at, is_live, untold
 from state.remembered_ends import REMEMBERED_SECONDS, RememberedEnds, session
-from state.silenced import ends_at, is_live, owes_after_silence
+from state.silenced import owes_after_silence
 from state.stand_in import silenced_stand_in
 from state.store import Store
 from state.violation import Record

@@ -36,7 +36,8 @@ from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from providers.retry import Backoff
-from state.alert import Alert, Policy
+from state.alert import Alert
+from state.policy import Policy
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.seen import Seen
 from state.violation import Record, Violation

@@ -38,7 +38,8 @@ from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
 from providers.provider import Request
 from providers.retry import Backoff
-from state.alert import Alert, Ending, Policy, Status
+from state.alert import Alert, Ending, Status
+from state.policy import Policy
 from state.records import CHECKPOINT_KEY, decode_position
 from state.store import Store
 from state.violation import Record

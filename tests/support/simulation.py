@@ -44,7 +44,10 @@ from providers.delivery.outbox import Dispatch
 from providers.notification import Trigger
 from providers.provider import Request
 from providers.retry import Backoff
-from state.alert import ELSEWHERE, Alert, Due, Policy, Status, due
+from state.alert import Alert, Status
+from state.due import Due, due
+from state.occurrences import ELSEWHERE
+from state.policy import Policy
 from state.provider_feedback import Happened, What
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity

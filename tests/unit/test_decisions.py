@@ -24,7 +24,9 @@ from consumer.dlq.dead_letter import DeadLetterStage
 from consumer.pipeline import Pipeline, kept
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
-from state.alert import due, is_silenced, trigger_accepted
+from state.answers import trigger_accepted
+from state.due import due
+from state.held import is_silenced
 from state.remembered_ends import End, session
 from state.store import Store
 from state.violation import Record, Severity

@@ -25,21 +25,12 @@ from consumer.partition.checkpoint import Checkpoint, Sink, step_records
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.metrics import STEPS, Metrics
 from consumer.telemetry.state_metrics import PipelineState
-from state.alert import (
-    Alert,
-    Ending,
-    LastStep,
-    Occurrence,
-    Owed,
-    acknowledge,
-    last_step_of,
-    occurred,
-    over,
-    overflowed,
-    trigger_accepted,
-    trigger_refused,
-)
+from state.acknowledging import acknowledge
+from state.alert import Alert, Ending, LastStep, Owed, last_step_of
+from state.answers import overflowed, trigger_accepted, trigger_refused
 from state.joined import joined
+from state.occurrences import Occurrence, occurred
+from state.over import over
 from state.records import Position, decode_alert, encode_alert
 from state.remembered_ends import session
 from state.store import Cut

@@ -15,18 +15,11 @@ from consumer.decisions import SUPPRESSED, DeadLettered, Replayed
 from consumer.feedback.records import Feedback, FeedbackKind, FromProvider, OperatorCommand, Replay
 from consumer.history.step import Reason, StepKind
 from consumer.history.steps import TaskSteps
-from state.alert import (
-    Alert,
-    Ending,
-    Heard,
-    Occurrence,
-    Policy,
-    Status,
-    occurred,
-    over,
-    resolve_answered,
-    trigger_accepted,
-)
+from state.alert import Alert, Ending, Heard, Status
+from state.answers import resolve_answered, trigger_accepted
+from state.occurrences import Occurrence, occurred
+from state.over import over
+from state.policy import Policy
 from state.provider_feedback import Happened, What
 from state.seen import Seen, seen_of
 from state.store import Store

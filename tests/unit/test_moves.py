@@ -20,8 +20,10 @@ from consumer.feedback.moves import (
 )
 from consumer.feedback.records import KIND, MalformedFeedback, decode_feedback
 from consumer.kafka.partitioning import Scheme
-from state.alert import ELSEWHERE, Alert, Notified, Occurrence, Owed, Status, is_silenced
+from state.alert import Alert, Notified, Owed, Status
+from state.held import is_silenced
 from state.joined import joined
+from state.occurrences import ELSEWHERE, Occurrence
 from state.silenced import silenced
 from state.violation import Record, Severity
 

@@ -21,7 +21,9 @@ from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import CONVINCED, Partitioner, Scheme
 from consumer.pipeline import Pipeline
-from state.alert import Alert, Former, Notified, Policy, Status, due
+from state.alert import Alert, Former, Notified, Status
+from state.due import due
+from state.policy import Policy
 from state.records import CorruptState
 from state.store import Store
 from state.violation import Record, Severity

@@ -14,7 +14,9 @@ from consumer.partition.unsilencing import UNREAD_SECONDS
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.answer import Accepted, Unavailable
 from providers.notification import Trigger
-from state.alert import ELSEWHERE, Status, is_silenced
+from state.alert import Status
+from state.held import is_silenced
+from state.occurrences import ELSEWHERE
 from state.seen import seen_of
 from state.violation import Severity
 from tests.support.delivery_setting import EPOCH, Setting

@@ -21,21 +21,12 @@ from consumer.partition.checkpoint import Checkpoint, Sink, divided
 from consumer.partition.restore import restore
 from consumer.turns import Turns
 from state import written
-from state.alert import (
-    LONGEST_ERROR,
-    Alert,
-    Occurrence,
-    Outcome,
-    Owed,
-    Policy,
-    Status,
-    acknowledge,
-    occurred,
-    over,
-    resolve_answered,
-    trigger_accepted,
-    trigger_attempted,
-)
+from state.acknowledging import acknowledge
+from state.alert import LONGEST_ERROR, Alert, Owed, Status
+from state.answers import resolve_answered, trigger_accepted, trigger_attempted
+from state.occurrences import Occurrence, Outcome, occurred
+from state.over import over
+from state.policy import Policy
 from state.records import CHECKPOINT_KEY, CorruptState, Position, decode_alert, decode_counts, encode_position
 from state.store import Store
 from state.violation import Record, Severity
