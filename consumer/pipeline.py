@@ -11,7 +11,6 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from consumer.clock import Moment
 from consumer.decisions import (
     EMPTIED,
     SUPPRESSED,
@@ -35,6 +34,7 @@ from consumer.events.record_key import RecordKey
 from consumer.feedback.records import Replay
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Silence
+from consumer.timing.clock import Moment
 from providers.belonging import Integrations
 from providers.provider import Provider
 from state.alert import Alert, Ending, Owed, Status

@@ -10,7 +10,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.observer import DeliveryObserver
-from consumer.clock import Clock
 from consumer.config import Config
 from consumer.config.service import RateLimit, RouteSettings
 from consumer.events.record_key import KeyWatch
@@ -39,7 +38,8 @@ from consumer.silences.reader import SilenceReader
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
-from consumer.waiting import meanwhile
+from consumer.timing.clock import Clock
+from consumer.timing.waiting import meanwhile
 from providers.changes import Changes, TellsChanges
 from providers.contained import uncontained
 from providers.delivery.breaker import BreakerSettings

@@ -13,7 +13,6 @@ from typing import Protocol, assert_never
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Silenced, Suppressed, Triggered
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
@@ -22,6 +21,7 @@ from consumer.history.step import Reason
 from consumer.history.steps import TaskSteps, kept_actor
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 from state.acknowledging import acknowledge
 from state.alert import Alert, Ending, Status
 from state.held import is_silenced, last_silence

@@ -12,7 +12,6 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.moments import Moments
 from consumer.alerting.voice import TheOnlyVoice, Voice
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import SecurityEvent
 from consumer.feedback.records import Replay
@@ -21,6 +20,7 @@ from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
 from consumer.pipeline import Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Rejected, RouteRefused, Unavailable
 from providers.delivery.delivery import Delivery
 from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending

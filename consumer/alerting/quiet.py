@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Final
 
 from consumer.alerting.outbox import LEAST_RUN_SECONDS
-from consumer.clock import Moment
 from consumer.input.progress import Progress
+from consumer.timing.clock import Moment
 from state.alert import Alert
 from state.endings import is_to_be_forgotten, quiet_alerts
 from state.policy import Policy

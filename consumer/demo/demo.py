@@ -40,7 +40,7 @@ from consumer.kafka.group_removal import delete_groups
 from consumer.kafka.topic_specs import topics_of
 from consumer.kafka.topics import create_topics
 from consumer.telemetry.log import quiet
-from consumer.waiting import set_within, unless_set
+from consumer.timing.waiting import set_within, unless_set
 from providers.errors import UserError
 from providers.sandbox import Fault, Sandbox, SandboxSettings, running_sandbox
 

@@ -19,13 +19,13 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter, Encoded, encoded_size
 from consumer.kafka.clients import BATCH_BYTES
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import TransactionRefused
-from consumer.turns import Turns
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 
 POST_SECONDS = 15.0
 """Time limit for sending the dead letters of one transaction. It is shorter than the limit of the transaction, so that

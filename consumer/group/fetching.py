@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, RecordTooLargeError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.kafka.unanswered_fetches import SILENT_SECONDS, UnansweredFetches
 from consumer.kafka.unreadable import UnreadablePartitions, UnreadableRecords, unreadable
 from consumer.partition.owned import OwnedPartition
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 
 FETCH_TIMEOUT_MS = 1000
 FETCH_RECORDS = 1000

@@ -15,7 +15,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.group.anchor_watch import AnchorWatch, Watched
 from consumer.group.ends import AskWatermarks, PartitionEnds
 from consumer.group.fetching import Fetching
@@ -32,8 +31,9 @@ from consumer.kafka.watermarks import all_watermarks, each_watermarks
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import NotAssigned, NotOwner, Proofs, Revoked, UnknownMember
 from consumer.telemetry.metrics import PipelineMetrics
-from consumer.turns import Turns
-from consumer.waiting import unless_set
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
+from consumer.timing.waiting import unless_set
 from providers.retry import Backoff
 from state.anchors import Anchor
 

@@ -11,7 +11,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.config import Config
 from consumer.dlq.dead_letter_writer import DeadLetterWriter
 from consumer.group.member import GroupMember, PipelineDelivery
@@ -30,8 +29,9 @@ from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import PipelineMetrics
-from consumer.turns import Turns
-from consumer.waiting import meanwhile, set_within
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
+from consumer.timing.waiting import meanwhile, set_within
 from providers.retry import Backoff, Restarts
 
 RESTORES_AT_A_TIME = 4

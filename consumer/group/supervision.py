@@ -10,13 +10,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.input.partition_input import PartitionInput
 from consumer.kafka.transaction import FAILURES, TransactionRefused, Unanswered
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import NotOwner, Revoked
 from consumer.partition.restore import StateRefused
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 from providers.retry import Backoff, Restarts
 from state.anchors import Anchor
 

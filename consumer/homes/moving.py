@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.decisions import DecidedHere, Ended
 from consumer.events.event import FetchedRecord
 from consumer.feedback.lane import Lane
@@ -25,6 +24,7 @@ from consumer.input.progress import Progress
 from consumer.kafka.partitioning import Evidence, Partitioner, Scheme
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 from state.alert import Alert, Status
 from state.joined import joined
 from state.records import CorruptState

@@ -25,7 +25,7 @@ from consumer.posts.room import Lease, NoRoom, Room
 from consumer.posts.seldom import Seldom
 from consumer.posts.writer import WriteOutcome, Writer
 from consumer.posts.written import digest_of
-from consumer.turns import Turns
+from consumer.timing.turns import Turns
 
 MOST_SHOWN = 10
 """How many invalid events an answer explains; the others are counted only."""

@@ -12,7 +12,6 @@ from operator import attrgetter
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.input.beginning import (
     Beginning,
     IgnoredOffset,
@@ -30,6 +29,7 @@ from consumer.input.commit_metadata import Whose, whose
 from consumer.input.partition_input import PartitionInput
 from consumer.kafka.clients import KafkaClients
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 from state.anchors import Anchor, AnchorRecord, Anchors, below, with_decided
 from state.records import Position
 

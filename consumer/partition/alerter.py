@@ -17,7 +17,6 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.placing import Placing
 from consumer.alerting.quiet import Quiet
-from consumer.clock import Moment
 from consumer.decisions import Changed
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.input.former_input import FormerInput
@@ -35,6 +34,7 @@ from consumer.partition.task_context import TaskContext
 from consumer.partition.task_cut import TaskCut
 from consumer.partition.work import Work
 from consumer.pipeline import kept
+from consumer.timing.clock import Moment
 from state.counts import Counts
 from state.due import Due, due
 from state.partition_records import counts_key

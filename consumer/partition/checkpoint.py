@@ -17,7 +17,7 @@ from consumer.history.topic import REFUSALS, HistoryTopic
 from consumer.kafka.batches import Batch, Outgoing, batched
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import TransactionRefused, commit_transaction
-from consumer.turns import Turns
+from consumer.timing.turns import Turns
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
 from state.store import Changed, Cut, Store

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.clock import Clock
+from consumer.timing.clock import Clock
 
 
 class NotOwner(Exception):

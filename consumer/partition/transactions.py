@@ -13,7 +13,7 @@ from consumer.kafka.committed import is_committed
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import FAILURES, TransactionRefused, Unanswered
 from consumer.partition.ownership import Proofs
-from consumer.waiting import set_within, unless_set
+from consumer.timing.waiting import set_within, unless_set
 
 INIT_TIMEOUT_SECONDS = 30.0
 """Seconds for the initialisation of a producer: it waits until an open transaction of the producer before it is

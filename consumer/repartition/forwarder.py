@@ -15,7 +15,6 @@ from aiokafka.errors import InvalidTimestampError
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import FetchedRecord, Tombstone
 from consumer.input.commit_metadata import proved
@@ -33,6 +32,7 @@ from consumer.partition.waiting_records import MAX_WAITING_BYTES
 from consumer.partition.work import Work
 from consumer.repartition.counterpart import Counterpart
 from consumer.repartition.stage import Change, Forward, Repartition
+from consumer.timing.clock import Clock
 from state.records import CHECKPOINT_KEY, Position, encode_position
 from state.violation import Violation, size_of
 

@@ -19,7 +19,6 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from consumer.clock import Moment
 from consumer.decisions import (
     BelongsElsewhere,
     Changed,
@@ -34,6 +33,7 @@ from consumer.decisions import (
 )
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.pipeline import Pipeline, kept
+from consumer.timing.clock import Moment
 from state.alert import Alert, Ending, Held, Owed
 from state.answers import resolve_answered, trigger_accepted
 from state.due import Due, due

@@ -10,7 +10,6 @@ import yaml
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from consumer.build import build_pipelines
-from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
 from consumer.kafka.clients import KafkaClients
 from consumer.runner import PipelineRunner
@@ -19,6 +18,7 @@ from consumer.telemetry.garbage import search_young_only
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
 from consumer.telemetry.metrics import Metrics
+from consumer.timing.clock import Clock
 from providers.http import HttpSender, create_session
 from tests.bench.child import Meter
 from tests.support.waiting import wait_until

@@ -7,10 +7,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from consumer.clock import Clock
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.record_clock import RecordClock
 from consumer.partition.checkpoint import Checkpoint, Sink
+from consumer.timing.clock import Clock
 from state.alert import Alert, Notified, Owed, Status, source
 from state.records import Position
 from state.store import Cut

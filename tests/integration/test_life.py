@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumer.clock import Clock
+from consumer.timing.clock import Clock
 from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event, session_end

@@ -19,7 +19,7 @@ from consumer.kafka.reading import read_records
 from consumer.kafka.topics import check_topics, create_topics
 from consumer.partition.read_back import read_back
 from consumer.silences.reader import SilenceReader
-from consumer.waiting import meanwhile
+from consumer.timing.waiting import meanwhile
 from providers.retry import Backoff
 from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.integration.test_dlq_and_alerts import Commands, checkpointed

@@ -2,10 +2,10 @@
 
 import structlog
 
-from consumer.clock import Clock
 from consumer.dlq.dead_letter_writer import DeadLetterWriter
 from consumer.kafka.record_clock import RecordClock
-from consumer.turns import Turns
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 
 
 def large_dead_letter_writer(topic: str) -> DeadLetterWriter:

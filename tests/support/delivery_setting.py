@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 
 from aiokafka import TopicPartition
 
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
@@ -28,6 +27,7 @@ from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits

@@ -16,7 +16,6 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.clock import Clock
 from consumer.decisions import Occurred
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import EndRules, Filter
@@ -33,6 +32,7 @@ from consumer.kafka.record_clock import RecordClock
 from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch

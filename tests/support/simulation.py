@@ -23,7 +23,6 @@ from aiokafka.errors import KafkaError
 from msgspec import structs
 
 from consumer.alerting.outbox import TaskOutbox
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
@@ -38,6 +37,7 @@ from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch

@@ -14,14 +14,14 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.clock import Clock
 from consumer.dlq import dead_letter_writer
 from consumer.dlq.dead_letter import DeadLetter, decode, encoded_size
 from consumer.dlq.dead_letter_writer import LOOK_SECONDS, TRIAL_SECONDS, DeadLetterWriter
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import TransactionRefused
-from consumer.turns import Turns
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 from state.violation import Record
 from tests.unit.test_deadletter import dead_letter
 

@@ -8,7 +8,6 @@ import pytest
 from msgspec.structs import replace
 
 from consumer.build import build_pipelines
-from consumer.clock import Moment
 from consumer.config import parse_config
 from consumer.decisions import (
     EMPTIED,
@@ -24,6 +23,7 @@ from consumer.dlq.dead_letter import DeadLetterStage
 from consumer.pipeline import Pipeline, kept
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.timing.clock import Moment
 from state.answers import trigger_accepted
 from state.due import due
 from state.held import is_silenced

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from consumer.build import build_pipelines
 from consumer.cli.main import main
-from consumer.clock import Moment
 from consumer.config import Config, parse_config
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.timing.clock import Moment
 from consumer.tuning.explain import Configured, Explanation, Question, explain
 from consumer.tuning.life import KeyLife, Search
 from consumer.tuning.lines import line_of

@@ -14,7 +14,6 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from consumer.clock import Clock
 from consumer.history.step import SCHEMA, CloudEvents, NoStep, Reason, Step, StepKind, decode, encode, schema, schema_of
 from consumer.history.steps import STEP_BYTES, StepsCut, TaskSteps, actor_of, kept_actor
 from consumer.history.topic import HistoryTopic
@@ -25,6 +24,7 @@ from consumer.partition.checkpoint import Checkpoint, Sink, step_records
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.metrics import STEPS, Metrics
 from consumer.telemetry.state_metrics import PipelineState
+from consumer.timing.clock import Clock
 from state.acknowledging import acknowledge
 from state.alert import Alert, Ending, LastStep, Owed, last_step_of
 from state.answers import overflowed, trigger_accepted, trigger_refused

@@ -8,7 +8,6 @@ import structlog
 from msgspec.structs import replace
 
 import consumer.homes.moving
-from consumer.clock import Clock
 from consumer.decisions import DecidedHere, Ended
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
@@ -21,6 +20,7 @@ from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import CONVINCED, Partitioner, Scheme
 from consumer.pipeline import Pipeline
+from consumer.timing.clock import Clock
 from state.alert import Alert, Former, Notified, Status
 from state.due import due
 from state.policy import Policy

@@ -14,7 +14,6 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLarg
 from aiokafka.structs import RecordMetadata
 
 import consumer.partition.transactions
-from consumer.clock import Clock
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import Progress
 from consumer.kafka.clients import BATCH_BYTES
@@ -25,6 +24,7 @@ from consumer.partition.ownership import NotOwner
 from consumer.partition.transactions import LEAST_BATCH_BYTES, MENDS
 from consumer.partition.waiting_records import MAX_WAITING_BYTES, WAITING_RECORD_BYTES
 from consumer.partition.work import Work
+from consumer.timing.clock import Clock
 from state.records import Position
 from state.violation import Record
 from tests.support.dead_letter_writer import large_dead_letter_writer

@@ -27,7 +27,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "events",
         "telemetry",
         "providers",
-        "state clock turns waiting",
+        "state timing",
     )
 )
 """From the front door down: each imports only what stands below it, or itself."""

@@ -17,7 +17,7 @@ from consumer.silences.known import KnownSilences
 from consumer.silences.reader import SilenceReader, put
 from consumer.silences.records import MalformedSilence, decode, encode, from_json, to_json
 from consumer.silences.silence import LONGEST_SECONDS, InvalidSilence, Match, Silence, SilenceStatus
-from consumer.waiting import meanwhile
+from consumer.timing.waiting import meanwhile
 from providers.retry import Backoff
 from state.violation import Severity
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.kafka.record_clock import RecordClock
 from consumer.partition.checkpoint import Checkpoint, Sink, divided
 from consumer.partition.restore import restore
-from consumer.turns import Turns
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 from state import written
 from state.acknowledging import acknowledge
 from state.alert import LONGEST_ERROR, Alert, Owed, Status
