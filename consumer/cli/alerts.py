@@ -10,7 +10,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.cli import alerts_stats
 from consumer.cli.alert_facts import Outlook, details, facts, names_it_says
 from consumer.cli.alert_history import AlertHistory, history_of, is_gone, show_history, to_json

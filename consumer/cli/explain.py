@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.cli.alert_history import AlertHistory, history_of, show_history, steps_about, to_json
 from consumer.cli.arguments import add_config, text
 from consumer.cli.ending import UsageError, with_configuration

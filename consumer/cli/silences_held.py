@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.cli.terminal import complain
 from consumer.cli.with_kafka import Partitions
 from consumer.config import Config

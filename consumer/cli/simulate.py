@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError, with_configuration
 from consumer.cli.provider import add_provider, not_configured

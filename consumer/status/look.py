@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from consumer.build import build_pipelines, build_repartition
+from consumer.service.build import build_pipelines, build_repartition
 from consumer.config import Config
 from consumer.kafka.clients import CLIENT_ID, KafkaClients, start_client, started, to_the_end
 from consumer.kafka.group_members import DescribedGroup, DescribedMember, described_groups

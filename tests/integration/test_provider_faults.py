@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from consumer.runner import PipelineRunner, RepartitionRunner
+from consumer.service.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.health import readiness
 from providers.delivery.outage import Condition
 from providers.sandbox import Delay, Drop, Fault, FaultyAnswer, Hang, LandLate, LoseAnswer, Sandbox

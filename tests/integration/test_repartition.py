@@ -17,7 +17,7 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.config import Config
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.transaction import commit_transaction

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.config import parse_config
 from consumer.decisions import (
     EMPTIED,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.cli.main import main
 from consumer.config import Config, parse_config
 from consumer.silences.known import KnownSilences

@@ -7,7 +7,7 @@ import yaml
 from msgspec.structs import replace
 
 from consumer.alerting.placing import Placing
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.config import parse_config
 from consumer.pipeline import Pipeline
 from providers.integration import digest

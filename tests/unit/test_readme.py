@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.cli.main import COMMANDS, main
 from consumer.cli.status_shown import sections
 from consumer.cli.terminal import show_facts

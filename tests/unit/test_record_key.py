@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.config import parse_config
 from consumer.events.record_key import KeyWatch, RecordKey, UnexpectedKey
 from consumer.timing.clock import Moment

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.build import build_pipelines, build_repartition
+from consumer.service.build import build_pipelines, build_repartition
 from consumer.config import parse_config
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import TOMBSTONE

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.build import build_pipelines
+from consumer.service.build import build_pipelines
 from consumer.cli.main import main
 from consumer.cli.progress import progress
 from consumer.config import parse_config
