@@ -14,7 +14,6 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from consumer.service.build import build_pipelines
 from consumer.cli.arguments import add_config, count
 from consumer.cli.dlq_shown import Known, cell_of, content_of, facts_of, known_replays, show_letters
 from consumer.cli.ending import UsageError
@@ -38,6 +37,7 @@ from consumer.replay.stored_dead_letters import (
     replay_groups,
     stored_dead_letters,
 )
+from consumer.service.build import build_pipelines
 from providers.errors import text_of
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)

@@ -9,7 +9,6 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from consumer.service.build import build_pipelines
 from consumer.cli.alert_history import AlertHistory, history_of, show_history, steps_about, to_json
 from consumer.cli.arguments import add_config, text
 from consumer.cli.ending import UsageError, with_configuration
@@ -23,6 +22,7 @@ from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
 from consumer.pipeline import Pipeline
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.reader import read_silences
 from consumer.tuning.explain import Configured, Explanation, Question, explain

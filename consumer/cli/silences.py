@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from consumer.service.build import build_pipelines
 from consumer.cli.arguments import add_config, text
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
@@ -22,6 +21,7 @@ from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.config.durations import seconds
 from consumer.kafka.clients import KafkaClients, close_producer, start_producer
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.reader import read_silences
 from consumer.silences.records import encode, to_json

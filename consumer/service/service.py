@@ -11,7 +11,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import Counter
 from structlog.typing import FilteringBoundLogger
 
-from consumer.service.build import build_pipelines, build_repartition
 from consumer.config import Config
 from consumer.group.heartbeat import HeartbeatOwner
 from consumer.group.membership import MemberRunner
@@ -25,6 +24,7 @@ from consumer.kafka.topics import TopicReport, check_topics
 from consumer.pipeline import Pipeline
 from consumer.posts.receiver import ended_with
 from consumer.repartition.disagreement import Disagreement, disagreement
+from consumer.service.build import build_pipelines, build_repartition
 from consumer.service.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.clock_steps import watch_clock
 from consumer.telemetry.families import PREFIX

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from consumer.service.build import build_pipelines
 from consumer.config import Config, parse_config, secrets_of
 from consumer.kafka.clients import KafkaClients
+from consumer.service.build import build_pipelines
 from consumer.service.runner import PipelineRunner
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.garbage import search_young_only

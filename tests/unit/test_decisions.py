@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from consumer.service.build import build_pipelines
 from consumer.config import parse_config
 from consumer.decisions import (
     EMPTIED,
@@ -21,6 +20,7 @@ from consumer.decisions import (
 )
 from consumer.dlq.dead_letter import DeadLetterStage
 from consumer.pipeline import Pipeline, kept
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
 from consumer.timing.clock import Moment

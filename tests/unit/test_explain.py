@@ -11,9 +11,9 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from consumer.service.build import build_pipelines
 from consumer.cli.main import main
 from consumer.config import Config, parse_config
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
 from consumer.timing.clock import Moment

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from rich.console import Console
 
-from consumer.service.build import build_pipelines
 from consumer.cli.main import COMMANDS, main
 from consumer.cli.status_shown import sections
 from consumer.cli.terminal import show_facts
@@ -22,6 +21,7 @@ from consumer.demo.stage import DEFAULT, OPSGENIE_KEY, RESPONDER, pagerduty_key
 from consumer.demo.table import Snapshot, table
 from consumer.events.event import SecurityEvent
 from consumer.ingest.app import PATH
+from consumer.service.build import build_pipelines
 from consumer.status.facts import GroupStatus, Member, Partition, PipelineStatus, RouteSaid, Server, ServiceStatus
 from consumer.status.judge import problems
 from providers.sandbox import Incident

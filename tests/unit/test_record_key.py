@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from consumer.service.build import build_pipelines
 from consumer.config import parse_config
 from consumer.events.record_key import KeyWatch, RecordKey, UnexpectedKey
+from consumer.service.build import build_pipelines
 from consumer.timing.clock import Moment
 from state.occurrences import Outcome
 from state.store import Store
