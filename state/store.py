@@ -168,6 +168,10 @@ class Store:
         """Whether the alert has had no occurrence since it was restored."""
         return dedup_key not in self._heard
 
+    def is_any_quiet(self, heard_before: float) -> bool:
+        """Whether `longest_quiet` returns any alert; this asks far faster."""
+        return self._quiet.is_any_since(heard_before)
+
     def longest_quiet(self, heard_before: float) -> Iterator[Alert]:
         """The alerts of which nothing has been heard after that moment, by the monotonic clock; the longest quiet
         first, without resolving ones.
