@@ -22,7 +22,7 @@ from consumer.homes.home import Homes, Place, decode_homes, encode_homes
 from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import Evidence, Partitioner, Scheme
-from consumer.pipeline import Elsewhere, Pipeline
+from consumer.pipeline import Elsewhere, Pipeline, RecentEnds
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from state.alert import Alert, Status
@@ -241,6 +241,11 @@ class Moving:
     def elsewhere(self) -> Elsewhere | None:
         """This object if homes have ever moved, else None."""
         return self if self._homes.are_ever_moved else None
+
+    @property
+    def ends(self) -> RecentEnds | None:
+        """This object if an end is remembered, else None."""
+        return self if len(self._ends) else None
 
     def forwards(self, key: bytes | None) -> bool:
         """Whether records of this key are forwarded for another task to decide."""
