@@ -207,7 +207,7 @@ class Simulation:
             metrics=Unheard(),  # type: ignore[arg-type]
             clock=self._clock,
             dead_letter_writer=large_dead_letter_writer("dlq"),
-            record_clock=RecordClock(self._clock),
+            record_clock=self._record_clock(),
             quiescent_seconds=PEACE,
             read_records=self._read_records,
             history=topic_there(name=HISTORY),
@@ -217,6 +217,11 @@ class Simulation:
         self._keeper = self._loop.create_task(self._keep())
         self._loop.settle()
         self._look()
+
+    def _record_clock(self) -> RecordClock:
+        clock = RecordClock(self._clock)
+        clock.input.brokers_check(is_so=True)
+        return clock
 
     def _true_time(self) -> float:
         return EPOCH + self._loop.time()
