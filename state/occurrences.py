@@ -21,6 +21,9 @@ EARLIEST = 1_420_070_400.0
 """2015-01-01 in seconds since the epoch. An earlier time counts as absent: it is 0, or somebody wrote seconds where
 milliseconds were meant (design section 8)."""
 
+_OPEN, _ACKNOWLEDGED, _RESOLVING = Status
+"""For `occurred`, which asks at every event: to look a member up takes as long as a call."""
+
 ELSEWHERE = -1
 """Stands for the offset of an event of another partition: below all offsets of this one. So a trigger that is owed for
 such an event counts as inherited, as it should: an earlier owner of the key's home may have sent it."""
@@ -85,7 +88,7 @@ def occurred(
         key = of_record_key(occurrence.record, session_id)
         owed = _owe(occurrence, now)
         fresh = Alert(
-            dedup_key, Status.OPEN, session_id, 1, time, time, now, severity,
+            dedup_key, _OPEN, session_id, 1, time, time, now, severity,
             owed=owed, integration=integration, key=key, begun=now,
         )  # fmt: skip
         return fresh, Outcome.TRIGGERED
@@ -99,10 +102,10 @@ def occurred(
         told = replace(told, at=now)
     last_seen = alert.last_seen if alert.last_seen <= now else now
     outcome, status, unsettled, begun = Outcome.TRIGGERED, alert.status, alert.unsettled, alert.begun
-    if status is Status.RESOLVING:
+    if status is _RESOLVING:
         begun = now if now != begun else nextafter(now, inf)
         # A resolve may be on the wire, of this task or of a dead owner's: only its answer says whether it landed.
-        status, unsettled = Status.OPEN, unsettled or (owed_before is None and may_be_resolved(alert))
+        status, unsettled = _OPEN, unsettled or (owed_before is None and may_be_resolved(alert))
         if owed_before is None:
             owed = _owe(occurrence, now)
         else:
@@ -112,16 +115,13 @@ def occurred(
     elif (
         told is None
         or severity > told.severity
-        or (
-            status is Status.OPEN
-            and (now - told.at >= policy.renotify_seconds or time - last_seen > policy.window_seconds)
-        )
+        or (status is _OPEN and (now - told.at >= policy.renotify_seconds or time - last_seen > policy.window_seconds))
     ):
         owed = _owe(occurrence, now)
     else:
         outcome, owed = Outcome.SUPPRESSED, owed_before
-    if status is Status.ACKNOWLEDGED and told is None and alert.route is None:
-        status = Status.OPEN  # what a person acknowledged is an incident that the alert has left
+    if status is _ACKNOWLEDGED and told is None and alert.route is None:
+        status = _OPEN  # what a person acknowledged is an incident that the alert has left
     if held is not None and owed is not None:
         owed = with_held(owed, held)
     if owed_before is not None and owed_before.repeat and owed is not owed_before:

@@ -31,7 +31,7 @@ from consumer.tuning.life import KeyLife, Search, place
 from consumer.tuning.lines import BrokenLine, record_of
 from consumer.tuning.order import Timed
 from providers.errors import text_of
-from providers.story import utc
+from providers.timestamps import utc
 from state.alert import Alert
 from state.violation import Record
 

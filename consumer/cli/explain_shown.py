@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from consumer.cli.terminal import counted, plain, show_facts, show_table
 from consumer.tuning.explain import Explanation
 from consumer.tuning.life import KeyLife, place
-from providers.story import utc
+from providers.timestamps import utc
 from state.alert import Alert
 
 SHOWN = 20

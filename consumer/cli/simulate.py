@@ -26,7 +26,7 @@ from consumer.tuning.explain import Configured
 from consumer.tuning.files import Export
 from consumer.tuning.order import Timed
 from consumer.tuning.tally import side_of
-from providers.story import utc
+from providers.timestamps import utc
 
 
 def add_parser(subparsers: Any) -> None:

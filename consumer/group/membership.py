@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
 from consumer.config import Config
-from consumer.dlq.letterbox import Letterbox
+from consumer.dlq.dead_letter_writer import DeadLetterWriter
 from consumer.group.member import GroupMember, PipelineDelivery
 from consumer.group.standstill import Standstill
 from consumer.group.state_watch import StateWatch
@@ -24,7 +24,7 @@ from consumer.kafka.clients import KafkaClients, start_client
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.topic_specs import follower_of
-from consumer.kafka.topics import ask_max_bytes, member_topics
+from consumer.kafka.topics import TopicReport, ask_max_bytes, member_topics
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
 from consumer.telemetry.health import PipelineHealth
@@ -61,7 +61,7 @@ class MemberRunner(ABC, Generic[T]):
         dlq = config.kafka.topics.dlq
         self._record_clock = RecordClock(clock)
         self._turns = Turns()
-        self._letterbox = Letterbox(
+        self._dead_letter_writer = DeadLetterWriter(
             dlq,
             dead_letter_limit,
             ask_limit=lambda: ask_max_bytes(clients, dlq),
@@ -141,7 +141,13 @@ class MemberRunner(ABC, Generic[T]):
         kafka, checkpoints = self._config.kafka, subscription.checkpoints
         self._proofs = proofs
         spec = follower_of(self._config, checkpoints)
-        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), checkpoints, self._log)
+
+        async def look() -> TopicReport:
+            report = await member_topics(admin, self._config, spec)
+            self._record_clock.input.brokers_check(is_so=report.times_are_checked)
+            return report
+
+        self._topics = TopicWatch(look, checkpoints, self._log)
         instance_id = None
         if kafka.group_instance_id is not None:
             instance_id = InstanceId(

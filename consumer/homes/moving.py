@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from consumer.deciding.decisions import DecidedHere, Ended
-from consumer.deciding.pipeline import Elsewhere, Pipeline
+from consumer.deciding.pipeline import Elsewhere, Pipeline, RecentEnds
 from consumer.events.event import FetchedRecord
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, MovingTask
@@ -241,6 +241,11 @@ class Moving:
     def elsewhere(self) -> Elsewhere | None:
         """This object if homes have ever moved, else None."""
         return self if self._homes.are_ever_moved else None
+
+    @property
+    def ends(self) -> RecentEnds | None:
+        """This object if an end is remembered, else None."""
+        return self if len(self._ends) else None
 
     def forwards(self, key: bytes | None) -> bool:
         """Whether records of this key are forwarded for another task to decide."""

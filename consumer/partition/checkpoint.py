@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 from aiokafka.structs import RecordMetadata
 
 from consumer.dlq.dead_letter import DeadLetter
-from consumer.dlq.letterbox import POST_SECONDS, Letterbox
+from consumer.dlq.dead_letter_writer import POST_SECONDS, DeadLetterWriter
 from consumer.feedback.moves import Move, encode_move
 from consumer.history.step import encode
 from consumer.history.steps import StepsCut
@@ -35,7 +35,7 @@ class Sink:
     producer: AIOKafkaProducer
     state_topic: str
     partition: int
-    letterbox: Letterbox
+    dead_letter_writer: DeadLetterWriter
     record_clock: RecordClock
     turns: Turns = field(default_factory=Turns)
     feedback_topic: str = ""
@@ -68,7 +68,7 @@ class Checkpoint:
 
     async def _send(self, sink: Sink) -> RecordMetadata:
         # Dead letters go first: Kafka may refuse them for their size, and then nothing else was sent in vain.
-        await sink.letterbox.post(sink.producer, self.dead_letters)
+        await sink.dead_letter_writer.write(sink.producer, self.dead_letters)
         told = await self._send_steps(sink)
         feedback = len(await sink.producer.partitions_for(sink.feedback_topic)) if self.moves else 1
         sends = await send_batched(sink.producer, self._records(sink, sink.partition % feedback), sink.turns)

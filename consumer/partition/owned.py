@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
-from consumer.dlq.letterbox import Letterbox
+from consumer.dlq.dead_letter_writer import DeadLetterWriter
 from consumer.events.event import FetchedRecord
 from consumer.input.beginning import Beginning
 from consumer.input.commit_metadata import COMMIT_METADATA, Whose, whose
@@ -54,7 +54,7 @@ class OwnerContext:
     restores: asyncio.Semaphore
     metrics: PipelineMetrics
     clock: Clock
-    letterbox: Letterbox
+    dead_letter_writer: DeadLetterWriter
     record_clock: RecordClock
     turns: Turns = field(default_factory=Turns)
 

@@ -120,7 +120,7 @@ class ForwarderCut:
 
     async def _send(self, producer: AIOKafkaProducer) -> RecordMetadata:
         # Dead letters first, as the topic may refuse them: then nothing else was sent in vain.
-        await self.context.letterbox.post(producer, self.dead_letters)
+        await self.context.dead_letter_writer.write(producer, self.dead_letters)
         sends = await send_batched(producer, self._records(), self.context.turns)
         try:
             written = await asyncio.gather(*sends)

@@ -11,7 +11,7 @@ from consumer.events.event import FetchedRecord
 from consumer.tuning.explain import Configured, gate_of, kept_by_filter
 from consumer.tuning.simulated import Said
 from consumer.tuning.tally import Side
-from providers.story import utc
+from providers.timestamps import utc
 from state.held import is_silenced
 
 EXAMPLES: Final = 20

@@ -19,7 +19,7 @@ from consumer.events.wrapping import unwrapped
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.masking import REDACTED, Mask
 from providers.notification import Trigger
-from providers.story import utc
+from providers.timestamps import utc
 from state.alert import Alert
 from state.occurrences import event_time
 from state.violation import Severity

@@ -9,7 +9,7 @@ from consumer.events.schema import Poison, read_event
 from consumer.events.wrapping import unwrapped
 from consumer.tuning.explain import Configured, Explanation, Question, explain
 from consumer.tuning.simulated import Said, Saying, Simulated
-from providers.story import utc
+from providers.timestamps import utc
 from state.alert import Alert
 from state.occurrences import event_time
 from state.why import why

@@ -17,9 +17,9 @@ from state.store import Cut
 from state.violation import Record, Severity
 from tests.bench.load import dedup_key, session_id
 from tests.bench.service import configuration
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event
 from tests.support.kafka import running
-from tests.support.letterbox import large_letterbox
 
 CHECKPOINT_ALERTS = 10_000
 
@@ -39,7 +39,7 @@ async def write_alerts(document: dict[str, Any], alerts: Iterable[Alert], *, par
         producer,
         config.kafka.state_topic("pagerduty"),
         partition,
-        large_letterbox(topics.dlq),
+        large_dead_letter_writer(topics.dlq),
         RecordClock(Clock.system()),
     )
     left = iter(alerts)

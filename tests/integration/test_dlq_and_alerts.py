@@ -23,6 +23,7 @@ from consumer.dlq.dead_letter import DeadLetter
 from consumer.feedback.records import replay_headers, replay_id_of
 from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.support.broker import Broker
+from tests.support.dead_letters import letter
 from tests.support.events import event, session_end
 from tests.support.kafka import (
     admin,
@@ -35,7 +36,6 @@ from tests.support.kafka import (
     transactional,
     unique,
 )
-from tests.support.letters import letter
 from tests.support.seen import dead_letters, first_dead_letters, send
 from tests.support.service import World, incidents, make_world, running_member
 from tests.support.waiting import wait_until

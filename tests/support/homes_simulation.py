@@ -44,10 +44,10 @@ from state.records import CHECKPOINT_KEY, decode_position
 from state.store import Store
 from state.violation import Record
 from tests.support import walks
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event
 from tests.support.history import topic_there
 from tests.support.history_account import histories, wrong_at_rest
-from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import HISTORY, Input, Kafka, Outcome, Proofs, Sent
 from tests.support.simulated_provider import ONE_KEY, SimulatedProvider
@@ -232,7 +232,7 @@ class Member:
             restores=asyncio.Semaphore(4),
             metrics=Unheard(),  # type: ignore[arg-type]
             clock=homes.clock,
-            letterbox=large_letterbox("dlq"),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=RecordClock(homes.clock),
             quiescent_seconds=PEACE,
             feedback=self.reader,  # type: ignore[arg-type]

@@ -51,10 +51,10 @@ from state.policy import Policy
 from state.provider_feedback import Happened, What
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event, session_end
 from tests.support.history import topic_there
 from tests.support.history_account import histories, wrong_at_rest
-from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import HISTORY, Input, Kafka, Outcome, Proofs
 from tests.support.simulated_provider import (
@@ -206,8 +206,8 @@ class Simulation:
             restores=asyncio.Semaphore(4),
             metrics=Unheard(),  # type: ignore[arg-type]
             clock=self._clock,
-            letterbox=large_letterbox("dlq"),
-            record_clock=RecordClock(self._clock),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
+            record_clock=self._record_clock(),
             quiescent_seconds=PEACE,
             read_records=self._read_records,
             history=topic_there(name=HISTORY),
@@ -217,6 +217,11 @@ class Simulation:
         self._keeper = self._loop.create_task(self._keep())
         self._loop.settle()
         self._look()
+
+    def _record_clock(self) -> RecordClock:
+        clock = RecordClock(self._clock)
+        clock.input.brokers_check(is_so=True)
+        return clock
 
     def _true_time(self) -> float:
         return EPOCH + self._loop.time()

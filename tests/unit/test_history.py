@@ -35,8 +35,8 @@ from state.records import Position, decode_alert, encode_alert
 from state.remembered_ends import session
 from state.store import Cut
 from state.violation import Record, Severity, Violation
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.history import POLICY, task_steps, topic_there
-from tests.support.letterbox import large_letterbox
 
 EPOCH = 1_800_000_000.0
 
@@ -352,7 +352,7 @@ def checkpoint(task: Task) -> Checkpoint:
 
 def sink(producer: Sent) -> Sink:
     made: Any = producer
-    return Sink(made, "state", 2, large_letterbox("dlq"), RecordClock(Clock.system()))
+    return Sink(made, "state", 2, large_dead_letter_writer("dlq"), RecordClock(Clock.system()))
 
 
 async def _commit(written: Checkpoint, producer: Sent) -> None:

@@ -27,7 +27,7 @@ from consumer.partition.work import Work
 from consumer.timing.clock import Clock
 from state.records import Position
 from state.violation import Record
-from tests.support.letterbox import large_letterbox
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
 from tests.support.waiting import wait_until
 from tests.unit.test_deadletter import dead_letter
@@ -127,7 +127,7 @@ class _Task(OwnedPartition[_Work]):
             restores=asyncio.Semaphore(),
             metrics=SimpleNamespace(dead_letter=lambda *_: None, checkpoint=lambda _: None),  # type: ignore[arg-type]
             clock=clock,
-            letterbox=large_letterbox("dlq"),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=RecordClock(clock),
         )
         super().__init__(

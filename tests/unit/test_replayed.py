@@ -17,10 +17,10 @@ from msgspec import structs
 from consumer.cli.dlq_shown import Known, show_letters
 from consumer.dlq.dead_letter import CutOriginal, DeadLetter, decode
 from consumer.feedback.records import REPLAY, replay_headers
-from consumer.replay.letters import CLASSES, Selection, StoredLetter, is_class
 from consumer.replay.replayed import REPLAYED_HEADER, ReplayEnding, Replays, SentReplay, decode_mark, encode_mark
+from consumer.replay.stored_dead_letters import CLASSES, Selection, StoredDeadLetter, is_class
 from state.violation import Record
-from tests.support.letters import letter
+from tests.support.dead_letters import letter
 
 ROOT = Path(__file__).parents[2]
 LETTER = replace(
@@ -99,9 +99,9 @@ def test_a_release_without_marks_is_known_by_the_feedback_topic() -> None:
 # which are meant
 
 
-def stored(letter: DeadLetter | None, offset: int = 4) -> StoredLetter:
+def stored(letter: DeadLetter | None, offset: int = 4) -> StoredDeadLetter:
     found: Any = record(LETTER.encode(), offset)
-    return StoredLetter(found, letter)
+    return StoredDeadLetter(found, letter)
 
 
 def test_retryable_is_what_a_replay_can_help() -> None:

@@ -282,7 +282,7 @@ def test_a_stage_forwards_in_slices() -> None:
         restores=None,
         metrics=None,
         clock=clock,
-        letterbox=SimpleNamespace(post=posted),
+        dead_letter_writer=SimpleNamespace(write=posted),
         record_clock=SimpleNamespace(now=lambda: 5),
         stamps=Stamps(clock),
         turns=work.turns(10.0),

@@ -95,7 +95,8 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     if is_silenced(alert):
         known = replace(known, owed=back.owed)  # a stand-in
     if known.last_notified is not None:
-        known = replace(known, last_notified=replace(known.last_notified, offset=None, occurrences=None, left=None))
+        told = known.last_notified
+        known = replace(known, last_notified=Notified(told.severity, told.at, told.date))
     if known.owed is not None:
         owed = replace(known.owed, guard=None, tenant=None, last_status=None, last_error=None)
         known = replace(known, owed=owed)
@@ -141,7 +142,7 @@ def test_what_this_release_writes_is_read_by_the_last_one_with_nothing_lost_that
 def test_what_later_releases_say_more_of_a_source_is_passed_over() -> None:
     later = {
         "source": ["guard", None, "events", 3, "more"],
-        "told": [3, 1.0, None, 7, None, None, "more"],
+        "told": [3, 1.0, None, 7, None, None, None, "more"],
         "heard": [1.0, None, False, None, "more"],
     }
     alert = decode_alert(KEY.encode(), changed(ALERT, **later))
@@ -212,13 +213,13 @@ UNREADABLE = {
     "a count that is a flag": changed(occurrences=True),
     "a time that is a text": changed(first_seen="now"),
     "a time that is nothing": changed(decided=None),
-    "a flag that is a text": changed(is_at_provider="yes"),
+    "a flag that is a text": changed(has="yes"),
     "a route that is a number": changed(route=7),
     "a session that is a list": changed(session=["s1"]),
-    "told something else": changed(last_notified={"severity": 3}),
-    "told at no time": changed(last_notified=[3, "now", None]),
-    "told nothing": changed(last_notified=[]),
-    "told at an offset that is a text": changed(last_notified=[3, 1.0, None, "7"]),
+    "told something else": changed(told={"severity": 3}),
+    "told at no time": changed(told=[3, "now", None]),
+    "told nothing": changed(told=[]),
+    "told at an offset that is a text": changed(told=[3, 1.0, None, "7"]),
     "of a guard that is a number": changed(source=[7, None, "events", 3]),
     "of no partition": changed(source=["guard", None, "events"]),
     "of a partition that is a text": changed(source=["guard", None, "events", "3"]),
@@ -234,13 +235,13 @@ UNREADABLE = {
     "held at a place that is a text": holding(4, "7"),
     "held with nothing": changed(held=[]),
     "held as a text": changed(held="s"),
-    "told when there were a text": changed(last_notified=[3, 1.0, None, 7, "2"]),
-    "left at a text": changed(last_notified=[3, 1.0, None, 7, 2, "1.0"]),
+    "told when there were a text": changed(told=[3, 1.0, None, 7, "2"]),
+    "left at a text": changed(told=[3, 1.0, None, 7, 2, "1.0"]),
     "owes a text": changed(owed="a trigger"),
     "owes nothing at all": changed(owed={}),
     "owed since never": owing(since=None),
     "owed from an offset that is a text": owing(first_offset="7"),
-    "holds a text": owing(pins_offset="7"),
+    "holds a text": owing(holds="7"),
     "repeats a number": owing(repeat=1),
     "owes what has no guard but a list": owing(guard=["guard"]),
     "met a status that is a text": owing(last_status="503"),

@@ -32,7 +32,7 @@ from state.store import Store
 from state.violation import Record, Severity
 from state.written import LARGE_BYTES, MAX_COUNTS, MAX_COUNTS_BYTES
 from tests.released.v0_1 import records as release_0_1
-from tests.support.letterbox import large_letterbox
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Kafka, Sent
 from tests.support.simulated_kafka import Outcome as Comes
@@ -62,7 +62,7 @@ class Partition:
         """Commit what has changed; returns what was written."""
         cut = self.loop.complete(divided(self.store, self.store.cut(), Turns()))
         found = Checkpoint(cut, dead_letters, Position("events", 0, self.position, {0: 3}))
-        sink: Any = Sink(self._producer, "state", 0, large_letterbox("dlq"), RecordClock(Clock.system()))
+        sink: Any = Sink(self._producer, "state", 0, large_dead_letter_writer("dlq"), RecordClock(Clock.system()))
         committing = self.loop.create_task(found.commit(sink))
         self.loop.settle()
         assert self.kafka.conclude(Comes.DONE)

@@ -14,9 +14,9 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.dlq import letterbox
+from consumer.dlq import dead_letter_writer
 from consumer.dlq.dead_letter import DeadLetter, decode, encoded_size
-from consumer.dlq.letterbox import LOOK_SECONDS, TRIAL_SECONDS, Letterbox
+from consumer.dlq.dead_letter_writer import LOOK_SECONDS, TRIAL_SECONDS, DeadLetterWriter
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import TransactionRefused
@@ -54,7 +54,7 @@ class Topic:
         self._open: list[tuple[int, Any]] = []
         clock = Clock(lambda: self.now, lambda: self.now)
         log = structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[])
-        self.letterbox = Letterbox(
+        self.dead_letter_writer = DeadLetterWriter(
             "dlq",
             WHOLE,
             ask_limit=self._tell,
@@ -92,7 +92,7 @@ class Topic:
         while True:
             self._open, self.batches = [], []
             try:
-                await self.letterbox.post(self, letters)
+                await self.dead_letter_writer.write(self, letters)
             except TransactionRefused as refused:
                 if not refused.is_mended:
                     raise
@@ -259,7 +259,7 @@ async def test_the_partitions_of_many_letters_are_chosen_in_slices(monkeypatch: 
             await asyncio.sleep(0)
             longest = max(longest, chosen - before)
 
-    monkeypatch.setattr(letterbox, "partition_of", choose)
+    monkeypatch.setattr(dead_letter_writer, "partition_of", choose)
     beside = asyncio.create_task(others())
     await asyncio.sleep(0)
     topic = Topic(WHOLE, turns=Turns(clock=lambda: float(chosen), seconds=20))

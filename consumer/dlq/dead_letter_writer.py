@@ -71,7 +71,7 @@ class _Batch:
     size: int
 
 
-class Letterbox:
+class DeadLetterWriter:
     """One member's way to the dead-letter topic. ``limit`` is the largest batch that the topic took at the start."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Letterbox:
         self._compresses = True
         self._looked_at = self._guessed_at = clock.monotonic()
 
-    async def post(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
+    async def write(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
         """Send these dead letters in the transaction that is open, and wait until all are accepted.
 
         Raises `TransactionRefused` if the topic does not accept one, whatever the reason; what can be learnt for the
