@@ -9,12 +9,12 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumer.receivers.webhooks.metrics import WebhookMetrics
 from consumer.telemetry.exposition import Exposition
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.log_metrics import LogCollector
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
-from consumer.webhooks.metrics import WebhookMetrics
 from providers.delivery.outage import Condition, RouteTrouble
 
 CONSUMER = Path(__file__).parents[2] / "consumer"

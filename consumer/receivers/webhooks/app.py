@@ -8,14 +8,14 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from consumer.posts.body import read_body
-from consumer.posts.connections import Connections
-from consumer.posts.one_line import one_line
-from consumer.posts.refusal import RequestRefused, busy, line
-from consumer.posts.room import NoRoom
+from consumer.receivers.posts.body import read_body
+from consumer.receivers.posts.connections import Connections
+from consumer.receivers.posts.one_line import one_line
+from consumer.receivers.posts.refusal import RequestRefused, busy, line
+from consumer.receivers.posts.room import NoRoom
+from consumer.receivers.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
+from consumer.receivers.webhooks.way import Way, WebhookSender
 from consumer.telemetry.server import verdict_of
-from consumer.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
-from consumer.webhooks.way import Way, WebhookSender
 
 PATH = "/v1/webhooks/"
 TOKEN_PATH = "/v1/webhooks/oauth/token"

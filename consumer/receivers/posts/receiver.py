@@ -8,10 +8,10 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from consumer.config import TlsConfig
-from consumer.posts.answering import Answering
-from consumer.posts.connections import Connections
-from consumer.posts.tls import over_tls, server_context
-from consumer.posts.writer import CLOSE_SECONDS, Writer
+from consumer.receivers.posts.answering import Answering
+from consumer.receivers.posts.connections import Connections
+from consumer.receivers.posts.tls import over_tls, server_context
+from consumer.receivers.posts.writer import CLOSE_SECONDS, Writer
 from consumer.telemetry.server import SHUTDOWN_SECONDS, Protocols, serving
 
 _ANSWERS, _FAREWELL = 0.7, 0.05

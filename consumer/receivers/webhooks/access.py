@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from consumer.config import OpsGenieWebhooks, PagerDutyWebhooks
-from consumer.posts.bearer import Bearer
-from consumer.webhooks.client_credentials import ClientCredentials
+from consumer.receivers.posts.bearer import Bearer
+from consumer.receivers.webhooks.client_credentials import ClientCredentials
 from providers.pagerduty.webhook import SIGNATURE, is_signed
 
 TOKEN_PARAMETER = "token"

@@ -6,12 +6,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
-from consumer.ingest.metrics import IngestMetrics
-from consumer.ingest.way import Way
-from consumer.posts.connections import Connections
-from consumer.posts.one_line import one_line
-from consumer.posts.refusal import RequestRefused
-from consumer.posts.writer import Writer
+from consumer.receivers.ingest.metrics import IngestMetrics
+from consumer.receivers.ingest.way import Way
+from consumer.receivers.posts.connections import Connections
+from consumer.receivers.posts.one_line import one_line
+from consumer.receivers.posts.refusal import RequestRefused
+from consumer.receivers.posts.writer import Writer
 from consumer.telemetry.server import metrics_of, verdict_of
 
 PATH = "/v1/events"

@@ -14,17 +14,17 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from consumer.feedback.records import FromProvider, encode_from_provider
-from consumer.posts.answering import Answering
-from consumer.posts.body import Growing, decompressed, is_compressed, read_body
-from consumer.posts.connections import Connections
-from consumer.posts.inflate import NotCompressed
-from consumer.posts.refusal import RequestRefused, busy, line
-from consumer.posts.room import NoRoom, Room
-from consumer.posts.seldom import Seldom
-from consumer.posts.writer import WriteOutcome, Writer
-from consumer.posts.written import digest_of
-from consumer.webhooks.access import Access
-from consumer.webhooks.metrics import WebhookMetrics
+from consumer.receivers.posts.answering import Answering
+from consumer.receivers.posts.body import Growing, decompressed, is_compressed, read_body
+from consumer.receivers.posts.connections import Connections
+from consumer.receivers.posts.inflate import NotCompressed
+from consumer.receivers.posts.refusal import RequestRefused, busy, line
+from consumer.receivers.posts.room import NoRoom, Room
+from consumer.receivers.posts.seldom import Seldom
+from consumer.receivers.posts.writer import WriteOutcome, Writer
+from consumer.receivers.posts.written import digest_of
+from consumer.receivers.webhooks.access import Access
+from consumer.receivers.webhooks.metrics import WebhookMetrics
 from providers.contained import ProviderFault, containing
 from providers.pagerduty.webhook import WEBHOOK_ID
 from providers.webhook import DedupKeys, LookupFailed, Malformed, Nothing, ReadWebhook, Said

@@ -9,17 +9,17 @@ from structlog.typing import FilteringBoundLogger
 from consumer.config import Config, WebhooksConfig
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
 from consumer.kafka.record_clock import RecordClock
-from consumer.posts.connections import Connections, most_connections
-from consumer.posts.limits import Limits
-from consumer.posts.producer import Producer, kafka_producer
-from consumer.posts.receiver import receiving
-from consumer.posts.room import Room
-from consumer.posts.writer import Writer
+from consumer.receivers.posts.connections import Connections, most_connections
+from consumer.receivers.posts.limits import Limits
+from consumer.receivers.posts.producer import Producer, kafka_producer
+from consumer.receivers.posts.receiver import receiving
+from consumer.receivers.posts.room import Room
+from consumer.receivers.posts.writer import Writer
+from consumer.receivers.webhooks.access import PagerDutyAccess, TokenAccess
+from consumer.receivers.webhooks.app import create_app
+from consumer.receivers.webhooks.metrics import WebhookMetrics
+from consumer.receivers.webhooks.way import ANSWER_SECONDS, LARGEST_BODY, Way, WebhookSender
 from consumer.timing.clock import Clock
-from consumer.webhooks.access import PagerDutyAccess, TokenAccess
-from consumer.webhooks.app import create_app
-from consumer.webhooks.metrics import WebhookMetrics
-from consumer.webhooks.way import ANSWER_SECONDS, LARGEST_BODY, Way, WebhookSender
 from providers.notify import Sender
 from providers.opsgenie.webhook import read as read_opsgenie
 from providers.pagerduty.rest import rest_base

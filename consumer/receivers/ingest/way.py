@@ -13,18 +13,18 @@ from typing import Any
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from consumer.ingest.judge import Judge, Judgement, Unfit, letter_of
-from consumer.ingest.metrics import IngestMetrics
-from consumer.ingest.split import Unsplittable, Whole, split
-from consumer.posts.answering import Answering
-from consumer.posts.bearer import Bearer
-from consumer.posts.body import is_compressed, read_body
-from consumer.posts.connections import Connections
-from consumer.posts.refusal import RequestRefused, busy, line, unauthorized
-from consumer.posts.room import Lease, NoRoom, Room
-from consumer.posts.seldom import Seldom
-from consumer.posts.writer import WriteOutcome, Writer
-from consumer.posts.written import digest_of
+from consumer.receivers.ingest.judge import Judge, Judgement, Unfit, letter_of
+from consumer.receivers.ingest.metrics import IngestMetrics
+from consumer.receivers.ingest.split import Unsplittable, Whole, split
+from consumer.receivers.posts.answering import Answering
+from consumer.receivers.posts.bearer import Bearer
+from consumer.receivers.posts.body import is_compressed, read_body
+from consumer.receivers.posts.connections import Connections
+from consumer.receivers.posts.refusal import RequestRefused, busy, line, unauthorized
+from consumer.receivers.posts.room import Lease, NoRoom, Room
+from consumer.receivers.posts.seldom import Seldom
+from consumer.receivers.posts.writer import WriteOutcome, Writer
+from consumer.receivers.posts.written import digest_of
 from consumer.timing.turns import Turns
 
 MOST_SHOWN = 10

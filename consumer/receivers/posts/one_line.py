@@ -4,8 +4,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from structlog.typing import FilteringBoundLogger
 
-from consumer.posts.connections import Connections
-from consumer.posts.refusal import RequestRefused
+from consumer.receivers.posts.connections import Connections
+from consumer.receivers.posts.refusal import RequestRefused
 
 
 def one_line(connections: Connections, log: FilteringBoundLogger, elsewhere: str) -> Middleware:

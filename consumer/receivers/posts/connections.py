@@ -16,9 +16,9 @@ from typing import Protocol, cast
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from consumer.posts.refusal import RequestRefused
-from consumer.posts.room import NoRoom
-from consumer.posts.shares import Shares, peer_of
+from consumer.receivers.posts.refusal import RequestRefused
+from consumer.receivers.posts.room import NoRoom
+from consumer.receivers.posts.shares import Shares, peer_of
 
 SILENT_SECONDS = 30.0
 """A connection without a complete request head for so many seconds is closed: before the first request, within its
@@ -123,7 +123,7 @@ class Connections:
 
 
 class UnprovedBody:
-    """The bytes of one body whose sender is not known yet (`consumer.posts.body.Growing`)."""
+    """The bytes of one body whose sender is not known yet (`consumer.receivers.posts.body.Growing`)."""
 
     def __init__(self, connections: Connections, connection: "Connection") -> None:
         self._connections = connections
@@ -151,7 +151,7 @@ class Connection(web.RequestHandler):
             lingering_time=LINGER_SECONDS,
             read_bufsize=READ_BYTES,
             access_log=None,  # type: ignore[arg-type] # None means no access log
-            auto_decompress=False,  # `consumer.ingest.inflate` does that, and bounds the size
+            auto_decompress=False,  # `consumer.receivers.ingest.inflate` does that, and bounds the size
         )
 
     @property

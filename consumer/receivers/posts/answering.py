@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from consumer.posts.refusal import RequestRefused, busy
+from consumer.receivers.posts.refusal import RequestRefused, busy
 
 T = TypeVar("T")
 

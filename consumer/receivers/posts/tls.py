@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.config import TlsConfig
 from consumer.kafka.tls import CertificateFiles, RenewingContext
-from consumer.posts.connections import AT_ONCE_BYTES, Connections, peer_of_transport
+from consumer.receivers.posts.connections import AT_ONCE_BYTES, Connections, peer_of_transport
 from consumer.telemetry.server import Protocols
 
 HANDSHAKE_SECONDS = 5.0

@@ -6,8 +6,8 @@ from typing import Protocol
 from aiohttp import ClientError, hdrs, web
 from multidict import MultiMapping
 
-from consumer.posts.inflate import Inflate, NotCompressed
-from consumer.posts.refusal import RequestRefused, too_large
+from consumer.receivers.posts.inflate import Inflate, NotCompressed
+from consumer.receivers.posts.refusal import RequestRefused, too_large
 
 BODY_SECONDS = 10.0
 """The longest time for a body to come in: a slower sender would hold memory for nothing."""
@@ -38,8 +38,8 @@ class Content(Protocol):
 
 
 class Growing(Protocol):
-    """What counts the bytes of a body as they come in: `consumer.posts.room.Lease`, or
-    `consumer.posts.connections.UnprovedBody`."""
+    """What counts the bytes of a body as they come in: `consumer.receivers.posts.room.Lease`, or
+    `consumer.receivers.posts.connections.UnprovedBody`."""
 
     def grow(self, size: int) -> None:
         """Count so many bytes more. Raises `NoRoom` if they are too many."""

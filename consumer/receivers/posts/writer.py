@@ -16,9 +16,9 @@ from typing import Any
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.posts.producer import Headers, Producer
-from consumer.posts.room import Room
-from consumer.posts.written import RecentlyWritten
+from consumer.receivers.posts.producer import Headers, Producer
+from consumer.receivers.posts.room import Room
+from consumer.receivers.posts.written import RecentlyWritten
 from providers.errors import text_of
 
 STALLED_SECONDS = 5.0

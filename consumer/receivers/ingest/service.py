@@ -10,23 +10,23 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.config import Config
 from consumer.events.severities import Severities
-from consumer.ingest.app import create_app
-from consumer.ingest.judge import Judge
-from consumer.ingest.metrics import IngestMetrics
-from consumer.ingest.way import Way
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES
 from consumer.kafka.topics import ask_max_bytes
 from consumer.kafka.topics_there import topics_there
-from consumer.posts.bearer import Bearer
-from consumer.posts.connections import Connections, most_connections
-from consumer.posts.limits import Limits
-from consumer.posts.producer import Producer, kafka_producer
-from consumer.posts.receiver import receiving
-from consumer.posts.room import Room
-from consumer.posts.writer import Writer
+from consumer.receivers.ingest.app import create_app
+from consumer.receivers.ingest.judge import Judge
+from consumer.receivers.ingest.metrics import IngestMetrics
+from consumer.receivers.ingest.way import Way
+from consumer.receivers.posts.bearer import Bearer
+from consumer.receivers.posts.connections import Connections, most_connections
+from consumer.receivers.posts.limits import Limits
+from consumer.receivers.posts.producer import Producer, kafka_producer
+from consumer.receivers.posts.receiver import receiving
+from consumer.receivers.posts.room import Room
+from consumer.receivers.posts.writer import Writer
 from consumer.telemetry.garbage import search_everything_when_short
 from consumer.telemetry.lag import LoopLag
 from consumer.telemetry.log_metrics import DroppedLines

@@ -13,7 +13,7 @@ from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.kafka.newest import newest_time
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.record_clock import RecordClock
-from consumer.posts.limits import Limits
+from consumer.receivers.posts.limits import Limits
 
 Headers = Sequence[tuple[str, bytes | None]]
 Newest = Callable[[], Awaitable[float | None]]
