@@ -13,13 +13,21 @@ from typing import Protocol, assert_never
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Silenced, Suppressed, Triggered
+from consumer.deciding.decisions import (
+    BelongsElsewhere,
+    Counted,
+    DeadLettered,
+    Replayed,
+    Silenced,
+    Suppressed,
+    Triggered,
+)
+from consumer.deciding.pipeline import Elsewhere, Pipeline
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
 from consumer.feedback.records import Feedback, FeedbackKind, FromProvider, OperatorCommand, Replay, unmeant
 from consumer.history.step import Reason
 from consumer.history.steps import TaskSteps, kept_actor
-from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from state.acknowledging import acknowledge

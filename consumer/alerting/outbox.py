@@ -12,13 +12,13 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.moments import Moments
 from consumer.alerting.voice import TheOnlyVoice, Voice
+from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import SecurityEvent
 from consumer.feedback.records import Replay
 from consumer.history.step import StepKind
 from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
-from consumer.pipeline import Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Rejected, RouteRefused, Unavailable

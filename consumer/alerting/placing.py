@@ -6,7 +6,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.pipeline import Pipeline
+from consumer.deciding.pipeline import Pipeline
 from providers.belonging import CHANGED, Standing
 from state.alert import Alert
 from state.store import Store

@@ -14,7 +14,8 @@ from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.decisions import DecidedHere, Ended
+from consumer.deciding.decisions import DecidedHere, Ended
+from consumer.deciding.pipeline import Elsewhere, Pipeline, RecentEnds
 from consumer.events.event import FetchedRecord
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, MovingTask
@@ -22,7 +23,6 @@ from consumer.homes.home import Homes, Place, decode_homes, encode_homes
 from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import Evidence, Partitioner, Scheme
-from consumer.pipeline import Elsewhere, Pipeline, RecentEnds
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from state.alert import Alert, Status
@@ -235,7 +235,7 @@ class Moving:
         """Whether the task has to move, so that checkpoints have to follow soon."""
         return self._homes.are_ever_moved and not self._homes.has_moved
 
-    # asked for each event (`consumer.pipeline.Elsewhere`, `consumer.pipeline.Ends`)
+    # asked for each event (`consumer.deciding.pipeline.Elsewhere`, `consumer.deciding.pipeline.Ends`)
 
     @property
     def elsewhere(self) -> Elsewhere | None:

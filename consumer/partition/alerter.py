@@ -17,7 +17,8 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.placing import Placing
 from consumer.alerting.quiet import Quiet
-from consumer.decisions import Changed
+from consumer.deciding.decisions import Changed
+from consumer.deciding.pipeline import kept
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.input.former_input import FormerInput
 from consumer.input.partition_input import PartitionInput
@@ -33,7 +34,6 @@ from consumer.partition.state_log import StateLog
 from consumer.partition.task_context import TaskContext
 from consumer.partition.task_cut import TaskCut
 from consumer.partition.work import Work
-from consumer.pipeline import kept
 from consumer.timing.clock import Moment
 from state.counts import Counts
 from state.due import Due, due

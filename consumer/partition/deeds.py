@@ -11,7 +11,7 @@ from uuid import uuid4
 from consumer.alerting.inbox import TaskInbox
 from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
 from consumer.alerting.silence_ends import SilenceEnds
-from consumer.decisions import (
+from consumer.deciding.decisions import (
     BelongsElsewhere,
     Changed,
     Counted,
@@ -26,6 +26,7 @@ from consumer.decisions import (
     Suppressed,
     Triggered,
 )
+from consumer.deciding.pipeline import Elsewhere
 from consumer.dlq.dead_letter import DeadLetterStage
 from consumer.feedback.records import FeedbackKind, OperatorCommand, Replay
 from consumer.history.step import Reason, StepKind
@@ -36,7 +37,6 @@ from consumer.partition.owned import OwnedPartition
 from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.partition.unsilencing import Unsilencing
-from consumer.pipeline import Elsewhere
 from state.alert import Alert, Ending, Status
 from state.endings import end_alert, end_silences
 from state.held import is_all_of_it, last_silence, with_held_counted

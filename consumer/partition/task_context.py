@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.history.topic import HistoryTopic
@@ -12,7 +13,6 @@ from consumer.input.progress import Before
 from consumer.kafka.partitioning import Partitioner
 from consumer.partition.owned import OwnerContext
 from consumer.partition.read_back import ReadRecords
-from consumer.pipeline import Pipeline
 from consumer.silences.reader import SilenceReader
 from providers.delivery.delivery import Delivery
 from state.violation import Violation

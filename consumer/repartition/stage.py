@@ -6,10 +6,10 @@ one dedup key come in several partitions; in the topic between stage and pipelin
 
 from dataclasses import dataclass
 
+from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import TOMBSTONE, FetchedRecord, SecurityEvent, Tombstone
 from consumer.events.keys import LACKING
-from consumer.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)

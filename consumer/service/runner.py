@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.alerting.observer import DeliveryObserver
 from consumer.config import Config
 from consumer.config.service import RateLimit, RouteSettings
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.group.membership import RESTORES_AT_A_TIME, MemberRunner
@@ -28,7 +29,6 @@ from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.ownership import Proofs
 from consumer.partition.task_context import TaskContext
-from consumer.pipeline import Pipeline
 from consumer.repartition.counterpart import Counterpart
 from consumer.repartition.former_stage import FormerStage
 from consumer.repartition.forwarder import Forwarder, StageContext, Stamps, forwarding_task

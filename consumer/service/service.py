@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from structlog.typing import FilteringBoundLogger
 
 from consumer.config import Config
+from consumer.deciding.pipeline import Pipeline
 from consumer.group.heartbeat import HeartbeatOwner
 from consumer.group.membership import MemberRunner
 from consumer.ingest.service import ingesting, kafka_producers
@@ -21,7 +22,6 @@ from consumer.kafka.foreign import foreign_topics
 from consumer.kafka.rights import try_dead_letters
 from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topics import TopicReport, check_topics
-from consumer.pipeline import Pipeline
 from consumer.posts.receiver import ended_with
 from consumer.repartition.disagreement import Disagreement, disagreement
 from consumer.service.build import build_pipelines, build_repartition

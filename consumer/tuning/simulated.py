@@ -19,7 +19,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from consumer.decisions import (
+from consumer.deciding.decisions import (
     BelongsElsewhere,
     Changed,
     Counted,
@@ -31,8 +31,8 @@ from consumer.decisions import (
     Suppressed,
     Triggered,
 )
+from consumer.deciding.pipeline import Pipeline, kept
 from consumer.events.event import FetchedRecord, SecurityEvent
-from consumer.pipeline import Pipeline, kept
 from consumer.timing.clock import Moment
 from state.alert import Alert, Ending, Held, Owed
 from state.answers import resolve_answered, trigger_accepted

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from aiokafka import TopicPartition
 
+from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
@@ -24,7 +25,6 @@ from consumer.kafka.record_clock import RecordClock
 from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.owned import OwnedPartition
 from consumer.partition.task_context import TaskContext
-from consumer.pipeline import Pipeline
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
 from consumer.timing.clock import Clock

@@ -16,7 +16,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.decisions import Occurred
+from consumer.deciding.decisions import Occurred
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
@@ -31,7 +32,6 @@ from consumer.kafka.partitioning import CERTAIN, Evidence, Partitioner
 from consumer.kafka.record_clock import RecordClock
 from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.task_context import TaskContext
-from consumer.pipeline import Pipeline
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits

@@ -14,19 +14,19 @@ from msgspec import structs
 
 import consumer.alerting.outbox
 import consumer.alerting.silence_ends
+import consumer.deciding.pipeline
 import consumer.partition.checkpoint
 import consumer.partition.unsilencing
-import consumer.pipeline
 import providers.belonging
 import state.answers
 import state.endings
 import state.occurrences
 from consumer.alerting.outbox import TaskOutbox
+from consumer.deciding.pipeline import Pipeline
 from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
 from consumer.partition.alerter import Alerter
 from consumer.partition.checkpoint import Checkpoint, Sink
-from consumer.pipeline import Pipeline
 from providers.belonging import Integrations
 from providers.delivery.delivery import Delivery
 from providers.delivery.integration import Integration
@@ -480,7 +480,7 @@ wire, which lands late."""
 CHECKPOINT, OUTBOX, PIPELINE, ENDINGS, BELONGING = (
     consumer.partition.checkpoint,
     consumer.alerting.outbox,
-    consumer.pipeline,
+    consumer.deciding.pipeline,
     state.endings,
     providers.belonging,
 )

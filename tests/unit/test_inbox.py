@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from consumer.alerting.inbox import CAPACITY, LATELY_SECONDS, TaskInbox
-from consumer.decisions import SUPPRESSED, DeadLettered, Replayed
+from consumer.deciding.decisions import SUPPRESSED, DeadLettered, Replayed
 from consumer.feedback.records import Feedback, FeedbackKind, FromProvider, OperatorCommand, Replay
 from consumer.history.step import Reason, StepKind
 from consumer.history.steps import TaskSteps

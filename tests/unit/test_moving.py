@@ -8,7 +8,8 @@ import structlog
 from msgspec.structs import replace
 
 import consumer.homes.moving
-from consumer.decisions import DecidedHere, Ended
+from consumer.deciding.decisions import DecidedHere, Ended
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
@@ -19,7 +20,6 @@ from consumer.homes.moving import LATE_SECONDS, TURN_SECONDS, Moving
 from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import CONVINCED, Partitioner, Scheme
-from consumer.pipeline import Pipeline
 from consumer.timing.clock import Clock
 from state.alert import Alert, Former, Notified, Status
 from state.due import due

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from consumer.decisions import (
+from consumer.deciding.decisions import (
     EMPTIED,
     SUPPRESSED,
     BelongsElsewhere,
