@@ -21,9 +21,6 @@ EARLIEST = 1_420_070_400.0
 """2015-01-01 in seconds since the epoch. An earlier time counts as absent: it is 0, or somebody wrote seconds where
 milliseconds were meant (design section 8)."""
 
-_OPEN, _ACKNOWLEDGED, _RESOLVING = Status
-"""For `occurred`, which asks at every event: to look a member up takes as long as a call."""
-
 ELSEWHERE = -1
 """Stands for the offset of an event of another partition: below all offsets of this one. So a trigger that is owed for
 such an event counts as inherited, as it should: an earlier owner of the key's home may have sent it."""
@@ -40,6 +37,11 @@ class Outcome(Enum):
     """The occurrence was counted into an alert that the provider has; nothing new is owed."""
     SILENCED = "silenced"
     """A silence keeps the occurrence silent; nothing new is owed."""
+
+
+# For `occurred`, which asks at every event: to look a member up takes as long as a call.
+_OPEN, _ACKNOWLEDGED, _RESOLVING = Status
+_TRIGGERED, _COUNTED, _SUPPRESSED = Outcome.TRIGGERED, Outcome.COUNTED, Outcome.SUPPRESSED
 
 
 class Occurrence(Struct, frozen=True, gc=False):
@@ -91,7 +93,7 @@ def occurred(
             dedup_key, _OPEN, session_id, 1, time, time, now, severity,
             owed=owed, integration=integration, key=key, begun=now,
         )  # fmt: skip
-        return fresh, Outcome.TRIGGERED
+        return fresh, _TRIGGERED
 
     held = None
     if alert.held is not None:
@@ -101,7 +103,7 @@ def occurred(
     if told is not None and told.at > now:
         told = replace(told, at=now)
     last_seen = alert.last_seen if alert.last_seen <= now else now
-    outcome, status, unsettled, begun = Outcome.TRIGGERED, alert.status, alert.unsettled, alert.begun
+    outcome, status, unsettled, begun = _TRIGGERED, alert.status, alert.unsettled, alert.begun
     if status is _RESOLVING:
         begun = now if now != begun else nextafter(now, inf)
         # A resolve may be on the wire, of this task or of a dead owner's: only its answer says whether it landed.
@@ -109,9 +111,9 @@ def occurred(
         if owed_before is None:
             owed = _owe(occurrence, now)
         else:
-            outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
+            outcome, owed = _COUNTED, _count(owed_before, occurrence)
     elif owed_before is not None and not owed_before.repeat:
-        outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
+        outcome, owed = _COUNTED, _count(owed_before, occurrence)
     elif (
         told is None
         or severity > told.severity
@@ -119,7 +121,7 @@ def occurred(
     ):
         owed = _owe(occurrence, now)
     else:
-        outcome, owed = Outcome.SUPPRESSED, owed_before
+        outcome, owed = _SUPPRESSED, owed_before
     if status is _ACKNOWLEDGED and told is None and alert.route is None:
         status = _OPEN  # what a person acknowledged is an incident that the alert has left
     if held is not None and owed is not None:

@@ -18,7 +18,7 @@ from consumer.telemetry.state_metrics import PartitionState, PipelineState
 from providers.delivery.outage import Condition, RouteTrouble
 
 CONSUMER = Path(__file__).parents[2] / "consumer"
-OF_PROCESS = (CONSUMER / "service.py", CONSUMER / "telemetry" / "process_metrics.py")
+OF_PROCESS = (CONSUMER / "service" / "service.py", CONSUMER / "telemetry" / "process_metrics.py")
 PARTITION = PartitionState(
     partition=0, lag=3, is_running=True, hidden=0.0, alerts={"open": 2}, owed=1, orphaned=0, oldest_owed_age=0.5
 )
