@@ -1,7 +1,7 @@
 """The way of an event through one pipeline: decode, filter, key, transition, store (design section 3).
 
 A `Pipeline` holds what the events of one provider have in common, whatever their partition. It decides what becomes of
-an event; a task carries that out (`consumer.partition.deeds`).
+an event; a task carries that out (`consumer.tasks.partition.deeds`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ LONGEST_SESSION_ID = 128
 
 
 class RecentEnds(Protocol):
-    """What a task knows of ends: `consumer.homes.moving`."""
+    """What a task knows of ends: `consumer.tasks.homes.moving`."""
 
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
         """The event time of an end that was told of before what it ends, if there was one."""
@@ -58,7 +58,7 @@ class RecentEnds(Protocol):
 
 
 class Elsewhere(RecentEnds, Protocol):
-    """What a task knows of other tasks that have spoken, or are to speak, for its keys: `consumer.homes.moving`."""
+    """What a task knows of other tasks that have spoken, or are to speak, for its keys (`consumer.tasks.homes`)."""
 
     def forwards(self, key: bytes | None) -> bool:
         """Whether records of this key are forwarded, as another task decides them."""

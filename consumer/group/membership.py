@@ -25,8 +25,8 @@ from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.topic_specs import follower_of
 from consumer.kafka.topics import TopicReport, ask_max_bytes, member_topics
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import Proofs
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.ownership import Proofs
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock

@@ -7,7 +7,7 @@ from consumer.events.filter import EndRule, EndRules
 from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.events.severities import Severities
-from consumer.repartition.stage import Repartition
+from consumer.tasks.repartition.stage import Repartition
 from providers.changes import changes_of
 from providers.table import build
 from state.policy import Policy

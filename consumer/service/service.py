@@ -26,9 +26,9 @@ from consumer.receivers.posts.receiver import ended_with
 from consumer.receivers.webhooks.app import PATH
 from consumer.receivers.webhooks.service import PAGERDUTY, feedback_producers, pagerduty_rest, taking_webhooks
 from consumer.receivers.webhooks.subscriptions import SubscriptionWatch, goes_to
-from consumer.repartition.disagreement import Disagreement, disagreement
 from consumer.service.build import build_pipelines, build_repartition
 from consumer.service.runner import PipelineRunner, RepartitionRunner
+from consumer.tasks.repartition.disagreement import Disagreement, disagreement
 from consumer.telemetry.clock_steps import watch_clock
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.garbage import search_everything_when_short

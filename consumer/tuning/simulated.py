@@ -102,7 +102,7 @@ class _Task:
     forgets_at: float = 0.0
 
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
-        """As `consumer.homes.moving.Moving.ended_at`, where homes have never moved."""
+        """As `consumer.tasks.homes.moving.Moving.ended_at`, where homes have never moved."""
         return None if session_id is None or not len(self.ends) else self.ends.latest(session(session_id))
 
 

@@ -22,11 +22,11 @@ from consumer.feedback.records import FeedbackKind as CommandKind
 from consumer.input.commit_metadata import START_METADATA
 from consumer.kafka.reading import Place
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, alerting_task
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.task_context import TaskContext
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.task_context import TaskContext
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings

@@ -25,13 +25,13 @@ from consumer.events.record_key import RecordKey
 from consumer.feedback.moves import decode_move
 from consumer.feedback.records import FeedbackKind, OperatorCommand
 from consumer.history.step import Step as HistoryStep
-from consumer.homes.whole_input import WholeInput
 from consumer.input.commit_metadata import BEGINNING_METADATA
 from consumer.input.progress import GroupPosition
 from consumer.kafka.partitioning import CERTAIN, Evidence, Partitioner
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, alerting_task
-from consumer.partition.task_context import TaskContext
+from consumer.tasks.homes.whole_input import WholeInput
+from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.task_context import TaskContext
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits

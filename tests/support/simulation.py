@@ -22,7 +22,6 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from msgspec import structs
 
-from consumer.alerting.outbox import TaskOutbox
 from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
@@ -32,11 +31,12 @@ from consumer.feedback.records import FromProvider
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import FRESH_SECONDS
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, alerting_task
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.task_context import TaskContext
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.tasks.alerting.outbox import TaskOutbox
+from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.task_context import TaskContext
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits

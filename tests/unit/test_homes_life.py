@@ -6,13 +6,13 @@ from typing import Any
 import orjson
 import pytest
 
-import consumer.homes.moving
+import consumer.tasks.homes.moving
 import state.joined
 from consumer.feedback.moves import HandOver
 from consumer.history.step import StepKind
-from consumer.homes.moving import Moving
 from consumer.kafka.partitioning import Partitioner
-from consumer.partition.deeds import TaskDeeds
+from consumer.tasks.homes.moving import Moving
+from consumer.tasks.partition.deeds import TaskDeeds
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY
 from tests.support.homes_simulation import Homes, random_walk, simulate
@@ -51,7 +51,7 @@ def test_live_problems_move_and_stay_one_incident(number: int) -> None:
 
 @pytest.mark.parametrize("number", range(8))
 def test_what_is_handed_over_one_by_one_keeps_the_promises_too(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.homes.moving, "MOVED_AT_A_TIME", 1)
+    monkeypatch.setattr(consumer.tasks.homes.moving, "MOVED_AT_A_TIME", 1)
 
     simulate([*GROWTH[:5], *random_walk(f"one by one {number}"), *GROWTH[5:]], **settings(number))
 

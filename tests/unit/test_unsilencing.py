@@ -9,8 +9,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from consumer.feedback.records import Replay
-from consumer.partition.read_back import AT_A_TIME
-from consumer.partition.unsilencing import UNREAD_SECONDS
+from consumer.tasks.partition.read_back import AT_A_TIME
+from consumer.tasks.partition.unsilencing import UNREAD_SECONDS
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.answer import Accepted, Unavailable
 from providers.notification import Trigger

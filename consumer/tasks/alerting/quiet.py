@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
-from consumer.alerting.outbox import LEAST_RUN_SECONDS
 from consumer.input.progress import Progress
+from consumer.tasks.alerting.outbox import LEAST_RUN_SECONDS
 from consumer.timing.clock import Moment
 from state.alert import Alert
 from state.endings import is_to_be_forgotten, quiet_alerts

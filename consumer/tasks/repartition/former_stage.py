@@ -10,7 +10,7 @@ from consumer.input.inputs import Inputs
 from consumer.input.partition_input import PartitionInput
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.topics_there import topics_there
-from consumer.repartition.counterpart import Counterpart
+from consumer.tasks.repartition.counterpart import Counterpart
 from state.records import InputPlace, Position
 
 

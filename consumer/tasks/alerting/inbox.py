@@ -3,7 +3,7 @@ the member's reader hands to it from the feedback topic (design section 6).
 
 Records are taken strictly in order. The task's checkpoint holds how far they were taken together with what they
 changed, so each takes effect once: the next owner of the partition reads again what was not taken. Records about moved
-alerts wait in a lane of their own (`consumer.homes.moving` takes them), because a replay can wait for very long.
+alerts wait in a lane of their own (`consumer.tasks.homes.moving` takes them), because a replay can wait for very long.
 """
 
 from collections import deque

@@ -12,7 +12,7 @@ from consumer.kafka.clients import BATCH_BYTES, KafkaClients, close_producer, st
 from consumer.kafka.committed import is_committed
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import FAILURES, TransactionRefused, Unanswered
-from consumer.partition.ownership import Proofs
+from consumer.tasks.partition.ownership import Proofs
 from consumer.timing.waiting import set_within, unless_set
 
 INIT_TIMEOUT_SECONDS = 30.0

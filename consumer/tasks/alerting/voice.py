@@ -6,7 +6,7 @@ from state.alert import Alert
 
 
 class Voice(Protocol):
-    """Which task may send for a key, after keys have moved to other partitions: `consumer.homes.moving` knows."""
+    """Which task may send for a key, after keys have moved to other partitions: `consumer.tasks.homes.moving` knows."""
 
     @property
     def is_settled(self) -> bool:

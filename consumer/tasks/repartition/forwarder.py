@@ -24,14 +24,14 @@ from consumer.input.progress import Progress
 from consumer.kafka.batches import Outgoing
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.transaction import TransactionRefused, commit_transaction
-from consumer.partition.checkpoint import send_batched
-from consumer.partition.owned import OwnedPartition, OwnerContext
-from consumer.partition.pauses import Pause
-from consumer.partition.restore import accept, restore
-from consumer.partition.waiting_records import MAX_WAITING_BYTES
-from consumer.partition.work import Work
-from consumer.repartition.counterpart import Counterpart
-from consumer.repartition.stage import Change, Forward, Repartition
+from consumer.tasks.partition.checkpoint import send_batched
+from consumer.tasks.partition.owned import OwnedPartition, OwnerContext
+from consumer.tasks.partition.pauses import Pause
+from consumer.tasks.partition.restore import accept, restore
+from consumer.tasks.partition.waiting_records import MAX_WAITING_BYTES
+from consumer.tasks.partition.work import Work
+from consumer.tasks.repartition.counterpart import Counterpart
+from consumer.tasks.repartition.stage import Change, Forward, Repartition
 from consumer.timing.clock import Clock
 from state.records import CHECKPOINT_KEY, Position, encode_position
 from state.violation import Violation, size_of

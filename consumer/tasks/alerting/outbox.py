@@ -10,8 +10,6 @@ from typing import Final
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from consumer.alerting.moments import Moments
-from consumer.alerting.voice import TheOnlyVoice, Voice
 from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import SecurityEvent
@@ -19,6 +17,8 @@ from consumer.feedback.records import Replay
 from consumer.history.step import StepKind
 from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
+from consumer.tasks.alerting.moments import Moments
+from consumer.tasks.alerting.voice import TheOnlyVoice, Voice
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Rejected, RouteRefused, Unavailable

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.partition.state_log import StateLog
+from consumer.tasks.partition.state_log import StateLog
 from consumer.telemetry.metrics import PipelineMetrics
 from state.store import Store
 

@@ -8,19 +8,19 @@ from typing import Any
 from aiokafka.structs import OffsetAndMetadata
 from msgspec import structs
 
-from consumer.alerting.inbox import TaskInbox
-from consumer.alerting.placing import Placing
-from consumer.homes.moving import Moving
 from consumer.input.beginning import Beginning, Log
 from consumer.input.commit_metadata import Whose, proved, whose
 from consumer.input.first_homes import have_never_moved
 from consumer.input.former_input import FormerInput
 from consumer.input.inputs import Inputs, inputs_of
-from consumer.partition.left_alone import LeftAlone
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.restore import Restored, StateRefused, accept, restore
-from consumer.partition.state_log import StateLog
-from consumer.partition.task_context import TaskContext
+from consumer.tasks.alerting.inbox import TaskInbox
+from consumer.tasks.alerting.placing import Placing
+from consumer.tasks.homes.moving import Moving
+from consumer.tasks.partition.left_alone import LeftAlone
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.restore import Restored, StateRefused, accept, restore
+from consumer.tasks.partition.state_log import StateLog
+from consumer.tasks.partition.task_context import TaskContext
 from state.alert import Alert
 from state.counts import Counts
 from state.due import due

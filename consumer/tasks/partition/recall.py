@@ -12,7 +12,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka.reading import Place
-from consumer.partition.read_back import AT_A_TIME, ReadRecords, read_back
+from consumer.tasks.partition.read_back import AT_A_TIME, ReadRecords, read_back
 from state.alert import Alert
 from state.stand_in import stand_in
 from state.violation import Record

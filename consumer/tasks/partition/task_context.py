@@ -7,13 +7,13 @@ from consumer.deciding.pipeline import Pipeline
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.history.topic import HistoryTopic
-from consumer.homes.whole_input import WholeInput
 from consumer.input.former_input import StageBefore
 from consumer.input.progress import Before
 from consumer.kafka.partitioning import Partitioner
-from consumer.partition.owned import OwnerContext
-from consumer.partition.read_back import ReadRecords
 from consumer.silences.reader import SilenceReader
+from consumer.tasks.homes.whole_input import WholeInput
+from consumer.tasks.partition.owned import OwnerContext
+from consumer.tasks.partition.read_back import ReadRecords
 from providers.delivery.delivery import Delivery
 from state.violation import Violation
 

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 
 from consumer.events.event import FetchedRecord
-from consumer.partition.state_log import StateLog
+from consumer.tasks.partition.state_log import StateLog
 from state.records import Position
 
 

@@ -46,8 +46,8 @@ class Checkpoint:
     """The changes of a task up to one moment, to be committed as one transaction.
 
     ``beside`` are the dedup keys whose own records cannot be read: their alerts are written beside those. ``moves`` are
-    for other tasks, in their order (`consumer.homes.moving`). ``steps`` are what has happened to the alerts; they are
-    left out if their topic does not take them.
+    for other tasks, in their order (`consumer.tasks.homes.moving`). ``steps`` are what has happened to the alerts; they
+    are left out if their topic does not take them.
     """
 
     cut: Cut

@@ -8,9 +8,6 @@ from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
 
-from consumer.alerting.inbox import TaskInbox
-from consumer.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
-from consumer.alerting.silence_ends import SilenceEnds
 from consumer.deciding.decisions import (
     BelongsElsewhere,
     Changed,
@@ -31,12 +28,15 @@ from consumer.dlq.dead_letter import DeadLetterStage
 from consumer.feedback.records import FeedbackKind, OperatorCommand, Replay
 from consumer.history.step import Reason, StepKind
 from consumer.history.steps import TaskSteps, actor_of, kept_actor
-from consumer.homes.moving import Moving
 from consumer.kafka.reading import read_records
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.recall import Recall
-from consumer.partition.task_context import TaskContext
-from consumer.partition.unsilencing import Unsilencing
+from consumer.tasks.alerting.inbox import TaskInbox
+from consumer.tasks.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
+from consumer.tasks.alerting.silence_ends import SilenceEnds
+from consumer.tasks.homes.moving import Moving
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.recall import Recall
+from consumer.tasks.partition.task_context import TaskContext
+from consumer.tasks.partition.unsilencing import Unsilencing
 from state.alert import Alert, Ending, Status
 from state.endings import end_alert, end_silences
 from state.held import is_all_of_it, last_silence, with_held_counted
@@ -53,7 +53,7 @@ _OUTCOME_OF_STAGE = {
 
 
 class TaskDeeds:
-    """Carries out the decisions of one task. `consumer.homes.moving` and `consumer.alerting.inbox` call it, too.
+    """Carries out the decisions of one task. Its moving of homes and its inbox call this, too.
 
     It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
     (``recall``; ``unsilencing`` at the ends of silences). ``has_decided_all_before`` says whether no former input is

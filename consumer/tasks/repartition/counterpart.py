@@ -13,7 +13,7 @@ from consumer.kafka.foreign import foreign_group
 from consumer.kafka.group_offsets import group_offsets
 from consumer.kafka.reading import last_checkpoint_values
 from consumer.kafka.topics_there import topics_there
-from consumer.partition.restore import unreadable
+from consumer.tasks.partition.restore import unreadable
 from state.records import CorruptState, Position, decode_position
 
 READ_SECONDS = 30.0

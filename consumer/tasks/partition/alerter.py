@@ -15,25 +15,25 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from structlog.typing import FilteringBoundLogger
 
-from consumer.alerting.placing import Placing
-from consumer.alerting.quiet import Quiet
 from consumer.deciding.decisions import Changed
 from consumer.deciding.pipeline import kept
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.input.former_input import FormerInput
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
-from consumer.partition.checkpoint import Sink
-from consumer.partition.deeds import TaskDeeds
-from consumer.partition.left_alone import LeftAlone
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.pauses import Pause
-from consumer.partition.restoration import Restoration
-from consumer.partition.rewriting import Rewriting
-from consumer.partition.state_log import StateLog
-from consumer.partition.task_context import TaskContext
-from consumer.partition.task_cut import TaskCut
-from consumer.partition.work import Work
+from consumer.tasks.alerting.placing import Placing
+from consumer.tasks.alerting.quiet import Quiet
+from consumer.tasks.partition.checkpoint import Sink
+from consumer.tasks.partition.deeds import TaskDeeds
+from consumer.tasks.partition.left_alone import LeftAlone
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.pauses import Pause
+from consumer.tasks.partition.restoration import Restoration
+from consumer.tasks.partition.rewriting import Rewriting
+from consumer.tasks.partition.state_log import StateLog
+from consumer.tasks.partition.task_context import TaskContext
+from consumer.tasks.partition.task_cut import TaskCut
+from consumer.tasks.partition.work import Work
 from consumer.timing.clock import Moment
 from state.counts import Counts
 from state.due import Due, due

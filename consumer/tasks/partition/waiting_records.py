@@ -5,7 +5,7 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from consumer.dlq.dead_letter import DeadLetter
-from consumer.partition.pauses import Pause, Pauses
+from consumer.tasks.partition.pauses import Pause, Pauses
 from consumer.telemetry.metrics import PipelineMetrics
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024

@@ -11,7 +11,7 @@ from aiokafka.structs import RecordMetadata
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.feedback.moves import Move
 from consumer.history.steps import StepsCut
-from consumer.partition.checkpoint import Checkpoint, Sink, divided
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink, divided
 from consumer.timing.turns import Turns
 from state.counts import Counts
 from state.records import Position

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.input.progress import GroupPosition, Progress
-from consumer.partition.owned import PROGRESS_SECONDS
+from consumer.tasks.partition.owned import PROGRESS_SECONDS
 from consumer.timing.clock import Clock
 
 LOOK_SECONDS = 2.0

@@ -9,9 +9,9 @@ from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.alerting.silence_ends import SilenceEnds
 from consumer.kafka.reading import Place
-from consumer.partition.read_back import AT_A_TIME, ReadBack, ReadRecords, read_back
+from consumer.tasks.alerting.silence_ends import SilenceEnds
+from consumer.tasks.partition.read_back import AT_A_TIME, ReadBack, ReadRecords, read_back
 from consumer.timing.clock import Clock, Moment
 from consumer.timing.turns import Turns
 from state.alert import Alert

@@ -24,12 +24,12 @@ from consumer.input.progress import Progress
 from consumer.input.whereabouts import Whereabouts
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.ownership import Proofs
-from consumer.partition.pauses import Pause, Pauses
-from consumer.partition.state_log import StateLog
-from consumer.partition.transactions import Transactions
-from consumer.partition.waiting_records import WaitingRecords
-from consumer.partition.work import Work
+from consumer.tasks.partition.ownership import Proofs
+from consumer.tasks.partition.pauses import Pause, Pauses
+from consumer.tasks.partition.state_log import StateLog
+from consumer.tasks.partition.transactions import Transactions
+from consumer.tasks.partition.waiting_records import WaitingRecords
+from consumer.tasks.partition.work import Work
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from consumer.timing.turns import Turns

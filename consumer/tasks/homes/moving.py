@@ -1,10 +1,10 @@
 """How a task moves alerts between homes: what it hands over, forwards, takes and waits for (design section 17, "Homes
 move").
 
-`consumer.homes.home` knows where a key has its home and which tasks that home has to wait for; `tests/model` shows why
-each rule is needed. Here a task follows the rules. It moves once it has decided its input up to the end at which it
-learnt of the change. It does so in checkpoints that hold the tombstones together with the hand-overs; the last of them
-has the mark. Where homes have never moved, nothing here waits or writes.
+`consumer.tasks.homes.home` knows where a key has its home and which tasks that home has to wait for; `tests/model`
+shows why each rule is needed. Here a task follows the rules. It moves once it has decided its input up to the end at
+which it learnt of the change. It does so in checkpoints that hold the tombstones together with the hand-overs; the last
+of them has the mark. Where homes have never moved, nothing here waits or writes.
 """
 
 from collections import OrderedDict
@@ -19,10 +19,10 @@ from consumer.deciding.pipeline import Elsewhere, Pipeline, RecentEnds
 from consumer.events.event import FetchedRecord
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, MovingTask
-from consumer.homes.home import Homes, Place, decode_homes, encode_homes
-from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import Evidence, Partitioner, Scheme
+from consumer.tasks.homes.home import Homes, Place, decode_homes, encode_homes
+from consumer.tasks.homes.whole_input import WholeInput
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from state.alert import Alert, Status
@@ -268,7 +268,7 @@ class Moving:
         home = self._homes.home_of(key)
         return home if home < self._there else self._partition
 
-    # asked for each alert (`consumer.alerting.outbox.Voice`)
+    # asked for each alert (`consumer.tasks.alerting.outbox.Voice`)
 
     @property
     def is_settled(self) -> bool:
