@@ -11,7 +11,8 @@ from msgspec import Struct
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import SecurityEvent
 from consumer.events.record_key import UnexpectedKey
-from state.alert import Alert, Outcome
+from state.alert import Alert
+from state.occurrences import Outcome
 from state.remembered_ends import End
 from state.violation import Record
 

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from consumer.clock import Moment
 from consumer.decisions import (
     EMPTIED,
     SUPPRESSED,
@@ -27,7 +26,7 @@ from consumer.decisions import (
     Silenced,
     Triggered,
 )
-from consumer.dlq.dead_letter import DeadLetter, Stage
+from consumer.dlq.dead_letter import DeadLetter, DeadLetterStage
 from consumer.events.event import TOMBSTONE, Decoder, FetchedRecord, Poison, SecurityEvent
 from consumer.events.filter import End as Ends
 from consumer.events.keys import LACKING, KeyTemplate, home_key_of
@@ -35,9 +34,13 @@ from consumer.events.record_key import RecordKey
 from consumer.feedback.records import Replay
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Silence
+from consumer.timing.clock import Moment
 from providers.belonging import Integrations
 from providers.provider import Provider
-from state.alert import Alert, Ending, Occurrence, Outcome, Owed, Policy, Status, event_time, is_over_by, occurred, over
+from state.alert import Alert, Ending, Owed, Status
+from state.occurrences import Occurrence, Outcome, event_time, occurred
+from state.over import is_over_by, over
+from state.policy import Policy
 from state.remembered_ends import End, session
 from state.silenced import possibly_told, silenced
 from state.store import Store
@@ -349,22 +352,33 @@ class Pipeline:
     def poison(self, poison: Poison, record: FetchedRecord) -> DeadLetter:
         """The dead letter of a record that holds no valid event."""
         text = f"{poison.path}: {poison.reason}" if poison.path else poison.reason
-        return self._undecided(kept(record), Stage.DECODE, poison.error_class, text, poison.event_id, retryable=False)
+        return self._undecided(
+            kept(record), DeadLetterStage.DECODE, poison.error_class, text, poison.event_id, retryable=False
+        )
 
     def _stale(self, event: SecurityEvent, record: FetchedRecord, age: float) -> DeadLetter:
         text = f"{age:.0f} s old, more than the {self.max_event_age:.0f} s of max_event_age"
-        return self._undecided(kept(record), Stage.STALE, "stale", text, event.event_id, retryable=True)
+        return self._undecided(kept(record), DeadLetterStage.STALE, "stale", text, event.event_id, retryable=True)
 
     def undecidable(self, record: FetchedRecord, error: Exception) -> DeadLettered:
         """The decision on a record with which a fault of this program has raised ``error``: a dead letter that can be
         replayed."""
         text = f"internal error: {type(error).__name__}"
         return DeadLettered(
-            dead_letter=self._undecided(kept(record), Stage.DECIDE, "internal_error", text, None, retryable=True)
+            dead_letter=self._undecided(
+                kept(record), DeadLetterStage.DECIDE, "internal_error", text, None, retryable=True
+            )
         )
 
     def _undecided(
-        self, record: Record, stage: Stage, error_class: str, error: str, event_id: str | None, *, retryable: bool
+        self,
+        record: Record,
+        stage: DeadLetterStage,
+        error_class: str,
+        error: str,
+        event_id: str | None,
+        *,
+        retryable: bool,
     ) -> DeadLetter:
         return DeadLetter(
             record=record,
@@ -389,7 +403,7 @@ class Pipeline:
         return DeadLetter(
             record=owed.record,
             provider=self.provider.name,
-            stage=Stage.DELIVER,
+            stage=DeadLetterStage.DELIVER,
             event_id=event_id,
             error_class=error_class,
             error=error,

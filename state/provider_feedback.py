@@ -1,6 +1,6 @@
 """What people do at the provider, and what that makes of an alert (design section 20).
 
-Pure functions, as those of `state.alert`. What comes back comes late, repeated, out of order, or not at all. So it is
+Pure, as `state.occurrences` is. What comes back comes late, repeated, out of order, or not at all. So it is
 placed by the provider's own times: that of what has happened, and the ``Date`` of the last trigger that it accepted.
 Where these leave the order open, the trigger is repeated, for a page too many is better than one that does not come.
 But once only, as long as nothing occurs: else a program that resolves every incident at once would have each page
@@ -14,7 +14,9 @@ from math import inf, nextafter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, NOTHING_HEARD, Alert, Ending, Heard, Notified, Owed, Status, untold
+from state.alert import NOTHING_HEARD, Alert, Ending, Heard, Notified, Owed, Status
+from state.held import untold
+from state.occurrences import ELSEWHERE
 from state.violation import Record
 
 DATE_SECONDS = 1.0

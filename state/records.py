@@ -16,25 +16,11 @@ from typing import Any
 
 import orjson
 
-from state.alert import (
-    SOURCES,
-    Alert,
-    Ending,
-    Former,
-    Heard,
-    Held,
-    LastStep,
-    Notified,
-    Owed,
-    Source,
-    Status,
-    is_silenced,
-    source,
-)
+from state.alert import SOURCES, Alert, Ending, Former, Heard, Held, LastStep, Notified, Owed, Source, Status, source
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
+from state.held import is_silenced, owed_of_held
 from state.shared import shared
-from state.silenced import owed_of_held
 from state.stand_in import silenced_stand_in
 from state.violation import Record, Severity
 

@@ -13,18 +13,20 @@ from typing import Protocol, assert_never
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.decisions import BelongsElsewhere, Counted, DeadLettered, Replayed, Silenced, Suppressed, Triggered
 from consumer.feedback.lane import Lane
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved
-from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay, unmeant
+from consumer.feedback.records import Feedback, FeedbackKind, FromProvider, OperatorCommand, Replay, unmeant
 from consumer.history.step import Reason
 from consumer.history.steps import TaskSteps, kept_actor
 from consumer.pipeline import Elsewhere, Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, Ending, Status, acknowledge, is_silenced, over
+from consumer.timing.clock import Clock
+from state.acknowledging import acknowledge
+from state.alert import Alert, Ending, Status
+from state.held import is_silenced, last_silence
+from state.over import over
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
-from state.silenced import last_silence
 from state.store import Store
 from state.violation import Record
 
@@ -47,7 +49,7 @@ _LOOKED_AT = CAPACITY
 """Records behind one that waits for its event that are looked at for others that will."""
 
 
-class Deeds(Protocol):
+class FeedbackHandler(Protocol):
     """What a task answers and does about feedback."""
 
     @property
@@ -68,7 +70,7 @@ class Deeds(Protocol):
         """Whether the route of the replayed event has room for one more owed trigger."""
         ...
 
-    def commanded(self, command: Command) -> None:
+    def commanded(self, command: OperatorCommand) -> None:
         """A command was read: it applies to an alert of this task, or the alert is not here (yet)."""
         ...
 
@@ -123,7 +125,7 @@ class TaskInbox:
         pipeline: Pipeline,
         partition: int,
         store: Store,
-        deeds: Deeds,
+        deeds: FeedbackHandler,
         clock: Clock,
         metrics: PipelineMetrics,
         log: FilteringBoundLogger,
@@ -141,8 +143,8 @@ class TaskInbox:
         self._soon = soon
         self._orders: Lane[Feedback] = Lane()
         self.moves: Lane[Move] = Lane()
-        self._lately: deque[tuple[float, Command | FromProvider]] = deque(maxlen=_MOST_LATELY)
-        self._once_more: deque[Command | FromProvider] = deque()
+        self._lately: deque[tuple[float, OperatorCommand | FromProvider]] = deque(maxlen=_MOST_LATELY)
+        self._once_more: deque[OperatorCommand | FromProvider] = deque()
         self._is_working = False
 
     # what the reader hands over
@@ -200,13 +202,13 @@ class TaskInbox:
     def _is_ours(self, feedback: Feedback) -> bool:
         if feedback.provider != self._pipeline.provider.name:
             return False
-        if isinstance(feedback, Command | FromProvider):
+        if isinstance(feedback, OperatorCommand | FromProvider):
             return True
         if feedback.record.partition != self._partition:
             return False
         if feedback.record.topic != self._pipeline.input_topic:
             self._log.error("replay_ignored", replay=feedback.replay_id, reason=f"not of {self._pipeline.input_topic}")
-            self._metrics.feedback(Kind.REPLAY.value, "ignored")
+            self._metrics.feedback(FeedbackKind.REPLAY.value, "ignored")
             return False
         return True
 
@@ -261,7 +263,9 @@ class TaskInbox:
 
     def _remember(self, feedback: Feedback) -> None:
         """What may have to be taken once more. (That an operator has resolved it, the task remembers itself.)"""
-        if isinstance(feedback, FromProvider) or (isinstance(feedback, Command) and feedback.kind is Kind.ACKNOWLEDGE):
+        if isinstance(feedback, FromProvider) or (
+            isinstance(feedback, OperatorCommand) and feedback.kind is FeedbackKind.ACKNOWLEDGE
+        ):
             self._lately.append((self._clock.monotonic(), feedback))
 
     def _take(self, feedback: Feedback) -> bool:
@@ -284,17 +288,17 @@ class TaskInbox:
         self._command(feedback, alert)
         return True
 
-    def _command(self, command: Command, alert: Alert) -> None:
+    def _command(self, command: OperatorCommand, alert: Alert) -> None:
         fields = {"command": command.kind.value, "dedup_key": command.dedup_key, "by": command.by, "at": command.at}
         if (news := unmeant(command.kind, command.at, command.seen, alert)) is not None:
             self._metrics.feedback(command.kind.value, "ignored")
             self._log.warning("command_ignored", reason=news.value, status=alert.status.value, **fields)
             return
         self._deeds.commanded(command)
-        after = acknowledge(alert) if command.kind is Kind.ACKNOWLEDGE else over(alert, Ending.OPERATOR)
+        after = acknowledge(alert) if command.kind is FeedbackKind.ACKNOWLEDGE else over(alert, Ending.OPERATOR)
         result = "ignored" if after is alert else "applied"
         if after is not alert:
-            after = self._done_by(f"operator:{command.by}", alert, after, is_over=command.kind is Kind.RESOLVE)
+            after = self._done_by(f"operator:{command.by}", alert, after, is_over=command.kind is FeedbackKind.RESOLVE)
         self._metrics.feedback(command.kind.value, result)
         self._log.info(f"command_{result}", status=after.status.value if after is not None else "gone", **fields)
         if after is None:
@@ -393,14 +397,14 @@ class TaskInbox:
         fields = {"replay": replay.replay_id, "offset": record.offset}
         match decision:
             case None:
-                self._metrics.feedback(Kind.REPLAY.value, "ignored")
+                self._metrics.feedback(FeedbackKind.REPLAY.value, "ignored")
                 self._log.info("replay_ignored", reason="not alertable (any more)", **fields)
                 return
             case Triggered() | Counted() | Suppressed() | Silenced():
-                self._metrics.feedback(Kind.REPLAY.value, "applied")
+                self._metrics.feedback(FeedbackKind.REPLAY.value, "applied")
                 self._log.info("replay_decided", outcome=decision.outcome.value, **fields)
             case DeadLettered():
-                self._metrics.feedback(Kind.REPLAY.value, "ignored")
+                self._metrics.feedback(FeedbackKind.REPLAY.value, "ignored")
                 self._log.info("replay_decided", outcome="dead_letter", **fields)
             case BelongsElsewhere():
                 self._log.info("replay_forwarded", **fields)

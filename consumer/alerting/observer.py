@@ -148,9 +148,9 @@ def _of(dispatch: Dispatch) -> dict[str, object]:
     if dispatch.partition is not None:
         fields["partition"] = dispatch.partition
     match dispatch.notification:
-        case Trigger(violation=violation, severity=severity, story=story):
+        case Trigger(violation=violation, severity=severity, alert_summary=summary):
             fields["event_id"], fields["severity"] = violation.event_id, severity.label
-            fields["occurrences"] = story.occurrences
+            fields["occurrences"] = summary.occurrences
         case Resolve(ended_by=ended_by) if ended_by is not None:
             fields["resolved_by"] = ended_by.value
     return fields

@@ -12,44 +12,35 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.moments import Moments
 from consumer.alerting.voice import TheOnlyVoice, Voice
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import SecurityEvent
 from consumer.feedback.records import Replay
-from consumer.history.step import Kind
+from consumer.history.step import StepKind
 from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
 from consumer.pipeline import Pipeline
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Rejected, RouteRefused, Unavailable
 from providers.delivery.delivery import Delivery
 from providers.delivery.outbox import Dispatch, Lane, Outcome, Pending
 from providers.notification import Acknowledge, Resolve, Trigger
 from providers.text import shorten
-from state.alert import (
-    EARLIEST,
-    LONGEST_ERROR,
-    Alert,
-    Due,
-    Owed,
-    Status,
-    acknowledge_answered,
+from state.acknowledging import acknowledge_answered
+from state.alert import LONGEST_ERROR, Alert, Owed, Status
+from state.answers import (
     attempted,
-    due,
     former_answered,
     former_attempted,
-    former_due,
-    is_new_problem,
-    is_silenced,
-    needs_room,
     overflowed,
-    owes,
     resolve_answered,
     trigger_accepted,
     trigger_attempted,
     trigger_refused,
 )
-from state.silenced import last_silence
+from state.due import Due, due, former_due, is_new_problem, needs_room, owes
+from state.held import is_silenced, last_silence
+from state.occurrences import EARLIEST
 from state.store import Store
 from state.violation import Record, Violation
 
@@ -246,7 +237,7 @@ class TaskOutbox:
     def ended(self, alert: Alert) -> None:
         """Log which incidents an alert that is gone may have left where nothing here can resolve them."""
         if alert.orphans:
-            self._steps.left(Kind.ORPHANED, alert)
+            self._steps.left(StepKind.ORPHANED, alert)
             integrations = [str(one) for one in alert.orphans]
             self._log.warning("orphan_left_behind", dedup_key=alert.dedup_key, integrations=integrations)
 

@@ -6,10 +6,11 @@ from itertools import islice
 from typing import Final
 
 from consumer.alerting.outbox import LEAST_RUN_SECONDS
-from consumer.clock import Moment
 from consumer.input.progress import Progress
-from state.alert import Alert, Policy
+from consumer.timing.clock import Moment
+from state.alert import Alert
 from state.endings import is_to_be_forgotten, quiet_alerts
+from state.policy import Policy
 from state.store import Store
 
 _FORGOTTEN_AT_A_TIME: Final = 1_000

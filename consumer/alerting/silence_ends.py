@@ -6,8 +6,8 @@ from typing import Protocol
 
 from consumer.input.progress import Progress
 from consumer.silences.silence import Silence
-from state.alert import Alert, Held, untold
-from state.silenced import ends_at
+from state.alert import Alert, Held
+from state.held import ends_at, untold
 from state.store import Store
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, Sender
+from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, MovingTask
 from consumer.kafka.partitioning import Scheme
 from state.records import CorruptState
 
@@ -129,7 +129,7 @@ class Homes:
         """The homes after this task has moved, as its next checkpoint and its mark say."""
         return replace(self, moved=self.scheme)
 
-    def _heard(self, sender: Sender, before: Scheme | None) -> "Homes":
+    def _heard(self, sender: MovingTask, before: Scheme | None) -> "Homes":
         known = self.marks.get(sender.partition)
         mark = sender.scheme if known is None else known.with_seen(sender.scheme)
         passed = dict(self.passed.get(sender.partition, {}))

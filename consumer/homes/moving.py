@@ -14,21 +14,22 @@ from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.decisions import DecidedHere, Ended
 from consumer.events.event import FetchedRecord
 from consumer.feedback.lane import Lane
-from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, Sender
+from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, MovingTask
 from consumer.homes.home import Homes, Place, decode_homes, encode_homes
 from consumer.homes.whole_input import WholeInput
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import Evidence, Partitioner, Scheme
-from consumer.pipeline import Elsewhere, Pipeline
+from consumer.pipeline import Elsewhere, Pipeline, RecentEnds
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, Status, restored
+from consumer.timing.clock import Clock
+from state.alert import Alert, Status
 from state.joined import joined
 from state.records import CorruptState
 from state.remembered_ends import REMEMBERED_SECONDS, End, RememberedEnds, session
+from state.restored import restored
 from state.store import Store
 from state.violation import Record
 
@@ -56,7 +57,7 @@ FORGETTING_SECONDS: Final = 60.0
 _MOST_DOUBLINGS: Final = 6
 
 
-class Deeds(Protocol):
+class MoveHandler(Protocol):
     """What `Moving` asks of its task."""
 
     @property
@@ -115,7 +116,7 @@ class Moving:
         pipeline: Pipeline,
         store: Store,
         progress: Progress,
-        deeds: Deeds,
+        deeds: MoveHandler,
         clock: Clock,
         metrics: PipelineMetrics,
         log: FilteringBoundLogger,
@@ -240,6 +241,11 @@ class Moving:
     def elsewhere(self) -> Elsewhere | None:
         """This object if homes have ever moved, else None."""
         return self if self._homes.are_ever_moved else None
+
+    @property
+    def ends(self) -> RecentEnds | None:
+        """This object if an end is remembered, else None."""
+        return self if len(self._ends) else None
 
     def forwards(self, key: bytes | None) -> bool:
         """Whether records of this key are forwarded for another task to decide."""
@@ -484,10 +490,10 @@ class Moving:
         self._metrics.home("forwarded")
         self._deeds.urge()
 
-    def _sender(self) -> Sender:
+    def _sender(self) -> MovingTask:
         pipeline = self._pipeline
         scheme, group, topic = self._homes.scheme, pipeline.group_id, pipeline.input_topic
-        return Sender(pipeline.provider.name, self._partition, scheme, group=group, input=topic)
+        return MovingTask(pipeline.provider.name, self._partition, scheme, group=group, input=topic)
 
     # take
 

@@ -14,8 +14,8 @@ from typing import Protocol
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.input.progress import GroupPosition
+from consumer.timing.clock import Clock
 
 LOOK_SECONDS = 2.0
 """Seconds between two looks."""

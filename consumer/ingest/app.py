@@ -10,7 +10,7 @@ from consumer.ingest.metrics import IngestMetrics
 from consumer.ingest.way import Way
 from consumer.posts.connections import Connections
 from consumer.posts.one_line import one_line
-from consumer.posts.refusal import Refused
+from consumer.posts.refusal import RequestRefused
 from consumer.posts.writer import Writer
 from consumer.telemetry.server import metrics_of, verdict_of
 
@@ -35,7 +35,7 @@ def create_app(
             response = await way.post(request)
             status = response.status
             return response
-        except Refused as refused:
+        except RequestRefused as refused:
             status = refused.status
             raise
         finally:

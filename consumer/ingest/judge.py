@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consumer.config import UNKEYED
-from consumer.dlq.dead_letter import DeadLetter, Stage
+from consumer.dlq.dead_letter import DeadLetter, DeadLetterStage
 from consumer.events.event import SecurityEvent
 from consumer.events.filter import SESSION_END
 from consumer.events.keys import LACKING, value_of
@@ -20,7 +20,7 @@ _NOWHERE = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class Judgement:
     """An event for the events topic. ``event_id`` is None if it has none that can be read."""
 
     event_id: str | None
@@ -46,28 +46,28 @@ class Judge:
             self._key_of = value_of(event_key)
         self._max_event_bytes = max_event_bytes
 
-    def judge(self, value: bytes) -> Fit | Unfit:
+    def judge(self, value: bytes) -> Judgement | Unfit:
         """Check one event. Raises nothing, whatever the bytes.
 
         As for a pipeline, an event that concerns nobody by its gate fields need not be valid in full (design section
         4): it is written without a key, as no task needs one.
         """
         if len(value) > self._max_event_bytes:  # parsing would take too long
-            return self._measured(Fit(None, None, value))
+            return self._measured(Judgement(None, None, value))
         found = read_event(value)
         if isinstance(found, Poison):
             fits = self._is_harmless(value)
-            return self._measured(Fit(None, None, value)) if fits else Unfit(found, value)
+            return self._measured(Judgement(None, None, value)) if fits else Unfit(found, value)
         event, time = found
         facts = SecurityEvent(event, time, self._severities.of(event.decision), False, None)
-        return self._measured(Fit(event.event_id, self._key(facts), value))
+        return self._measured(Judgement(event.event_id, self._key(facts), value))
 
     def _key(self, facts: SecurityEvent) -> bytes | None:
         """The record key. All events that lack the field have the same key: for a template with that field they are one
         problem."""
         return None if self._key_of is None else (self._key_of(facts) or LACKING).encode()
 
-    def _measured(self, fit: Fit) -> Fit | Unfit:
+    def _measured(self, fit: Judgement) -> Judgement | Unfit:
         size = len(fit.value) + len(fit.key or b"")
         if size <= self._max_event_bytes:
             return fit
@@ -85,7 +85,7 @@ def letter_of(unfit: Unfit, topic: str, now: float) -> DeadLetter:
     return DeadLetter(
         record=Record(topic, _NOWHERE, _NOWHERE, int(now * 1000), None, unfit.value),
         provider=NAME,
-        stage=Stage.INGEST,
+        stage=DeadLetterStage.INGEST,
         event_id=poison.event_id,
         error_class=poison.error_class,
         error=f"{poison.path}: {poison.reason}" if poison.path else poison.reason,

@@ -8,7 +8,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.config import Config
 from consumer.events.severities import Severities
 from consumer.ingest.app import create_app
@@ -32,8 +31,9 @@ from consumer.telemetry.garbage import search_everything_when_short
 from consumer.telemetry.lag import LoopLag
 from consumer.telemetry.log_metrics import DroppedLines
 from consumer.telemetry.process_metrics import process_metrics
-from consumer.turns import Turns
-from consumer.waiting import unless_set
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
+from consumer.timing.waiting import unless_set
 
 _AROUND_BYTES = 1024
 """How many bytes of a topic's limit are left for a batch's overhead around its records."""

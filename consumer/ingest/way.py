@@ -13,19 +13,19 @@ from typing import Any
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from consumer.ingest.judge import Fit, Judge, Unfit, letter_of
+from consumer.ingest.judge import Judge, Judgement, Unfit, letter_of
 from consumer.ingest.metrics import IngestMetrics
 from consumer.ingest.split import Unsplittable, Whole, split
 from consumer.posts.answering import Answering
 from consumer.posts.bearer import Bearer
 from consumer.posts.body import is_compressed, read_body
 from consumer.posts.connections import Connections
-from consumer.posts.refusal import Refused, busy, line, unauthorized
+from consumer.posts.refusal import RequestRefused, busy, line, unauthorized
 from consumer.posts.room import Lease, NoRoom, Room
 from consumer.posts.seldom import Seldom
-from consumer.posts.writer import Outcome, Writer
+from consumer.posts.writer import WriteOutcome, Writer
 from consumer.posts.written import digest_of
-from consumer.turns import Turns
+from consumer.timing.turns import Turns
 
 MOST_SHOWN = 10
 """How many invalid events an answer explains; the others are counted only."""
@@ -39,7 +39,7 @@ _FEW_BYTES = 32 * 1024
 
 _EVENT, _LETTER = b"event", b"letter"
 
-Judged = Fit | Unfit
+Judged = Judgement | Unfit
 
 
 class Way:
@@ -81,7 +81,7 @@ class Way:
         self.answering = Answering()
 
     async def post(self, request: web.Request) -> web.Response:
-        """Answer one post. Raises `Refused` for every answer but 200."""
+        """Answer one post. Raises `RequestRefused` for every answer but 200."""
         return await self.answering.outcome_of(lambda: self._post(request))
 
     async def _post(self, request: web.Request) -> web.Response:
@@ -95,7 +95,7 @@ class Way:
             raise busy("too much is waiting for Kafka (ingest.max_waiting_bytes)")
         compressed = is_compressed(request.headers)
         if compressed is None:
-            raise Refused(415, "the Content-Encoding must be gzip, deflate, or none", closes=True)
+            raise RequestRefused(415, "the Content-Encoding must be gzip, deflate, or none", closes=True)
         with self._room.lease() as lease:
             try:
                 body = await read_body(request, lease, self._limit, compressed=compressed)
@@ -105,7 +105,7 @@ class Way:
             if len(body) > _FEW_BYTES:
                 await asyncio.sleep(0)  # to split it, and to check it, each may take as long as one step
             if isinstance(found, Unsplittable):
-                raise Refused(found.status, found.reason)
+                raise RequestRefused(found.status, found.reason)
             del body  # free it: the parts are copies
             return await self._answer(found, lease)
 
@@ -119,7 +119,7 @@ class Way:
         except TimeoutError:
             self._metrics.events("unknown", len(found.parts))
             raise busy(f"Kafka has not taken this within {self._answer_within:g} s") from None
-        if any(done is not None and done.result() is Outcome.UNKNOWN for done in handed_over):
+        if any(done is not None and done.result() is WriteOutcome.UNKNOWN for done in handed_over):
             self._metrics.events("unknown", len(found.parts))
             raise busy("Kafka has not taken all of this")
         return line(200, self._counts(judged, handed_over))
@@ -137,23 +137,23 @@ class Way:
             judged += taken
         return judged
 
-    async def _hand_over(self, judged: Sequence[Judged]) -> "Sequence[asyncio.Future[Outcome] | None]":
+    async def _hand_over(self, judged: Sequence[Judged]) -> "Sequence[asyncio.Future[WriteOutcome] | None]":
         handed_over, size = [], 0
         for number, one in enumerate(judged, 1):
             size += len(one.value)
-            handed_over.append(await self._event(one) if isinstance(one, Fit) else await self._letter(one))
+            handed_over.append(await self._event(one) if isinstance(one, Judgement) else await self._letter(one))
             if number % 50 == 0 or size > _FEW_BYTES:
                 size = 0
                 await asyncio.sleep(0)  # handing over does not wait by itself, unless Kafka is slow
         return handed_over
 
-    async def _event(self, fit: Fit) -> "asyncio.Future[Outcome] | None":
+    async def _event(self, fit: Judgement) -> "asyncio.Future[WriteOutcome] | None":
         # A sender's retry is the same byte for byte. The id alone could be that of many events: privacy settings may
         # redact it.
         digest = None if fit.event_id is None else digest_of(_EVENT, fit.value)
         return await self._writer.write(self._events_topic, fit.value, fit.key, (), digest)
 
-    async def _letter(self, unfit: Unfit) -> "asyncio.Future[Outcome] | None":
+    async def _letter(self, unfit: Unfit) -> "asyncio.Future[WriteOutcome] | None":
         poison = unfit.poison
         if (others := self._invalid.now()) is not None:
             self._log.warning(
@@ -166,7 +166,7 @@ class Way:
         )
 
     def _counts(
-        self, judged: Sequence[Judged], handed_over: "Sequence[asyncio.Future[Outcome] | None]"
+        self, judged: Sequence[Judged], handed_over: "Sequence[asyncio.Future[WriteOutcome] | None]"
     ) -> dict[str, Any]:
         counts, first = Counter[str](), set[int]()
         for one, done in zip(judged, handed_over, strict=True):
@@ -187,7 +187,7 @@ class Way:
             self._log.warning("ingest_refused", remote=request.remote, error="no token of ours", before=others)
 
 
-async def _all(handed_over: "Sequence[asyncio.Future[Outcome] | None]") -> None:
+async def _all(handed_over: "Sequence[asyncio.Future[WriteOutcome] | None]") -> None:
     for done in handed_over:
         if done is not None and not done.done():
             await asyncio.shield(done)  # others may wait for it, too

@@ -6,9 +6,9 @@ what is read is compared with other clocks: that of this host, and that of the b
 
 from typing import Final
 
-from consumer.clock import Clock
 from consumer.kafka.newest import AHEAD_SECONDS
-from state.alert import EARLIEST
+from consumer.timing.clock import Clock
+from state.occurrences import EARLIEST
 
 ALONE_SECONDS: Final = 60.0
 """For so long no record was within the host's time: then it is the host that is behind, if the brokers say so too."""

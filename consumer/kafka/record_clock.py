@@ -7,9 +7,9 @@ A broker refuses a record whose timestamp is more than an hour ahead of its own 
 
 from typing import Final
 
-from consumer.clock import Clock
 from consumer.kafka.input_time import InputTime
 from consumer.kafka.newest import last_time
+from consumer.timing.clock import Clock
 
 REFUSED_SECONDS: Final = 600.0
 """For how long after a refusal the host's clock is not used."""

@@ -17,7 +17,6 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.placing import Placing
 from consumer.alerting.quiet import Quiet
-from consumer.clock import Moment
 from consumer.decisions import Changed
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.input.former_input import FormerInput
@@ -35,8 +34,9 @@ from consumer.partition.task_context import TaskContext
 from consumer.partition.task_cut import TaskCut
 from consumer.partition.work import Work
 from consumer.pipeline import kept
-from state.alert import Due, due
+from consumer.timing.clock import Moment
 from state.counts import Counts
+from state.due import Due, due
 from state.partition_records import counts_key
 from state.store import Cut, Store
 
@@ -176,20 +176,21 @@ class Alerter(Work):
     async def decide(self, records: Sequence[FetchedRecord]) -> None:
         """Decide these records in order, and apply each decision before the next record is decided."""
         decide, store, moving, apply = self._context.pipeline.decide, self.store, self._moving, self.deeds.apply
-        now, newest, elsewhere = self._context.clock.moment(), self._context.record_clock.newest(), moving.elsewhere
+        now, newest = self._context.clock.moment(), self._context.record_clock.newest()
+        elsewhere, ends = moving.elsewhere, moving.ends
         moving.sample(records[0])
         turn = perf_counter()
         concerned = 0
         for number, record in enumerate(records, 1):
             try:
-                decision = decide(record, store, now, newest, elsewhere, moving)
+                decision = decide(record, store, now, newest, elsewhere, ends)
             except Exception as error:  # a fault of ours must neither stop the partition nor lose the event
                 self.task.log.error("decision_failed", offset=record.offset, exc_info=error)
                 decision = self._context.pipeline.undecidable(record, error)
-            if decision is not None and decision.change is not None:
-                self._tell_change(decision.change, record)
-            if decision is not None and not isinstance(decision, Changed):
-                concerned += 1
+            if decision is not None:
+                if decision.change is not None:
+                    self._tell_change(decision.change, record)
+                concerned += not isinstance(decision, Changed)
                 if decision.unexpected_key is not None and self._context.key_watch is not None:
                     partition = self.task.source.partition.partition
                     self._context.key_watch.saw(partition, record.offset, decision.unexpected_key)
@@ -199,6 +200,7 @@ class Alerter(Work):
                     if not self.is_running:  # the next owner decides this record again, and does the remaining steps
                         records = records[: number - 1]
                         break
+                    ends = moving.ends  # the record told of one
             if perf_counter() - turn > _SLICE_SECONDS:
                 self.task.passed(record.offset + 1)
                 await asyncio.sleep(0)
@@ -206,7 +208,7 @@ class Alerter(Work):
                     records = records[:number]
                     break
                 now, newest, turn = self._context.clock.moment(), self._context.record_clock.newest(), perf_counter()
-                elsewhere = moving.elsewhere
+                elsewhere, ends = moving.elsewhere, moving.ends
         if records:
             self.task.passed(records[-1].offset + 1)
             self._context.metrics.events("ignored", len(records) - concerned)
@@ -358,7 +360,7 @@ class Alerter(Work):
             producer,
             context.pipeline.state_topic,
             self.task.source.partition.partition,
-            context.letterbox,
+            context.dead_letter_writer,
             context.record_clock,
             context.turns,
             context.feedback_topic,

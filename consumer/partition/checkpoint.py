@@ -9,15 +9,15 @@ from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 from aiokafka.structs import RecordMetadata
 
 from consumer.dlq.dead_letter import DeadLetter
-from consumer.dlq.letterbox import POST_SECONDS, Letterbox
+from consumer.dlq.dead_letter_writer import POST_SECONDS, DeadLetterWriter
 from consumer.feedback.moves import Move, encode_move
 from consumer.history.step import encode
 from consumer.history.steps import StepsCut
 from consumer.history.topic import REFUSALS, HistoryTopic
 from consumer.kafka.batches import Batch, Outgoing, batched
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import Refused, commit_transaction
-from consumer.turns import Turns
+from consumer.kafka.transaction import TransactionRefused, commit_transaction
+from consumer.timing.turns import Turns
 from state.alert import Alert
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
 from state.store import Changed, Cut, Store
@@ -35,7 +35,7 @@ class Sink:
     producer: AIOKafkaProducer
     state_topic: str
     partition: int
-    letterbox: Letterbox
+    dead_letter_writer: DeadLetterWriter
     record_clock: RecordClock
     turns: Turns = field(default_factory=Turns)
     feedback_topic: str = ""
@@ -68,7 +68,7 @@ class Checkpoint:
 
     async def _send(self, sink: Sink) -> RecordMetadata:
         # Dead letters go first: Kafka may refuse them for their size, and then nothing else was sent in vain.
-        await sink.letterbox.post(sink.producer, self.dead_letters)
+        await sink.dead_letter_writer.write(sink.producer, self.dead_letters)
         told = await self._send_steps(sink)
         feedback = len(await sink.producer.partitions_for(sink.feedback_topic)) if self.moves else 1
         sends = await send_batched(sink.producer, self._records(sink, sink.partition % feedback), sink.turns)
@@ -96,7 +96,7 @@ class Checkpoint:
             raise _refused(self.steps.topic, error) from error
         except (KafkaTimeoutError, TimeoutError) as error:
             self.steps.topic.doubted()
-            raise Refused(error, topic=self.steps.topic.name) from error
+            raise TransactionRefused(error, topic=self.steps.topic.name) from error
 
     def _records(self, sink: Sink, feedback: int) -> Iterator[Outgoing]:
         topic, partition, now = sink.state_topic, sink.partition, sink.record_clock.now()
@@ -118,9 +118,9 @@ def step_records(steps: StepsCut, sink: Sink) -> Iterator[Outgoing]:
         yield Outgoing(topic, partition, encode_key(step.dedup_key), encode(step), steps.headers(index), now)
 
 
-def _refused(topic: HistoryTopic, error: Exception) -> Refused:
+def _refused(topic: HistoryTopic, error: Exception) -> TransactionRefused:
     topic.refused(error)
-    return Refused(error, topic=topic.name, is_mended=True)  # the next attempt is without history
+    return TransactionRefused(error, topic=topic.name, is_mended=True)  # the next attempt is without history
 
 
 async def divided(store: Store, changed: Changed, turns: Turns) -> Cut:

@@ -26,10 +26,9 @@ from consumer.decisions import (
     Suppressed,
     Triggered,
 )
-from consumer.dlq.dead_letter import Stage
-from consumer.feedback.records import Command, Kind, Replay
-from consumer.history.step import Kind as StepKind
-from consumer.history.step import Reason
+from consumer.dlq.dead_letter import DeadLetterStage
+from consumer.feedback.records import FeedbackKind, OperatorCommand, Replay
+from consumer.history.step import Reason, StepKind
 from consumer.history.steps import TaskSteps, actor_of, kept_actor
 from consumer.homes.moving import Moving
 from consumer.kafka.reading import read_records
@@ -38,14 +37,18 @@ from consumer.partition.recall import Recall
 from consumer.partition.task_context import TaskContext
 from consumer.partition.unsilencing import Unsilencing
 from consumer.pipeline import Elsewhere
-from state.alert import Alert, Ending, Status, with_held_counted
+from state.alert import Alert, Ending, Status
 from state.endings import end_alert, end_silences
+from state.held import is_all_of_it, last_silence, with_held_counted
 from state.remembered_ends import End
-from state.silenced import is_all_of_it, last_silence
 from state.store import Store
 from state.violation import Record
 
-_OUTCOME_OF_STAGE = {Stage.DECODE: "poison", Stage.STALE: "stale", Stage.DECIDE: "internal_error"}
+_OUTCOME_OF_STAGE = {
+    DeadLetterStage.DECODE: "poison",
+    DeadLetterStage.STALE: "stale",
+    DeadLetterStage.DECIDE: "internal_error",
+}
 """The outcome to count for an event that became a dead letter without an alert."""
 
 
@@ -181,7 +184,7 @@ class TaskDeeds:
             case Ended():
                 return self.ending(decision)
             case DeadLettered(dead_letter=dead_letter):
-                counts[_OUTCOME_OF_STAGE[Stage(dead_letter.stage)]] += 1
+                counts[_OUTCOME_OF_STAGE[DeadLetterStage(dead_letter.stage)]] += 1
                 self._task.waiting.take(dead_letter)
             case BelongsElsewhere(record=record, home_key=home_key):
                 counts["forwarded"] += 1
@@ -377,11 +380,11 @@ class TaskDeeds:
         """Whether the route of the replayed event has room for one more owed trigger."""
         return self.outbox.has_room_for(replay, self._task.position)
 
-    def commanded(self, command: Command) -> None:
+    def commanded(self, command: OperatorCommand) -> None:
         """Remember that an operator has resolved the key, for an alert of it that another task may hand over later. It
         is ended only if it has not occurred since the operator saw it: what occurred later may be a new problem, or a
         worse one."""
-        if command.kind is Kind.RESOLVE:
+        if command.kind is FeedbackKind.RESOLVE:
             at = max((one.last_seen for one in command.seen), default=command.at)
             self.moving.ended(End(command.dedup_key, at))
 

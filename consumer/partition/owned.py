@@ -14,8 +14,7 @@ from typing import Any, Generic, TypeVar
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
-from consumer.dlq.letterbox import Letterbox
+from consumer.dlq.dead_letter_writer import DeadLetterWriter
 from consumer.events.event import FetchedRecord
 from consumer.input.beginning import Beginning
 from consumer.input.commit_metadata import COMMIT_METADATA, Whose, whose
@@ -32,8 +31,9 @@ from consumer.partition.transactions import Transactions
 from consumer.partition.waiting_records import WaitingRecords
 from consumer.partition.work import Work
 from consumer.telemetry.metrics import PipelineMetrics
-from consumer.turns import Turns
-from consumer.waiting import set_within
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
+from consumer.timing.waiting import set_within
 from state.anchors import Anchor
 from state.records import Position
 
@@ -54,7 +54,7 @@ class OwnerContext:
     restores: asyncio.Semaphore
     metrics: PipelineMetrics
     clock: Clock
-    letterbox: Letterbox
+    dead_letter_writer: DeadLetterWriter
     record_clock: RecordClock
     turns: Turns = field(default_factory=Turns)
 

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.clock import Clock
+from consumer.timing.clock import Clock
 
 
 class NotOwner(Exception):
@@ -55,7 +55,7 @@ class Proofs:
         return self._session_timeout / 3
 
     @property
-    def is_fresh(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether ownership is valid, so that a request may be sent: a proof was accepted, is young enough, and no
         revocation has begun since."""
         return self._proved_at is not None and self._clock.monotonic() - self._proved_at < self._session_timeout / 2

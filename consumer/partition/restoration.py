@@ -21,10 +21,12 @@ from consumer.partition.owned import OwnedPartition
 from consumer.partition.restore import Restored, StateRefused, accept, restore
 from consumer.partition.state_log import StateLog
 from consumer.partition.task_context import TaskContext
-from state.alert import Alert, due, restored
+from state.alert import Alert
 from state.counts import Counts
+from state.due import due
 from state.partition_records import Reunited, Unreadable, counts_of_unread
 from state.records import BESIDE_PREFIX, CorruptState, Position
+from state.restored import restored
 from state.store import Store
 
 

@@ -12,7 +12,7 @@ from consumer.dlq.dead_letter import DeadLetter
 from consumer.feedback.moves import Move
 from consumer.history.steps import StepsCut
 from consumer.partition.checkpoint import Checkpoint, Sink, divided
-from consumer.turns import Turns
+from consumer.timing.turns import Turns
 from state.counts import Counts
 from state.records import Position
 from state.store import Changed, Cut, Store

@@ -11,9 +11,9 @@ from structlog.typing import FilteringBoundLogger
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients, close_producer, start_producer, task_id
 from consumer.kafka.committed import is_committed
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import FAILURES, Refused, Unanswered
+from consumer.kafka.transaction import FAILURES, TransactionRefused, Unanswered
 from consumer.partition.ownership import Proofs
-from consumer.waiting import set_within, unless_set
+from consumer.timing.waiting import set_within, unless_set
 
 INIT_TIMEOUT_SECONDS = 30.0
 """Seconds for the initialisation of a producer: it waits until an open transaction of the producer before it is
@@ -112,7 +112,7 @@ class Transactions:
             try:
                 written = await commit(self._producer)
                 break
-            except (Refused, Unanswered) as error:
+            except (TransactionRefused, Unanswered) as error:
                 failed = error
             if self._closing.is_set() or (isinstance(failed, Unanswered) and not failed.is_traceable):
                 raise failed  # the next task decides these records again
@@ -128,7 +128,7 @@ class Transactions:
         self._refusals = 0
         return written
 
-    async def _has_come_about(self, failed: Refused | Unanswered, owned: OffsetAndMetadata) -> bool:
+    async def _has_come_about(self, failed: TransactionRefused | Unanswered, owned: OffsetAndMetadata) -> bool:
         """Replace the broken producer; returns whether the failed transaction was committed after all.
 
         Raises:
@@ -147,22 +147,22 @@ class Transactions:
             if await set_within(self._closing, wait):
                 raise failed
 
-    async def _settle(self, failed: Refused | Unanswered, owned: OffsetAndMetadata) -> bool:
+    async def _settle(self, failed: TransactionRefused | Unanswered, owned: OffsetAndMetadata) -> bool:
         await self._begin_anew(owned)
         return isinstance(failed, Unanswered) and await is_committed(self._clients, failed.record, self._log)
 
-    def _wait_after(self, failed: Refused | Unanswered) -> float:
+    def _wait_after(self, failed: TransactionRefused | Unanswered) -> float:
         """Seconds to wait before the transaction is tried again; 0 if it was changed to make it fit."""
-        if isinstance(failed, Refused) and self._is_mended(failed) and self._refusals < MENDS:
+        if isinstance(failed, TransactionRefused) and self._is_mended(failed) and self._refusals < MENDS:
             self._refusals += 1
             self._log.warning("checkpoint_refused", error=str(failed), again_in=0)
             return 0.0
         wait = self._longer_wait()
-        event = "checkpoint_refused" if isinstance(failed, Refused) else "checkpoint_unanswered"
+        event = "checkpoint_refused" if isinstance(failed, TransactionRefused) else "checkpoint_unanswered"
         self._log.error(event, error=str(failed), again_in=wait)
         return wait
 
-    def _is_mended(self, refused: Refused) -> bool:
+    def _is_mended(self, refused: TransactionRefused) -> bool:
         is_mended = refused.is_mended
         # If it is mended already, the refused timestamp was another record's, not one of this host's clock.
         if not is_mended and isinstance(refused.error, InvalidTimestampError) and self._record_clock.refused():

@@ -10,12 +10,14 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.silence_ends import SilenceEnds
-from consumer.clock import Clock, Moment
 from consumer.kafka.reading import Place
 from consumer.partition.read_back import AT_A_TIME, ReadBack, ReadRecords, read_back
-from consumer.turns import Turns
-from state.alert import Alert, Policy, untold
-from state.silenced import is_live, owes_after_silence
+from consumer.timing.clock import Clock, Moment
+from consumer.timing.turns import Turns
+from state.alert import Alert
+from state.held import is_live, untold
+from state.policy import Policy
+from state.silenced import owes_after_silence
 from state.stand_in import silenced_stand_in
 from state.store import Store
 from state.violation import Record
@@ -24,7 +26,7 @@ UNREAD_SECONDS: Final = 60.0
 """For so long it is tried to read records again. Then what is live is told with what the alerts know."""
 
 
-class Deeds(Protocol):
+class UnsilencingHandler(Protocol):
     """What a task does about the ends of silences."""
 
     @property
@@ -56,7 +58,7 @@ class Unsilencing:
         policy: Policy,
         key_of: Callable[[Record], str | None],
         read: ReadRecords,
-        deeds: Deeds,
+        deeds: UnsilencingHandler,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:

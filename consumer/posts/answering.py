@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from consumer.posts.refusal import Refused, busy
+from consumer.posts.refusal import RequestRefused, busy
 
 T = TypeVar("T")
 
@@ -18,7 +18,10 @@ class Answering:
         self._one_ended = asyncio.Event()
 
     async def outcome_of(self, work: Callable[[], Awaitable[T]]) -> T:
-        """What comes of ``work``, unless all of this is being stopped. Raises `Refused`, and what ``work`` raises."""
+        """What comes of ``work``, unless all of this is being stopped.
+
+        Raises `RequestRefused`, and what ``work`` raises.
+        """
         if self._ends_at is not None:
             raise _stopping()
         try:
@@ -42,5 +45,5 @@ class Answering:
             await self._one_ended.wait()
 
 
-def _stopping() -> Refused:
+def _stopping() -> RequestRefused:
     return busy("this process is being stopped", closes=True)

@@ -7,7 +7,7 @@ from aiohttp import ClientError, hdrs, web
 from multidict import MultiMapping
 
 from consumer.posts.inflate import Inflate, NotCompressed
-from consumer.posts.refusal import Refused, too_large
+from consumer.posts.refusal import RequestRefused, too_large
 
 BODY_SECONDS = 10.0
 """The longest time for a body to come in: a slower sender would hold memory for nothing."""
@@ -59,7 +59,7 @@ async def read_body(request: Body, lease: Growing, limit: int, *, compressed: bo
 
     The lease grows with each piece of the body.
 
-    Raises `NoRoom` if the lease does, and `Refused`: 400, 408, 413.
+    Raises `NoRoom` if the lease does, and `RequestRefused`: 400, 408, 413.
     """
     if request.content_length is not None and request.content_length > limit:
         raise too_large(limit)
@@ -70,17 +70,17 @@ async def read_body(request: Body, lease: Growing, limit: int, *, compressed: bo
         async with asyncio.timeout(BODY_SECONDS):
             return await _read(content, compressed, lease, limit)
     except TimeoutError:
-        raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", closes=True) from None
+        raise RequestRefused(408, f"the body did not come within {BODY_SECONDS:g} s", closes=True) from None
     except NotCompressed as error:
-        raise Refused(400, str(error), closes=True) from None
+        raise RequestRefused(400, str(error), closes=True) from None
     except (ClientError, web.PayloadAccessError, web.RequestPayloadError, ConnectionError):
-        raise Refused(400, "the body could not be read to its end", closes=True) from None
+        raise RequestRefused(400, "the body could not be read to its end", closes=True) from None
 
 
 async def decompressed(body: bytes, lease: Growing, limit: int) -> bytes:
     """A body that was read as it came, decompressed.
 
-    Raises `NotCompressed`, `NoRoom`, and `Refused` if it has more than ``limit`` bytes.
+    Raises `NotCompressed`, `NoRoom`, and `RequestRefused` if it has more than ``limit`` bytes.
     """
     return await _read(_Read(body), True, lease, limit)
 

@@ -16,7 +16,7 @@ from typing import Protocol, cast
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from consumer.posts.refusal import Refused
+from consumer.posts.refusal import RequestRefused
 from consumer.posts.room import NoRoom
 from consumer.posts.shares import Shares, peer_of
 
@@ -186,7 +186,7 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer bytes that could not be read as a request. aiohttp's own answer would repeat them, and they may hold a
         token."""
-        return Refused(status, "this is no HTTP request that can be read", closes=True).response()
+        return RequestRefused(status, "this is no HTTP request that can be read", closes=True).response()
 
 
 def peer_of_transport(transport: asyncio.BaseTransport) -> str:

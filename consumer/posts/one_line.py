@@ -5,7 +5,7 @@ from aiohttp.typedefs import Handler, Middleware
 from structlog.typing import FilteringBoundLogger
 
 from consumer.posts.connections import Connections
-from consumer.posts.refusal import Refused
+from consumer.posts.refusal import RequestRefused
 
 
 def one_line(connections: Connections, log: FilteringBoundLogger, elsewhere: str) -> Middleware:
@@ -16,16 +16,16 @@ def one_line(connections: Connections, log: FilteringBoundLogger, elsewhere: str
         connection = connections.of(request)
         try:
             return await handler(request)
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.response()
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
-            return Refused(405, f"only {allowed} here", closes=True, headers={"Allow": allowed}).response()
+            return RequestRefused(405, f"only {allowed} here", closes=True, headers={"Allow": allowed}).response()
         except web.HTTPException as error:
-            return Refused(error.status, elsewhere, closes=True).response()
+            return RequestRefused(error.status, elsewhere, closes=True).response()
         except Exception as error:  # a fault of ours
             log.error("receiver_failed", exc_info=error)
-            return Refused(500, "a fault of this service: its log says more", closes=True).response()
+            return RequestRefused(500, "a fault of this service: its log says more", closes=True).response()
         finally:
             connections.ended(connection)
 

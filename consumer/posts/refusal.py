@@ -10,7 +10,7 @@ RETRY_SECONDS: Final = 5
 """After so many seconds a sender should try again. (Most senders use their own waits instead.)"""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The request is refused. The text is for the sender; it has nothing of other senders' data, or of a token.
 
     ``closes``: the connection is closed, and further bytes on it are not read.
@@ -30,21 +30,21 @@ class Refused(Exception):
         return response
 
 
-def unauthorized() -> Refused:
+def unauthorized() -> RequestRefused:
     """The request has none of our tokens."""
-    return Refused(
+    return RequestRefused(
         401, "a bearer token is required, and this is none of ours", closes=True, headers={"WWW-Authenticate": "Bearer"}
     )
 
 
-def busy(why: str, *, closes: bool = False) -> Refused:
+def busy(why: str, *, closes: bool = False) -> RequestRefused:
     """The request cannot be served now, for the reason ``why``, and should be sent again."""
-    return Refused(503, why, closes=closes, headers={"Retry-After": str(RETRY_SECONDS)})
+    return RequestRefused(503, why, closes=closes, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
-def too_large(limit: int) -> Refused:
+def too_large(limit: int) -> RequestRefused:
     """The body is larger than this many bytes, before or after it is decompressed."""
-    return Refused(413, f"a body has at most {limit} bytes, also decompressed", closes=True)
+    return RequestRefused(413, f"a body has at most {limit} bytes, also decompressed", closes=True)
 
 
 def line(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:

@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.posts.producer import Headers, Producer
 from consumer.posts.room import Room
-from consumer.posts.written import Written
+from consumer.posts.written import RecentlyWritten
 from providers.errors import text_of
 
 STALLED_SECONDS = 5.0
@@ -32,7 +32,7 @@ RETRY_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 
 
-class Outcome(Enum):
+class WriteOutcome(Enum):
     """What has become of a write."""
 
     WRITTEN = "written"
@@ -47,7 +47,7 @@ class _Write:
     size: int
     since: float
     producer: Producer
-    done: "asyncio.Future[Outcome]"
+    done: "asyncio.Future[WriteOutcome]"
 
 
 class Writer:
@@ -70,13 +70,13 @@ class Writer:
         self._error = "it has not been asked yet"
         self._is_wanted = asyncio.Event()
         self._is_wanted.set()
-        self._written = Written()
+        self._written = RecentlyWritten()
         self._pending: dict[_Write, None] = {}  # the oldest first
         self._in_flight: dict[bytes, _Write] = {}
 
     async def write(
         self, topic: str, value: bytes, key: bytes | None, headers: Headers, digest: bytes | None
-    ) -> "asyncio.Future[Outcome] | None":
+    ) -> "asyncio.Future[WriteOutcome] | None":
         """Hand a record over, in the order of the calls. Returns None if a record with this ``digest`` was written
         lately; a ``digest`` of None is not compared.
 
@@ -89,10 +89,10 @@ class Writer:
                 return None
             if (same := self._in_flight.get(digest)) is not None:
                 return same.done
-        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[WriteOutcome] = asyncio.get_running_loop().create_future()
         producer = self._producer
         if producer is None:
-            done.set_result(Outcome.UNKNOWN)
+            done.set_result(WriteOutcome.UNKNOWN)
             return done
         write = _Write(digest, len(value) + len(key or b"") + OVERHEAD_BYTES, now, producer, done)
         self._pending[write] = None
@@ -102,10 +102,10 @@ class Writer:
         try:
             sent = await producer.send(topic, value, key, headers)
         except KafkaError as error:
-            self._end(write, Outcome.UNKNOWN)
+            self._end(write, WriteOutcome.UNKNOWN)
             self._note(producer, error)
         except BaseException:
-            self._end(write, Outcome.UNKNOWN)
+            self._end(write, WriteOutcome.UNKNOWN)
             raise
         else:
             sent.add_done_callback(partial(self._sent, write))
@@ -179,14 +179,14 @@ class Writer:
 
     def _sent(self, write: _Write, sent: "asyncio.Future[Any]") -> None:
         if sent.cancelled():
-            self._end(write, Outcome.UNKNOWN)
+            self._end(write, WriteOutcome.UNKNOWN)
         elif (error := sent.exception()) is not None:
-            self._end(write, Outcome.UNKNOWN)
+            self._end(write, WriteOutcome.UNKNOWN)
             self._note(write.producer, error)
         else:
-            self._end(write, Outcome.WRITTEN)
+            self._end(write, WriteOutcome.WRITTEN)
 
-    def _end(self, write: _Write, outcome: Outcome) -> None:
+    def _end(self, write: _Write, outcome: WriteOutcome) -> None:
         if write.done.done():
             return
         write.done.set_result(outcome)
@@ -194,7 +194,7 @@ class Writer:
         self._room.give(write.size)
         if write.digest is not None:
             del self._in_flight[write.digest]
-            if outcome is Outcome.WRITTEN:
+            if outcome is WriteOutcome.WRITTEN:
                 self._written.add(write.digest, self._clock())
 
     def _note(self, producer: Producer, error: BaseException) -> None:
@@ -209,4 +209,4 @@ class Writer:
     def _drop(self, producer: Producer) -> None:
         """End the writes of a closed producer: nobody will report any more what has become of them."""
         for write in [write for write in self._pending if write.producer is producer]:
-            self._end(write, Outcome.UNKNOWN)
+            self._end(write, WriteOutcome.UNKNOWN)

@@ -17,7 +17,7 @@ def digest_of(kind: bytes, text: bytes) -> bytes:
     return blake2b(text, digest_size=_DIGEST_BYTES, person=kind).digest()
 
 
-class Written:
+class RecentlyWritten:
     """Remembers digests for at least ten minutes, unless there are too many, and for less than thirty.
 
     There are two halves, and the older one is forgotten as a whole.

@@ -15,7 +15,6 @@ from aiokafka.errors import InvalidTimestampError
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import FetchedRecord, Tombstone
 from consumer.input.commit_metadata import proved
@@ -24,7 +23,7 @@ from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
 from consumer.kafka.batches import Outgoing
 from consumer.kafka.partitioning import partition_of
-from consumer.kafka.transaction import Refused, commit_transaction
+from consumer.kafka.transaction import TransactionRefused, commit_transaction
 from consumer.partition.checkpoint import send_batched
 from consumer.partition.owned import OwnedPartition, OwnerContext
 from consumer.partition.pauses import Pause
@@ -33,6 +32,7 @@ from consumer.partition.waiting_records import MAX_WAITING_BYTES
 from consumer.partition.work import Work
 from consumer.repartition.counterpart import Counterpart
 from consumer.repartition.stage import Change, Forward, Repartition
+from consumer.timing.clock import Clock
 from state.records import CHECKPOINT_KEY, Position, encode_position
 from state.violation import Violation, size_of
 
@@ -120,12 +120,12 @@ class ForwarderCut:
 
     async def _send(self, producer: AIOKafkaProducer) -> RecordMetadata:
         # Dead letters first, as the topic may refuse them: then nothing else was sent in vain.
-        await self.context.letterbox.post(producer, self.dead_letters)
+        await self.context.dead_letter_writer.write(producer, self.dead_letters)
         sends = await send_batched(producer, self._records(), self.context.turns)
         try:
             written = await asyncio.gather(*sends)
         except InvalidTimestampError as error:
-            raise Refused(error, is_mended=self.context.stamps.refused()) from error
+            raise TransactionRefused(error, is_mended=self.context.stamps.refused()) from error
         return written[-1]
 
     def _records(self) -> Iterator[Outgoing]:

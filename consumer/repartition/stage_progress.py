@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.input.progress import GroupPosition, Progress
 from consumer.partition.owned import PROGRESS_SECONDS
+from consumer.timing.clock import Clock
 
 LOOK_SECONDS = 2.0
 """Seconds between two looks at the group's committed offsets."""

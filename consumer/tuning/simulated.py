@@ -19,7 +19,6 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from consumer.clock import Moment
 from consumer.decisions import (
     BelongsElsewhere,
     Changed,
@@ -34,10 +33,14 @@ from consumer.decisions import (
 )
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.pipeline import Pipeline, kept
-from state.alert import Alert, Due, Ending, Held, Owed, due, resolve_answered, trigger_accepted, untold
+from consumer.timing.clock import Moment
+from state.alert import Alert, Ending, Held, Owed
+from state.answers import resolve_answered, trigger_accepted
+from state.due import Due, due
 from state.endings import end_alert, end_silences, is_to_be_forgotten, quiet_alerts
+from state.held import ends_at, is_live, untold
 from state.remembered_ends import REMEMBERED_SECONDS, RememberedEnds, session
-from state.silenced import ends_at, is_live, owes_after_silence
+from state.silenced import owes_after_silence
 from state.stand_in import silenced_stand_in
 from state.store import Store
 from state.violation import Record
@@ -100,7 +103,7 @@ class _Task:
 
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
         """As `consumer.homes.moving.Moving.ended_at`, where homes have never moved."""
-        return None if session_id is None else self.ends.latest(session(session_id))
+        return None if session_id is None or not len(self.ends) else self.ends.latest(session(session_id))
 
 
 class Simulated:
@@ -248,15 +251,19 @@ class Simulated:
         task.passed = now
         if (end := store.silenced_until()) is not None and end <= now:
             self._end_silences(task, now)
-        for alert in quiet_alerts(store, policy, now):
-            at = store.heard(alert.dedup_key) + (policy.quiet_seconds or 0.0)
-            self._leave(task, at)
-            self._end(task, alert.dedup_key, Ending.QUIET, at)
-        self._leave(task, now)
-        for alert in list(store.longest_quiet(now - policy.forget_seconds)):
-            if is_to_be_forgotten(alert, now - store.heard(alert.dedup_key), policy):
-                store.drop(alert.dedup_key)
-                self.outcomes["forgotten"] += 1
+        # Time passes before nearly every event, and mostly brings nothing.
+        if policy.quiet_seconds is not None and store.is_any_quiet(now - policy.quiet_seconds):
+            for alert in quiet_alerts(store, policy, now):
+                at = store.heard(alert.dedup_key) + policy.quiet_seconds
+                self._leave(task, at)
+                self._end(task, alert.dedup_key, Ending.QUIET, at)
+        if task.due:
+            self._leave(task, now)
+        if store.is_any_quiet(now - policy.forget_seconds):
+            for alert in list(store.longest_quiet(now - policy.forget_seconds)):
+                if is_to_be_forgotten(alert, now - store.heard(alert.dedup_key), policy):
+                    store.drop(alert.dedup_key)
+                    self.outcomes["forgotten"] += 1
         if len(task.ends) and now >= task.forgets_at:
             task.forgets_at = now + _FORGETTING_SECONDS
             for _ in task.ends.forget_before(now - REMEMBERED_SECONDS):

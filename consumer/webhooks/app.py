@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.posts.body import read_body
 from consumer.posts.connections import Connections
 from consumer.posts.one_line import one_line
-from consumer.posts.refusal import Refused, busy, line
+from consumer.posts.refusal import RequestRefused, busy, line
 from consumer.posts.room import NoRoom
 from consumer.telemetry.server import verdict_of
 from consumer.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
@@ -51,13 +51,13 @@ def create_app(
         try:
             given = dict(parse_qsl(form.decode(errors="replace"), max_num_fields=20))
         except ValueError:
-            raise Refused(400, "invalid_request") from None
+            raise RequestRefused(400, "invalid_request") from None
         client_id, client_secret = _client(request.headers, given)
         issued = credentials.issue(client_id, client_secret, time.time())
         if issued is None:
-            raise Refused(401, "invalid_client", closes=True, headers={"WWW-Authenticate": "Basic"})
+            raise RequestRefused(401, "invalid_client", closes=True, headers={"WWW-Authenticate": "Basic"})
         if given.get("grant_type") != "client_credentials":
-            raise Refused(400, "unsupported_grant_type")
+            raise RequestRefused(400, "unsupported_grant_type")
         return line(200, {"access_token": issued, "token_type": "Bearer", "expires_in": TOKEN_SECONDS})
 
     app = web.Application(middlewares=[one_line(connections, log, f"webhooks are posted to {PATH}<provider>")])

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.config import Config, WebhooksConfig
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
 from consumer.kafka.record_clock import RecordClock
@@ -16,6 +15,7 @@ from consumer.posts.producer import Producer, kafka_producer
 from consumer.posts.receiver import receiving
 from consumer.posts.room import Room
 from consumer.posts.writer import Writer
+from consumer.timing.clock import Clock
 from consumer.webhooks.access import PagerDutyAccess, TokenAccess
 from consumer.webhooks.app import create_app
 from consumer.webhooks.metrics import WebhookMetrics

@@ -18,10 +18,10 @@ from consumer.posts.answering import Answering
 from consumer.posts.body import Growing, decompressed, is_compressed, read_body
 from consumer.posts.connections import Connections
 from consumer.posts.inflate import NotCompressed
-from consumer.posts.refusal import Refused, busy, line
+from consumer.posts.refusal import RequestRefused, busy, line
 from consumer.posts.room import NoRoom, Room
 from consumer.posts.seldom import Seldom
-from consumer.posts.writer import Outcome, Writer
+from consumer.posts.writer import WriteOutcome, Writer
 from consumer.posts.written import digest_of
 from consumer.webhooks.access import Access
 from consumer.webhooks.metrics import WebhookMetrics
@@ -79,12 +79,12 @@ class Way:
         self._refused, self._unread, self._unmatched = Seldom(), Seldom(), Seldom()
 
     async def post(self, request: web.Request, sender: WebhookSender) -> web.Response:
-        """Answer one webhook. Raises `Refused`."""
+        """Answer one webhook. Raises `RequestRefused`."""
         began, outcome = perf_counter(), "unknown"
         try:
             outcome = await self.answering.outcome_of(lambda: self._within(request, sender))
             return line(200, {"outcome": outcome})
-        except Refused as refused:
+        except RequestRefused as refused:
             outcome = "unknown" if refused.status >= 500 else "refused"
             raise
         finally:
@@ -119,7 +119,7 @@ class Way:
             return await self._read(body, request, sender)
 
     async def _theirs(self, request: web.Request, sender: WebhookSender, lease: Growing) -> bytes:
-        """The body, decompressed, if it is the provider's: as it came, or as it is then. Raises `Refused`.
+        """The body, decompressed, if it is the provider's: as it came, or as it is then. Raises `RequestRefused`.
 
         A ``Content-Encoding`` that is not known, or not true, is no reason to refuse what the provider has sent: the
         body is taken as it came, and shows whether it can be read.
@@ -128,7 +128,7 @@ class Way:
         if is_compressed(request.headers):
             try:
                 body = await decompressed(raw, lease, LARGEST_BODY)
-            except (NotCompressed, Refused):
+            except (NotCompressed, RequestRefused):
                 body = raw
         if any(sender.access.allows(text, request.headers) for text in (raw, body)):
             return body
@@ -161,7 +161,7 @@ class Way:
         waiting = [one for one in done if one is not None]
         for one in waiting:
             await asyncio.shield(one)  # others may wait for it, too
-        if any(one.result() is Outcome.UNKNOWN for one in waiting):
+        if any(one.result() is WriteOutcome.UNKNOWN for one in waiting):
             raise busy("Kafka has not taken this")
         return "written" if waiting else "repeated"
 
@@ -176,15 +176,15 @@ class Way:
             self._log.warning("webhook_lookup_failed", provider=sender.provider, error=str(error))
             raise busy("the incident's key could not be looked up") from None
 
-    async def _write(self, found: FromProvider, headers: Mapping[str, str]) -> "asyncio.Future[Outcome] | None":
+    async def _write(self, found: FromProvider, headers: Mapping[str, str]) -> "asyncio.Future[WriteOutcome] | None":
         key, value, record_headers = encode_from_provider(found)
         # A repetition says the same, under the same id. (An id alone is not trusted to mean one thing only.)
         kind = found.it.what.value.encode()
         digest = digest_of(_WEBHOOK, b"\0".join((headers.get(WEBHOOK_ID, "").encode(), kind, key, value)))
         return await self._writer.write(self._topic, value, key, record_headers, digest)
 
-    def _not_theirs(self, request: web.Request, sender: WebhookSender) -> Refused:
+    def _not_theirs(self, request: web.Request, sender: WebhookSender) -> RequestRefused:
         if (others := self._refused.now()) is not None:
             self._log.warning("webhook_refused", provider=sender.provider, remote=request.remote, before=others)
         challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-        return Refused(401, "this is none of the provider's webhooks", closes=True, headers=challenge)
+        return RequestRefused(401, "this is none of the provider's webhooks", closes=True, headers=challenge)

@@ -12,13 +12,12 @@ from typing import Any, ClassVar, Literal
 
 from aiokafka import TopicPartition
 
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
-from consumer.feedback.records import Command, Feedback
-from consumer.feedback.records import Kind as CommandKind
+from consumer.feedback.records import Feedback, OperatorCommand
+from consumer.feedback.records import FeedbackKind as CommandKind
 from consumer.input.commit_metadata import START_METADATA
 from consumer.kafka.reading import Place
 from consumer.kafka.record_clock import RecordClock
@@ -28,6 +27,7 @@ from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -36,12 +36,13 @@ from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from providers.retry import Backoff
-from state.alert import Alert, Policy
+from state.alert import Alert
+from state.policy import Policy
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.seen import Seen
 from state.violation import Record, Violation
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event, session_end
-from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
 
@@ -274,12 +275,12 @@ class Setting:
 
     def start(self) -> None:
         """A new process: its delivery, and a task for each partition."""
-        self.proofs.is_fresh = True
+        self.proofs.is_valid = True
         self.delivery = Delivery(
             provider=self.provider,
             sender=self,
             timeout=self._timeout,
-            may_send=lambda: self.proofs.is_fresh,
+            may_send=lambda: self.proofs.is_valid,
             backoff=Backoff(1.0, 30.0, 2.0, self._random.random),
             observer=self,
             breaker=BreakerSettings(5, 30.0),
@@ -305,7 +306,7 @@ class Setting:
             restores=asyncio.Semaphore(4),
             metrics=_Nothing(),  # type: ignore[arg-type]
             clock=self._clock,
-            letterbox=large_letterbox("dlq"),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=self._record_clock(),
             quiescent_seconds=3.0,
             read_records=self.read_records,
@@ -334,10 +335,10 @@ class Setting:
 
     def rebalance(self) -> None:
         """All partitions are taken away and come back to the same member."""
-        self.proofs.is_fresh = False
+        self.proofs.is_valid = False
         for partition in self.partitions:
             self.release(partition)
-        self.proofs.is_fresh = True
+        self.proofs.is_valid = True
         for partition in self.partitions:
             self.assign(partition)
         with self.loop.running():
@@ -348,7 +349,7 @@ class Setting:
         """The process is gone, and what it had not committed with it."""
         for partition in self.partitions:
             partition.kafka.producer = None
-        self.proofs.is_fresh = False
+        self.proofs.is_valid = False
         closing = self.loop.create_task(self.delivery.close())
         for partition in self.partitions:
             if partition.runner is not None:
@@ -451,7 +452,7 @@ class Setting:
         ``seen`` these."""
         given_at = self.true_time() + 1.0 if at is None else at
         dedup_key = f"forbidden_path:{session}"
-        self.hand(Command(CommandKind(kind), "simulated", dedup_key, given_at, "me", seen), partition)
+        self.hand(OperatorCommand(CommandKind(kind), "simulated", dedup_key, given_at, "me", seen), partition)
 
     def hand(self, feedback: Feedback, partition: int = 0) -> None:
         """The task reads this in the feedback topic."""
@@ -532,7 +533,7 @@ class Setting:
         key = notification.dedup_key if notification is not None else ""
         route = request.url
         call = Call(self.now, self.provider.integration_of(route), kind, key, route, notification)
-        assert kind == "check" or self.proofs.is_fresh, f"a request without a fresh proof: {call}"
+        assert kind == "check" or self.proofs.is_valid, f"a request without a fresh proof: {call}"
         busy = (call.integration if kind == "check" else "", key)
         assert busy not in self._busy, f"two requests at a time: {call}"
         self._busy.add(busy)

@@ -10,14 +10,21 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from consumer.history.step import Kind, Reason, Step
+from consumer.history.step import Reason, Step, StepKind
 from state.alert import Alert, LastStep, Status, last_step_of
 
 _BEGINS = (Reason.NEW, Reason.REOPENED)
 _BEGINS_WITHOUT_EVENT = (Reason.CLOSED_AT_PROVIDER, Reason.SILENCE_ENDED)
-_TELLS = (Kind.TOLD, Kind.RAISED, Kind.TOLD_AGAIN)
-_OF_PROVIDER = (Kind.REASSIGNED, Kind.ANNOTATED, Kind.PRIORITY_CHANGED)
-_IS_OVER_AFTER = (*_TELLS, *_OF_PROVIDER, Kind.DEAD_LETTERED, Kind.GIVEN_UP, Kind.ORPHANED, Kind.HANDED_OVER)
+_TELLS = (StepKind.TOLD, StepKind.RAISED, StepKind.TOLD_AGAIN)
+_OF_PROVIDER = (StepKind.REASSIGNED, StepKind.ANNOTATED, StepKind.PRIORITY_CHANGED)
+_IS_OVER_AFTER = (
+    *_TELLS,
+    *_OF_PROVIDER,
+    StepKind.DEAD_LETTERED,
+    StepKind.GIVEN_UP,
+    StepKind.ORPHANED,
+    StepKind.HANDED_OVER,
+)
 """What can still be said of a life that is over: what it owed is told first, or becomes a dead letter."""
 
 
@@ -82,9 +89,9 @@ class History:
             yield "the alert has another last step than its history"
 
     def _take(self, step: Step) -> Iterator[str]:
-        is_event = step.kind is Kind.TRIGGERED and step.reason not in _BEGINS_WITHOUT_EVENT
+        is_event = step.kind is StepKind.TRIGGERED and step.reason not in _BEGINS_WITHOUT_EVENT
         known = self._tasks.pop(step.partition, None)
-        is_silence, is_new = step.kind is Kind.SILENCED, step.is_first
+        is_silence, is_new = step.kind is StepKind.SILENCED, step.is_first
         there = [one for one in (known, *self._handed) if one is not None]
         begins_in_silence = is_silence and (is_new or not any(step.life in one.lives for one in there))
         if is_new:
@@ -106,7 +113,7 @@ class History:
         begins = step.reason in _BEGINS  # two lives that began at the same moment have one number
         is_over = before.is_over
         if begins or begins_in_silence or step.life not in before.lives:
-            if step.kind is not Kind.TRIGGERED and not begins_in_silence:
+            if step.kind is not StepKind.TRIGGERED and not begins_in_silence:
                 yield "a life begins without a trigger"
             elif not (begins or begins_in_silence) and step.reason not in _BEGINS_WITHOUT_EVENT:
                 yield f"a life begins by {step.reason}"
@@ -115,19 +122,19 @@ class History:
             is_over = False
         elif is_over and step.kind not in _IS_OVER_AFTER:
             yield "it was over"
-        if step.kind in (Kind.RAISED, Kind.TOLD_AGAIN) and not before.is_told:
+        if step.kind in (StepKind.RAISED, StepKind.TOLD_AGAIN) and not before.is_told:
             yield "it was not told before"
         after = _Told(
             LastStep(step.at, step.occurrences),
             before.lives | {step.life},
-            is_over or step.kind is Kind.RESOLVED,
+            is_over or step.kind is StepKind.RESOLVED,
             before.is_told or step.kind in _TELLS,
-            step.kind in (Kind.DEAD_LETTERED, Kind.GIVEN_UP),
+            step.kind in (StepKind.DEAD_LETTERED, StepKind.GIVEN_UP),
         )
         match step.kind:
-            case Kind.HANDED_OVER:
+            case StepKind.HANDED_OVER:
                 self._handed.append(after)
-            case Kind.FORGOTTEN | Kind.ORPHANED:
+            case StepKind.FORGOTTEN | StepKind.ORPHANED:
                 pass
             case _:
                 self._tasks[step.partition] = after

@@ -16,14 +16,13 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.clock import Clock
 from consumer.decisions import Occurred
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.feedback.moves import decode_move
-from consumer.feedback.records import Command, Kind
+from consumer.feedback.records import FeedbackKind, OperatorCommand
 from consumer.history.step import Step as HistoryStep
 from consumer.homes.whole_input import WholeInput
 from consumer.input.commit_metadata import BEGINNING_METADATA
@@ -33,20 +32,22 @@ from consumer.kafka.record_clock import RecordClock
 from consumer.partition.alerter import Alerter, alerting_task
 from consumer.partition.task_context import TaskContext
 from consumer.pipeline import Pipeline
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
 from providers.provider import Request
 from providers.retry import Backoff
-from state.alert import Alert, Ending, Policy, Status
+from state.alert import Alert, Ending, Status
+from state.policy import Policy
 from state.records import CHECKPOINT_KEY, decode_position
 from state.store import Store
 from state.violation import Record
 from tests.support import walks
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event
 from tests.support.history import topic_there
 from tests.support.history_account import histories, wrong_at_rest
-from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import HISTORY, Input, Kafka, Outcome, Proofs, Sent
 from tests.support.simulated_provider import ONE_KEY, SimulatedProvider
@@ -204,7 +205,7 @@ class Member:
             provider=homes.provider,
             sender=homes,
             timeout=TIMEOUT,
-            may_send=lambda: self._proofs.is_fresh,
+            may_send=lambda: self._proofs.is_valid,
             backoff=Backoff(1.0, 4.0, 2.0, lambda: 0.75),
             max_in_flight=8,
             observer=homes,
@@ -231,7 +232,7 @@ class Member:
             restores=asyncio.Semaphore(4),
             metrics=Unheard(),  # type: ignore[arg-type]
             clock=homes.clock,
-            letterbox=large_letterbox("dlq"),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=RecordClock(homes.clock),
             quiescent_seconds=PEACE,
             feedback=self.reader,  # type: ignore[arg-type]
@@ -301,7 +302,7 @@ class Member:
 
     def close(self) -> None:
         """It is gone, and nothing that it still does is seen."""
-        self._proofs.is_fresh = False
+        self._proofs.is_valid = False
         self.kafka.producer = None
         self.reader.inbox = None
         with self._homes.loop.running():
@@ -422,7 +423,7 @@ class Homes:
         self.loop.advance(0.02)
         key, now = f"forbidden_path:{session}", self.wall()
         self.commanded[key] = now
-        self.feedback.append(Command(Kind.RESOLVE, "simulated", key, now, "somebody"))
+        self.feedback.append(OperatorCommand(FeedbackKind.RESOLVE, "simulated", key, now, "somebody"))
         self.say(f"an operator resolves {key}")
 
     def _member(self, number: int) -> Member:

@@ -5,39 +5,24 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from state import alert as rules
-from state.alert import (
-    LONGEST_NAME,
-    Alert,
-    Due,
-    Ending,
-    Former,
-    Occurrence,
-    Outcome,
-    Policy,
-    Status,
-    acknowledge,
-    acknowledge_answered,
+from state import over as rules
+from state.acknowledging import acknowledge, acknowledge_answered
+from state.alert import LONGEST_NAME, Alert, Ending, Former, Status, source
+from state.answers import (
     attempted,
-    departed,
-    due,
-    event_time,
     former_answered,
     former_attempted,
-    former_due,
-    is_new_problem,
-    needs_room,
-    occurred,
     overflowed,
-    owes,
     resolve_answered,
-    restored,
-    returned,
-    source,
     trigger_accepted,
     trigger_attempted,
     trigger_refused,
 )
+from state.departures import departed, returned
+from state.due import Due, due, former_due, is_new_problem, needs_room, owes
+from state.occurrences import Occurrence, Outcome, event_time, occurred
+from state.policy import Policy
+from state.restored import restored
 from state.violation import Record, Severity
 
 T0 = 1_800_000_000.0

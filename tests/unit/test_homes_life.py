@@ -9,7 +9,7 @@ import pytest
 import consumer.homes.moving
 import state.joined
 from consumer.feedback.moves import HandOver
-from consumer.history.step import Kind as StepKind
+from consumer.history.step import StepKind
 from consumer.homes.moving import Moving
 from consumer.kafka.partitioning import Partitioner
 from consumer.partition.deeds import TaskDeeds

@@ -26,7 +26,7 @@ from consumer.dlq.dead_letter import decode
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import Filter
 from consumer.events.wrapping import STRUCTURED
-from consumer.ingest.judge import Fit, Judge, Unfit
+from consumer.ingest.judge import Judge, Judgement, Unfit
 from consumer.ingest.service import kafka_producers
 from consumer.ingest.split import split as split_it
 from consumer.kafka.clients import KafkaClients
@@ -115,7 +115,7 @@ async def test_large_events_are_not_judged_in_one_step_of_the_loop(count: int, m
             steps += 1
             await asyncio.sleep(0)
 
-    def judge(self: Judge, value: bytes) -> Fit | Unfit:
+    def judge(self: Judge, value: bytes) -> Judgement | Unfit:
         when.append(steps)
         time.sleep(0.006)
         return judge_it(self, value)

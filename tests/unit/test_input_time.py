@@ -2,8 +2,8 @@
 
 import pytest
 
-from consumer.clock import Clock
 from consumer.kafka.input_time import ALONE_SECONDS, InputTime
+from consumer.timing.clock import Clock
 
 NOW = 1_800_000_000.0
 HOUR, YEAR = 3600.0, 31_536_000.0

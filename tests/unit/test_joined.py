@@ -7,26 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import (
-    ELSEWHERE,
-    Alert,
-    Due,
-    Former,
-    Heard,
-    Held,
-    Notified,
-    Occurrence,
-    Owed,
-    Policy,
-    Status,
-    due,
-    is_silenced,
-    occurred,
-    over,
-    source,
-    trigger_accepted,
-)
+from state.alert import Alert, Former, Heard, Held, Notified, Owed, Status, source
+from state.answers import trigger_accepted
+from state.due import Due, due
+from state.held import is_silenced
 from state.joined import OPENED_SECONDS, handed_over, joined
+from state.occurrences import ELSEWHERE, Occurrence, occurred
+from state.over import over
+from state.policy import Policy
 from state.violation import Record, Severity
 
 NOW = 1_800_000_000.0

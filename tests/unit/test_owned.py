@@ -14,20 +14,20 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLarg
 from aiokafka.structs import RecordMetadata
 
 import consumer.partition.transactions
-from consumer.clock import Clock
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import Progress
 from consumer.kafka.clients import BATCH_BYTES
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import Refused, Unanswered
+from consumer.kafka.transaction import TransactionRefused, Unanswered
 from consumer.partition.owned import OwnedPartition, OwnerContext
 from consumer.partition.ownership import NotOwner
 from consumer.partition.transactions import LEAST_BATCH_BYTES, MENDS
 from consumer.partition.waiting_records import MAX_WAITING_BYTES, WAITING_RECORD_BYTES
 from consumer.partition.work import Work
+from consumer.timing.clock import Clock
 from state.records import Position
 from state.violation import Record
-from tests.support.letterbox import large_letterbox
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
 from tests.support.waiting import wait_until
 from tests.unit.test_deadletter import dead_letter
@@ -127,7 +127,7 @@ class _Task(OwnedPartition[_Work]):
             restores=asyncio.Semaphore(),
             metrics=SimpleNamespace(dead_letter=lambda *_: None, checkpoint=lambda _: None),  # type: ignore[arg-type]
             clock=clock,
-            letterbox=large_letterbox("dlq"),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=RecordClock(clock),
         )
         super().__init__(
@@ -215,12 +215,12 @@ async def _running() -> AsyncIterator[tuple[_Task, "asyncio.Task[None]"]]:
         await asyncio.wait([running])
 
 
-def _mended() -> Refused:
-    return Refused(MessageSizeTooLargeError(), topic="dlq", is_mended=True)
+def _mended() -> TransactionRefused:
+    return TransactionRefused(MessageSizeTooLargeError(), topic="dlq", is_mended=True)
 
 
-def _not_mended() -> Refused:
-    return Refused(TopicAuthorizationFailedError("dlq"), topic="dlq")
+def _not_mended() -> TransactionRefused:
+    return TransactionRefused(TopicAuthorizationFailedError("dlq"), topic="dlq")
 
 
 async def test_what_will_be_written_otherwise_is_at_once_by_another_producer_and_an_owner() -> None:
@@ -258,7 +258,7 @@ async def test_what_nobody_here_can_mend_is_tried_again_and_the_task_goes_on(mon
 async def test_a_state_record_that_is_refused_is_written_in_smaller_batches() -> None:
     async with _running() as (task, _):
         for number in range(6):
-            task.commits[number].set_exception(Refused(MessageSizeTooLargeError()))
+            task.commits[number].set_exception(TransactionRefused(MessageSizeTooLargeError()))
             if number < 5:
                 await _committing(number + 2, task)
         sizes = [BATCH_BYTES >> number for number in range(6)]
@@ -293,7 +293,7 @@ async def test_a_task_that_is_closed_while_it_waits_ends_without_another_try(mon
     async with _running() as (task, running):
         task.commits[0].set_exception(_not_mended())
         await wait_until(lambda: task.is_refused, "it is in trouble")
-        assert isinstance(await _drained(task, running), Refused)
+        assert isinstance(await _drained(task, running), TransactionRefused)
         assert len(task.commits) == 1
 
 

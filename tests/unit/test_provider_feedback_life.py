@@ -15,21 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import (
-    Alert,
-    Due,
-    Former,
-    Occurrence,
-    Owed,
-    Policy,
-    Status,
-    departed,
-    due,
-    occurred,
-    over,
-    resolve_answered,
-    trigger_accepted,
-)
+from state.alert import Alert, Former, Owed, Status
+from state.answers import resolve_answered, trigger_accepted
+from state.departures import departed
+from state.due import Due, due
+from state.occurrences import Occurrence, occurred
+from state.over import over
+from state.policy import Policy
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, happened, told_again
 from state.violation import Record, Severity
 from tests.support.delivery_setting import Setting

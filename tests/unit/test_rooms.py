@@ -14,8 +14,9 @@ ORDER: tuple[frozenset[str], ...] = tuple(
     frozenset(level.split())
     for level in (
         "cli",
-        "status demo service",
-        "runner build ingest webhooks tuning",
+        "status demo",
+        "service",
+        "ingest webhooks tuning",
         "group repartition posts",
         "partition",
         "alerting homes",
@@ -27,7 +28,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "events",
         "telemetry",
         "providers",
-        "state clock turns waiting",
+        "state timing",
     )
 )
 """From the front door down: each imports only what stands below it, or itself."""

@@ -8,7 +8,8 @@ from consumer.alerting.silence_ends import SilenceEnds
 from consumer.input.progress import Before, Progress
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
-from state.alert import Alert, Occurrence
+from state.alert import Alert
+from state.occurrences import Occurrence
 from state.silenced import silenced
 from state.store import Store
 from state.violation import Record, Severity

@@ -7,37 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.feedback.records import Kind as CommandKind
+from consumer.feedback.records import FeedbackKind as CommandKind
 from consumer.feedback.records import unmeant
-from state.alert import (
-    ELSEWHERE,
-    Alert,
-    Due,
-    Ending,
-    Former,
-    Heard,
-    Occurrence,
-    Outcome,
-    Policy,
-    Status,
-    acknowledge,
-    acknowledge_answered,
-    departed,
-    due,
-    is_over_by,
-    is_silenced,
-    occurred,
-    over,
-    overflowed,
-    resolve_answered,
-    restored,
-    trigger_accepted,
-    trigger_attempted,
-    trigger_refused,
-)
+from state.acknowledging import acknowledge, acknowledge_answered
+from state.alert import Alert, Ending, Former, Heard, Status
+from state.answers import overflowed, resolve_answered, trigger_accepted, trigger_attempted, trigger_refused
+from state.departures import departed
+from state.due import Due, due
+from state.held import ends_at, is_live, is_silenced
+from state.occurrences import ELSEWHERE, Occurrence, Outcome, occurred
+from state.over import is_over_by, over
+from state.policy import Policy
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
+from state.restored import restored
 from state.seen import News, news, seen_of
-from state.silenced import ends_at, is_live, over_after_silence, owes_after_silence, possibly_told, silenced
+from state.silenced import over_after_silence, owes_after_silence, possibly_told, silenced
 from state.violation import Record, Severity
 
 NO_OTHERS: dict[str, float] = {}

@@ -18,7 +18,7 @@ from consumer.kafka.transaction import FAILURES
 from consumer.kafka.watermarks import Watermarks
 from consumer.partition.checkpoint import send_batched
 from consumer.partition.state_log import StateLog
-from consumer.turns import Turns
+from consumer.timing.turns import Turns
 from providers.answer import Unavailable
 from state.records import CHECKPOINT_KEY
 from tests.support.delivery_setting import Setting

@@ -14,7 +14,9 @@ from consumer.partition.unsilencing import UNREAD_SECONDS
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.answer import Accepted, Unavailable
 from providers.notification import Trigger
-from state.alert import ELSEWHERE, Status, is_silenced
+from state.alert import Status
+from state.held import is_silenced
+from state.occurrences import ELSEWHERE
 from state.seen import seen_of
 from state.violation import Severity
 from tests.support.delivery_setting import EPOCH, Setting
@@ -48,7 +50,7 @@ def test_it_tells_nobody_until_its_end_and_then_once_what_is_live() -> None:
     assert tell(setting) == ["other"]
     setting.run(80)
     assert tell(setting) == ["other", "live"]
-    assert notification(setting, "live").story.occurrences == 2
+    assert notification(setting, "live").alert_summary.occurrences == 2
     assert "forbidden_path:over" not in setting.alerts()
     setting.run(600)
     assert tell(setting) == ["other", "live"]
@@ -92,7 +94,7 @@ def test_it_is_sent_with_its_worst_event_read_again_from_its_place() -> None:
     setting.occur("s", severity="high")
     setting.run(30)
     told = notification(setting, "s")
-    assert (told.severity, told.violation.event_id, told.story.occurrences) == (Severity.CRITICAL, "e1", 3)
+    assert (told.severity, told.violation.event_id, told.alert_summary.occurrences) == (Severity.CRITICAL, "e1", 3)
     assert setting.read_again == [1]
 
 
@@ -105,7 +107,7 @@ def test_where_that_is_not_there_any_more_it_is_told_with_what_the_alert_knows()
     setting.partitions[0].input.records[0] = None
     setting.run(30)
     told = notification(setting, "s")
-    assert (told.severity, told.story.occurrences) == (Severity.HIGH, 2)
+    assert (told.severity, told.alert_summary.occurrences) == (Severity.HIGH, 2)
     assert "silenced" in told.violation.reason
     alert = setting.partitions[0].alert("s")
     assert alert is not None
@@ -170,7 +172,7 @@ def test_an_event_that_is_not_silenced_is_told_at_once_and_counts_what_was() -> 
     setting.occur("s", severity="high")
     setting.occur("s", severity="critical")  # critical events are silenced only if somebody says so
     setting.run(5)
-    assert notification(setting, "s").story.occurrences == 2
+    assert notification(setting, "s").alert_summary.occurrences == 2
     setting.run(END + 60)
     assert tell(setting) == ["s"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
-from consumer.clock import Clock
 from consumer.input.progress import GroupPosition, Progress
 from consumer.repartition import stage_progress as module
 from consumer.repartition.stage_progress import StageProgress
+from consumer.timing.clock import Clock
 from tests.support.waiting import wait_until
 
 FRESH = 2 * (5 + 5 + 2)

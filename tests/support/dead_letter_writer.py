@@ -1,21 +1,21 @@
-"""A letterbox for tests in which every dead letter fits."""
+"""A writer of dead letters for tests in which every dead letter fits."""
 
 import structlog
 
-from consumer.clock import Clock
-from consumer.dlq.letterbox import Letterbox
+from consumer.dlq.dead_letter_writer import DeadLetterWriter
 from consumer.kafka.record_clock import RecordClock
-from consumer.turns import Turns
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 
 
-def large_letterbox(topic: str) -> Letterbox:
+def large_dead_letter_writer(topic: str) -> DeadLetterWriter:
     """The topic takes two megabytes, and nobody tells its limit."""
 
     async def untold() -> None:
         return None
 
     clock = Clock.system()
-    return Letterbox(
+    return DeadLetterWriter(
         topic,
         2 << 20,
         ask_limit=untold,

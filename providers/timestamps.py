@@ -1,9 +1,7 @@
-"""Times and the story of an alert as people read them, the same at every provider (design section 8)."""
+"""Times as people read them, the same at every provider (design section 8)."""
 
 import re
 from datetime import UTC, datetime
-
-from providers.notification import Story, Trigger
 
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.ASCII
@@ -21,7 +19,7 @@ def utc(moment: float) -> str:
     return written.replace("+00:00", "Z")
 
 
-def timestamp(text: str) -> str | None:
+def normalized(text: str) -> str | None:
     """An event's timestamp in a form that every reader of ISO 8601 accepts: at most microseconds, capital letters.
 
     None if it is no time of the calendar: an optional field is not worth a rejected page.
@@ -36,19 +34,3 @@ def timestamp(text: str) -> str | None:
     except ValueError:
         return None
     return written
-
-
-def origin(trigger: Trigger) -> dict[str, str | int]:
-    """Where the event stands in Kafka, as fields: ``topic``, ``partition``, ``offset``; none if that is not known."""
-    at = trigger.origin
-    return {} if at is None else {"topic": at.topic, "partition": at.partition, "offset": at.offset}
-
-
-def facts(story: Story) -> dict[str, str | int]:
-    """The story as fields: ``occurrences``, ``first_seen``, ``last_seen``, ``highest_severity``."""
-    return {
-        "occurrences": story.occurrences,
-        "first_seen": utc(story.first_seen),
-        "last_seen": utc(story.last_seen),
-        "highest_severity": story.highest_severity.label,
-    }

@@ -10,7 +10,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
 from consumer.alerting.observer import DeliveryObserver
-from consumer.clock import Clock
 from consumer.config import Config
 from consumer.config.service import RateLimit, RouteSettings
 from consumer.events.record_key import KeyWatch
@@ -39,7 +38,8 @@ from consumer.silences.reader import SilenceReader
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
-from consumer.waiting import meanwhile
+from consumer.timing.clock import Clock
+from consumer.timing.waiting import meanwhile
 from providers.changes import Changes, TellsChanges
 from providers.contained import uncontained
 from providers.delivery.breaker import BreakerSettings
@@ -93,7 +93,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             provider=pipeline.provider,
             sender=sender,
             timeout=pipeline.timeout_seconds,
-            may_send=lambda: self._proofs is not None and self._proofs.is_fresh,
+            may_send=lambda: self._proofs is not None and self._proofs.is_valid,
             backoff=self._backoff,
             max_in_flight=config.delivery.max_in_flight,
             observer=observer,
@@ -156,7 +156,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             restores=asyncio.Semaphore(RESTORES_AT_A_TIME),
             metrics=self._metrics,
             clock=clock,
-            letterbox=self._letterbox,
+            dead_letter_writer=self._dead_letter_writer,
             record_clock=self._record_clock,
             quiescent_seconds=self._peace_seconds,
             feedback=feedback,
@@ -348,7 +348,7 @@ class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
             restores=asyncio.Semaphore(RESTORES_AT_A_TIME),
             metrics=self._metrics,
             clock=self._clock,
-            letterbox=self._letterbox,
+            dead_letter_writer=self._dead_letter_writer,
             record_clock=self._record_clock,
             stamps=Stamps(self._clock),
             turns=self._turns,

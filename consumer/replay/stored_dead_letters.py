@@ -27,7 +27,7 @@ def is_class(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLetter:
+class StoredDeadLetter:
     """A record of the dead-letter topic; ``letter`` is None if it is no dead letter that can be read."""
 
     record: "ConsumerRecord[bytes, bytes]"
@@ -73,7 +73,7 @@ class Selection:
     retryable: bool = False
     tasks: Tasks | None = None
 
-    def has(self, stored: StoredLetter) -> bool:
+    def has(self, stored: StoredDeadLetter) -> bool:
         """Whether this letter is selected. A record that is no readable dead letter is selected if there is no
         filter."""
         letter = stored.letter
@@ -107,19 +107,19 @@ def replay_group(group_id: str, filters: dict[str, object]) -> str:
     return f"{replay_groups(group_id)}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
 
 
-async def stored_letters(
+async def stored_dead_letters(
     reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets
-) -> AsyncGenerator[StoredLetter, None]:
+) -> AsyncGenerator[StoredDeadLetter, None]:
     """The dead letters between these offsets, in order within each partition, without the marks of replays."""
     async for records in read(reader, begins, ends):
         for record in records:
             if decode_mark(record.value, record.headers) is None:
-                yield stored_letter(record)
+                yield stored_dead_letter(record)
 
 
-def stored_letter(record: "ConsumerRecord[bytes, bytes]") -> StoredLetter:
-    """A record of the dead-letter topic as a `StoredLetter`, whatever it holds."""
+def stored_dead_letter(record: "ConsumerRecord[bytes, bytes]") -> StoredDeadLetter:
+    """A record of the dead-letter topic as a `StoredDeadLetter`, whatever it holds."""
     try:
-        return StoredLetter(record, decode(record.key, record.value, record.headers))
+        return StoredDeadLetter(record, decode(record.key, record.value, record.headers))
     except ValueError:
-        return StoredLetter(record, None)
+        return StoredDeadLetter(record, None)

@@ -14,14 +14,14 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.clock import Clock
-from consumer.dlq import letterbox
+from consumer.dlq import dead_letter_writer
 from consumer.dlq.dead_letter import DeadLetter, decode, encoded_size
-from consumer.dlq.letterbox import LOOK_SECONDS, TRIAL_SECONDS, Letterbox
+from consumer.dlq.dead_letter_writer import LOOK_SECONDS, TRIAL_SECONDS, DeadLetterWriter
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import Refused
-from consumer.turns import Turns
+from consumer.kafka.transaction import TransactionRefused
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 from state.violation import Record
 from tests.unit.test_deadletter import dead_letter
 
@@ -54,7 +54,7 @@ class Topic:
         self._open: list[tuple[int, Any]] = []
         clock = Clock(lambda: self.now, lambda: self.now)
         log = structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[])
-        self.letterbox = Letterbox(
+        self.dead_letter_writer = DeadLetterWriter(
             "dlq",
             WHOLE,
             ask_limit=self._tell,
@@ -92,8 +92,8 @@ class Topic:
         while True:
             self._open, self.batches = [], []
             try:
-                await self.letterbox.post(self, letters)
-            except Refused as refused:
+                await self.dead_letter_writer.write(self, letters)
+            except TransactionRefused as refused:
                 if not refused.is_mended:
                     raise
                 refusals += 1
@@ -200,7 +200,7 @@ async def test_a_limit_under_which_nothing_fits_is_not_mended_and_once_it_rises_
 ) -> None:
     topic = Topic(100, is_told=is_told)
     for _ in range(3):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(TransactionRefused) as refused:
             await topic.write([letter(noise(60_000))])
         assert not refused.value.is_mended
     topic.limit = WHOLE
@@ -213,7 +213,7 @@ async def test_a_limit_under_which_nothing_fits_is_not_mended_and_once_it_rises_
 async def test_what_only_others_can_mend_is_told_with_the_topic(failure: Exception) -> None:
     topic = Topic(WHOLE)
     topic.failure = failure
-    with pytest.raises(Refused, match="topic dlq: ") as refused:
+    with pytest.raises(TransactionRefused, match="topic dlq: ") as refused:
         await topic.write([letter(b"?")])
     assert not refused.value.is_mended
 
@@ -259,7 +259,7 @@ async def test_the_partitions_of_many_letters_are_chosen_in_slices(monkeypatch: 
             await asyncio.sleep(0)
             longest = max(longest, chosen - before)
 
-    monkeypatch.setattr(letterbox, "partition_of", choose)
+    monkeypatch.setattr(dead_letter_writer, "partition_of", choose)
     beside = asyncio.create_task(others())
     await asyncio.sleep(0)
     topic = Topic(WHOLE, turns=Turns(clock=lambda: float(chosen), seconds=20))

@@ -11,8 +11,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import Counter
 from structlog.typing import FilteringBoundLogger
 
-from consumer.build import build_pipelines, build_repartition
-from consumer.clock import Clock
 from consumer.config import Config
 from consumer.group.heartbeat import HeartbeatOwner
 from consumer.group.membership import MemberRunner
@@ -26,7 +24,8 @@ from consumer.kafka.topics import TopicReport, check_topics
 from consumer.pipeline import Pipeline
 from consumer.posts.receiver import ended_with
 from consumer.repartition.disagreement import Disagreement, disagreement
-from consumer.runner import PipelineRunner, RepartitionRunner
+from consumer.service.build import build_pipelines, build_repartition
+from consumer.service.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.clock_steps import watch_clock
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.garbage import search_everything_when_short
@@ -36,7 +35,8 @@ from consumer.telemetry.log_metrics import DroppedLines
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.process_metrics import process_metrics
 from consumer.telemetry.server import create_app, serving
-from consumer.waiting import unless_set
+from consumer.timing.clock import Clock
+from consumer.timing.waiting import unless_set
 from consumer.webhooks.app import PATH
 from consumer.webhooks.service import PAGERDUTY, feedback_producers, pagerduty_rest, taking_webhooks
 from consumer.webhooks.subscriptions import SubscriptionWatch, goes_to

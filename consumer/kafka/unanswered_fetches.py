@@ -11,7 +11,7 @@ SILENT_SECONDS = 60.0
 """A partition without an answer for this long is silent: leader elections and broker restarts take less time."""
 
 
-class Silence:
+class UnansweredFetches:
     """Since when the fetches of each partition have not been answered, by the monotonic clock."""
 
     def __init__(self) -> None:

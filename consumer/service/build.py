@@ -10,7 +10,7 @@ from consumer.pipeline import Pipeline
 from consumer.repartition.stage import Repartition
 from providers.changes import changes_of
 from providers.table import build
-from state.alert import Policy
+from state.policy import Policy
 
 
 def build_pipelines(config: Config) -> list[Pipeline]:

@@ -1,4 +1,5 @@
-"""Whom the heartbeat vouches for: the whole group, and that of the stage before it (design section 9)."""
+"""Whose turn the heartbeat is, and when it is withheld: the whole group, and that of the stage before it (design
+section 9)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumer.group import heartbeat as vouch
+from consumer.group import heartbeat
 from consumer.group.heartbeat import HeartbeatOwner, Standing
 from consumer.input.progress import STANDSTILL_SECONDS, GroupPosition
 from tests.support.waiting import wait_until
@@ -57,7 +58,7 @@ class Log:
 async def test_a_partition_of_either_group_that_stands_still_is_told(
     monkeypatch: pytest.MonkeyPatch, group: Group, stage: Group | None, stuck: str
 ) -> None:
-    monkeypatch.setattr(vouch, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.01)
     pings, owner = Pings(), HeartbeatOwner(group, stage, Log())
     running = asyncio.create_task(owner.run(pings))  # type: ignore[arg-type]
     try:

@@ -19,13 +19,13 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter, Encoded, encoded_size
 from consumer.kafka.clients import BATCH_BYTES
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import Refused
-from consumer.turns import Turns
+from consumer.kafka.transaction import TransactionRefused
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 
 POST_SECONDS = 15.0
 """Time limit for sending the dead letters of one transaction. It is shorter than the limit of the transaction, so that
@@ -71,7 +71,7 @@ class _Batch:
     size: int
 
 
-class Letterbox:
+class DeadLetterWriter:
     """One member's way to the dead-letter topic. ``limit`` is the largest batch that the topic took at the start."""
 
     def __init__(
@@ -96,11 +96,12 @@ class Letterbox:
         self._compresses = True
         self._looked_at = self._guessed_at = clock.monotonic()
 
-    async def post(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
+    async def write(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
         """Send these dead letters in the transaction that is open, and wait until all are accepted.
 
-        Raises `Refused` if the topic does not accept one, whatever the reason; what can be learnt for the next attempt
-        has been learnt by then. Other errors of the producer are raised unchanged: it was fenced, or is broken.
+        Raises `TransactionRefused` if the topic does not accept one, whatever the reason; what can be learnt for the
+        next attempt has been learnt by then. Other errors of the producer are raised unchanged: it was fenced, or is
+        broken.
         """
         if not letters:
             return
@@ -108,7 +109,7 @@ class Letterbox:
             async with asyncio.timeout(POST_SECONDS):
                 await self._post(producer, letters)
         except (BrokerResponseError, KafkaTimeoutError, TimeoutError) as error:
-            raise Refused(error, topic=self.topic) from error
+            raise TransactionRefused(error, topic=self.topic) from error
 
     async def _post(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
         partitions = len(await producer.partitions_for(self.topic))
@@ -134,7 +135,7 @@ class Letterbox:
                     await future
                 except MessageSizeTooLargeError as error:
                     is_mended = await self._learn(batch, limit)
-                    raise Refused(error, topic=self.topic, is_mended=is_mended) from error
+                    raise TransactionRefused(error, topic=self.topic, is_mended=is_mended) from error
         for envelope in cut:
             self._tell_cut(envelope, limit)
 
