@@ -15,7 +15,7 @@ import yaml
 from consumer.silences.records import encode as silence_record
 from consumer.silences.silence import Match, Silence
 from providers.sandbox import Answer, Delay, Entry, Fault, Sandbox
-from state.alert import is_silenced, untold
+from state.held import is_silenced, untold
 from tests.faults.accounts import alerts_in_state, assert_one_incident_each, keys, sessions, settled
 from tests.support.broker import Broker
 from tests.support.events import encode, event, session_end
