@@ -204,7 +204,8 @@ def _is_of_other_incident(heard: Heard, it: Happened, date: float | None) -> boo
 
 
 def _has_occurred_since(alert: Alert, at: float) -> bool:
-    """Whether an occurrence was suppressed after the provider's time ``at``.
+    """Whether an occurrence was suppressed after the provider's time ``at``. It may have been so before the answer was
+    heard, which is that of the last of the notification's requests, and they may wait.
 
     Each clock is compared with itself: how long after the request that was accepted, by ours, and after the acceptance,
     by the provider's. That cannot have been before the request left, and its whole seconds count for the occurrence.
@@ -213,12 +214,13 @@ def _has_occurred_since(alert: Alert, at: float) -> bool:
     told = alert.last_notified
     assert told is not None  # else it was ignored
     assert told.date is not None  # else it is told again
-    if told.occurrences is not None and alert.occurrences <= told.occurrences:
-        return False
-    if alert.decided < told.at:
-        return told.occurrences is not None
-    sent_at = told.at if told.sent_at is None else min(told.sent_at, told.at)
-    return alert.decided - sent_at > at - told.date - DATE_SECONDS
+    decided, sent_at = alert.decided, told.at if told.sent_at is None else min(told.sent_at, told.at)
+    if told.occurrences is not None:
+        if alert.occurrences <= told.occurrences:
+            decided = min(decided, told.at)  # the answer was heard behind it
+        elif decided < told.at:
+            return True
+    return decided - sent_at > at - told.date - DATE_SECONDS
 
 
 def _is_all_silenced(alert: Alert, told: Notified) -> bool:
