@@ -427,3 +427,41 @@ def test_an_event_between_a_resolve_and_the_note_is_told() -> None:
     back(setting, What.RESOLVED, closed)
     setting.run(1.0)
     assert setting.left("trigger", since=since)
+
+
+def test_somebody_silences_a_noisy_problem_and_resolves_its_incident() -> None:
+    setting = Setting()
+    setting.says = dated(setting)
+    for _ in range(5):
+        setting.occur("s")
+        setting.run(20.0)
+    setting.silence("all", 7200.0)
+    setting.occur("s")
+    setting.run(10.0)
+    closed = setting.now
+    setting.run(2.0)
+    setting.occur("s")
+    setting.run(1.0)
+    back(setting, What.RESOLVED, closed)
+    setting.run(60.0)
+    assert len(setting.left("trigger")) == 1
+
+
+def test_a_program_that_resolves_each_page_pages_nobody_anew_during_a_silence() -> None:
+    setting = Setting()
+    setting.says = dated(setting)
+    setting.occur("s")
+    setting.silence("all", 7200.0)
+    heard = 0
+    for second in range(60):
+        setting.run(1.0)
+        if second % 3 == 0:
+            setting.occur("s")
+        pages = setting.left("trigger")
+        if len(pages) > heard and setting.now >= pages[-1].at + 5:
+            heard = len(pages)
+            back(setting, What.RESOLVED, pages[-1].at + 4)
+    assert len(setting.left("trigger")) <= 2
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None, "it goes on, and is told at the end of the silence"
+    assert alert.held is not None
