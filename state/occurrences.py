@@ -111,6 +111,7 @@ def occurred(
         outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
     elif (
         told is None
+        or (owed_before is None and not alert.is_at_provider)  # its trigger found no room
         or severity > told.severity
         or (
             status is Status.OPEN
