@@ -14,7 +14,7 @@ import yaml
 
 from consumer.silences.records import encode as silence_record
 from consumer.silences.silence import Match, Silence
-from providers.sandbox import Answer, Delay, Entry, Fault, Sandbox
+from providers.sandbox import Delay, Entry, Fault, FaultyAnswer, Sandbox
 from state.held import is_silenced, untold
 from tests.faults.accounts import alerts_in_state, assert_one_incident_each, keys, sessions, settled
 from tests.support.broker import Broker
@@ -231,7 +231,7 @@ async def test_an_end_that_comes_in_an_outage_of_the_provider_is_told_once_after
         await first.restored(2)
         await occur(world, live)
         await are_held(world, live)
-        outage = sandbox.faults.add(Fault(Answer(status=503)))
+        outage = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
         await write(world, release.ended(time.time()))
         await sandbox.wait_for(lambda: bool(tried(sandbox)), 30)
         await none_is_held(world)
