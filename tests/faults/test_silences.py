@@ -14,7 +14,7 @@ import yaml
 
 from consumer.silences.records import encode as silence_record
 from consumer.silences.silence import Match, Silence
-from providers.sandbox import Delay, Entry, Fault, FaultyAnswer, Sandbox
+from providers.sandbox import Delay, Fault, FaultyAnswer, JournalEntry, Sandbox
 from state.held import is_silenced, untold
 from tests.faults.accounts import alerts_in_state, assert_one_incident_each, keys, sessions, settled
 from tests.support.broker import Broker
@@ -85,7 +85,7 @@ def told(sandbox: Sandbox) -> set[str | None]:
     return {entry.dedup_key for entry in sandbox.requests(action="trigger", status=202)}
 
 
-def triggers(sandbox: Sandbox) -> list[Entry]:
+def triggers(sandbox: Sandbox) -> list[JournalEntry]:
     """All triggers that have reached the provider, whatever it has said."""
     return sandbox.requests("pagerduty", action="trigger")
 

@@ -15,7 +15,7 @@ from consumer.kafka.partitioning import Partitioner
 from consumer.partition.deeds import TaskDeeds
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY
-from tests.support.homes_simulation import Homes, random_walk, simulate
+from tests.support.homes_simulation import SILENCED_WEIGHTS, Homes, random_walk, simulate
 from tests.support.simulation import BrokenPromise
 from tests.support.walks import Step
 
@@ -34,6 +34,11 @@ def settings(number: int) -> dict[str, Any]:
 @pytest.mark.parametrize("number", range(WALKS))
 def test_whatever_happens_while_homes_move_every_problem_is_told_and_resolved_once(number: int) -> None:
     simulate(random_walk(number), **settings(number))
+
+
+@pytest.mark.parametrize("number", range(WALKS))
+def test_what_is_silenced_while_homes_move_tells_nobody_and_is_told_once_if_it_lives_on(number: int) -> None:
+    simulate(random_walk(("silenced", number), weights=SILENCED_WEIGHTS), **settings(number))
 
 
 GROWTH: list[Step] = [
