@@ -111,7 +111,8 @@ class History:
             self._handed = []
         else:
             found, wrong = self._before(known, step, is_event or is_silence)
-            if wrong and known is not None and known.is_silent and not known.is_over:
+            is_other = found is not None and step.life not in found.lives
+            if (wrong or is_other) and known is not None and known.is_silent and not known.is_over:
                 # It is behind the resolve of what was handed over, which goes on.
                 alone, unfit = self._before(None, step, is_event)
                 if alone is not None and alone.is_over and not unfit:

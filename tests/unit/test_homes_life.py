@@ -47,6 +47,19 @@ GROWTH: list[Step] = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "walk",
+    [
+        # An operator ends what is silenced behind a resolve.
+        [("event", 2), ("end", 2), ("silence", 8), ("event", 2), ("command", 2), ("quiet", 0), ("event", 2)],
+        # What is resolved comes to where something is silenced.
+        [("late", 4), ("crash", 2), ("silence", 10), ("end", 19), ("grow", 6), ("event", 4)],
+    ],
+)
+def test_what_is_silenced_behind_a_resolve_is_not_resolved_with_it(walk: list[Step]) -> None:
+    simulate(walk, **settings(0))
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_live_problems_move_and_stay_one_incident(number: int) -> None:
     homes = simulate(GROWTH, **settings(number))
