@@ -144,7 +144,8 @@ class Heard(Struct, frozen=True, gc=False):
     is the provider's id of the incident that it was about, if it said. ``sent_resolve``: since the last accepted
     trigger a resolve was sent about an incident that the alert has left, whose echo is to end nothing. ``repeated`` is
     how many occurrences there had been when a resolve was doubted, and the trigger came to be repeated because of that
-    (None: none was). While there are no more of them, the next resolve of that kind is believed.
+    (None: none was). While there are no more of them, the next resolve of that kind is believed. What is silenced does
+    not count for that (`state.held.not_silenced`).
     """
 
     at: float | None = None
@@ -174,6 +175,9 @@ class Held(Struct, frozen=True, gc=False):
 
     ``last_at`` is when the last of them occurred, by the event's own time or that of its record, whichever is earlier:
     no clock of this service is in it.
+
+    ``not_silenced`` is when the alert's last occurrence before them was decided, which was not silenced (None: there
+    was none, or by a release that did not keep it).
     """
 
     silences: tuple[tuple[str, float], ...]
@@ -188,6 +192,7 @@ class Held(Struct, frozen=True, gc=False):
     decided: float
     last_at: float
     occurrences: int = 1
+    not_silenced: float | None = None
 
 
 class Alert(Struct, frozen=True, gc=False):

@@ -38,9 +38,17 @@ def trigger_accepted(
         owed=left,
         overflow=None,
         source=_source_of(sent),
-        heard=replace(heard, sent_resolve=False) if heard is not None and heard.sent_resolve else heard,
+        heard=None if heard is None else _heard_before(heard, alert),
         held=alert.held if resolving else None,
     )
+
+
+def _heard_before(heard: Heard, alert: Alert) -> Heard:
+    """What was heard before the provider has accepted a trigger of the alert, into which what is held is counted."""
+    repeated = heard.repeated
+    if repeated is not None and alert.held is not None and alert.status is not Status.RESOLVING:
+        repeated += alert.held.occurrences
+    return replace(heard, sent_resolve=False, repeated=repeated)
 
 
 def _left(alert: Alert, date: float | None) -> float | None:

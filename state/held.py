@@ -37,6 +37,20 @@ def untold(alert: Alert) -> Held | None:
     return None if alert.is_at_provider else alert.held
 
 
+def not_silenced(alert: Alert) -> int:
+    """How many occurrences of the alert, which its provider has, were not silenced since that was told last."""
+    return alert.occurrences - (0 if alert.held is None else alert.held.occurrences)
+
+
+def without_held(alert: Alert) -> Alert | None:
+    """The alert, which its provider has, without what was silenced behind its last occurrence that was not: that one
+    has taken with it what was held before. None if it is not known when it was decided."""
+    held = alert.held
+    if held is None or held.not_silenced is None:
+        return None
+    return replace(alert, occurrences=not_silenced(alert), decided=held.not_silenced, held=None)
+
+
 def with_held_counted(alert: Alert) -> Alert:
     """The alert without its silenced occurrences, which count as its own from now on."""
     held = alert.held

@@ -105,7 +105,13 @@ def _held(own: Alert, other: Alert, *, is_over: bool, is_at_provider: bool) -> H
     provider does not have it, what was counted into an incident that is left is not held any more."""
     held = [alert.held if is_at_provider else untold(alert) for alert in (own, other)]
     ended = [is_over and alert.status is not Status.RESOLVING for alert in (own, other)]
-    return _joined_held(*(None if is_ended else one for one, is_ended in zip(held, ended, strict=True)))
+    left = [None if is_ended else one for one, is_ended in zip(held, ended, strict=True)]
+    found = _joined_held(*left)
+    if found is None:
+        return None
+    times = [alert.decided if one is None else one.not_silenced for alert, one in zip((own, other), left, strict=True)]
+    known = [time for time in times if time is not None]
+    return replace(found, not_silenced=max(known) if len(known) == len(times) else None)
 
 
 def _to_be_resolved_first(own: Alert, other: Alert) -> Alert | None:

@@ -116,6 +116,7 @@ def occurred(
         outcome, owed = _COUNTED, _count(owed_before, occurrence)
     elif (
         told is None
+        or (owed_before is None and not alert.is_at_provider)  # its trigger found no room
         or severity > told.severity
         or (status is _OPEN and (now - told.at >= policy.renotify_seconds or time - last_seen > policy.window_seconds))
     ):

@@ -354,12 +354,13 @@ def _held_to_json(held: Held) -> tuple[Any, ...]:
     return (
         held.silences, int(held.severity), held.time, (origin.guard, origin.tenant, origin.topic, origin.partition),
         held.offset, held.first_offset, held.last_offset, held.first_seen, held.last_seen, held.decided, held.last_at,
-        held.occurrences,
+        held.occurrences, held.not_silenced,
     )  # fmt: skip
 
 
 def _held_from_json(json: list[Any]) -> Held:
     silences, severity, time, origin, offset, first, last, first_seen, last_seen, decided, last_at, count = json[:12]
+    not_silenced = json[12] if len(json) > 12 else None  # an earlier release wrote less
     return Held(
         tuple((_text(silence_id), _number(until)) for silence_id, until in silences),
         _SEVERITY[severity],
@@ -373,6 +374,7 @@ def _held_from_json(json: list[Any]) -> Held:
         _number(decided),
         _number(last_at),
         _whole(count),
+        _number_or_none(not_silenced),
     )  # a later release may write more
 
 

@@ -19,6 +19,7 @@ def restored(alert: Alert, now: float) -> Alert:
             first_seen=min(held.first_seen, now),
             last_seen=min(held.last_seen, now),
             decided=min(held.decided, now),
+            not_silenced=None if held.not_silenced is None else min(held.not_silenced, now),
         )
     is_same = told is alert.last_notified and owed is alert.owed and held is alert.held
     if is_same and alert.decided <= now and alert.last_seen <= now:

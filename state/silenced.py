@@ -46,16 +46,16 @@ def silenced(
         return Alert(
             dedup_key, Status.OPEN, session_id, 1, time, time, now, severity,
             integration=integration, key=of_record_key(record, session_id), begun=now,
-            held=_held(None, occurrence, silences, time, now),
+            held=_held(None, occurrence, silences, time, now, None),
         )  # fmt: skip
     key = of_record_key(record, alert.session_id)
     if alert.status is Status.RESOLVING:
-        return replace(alert, key=key, held=_held(alert.held, occurrence, silences, time, now))
+        return replace(alert, key=key, held=_held(alert.held, occurrence, silences, time, now, alert.decided))
     owed, held = alert.owed, alert.held
     if owed is not None and not owed.repeat:
         owed = _counted(owed, occurrence)
     else:
-        held = _held(held, occurrence, silences, time, now)
+        held = _held(held, occurrence, silences, time, now, alert.decided)
     is_told = alert.is_at_provider or owed is not None
     return replace(
         alert,
@@ -125,9 +125,12 @@ def _status(alert: Alert) -> Status:
     return Status.OPEN if is_left or alert.status is Status.RESOLVING else alert.status
 
 
-def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: float, now: float) -> Held:
+def _held(
+    before: Held | None, occurrence: Occurrence, silences: Ends, time: float, now: float, decided: float | None
+) -> Held:
     """What is held with one more occurrence. A silence that was over when this was recorded holds it no longer: it
-    would end before the others. A replay counts as recorded ``now``."""
+    would end before the others. A replay counts as recorded ``now``. ``decided`` is when the alert's occurrence before
+    this one was."""
     record = occurrence.record
     recorded = now if occurrence.is_replay else record.timestamp / 1000
     origin = source(kept_name(occurrence.guard), kept_name(occurrence.tenant), record.topic, record.partition)
@@ -138,7 +141,7 @@ def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: flo
     if before is None:
         return Held(
             tuple(sorted(holding.items())), occurrence.severity, time, origin, record.offset,
-            occurrence.offset, occurrence.offset, time, time, now, at,
+            occurrence.offset, occurrence.offset, time, time, now, at, not_silenced=decided,
         )  # fmt: skip
     for silence_id, until in before.silences:
         if until > recorded:
@@ -157,6 +160,7 @@ def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: flo
         now,
         max(before.last_at, at),
         before.occurrences + 1,
+        before.not_silenced,
     )
 
 

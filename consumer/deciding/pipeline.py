@@ -273,11 +273,11 @@ class Pipeline:
                 alert=alert,
                 silences=tuple(until),
                 news=_newly_held(before, alert, until),
-                is_over=_is_over_before(alert, ends),
+                is_over=ends is not None and _is_over_before(alert, ends),
             )
         alert, outcome = occurred(before, dedup_key, session_id, occurrence, now.wall, self.policy, integration)
         is_over = False
-        if _is_over_before(alert, ends) and (ended := over(alert, Ending.SESSION_END)) is not None:
+        if ends is not None and _is_over_before(alert, ends) and (ended := over(alert, Ending.SESSION_END)) is not None:
             alert, is_over = ended, True  # it is told, and then it is over
         store.hear(alert, now.monotonic)
         if outcome is Outcome.SUPPRESSED and not is_over:
@@ -433,9 +433,9 @@ def kept(record: FetchedRecord) -> Record:
     )
 
 
-def _is_over_before(alert: Alert, ends: RecentEnds | None) -> bool:
+def _is_over_before(alert: Alert, ends: RecentEnds) -> bool:
     """Whether an end that was decided before it, and that is later, has ended the alert."""
-    ended_at = None if ends is None else ends.ended_at(alert.dedup_key, alert.session_id)
+    ended_at = ends.ended_at(alert.dedup_key, alert.session_id)
     return ended_at is not None and is_over_by(alert, ended_at)
 
 

@@ -243,6 +243,20 @@ def test_what_was_silenced_of_an_incident_that_is_left_is_not_held_any_more() ->
     assert (found.integration, found.is_at_provider, found.held) == ("new", False, None)
 
 
+def test_what_was_not_silenced_before_what_is_held_is_the_last_of_both() -> None:
+    held = Held((("s", NOW),), Severity.HIGH, NOW, source("g", None, "t", 0), 7, 7, 7, NOW, NOW, NOW, NOW)
+    for other, expected in (
+        (told(decided=NOW + 9), NOW + 9),
+        (told(decided=NOW + 9, held=replace(held, not_silenced=NOW + 3)), NOW + 3),
+        (told(decided=NOW + 9, held=held), None),
+    ):
+        own = told(decided=NOW + 5, held=replace(held, not_silenced=NOW + 1))
+        for found in (joined(own, other), joined(other, own)):
+            assert found is not None
+            assert found.held is not None
+            assert found.held.not_silenced == expected
+
+
 @given(alerts(), alerts())
 def test_it_holds_the_homes_own_offsets_only(own: Alert, handed: Alert) -> None:
     found = joined(own, handed)

@@ -75,6 +75,7 @@ HELD = st.builds(
     last_seen=TIMES,
     decided=TIMES,
     last_at=TIMES,
+    not_silenced=st.none() | TIMES,
     occurrences=st.integers(1, 10**9),
 )
 TOLD = st.builds(

@@ -320,6 +320,8 @@ class TaskInbox:
         if after is None:
             self._store.put(self._steps.resolved(before, kept_actor(actor)))  # as it is gone
             return None
+        if is_over and before.status is Status.RESOLVING:
+            return after  # only what was silenced since is over
         tell = self._steps.resolved if is_over else self._steps.acknowledged
         return tell(after, kept_actor(actor))
 

@@ -26,6 +26,7 @@ from consumer.tasks.homes.whole_input import WholeInput
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from state.alert import Alert, Status
+from state.held import is_silenced
 from state.joined import joined
 from state.records import CorruptState
 from state.remembered_ends import REMEMBERED_SECONDS, End, RememberedEnds, session
@@ -601,7 +602,7 @@ class Moving:
         self._metrics.home("taken_over")
         if after is not None:
             self._store.hear(after, self._clock.monotonic())  # for how long it was quiet is not handed over
-            was_live = any(one is not None and one.status is not Status.RESOLVING for one in (own, written))
+            was_live = any(one is not None and _may_end(one, after) for one in (own, written))
             self._deeds.taken_over(after, has_ended=was_live and after.status is Status.RESOLVING)
         else:
             if own is not None:
@@ -609,3 +610,9 @@ class Moving:
             whole = joined(own, written)  # as it was when the end came
             assert whole is not None
             self._deeds.gone(whole)
+
+
+def _may_end(one: Alert, joined: Alert) -> bool:
+    """Whether the end of a ``joined`` alert is the end of this one of its two: of one that is silenced it is not if
+    what it holds goes on behind the resolve of the other."""
+    return one.status is not Status.RESOLVING and not (is_silenced(one) and joined.held is not None)
