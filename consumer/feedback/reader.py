@@ -17,8 +17,8 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.feedback.moves import Move, decode_move, is_move
 from consumer.feedback.records import Feedback, MalformedFeedback, decode_feedback
-from consumer.input.look import STALE_END_SECONDS, STALE_END_TRIES
 from consumer.kafka.clients import KafkaClients, started
+from consumer.kafka.watermarks import STALE_END_SECONDS, STALE_END_TRIES
 from consumer.telemetry.metrics import PipelineMetrics
 from providers.retry import Backoff, Restarts
 

@@ -13,6 +13,7 @@ from aiokafka.errors import RecordTooLargeError
 from consumer.input.beginning import Fit, Look
 from consumer.kafka.clients import KafkaClients, started
 from consumer.kafka.unreadable import UnreadableRecords
+from consumer.kafka.watermarks import STALE_END_SECONDS, STALE_END_TRIES
 from state.anchors import Anchor, Anchors, anchor_of
 
 LOOK_SECONDS = 20.0
@@ -21,11 +22,6 @@ LOOK_SECONDS = 20.0
 FETCH_BYTES = 64 * 1024
 """How many bytes are fetched at a time, as only one record is wanted. (A first batch that is larger comes whole:
 KIP-74.)"""
-
-STALE_END_TRIES = 6
-STALE_END_SECONDS = 0.5
-"""How often, and how many seconds apart, an end below the decided position is asked for again. Right after a commit or
-a change of the leader, the broker can still return an old end. An end that stays below shows another log."""
 
 BACK_OFFSETS = (8, 512)
 """How far before an offset the last record is looked for. Offsets in between can be those of transaction markers."""

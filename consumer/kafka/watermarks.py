@@ -24,6 +24,11 @@ ALL_SECONDS = 5.0
 
 AGAIN_SECONDS = 0.1
 
+STALE_END_TRIES = 6
+STALE_END_SECONDS = 0.5
+"""How often, and how many seconds apart, an end below a known position is asked for again. Right after a commit or
+a change of the leader, the broker can still return an old end. An end that stays below shows another log."""
+
 _CONSUMER = -1
 _READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
 

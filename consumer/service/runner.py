@@ -12,7 +12,6 @@ from structlog.typing import FilteringBoundLogger
 from consumer.config import Config
 from consumer.config.service import RateLimit, RouteSettings
 from consumer.deciding.pipeline import Pipeline
-from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.group.membership import RESTORES_AT_A_TIME, MemberRunner
 from consumer.group.subscription import Subscription
@@ -27,6 +26,7 @@ from consumer.silences.reader import SilenceReader
 from consumer.tasks.alerting.observer import DeliveryObserver
 from consumer.tasks.homes.whole_input import WholeInput
 from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.key_watch import KeyWatch
 from consumer.tasks.partition.owned import OwnedPartition
 from consumer.tasks.partition.ownership import Proofs
 from consumer.tasks.partition.task_context import TaskContext

@@ -27,8 +27,8 @@ from consumer.receivers.webhooks.app import PATH
 from consumer.receivers.webhooks.service import PAGERDUTY, feedback_producers, pagerduty_rest, taking_webhooks
 from consumer.receivers.webhooks.subscriptions import SubscriptionWatch, goes_to
 from consumer.service.build import build_pipelines, build_repartition
+from consumer.service.disagreement import Disagreement, disagreement
 from consumer.service.runner import PipelineRunner, RepartitionRunner
-from consumer.tasks.repartition.disagreement import Disagreement, disagreement
 from consumer.telemetry.clock_steps import watch_clock
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.garbage import search_everything_when_short

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from consumer.config import parse_config
-from consumer.events.record_key import KeyWatch, RecordKey, UnexpectedKey
+from consumer.events.record_key import RecordKey, UnexpectedKey
 from consumer.service.build import build_pipelines
+from consumer.tasks.partition.key_watch import KeyWatch
 from consumer.timing.clock import Moment
 from state.occurrences import Outcome
 from state.store import Store

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consumer.deciding.pipeline import Pipeline
-from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.history.topic import HistoryTopic
 from consumer.input.former_input import StageBefore
@@ -12,6 +11,7 @@ from consumer.input.progress import Before
 from consumer.kafka.partitioning import Partitioner
 from consumer.silences.reader import SilenceReader
 from consumer.tasks.homes.whole_input import WholeInput
+from consumer.tasks.partition.key_watch import KeyWatch
 from consumer.tasks.partition.owned import OwnerContext
 from consumer.tasks.partition.read_back import ReadRecords
 from providers.delivery.delivery import Delivery
