@@ -64,10 +64,10 @@ class SilenceReader:
         """The silence of this id; None if no record of it was read."""
         return self.known.get(silence_id)
 
-    def end_of(self, silence_id: str, until: float, provider: str) -> float:
+    def end_of(self, silence_id: str, until: float, provider: str, decided: float) -> float:
         """When a silence ends for what it holds at this provider, and was to hold ``until`` then
         (`KnownSilences.end_of`)."""
-        return self.known.end_of(silence_id, until, provider)
+        return self.known.end_of(silence_id, until, provider, decided)
 
     def of(self, event: SilencedEvent, provider: str, at: float) -> Sequence[Silence]:
         """The silences under which an event falls whose record was written then, in seconds since the epoch; the

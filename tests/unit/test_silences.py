@@ -315,6 +315,24 @@ def test_an_id_that_is_given_to_another_silence_holds_nothing_that_the_first_one
     assert end_of(late) == HOUR, "never later than it was to end"
 
 
+def test_what_was_held_before_its_id_was_given_away_has_ended_though_the_ends_are_the_same() -> None:
+    known = KnownSilences([silence()])
+    until = silence().expires_at
+
+    def end(decided: float) -> float:
+        return known.end_of("a", until, "pagerduty", NOW + decided) - NOW
+
+    known.put(silence({"guard": "another"}), NOW + 120)
+    assert (end(119), end(121)) == (120, HOUR)
+    known.put(silence({"guard": "a third"}), NOW + 180)
+    assert (end(121), end(181)) == (180, HOUR)
+    known.drop("a", NOW + 240)
+    known.put(silence({"guard": "a third"}), NOW + 300)
+    assert (end(181), end(301)) == (240, HOUR), "one that is made anew is another one"
+    known.put(replace(silence({"guard": "a third"}), expires_at=NOW + 2 * HOUR), NOW + 360)
+    assert (end(301), end(361)) == (2 * HOUR, 2 * HOUR), "it is the same one, prolonged"
+
+
 def test_a_silence_that_is_deleted_has_ended_when_it_was() -> None:
     known = KnownSilences([silence()])
     known.drop("a", NOW + 120)
