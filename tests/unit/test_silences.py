@@ -1,5 +1,6 @@
 """Silences: what they match, how they are written down, and that nobody's bytes can break them (design section 22)."""
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 import structlog
+from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -402,3 +404,32 @@ async def test_one_look_that_does_not_list_the_topic_changes_nothing(monkeypatch
             seen.append(len(reader.known))
     assert seen == [1, 0, 0, 0]
     assert [one["event"] for one in logs] == ["silences_topic_missing"]
+
+
+async def test_a_topic_that_is_deleted_is_missed_although_the_consumer_does_not_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Admin:
+        looks = 0
+
+        async def describe_topics(self) -> list[dict[str, Any]]:
+            self.looks += 1
+            return [{"topic": "silences", "partitions": [{"partition": 0}]}] if self.looks < 3 else []
+
+    class Consumer:
+        async def getmany(self, *, timeout_ms: int) -> dict[TopicPartition, Any]:
+            await asyncio.sleep(0)
+            return {}
+
+        def partitions_for_topic(self, topic: str) -> None:
+            return None
+
+    monkeypatch.setattr("consumer.silences.reader.LOOK_SECONDS", 0)
+    nobody: Any = None
+    admin: Any = Admin()
+    reader = SilenceReader(
+        clients=nobody, admin=admin, topic="silences", backoff=nobody, changed=lambda: None, log=structlog.get_logger()
+    )
+    consumer: Any = Consumer()
+    await asyncio.wait_for(reader._follow(consumer, [TopicPartition("silences", 0)]), 5)
+    assert admin.looks == 3
