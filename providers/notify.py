@@ -63,7 +63,7 @@ async def deliver(
         until = clock() + timeout
         answer = await ask(sender, provider, request, timeout)
         answered(answer)
-        if isinstance(answer, Accepted) and said is None and verifier is not None:
+        if verifier is not None and request.verify is not None and isinstance(answer, Accepted) and said is None:
             answer = await verdict(sender, request, answer, until, verifier)
         if isinstance(answer, Accepted):
             try:

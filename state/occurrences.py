@@ -39,6 +39,11 @@ class Outcome(Enum):
     """A silence keeps the occurrence silent; nothing new is owed."""
 
 
+# For `occurred`, which asks at every event: to look a member up takes as long as a call.
+_OPEN, _ACKNOWLEDGED, _RESOLVING = Status
+_TRIGGERED, _COUNTED, _SUPPRESSED = Outcome.TRIGGERED, Outcome.COUNTED, Outcome.SUPPRESSED
+
+
 class Occurrence(Struct, frozen=True, gc=False):
     """One alertable event: its severity, its event time, and the record that it came in, from the input or a replay.
 
@@ -85,10 +90,10 @@ def occurred(
         key = of_record_key(occurrence.record, session_id)
         owed = _owe(occurrence, now)
         fresh = Alert(
-            dedup_key, Status.OPEN, session_id, 1, time, time, now, severity,
+            dedup_key, _OPEN, session_id, 1, time, time, now, severity,
             owed=owed, integration=integration, key=key, begun=now,
         )  # fmt: skip
-        return fresh, Outcome.TRIGGERED
+        return fresh, _TRIGGERED
 
     held = None
     if alert.held is not None:
@@ -98,31 +103,28 @@ def occurred(
     if told is not None and told.at > now:
         told = replace(told, at=now)
     last_seen = alert.last_seen if alert.last_seen <= now else now
-    outcome, status, unsettled, begun = Outcome.TRIGGERED, alert.status, alert.unsettled, alert.begun
-    if status is Status.RESOLVING:
+    outcome, status, unsettled, begun = _TRIGGERED, alert.status, alert.unsettled, alert.begun
+    if status is _RESOLVING:
         begun = now if now != begun else nextafter(now, inf)
         # A resolve may be on the wire, of this task or of a dead owner's: only its answer says whether it landed.
-        status, unsettled = Status.OPEN, unsettled or (owed_before is None and may_be_resolved(alert))
+        status, unsettled = _OPEN, unsettled or (owed_before is None and may_be_resolved(alert))
         if owed_before is None:
             owed = _owe(occurrence, now)
         else:
-            outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
+            outcome, owed = _COUNTED, _count(owed_before, occurrence)
     elif owed_before is not None and not owed_before.repeat:
-        outcome, owed = Outcome.COUNTED, _count(owed_before, occurrence)
+        outcome, owed = _COUNTED, _count(owed_before, occurrence)
     elif (
         told is None
         or (owed_before is None and not alert.is_at_provider)  # its trigger found no room
         or severity > told.severity
-        or (
-            status is Status.OPEN
-            and (now - told.at >= policy.renotify_seconds or time - last_seen > policy.window_seconds)
-        )
+        or (status is _OPEN and (now - told.at >= policy.renotify_seconds or time - last_seen > policy.window_seconds))
     ):
         owed = _owe(occurrence, now)
     else:
-        outcome, owed = Outcome.SUPPRESSED, owed_before
-    if status is Status.ACKNOWLEDGED and told is None and alert.route is None:
-        status = Status.OPEN  # what a person acknowledged is an incident that the alert has left
+        outcome, owed = _SUPPRESSED, owed_before
+    if status is _ACKNOWLEDGED and told is None and alert.route is None:
+        status = _OPEN  # what a person acknowledged is an incident that the alert has left
     if held is not None and owed is not None:
         owed = with_held(owed, held)
     if owed_before is not None and owed_before.repeat and owed is not owed_before:

@@ -42,7 +42,9 @@ class Pieces(Generic[K, V]):
         return self._pieces[hash(key) & self._last][key]
 
     def __setitem__(self, key: K, value: V) -> None:
-        self.of(key)[key] = value
+        if not self._last and len(self._pieces[0]) >= _LARGE:  # as in `of`: a call less for each change of an alert
+            self._divide()
+        self._pieces[hash(key) & self._last][key] = value
 
     def pop(self, key: K) -> V | None:
         """Remove this key and return its value; None if it was not there."""

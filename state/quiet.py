@@ -72,6 +72,11 @@ class Quiet:
         span = self._span_of.get(key)
         return None if span is None else span.heard
 
+    def is_any_since(self, moment: float) -> bool:
+        """Whether there is a key of which nothing has been heard after that moment."""
+        longest = next(iter(self._spans))  # only the last span can be empty
+        return longest.heard <= moment and bool(longest.keys)
+
     def since(self, moment: float) -> Iterator[str]:
         """The keys of which nothing has been heard after that moment, the longest quiet first."""
         for span in self._spans:

@@ -58,7 +58,7 @@ class Position:
     ``anchors`` are decided records by which a task recognises its input log. ``proof`` is the group offset that was
     last proved. ``obeyed`` is a group offset that somebody else had set and that this task has gone to, while the group
     may still have it. ``group`` is the consumer group that the task belongs to. ``homes`` is what the task knows of
-    where keys have their homes, as JSON (`consumer.homes.moving`). ``hands`` is how often the input has changed hands
+    where keys have their homes, as JSON (`consumer.tasks.homes`). ``hands`` is how often the input has changed hands
     (None: not counted). ``inputs`` are the task's places in the input topics that it has had before
     (`consumer.input.inputs`). The first release wrote none of these.
     """

@@ -18,6 +18,8 @@ from state.written import Written
 Changed = Pieces[str, Alert | None]
 """Changed alerts by dedup key; None: gone."""
 
+_RESOLVING = Status.RESOLVING  # for what is asked at every event: to look a member up takes as long as a call
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -95,10 +97,11 @@ class Store:
 
     def hear(self, alert: Alert, now: float) -> None:
         """Put the alert as it is after an occurrence that was decided ``now``, by the monotonic clock."""
+        key = alert.dedup_key
         self._replace(alert)
-        self._heard[alert.dedup_key] = None
-        if alert.status is not Status.RESOLVING:
-            self._quiet.hear(alert.dedup_key, now)
+        self._heard[key] = None
+        if alert.status is not _RESOLVING:
+            self._quiet.hear(key, now)
 
     def drop(self, dedup_key: str) -> None:
         """Remove the alert: it is gone. The next checkpoint will hold its tombstone. Raises KeyError if there is
@@ -167,6 +170,10 @@ class Store:
     def is_unheard(self, dedup_key: str) -> bool:
         """Whether the alert has had no occurrence since it was restored."""
         return dedup_key not in self._heard
+
+    def is_any_quiet(self, heard_before: float) -> bool:
+        """Whether `longest_quiet` returns any alert; this asks far faster."""
+        return self._quiet.is_any_since(heard_before)
 
     def longest_quiet(self, heard_before: float) -> Iterator[Alert]:
         """The alerts of which nothing has been heard after that moment, by the monotonic clock; the longest quiet
@@ -339,7 +346,7 @@ class Store:
         key = alert.dedup_key
         alerts = self._alerts.of(key)
         before = alerts.get(key)
-        if before is not None and before.status is Status.RESOLVING:
+        if before is not None and before.status is _RESOLVING:
             self._note_silence(key, before, alert)
         alerts[key] = alert
         self._dirty[key] = alert

@@ -18,10 +18,10 @@ from consumer.cli.recorded import read_topic, since
 from consumer.cli.terminal import complain, show_json
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
-from consumer.pipeline import Pipeline
 from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.reader import read_silences

@@ -34,11 +34,11 @@ from consumer.demo.stage import INGEST_TOKEN, OPSGENIE_KEY, PAGERDUTY_KEYS, PART
 from consumer.demo.summary import checks, print_summary
 from consumer.demo.table import DemoRate, Display, Snapshot
 from consumer.demo.traffic import SEND_SECONDS, Traffic, TrafficError
-from consumer.ingest.app import PATH
 from consumer.kafka.clients import KafkaClients, close_producer
 from consumer.kafka.group_removal import delete_groups
 from consumer.kafka.topic_specs import topics_of
 from consumer.kafka.topics import create_topics
+from consumer.receivers.ingest.app import PATH
 from consumer.telemetry.log import quiet
 from consumer.timing.waiting import set_within, unless_set
 from providers.errors import UserError

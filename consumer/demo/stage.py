@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.demo.oracle import Produced, Rules
-from consumer.webhooks.app import PATH as WEBHOOKS_PATH
+from consumer.receivers.webhooks.app import PATH as WEBHOOKS_PATH
 from providers.sandbox import Incident, SandboxSubscription
 
 PARTITIONS = 4

@@ -47,8 +47,8 @@ class SecurityEvent:
     """
 
     __slots__ = (
-        "_event", "_violation", "alertable", "allowed", "ends", "event_type", "guard", "is_change", "session_id",
-        "severity", "time",
+        "_event", "_violation", "alertable", "allowed", "concerns_alerts", "ends", "event_type", "guard", "is_change",
+        "session_id", "severity", "time",
     )  # fmt: skip
 
     def __init__(
@@ -72,14 +72,11 @@ class SecurityEvent:
         self.alertable = alertable
         self.ends = ends
         self.is_change = is_change
+        self.concerns_alerts = alertable or ends is not None
+        """Whether it may alert, or ends an alert; else it is a change, and nothing but that."""
 
     def __repr__(self) -> str:
         return f"SecurityEvent(event_id={self.event_id!r}, alertable={self.alertable}, ends={self.ends})"
-
-    @property
-    def concerns_alerts(self) -> bool:
-        """Whether it may alert, or ends an alert; else it is a change, and nothing but that."""
-        return self.alertable or self.ends is not None
 
     @property
     def event_id(self) -> str:
@@ -211,6 +208,7 @@ class Decoder:
         event_type, decision = gate.event_type, gate.decision
         allowed = decision.allowed
         reason: str | None = "allowed"
+        severity: Severity | None = None
         if not allowed:
             severity = self._severity_of_denial(decision.severity)
             if severity is None:
@@ -228,8 +226,9 @@ class Decoder:
             return found
         event, time = found
         is_change = allowed and self._is_change(gate)
-        # The severity of a valid event is always a known one.
-        return SecurityEvent(event, time, self.severities.of(event.decision), reason is None, ends, is_change)
+        if severity is None:  # that of a valid event is always a known one
+            severity = self.severities.of(event.decision)
+        return SecurityEvent(event, time, severity, reason is None, ends, is_change)
 
     def violation_of(self, record: Record) -> Violation:
         """The violation in a record that was decoded before (restored from the state).

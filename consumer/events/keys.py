@@ -132,16 +132,14 @@ def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) 
         pieces.append((value_of(name), lacking, end, re.compile(f"[%{re.escape(end)}{_CONTROL}]"), literal))
 
     def render(event: "Facts") -> str:
-        parts = [head]
+        key = head
         for get, lacking, end, to_encode, literal in pieces:
             value = get(event)
             if not value:
                 value = lacking
             elif end in value or "%" in value or not value.isprintable():  # cheaper than searching with the pattern
                 value = to_encode.sub(_percent_encoded, value)
-            parts.append(value)
-            parts.append(literal)
-        key = "".join(parts)
+            key = f"{key}{value}{literal}"
         if limit is not None and (len(key) > limit or (not key.isascii() and len(key.encode()) > limit)):
             return _shortened(key, limit)
         return key or LACKING

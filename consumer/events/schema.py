@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import orjson
@@ -142,7 +143,7 @@ class Poison:
 
 
 _RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d:)([0-5]\d|60)(\.\d{1,9})?"
+    r"(\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):[0-5]\d):([0-5]\d|60)(\.\d{1,9})?"
     r"(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))",
     re.ASCII,
 )
@@ -156,16 +157,22 @@ def epoch_seconds(text: str) -> float:
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError("not an RFC 3339 time")
-    date, minute, second, fraction, sign, hours, minutes = match.groups()
+    minute, second, fraction, sign, hours, minutes = match.groups()
     if second == "60":
         second, fraction = "59", ".999999"
-    time = datetime.fromisoformat(f"{date}T{minute}{second}+00:00").timestamp()
+    time = _beginning(minute) + int(second)
     if fraction:
         time += float(fraction)
     if sign:  # subtracted here, since parsing it with the rest would overflow at either end of the calendar
         offset = int(hours) * 3600 + int(minutes) * 60
         time = time - offset if sign == "+" else time + offset
     return time
+
+
+@lru_cache(maxsize=64)  # most events are of the same few minutes
+def _beginning(minute: str) -> float:
+    """When a minute begins, in seconds since the epoch. Raises ValueError for a day that is none."""
+    return datetime.fromisoformat(f"{minute}+00:00").timestamp()
 
 
 _MAX_ECHO = 80  # characters of the input in any of our texts
@@ -217,7 +224,7 @@ def _read_at_once(value: bytes) -> Event | None:
     Unknown fields must be UTF-8 all the same. An escape in them (``\\u``) may be half of a character, so a value with
     escapes is parsed in full.
     """
-    if b"\\u" in value:
+    if b"\\" in value and b"\\u" in value:  # one byte is searched for far faster than two
         return None
     try:
         if not value.isascii():

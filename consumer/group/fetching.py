@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka.unanswered_fetches import SILENT_SECONDS, UnansweredFetches
 from consumer.kafka.unreadable import UnreadablePartitions, UnreadableRecords, unreadable
-from consumer.partition.owned import OwnedPartition
+from consumer.tasks.partition.owned import OwnedPartition
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 

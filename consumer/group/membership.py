@@ -24,9 +24,9 @@ from consumer.kafka.clients import KafkaClients, start_client
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.topic_specs import follower_of
-from consumer.kafka.topics import ask_max_bytes, member_topics
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import Proofs
+from consumer.kafka.topics import TopicReport, ask_max_bytes, member_topics
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.ownership import Proofs
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
@@ -141,7 +141,13 @@ class MemberRunner(ABC, Generic[T]):
         kafka, checkpoints = self._config.kafka, subscription.checkpoints
         self._proofs = proofs
         spec = follower_of(self._config, checkpoints)
-        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), checkpoints, self._log)
+
+        async def look() -> TopicReport:
+            report = await member_topics(admin, self._config, spec)
+            self._record_clock.input.brokers_check(is_so=report.times_are_checked)
+            return report
+
+        self._topics = TopicWatch(look, checkpoints, self._log)
         instance_id = None
         if kafka.group_instance_id is not None:
             instance_id = InstanceId(

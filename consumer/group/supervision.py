@@ -12,9 +12,9 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.input.partition_input import PartitionInput
 from consumer.kafka.transaction import FAILURES, TransactionRefused, Unanswered
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import NotOwner, Revoked
-from consumer.partition.restore import StateRefused
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.ownership import NotOwner, Revoked
+from consumer.tasks.partition.restore import StateRefused
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from providers.retry import Backoff, Restarts

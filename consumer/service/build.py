@@ -1,13 +1,13 @@
 """Builds the pipelines from the configuration. This is the only place where settings become parts."""
 
 from consumer.config import Config, ProviderSection, needs_repartition
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRule, EndRules
 from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.events.severities import Severities
-from consumer.pipeline import Pipeline
-from consumer.repartition.stage import Repartition
+from consumer.tasks.repartition.stage import Repartition
 from providers.changes import changes_of
 from providers.table import build
 from state.policy import Policy

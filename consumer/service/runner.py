@@ -9,32 +9,32 @@ from functools import partial
 from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
-from consumer.alerting.observer import DeliveryObserver
 from consumer.config import Config
 from consumer.config.service import RateLimit, RouteSettings
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.record_key import KeyWatch
 from consumer.feedback.reader import FeedbackReader
 from consumer.group.membership import RESTORES_AT_A_TIME, MemberRunner
 from consumer.group.subscription import Subscription
 from consumer.history.topic import HistoryTopic
-from consumer.homes.whole_input import WholeInput
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.partitioning import Partitioner
 from consumer.kafka.reading import decided_positions, partitions_of
 from consumer.kafka.topics_there import topics_there
-from consumer.partition.alerter import Alerter, alerting_task
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import Proofs
-from consumer.partition.task_context import TaskContext
-from consumer.pipeline import Pipeline
-from consumer.repartition.counterpart import Counterpart
-from consumer.repartition.former_stage import FormerStage
-from consumer.repartition.forwarder import Forwarder, StageContext, Stamps, forwarding_task
-from consumer.repartition.stage import Repartition
-from consumer.repartition.stage_progress import StageProgress
 from consumer.silences.reader import SilenceReader
+from consumer.tasks.alerting.observer import DeliveryObserver
+from consumer.tasks.homes.whole_input import WholeInput
+from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.ownership import Proofs
+from consumer.tasks.partition.task_context import TaskContext
+from consumer.tasks.repartition.counterpart import Counterpart
+from consumer.tasks.repartition.former_stage import FormerStage
+from consumer.tasks.repartition.forwarder import Forwarder, StageContext, Stamps, forwarding_task
+from consumer.tasks.repartition.stage import Repartition
+from consumer.tasks.repartition.stage_progress import StageProgress
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState

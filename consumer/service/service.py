@@ -12,20 +12,23 @@ from prometheus_client import Counter
 from structlog.typing import FilteringBoundLogger
 
 from consumer.config import Config
+from consumer.deciding.pipeline import Pipeline
 from consumer.group.heartbeat import HeartbeatOwner
 from consumer.group.membership import MemberRunner
-from consumer.ingest.service import ingesting, kafka_producers
 from consumer.input.progress import QUIESCENT_SECONDS
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.foreign import foreign_topics
 from consumer.kafka.rights import try_dead_letters
 from consumer.kafka.startup import StartupError, unreachable_in, when_kafka_answers
 from consumer.kafka.topics import TopicReport, check_topics
-from consumer.pipeline import Pipeline
-from consumer.posts.receiver import ended_with
-from consumer.repartition.disagreement import Disagreement, disagreement
+from consumer.receivers.ingest.service import ingesting, kafka_producers
+from consumer.receivers.posts.receiver import ended_with
+from consumer.receivers.webhooks.app import PATH
+from consumer.receivers.webhooks.service import PAGERDUTY, feedback_producers, pagerduty_rest, taking_webhooks
+from consumer.receivers.webhooks.subscriptions import SubscriptionWatch, goes_to
 from consumer.service.build import build_pipelines, build_repartition
 from consumer.service.runner import PipelineRunner, RepartitionRunner
+from consumer.tasks.repartition.disagreement import Disagreement, disagreement
 from consumer.telemetry.clock_steps import watch_clock
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.garbage import search_everything_when_short
@@ -37,9 +40,6 @@ from consumer.telemetry.process_metrics import process_metrics
 from consumer.telemetry.server import create_app, serving
 from consumer.timing.clock import Clock
 from consumer.timing.waiting import unless_set
-from consumer.webhooks.app import PATH
-from consumer.webhooks.service import PAGERDUTY, feedback_producers, pagerduty_rest, taking_webhooks
-from consumer.webhooks.subscriptions import SubscriptionWatch, goes_to
 from providers.delivery.places import QUESTIONS
 from providers.heartbeat import Heartbeat
 from providers.http import HttpSender, create_session

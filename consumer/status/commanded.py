@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from consumer.feedback.moves import HandOver, decode_move, is_move
 from consumer.feedback.records import FeedbackKind, MalformedFeedback, unmeant
-from consumer.homes.home import Place
+from consumer.tasks.homes.home import Place
 from state.alert import Alert, Status
 from state.counts import Counts, up_to_date
 from state.records import (

@@ -12,11 +12,11 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
 from consumer.config import Config
+from consumer.deciding.pipeline import Pipeline
 from consumer.kafka.clients import CLIENT_ID, KafkaClients, start_client, started, to_the_end
 from consumer.kafka.group_members import DescribedGroup, DescribedMember, described_groups
 from consumer.kafka.group_offsets import coordinated, group_offsets
 from consumer.kafka.reading import POLL_MS, bounds, hidden_ends, last_checkpoint_values, read_alerts
-from consumer.pipeline import Pipeline
 from consumer.service.build import build_pipelines, build_repartition
 from consumer.status.facts import GroupStatus, Member, Partition, PipelineStatus, ServiceStatus
 from consumer.status.servers import address_of, ask_servers, is_loopback

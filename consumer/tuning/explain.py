@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from consumer.config import AlertingConfig, Config, ProviderSection, secrets_of
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import TOMBSTONE, FetchedRecord, Poison, SecurityEvent
 from consumer.events.filter import End, Filter
 from consumer.events.keys import LACKING, value_of
 from consumer.events.schema import Gate, read_gate
 from consumer.events.severities import Severities
 from consumer.events.wrapping import unwrapped
-from consumer.pipeline import Pipeline
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.masking import REDACTED, Mask
 from providers.notification import Trigger

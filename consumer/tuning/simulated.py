@@ -19,7 +19,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from consumer.decisions import (
+from consumer.deciding.decisions import (
     BelongsElsewhere,
     Changed,
     Counted,
@@ -31,8 +31,8 @@ from consumer.decisions import (
     Suppressed,
     Triggered,
 )
+from consumer.deciding.pipeline import Pipeline, kept
 from consumer.events.event import FetchedRecord, SecurityEvent
-from consumer.pipeline import Pipeline, kept
 from consumer.timing.clock import Moment
 from state.alert import Alert, Ending, Held, Owed
 from state.answers import resolve_answered, trigger_accepted
@@ -102,8 +102,8 @@ class _Task:
     forgets_at: float = 0.0
 
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
-        """As `consumer.homes.moving.Moving.ended_at`, where homes have never moved."""
-        return None if session_id is None else self.ends.latest(session(session_id))
+        """As `consumer.tasks.homes.moving.Moving.ended_at`, where homes have never moved."""
+        return None if session_id is None or not len(self.ends) else self.ends.latest(session(session_id))
 
 
 class Simulated:
@@ -251,15 +251,19 @@ class Simulated:
         task.passed = now
         if (end := store.silenced_until()) is not None and end <= now:
             self._end_silences(task, now)
-        for alert in quiet_alerts(store, policy, now):
-            at = store.heard(alert.dedup_key) + (policy.quiet_seconds or 0.0)
-            self._leave(task, at)
-            self._end(task, alert.dedup_key, Ending.QUIET, at)
-        self._leave(task, now)
-        for alert in list(store.longest_quiet(now - policy.forget_seconds)):
-            if is_to_be_forgotten(alert, now - store.heard(alert.dedup_key), policy):
-                store.drop(alert.dedup_key)
-                self.outcomes["forgotten"] += 1
+        # Time passes before nearly every event, and mostly brings nothing.
+        if policy.quiet_seconds is not None and store.is_any_quiet(now - policy.quiet_seconds):
+            for alert in quiet_alerts(store, policy, now):
+                at = store.heard(alert.dedup_key) + policy.quiet_seconds
+                self._leave(task, at)
+                self._end(task, alert.dedup_key, Ending.QUIET, at)
+        if task.due:
+            self._leave(task, now)
+        if store.is_any_quiet(now - policy.forget_seconds):
+            for alert in list(store.longest_quiet(now - policy.forget_seconds)):
+                if is_to_be_forgotten(alert, now - store.heard(alert.dedup_key), policy):
+                    store.drop(alert.dedup_key)
+                    self.outcomes["forgotten"] += 1
         if len(task.ends) and now >= task.forgets_at:
             task.forgets_at = now + _FORGETTING_SECONDS
             for _ in task.ends.forget_before(now - REMEMBERED_SECONDS):

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from consumer.kafka.clients import KafkaClients
-from consumer.partition.restore import restore as read_back
+from consumer.tasks.partition.restore import restore as read_back
 from consumer.telemetry.garbage import search_young_only
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.checkpoint import Checkpoint, Sink
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink
 from consumer.timing.clock import Clock
 from state.alert import Alert, Notified, Owed, Status, source
 from state.records import Position

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.config import parse_config
 from consumer.kafka.clients import KafkaClients
-from consumer.webhooks.service import feedback_producers, taking_webhooks
+from consumer.receivers.webhooks.service import feedback_producers, taking_webhooks
 from providers.sandbox import Fault, FaultyAnswer, Hang, Mischief, SandboxSubscription
 from tests.chaos.beside import beside, passed
 from tests.chaos.faults import MISSED_SECONDS, SILENT_SECONDS, SKEWED, Scene

@@ -19,10 +19,10 @@ from consumer.feedback.records import (
 )
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
-from consumer.partition.alerter import Alerter
 from consumer.replay.replay import Plan, Summary, replay
 from consumer.replay.replayed import decode_mark
 from consumer.replay.stored_dead_letters import Selection
+from consumer.tasks.partition.alerter import Alerter
 from providers.sandbox import Delay, Fault, FaultyAnswer, Sandbox
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY, Position, decode_position

@@ -17,8 +17,8 @@ from consumer.history.step import decode
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_records
 from consumer.kafka.topics import check_topics, create_topics
-from consumer.partition.read_back import read_back
 from consumer.silences.reader import SilenceReader
+from consumer.tasks.partition.read_back import read_back
 from consumer.timing.waiting import meanwhile
 from providers.retry import Backoff
 from providers.sandbox import Fault, FaultyAnswer, Sandbox

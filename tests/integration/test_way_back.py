@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumer.kafka.clients import KafkaClients
+from consumer.receivers.webhooks.service import feedback_producers, taking_webhooks
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
-from consumer.webhooks.service import feedback_producers, taking_webhooks
 from providers.sandbox import Incident, Sandbox, SandboxSubscription
 from tests.support.broker import Broker
 from tests.support.events import event

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
+from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
@@ -22,12 +23,11 @@ from consumer.feedback.records import FeedbackKind as CommandKind
 from consumer.input.commit_metadata import START_METADATA
 from consumer.kafka.reading import Place
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, alerting_task
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.task_context import TaskContext
-from consumer.pipeline import Pipeline
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.task_context import TaskContext
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings
@@ -225,7 +225,11 @@ class Setting:
         self._options: dict[str, Any] = {"max_owed_bytes": max_owed_bytes, "max_in_flight": max_in_flight}
         self.provider = _Provider(routes or {"default": "key"}, follows_up=follows_up, acts=acts)
         self._limits = dict.fromkeys(self.provider.routes, RouteLimits(rate, route_check, may_owe))
-        self._clock = Clock(wall=lambda: EPOCH + self.loop.time(), monotonic=self.loop.time)
+        self.brokers_check = True
+        """Whether the broker refuses records that are far ahead of its clock; from the next `start` on."""
+        self.skew = 0.0
+        """By how many seconds the wall clock of the member is ahead of everybody else's."""
+        self._clock = Clock(wall=lambda: self.true_time() + self.skew, monotonic=self.loop.time)
         self.proofs = Proofs()
         self.silences = KnownSilences()
         self.pipeline = Pipeline(
@@ -245,7 +249,7 @@ class Setting:
             silences=self.silences,
         )
         self.partitions = [
-            Partition(Input("events", START_METADATA), _Kafka("state", self._clock.wall)) for _ in range(partitions)
+            Partition(Input("events", START_METADATA), _Kafka("state", self.true_time)) for _ in range(partitions)
         ]
         for number, partition in enumerate(self.partitions):
             partition.input.partition = TopicPartition("events", number)
@@ -262,6 +266,15 @@ class Setting:
     def now(self) -> float:
         """Seconds since the setting began."""
         return self.loop.time() - self.begin
+
+    def true_time(self) -> float:
+        """Seconds since the epoch, by the clocks of the producers, of operators and of the broker."""
+        return EPOCH + self.loop.time()
+
+    def _record_clock(self) -> RecordClock:
+        clock = RecordClock(self._clock)
+        clock.input.brokers_check(is_so=self.brokers_check)
+        return clock
 
     def start(self) -> None:
         """A new process: its delivery, and a task for each partition."""
@@ -297,7 +310,7 @@ class Setting:
             metrics=_Nothing(),  # type: ignore[arg-type]
             clock=self._clock,
             dead_letter_writer=large_dead_letter_writer("dlq"),
-            record_clock=RecordClock(self._clock),
+            record_clock=self._record_clock(),
             quiescent_seconds=3.0,
             read_records=self.read_records,
         )
@@ -381,7 +394,7 @@ class Setting:
                 session=session,
                 severity=severity,
                 guard=guard,
-                at=self._clock.wall(),
+                at=self.true_time(),
                 event_id=f"e{len(chosen.input.records)}",
                 labels={"padding": "x" * padding} if padding else None,
             )
@@ -396,7 +409,7 @@ class Setting:
 
     def _produce(self, partition: Partition, fields: dict[str, Any]) -> None:
         tp, records = partition.input.partition, partition.input.records
-        timestamp = int(self._clock.wall() * 1000)
+        timestamp = int(self.true_time() * 1000)
         records.append(Record(tp.topic, tp.partition, len(records), timestamp, b"k", encode(fields)))
 
     def decide(self, partition: Partition) -> None:
@@ -440,7 +453,7 @@ class Setting:
     ) -> None:
         """An operator takes, or ends, the alert: who has given the command just now, or ``at`` that time, and has
         ``seen`` these."""
-        given_at = self._clock.wall() + 1.0 if at is None else at
+        given_at = self.true_time() + 1.0 if at is None else at
         dedup_key = f"forbidden_path:{session}"
         self.hand(OperatorCommand(CommandKind(kind), "simulated", dedup_key, given_at, "me", seen), partition)
 
@@ -466,7 +479,7 @@ class Setting:
 
     def silence(self, name: str, seconds: float, *, guard: str = "forbidden_path", critical: bool = False) -> None:
         """Nobody is paged about this guard, from now on and for so long."""
-        now = self._clock.wall()
+        now = self.true_time()
         self.read_silence(
             Silence(
                 name, "all", Match({"guard": guard}), "known", "me", now, now, now + seconds, include_critical=critical

@@ -38,6 +38,8 @@ class _Told:
     is_told: bool = False
     is_buried: bool = False
     """Its last step is a dead letter: it may be gone, or go on."""
+    is_silent: bool = False
+    """Its last step says that it is silenced."""
 
     @property
     def may_be_gone(self) -> bool:
@@ -93,7 +95,7 @@ class History:
         known = self._tasks.pop(step.partition, None)
         is_silence, is_new = step.kind is StepKind.SILENCED, step.is_first
         there = [one for one in (known, *self._handed) if one is not None]
-        begins_in_silence = is_silence and (is_new or not any(step.life in one.lives for one in there))
+        begins_in_silence = is_silence and (is_new or not self._goes_on_in_silence(there, step))
         if is_new:
             if known is not None and not known.may_be_gone:
                 yield "it is new, but the one before has not ended"
@@ -103,10 +105,18 @@ class History:
         elif begins_in_silence:  # what has been silenced since the life before was over
             if not 0 <= step.suppressed <= step.occurrences:
                 yield f"of {step.occurrences} events {step.suppressed} are suppressed"
+            if ended := [one for one in there if one.is_over]:
+                there = ended  # and what was silenced in another partition, behind the resolve
             before = there[0].joined(there[1:]) if there else _Told(LastStep(step.at, 0), frozenset(), is_over=True)
             self._handed = []
         else:
             found, wrong = self._before(known, step, is_event or is_silence)
+            is_other = found is not None and step.life not in found.lives
+            if (wrong or is_other) and known is not None and known.is_silent and not known.is_over:
+                # It is behind the resolve of what was handed over, which goes on.
+                alone, unfit = self._before(None, step, is_event)
+                if alone is not None and alone.is_over and not unfit:
+                    found, wrong = alone, unfit
             if found is None or wrong:
                 yield wrong or "the first step is no trigger"
             before = found or _Told(LastStep(step.at, step.occurrences), frozenset([step.life]))
@@ -130,6 +140,7 @@ class History:
             is_over or step.kind is StepKind.RESOLVED,
             before.is_told or step.kind in _TELLS,
             step.kind in (StepKind.DEAD_LETTERED, StepKind.GIVEN_UP),
+            is_silence,
         )
         match step.kind:
             case StepKind.HANDED_OVER:
@@ -138,6 +149,16 @@ class History:
                 pass
             case _:
                 self._tasks[step.partition] = after
+
+    def _goes_on_in_silence(self, there: Sequence[_Told], step: Step) -> bool:
+        """Whether a step that says that an alert is silenced is of a life that is there. One that was over, of which
+        something is silenced since, can have the number of an earlier one: of the same moment, or of what was silenced
+        in another partition, and is behind the resolve now."""
+        if not any(step.life in one.lives for one in there):
+            return False
+        known = next((one for one in there if step.life in one.lives), None)
+        is_counted = known is not None and not known.is_over and not _unfit(known, step, is_event=True)
+        return is_counted or not any(one.is_over for one in there)
 
     def _before(self, known: _Told | None, step: Step, is_event: bool) -> tuple[_Told | None, str]:
         """What the step goes on from, and what of that is wrong: what its task has told last, or what was handed over

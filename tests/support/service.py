@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
 from consumer.config import Config, parse_config, secrets_of
+from consumer.deciding.pipeline import Pipeline
 from consumer.kafka.clients import KafkaClients
-from consumer.pipeline import Pipeline
 from consumer.service.build import build_pipelines, build_repartition
 from consumer.service.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.log import configure_log

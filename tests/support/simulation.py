@@ -22,7 +22,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from msgspec import structs
 
-from consumer.alerting.outbox import TaskOutbox
+from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
@@ -31,12 +31,12 @@ from consumer.feedback.records import FromProvider
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import FRESH_SECONDS
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, alerting_task
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.task_context import TaskContext
-from consumer.pipeline import Pipeline
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.tasks.alerting.outbox import TaskOutbox
+from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.task_context import TaskContext
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -207,7 +207,7 @@ class Simulation:
             metrics=Unheard(),  # type: ignore[arg-type]
             clock=self._clock,
             dead_letter_writer=large_dead_letter_writer("dlq"),
-            record_clock=RecordClock(self._clock),
+            record_clock=self._record_clock(),
             quiescent_seconds=PEACE,
             read_records=self._read_records,
             history=topic_there(name=HISTORY),
@@ -217,6 +217,11 @@ class Simulation:
         self._keeper = self._loop.create_task(self._keep())
         self._loop.settle()
         self._look()
+
+    def _record_clock(self) -> RecordClock:
+        clock = RecordClock(self._clock)
+        clock.input.brokers_check(is_so=True)
+        return clock
 
     def _true_time(self) -> float:
         return EPOCH + self._loop.time()

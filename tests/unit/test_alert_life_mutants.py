@@ -12,21 +12,21 @@ from aiokafka import TopicPartition
 from aiokafka.structs import RecordMetadata
 from msgspec import structs
 
-import consumer.alerting.outbox
-import consumer.alerting.silence_ends
-import consumer.partition.checkpoint
-import consumer.partition.unsilencing
-import consumer.pipeline
+import consumer.deciding.pipeline
+import consumer.tasks.alerting.outbox
+import consumer.tasks.alerting.silence_ends
+import consumer.tasks.partition.checkpoint
+import consumer.tasks.partition.unsilencing
 import providers.belonging
 import state.answers
 import state.endings
 import state.occurrences
-from consumer.alerting.outbox import TaskOutbox
+from consumer.deciding.pipeline import Pipeline
 from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
-from consumer.partition.alerter import Alerter
-from consumer.partition.checkpoint import Checkpoint, Sink
-from consumer.pipeline import Pipeline
+from consumer.tasks.alerting.outbox import TaskOutbox
+from consumer.tasks.partition.alerter import Alerter
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink
 from providers.belonging import Integrations
 from providers.delivery.delivery import Delivery
 from providers.delivery.integration import Integration
@@ -478,9 +478,9 @@ CLOSED_BY_BOTH: tuple[Step, ...] = (
 wire, which lands late."""
 
 CHECKPOINT, OUTBOX, PIPELINE, ENDINGS, BELONGING = (
-    consumer.partition.checkpoint,
-    consumer.alerting.outbox,
-    consumer.pipeline,
+    consumer.tasks.partition.checkpoint,
+    consumer.tasks.alerting.outbox,
+    consumer.deciding.pipeline,
     state.endings,
     providers.belonging,
 )
@@ -545,9 +545,9 @@ MUTANTS = [
     mutant("how long something is owed is read from the wall clock", TaskOutbox, "_left", gives_up_by_the_wall_clock,
            EARLY),
     # silences
-    mutant("what is live at the end of its silences is not told", consumer.partition.unsilencing, "is_live",
+    mutant("what is live at the end of its silences is not told", consumer.tasks.partition.unsilencing, "is_live",
            always(False), LOST, OFFSET, silenced=True),
-    mutant("silences end before their time", consumer.alerting.silence_ends, "ends_at", always(-1.0), SILENT,
+    mutant("silences end before their time", consumer.tasks.alerting.silence_ends, "ends_at", always(-1.0), SILENT,
            silenced=True),
     mutant("what is silenced while it is resolved is forgotten", state.answers, "left_silenced", always(None),
            LOST, OFFSET, silenced=True),

@@ -8,7 +8,7 @@ from aiokafka.structs import RecordMetadata
 
 from consumer.feedback.moves import Moved, MovingTask
 from consumer.kafka.partitioning import Scheme
-from consumer.partition.checkpoint import Checkpoint, Sink
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink
 from consumer.timing.turns import Turns
 from state.records import Position
 from state.store import Cut

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from consumer.config import parse_config
-from consumer.decisions import (
+from consumer.deciding.decisions import (
     EMPTIED,
     SUPPRESSED,
     BelongsElsewhere,
@@ -18,8 +18,8 @@ from consumer.decisions import (
     Silenced,
     Triggered,
 )
+from consumer.deciding.pipeline import Pipeline, kept
 from consumer.dlq.dead_letter import DeadLetterStage
-from consumer.pipeline import Pipeline, kept
 from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence

@@ -32,8 +32,8 @@ from consumer.kafka.instance_id import InstanceIdTaken
 from consumer.kafka.unanswered_fetches import SILENT_SECONDS
 from consumer.kafka.unreadable import RETRY_SECONDS, UnreadableRecords
 from consumer.kafka.watermarks import Watermarks
-from consumer.partition.ownership import NotOwner, Proofs
-from consumer.partition.restore import StateRefused
+from consumer.tasks.partition.ownership import NotOwner, Proofs
+from consumer.tasks.partition.restore import StateRefused
 from consumer.timing.clock import Clock
 from consumer.timing.turns import Turns
 from providers.retry import Backoff

@@ -1,4 +1,5 @@
-"""Whose turn the heartbeat is, and when it is withheld: the whole group, and that of the stage before it (design section 9)."""
+"""Whose turn the heartbeat is, and when it is withheld: the whole group, and that of the stage before it (design
+section 9)."""
 
 import asyncio
 from collections.abc import Mapping

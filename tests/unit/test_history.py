@@ -20,7 +20,7 @@ from consumer.history.topic import HistoryTopic
 from consumer.kafka.batches import Outgoing
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import TransactionRefused
-from consumer.partition.checkpoint import Checkpoint, Sink, step_records
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink, step_records
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.metrics import STEPS, Metrics
 from consumer.telemetry.state_metrics import PipelineState

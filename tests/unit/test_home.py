@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from consumer.events.keys import home_key_of
 from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, MovingTask
-from consumer.homes.home import Homes, decode_homes, encode_homes
 from consumer.kafka.partitioning import Partitioner, Scheme
+from consumer.tasks.homes.home import Homes, decode_homes, encode_homes
 from state.alert import Alert, Status
 from state.records import CorruptState
 from state.violation import Record, Severity

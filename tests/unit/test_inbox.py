@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from consumer.alerting.inbox import CAPACITY, LATELY_SECONDS, TaskInbox
-from consumer.decisions import SUPPRESSED, DeadLettered, Replayed
+from consumer.deciding.decisions import SUPPRESSED, DeadLettered, Replayed
 from consumer.feedback.records import Feedback, FeedbackKind, FromProvider, OperatorCommand, Replay
 from consumer.history.step import Reason, StepKind
 from consumer.history.steps import TaskSteps
+from consumer.tasks.alerting.inbox import CAPACITY, LATELY_SECONDS, TaskInbox
 from consumer.timing.clock import Clock
 from state.alert import Alert, Ending, Heard, Status
 from state.answers import resolve_answered, trigger_accepted

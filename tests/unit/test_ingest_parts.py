@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from consumer.events.schema import Poison, parsed
 from consumer.events.wrapping import STRUCTURED
-from consumer.ingest.dense import NotAnArray, first_parts
-from consumer.ingest.judge import NAME, Judge, Judgement, Unfit, letter_of
-from consumer.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
-from consumer.posts.bearer import Bearer
-from consumer.posts.connections import descriptors
-from consumer.posts.inflate import Inflate, NotCompressed
-from consumer.posts.limits import Limits
-from consumer.posts.room import NoRoom, Room
-from consumer.posts.seldom import Seldom
-from consumer.posts.written import RecentlyWritten, digest_of
+from consumer.receivers.ingest.dense import NotAnArray, first_parts
+from consumer.receivers.ingest.judge import NAME, Judge, Judgement, Unfit, letter_of
+from consumer.receivers.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
+from consumer.receivers.posts.bearer import Bearer
+from consumer.receivers.posts.connections import descriptors
+from consumer.receivers.posts.inflate import Inflate, NotCompressed
+from consumer.receivers.posts.limits import Limits
+from consumer.receivers.posts.room import NoRoom, Room
+from consumer.receivers.posts.seldom import Seldom
+from consumer.receivers.posts.written import RecentlyWritten, digest_of
 from tests.support.events import encode, event, session_end
 
 TOKEN = "t0ken-of-the-daemon"
@@ -308,7 +308,7 @@ def test_lines_are_told_to_be_objects_without_making_them(monkeypatch: pytest.Mo
         read.append(len(value))
         return parsed(value, wanted)
 
-    monkeypatch.setattr("consumer.ingest.split.parsed", counted)
+    monkeypatch.setattr("consumer.receivers.ingest.split.parsed", counted)
     assert isinstance(split(b"x\n" + b"\n".join([b"[" + b"[]," * 3000 + b"0]"] * 99)), Unsplittable)
     assert len(read) == 1, "only for what is said about the whole"
     assert len(items(b"x\n" + b"\n".join([ONE] * 99))) == 100

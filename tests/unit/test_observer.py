@@ -7,7 +7,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import CapturingLogger
 
-from consumer.alerting.observer import DeliveryObserver
+from consumer.tasks.alerting.observer import DeliveryObserver
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.state_metrics import PipelineState
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable

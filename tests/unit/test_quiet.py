@@ -46,6 +46,7 @@ def test_it_never_says_that_it_has_been_quiet_for_longer_than_it_has(steps: list
         assert set(found.since(1e9)) == heard.keys() | joined.keys()
         for moment in (100.0, 101.0, now - 1, now):
             quiet_since = list(found.since(moment))
+            assert found.is_any_since(moment) is bool(quiet_since)
             assert {key for key, at in heard.items() if at <= moment - SPAN_SECONDS} <= set(quiet_since)
             assert not {key for key, at in heard.items() if at > moment} & set(quiet_since)
             said_of = [found.heard(key) for key in quiet_since]
@@ -53,6 +54,7 @@ def test_it_never_says_that_it_has_been_quiet_for_longer_than_it_has(steps: list
         for _ in found.emptied():
             pass
         assert list(found.since(1e9)) == []
+        assert not found.is_any_since(1e9)
 
 
 def test_what_is_heard_of_again_within_a_span_costs_nothing() -> None:

@@ -20,7 +20,7 @@ from consumer.demo.problems import DemoProblem, SeenProblem
 from consumer.demo.stage import DEFAULT, OPSGENIE_KEY, RESPONDER, pagerduty_key
 from consumer.demo.table import Snapshot, table
 from consumer.events.event import SecurityEvent
-from consumer.ingest.app import PATH
+from consumer.receivers.ingest.app import PATH
 from consumer.service.build import build_pipelines
 from consumer.status.facts import GroupStatus, Member, Partition, PipelineStatus, RouteSaid, Server, ServiceStatus
 from consumer.status.judge import problems

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
-from consumer.partition.read_back import AT_A_TIME, BYTES_AT_A_TIME
-from consumer.partition.recall import Recall, told_stand_in
+from consumer.tasks.partition.read_back import AT_A_TIME, BYTES_AT_A_TIME
+from consumer.tasks.partition.recall import Recall, told_stand_in
 from state.alert import Alert
 from state.answers import trigger_accepted
 from state.occurrences import ELSEWHERE, Occurrence, occurred

@@ -22,7 +22,7 @@ from consumer.replay.stored_dead_letters import CLASSES, Selection, StoredDeadLe
 from state.violation import Record
 from tests.support.dead_letters import letter
 
-ROOT = Path(__file__).parents[2]
+CONSUMER = Path(__file__).parents[2] / "consumer"
 LETTER = replace(
     letter(),
     record=Record("events", 3, 40, 1000, b"k", b"{}"),
@@ -121,7 +121,7 @@ def test_the_error_classes_are_those_of_the_code() -> None:
     """Each literal that is given as an error class where a dead letter is made."""
     made = {"undelivered": 1, "_undecided": 2, "_bury": 3, "_dead_letter_owed": 2}
     found: set[str] = set()
-    for file in (ROOT / "consumer" / "alerting" / "outbox.py", ROOT / "consumer" / "pipeline.py"):
+    for file in (CONSUMER / "tasks" / "alerting" / "outbox.py", CONSUMER / "deciding" / "pipeline.py"):
         for call in [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]:
             if isinstance(call.func, ast.Attribute) and (place := made.get(call.func.attr)) is not None:
                 given = call.args[place]

@@ -13,7 +13,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from consumer.feedback.records import FromProvider
-from consumer.webhooks.subscriptions import SubscriptionWatch, goes_to
+from consumer.receivers.webhooks.subscriptions import SubscriptionWatch, goes_to
 from providers.http import HttpSender, create_session
 from providers.opsgenie.webhook import read as read_opsgenie
 from providers.pagerduty.webhook import SIGNATURE, WEBHOOK_ID, is_signed

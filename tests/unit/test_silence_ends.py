@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import msgspec
 
-from consumer.alerting.silence_ends import SilenceEnds
 from consumer.input.progress import Before, Progress
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.tasks.alerting.silence_ends import SilenceEnds
 from state.alert import Alert
 from state.occurrences import Occurrence
 from state.silenced import silenced

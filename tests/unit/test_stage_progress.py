@@ -8,8 +8,8 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from consumer.input.progress import GroupPosition, Progress
-from consumer.repartition import stage_progress as module
-from consumer.repartition.stage_progress import StageProgress
+from consumer.tasks.repartition import stage_progress as module
+from consumer.tasks.repartition.stage_progress import StageProgress
 from consumer.timing.clock import Clock
 from tests.support.waiting import wait_until
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.alerting.moments import Moments
-from consumer.partition.checkpoint import divided
-from consumer.repartition.forwarder import ForwarderCut, Stamps
+from consumer.tasks.alerting.moments import Moments
+from consumer.tasks.partition.checkpoint import divided
+from consumer.tasks.repartition.forwarder import ForwarderCut, Stamps
 from consumer.timing.clock import Clock
 from consumer.timing.turns import Turns
 from state import written

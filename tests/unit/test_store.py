@@ -95,6 +95,7 @@ def test_quiet_begins_anew_for_what_is_restored_whatever_a_wall_clock_says() -> 
     store = Store()
     restore(store, [alert("long ago", decided=1.0), alert("in the future", decided=1e12)], now=100.0)
     assert list(store.longest_quiet(99.9)) == []
+    assert (store.is_any_quiet(99.9), store.is_any_quiet(100.0)) == (False, True)
     assert [found.dedup_key for found in store.longest_quiet(100.0)] == ["long ago", "in the future"]
     store.hear(alert("long ago"), 101.0)
     assert [found.dedup_key for found in store.longest_quiet(200.0)] == ["in the future", "long ago"]

@@ -9,8 +9,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from consumer.feedback.records import Replay
-from consumer.partition.read_back import AT_A_TIME
-from consumer.partition.unsilencing import UNREAD_SECONDS
+from consumer.tasks.partition.read_back import AT_A_TIME
+from consumer.tasks.partition.unsilencing import UNREAD_SECONDS
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.answer import Accepted, Unavailable
 from providers.notification import Trigger
@@ -24,6 +24,7 @@ from tests.support.simulation import Simulation
 from tests.support.walks import COMMIT, HIGH, TICK, decide, end, event
 
 END = 600.0
+HOUR, YEAR = 3600.0, 31_536_000.0
 
 
 def tell(setting: Setting, kind: str = "trigger") -> list[str]:
@@ -54,6 +55,34 @@ def test_it_tells_nobody_until_its_end_and_then_once_what_is_live() -> None:
     setting.run(600)
     assert tell(setting) == ["other", "live"]
     assert tell(setting, "resolve") == []
+
+
+@pytest.mark.parametrize("skew", [-YEAR, -2 * HOUR, -45 * 60.0, 45 * 60.0, 2 * HOUR, YEAR])
+def test_its_end_comes_in_time_whatever_the_clock_of_the_member_says(skew: float) -> None:
+    setting = Setting()
+    setting.skew = skew
+    setting.silence("release", END)
+    for _ in range(int(END / 10) - 1):
+        setting.occur("s")
+        setting.run(10)
+    assert tell(setting) == []
+    setting.run(20)
+    assert tell(setting) == ["s"]
+
+
+def test_its_end_comes_late_but_comes_where_nobody_can_tell_that_the_host_is_behind() -> None:
+    setting = Setting(quiet=30 * HOUR)
+    setting.brokers_check = False
+    setting.restart()
+    setting.skew = -2 * HOUR
+    setting.silence("release", END)
+    for _ in range(int(END / 60)):
+        setting.occur("s")
+        setting.run(60)
+    setting.run(2 * HOUR - 120)
+    assert tell(setting) == []
+    setting.run(240)
+    assert tell(setting) == ["s"]
 
 
 def test_it_is_sent_with_its_worst_event_read_again_from_its_place() -> None:

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from consumer.feedback.records import FeedbackKind, OperatorCommand, decode_feedback, encode_command
 from consumer.kafka.foreign import foreign_group
-from consumer.partition.left_alone import TOLD_OF_EACH, LeftAlone
-from consumer.partition.restore import StateRefused
+from consumer.tasks.partition.left_alone import TOLD_OF_EACH, LeftAlone
+from consumer.tasks.partition.restore import StateRefused
 from providers.answer import Accepted, Unavailable
 from state.alert import Alert, Former, Heard, Notified, Owed, Status, source
 from state.due import Due, due

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.checkpoint import Checkpoint, Sink, divided
-from consumer.partition.restore import restore
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink, divided
+from consumer.tasks.partition.restore import restore
 from consumer.timing.clock import Clock
 from consumer.timing.turns import Turns
 from state import written
